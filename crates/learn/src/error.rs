@@ -1,0 +1,69 @@
+//! What can go wrong, as enums a caller branches on. Columns and rows are counted from 0; the caller, who knows the
+//! column's name, puts it in front.
+
+use thiserror::Error;
+
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum TableError {
+    #[error("column {column} has {found} rows, column 0 has {expected}: give every column the same length")]
+    UnequalLengths { column: usize, expected: usize, found: usize },
+    #[error("column {column} is categorical with no categories: give at least one")]
+    NoCategories { column: usize },
+    #[error("column {column} row {row} has category {code}, but there are {n_categories}: codes count from 0")]
+    UnknownCategory { column: usize, row: usize, code: u32, n_categories: u32 },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum FitError {
+    #[error("there are no rows to fit on: check the filter and the source")]
+    NoRows,
+    #[error("there are {rows} rows but {targets} targets: give one target for each row")]
+    TargetCount { rows: usize, targets: usize },
+    #[error("column {column} is missing a value in row {row}: drop the row or impute the value first")]
+    Missing { column: usize, row: usize },
+    #[error("column {column} is not finite in row {row}: drop the row or clip the value first")]
+    NotFinite { column: usize, row: usize },
+    #[error("column {column} has values too large to square in 64 bits: rescale the column")]
+    TooLarge { column: usize },
+    #[error("the target is not finite in row {row}: drop the row first")]
+    TargetNotFinite { row: usize },
+    #[error("the target has values too large to square in 64 bits: rescale it")]
+    TargetTooLarge,
+    #[error("row {row} has class {class}, but there are {n_classes}: classes count from 0")]
+    UnknownClass { row: usize, class: u32, n_classes: u32 },
+    #[error("every row has class {class}: a classifier needs at least two, so widen the batch or wait for more rows")]
+    OneClass { class: u32 },
+    #[error(
+        "the columns make {found} parameters, and at most {max} are supported: leave out or group categories of the \
+         widest column"
+    )]
+    TooManyParameters { found: usize, max: usize },
+    #[error("there are {found} rows, and at most {max} are supported: fit on a sample or a smaller batch")]
+    TooManyRows { found: usize, max: usize },
+    #[error("there are {found} classes, and at most {max} are supported: group the rarest")]
+    TooManyClasses { found: usize, max: usize },
+    #[error("the columns differ from those summed before: add tables of one layout only")]
+    LayoutChanged,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum PredictError {
+    #[error("the model was fitted on {expected} columns, but got {found}")]
+    ColumnCount { expected: usize, found: usize },
+    #[error("the model was fitted with column {column} {expected}, but got it {found}")]
+    ColumnKind { column: usize, expected: &'static str, found: &'static str },
+    #[error("the model was fitted for {expected}, and this asks for {found}")]
+    Task { expected: &'static str, found: &'static str },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum LoadError {
+    #[error("array {name} is missing: the model file is truncated or of another kind")]
+    NotFound { name: String },
+    #[error("array {name} holds {found}, expected {expected}")]
+    Type { name: String, expected: &'static str, found: &'static str },
+    #[error("array {name} has shape {found:?}, expected {expected}")]
+    Shape { name: String, expected: String, found: Vec<usize> },
+    #[error("array {name} is damaged: {problem}")]
+    Damaged { name: String, problem: String },
+}

@@ -1,0 +1,66 @@
+//! Learning algorithms: pure and deterministic. No I/O, no async, no clock, no printing.
+//!
+//! Every algorithm is one folder with the same shape: `params.rs` (typed values in, checked [`Params`] out, all
+//! faults at once), `fit.rs` (the arithmetic) and `model.rs` (predict, and to and from named arrays).
+//! The same table, parameters and [`Seed`] give the same bytes for any number of threads: rows are summed in fixed
+//! chunks which are added in chunk order, and forests sum integers.
+//!
+//! [`Params`]: linear_regression::Params
+
+pub mod arrays;
+mod chunks;
+pub mod error;
+mod layout;
+pub mod linear_regression;
+pub mod logistic_regression;
+pub mod metrics;
+mod numeric;
+pub mod params;
+pub mod random_forest;
+mod solve;
+pub mod table;
+
+pub use arrays::{Array, Arrays};
+pub use error::{FitError, LoadError, PredictError, TableError};
+pub use params::{ParamDefault, ParamFault, ParamSpec, ParamValue};
+pub use table::{Column, Table};
+
+/// Where every random choice of a fit comes from. Equal seeds give equal bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Seed(pub u64);
+
+/// The closed set of algorithms. A new one is a new variant, and every `match` on it must then be extended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Algorithm {
+    LinearRegression,
+    LogisticRegression,
+    RandomForest,
+}
+
+impl Algorithm {
+    pub const ALL: &'static [Algorithm] =
+        &[Algorithm::LinearRegression, Algorithm::LogisticRegression, Algorithm::RandomForest];
+
+    /// The name in configuration files and manifests.
+    pub fn name(self) -> &'static str {
+        match self {
+            Algorithm::LinearRegression => "linear_regression",
+            Algorithm::LogisticRegression => "logistic_regression",
+            Algorithm::RandomForest => "random_forest",
+        }
+    }
+
+    /// The algorithm of that name, or `None`.
+    pub fn from_name(name: &str) -> Option<Algorithm> {
+        Algorithm::ALL.iter().copied().find(|algorithm| algorithm.name() == name)
+    }
+
+    /// The parameters it takes: the table in the documentation is generated from these.
+    pub fn specs(self) -> &'static [ParamSpec] {
+        match self {
+            Algorithm::LinearRegression => linear_regression::SPECS,
+            Algorithm::LogisticRegression => logistic_regression::SPECS,
+            Algorithm::RandomForest => random_forest::SPECS,
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! Our fits against scikit-learn's on the same small data. The figures are printed by `python tests/oracle.py`.
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+
+use millstream_learn::{
+    Column, ParamValue, Seed, Table, linear_regression, logistic_regression, metrics, random_forest,
+};
+
+struct Data {
+    a: Vec<f64>,
+    b: Vec<f64>,
+    c: Vec<u32>,
+    y: Vec<f64>,
+    binary: Vec<u32>,
+    multi: Vec<u32>,
+}
+
+fn data() -> Data {
+    let mut data = Data { a: vec![], b: vec![], c: vec![], y: vec![], binary: vec![], multi: vec![] };
+    for i in 0..60u32 {
+        let a = f64::from(i * 37 % 101) / 10.0;
+        let b = f64::from(i * 53 % 89) / 7.0;
+        let noise = f64::from(i * 29 % 17) / 17.0;
+        let score = a - b + 8.0 * noise;
+        data.a.push(a);
+        data.b.push(b);
+        data.c.push(i % 3);
+        data.y.push(1.5 * a - 0.7 * b + [0.0, 2.0, -1.0][i as usize % 3] + noise);
+        data.binary.push(u32::from(score > 3.0));
+        data.multi.push(u32::from(score >= 0.0) + u32::from(score >= 5.0));
+    }
+    data
+}
+
+impl Data {
+    fn plain(&self) -> Table {
+        Table::new(vec![Column::Numeric(self.a.clone()), Column::Numeric(self.b.clone())]).unwrap()
+    }
+
+    fn mixed(&self) -> Table {
+        let c = Column::Categorical { codes: self.c.clone(), n_categories: 3 };
+        Table::new(vec![Column::Numeric(self.a.clone()), Column::Numeric(self.b.clone()), c]).unwrap()
+    }
+}
+
+fn close(found: &[f64], expected: &[f64], tolerance: f64) {
+    assert_eq!(found.len(), expected.len());
+    for (x, y) in found.iter().zip(expected) {
+        assert!((x - y).abs() <= tolerance * y.abs().max(1.0), "{found:?}\nis not\n{expected:?}");
+    }
+}
+
+fn check_linear(table: &Table, l2: f64, coefficients: &[f64], intercept: f64) -> linear_regression::Model {
+    let values = [("l2".to_owned(), ParamValue::Float(l2))].into_iter().collect();
+    let params = linear_regression::Params::from_values(&values).unwrap();
+    let model = linear_regression::fit(table, &data().y, &params).unwrap();
+    close(model.coefficients(), coefficients, 1e-12);
+    close(&[model.intercept()], &[intercept], 1e-12);
+    model
+}
+
+#[test]
+fn least_squares_and_ridge() {
+    let plain = data().plain();
+    check_linear(&plain, 0.0, &[1.513779546126045, -0.690275215233886], 0.676716562852985);
+    check_linear(&plain, 2.5, &[1.506341816051747, -0.688095745992441], 0.699669768767017);
+}
+
+#[test]
+fn one_hot_columns_get_the_answer_of_least_norm() {
+    let coefficients =
+        [1.49370168913328, -0.697232551228271, -0.388179960688653, 1.717140446756175, -1.328960486067522];
+    let model = check_linear(&data().mixed(), 0.0, &coefficients, 0.820430457226406);
+    assert_eq!(model.rank(), 4);
+    let ridge = [1.491707105199249, -0.696014944484077, -0.36926367263746, 1.635445890524936, -1.26618221788747];
+    check_linear(&data().mixed(), 1.0, &ridge, 0.822554875735046);
+}
+
+/// The figures are those of the column less 1.6e9, where scikit-learn loses no digits.
+#[test]
+fn epoch_seconds_lose_no_digits() {
+    let seconds = (0..60).map(|i| 1.6e9 + 60.0 * f64::from(i)).collect();
+    let table = Table::new(vec![Column::Numeric(seconds), Column::Numeric(data().a)]).unwrap();
+    let model = linear_regression::fit(&table, &data().y, &linear_regression::Params::default()).unwrap();
+    close(model.coefficients(), &[-3.665825168734407e-05, 1.498507989518545], 1e-12);
+    assert!((model.coefficients()[0] / -3.665825168734407e-05 - 1.0).abs() < 1e-9);
+    let origin = Table::new(vec![Column::Numeric(vec![1.6e9]), Column::Numeric(vec![0.0])]).unwrap();
+    close(&model.predict(&origin).unwrap(), &[-3.577530877514687], 1e-9);
+}
+
+fn check_logistic(table: &Table, classes: &[u32], n_classes: u32, l2: f64, coefficients: &[f64], intercepts: &[f64]) {
+    let values = [("l2".to_owned(), ParamValue::Float(l2)), ("tolerance".to_owned(), ParamValue::Float(1e-10))];
+    let params = logistic_regression::Params::from_values(&values.into_iter().collect()).unwrap();
+    let model = logistic_regression::fit(table, classes, n_classes, &params).unwrap();
+    assert!(model.converged() && model.note().is_none());
+    close(model.coefficients(), coefficients, 1e-8);
+    close(&model.intercepts(), intercepts, 1e-8);
+}
+
+#[test]
+fn two_classes() {
+    let data = data();
+    let (plain, mixed) = (data.plain(), data.mixed());
+    check_logistic(&plain, &data.binary, 2, 1.0, &[0.541203296754579, -0.540193566494178], &[0.361894040128962]);
+    check_logistic(&plain, &data.binary, 2, 0.0, &[0.565500474686678, -0.560260102577666], &[0.358483147649367]);
+    let coefficients = [0.522397605992963, -0.528225800882696, -0.297883005419955, 0.185140052907955, 0.112742952512];
+    check_logistic(&mixed, &data.binary, 2, 2.0, &coefficients, &[0.392859888698277]);
+}
+
+#[test]
+fn three_classes() {
+    let data = data();
+    let coefficients = [
+        -0.659070996249039,
+        0.696055452014982,
+        -0.100351683707703,
+        0.039677953355206,
+        0.759422679956738,
+        -0.735733405370192,
+    ];
+    let intercepts = [-1.70637499616012, 1.516661031435971, 0.189713964724149];
+    check_logistic(&data.plain(), &data.multi, 3, 1.0, &coefficients, &intercepts);
+    let coefficients = [
+        -0.614002836344318,
+        0.649463772398788,
+        0.053675362975027,
+        0.007622376540595,
+        -0.061297739515622,
+        -0.092950826890974,
+        0.033754986779199,
+        -0.14343843716866,
+        0.15468714609111,
+        -0.01124870892245,
+        0.70695366323529,
+        -0.683218759177989,
+        0.089763074193633,
+        -0.162309522631705,
+        0.072546448438072,
+    ];
+    let intercepts = [-1.603848785996715, 1.43919635269477, 0.164652433301937];
+    check_logistic(&data.mixed(), &data.multi, 3, 2.0, &coefficients, &intercepts);
+}
+
+/// A column of 300 categories makes too many unknowns for Newton; the same fit with the categories which do occur does
+/// not. Without rows a category's weight is 0, so both must agree.
+#[test]
+fn many_unknowns_find_the_same_optimum() {
+    let data = data();
+    let wide = |n_categories| {
+        let c = Column::Categorical { codes: data.c.clone(), n_categories };
+        Table::new(vec![Column::Numeric(data.a.clone()), Column::Numeric(data.b.clone()), c]).unwrap()
+    };
+    for (classes, n_classes) in [(&data.binary, 2), (&data.multi, 3)] {
+        let values = [("tolerance".to_owned(), ParamValue::Float(1e-9))].into_iter().collect();
+        let params = logistic_regression::Params::from_values(&values).unwrap();
+        let newton = logistic_regression::fit(&wide(3), classes, n_classes, &params).unwrap();
+        let lbfgs = logistic_regression::fit(&wide(300), classes, n_classes, &params).unwrap();
+        assert!(newton.converged() && lbfgs.converged());
+        let (a, b) = (newton.probabilities(&wide(3)).unwrap(), lbfgs.probabilities(&wide(3)).unwrap());
+        close(&a, &b, 1e-6);
+    }
+}
+
+/// scikit-learn's forest of 50 trees has RMSE 0.27763 and accuracy 0.96 on the odd rows.
+#[test]
+fn a_forest_is_as_good_as_scikit_learns() {
+    let row = |j: u64| {
+        let a = (j * 7919 % 4001) as f64 / 4001.0;
+        let b = (j * 6151 % 3989) as f64 / 3989.0;
+        let noise = (j * 104_729 % 997) as f64 / 997.0;
+        (a, b, (9.0 * a).sin() * 3.0 + if b > 0.4 { 2.0 * a } else { 0.0 } + noise)
+    };
+    let half = |odd: u64| {
+        let rows: Vec<(f64, f64, f64)> = (0..2000).map(|j| row(2 * j + odd)).collect();
+        let a = Column::Numeric(rows.iter().map(|row| row.0).collect());
+        let b = Column::Numeric(rows.iter().map(|row| row.1).collect());
+        let y: Vec<f64> = rows.iter().map(|row| row.2).collect();
+        let classes: Vec<u32> = y.iter().map(|&y| u32::from(y >= 0.0) + u32::from(y >= 2.0)).collect();
+        (Table::new(vec![a, b]).unwrap(), y, classes)
+    };
+    let values = [("trees".to_owned(), ParamValue::Integer(50)), ("max_depth".to_owned(), ParamValue::Integer(8))];
+    let params = random_forest::Params::from_values(&values.into_iter().collect()).unwrap();
+    let ((train, y, classes), (test, test_y, test_classes)) = (half(0), half(1));
+    let model = random_forest::fit_regression(&train, &y, &params, Seed(0)).unwrap();
+    let rmse = metrics::rmse(&test_y, &model.predict(&test).unwrap()).unwrap();
+    assert!(rmse < 0.285, "{rmse}");
+    let model = random_forest::fit_classification(&train, &classes, 3, &params, Seed(0)).unwrap();
+    let predicted = metrics::most_probable(&model.probabilities(&test).unwrap(), 3);
+    let accuracy = metrics::accuracy(&test_classes, &predicted).unwrap();
+    assert!(accuracy > 0.955, "{accuracy}");
+}
+
+fn forest_params(values: &[(&str, ParamValue)]) -> random_forest::Params {
+    let values = values.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    random_forest::Params::from_values(&values).unwrap()
+}
+
+#[test]
+fn a_forest_learns_which_way_missing_values_go() {
+    let values: Vec<f64> = (0..1000).map(|i| if i % 4 == 0 { f64::NAN } else { f64::from(i % 100) }).collect();
+    let y: Vec<f64> = values.iter().map(|x| if x.is_nan() || *x < 30.0 { 1.0 } else { 0.0 }).collect();
+    let table = Table::new(vec![Column::Numeric(values)]).unwrap();
+    let params = forest_params(&[("max_depth", ParamValue::Integer(1))]);
+    let model = random_forest::fit_regression(&table, &y, &params, Seed(3)).unwrap();
+    close(&model.predict(&table).unwrap(), &y, 1e-6);
+}
+
+#[test]
+fn a_forest_splits_categories_by_what_they_mean() {
+    let codes: Vec<u32> = (0..3000).map(|i| i * 7 % 10).collect();
+    let odd: Vec<u32> = codes.iter().map(|code| code % 2).collect();
+    let y: Vec<f64> = odd.iter().map(|&odd| f64::from(odd)).collect();
+    let table = Table::new(vec![Column::Categorical { codes: codes.clone(), n_categories: 10 }]).unwrap();
+    let params = forest_params(&[("max_depth", ParamValue::Integer(1))]);
+    let model = random_forest::fit_regression(&table, &y, &params, Seed(3)).unwrap();
+    close(&model.predict(&table).unwrap(), &y, 1e-6);
+    let three: Vec<u32> = codes.iter().map(|code| code % 3).collect();
+    let params = forest_params(&[("max_depth", ParamValue::Integer(3))]);
+    let model = random_forest::fit_classification(&table, &three, 3, &params, Seed(3)).unwrap();
+    assert_eq!(metrics::most_probable(&model.probabilities(&table).unwrap(), 3), three);
+}
+
+#[test]
+fn separated_classes_end_at_finite_weights_and_say_so() {
+    let table = Table::new(vec![Column::Numeric((0..100).map(f64::from).collect())]).unwrap();
+    let classes: Vec<u32> = (0..100).map(|i| u32::from(i >= 50)).collect();
+    let values = [("l2".to_owned(), ParamValue::Float(0.0))].into_iter().collect();
+    let params = logistic_regression::Params::from_values(&values).unwrap();
+    for n_classes in [2, 3] {
+        let model = logistic_regression::fit(&table, &classes, n_classes, &params).unwrap();
+        assert_eq!(model.ending(), logistic_regression::Ending::Separated);
+        assert!(!model.converged() && model.note().is_some());
+        assert!(model.coefficients().iter().all(|weight| weight.is_finite()));
+    }
+}
+
+#[test]
+fn batches_add_to_the_whole() {
+    let (whole, targets) = (data().mixed(), data().y);
+    let part = |rows: std::ops::Range<usize>| {
+        let data = data();
+        let c = Column::Categorical { codes: data.c[rows.clone()].to_vec(), n_categories: 3 };
+        let columns = vec![Column::Numeric(data.a[rows.clone()].to_vec()), Column::Numeric(data.b[rows].to_vec()), c];
+        Table::new(columns).unwrap()
+    };
+    let mut gram = linear_regression::Gram::new(&whole).unwrap();
+    gram.add(&part(0..7), &targets[..7]).unwrap();
+    gram.add(&part(7..7), &[]).unwrap();
+    let mut other = linear_regression::Gram::from_arrays(&gram.to_arrays()).unwrap();
+    assert_eq!(other, gram);
+    other.add(&part(7..60), &targets[7..]).unwrap();
+    let params = linear_regression::Params::default();
+    let model = linear_regression::fit(&whole, &targets, &params).unwrap();
+    close(other.solve(&params).unwrap().coefficients(), model.coefficients(), 1e-12);
+}
+
+/// Twenty-five columns, of which one matters: rows too wide to move, and candidates drawn for each node.
+#[test]
+fn a_wide_forest_finds_the_column_that_matters() {
+    let columns: Vec<Vec<f64>> =
+        (0..25u64).map(|c| (0..3000u64).map(|i| (i * (7919 + 104 * c) % 3001) as f64).collect()).collect();
+    let y: Vec<f64> = columns[3].iter().map(|&x| if x > 1500.0 { 1.0 } else { 0.0 }).collect();
+    let classes: Vec<u32> = columns[3].iter().map(|&x| u32::from(x > 1000.0) + u32::from(x > 2000.0)).collect();
+    let table = Table::new(columns.into_iter().map(Column::Numeric).collect()).unwrap();
+    for mtry in [ParamValue::Text("all".to_owned()), ParamValue::Float(0.8), ParamValue::Integer(10)] {
+        let params = forest_params(&[("mtry", mtry.clone()), ("trees", ParamValue::Integer(30))]);
+        let fit = || random_forest::fit_regression(&table, &y, &params, Seed(9)).unwrap();
+        let model = fit();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        assert_eq!(pool.install(fit), model);
+        let rmse = metrics::rmse(&y, &model.predict(&table).unwrap()).unwrap();
+        assert!(rmse < 0.1, "{mtry:?} {rmse}");
+        let model = random_forest::fit_classification(&table, &classes, 3, &params, Seed(9)).unwrap();
+        let predicted = metrics::most_probable(&model.probabilities(&table).unwrap(), 3);
+        assert!(metrics::accuracy(&classes, &predicted).unwrap() > 0.98, "{mtry:?}");
+    }
+}
