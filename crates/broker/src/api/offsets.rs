@@ -1,0 +1,85 @@
+//! ListOffsets (versions 1 to 7) and OffsetForLeaderEpoch (2 to 4).
+
+use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
+use kafka_protocol::messages::offset_for_leader_epoch_response::{EpochEndOffset, OffsetForLeaderTopicResult};
+use kafka_protocol::messages::{
+    ListOffsetsRequest, ListOffsetsResponse, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, ResponseKind,
+};
+use tracing::error;
+
+use super::{Caller, NONE, code};
+use crate::batch::LEADER_EPOCH;
+use crate::log::PartitionLog;
+use crate::server::Shared;
+
+const LATEST: i64 = -1;
+const EARLIEST: i64 = -2;
+const MAX_TIMESTAMP: i64 = -3;
+/// "No such record": offset and timestamp of an answer without one.
+const NOTHING: (i64, i64) = (-1, -1);
+
+/// ListOffsets: earliest (−2), latest (−1), largest timestamp (−3), or the first record at or after a time in ms. In a
+/// compressed batch the answer by time is the batch's first record: never too late.
+pub(super) fn list_offsets(shared: &Shared, caller: &Caller<'_>, request: ListOffsetsRequest) -> ResponseKind {
+    let topics = request.topics.into_iter().map(|asked| {
+        let topic = shared.catalogue.topic(&asked.name);
+        let partitions = asked.partitions.iter().map(|partition| {
+            let log = topic.as_deref().and_then(|topic| topic.partition(partition.partition_index));
+            let result = match log {
+                Some(log) => find(log, partition.timestamp),
+                None => Err(ResponseError::UnknownTopicOrPartition),
+            };
+            let response = ListOffsetsPartitionResponse::default().with_partition_index(partition.partition_index);
+            match result {
+                Ok((offset, timestamp)) => {
+                    let response = response.with_error_code(NONE).with_offset(offset).with_timestamp(timestamp);
+                    // The field exists from version 4 on (kcat 1.7.1 asks for less).
+                    if caller.version >= 4 && offset >= 0 { response.with_leader_epoch(LEADER_EPOCH) } else { response }
+                }
+                Err(error) => response.with_error_code(code(error)),
+            }
+        });
+        ListOffsetsTopicResponse::default().with_partitions(partitions.collect()).with_name(asked.name)
+    });
+    ResponseKind::ListOffsets(ListOffsetsResponse::default().with_topics(topics.collect()))
+}
+
+/// Offset and timestamp of what was asked for.
+fn find(log: &PartitionLog, timestamp: i64) -> Result<(i64, i64), ResponseError> {
+    match timestamp {
+        LATEST => Ok((log.bounds().end, -1)),
+        EARLIEST => Ok((log.bounds().start, -1)),
+        MAX_TIMESTAMP => Ok(log.max_timestamp().unwrap_or(NOTHING)),
+        time if time < 0 => Err(ResponseError::UnsupportedVersion),
+        time => match log.offset_of_timestamp(time) {
+            Ok(found) => Ok(found.unwrap_or(NOTHING)),
+            Err(cause) => {
+                error!(%cause, "log not readable");
+                Err(ResponseError::KafkaStorageError)
+            }
+        },
+    }
+}
+
+/// OffsetForLeaderEpoch. There is one epoch, so its end is the end of the log; a later epoch is not known.
+pub(super) fn leader_epoch(shared: &Shared, request: OffsetForLeaderEpochRequest) -> ResponseKind {
+    let topics = request.topics.into_iter().map(|asked| {
+        let topic = shared.catalogue.topic(&asked.topic);
+        let partitions = asked.partitions.iter().map(|partition| {
+            let response = EpochEndOffset::default().with_partition(partition.partition);
+            let log = topic.as_deref().and_then(|topic| topic.partition(partition.partition));
+            match log {
+                None => response.with_error_code(code(ResponseError::UnknownTopicOrPartition)),
+                Some(_) if partition.leader_epoch > LEADER_EPOCH => {
+                    response.with_error_code(code(ResponseError::UnknownLeaderEpoch))
+                }
+                Some(log) => {
+                    response.with_error_code(NONE).with_leader_epoch(LEADER_EPOCH).with_end_offset(log.bounds().end)
+                }
+            }
+        });
+        OffsetForLeaderTopicResult::default().with_partitions(partitions.collect()).with_topic(asked.topic)
+    });
+    ResponseKind::OffsetForLeaderEpoch(OffsetForLeaderEpochResponse::default().with_topics(topics.collect()))
+}

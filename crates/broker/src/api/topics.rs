@@ -1,0 +1,118 @@
+//! CreateTopics (versions 2 to 7) and DeleteTopics (1 to 6).
+
+use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
+use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
+use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
+use kafka_protocol::messages::{
+    CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse, ResponseKind, TopicName,
+};
+use kafka_protocol::protocol::StrBytes;
+use tracing::error;
+use uuid::Uuid;
+
+use super::{Caller, NONE, code};
+use crate::catalogue::CreateFault;
+use crate::server::Shared;
+
+/// CreateTopics. One replica, as there is one node. Topic settings are accepted and have no effect: logs are kept
+/// whole.
+pub(super) fn create(shared: &Shared, caller: &Caller<'_>, request: CreateTopicsRequest) -> ResponseKind {
+    let topics = request.topics.into_iter().map(|asked| {
+        let result = create_one(shared, &asked, request.validate_only);
+        let response = CreatableTopicResult::default().with_name(asked.name);
+        match result {
+            Ok((id, partitions)) => {
+                let response = response.with_error_code(NONE);
+                let response = if caller.version >= 7 { response.with_topic_id(id) } else { response };
+                if caller.version >= 5 {
+                    response.with_num_partitions(partitions).with_replication_factor(1).with_configs(Some(Vec::new()))
+                } else {
+                    response
+                }
+            }
+            Err((error, message)) => {
+                response.with_error_code(code(error)).with_error_message(Some(StrBytes::from_string(message)))
+            }
+        }
+    });
+    ResponseKind::CreateTopics(CreateTopicsResponse::default().with_topics(topics.collect()))
+}
+
+fn create_one(
+    shared: &Shared,
+    asked: &CreatableTopic,
+    validate_only: bool,
+) -> Result<(Uuid, i32), (ResponseError, String)> {
+    if !matches!(asked.replication_factor, -1 | 1) {
+        let message = "there is one node: the replication factor is 1".to_owned();
+        return Err((ResponseError::InvalidReplicationFactor, message));
+    }
+    let partitions = if asked.assignments.is_empty() {
+        match asked.num_partitions {
+            -1 => shared.config.default_partitions,
+            partitions => partitions,
+        }
+    } else {
+        i32::try_from(asked.assignments.len()).unwrap_or(i32::MAX)
+    };
+    let made = if validate_only {
+        let checked = shared.catalogue.check_new(&asked.name, partitions);
+        checked.map(|()| Uuid::nil())
+    } else {
+        let made = shared.catalogue.create(&asked.name, partitions);
+        made.map(|topic| topic.id)
+    };
+    made.map(|id| (id, partitions)).map_err(|fault| match fault {
+        CreateFault::Exists => (ResponseError::TopicAlreadyExists, format!("topic {} exists", asked.name.as_str())),
+        CreateFault::NameInvalid => (
+            ResponseError::InvalidTopicException,
+            "a topic name is 1 to 249 letters, digits, dots, underscores and hyphens".to_owned(),
+        ),
+        CreateFault::PartitionsInvalid => {
+            (ResponseError::InvalidPartitions, "a topic has at least one partition".to_owned())
+        }
+        CreateFault::TooManyPartitions => (
+            ResponseError::InvalidPartitions,
+            format!("all topics together may have {} partitions", shared.config.max_partitions),
+        ),
+        CreateFault::Disk(cause) => {
+            error!(%cause, "topic not created");
+            (ResponseError::KafkaStorageError, cause.to_string())
+        }
+    })
+}
+
+/// DeleteTopics, by name or, from version 6 on, by id. Positions that groups committed go with the topic.
+pub(super) fn delete(shared: &Shared, caller: &Caller<'_>, request: DeleteTopicsRequest) -> ResponseKind {
+    let named = |name: TopicName| DeleteTopicState::default().with_name(Some(name));
+    let asked: Vec<DeleteTopicState> =
+        if caller.version >= 6 { request.topics } else { request.topic_names.into_iter().map(named).collect() };
+    let responses = asked.into_iter().map(|state| {
+        let by_id = || {
+            let topic = shared.catalogue.topic_of_id(state.topic_id)?;
+            Some(TopicName(StrBytes::from_string(topic.name.clone())))
+        };
+        let name = state.name.clone().or_else(by_id);
+        let error_code = match &name {
+            None => code(ResponseError::UnknownTopicId),
+            Some(name) => delete_one(shared, name),
+        };
+        let response = DeletableTopicResult::default().with_name(name).with_error_code(error_code);
+        if caller.version >= 6 { response.with_topic_id(state.topic_id) } else { response }
+    });
+    ResponseKind::DeleteTopics(DeleteTopicsResponse::default().with_responses(responses.collect()))
+}
+
+fn delete_one(shared: &Shared, name: &str) -> i16 {
+    match shared.catalogue.delete(name) {
+        Ok(true) if shared.committed.forget(|_, topic| topic == name) => NONE,
+        Ok(true) => code(ResponseError::KafkaStorageError),
+        Ok(false) => code(ResponseError::UnknownTopicOrPartition),
+        Err(cause) => {
+            error!(%cause, "topic not deleted");
+            code(ResponseError::KafkaStorageError)
+        }
+    }
+}

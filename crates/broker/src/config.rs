@@ -1,0 +1,62 @@
+//! The broker's settings. Fence: plain data; nothing here reads a file or the environment.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How the broker is run. Start from [`Config::new`] and change what differs.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where to listen. Port 0 means a free port; [`crate::Broker::address`] tells which.
+    pub listen: SocketAddr,
+    /// The folder of the log. Created if absent, held by one process at a time.
+    pub data: PathBuf,
+    /// Partitions of a topic that is created without a count. Default 1.
+    pub default_partitions: i32,
+    /// Whether a client that names an unknown topic creates it (Metadata). Default true.
+    pub auto_create: bool,
+    /// A segment file is closed before it would grow past this. Default 256 MiB.
+    pub segment_bytes: u64,
+    /// How often written data is forced to the disk. Default `None`: an acknowledged record is in the
+    /// operating system's page cache, which survives any end of this process and is lost only when the
+    /// machine loses power; [`crate::sync_through`] forces it where it must not be lost.
+    pub flush_interval: Option<Duration>,
+    /// Connections beyond this are closed at once. Default 256.
+    pub max_connections: usize,
+    /// A request that claims more is not read, its connection closed. Default 64 MiB.
+    pub max_request_bytes: usize,
+    /// A record batch beyond this is answered MESSAGE_TOO_LARGE. Default 16 MiB.
+    pub max_batch_bytes: usize,
+    /// All requests being read or handled together; a request waits for its share. Default 256 MiB.
+    pub max_in_flight_bytes: usize,
+    /// One Fetch answer carries at most this, whatever the client allows, but always one batch.
+    /// Default 8 MiB.
+    pub max_fetch_bytes: usize,
+    /// Partitions of all topics together, each an open file. Default 512.
+    pub max_partitions: usize,
+    /// How long the first round of an empty consumer group waits for more members, so that workers started
+    /// together share one round. Default 100 ms.
+    pub group_initial_delay: Duration,
+}
+
+impl Config {
+    /// The documented defaults.
+    pub fn new(data: impl Into<PathBuf>, listen: SocketAddr) -> Self {
+        const MIB: usize = 1024 * 1024;
+        Self {
+            listen,
+            data: data.into(),
+            default_partitions: 1,
+            auto_create: true,
+            segment_bytes: 256 * MIB as u64,
+            flush_interval: None,
+            max_connections: 256,
+            max_request_bytes: 64 * MIB,
+            max_batch_bytes: 16 * MIB,
+            max_in_flight_bytes: 256 * MIB,
+            max_fetch_bytes: 8 * MIB,
+            max_partitions: 512,
+            group_initial_delay: Duration::from_millis(100),
+        }
+    }
+}
