@@ -1,0 +1,55 @@
+//! Reads what is decided and committed. The store is the truth; this is its only reader of cuts and manifests.
+
+use super::cut::{self, DecideError};
+use super::manifest::{Batch, Cut, Manifest, manifest_key};
+use crate::store::{Store, read_optional};
+
+/// All cuts, in order; the first absent one ends the list.
+pub fn cuts(store: &dyn Store) -> Result<Vec<Cut>, DecideError> {
+    let mut cuts = Vec::new();
+    while let Some(cut) = cut::read(store, u32::try_from(cuts.len()).unwrap_or(u32::MAX) + 1)? {
+        cuts.push(cut);
+    }
+    Ok(cuts)
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Committed {
+    /// Complete batches, from 1, without a gap.
+    pub batches: Vec<Batch>,
+    /// Per partition: the newest batch with a manifest (0: none) and the end offset there.
+    pub checkpoint: Vec<(u32, i64)>,
+    /// Rejects of every manifest, also of batches that are not complete yet.
+    pub rejects: u64,
+}
+
+/// Reads every manifest. `base_offsets`: where each partition begins.
+pub fn committed(store: &dyn Store, base_offsets: &[i64]) -> Result<Committed, DecideError> {
+    let mut found =
+        Committed { checkpoint: base_offsets.iter().map(|base| (0, *base)).collect(), ..Committed::default() };
+    for cut in cuts(store)? {
+        let mut parts = Vec::new();
+        for (partition, checkpoint) in (0..).zip(&mut found.checkpoint) {
+            let Some(manifest) = read_manifest(store, cut.batch, partition)? else { continue };
+            *checkpoint = (cut.batch, manifest.end_offset);
+            found.rejects += manifest.rejects;
+            parts.push(manifest);
+        }
+        let next = found.batches.len() + 1 == cut.batch as usize;
+        if next && parts.len() == base_offsets.len() {
+            found.batches.push(Batch { cut, parts });
+        }
+    }
+    Ok(found)
+}
+
+pub(super) fn read_manifest(store: &dyn Store, batch: u32, partition: u32) -> Result<Option<Manifest>, DecideError> {
+    let key = manifest_key(batch, partition);
+    let Some(bytes) = read_optional(store, &key)? else { return Ok(None) };
+    let unreadable = |reason| DecideError::Unreadable { place: store.place(&key), reason };
+    let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
+    if manifest.format != crate::schema::FORMAT {
+        return Err(unreadable(format!("format {}", manifest.format)));
+    }
+    Ok(Some(manifest))
+}

@@ -1,0 +1,261 @@
+//! Arguments as typed, for clap.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+use super::{BatchesAction, Command, Demo, DemoSystem, Example, Invocation, LogFormat, ModelsAction, NewFrom};
+use crate::config::{Overrides, address, pipeline_name_fault};
+
+/// The environment's overrides.
+const ENVIRONMENT: &str = "MILLSTREAM_SET";
+const DEMO_ROWS: u64 = 300_000;
+
+/// Turns a stream of rows into served models.
+#[derive(Debug, Parser)]
+#[command(name = "millstream", version, about, after_help = EXIT_CODES, arg_required_else_help = true)]
+struct Typed {
+    #[command(subcommand)]
+    command: TypedCommand,
+    #[command(flatten)]
+    global: Global,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 failed, 2 usage, 78 bad configuration.
+MILLSTREAM_SET='key=value;…' overrides the pipeline file as --set does; --set wins.";
+
+#[derive(Debug, Args)]
+struct Global {
+    /// Override a key of the pipeline file; here or after FILE
+    // Not `global`: clap would drop these where there are others after the subcommand.
+    #[arg(long, value_name = SET)]
+    set: Vec<String>,
+    /// How events are written to stderr
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    log_format: LogFormat,
+}
+
+const SET: &str = "TABLE.KEY=VALUE";
+
+/// A pipeline file and what it is overridden with.
+#[derive(Debug, Args)]
+struct Target {
+    /// The pipeline file
+    file: PathBuf,
+    #[command(flatten)]
+    overridden: Overridden,
+}
+
+#[derive(Debug, Args)]
+struct Overridden {
+    /// Override a key of the pipeline file, such as batch.rows=1000 or model.NAME.target=Close; may be repeated
+    #[arg(long, value_name = SET)]
+    set: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum TypedCommand {
+    /// Run the whole pipeline in one process, and serve until stopped
+    Run {
+        #[command(flatten)]
+        target: Target,
+        /// End when all batches are complete and every due version is trained
+        #[arg(long)]
+        exit_when_done: bool,
+    },
+    /// Run a pipeline on generated data: nothing to configure
+    Demo(TypedDemo),
+    /// Write a pipeline file, NAME.toml, to start from
+    New {
+        /// The pipeline's name; the file is NAME.toml
+        #[arg(value_parser = pipeline_name)]
+        name: String,
+        /// Start from one of the examples
+        #[arg(long, value_enum, conflicts_with = "from")]
+        example: Option<Example>,
+        /// Start from your own csv file: its columns, a target to predict, a route
+        #[arg(long, value_name = "CSV")]
+        from: Option<PathBuf>,
+    },
+    /// Validate a pipeline file: every fault at once
+    Check(Target),
+    /// Run the embedded broker alone
+    Broker {
+        /// The address to listen on; port 0 takes a free one
+        #[arg(long, default_value = "127.0.0.1:9092", value_parser = address)]
+        listen: SocketAddr,
+        /// The folder of its log
+        #[arg(long, default_value = "millstream-data/topic")]
+        data: PathBuf,
+    },
+    /// List, show or verify the committed batches
+    #[command(subcommand)]
+    Batches(TypedBatches),
+    /// List, show or verify the trained versions
+    #[command(subcommand)]
+    Models(TypedModels),
+}
+
+#[derive(Debug, Args)]
+struct TypedDemo {
+    #[arg(value_enum, default_value_t)]
+    system: DemoSystem,
+    /// Rows to generate
+    #[arg(long, default_value_t = DEMO_ROWS, value_parser = clap::value_parser!(u64).range(30..=1_000_000_000))]
+    rows: u64,
+    /// Of the generated data: the same seed makes the same rows
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(0..=9_223_372_036_854_775_807))]
+    seed: u64,
+    /// Where data, batches and models go; another one starts afresh [default: millstream-demo/SYSTEM-ROWS-SEED]
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// End when all is done instead of serving until stopped
+    #[arg(long)]
+    exit_when_done: bool,
+    #[command(flatten)]
+    overridden: Overridden,
+}
+
+#[derive(Debug, Subcommand)]
+enum TypedBatches {
+    /// List the committed batches
+    List {
+        #[command(flatten)]
+        target: Target,
+        /// List the committed part files instead
+        #[arg(long)]
+        files: bool,
+    },
+    /// Show one batch: its cut, its parts, its rejects
+    Show {
+        #[command(flatten)]
+        target: Target,
+        /// The batch's number, from 1
+        batch: NonZeroU32,
+    },
+    /// Read every batch again and compare it with its digest
+    Verify(Target),
+}
+
+#[derive(Debug, Subcommand)]
+enum TypedModels {
+    /// List the models and their newest versions
+    List(Target),
+    /// Show a version: its batches, parameters and measures
+    Show {
+        #[command(flatten)]
+        target: Target,
+        model: String,
+        /// The version's number, from 1 [default: the newest]
+        version: Option<NonZeroU32>,
+    },
+    /// Train a version again from its batches and compare the bytes
+    Verify {
+        #[command(flatten)]
+        target: Target,
+        model: String,
+        /// The version's number, from 1
+        version: NonZeroU32,
+    },
+}
+
+/// The command line of this process. Ends it for `--help` and for what cannot be understood (exit code 2).
+pub fn parse() -> Invocation {
+    let invocation = parse_from(std::env::args_os(), std::env::var(ENVIRONMENT).ok().as_deref());
+    invocation.unwrap_or_else(|error| error.exit())
+}
+
+/// As `parse`, of any arguments (the first is the program's name) and any value of `MILLSTREAM_SET`.
+pub fn parse_from<A: Into<OsString> + Clone>(
+    arguments: impl IntoIterator<Item = A>,
+    environment: Option<&str>,
+) -> Result<Invocation, clap::Error> {
+    let Typed { command, global } = Typed::try_parse_from(arguments)?;
+    if matches!(command, TypedCommand::New { .. } | TypedCommand::Broker { .. }) && !global.set.is_empty() {
+        let message = "--set overrides a pipeline file, and this command reads none";
+        return Err(Typed::command().error(ErrorKind::ArgumentConflict, message));
+    }
+    let ready = Ready { environment, before: global.set };
+    Ok(Invocation { command: ready.command(command), log_format: global.log_format })
+}
+
+/// Turns arguments as typed into ready ones.
+struct Ready<'a> {
+    environment: Option<&'a str>,
+    /// `--set` before the subcommand.
+    before: Vec<String>,
+}
+
+impl Ready<'_> {
+    fn command(self, typed: TypedCommand) -> Command {
+        match typed {
+            TypedCommand::Run { target, exit_when_done } => {
+                let (file, overrides) = self.target(target);
+                Command::Run { file, overrides, exit_when_done }
+            }
+            TypedCommand::Demo(demo) => Command::Demo(self.demo(demo)),
+            TypedCommand::New { name, example, from } => {
+                let from = match (from, example) {
+                    (Some(csv), _) => NewFrom::Csv(csv),
+                    (None, example) => NewFrom::Example(example.unwrap_or_default()),
+                };
+                Command::New { name, from }
+            }
+            TypedCommand::Check(target) => {
+                let (file, overrides) = self.target(target);
+                Command::Check { file, overrides }
+            }
+            TypedCommand::Broker { listen, data } => Command::Broker { listen, data },
+            TypedCommand::Batches(action) => {
+                let (target, action) = match action {
+                    TypedBatches::List { target, files } => (target, BatchesAction::List { files }),
+                    TypedBatches::Show { target, batch } => (target, BatchesAction::Show { batch }),
+                    TypedBatches::Verify(target) => (target, BatchesAction::Verify),
+                };
+                let (file, overrides) = self.target(target);
+                Command::Batches { file, overrides, action }
+            }
+            TypedCommand::Models(action) => {
+                let (target, action) = match action {
+                    TypedModels::List(target) => (target, ModelsAction::List),
+                    TypedModels::Show { target, model, version } => (target, ModelsAction::Show { model, version }),
+                    TypedModels::Verify { target, model, version } => (target, ModelsAction::Verify { model, version }),
+                };
+                let (file, overrides) = self.target(target);
+                Command::Models { file, overrides, action }
+            }
+        }
+    }
+
+    fn target(self, target: Target) -> (PathBuf, Overrides) {
+        (target.file, self.overrides(target.overridden))
+    }
+
+    /// What stands later on the command line wins.
+    fn overrides(mut self, overridden: Overridden) -> Overrides {
+        self.before.extend(overridden.set);
+        Overrides::new(self.environment, &self.before)
+    }
+
+    fn demo(self, demo: TypedDemo) -> Demo {
+        let TypedDemo { system, rows, seed, data, exit_when_done, overridden } = demo;
+        let name = system.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
+        // Other rows are another stream, which must not meet the batches of the first.
+        let data = data.unwrap_or_else(|| PathBuf::from("millstream-demo").join(format!("{name}-{rows}-{seed}")));
+        Demo { system, rows, seed, data, exit_when_done, overrides: self.overrides(overridden) }
+    }
+}
+
+/// `NAME`, or `NAME.toml` as people type it.
+fn pipeline_name(text: &str) -> Result<String, String> {
+    let name = text.strip_suffix(".toml").unwrap_or(text);
+    match pipeline_name_fault(name) {
+        None => Ok(name.to_owned()),
+        Some(rule) => Err(rule),
+    }
+}

@@ -1,0 +1,347 @@
+//! Carries a command out. Data goes to stdout, everything said goes to stderr; the exit codes are those of DESIGN §4.
+
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use indicatif::MultiProgress;
+use serde_json::{Value, json};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::debug_fn;
+
+use super::table::table;
+use super::{
+    BatchesAction, Command, Demo, Invocation, LogFormat, ModelsAction, NewFrom, exit, pipeline_for, write_new,
+};
+use crate::batch::{Batch, IDENTITY_KEY, StoredBatches};
+use crate::config::{ConfigFaults, CsvFormat, Loaded, Overrides, SchemaRules, StoreUrl, load};
+use crate::registry::{Registry, Version};
+use crate::run::{Options, Outcome, Progress, check_data, open_broker, open_store, run};
+use crate::source::{demo, profile};
+use crate::status::Status;
+use crate::store::SharedStore;
+
+pub fn main(invocation: Invocation) -> ExitCode {
+    let bars = Progress::on_terminal().filter(|_| invocation.log_format == LogFormat::Text);
+    start_log(invocation.log_format, bars.clone());
+    match execute(invocation.command, bars) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => ExitCode::from(report(&error)),
+    }
+}
+
+/// Says what went wrong; answers the exit code.
+fn report(error: &anyhow::Error) -> u8 {
+    if let Some(faults) = error.downcast_ref::<ConfigFaults>() {
+        for fault in &faults.0 {
+            say(&fault.to_string());
+        }
+        return exit::CONFIG;
+    }
+    say(&format!("error: {error:#}"));
+    exit::FAILED
+}
+
+fn execute(command: Command, bars: Option<MultiProgress>) -> anyhow::Result<u8> {
+    match command {
+        Command::Run { file, overrides, exit_when_done } => {
+            run_pipeline(load(&file, &overrides)?, exit_when_done, bars, |_| {})
+        }
+        Command::Demo(demo) => run_demo(&demo, bars),
+        Command::New { name, from } => new(&name, &from),
+        Command::Check { file, overrides } => check(&file, &overrides),
+        Command::Broker { listen, data } => serve_broker(listen, &data),
+        Command::Batches { file, overrides, action } => batches(&load(&file, &overrides)?, &action),
+        Command::Models { file, overrides, action } => models(load(&file, &overrides)?, &action),
+    }
+}
+
+fn run_pipeline(
+    loaded: Loaded,
+    exit_when_done: bool,
+    bars: Option<MultiProgress>,
+    announce: impl FnOnce(std::net::SocketAddr) + 'static,
+) -> anyhow::Result<u8> {
+    for warning in &loaded.warnings {
+        say(&format!("warning: {warning}"));
+    }
+    let status = Arc::new(Status::new(&loaded.pipeline.name));
+    let _progress = bars.map(|bars| Progress::start(bars, status.clone()));
+    let ready = status.clone();
+    let announce = Box::new(move |address: std::net::SocketAddr| {
+        ready.event(
+            "listening",
+            format!("the page and the API: http://{address}"),
+            json!({ "address": address.to_string() }),
+        );
+        announce(address);
+    });
+    match run(loaded.pipeline, Options { exit_when_done, announce }, status)? {
+        Outcome::Done | Outcome::Stopped => Ok(exit::DONE),
+        Outcome::Failed(_) => Ok(exit::FAILED),
+    }
+}
+
+fn run_demo(demo: &Demo, bars: Option<MultiProgress>) -> anyhow::Result<u8> {
+    let loaded = demo.pipeline()?;
+    std::fs::create_dir_all(&demo.data).with_context(|| format!("{}: cannot be made", demo.data.display()))?;
+    let csv = demo.csv();
+    if !csv.exists() {
+        // Under another name first: an interrupted demo leaves no half of a file behind.
+        let partial = csv.with_extension("partial");
+        demo::write_bitcoin(&partial, demo.rows, demo.seed)
+            .and_then(|()| std::fs::rename(&partial, &csv))
+            .with_context(|| format!("{}: cannot be written", csv.display()))?;
+    }
+    tracing::info!(target: "millstream", kind = "generated", rows = demo.rows, seed = demo.seed, "{}", csv.display());
+    run_pipeline(loaded, demo.exit_when_done, bars, |address| {
+        say(&format!(
+            "try, once the first batches are trained:\n  \
+             curl 'http://{address}/predict/high_low?open=20000&volume=25'\n  \
+             curl 'http://{address}/predict/trend?open=20000&close=20010&volume=25'\n  \
+             curl 'http://{address}/predict/close?timestamp=1500000000'\n  \
+             curl http://{address}/v1/models"
+        ));
+    })
+}
+
+fn new(name: &str, from: &NewFrom) -> anyhow::Result<u8> {
+    let text = match from {
+        NewFrom::Example(example) => example.renamed(name),
+        NewFrom::Csv(path) => {
+            let found = profile(path, &CsvFormat::default(), &SchemaRules::default())?;
+            for warning in &found.warnings {
+                say(&format!("warning: {warning}"));
+            }
+            pipeline_for(name, path, &found.schema, found.rows)
+        }
+    };
+    let file = write_new(Path::new("."), name, &text)?;
+    say(&format!("{} is written; look at it, then: millstream run {}", file.display(), file.display()));
+    Ok(exit::DONE)
+}
+
+/// Validates the file, and against the source's columns when it is there.
+fn check(file: &Path, overrides: &Overrides) -> anyhow::Result<u8> {
+    let loaded = load(file, overrides)?;
+    let pipeline = &loaded.pipeline;
+    for warning in &loaded.warnings {
+        say(&format!("warning: {warning}"));
+    }
+    let found = profile(&pipeline.source.path, &pipeline.source.csv, &pipeline.schema)?;
+    for warning in &found.warnings {
+        say(&format!("warning: {}: {warning}", file.display()));
+    }
+    check_data(pipeline, &found.schema, &Status::new(&pipeline.name))?;
+    say(&format!(
+        "{}: good: {} rows, {} columns, {} models, {} routes",
+        file.display(),
+        found.rows,
+        found.schema.columns.len(),
+        pipeline.models.len(),
+        pipeline.routes.len()
+    ));
+    Ok(exit::DONE)
+}
+
+fn serve_broker(listen: std::net::SocketAddr, data: &Path) -> anyhow::Result<u8> {
+    let (broker, address) = open_broker(listen, data, &Status::new("broker"))?;
+    let Some(broker) = broker else { bail!("{}: another process serves this log, at {address}", data.display()) };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(crate::run::signal())?;
+    broker.stop();
+    Ok(exit::DONE)
+}
+
+fn batches(loaded: &Loaded, action: &BatchesAction) -> anyhow::Result<u8> {
+    let store = open_existing_store(&loaded.pipeline.store)?;
+    let stored = StoredBatches::new(store.clone());
+    match action {
+        BatchesAction::List { files: true } => {
+            let keys = stored.complete()?.iter().flat_map(Batch::files).collect::<Vec<_>>();
+            print(&keys.iter().map(|key| store.place(key) + "\n").collect::<String>())?;
+        }
+        BatchesAction::List { files: false } => {
+            let rows: Vec<Vec<String>> = stored.complete()?.iter().map(batch_row).collect();
+            print(&table(&["batch", "rows", "rejects", "total", "reason", "offsets"], &rows))?;
+        }
+        BatchesAction::Show { batch } => {
+            let batch = stored.get(batch.get())?;
+            print(&pretty(&json!({ "cut": batch.cut, "parts": batch.parts }))?)?;
+        }
+        BatchesAction::Verify => {
+            let faults = stored.verify()?;
+            for fault in &faults {
+                say(fault);
+            }
+            let complete = stored.complete()?;
+            let rows: u64 = complete.iter().map(Batch::rows).sum();
+            say(&format!(
+                "{} batches, {rows} rows: {}",
+                complete.len(),
+                if faults.is_empty() { "whole" } else { "not whole" }
+            ));
+            return Ok(if faults.is_empty() { exit::DONE } else { exit::FAILED });
+        }
+    }
+    Ok(exit::DONE)
+}
+
+/// For the commands that only look: they make no store of a mistyped name.
+fn open_existing_store(url: &StoreUrl) -> anyhow::Result<SharedStore> {
+    let StoreUrl::Local(folder) = url;
+    if !folder.join(IDENTITY_KEY).exists() {
+        bail!("store.url: {} holds no pipeline yet: run it first, or mend the path", folder.display());
+    }
+    open_store(url)
+}
+
+fn batch_row(batch: &Batch) -> Vec<String> {
+    let offsets = batch.parts.iter().map(|part| format!("{}..{}", part.first_offset, part.end_offset));
+    let reason = serde_json::to_value(batch.cut.reason).ok().and_then(|value| value.as_str().map(str::to_owned));
+    vec![
+        batch.number().to_string(),
+        batch.rows().to_string(),
+        batch.rejects().to_string(),
+        batch.cut.total.to_string(),
+        reason.unwrap_or_default(),
+        offsets.collect::<Vec<_>>().join(" "),
+    ]
+}
+
+fn models(loaded: Loaded, action: &ModelsAction) -> anyhow::Result<u8> {
+    let store = open_existing_store(&loaded.pipeline.store)?;
+    let registry = Registry::open(store.clone())?;
+    let served = registry.snapshot();
+    let find = |name: &str| {
+        let known = || served.models.keys().cloned().collect::<Vec<_>>().join(", ");
+        served.models.get(name).with_context(|| format!("no version of a model {name:?}; there are: {}", known()))
+    };
+    match action {
+        ModelsAction::List => {
+            let rows: Vec<Vec<String>> = served
+                .models
+                .values()
+                .flat_map(|model| model.versions.values().map(|version| version_row(version)))
+                .collect();
+            print(&table(&["model", "version", "batches", "rows", "measured", "baseline", "verdict"], &rows))?;
+        }
+        ModelsAction::Show { model, version } => {
+            let found = find(model)?;
+            let version = match version {
+                Some(number) => found.versions.get(&number.get()),
+                None => found.latest(),
+            };
+            let version =
+                version.with_context(|| format!("model {model} has versions 1 to {}", found.versions.len()))?;
+            print(&pretty(&version.to_json())?)?;
+        }
+        ModelsAction::Verify { model, version } => {
+            let report = crate::registry::verify(store.as_ref(), model, version.get())?;
+            for fault in &report.faults {
+                say(fault);
+            }
+            let verdict = if report.is_whole() { "whole: training it again gives the same bytes" } else { "not whole" };
+            say(&format!(
+                "{model} version {version}, {} rows of {} batches: {verdict}",
+                report.rows,
+                report.batches.len()
+            ));
+            return Ok(if report.is_whole() { exit::DONE } else { exit::FAILED });
+        }
+    }
+    for problem in &served.problems {
+        say(&format!("warning: {problem}"));
+    }
+    Ok(exit::DONE)
+}
+
+fn version_row(version: &Version) -> Vec<String> {
+    let (file, verdict) = (&version.file, version.verdict());
+    vec![
+        file.model.clone(),
+        file.version.to_string(),
+        file.batches.len().to_string(),
+        file.rows.to_string(),
+        verdict.model,
+        verdict.baseline,
+        verdict.words.to_owned(),
+    ]
+}
+
+fn pretty(value: &Value) -> anyhow::Result<String> {
+    Ok(serde_json::to_string_pretty(value)? + "\n")
+}
+
+/// Data, to stdout. A reader that went away (`| head`) is no fault.
+fn print(text: &str) -> anyhow::Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        done => Ok(done?),
+    }
+}
+
+/// To stderr; there is nowhere to report that stderr is gone.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+fn start_log(format: LogFormat, bars: Option<MultiProgress>) {
+    let filter = EnvFilter::try_from_env("MILLSTREAM_LOG").unwrap_or_else(|_| EnvFilter::new("warn,millstream=info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Stderr { bars });
+    match format {
+        LogFormat::Json => log.json().flatten_event(true).init(),
+        LogFormat::Text => {
+            // An event's fields say again what its message says: they are for `--log-format json`.
+            let fields = debug_fn(|out, field, value| match field.name() {
+                "message" => write!(out, "{value:?}"),
+                "kind" | "data" => Ok(()),
+                name => write!(out, " {name}={value:?}"),
+            });
+            log.fmt_fields(fields).with_target(false).with_ansi(std::io::stderr().is_terminal()).init();
+        }
+    }
+}
+
+/// Writes lines above the progress bars.
+struct Stderr {
+    bars: Option<MultiProgress>,
+}
+
+struct Line {
+    bars: Option<MultiProgress>,
+    text: Vec<u8>,
+}
+
+impl<'a> MakeWriter<'a> for Stderr {
+    type Writer = Line;
+
+    fn make_writer(&'a self) -> Line {
+        Line { bars: self.bars.clone(), text: Vec::new() }
+    }
+}
+
+impl Write for Line {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.text.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        let text = std::mem::take(&mut self.text);
+        let write = || std::io::stderr().write_all(&text);
+        let _ = match &self.bars {
+            Some(bars) => bars.suspend(write),
+            None => write(),
+        };
+    }
+}

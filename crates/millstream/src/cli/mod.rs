@@ -1,0 +1,80 @@
+//! The command line: arguments as typed (`arguments`) and arguments ready to use, which is all that `main` sees.
+
+mod arguments;
+mod demo;
+mod execute;
+mod new;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
+pub use arguments::{parse, parse_from};
+pub use demo::{Demo, DemoSystem};
+pub use execute::main;
+pub use new::{Example, NewError, NewFrom, pipeline_for, write_new};
+
+use crate::config::Overrides;
+
+/// Exit codes: DESIGN §4.
+pub mod exit {
+    pub const DONE: u8 = 0;
+    pub const FAILED: u8 = 1;
+    /// clap's own for a bad command line.
+    pub const USAGE: u8 = 2;
+    /// `EX_CONFIG` of sysexits.h.
+    pub const CONFIG: u8 = 78;
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Invocation {
+    pub command: Command,
+    pub log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    Run { file: PathBuf, overrides: Overrides, exit_when_done: bool },
+    Demo(Demo),
+    New { name: String, from: NewFrom },
+    Check { file: PathBuf, overrides: Overrides },
+    Broker { listen: SocketAddr, data: PathBuf },
+    Batches { file: PathBuf, overrides: Overrides, action: BatchesAction },
+    Models { file: PathBuf, overrides: Overrides, action: ModelsAction },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BatchesAction {
+    /// With `files`, the committed part files instead of the batches.
+    List {
+        files: bool,
+    },
+    Show {
+        batch: NonZeroU32,
+    },
+    Verify,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ModelsAction {
+    List,
+    /// Without a version, the newest.
+    Show {
+        model: String,
+        version: Option<NonZeroU32>,
+    },
+    Verify {
+        model: String,
+        version: NonZeroU32,
+    },
+}

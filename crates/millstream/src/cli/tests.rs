@@ -1,0 +1,188 @@
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::{BrokerChoice, Faults, Loaded, StoreUrl, check_models, load_text};
+use crate::schema::{ColumnType, StreamColumn, StreamSchema};
+
+fn parsed(arguments: &str) -> Invocation {
+    parse_from(arguments.split(' '), None).unwrap()
+}
+
+fn refused(arguments: &str) -> String {
+    let error = parse_from(arguments.split(' '), None).unwrap_err();
+    assert_eq!(error.exit_code(), i32::from(exit::USAGE), "{arguments}");
+    error.to_string()
+}
+
+#[test]
+fn every_command_is_ready_to_use() {
+    let file = || PathBuf::from("p.toml");
+    let none = Overrides::default;
+    let check = |arguments: &str, command: Command| assert_eq!(parsed(arguments).command, command, "{arguments}");
+    check("m run p.toml", Command::Run { file: file(), overrides: none(), exit_when_done: false });
+    check("m run p.toml --exit-when-done", Command::Run { file: file(), overrides: none(), exit_when_done: true });
+    check("m check p.toml", Command::Check { file: file(), overrides: none() });
+    check("m new x", Command::New { name: "x".into(), from: NewFrom::Example(Example::Bitcoin) });
+    check("m new x.toml --from d.csv", Command::New { name: "x".into(), from: NewFrom::Csv("d.csv".into()) });
+    let (listen, data) = ("127.0.0.1:0".parse().unwrap(), PathBuf::from("d"));
+    check("m broker --listen localhost:0 --data d", Command::Broker { listen, data });
+    let batches = |action| Command::Batches { file: file(), overrides: none(), action };
+    check("m batches list p.toml --files", batches(BatchesAction::List { files: true }));
+    check("m batches show p.toml 2", batches(BatchesAction::Show { batch: 2.try_into().unwrap() }));
+    check("m batches verify p.toml", batches(BatchesAction::Verify));
+    let models = |action| Command::Models { file: file(), overrides: none(), action };
+    let (model, two) = (|| "close".to_owned(), 2.try_into().unwrap());
+    check("m models list p.toml", models(ModelsAction::List));
+    check("m models show p.toml close", models(ModelsAction::Show { model: model(), version: None }));
+    check("m models show p.toml close 2", models(ModelsAction::Show { model: model(), version: Some(two) }));
+    check("m models verify p.toml close 2", models(ModelsAction::Verify { model: model(), version: two }));
+}
+
+#[test]
+fn global_options_stand_anywhere() {
+    let overrides = Overrides::new(Some("name=q"), &["batch.rows=1".into(), "batch.limit=2".into()]);
+    for arguments in [
+        "m --set batch.rows=1 run p.toml --set batch.limit=2",
+        "m run --set batch.rows=1 --set batch.limit=2 p.toml",
+        "m --set batch.rows=1 --set batch.limit=2 run p.toml",
+    ] {
+        match parse_from(arguments.split(' '), Some("name=q")).unwrap().command {
+            Command::Run { overrides: found, .. } => assert_eq!(found, overrides, "{arguments}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(refused("m --set name=q new x").contains("this command reads none"));
+    assert_eq!(parsed("m run p.toml --log-format json").log_format, LogFormat::Json);
+}
+
+#[test]
+fn a_bad_command_line_is_usage() {
+    assert!(refused("m runn p.toml").contains("run"));
+    assert!(refused("m run").contains("<FILE>"));
+    assert!(refused("m batches show p.toml 0").contains("invalid value '0'"));
+    assert!(refused("m broker --listen 80").contains("did you mean \"127.0.0.1:80\"?"));
+    assert!(refused("m new a/b").contains("must begin with a letter or digit"));
+    assert!(refused("m new x --from a.csv --example bitcoin").contains("cannot be used with"));
+    assert!(refused("m demo movies").contains("bitcoin"));
+    assert!(refused("m serve p.toml").contains("unrecognized subcommand"));
+}
+
+#[test]
+fn the_demo_keeps_to_its_own_folder() {
+    let Command::Demo(demo) = parsed("m demo --data d --rows 900 --set serve.listen=127.0.0.1:0").command else {
+        panic!()
+    };
+    let pipeline = demo.pipeline().unwrap().pipeline;
+    assert_eq!(pipeline.source.path, Path::new("d/rows.csv"));
+    assert_eq!(pipeline.store, StoreUrl::Local("d/store".into()));
+    let listen = "127.0.0.1:9092".parse().unwrap();
+    assert_eq!(pipeline.stream.broker, BrokerChoice::Embedded { listen, data: "d/store/topic".into() });
+    assert_eq!(pipeline.serve.listen.port(), 0);
+    let Command::Demo(demo) = parsed("m demo").command else { panic!() };
+    assert_eq!(demo.data, Path::new("millstream-demo/bitcoin-300000-1"));
+}
+
+fn loaded(text: &str) -> Loaded {
+    load_text(Path::new("new.toml"), text, &Overrides::default()).unwrap_or_else(|faults| panic!("{faults}\n{text}"))
+}
+
+fn schema(columns: &[(&str, ColumnType)]) -> StreamSchema {
+    let column = |(name, kind): &(&str, ColumnType)| StreamColumn {
+        name: (*name).to_owned(),
+        kind: *kind,
+        inferred: true,
+        null: Vec::new(),
+    };
+    StreamSchema { format: 1, schema: 1, columns: columns.iter().map(column).collect(), time: None }
+}
+
+/// What was written loads, and fits the columns it was written for.
+fn check_new(columns: &[(&str, ColumnType)], rows: u64) -> String {
+    let schema = schema(columns);
+    let text = pipeline_for("mine", Path::new("data/my \"own\" file.csv"), &schema, rows);
+    let loaded = loaded(&text);
+    let mut faults = Faults::new("new.toml");
+    check_models(&loaded.pipeline, &schema, &mut faults);
+    assert_eq!(faults.faults(), [], "{text}");
+    assert_eq!(faults.warnings(), [], "{text}");
+    text
+}
+
+const NUMBER: ColumnType = ColumnType::Float64;
+
+#[test]
+fn the_example_can_be_renamed_and_fits_its_columns() {
+    let pipeline = loaded(&Example::Bitcoin.renamed("mine")).pipeline;
+    assert_eq!((pipeline.name.as_str(), pipeline.models.len()), ("mine", 6));
+    let columns = ["Timestamp", "Open", "High", "Low", "Close", "Volume"].map(|name| (name, NUMBER));
+    let mut faults = Faults::new("new.toml");
+    check_models(&pipeline, &schema(&columns), &mut faults);
+    assert_eq!(faults.faults(), []);
+    let warnings: Vec<&str> = faults.warnings().iter().map(|warning| warning.key.as_str()).collect();
+    assert_eq!(warnings, ["model.trend.target"]);
+}
+
+#[test]
+fn a_pipeline_is_made_for_ones_own_file() {
+    let text = check_new(
+        &[
+            ("timestamp", ColumnType::Int64),
+            ("Town/City", ColumnType::Utf8),
+            ("rooms", ColumnType::Int64),
+            ("Price £", NUMBER),
+        ],
+        1000,
+    );
+    for line in [
+        "name = \"mine\"",
+        r#"path = "data/my \"own\" file.csv""#,
+        "time = \"timestamp\"",
+        "\"Town/City\" = \"utf8\"",
+        "parts = 3 ",
+        "name = \"price\"",
+        "target = \"Price £\"",
+        "features = [\"rooms\"]",
+        "input = { rooms = \"rooms\" }",
+        "response = { predicted_price = \"prediction\" }",
+    ] {
+        assert!(text.lines().any(|found| found.starts_with(line)), "{line}\n{text}");
+    }
+}
+
+#[test]
+fn odd_files_make_pipelines_too() {
+    assert!(check_new(&[("a", NUMBER)], 5).contains("No column is left to predict from"));
+    assert!(check_new(&[], 0).contains("No column is left"));
+    assert!(check_new(&[("time", NUMBER), ("x", NUMBER)], 5).contains("features = [\"time\"]"));
+    assert!(check_new(&[("a", ColumnType::Utf8), ("b", ColumnType::Boolean)], 5).contains("logistic_regression"));
+    assert!(
+        check_new(&[("A b", NUMBER), ("a-B", NUMBER), ("é", NUMBER)], 5).contains("\"A b\" = \"a_b\", a-B = \"a_b_2\"")
+    );
+}
+
+#[test]
+fn a_file_is_never_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = write_new(folder.path(), "mine", "one").unwrap();
+    let error = write_new(folder.path(), "mine", "two").unwrap_err();
+    assert!(error.to_string().ends_with("mine.toml exists already: choose another name, or move it away"));
+    assert_eq!(std::fs::read_to_string(file).unwrap(), "one");
+    let gone = folder.path().join("gone");
+    assert!(matches!(write_new(&gone, "mine", "one"), Err(NewError::Io { .. })));
+}
+
+proptest! {
+    #[test]
+    fn any_columns_make_a_pipeline_that_loads(
+        names in prop::collection::btree_set("\\PC{1,12}|[ -~]{1,12}", 1..6),
+        kinds in prop::collection::vec(0..4_usize, 6),
+        rows in any::<u64>(),
+    ) {
+        let all = [ColumnType::Float64, ColumnType::Int64, ColumnType::Utf8, ColumnType::Boolean];
+        let names: Vec<String> = names.into_iter().filter(|name| !name.trim().is_empty()).collect();
+        let columns: Vec<_> = names.iter().zip(kinds).map(|(name, kind)| (name.as_str(), all[kind])).collect();
+        check_new(&columns, rows);
+    }
+}

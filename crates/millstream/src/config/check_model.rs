@@ -1,0 +1,370 @@
+//! `[[model]]`: what can be said of a model without the data. What needs the columns is in `check_models`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
+
+use millstream_learn::{Algorithm, ParamFault, ParamValue, linear_regression, logistic_regression, random_forest};
+use toml::{Table, Value};
+
+use super::check::table_list;
+use super::check_source::seed;
+use super::fault::{Faults, did_you_mean, nearest};
+use super::raw::{Keys, Section, type_name};
+use super::{Batch, BatchRule, Categorical, Missing, Model, TrainOn, Unseen};
+
+pub(super) const MODEL: Keys = Keys {
+    known: &[
+        "name",
+        "algorithm",
+        "train_on",
+        "features",
+        "target",
+        "where",
+        "params",
+        "categorical",
+        "missing",
+        "output",
+        "baseline",
+        "seed",
+    ],
+    later: &[
+        ("text", "a text feature is one category per value"),
+        ("user", OTHER_ALGORITHMS),
+        ("item", OTHER_ALGORITHMS),
+        ("rating", OTHER_ALGORITHMS),
+        ("time", OTHER_ALGORITHMS),
+        ("id", OTHER_ALGORITHMS),
+        ("score", OTHER_ALGORITHMS),
+        ("votes", OTHER_ALGORITHMS),
+        ("group", OTHER_ALGORITHMS),
+    ],
+};
+
+const CATEGORICAL: Keys = Keys { known: &["max", "unseen"], later: &[] };
+const OTHER_ALGORITHMS: &str = "linear_regression, logistic_regression and random_forest take features and a target";
+const LATER_ALGORITHMS: [&str; 5] = ["als", "kmeans", "content", "neighbours", "popularity"];
+
+const DEFAULT_SEED: u64 = 1;
+const DEFAULT_CATEGORIES: u32 = 1000;
+const CATEGORIES_MOST: i64 = 1_000_000;
+const NAME_CHARS_MOST: usize = 64;
+
+/// What is known of a model, faulty or not: routes are checked against it, so that one fault does not cause another.
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub name: Option<String>,
+    pub algorithm: Option<Algorithm>,
+    /// `None`: absent or faulty.
+    pub features: Option<Vec<String>>,
+    pub checked: Option<Model>,
+}
+
+pub(super) fn models(root: &Table, batch: Option<&Batch>, faults: &mut Faults) -> Vec<Draft> {
+    let mut drafts: Vec<Draft> = Vec::new();
+    for (index, table) in table_list(root, "model", faults).into_iter().enumerate() {
+        let draft = model(index + 1, table, batch, faults);
+        if let Some(name) = &draft.name
+            && drafts.iter().any(|other| other.name.as_ref() == Some(name))
+        {
+            let key = format!("model[{}].name", index + 1);
+            faults.add_text(key, name, "another model has this name; give each its own");
+        }
+        drafts.push(draft);
+    }
+    drafts
+}
+
+fn model(number: usize, table: &Table, batch: Option<&Batch>, faults: &mut Faults) -> Draft {
+    let name = name(number, table, faults);
+    let label = name.as_ref().map_or_else(|| format!("model[{number}]"), |name| format!("model.{name}"));
+    // The keys of an algorithm of a later release are no concern of this one.
+    let keys = if is_later(table) { &ANY } else { &MODEL };
+    let section = Section::new(label, Some(table).filter(|_| !is_later(table)), keys, faults);
+    if let Some(Value::String(text)) = table.get("algorithm").filter(|_| is_later(table)) {
+        let known = Algorithm::ALL.iter().map(|algorithm| algorithm.name()).collect::<Vec<_>>().join(", ");
+        faults.add_text(section.key("algorithm"), text, format!("not yet in this version; it has {known}"));
+        return Draft { name, algorithm: None, features: None, checked: None };
+    }
+    let algorithm = algorithm(&section, faults);
+    let features = features(&section, faults);
+    let train_on = train_on(&section, batch, faults);
+    let target =
+        section.required_text("target", "name the column or SQL expression to predict", faults).map(str::to_owned);
+    let params = algorithm.and_then(|algorithm| params(&section, algorithm, faults));
+    let categorical = categorical(&section, features.as_deref(), faults);
+    let missing = section.choice(
+        "missing",
+        &[
+            ("drop", Missing::Drop),
+            ("mean", Missing::Mean),
+            ("median", Missing::Median),
+            ("category", Missing::Category),
+        ],
+        faults,
+    );
+    let output = output(&section, algorithm, faults);
+    let text = |key: &str, faults: &mut Faults| section.filled_text(key, faults).map(str::to_owned);
+    let (filter, baseline) = (text("where", faults), text("baseline", faults));
+    let seed = seed(&section, DEFAULT_SEED, faults);
+    let checked = (|| {
+        Some(Model {
+            name: name.clone()?,
+            algorithm: algorithm?,
+            train_on: train_on?,
+            features: features.clone()?,
+            target: target?,
+            filter,
+            params: params?,
+            categorical,
+            missing: missing.unwrap_or(Missing::Drop),
+            output,
+            baseline,
+            seed,
+        })
+    })();
+    Draft { name, algorithm, features, checked }
+}
+
+const ANY: Keys = Keys { known: &[], later: &[] };
+
+fn is_later(table: &Table) -> bool {
+    table.get("algorithm").and_then(Value::as_str).is_some_and(|name| LATER_ALGORITHMS.contains(&name))
+}
+
+fn name(number: usize, table: &Table, faults: &mut Faults) -> Option<String> {
+    let key = format!("model[{number}].name");
+    let name = match table.get("name") {
+        Some(Value::String(name)) => name,
+        Some(other) => {
+            faults.add(key, Some(other), format!("expected text in quotes, found {}", type_name(other)));
+            return None;
+        }
+        None => {
+            faults.add(key, None, "missing; give the model a name, such as name = \"close\"");
+            return None;
+        }
+    };
+    if !is_model_name(name) {
+        faults.add_text(
+            key,
+            name,
+            format!(
+                "must begin with a small letter and hold only small letters, digits and `_`, at most {NAME_CHARS_MOST} \
+                 of them: it stands in URLs, folders and templates"
+            ),
+        );
+        return None;
+    }
+    Some(name.clone())
+}
+
+pub(super) fn is_model_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        && name.len() <= NAME_CHARS_MOST
+}
+
+fn algorithm(section: &Section, faults: &mut Faults) -> Option<Algorithm> {
+    let names = Algorithm::ALL.iter().map(|algorithm| algorithm.name());
+    let remedy = format!("it is one of {}", names.clone().collect::<Vec<_>>().join(", "));
+    let text = section.required_text("algorithm", &remedy, faults)?;
+    let found = Algorithm::from_name(text);
+    if found.is_none() {
+        section.fault("algorithm", format!("no such algorithm{}", did_you_mean(text, names)), faults);
+    }
+    found
+}
+
+fn features(section: &Section, faults: &mut Faults) -> Option<Vec<String>> {
+    if !section.has("features") {
+        faults.add(
+            section.key("features"),
+            None,
+            "missing; list columns or SQL expressions, such as [\"Open\", \"Volume\"]",
+        );
+        return None;
+    }
+    let features = section.texts("features", faults)?;
+    if features.is_empty() {
+        section.fault("features", "must not be empty; list at least one column or SQL expression", faults);
+        return None;
+    }
+    let mut seen = BTreeSet::new();
+    for feature in &features {
+        if feature.trim().is_empty() {
+            section.fault("features", "has an empty entry; remove it", faults);
+        } else if !seen.insert(feature.as_str()) {
+            section.fault("features", format!("has `{feature}` twice; keep one"), faults);
+        }
+    }
+    Some(features)
+}
+
+fn train_on(section: &Section, batch: Option<&Batch>, faults: &mut Faults) -> Option<TrainOn> {
+    const FORMS: &str = "\"each\", \"cumulative\", { last = 3 } or { batches = [1, 2] }";
+    match section.value("train_on") {
+        None => Some(TrainOn::Cumulative),
+        Some(Value::String(text)) if text == "each" => Some(TrainOn::Each),
+        Some(Value::String(text)) if text == "cumulative" => Some(TrainOn::Cumulative),
+        Some(Value::String(text)) => {
+            let hint = nearest(text, ["each", "cumulative"])
+                .map_or(String::new(), |name| format!("; did you mean \"{name}\"?"));
+            section.fault("train_on", format!("must be {FORMS}{hint}"), faults);
+            None
+        }
+        Some(Value::Table(table)) => {
+            let mut entries = table.iter();
+            match (entries.next().map(|(key, value)| (key.as_str(), value)), entries.next()) {
+                (Some(("last", value)), None) => last(section, value, faults),
+                (Some(("batches", value)), None) => batches(section, value, batch, faults),
+                _ => {
+                    section.fault("train_on", format!("must be exactly one of {FORMS}"), faults);
+                    None
+                }
+            }
+        }
+        Some(_) => {
+            section.fault("train_on", format!("must be {FORMS}"), faults);
+            None
+        }
+    }
+}
+
+fn last(section: &Section, value: &Value, faults: &mut Faults) -> Option<TrainOn> {
+    let count = value.as_integer().and_then(|count| NonZeroU32::new(u32::try_from(count).ok()?));
+    if count.is_none() {
+        section.fault("train_on", "last must be a whole number of at least 1", faults);
+    }
+    count.map(TrainOn::Last)
+}
+
+fn batches(section: &Section, value: &Value, batch: Option<&Batch>, faults: &mut Faults) -> Option<TrainOn> {
+    let fault = |message: String, faults: &mut Faults| {
+        section.fault("train_on", message, faults);
+        None
+    };
+    let numbers: Option<Vec<u32>> = value.as_array().and_then(|items| {
+        let number = |item: &Value| item.as_integer().and_then(|number| u32::try_from(number).ok());
+        items.iter().map(number).collect()
+    });
+    let Some(mut numbers) = numbers else {
+        return fault("batches must be a list of batch numbers, such as { batches = [1, 3] }".into(), faults);
+    };
+    if numbers.is_empty() {
+        return fault("batches must name at least one batch".into(), faults);
+    }
+    if numbers.contains(&0) {
+        return fault("batches are numbered from 1; there is no batch 0".into(), faults);
+    }
+    numbers.sort_unstable();
+    if let Some(twice) = numbers.windows(2).find(|pair| pair[0] == pair[1]) {
+        return fault(format!("batch {} is named twice; keep one", twice[0]), faults);
+    }
+    let (newest, last) = (numbers[numbers.len() - 1], batch.and_then(last_batch));
+    if let Some((last, key)) = last
+        && newest > last
+    {
+        return fault(format!("batch {newest} can never come: {key} ends the stream at batch {last}"), faults);
+    }
+    Some(TrainOn::Batches(numbers))
+}
+
+/// The last batch that can come, and the key that says so.
+fn last_batch(batch: &Batch) -> Option<(u32, &'static str)> {
+    let parts = match batch.rule {
+        BatchRule::Parts(parts) => Some((parts.get(), "batch.parts")),
+        BatchRule::Rows(_) => None,
+    };
+    let limit = batch.limit.map(|limit| (limit.get(), "batch.limit"));
+    parts.into_iter().chain(limit).min()
+}
+
+fn params(section: &Section, algorithm: Algorithm, faults: &mut Faults) -> Option<BTreeMap<String, ParamValue>> {
+    if !section.has("params") {
+        return Some(BTreeMap::new());
+    }
+    let table = section.table("params", faults)?;
+    let names = algorithm.specs().iter().map(|spec| spec.name);
+    let (mut values, mut faulty) = (BTreeMap::new(), false);
+    for (name, value) in table {
+        let key = section.key(&format!("params.{name}"));
+        if !names.clone().any(|known| known == name) {
+            faults.add(
+                key,
+                None,
+                format!("unknown parameter of {}{}", algorithm.name(), did_you_mean(name, names.clone())),
+            );
+            faulty = true;
+            continue;
+        }
+        match param_value(value) {
+            Some(value) => {
+                values.insert(name.clone(), value);
+            }
+            None => {
+                faults.add(key, Some(value), format!("expected a plain value, found {}", type_name(value)));
+                faulty = true;
+            }
+        }
+    }
+    for fault in param_faults(algorithm, &values) {
+        faults.add(section.key(&format!("params.{}", fault.name)), table.get(&fault.name), fault.message);
+        faulty = true;
+    }
+    Some(values).filter(|_| !faulty)
+}
+
+fn param_value(value: &Value) -> Option<ParamValue> {
+    match value {
+        Value::Float(number) => Some(ParamValue::Float(*number)),
+        Value::Integer(number) => Some(ParamValue::Integer(*number)),
+        Value::String(text) => Some(ParamValue::Text(text.clone())),
+        Value::Boolean(flag) => Some(ParamValue::Bool(*flag)),
+        Value::Datetime(_) | Value::Array(_) | Value::Table(_) => None,
+    }
+}
+
+fn param_faults(algorithm: Algorithm, values: &BTreeMap<String, ParamValue>) -> Vec<ParamFault> {
+    match algorithm {
+        Algorithm::LinearRegression => linear_regression::Params::from_values(values).err(),
+        Algorithm::LogisticRegression => logistic_regression::Params::from_values(values).err(),
+        Algorithm::RandomForest => random_forest::Params::from_values(values).err(),
+    }
+    .unwrap_or_default()
+}
+
+fn categorical(section: &Section, features: Option<&[String]>, faults: &mut Faults) -> BTreeMap<String, Categorical> {
+    let mut rules = BTreeMap::new();
+    for (feature, value) in section.table("categorical", faults).into_iter().flatten() {
+        let key = section.key(&format!("categorical.{feature}"));
+        if let Some(features) = features
+            && !features.contains(feature)
+        {
+            let hint = did_you_mean(feature, features.iter().map(String::as_str));
+            faults.add(key.as_str(), None, format!("is not among the model's features{hint}"));
+        }
+        let Some(table) = value.as_table() else {
+            faults.add(key, Some(value), "expected a table, such as { max = 1000, unseen = \"other\" }");
+            continue;
+        };
+        let rule = Section::new(key, Some(table), &CATEGORICAL, faults);
+        let max = rule.whole("max", 1, CATEGORIES_MOST, "it counts the categories kept", faults);
+        let unseen = rule.choice("unseen", &[("other", Unseen::Other), ("error", Unseen::Error)], faults);
+        rules.insert(
+            feature.clone(),
+            Categorical {
+                max: max.and_then(|max| u32::try_from(max).ok()).unwrap_or(DEFAULT_CATEGORIES),
+                unseen: unseen.unwrap_or(Unseen::Other),
+            },
+        );
+    }
+    rules
+}
+
+fn output(section: &Section, algorithm: Option<Algorithm>, faults: &mut Faults) -> Option<String> {
+    let output = section.filled_text("output", faults)?;
+    if algorithm == Some(Algorithm::LogisticRegression) {
+        section.fault("output", "is for numbers, and logistic_regression predicts a class; remove it", faults);
+    }
+    Some(output.to_owned())
+}

@@ -1,0 +1,173 @@
+//! What can be said of models and routes once the columns are known: expressions compile, types fit, nothing leaks.
+
+use std::collections::BTreeSet;
+
+use datafusion::arrow::datatypes::{DataType, Field, Schema};
+use millstream_learn::Algorithm;
+
+use super::check_route::{Asked, columns_and_parameters};
+use super::fault::{Faults, did_you_mean};
+use super::{Model, Pipeline};
+use crate::expression::{Expression, ValueKind};
+use crate::schema::StreamSchema;
+
+/// Checks what `load` could not: it knows no columns.
+pub fn check_models(pipeline: &Pipeline, schema: &StreamSchema, faults: &mut Faults) {
+    let columns = || schema.columns.iter().map(|column| column.name.as_str());
+    if let Some(time) = pipeline.schema.time.as_ref().filter(|time| schema.column(time).is_none()) {
+        faults.add_text("schema.time", time, format!("no such column{}", did_you_mean(time, columns())));
+    }
+    for name in pipeline.schema.columns.keys().filter(|name| schema.column(name).is_none()) {
+        let hint = did_you_mean(name, columns());
+        faults.add(format!("schema.columns.{name}"), None, format!("no such column{hint}"));
+    }
+    let arrow = schema.arrow();
+    let models: Vec<Option<Asked>> =
+        pipeline.models.iter().map(|model| Check { model, schema: &arrow, faults }.model()).collect();
+    for route in &pipeline.routes {
+        let asked = route.models.iter().map(|name| {
+            let model = models.iter().flatten().find(|model| model.name == name)?;
+            Some(Asked { name: model.name, probability: model.probability, columns: model.columns.clone() })
+        });
+        // A model with faults of its own has unknown columns.
+        if let Some(asked) = asked.collect::<Option<Vec<_>>>() {
+            columns_and_parameters(route, &asked, faults);
+        }
+    }
+}
+
+struct Check<'a, 'f> {
+    model: &'a Model,
+    schema: &'a Schema,
+    faults: &'f mut Faults,
+}
+
+impl<'a> Check<'a, '_> {
+    fn model(mut self) -> Option<Asked<'a>> {
+        let model = self.model;
+        let features: Vec<Option<Expression>> = model.features.iter().map(|feature| self.feature(feature)).collect();
+        let target = self.compile("target", &model.target).and_then(|target| self.target(target));
+        if let Some(filter) = model.filter.as_ref().and_then(|filter| self.compile("where", filter))
+            && filter.kind() != ValueKind::Boolean
+        {
+            let message = format!("must be true or false, and is {}", a_kind(&filter));
+            self.fault("where", filter.text(), &format!("{message}; compare it with something"));
+        }
+        self.baseline(target.as_ref());
+        self.output(target.as_ref());
+        let features = features.into_iter().collect::<Option<Vec<_>>>()?;
+        let columns: BTreeSet<String> = features.iter().flat_map(Expression::columns).cloned().collect();
+        let target = target?;
+        if !target.columns().is_empty() && target.columns().iter().all(|column| columns.contains(column)) {
+            let message = "the target can be computed from the features alone: a leak; the model learns a formula, and \
+                           its measures say nothing";
+            self.faults.warn(self.key("target"), Some(target.text()), message);
+        }
+        Some(Asked { name: &model.name, probability: self.predicts_class(&target), columns })
+    }
+
+    fn feature(&mut self, text: &str) -> Option<Expression> {
+        let feature = self.compile("features", text)?;
+        match feature.kind() {
+            ValueKind::Number | ValueKind::Text | ValueKind::Boolean => {}
+            ValueKind::Other => {
+                let message = format!("must be a number, text or true or false, and is {}", a_kind(&feature));
+                self.fault("features", text, &format!("{message}; cast it"));
+                return None;
+            }
+        }
+        if feature.columns().is_empty() {
+            self.faults.warn(self.key("features"), Some(text), "reads no column: it is the same for every row");
+        }
+        Some(feature)
+    }
+
+    fn target(&mut self, target: Expression) -> Option<Expression> {
+        let message = match (self.model.algorithm, target.kind()) {
+            (Algorithm::LinearRegression, ValueKind::Number) => None,
+            (Algorithm::LinearRegression, ValueKind::Boolean | ValueKind::Text) => {
+                Some("linear_regression predicts a number; cast it to double, or use logistic_regression for classes")
+            }
+            (
+                Algorithm::LogisticRegression | Algorithm::RandomForest,
+                ValueKind::Number | ValueKind::Boolean | ValueKind::Text,
+            ) => None,
+            (_, ValueKind::Other) => Some("a model predicts a number, text or true or false; cast it"),
+        };
+        if let Some(message) = message {
+            let found = a_kind(&target);
+            self.fault("target", target.text(), &format!("is {found}: {message}"));
+            return None;
+        }
+        Some(target)
+    }
+
+    fn baseline(&mut self, target: Option<&Expression>) {
+        let model = self.model;
+        let Some(baseline) = model.baseline.as_ref().and_then(|baseline| self.compile("baseline", baseline)) else {
+            return;
+        };
+        if let Some(target) = target
+            && baseline.kind() != target.kind()
+        {
+            let (found, expected) = (a_kind(&baseline), a_kind(target));
+            self.fault("baseline", baseline.text(), &format!("must be what the target is, {expected}, and is {found}"));
+        }
+    }
+
+    fn output(&mut self, target: Option<&Expression>) {
+        let Some(text) = &self.model.output else { return };
+        if target.is_some_and(|target| self.predicts_class(target)) {
+            return self.fault("output", text, "is for numbers, and this model predicts a class; remove it");
+        }
+        let prediction = Schema::new(vec![Field::new("prediction", DataType::Float64, true)]);
+        match Expression::compile(text, &prediction) {
+            Ok(output) if output.kind() == ValueKind::Number => {}
+            Ok(output) => {
+                let message = format!("must be a number, and is {}", a_kind(&output));
+                self.fault("output", text, &message);
+            }
+            Err(error) => {
+                self.fault("output", text, &format!("{}; it sees one column, `prediction`", error.fault));
+            }
+        }
+    }
+
+    fn predicts_class(&self, target: &Expression) -> bool {
+        match self.model.algorithm {
+            Algorithm::LinearRegression => false,
+            Algorithm::LogisticRegression => true,
+            Algorithm::RandomForest => target.kind() != ValueKind::Number,
+        }
+    }
+
+    fn compile(&mut self, key: &str, text: &str) -> Option<Expression> {
+        match Expression::compile(text, self.schema) {
+            Ok(expression) => Some(expression),
+            Err(error) => {
+                // The first character needs no pointing at.
+                let position = error.position.filter(|position| *position > 1);
+                let place = position.map_or(String::new(), |position| format!("at character {position}: "));
+                self.fault(key, text, &format!("{place}{}", error.fault));
+                None
+            }
+        }
+    }
+
+    fn key(&self, key: &str) -> String {
+        format!("model.{}.{key}", self.model.name)
+    }
+
+    fn fault(&mut self, key: &str, value: &str, message: &str) {
+        self.faults.add_text(self.key(key), value, message);
+    }
+}
+
+fn a_kind(expression: &Expression) -> String {
+    match expression.kind() {
+        ValueKind::Number => "a number".to_owned(),
+        ValueKind::Boolean => "true or false".to_owned(),
+        ValueKind::Text => "text".to_owned(),
+        ValueKind::Other => format!("of the type {}", expression.data_type()),
+    }
+}

@@ -1,0 +1,320 @@
+//! `[[route]]`: paths, the models they ask, and the templates of their answers. What can be said without the data; the
+//! columns themselves are checked in `check_models`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use millstream_learn::Algorithm;
+use toml::{Table, Value};
+
+use super::Route;
+use super::check::table_list;
+use super::check_model::Draft;
+use super::fault::{Faults, did_you_mean, nearest};
+use super::raw::{Keys, Section, type_name};
+use super::template::{self, Allowed};
+
+pub(super) const ROUTE: Keys = Keys {
+    known: &["path", "model", "models", "method", "input", "body", "response"],
+    later: &[
+        ("view", "answer from a model"),
+        ("action", "without it a route predicts; remove it"),
+        ("args", "name request parameters with input"),
+        ("first_version", "versions count from 1"),
+        ("empty", "a prediction is never empty; remove it"),
+    ],
+};
+
+/// DESIGN §8: what lies at or below these is Millstream's own.
+const RESERVED: [&str; 10] =
+    ["v1", "v2", "docs", "openapi.json", "metrics", "livez", "readyz", "healthz", "assets", "page"];
+
+pub(super) fn routes(root: &Table, models: &[Draft], faults: &mut Faults) -> Vec<Route> {
+    let mut routes: Vec<Route> = Vec::new();
+    for (index, table) in table_list(root, "route", faults).into_iter().enumerate() {
+        if let Some(route) = route(index + 1, table, models, faults) {
+            if let Some(other) = routes.iter().find(|other| overlap(other, &route)) {
+                let message = format!("the route `{}` answers some of the same URLs; change one of them", other.path);
+                faults.add_text(format!("route[{}].path", index + 1), &route.path, message);
+            }
+            routes.push(route);
+        }
+    }
+    routes
+}
+
+fn route(number: usize, table: &Table, models: &[Draft], faults: &mut Faults) -> Option<Route> {
+    let label = match table.get("path").and_then(Value::as_str) {
+        Some(path) => format!("route[{path}]"),
+        None => format!("route[{number}]"),
+    };
+    let predicts = table.get("action").and_then(Value::as_str) == Some("predict");
+    let without_action: Table;
+    let table = if predicts {
+        let kept = table.iter().filter(|(key, _)| key.as_str() != "action");
+        without_action = kept.map(|(key, value)| (key.clone(), value.clone())).collect();
+        &without_action
+    } else {
+        table
+    };
+    let section = Section::new(label, Some(table), &ROUTE, faults);
+    let path = path(&section, faults);
+    let names = model_names(&section, models, faults);
+    let (get, post) = methods(&section, faults);
+    let input = input(&section, faults);
+    let body = section.filled_text("body", faults).map(str::to_owned);
+    if body.is_some() && !post {
+        section.fault("body", "is for POST, which this route does not answer; remove it or add the method", faults);
+    }
+    let asked: Option<Vec<&Draft>> = names.as_ref().map(|names| {
+        let named = |name: &String| models.iter().find(|model| model.name.as_ref() == Some(name));
+        names.iter().filter_map(named).collect()
+    });
+    let response = section.table("response", faults).map(|table| template::json(&Value::Table(table.clone())));
+    let checked = path.zip(names).map(|(path, models)| Route { path, models, get, post, input, body, response });
+    // A model with faults of its own has unknown columns: what its route says of them is then not judged.
+    if let (Some(route), Some(asked)) = (&checked, asked)
+        && let Some(asked) = asked.into_iter().map(asked_model).collect::<Option<Vec<_>>>()
+    {
+        columns_and_parameters(route, &asked, faults);
+    }
+    checked
+}
+
+/// A model as its routes see it.
+#[derive(Debug)]
+pub(super) struct Asked<'a> {
+    pub name: &'a str,
+    pub probability: bool,
+    pub columns: BTreeSet<String>,
+}
+
+fn asked_model(draft: &Draft) -> Option<Asked<'_>> {
+    let features = draft.features.as_ref()?;
+    Some(Asked {
+        name: draft.name.as_deref()?,
+        // A forest predicts classes or numbers: only the data tells.
+        probability: draft.algorithm != Some(Algorithm::LinearRegression),
+        columns: features.iter().flat_map(|feature| words(feature)).collect(),
+    })
+}
+
+/// Checks `input`, the path's parameters and the template against the columns that the models read.
+pub(super) fn columns_and_parameters(route: &Route, models: &[Asked], faults: &mut Faults) {
+    let label = format!("route[{}]", route.path);
+    let columns: BTreeSet<&str> = models.iter().flat_map(|model| &model.columns).map(String::as_str).collect();
+    for column in route.input.keys().filter(|column| !columns.contains(column.as_str())) {
+        let hint = nearest(column, columns.iter().copied());
+        let hint = hint.map_or("name a column of the features".to_owned(), |name| format!("did you mean `{name}`?"));
+        faults.add(format!("{label}.input.{column}"), None, format!("no model of this route reads it; {hint}"));
+    }
+    for parameter in path_parameters(&route.path) {
+        let taken = route.input.values().any(|name| name == parameter)
+            || (columns.contains(parameter) && !route.input.contains_key(parameter))
+            || route.response.as_ref().is_some_and(|response| template::names(response, parameter));
+        if !taken {
+            let message = format!("no model takes the parameter `{parameter}`; map a column to it with input");
+            faults.add_text(format!("{label}.path"), &route.path, message);
+        }
+    }
+    if let Some(response) = &route.response {
+        template::check(&format!("{label}.response"), response, &allowed(route, models, &columns), faults);
+    }
+}
+
+fn allowed(route: &Route, models: &[Asked], columns: &BTreeSet<&str>) -> Allowed {
+    let parameter = |column: &&str| route.input.get(*column).cloned().unwrap_or_else(|| (*column).to_owned());
+    let mut inputs: BTreeSet<String> = columns.iter().map(parameter).collect();
+    inputs.extend(path_parameters(&route.path).map(str::to_owned));
+    let outputs = |model: &Asked| {
+        let names = ["prediction", "probability", "model", "version", "warnings"].into_iter();
+        let has_probability = model.probability;
+        names.filter(move |name| has_probability || *name != "probability")
+    };
+    // With several models an output's name begins with its model's.
+    let outputs: Vec<String> = match models {
+        [one] => outputs(one).map(str::to_owned).collect(),
+        several => {
+            let of_model = |model| outputs(model).map(|output| format!("{}.{output}", model.name));
+            several.iter().flat_map(of_model).collect()
+        }
+    };
+    Allowed { outputs, inputs }
+}
+
+fn path(section: &Section, faults: &mut Faults) -> Option<String> {
+    let path = section.required_text("path", "give the route a URL path, such as path = \"/predict/close\"", faults)?;
+    match path_fault(path) {
+        None => Some(path.to_owned()),
+        Some(message) => {
+            section.fault("path", message, faults);
+            None
+        }
+    }
+}
+
+fn path_fault(path: &str) -> Option<String> {
+    let Some(rest) = path.strip_prefix('/') else { return Some(format!("must begin with `/`; write \"/{path}\"")) };
+    if rest.is_empty() {
+        return Some("is the live page's own; choose another path".to_owned());
+    }
+    let mut parameters = BTreeSet::new();
+    for (index, segment) in rest.split('/').enumerate() {
+        if index == 0 && RESERVED.contains(&segment) {
+            return Some(format!("`/{segment}` is Millstream's own; choose another beginning"));
+        }
+        if segment.is_empty() {
+            return Some("has an empty segment; remove the doubled or last `/`".to_owned());
+        }
+        match segment.strip_prefix('{').and_then(|segment| segment.strip_suffix('}')) {
+            Some(name) if !is_parameter(name) => {
+                return Some(format!(
+                    "`{{{name}}}` is no parameter; a name has letters, digits and `_`, such as {{user}}"
+                ));
+            }
+            Some(name) if !parameters.insert(name) => {
+                return Some(format!("has the parameter `{name}` twice; give each its own name"));
+            }
+            Some(_) => {}
+            None if segment.contains(['{', '}']) => {
+                return Some(format!("`{segment}`: a parameter fills the whole segment, as in /{{user}}/"));
+            }
+            None if !segment.chars().all(|c| c.is_ascii_alphanumeric() || "-_.~".contains(c)) => {
+                return Some(format!("`{segment}` must hold only letters, digits, `-`, `_`, `.` and `~`"));
+            }
+            None => {}
+        }
+    }
+    None
+}
+
+fn is_parameter(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// The parameters of a path, in order.
+fn path_parameters(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
+}
+
+/// Whether some URL is answered by both.
+fn overlap(one: &Route, other: &Route) -> bool {
+    let same_method = (one.get && other.get) || (one.post && other.post);
+    if one.path == other.path {
+        return same_method;
+    }
+    let (ours, theirs): (Vec<&str>, Vec<&str>) = (one.path.split('/').collect(), other.path.split('/').collect());
+    let both = |(a, b): (&&str, &&str)| a == b || a.starts_with('{') || b.starts_with('{');
+    ours.len() == theirs.len() && ours.iter().zip(&theirs).all(both)
+}
+
+fn model_names(section: &Section, models: &[Draft], faults: &mut Faults) -> Option<Vec<String>> {
+    let names = match (section.has("model"), section.has("models")) {
+        (true, true) => {
+            faults.add(section.name(), None, "has both model and models; keep one of them");
+            return None;
+        }
+        (false, false) => {
+            // `view` has had its own fault.
+            if !section.has("view") {
+                faults.add(section.key("model"), None, "missing; name the model that answers");
+            }
+            return None;
+        }
+        (true, false) => vec![section.filled_text("model", faults)?.to_owned()],
+        (false, true) => section.texts("models", faults)?,
+    };
+    let key = if section.has("model") { "model" } else { "models" };
+    if names.is_empty() {
+        section.fault(key, "must not be empty; name at least one model", faults);
+        return None;
+    }
+    let known = || models.iter().filter_map(|model| model.name.as_deref());
+    let mut faulty = false;
+    for (index, name) in names.iter().enumerate() {
+        if !known().any(|model| model == name) {
+            let hint = did_you_mean(name, known().collect::<Vec<_>>());
+            section.fault(key, format!("there is no model `{name}`{hint}"), faults);
+            faulty = true;
+        } else if names[..index].contains(name) {
+            section.fault(key, format!("has `{name}` twice; keep one"), faults);
+            faulty = true;
+        }
+    }
+    Some(names).filter(|_| !faulty)
+}
+
+/// GET and POST, unless given.
+fn methods(section: &Section, faults: &mut Faults) -> (bool, bool) {
+    let methods = match section.value("method") {
+        None => return (true, true),
+        Some(Value::String(method)) => vec![method.clone()],
+        Some(_) => section.texts("method", faults).unwrap_or_else(|| vec!["GET".to_owned()]),
+    };
+    let has = |name: &str| methods.iter().any(|method| method.eq_ignore_ascii_case(name));
+    let known = methods.iter().all(|method| ["GET", "POST"].iter().any(|known| method.eq_ignore_ascii_case(known)));
+    if !known || methods.is_empty() {
+        section.fault("method", "must be \"GET\", \"POST\" or [\"GET\", \"POST\"]", faults);
+        return (true, true);
+    }
+    (has("GET"), has("POST"))
+}
+
+fn input(section: &Section, faults: &mut Faults) -> BTreeMap<String, String> {
+    let mut input = BTreeMap::new();
+    for (column, value) in section.table("input", faults).into_iter().flatten() {
+        let key = section.key(&format!("input.{column}"));
+        match value {
+            Value::String(parameter) if !parameter.trim().is_empty() => {
+                input.insert(column.clone(), parameter.clone());
+            }
+            Value::String(_) => faults.add(key, Some(value), "must not be empty; name the request parameter"),
+            other => {
+                let found = type_name(other);
+                faults.add(key, Some(other), format!("expected a request parameter's name in quotes, found {found}"));
+            }
+        }
+    }
+    input
+}
+
+/// Everything in a feature that may be a column: the whole text, quoted identifiers, words outside of quotes. More than
+/// the columns themselves, so that nothing right is refused; the schema sharpens it later.
+fn words(feature: &str) -> BTreeSet<String> {
+    let mut words = BTreeSet::new();
+    let (mut word, mut quote) = (String::new(), None);
+    for character in feature.chars().chain([' ']) {
+        match (quote, character) {
+            (Some(open), closing) if open == closing => {
+                if open == '"' {
+                    words.insert(std::mem::take(&mut word));
+                }
+                word.clear();
+                quote = None;
+            }
+            (None, '"' | '\'') => quote = Some(character),
+            (Some(_), other) => word.push(other),
+            (None, other) if other.is_alphanumeric() || other == '_' => word.push(other),
+            (None, _) => {
+                words.extend(Some(std::mem::take(&mut word)).filter(|word| !word.is_empty()));
+            }
+        }
+    }
+    words.retain(|word| !word.is_empty() && !word.starts_with(|c: char| c.is_ascii_digit()));
+    words.insert(feature.to_owned());
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::words;
+
+    #[test]
+    fn columns_are_guessed_from_expressions() {
+        let found = |feature: &str| words(feature).into_iter().collect::<Vec<_>>();
+        assert_eq!(found("Open"), ["Open"]);
+        assert_eq!(found("Town/City"), ["City", "Town", "Town/City"]);
+        assert_eq!(found("abs(Close - 2)"), ["Close", "abs", "abs(Close - 2)"]);
+        assert_eq!(found("\"A b\" || 'c d'"), ["\"A b\" || 'c d'", "A b"]);
+    }
+}

@@ -1,0 +1,263 @@
+//! `[stream]`: the topic, the broker, and librdkafka's properties by their own names.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
+use rdkafka::ClientConfig;
+use rdkafka::error::KafkaError;
+use toml::{Table, Value};
+
+use super::check::{later_choice, listen};
+use super::fault::{Faults, nearest};
+use super::raw::{Keys, Section, type_name};
+use super::{BrokerChoice, StoreUrl, Stream};
+
+pub(super) const STREAM: Keys = Keys {
+    known: &["topic", "partitions", "bootstrap.servers", "listen", "data", "encoding"],
+    later: &[("start", "a topic is read from its beginning; remove it")],
+};
+
+const BOOTSTRAP: &str = "bootstrap.servers";
+const EMBEDDED: &str = "embedded";
+const TOPIC_CHARS_MOST: usize = 249;
+const PARTITIONS_MOST: i64 = 1024;
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9092);
+
+/// Properties on which exactness rests, each with the reason.
+const RESERVED: &[(&str, &str)] = &[
+    ("enable.idempotence", IDEMPOTENT),
+    ("enable.gapless.guarantee", IDEMPOTENT),
+    ("acks", IDEMPOTENT),
+    ("request.required.acks", IDEMPOTENT),
+    ("retries", IDEMPOTENT),
+    ("message.send.max.retries", IDEMPOTENT),
+    ("max.in.flight", IDEMPOTENT),
+    ("max.in.flight.requests.per.connection", IDEMPOTENT),
+    ("message.timeout.ms", NEVER_GIVEN_UP),
+    ("delivery.timeout.ms", NEVER_GIVEN_UP),
+    ("delivery.report.only.error", "every delivery report is compared with the offset that the row must have"),
+    ("transactional.id", "rows are made exact by idempotence and offsets, not by transactions"),
+    ("transaction.timeout.ms", "rows are made exact by idempotence and offsets, not by transactions"),
+    ("partitioner", PARTITION_OF_ROW),
+    ("group.id", "it is made from the pipeline's name and the store's id, so that two stores never share a group"),
+    ("group.instance.id", "workers of the same file would throw each other out"),
+    ("group.protocol", ASSIGNMENT),
+    ("partition.assignment.strategy", ASSIGNMENT),
+    ("auto.offset.reset", "an offset that is gone must be an error, not a silent jump"),
+    ("enable.auto.commit", MANIFESTS),
+    ("auto.commit.enable", MANIFESTS),
+    ("auto.commit.interval.ms", MANIFESTS),
+    ("enable.auto.offset.store", MANIFESTS),
+    ("offset.store.method", MANIFESTS),
+    ("offset.store.path", MANIFESTS),
+    ("isolation.level", "rows of aborted transactions must never be read"),
+    ("allow.auto.create.topics", "the topic is made with stream.partitions, never by accident"),
+    ("metadata.broker.list", "give the servers as bootstrap.servers"),
+];
+
+const IDEMPOTENT: &str = "the idempotent producer needs it to send every row once and in order";
+const NEVER_GIVEN_UP: &str = "a row is never given up: a broker that is away is waited for";
+const PARTITION_OF_ROW: &str = "a row's partition is a function of the row, so that a replay never doubles it";
+const MANIFESTS: &str = "positions come from the batches' manifests alone";
+const ASSIGNMENT: &str = "ingest works with the cooperative-sticky assignment alone";
+
+/// Properties with no dot in their names, and the common others: for "did you mean".
+const PROPERTIES: &[&str] = &[
+    "debug",
+    "client.id",
+    "linger.ms",
+    "batch.size",
+    "batch.num.messages",
+    "compression.type",
+    "compression.codec",
+    "compression.level",
+    "message.max.bytes",
+    "fetch.min.bytes",
+    "fetch.max.bytes",
+    "fetch.wait.max.ms",
+    "fetch.message.max.bytes",
+    "max.partition.fetch.bytes",
+    "queue.buffering.max.messages",
+    "queue.buffering.max.kbytes",
+    "queued.min.messages",
+    "queued.max.messages.kbytes",
+    "session.timeout.ms",
+    "heartbeat.interval.ms",
+    "max.poll.interval.ms",
+    "socket.timeout.ms",
+    "socket.keepalive.enable",
+    "reconnect.backoff.ms",
+    "reconnect.backoff.max.ms",
+    "retry.backoff.ms",
+    "request.timeout.ms",
+    "statistics.interval.ms",
+    "security.protocol",
+    "sasl.mechanism",
+    "sasl.mechanisms",
+    "sasl.username",
+    "sasl.password",
+    "ssl.ca.location",
+    "ssl.certificate.location",
+    "ssl.key.location",
+    "ssl.key.password",
+    "enable.ssl.certificate.verification",
+    "client.rack",
+    "broker.address.family",
+    "log_level",
+];
+
+/// `bootstrap.servers = …` without quotes is a table in TOML: `{ bootstrap = { servers = … } }`. Takes it as meant.
+pub(super) fn flatten_properties(root: &mut Table, faults: &mut Faults) {
+    let Some(Value::Table(stream)) = root.get_mut("stream") else { return };
+    let mut flat = Table::new();
+    for (key, value) in std::mem::take(stream) {
+        flatten(key, value, &mut flat, faults);
+    }
+    *stream = flat;
+}
+
+fn flatten(key: String, value: Value, flat: &mut Table, faults: &mut Faults) {
+    match value {
+        Value::Table(inner) => {
+            for (inner_key, value) in inner {
+                flatten(format!("{key}.{inner_key}"), value, flat, faults);
+            }
+        }
+        value => {
+            if flat.insert(key.clone(), value).is_some() {
+                faults.add(format!("stream.{key}"), None, "is given twice; keep one of them");
+            }
+        }
+    }
+}
+
+pub(super) fn stream(
+    root: &Table,
+    name: Option<&str>,
+    store: Option<&StoreUrl>,
+    faults: &mut Faults,
+) -> Option<Stream> {
+    let table = root.get("stream").and_then(Value::as_table);
+    let is_property = |key: &str| key.contains('.') || PROPERTIES.contains(&key) || reserved(key).is_some();
+    let ours = table.map(|table| {
+        let own = |key: &str| STREAM.known.contains(&key) || !is_property(key);
+        table.iter().filter(|(key, _)| own(key)).map(|(key, value)| (key.clone(), value.clone())).collect::<Table>()
+    });
+    if let Some(other) = root.get("stream").filter(|value| !value.is_table()) {
+        faults.add("stream", Some(other), "expected a table; write [stream] and its keys below");
+    }
+    let section = Section::new("stream", ours.as_ref(), &STREAM, faults);
+    let topic = topic(&section, name, faults);
+    let partitions = section.whole("partitions", 1, PARTITIONS_MOST, "", faults).unwrap_or(1);
+    later_choice(&section, "encoding", "json", &["csv"], "write \"json\"", faults);
+    let broker = broker(&section, store, faults);
+    let mut properties = BTreeMap::new();
+    for (key, value) in table.into_iter().flatten() {
+        if is_property(key) && !STREAM.known.contains(&key.as_str()) {
+            properties.extend(property(key, value, faults).map(|text| (key.clone(), text)));
+        }
+    }
+    let partitions = u32::try_from(partitions).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
+    Some(Stream { topic: topic?, partitions, broker: broker?, properties })
+}
+
+fn topic(section: &Section, name: Option<&str>, faults: &mut Faults) -> Option<String> {
+    if !section.has("topic") {
+        return name.map(str::to_owned);
+    }
+    let topic = section.filled_text("topic", faults)?;
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if topic.chars().all(legal) && topic.len() <= TOPIC_CHARS_MOST && topic != "." && topic != ".." {
+        return Some(topic.to_owned());
+    }
+    let rule = format!("must hold only letters, digits, `_`, `-` and `.`, at most {TOPIC_CHARS_MOST} of them");
+    section.fault("topic", rule, faults);
+    None
+}
+
+fn broker(section: &Section, store: Option<&StoreUrl>, faults: &mut Faults) -> Option<BrokerChoice> {
+    let listen = listen(section, faults);
+    let data = section.filled_text("data", faults).map(PathBuf::from);
+    let servers = if section.has(BOOTSTRAP) { section.filled_text(BOOTSTRAP, faults)? } else { EMBEDDED };
+    if servers == EMBEDDED {
+        // Beside the batches made from it, so that a store and its topic are kept or deleted together.
+        let data = data.or_else(|| match store? {
+            StoreUrl::Local(path) => Some(path.join("topic")),
+        });
+        return Some(BrokerChoice::Embedded { listen: listen.unwrap_or(DEFAULT_LISTEN), data: data? });
+    }
+    for key in ["listen", "data"].iter().filter(|key| section.has(key)) {
+        faults.warn(section.key(key), None, "has no effect: it belongs to the embedded broker");
+    }
+    match servers.split(',').find_map(|server| server_fault(server.trim())) {
+        None => Some(BrokerChoice::Servers(servers.to_owned())),
+        Some(message) => {
+            section.fault(BOOTSTRAP, message, faults);
+            None
+        }
+    }
+}
+
+/// `[protocol://]host[:port]`, as librdkafka takes it.
+fn server_fault(server: &str) -> Option<String> {
+    let rule = "expected \"embedded\", or host:port and more of them after commas";
+    if nearest(server, [EMBEDDED]).is_some() {
+        return Some(format!("{rule}; did you mean \"embedded\"?"));
+    }
+    let address = server.split_once("://").map_or(server, |(_, address)| address);
+    let (host, port) = match address.rsplit_once(':') {
+        // An IPv6 address in brackets ends with one.
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (address, None),
+    };
+    if host.is_empty() || host.contains(char::is_whitespace) {
+        return Some(format!("{rule}; `{server}` has no host"));
+    }
+    match port.map(str::parse::<u16>) {
+        None | Some(Ok(1..)) => None,
+        Some(Ok(0) | Err(_)) => Some(format!("{rule}; `{server}` has no port between 1 and 65535")),
+    }
+}
+
+fn reserved(key: &str) -> Option<&'static str> {
+    RESERVED.iter().find(|(name, _)| *name == key).map(|(_, why)| *why)
+}
+
+/// The value as librdkafka reads it, after librdkafka itself has looked at it.
+fn property(key: &str, value: &Value, faults: &mut Faults) -> Option<String> {
+    let name = format!("stream.{key}");
+    if let Some(why) = reserved(key) {
+        faults.add(name, Some(value), format!("is reserved: {why}; remove it"));
+        return None;
+    }
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Integer(number) => number.to_string(),
+        Value::Float(number) => number.to_string(),
+        Value::Boolean(flag) => flag.to_string(),
+        other @ (Value::Array(_) | Value::Table(_) | Value::Datetime(_)) => {
+            let found = type_name(other);
+            faults.add(name, Some(value), format!("expected text, a number, true or false, found {found}"));
+            return None;
+        }
+    };
+    match ClientConfig::new().set(key, &text).create_native_config() {
+        Ok(_) => Some(text),
+        Err(KafkaError::ClientConfig(_, description, _, _)) if description.contains("No such") => {
+            let names = PROPERTIES.iter().chain(STREAM.known).copied();
+            let hint = nearest(key, names).map_or(String::new(), |name| format!("; did you mean `{name}`?"));
+            faults.add(name, None, format!("unknown key, and no librdkafka property either{hint}"));
+            None
+        }
+        Err(error) => {
+            let description = match &error {
+                KafkaError::ClientConfig(_, description, _, _) => description.clone(),
+                other => other.to_string(),
+            };
+            faults.add(name, Some(value), format!("librdkafka refuses it: {description}"));
+            None
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! The pipeline file, checked: what every stage reads. Nothing here can hold a wrong value; `raw` reads the
+//! TOML as typed, `check` turns it into these types and reports every fault at once.
+//!
+//! Paths in the file are relative to the working directory, as on the command line.
+
+mod check;
+mod check_model;
+mod check_models;
+mod check_route;
+mod check_source;
+mod check_stream;
+mod duration;
+mod fault;
+mod overrides;
+mod raw;
+mod template;
+#[cfg(test)]
+mod tests;
+
+pub use check::{Loaded, address, load, load_text, pipeline_name_fault};
+pub use check_models::check_models;
+pub use fault::{ConfigFaults, Fault, Faults, did_you_mean, nearest};
+pub use overrides::Overrides;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroU64};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use millstream_learn::{Algorithm, ParamValue};
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pipeline {
+    /// As given on the command line; names the file in every message.
+    pub file: PathBuf,
+    pub name: String,
+    pub source: Source,
+    pub schema: SchemaRules,
+    pub stream: Stream,
+    pub batch: Batch,
+    pub store: StoreUrl,
+    pub train: Train,
+    pub models: Vec<Model>,
+    pub routes: Vec<Route>,
+    pub serve: Serve,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Source {
+    pub path: PathBuf,
+    pub pace: Pace,
+    pub csv: CsvFormat,
+    /// Of the random delays.
+    pub seed: u64,
+}
+
+/// How fast rows are replayed.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Pace {
+    FullSpeed,
+    Fixed(Duration),
+    /// Uniform in `low..=high`, per record.
+    Uniform {
+        low: Duration,
+        high: Duration,
+    },
+    /// Rows per second.
+    Rate(f64),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct CsvFormat {
+    pub separator: u8,
+    pub quote: u8,
+    /// Without a header line columns are called `column_1`, `column_2`, …
+    pub header: bool,
+}
+
+impl Default for CsvFormat {
+    fn default() -> Self {
+        Self { separator: b',', quote: b'"', header: true }
+    }
+}
+
+/// `[schema]`: what the user pins; the rest is inferred.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct SchemaRules {
+    /// The event-time column.
+    pub time: Option<String>,
+    /// Texts that mean null, besides the empty one.
+    pub null: Vec<String>,
+    pub columns: BTreeMap<String, ColumnRule>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct ColumnRule {
+    pub kind: Option<crate::schema::ColumnType>,
+    /// Instead of `schema.null`, for this column.
+    pub null: Option<Vec<String>>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stream {
+    pub topic: String,
+    pub partitions: NonZeroU32,
+    pub broker: BrokerChoice,
+    /// librdkafka properties by their own names, without `bootstrap.servers`.
+    pub properties: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum BrokerChoice {
+    Embedded {
+        listen: SocketAddr,
+        data: PathBuf,
+    },
+    /// `bootstrap.servers`.
+    Servers(String),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Batch {
+    pub rule: BatchRule,
+    /// Stop after so many batches.
+    pub limit: Option<NonZeroU32>,
+    /// Over the whole stream; `None`: not set by the user.
+    pub max_rejects: Option<u64>,
+    pub on_stop: OnStop,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BatchRule {
+    Rows(NonZeroU64),
+    Parts(NonZeroU32),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnStop {
+    Park,
+    Cut,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum StoreUrl {
+    Local(PathBuf),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Train {
+    /// The share of records that no model ever trains on, in 0 ≤ share < 1.
+    pub holdout: f64,
+}
+
+/// One `[[model]]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Model {
+    pub name: String,
+    pub algorithm: Algorithm,
+    pub train_on: TrainOn,
+    /// A column's name, or a SQL expression.
+    pub features: Vec<String>,
+    pub target: String,
+    /// `where`: filters training only.
+    pub filter: Option<String>,
+    /// Checked by the algorithm's own `Params::from_values`.
+    pub params: BTreeMap<String, ParamValue>,
+    pub categorical: BTreeMap<String, Categorical>,
+    pub missing: Missing,
+    /// SQL over the one column `prediction`; metrics are on its result.
+    pub output: Option<String>,
+    /// A column or SQL expression to measure against beside the mean, such as the previous value.
+    pub baseline: Option<String>,
+    /// Of the forest's bootstrap; and of whatever else draws.
+    pub seed: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TrainOn {
+    Each,
+    Cumulative,
+    Last(NonZeroU32),
+    /// Ascending, without doubles, from 1.
+    Batches(Vec<u32>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Categorical {
+    /// Categories kept, the most frequent first.
+    pub max: u32,
+    pub unseen: Unseen,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unseen {
+    Other,
+    Error,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Missing {
+    Drop,
+    Mean,
+    Median,
+    Category,
+}
+
+/// One `[[route]]`: a URL of the user's choosing that answers from models.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Route {
+    /// Segments of the path; `{name}` is a parameter.
+    pub path: String,
+    pub models: Vec<String>,
+    pub get: bool,
+    pub post: bool,
+    /// Model column → request parameter; a column that is absent goes by its own name.
+    pub input: BTreeMap<String, String>,
+    /// Where the row lies in a posted object.
+    pub body: Option<String>,
+    /// The JSON template; `None`: the built-in shape.
+    pub response: Option<serde_json::Value>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Serve {
+    pub listen: SocketAddr,
+}

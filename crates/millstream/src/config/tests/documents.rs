@@ -1,0 +1,61 @@
+//! docs/configuration.md says what the code does. `UPDATE=1 cargo test -p millstream documents` rewrites the tables.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use millstream_learn::Algorithm;
+
+use super::super::check::KEYS;
+
+const BEGIN: &str = "<!-- parameters: made from the code, see config/tests/documents.rs -->\n";
+const END: &str = "<!-- end of parameters -->";
+
+fn document() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/configuration.md")
+}
+
+fn tables() -> String {
+    let mut text = String::new();
+    let cell = |text: &str| text.replace('|', "\\|");
+    for algorithm in Algorithm::ALL {
+        let _ = write!(
+            text,
+            "\n### `{}`\n\n| parameter | default | values | meaning |\n|---|---|---|---|\n",
+            algorithm.name()
+        );
+        for spec in algorithm.specs() {
+            let (range, meaning) = (cell(spec.range), cell(spec.meaning));
+            let _ = writeln!(text, "| `{}` | `{}` | {range} | {meaning} |", spec.name, spec.default);
+        }
+    }
+    text + "\n"
+}
+
+#[test]
+fn the_tables_of_parameters_are_those_of_the_code() {
+    let found = std::fs::read_to_string(document()).unwrap();
+    let (before, rest) = found.split_once(BEGIN).expect("the mark before the tables");
+    let (_, after) = rest.split_once(END).expect("the mark after the tables");
+    let expected = format!("{before}{BEGIN}{}{END}{after}", tables());
+    if std::env::var("UPDATE").is_ok_and(|value| value == "1") {
+        std::fs::write(document(), expected).unwrap();
+    } else {
+        assert!(found == expected, "docs/configuration.md is out of date: UPDATE=1 cargo test -p millstream documents");
+    }
+}
+
+#[test]
+fn every_key_is_documented() {
+    let found = std::fs::read_to_string(document()).unwrap();
+    for (table, keys) in KEYS.iter().filter(|(table, _)| !table.is_empty()) {
+        let heading = match *table {
+            "model" | "route" => format!("\n## `[[{table}]]`"),
+            other => format!("\n## `[{other}]`"),
+        };
+        let section = found.split_once(&heading).unwrap_or_else(|| panic!("no {heading}")).1;
+        let section = section.split("\n## ").next().unwrap_or_default();
+        for key in keys.known {
+            assert!(section.contains(&format!("| `{key}` |")), "{heading} does not name `{key}`");
+        }
+    }
+}

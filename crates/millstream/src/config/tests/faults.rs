@@ -1,0 +1,437 @@
+use super::*;
+
+#[test]
+fn ten_faults_are_reported_at_once() {
+    check(
+        r#"
+nmae = "x"
+[source]
+path = "rows.jsonl"
+delay = "5"
+[batch]
+rows = 0
+formt = "csv"
+[stream]
+partitions = "two"
+acks = 1
+[store]
+url = "s3://bucket/x"
+[train]
+holdout = 1.5
+[[model]]
+name = "Close"
+algorithm = "linear_regresion"
+features = []
+target = "Close"
+[serve]
+listen = ":80"
+"#,
+        r#"nmae: unknown key; did you mean `name`?
+        source.path = "rows.jsonl": `.jsonl` files are not yet read in this version; turn it into a plain csv file
+        source.delay = "5": expected a number and a unit (us, ms, s, m, h, d), such as "5ms": the unit is missing; a range is "0ms..5ms"
+        store.url = "s3://bucket/x": not yet in this version; use a folder, such as "file:millstream-data"
+        stream.partitions = "two": expected a whole number, found text
+        stream.acks = 1: is reserved: the idempotent producer needs it to send every row once and in order; remove it
+        batch.formt: unknown key; did you mean `format`?
+        batch.rows = 0: must be at least 1; it counts the rows of a batch
+        train.holdout = 1.5: must be at least 0 and below 1; 0.1 holds out a tenth, 0 nothing
+        model[1].name = "Close": must begin with a small letter and hold only small letters, digits and `_`, at most 64 of them: it stands in URLs, folders and templates
+        model[1].algorithm = "linear_regresion": no such algorithm; did you mean `linear_regression`?
+        model[1].features = []: must not be empty; list at least one column or SQL expression
+        serve.listen = ":80": must be an IP address and a port, such as "127.0.0.1:8080" or "0.0.0.0:8080"; did you mean "127.0.0.1:80"?"#,
+    );
+}
+
+#[test]
+fn what_is_not_toml_names_line_and_column() {
+    check("name = \"p\"\n[batch\nrows = 1", "line 2, column 7: this is not TOML: unclosed table, expected `]`");
+    check("name = \"p\"\nname = \"q\"", "line 2, column 1: this is not TOML: duplicate key");
+    check("name = p", "line 1, column 8: this is not TOML: string values must be quoted, expected literal string");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("none.toml");
+    let faults = super::super::load(&missing, &Overrides::default()).unwrap_err().to_string();
+    assert!(faults.ends_with("none.toml: no such file; `millstream new NAME` writes one to start from"), "{faults}");
+    let latin = folder.path().join("latin.toml");
+    std::fs::write(&latin, b"# one\n# \xe9t\xe9\n").unwrap();
+    let faults = super::super::load(&latin, &Overrides::default()).unwrap_err().to_string();
+    assert!(faults.ends_with("latin.toml: line 2: this is not UTF-8; save the file as UTF-8"), "{faults}");
+}
+
+#[test]
+fn the_top_level_is_checked() {
+    let check_whole = |text: &str, expected: &str| {
+        let faults = load_text(Path::new("p.toml"), text, &Overrides::default()).unwrap_err().to_string();
+        assert_eq!(faults.replace("p.toml: ", ""), expected);
+    };
+    check_whole(
+        "",
+        "name: missing; give the pipeline a name, such as name = \"bitcoin\"\n\
+         source.path: missing; name the csv file to replay, such as path = \"data/rows.csv\"\n\
+         batch: exactly one of parts or rows must be set; rows = 100000 cuts after so many rows, parts = 3 cuts the \
+         source into thirds",
+    );
+    check("name = 7", "name = 7: expected text in quotes, found a whole number");
+    check(
+        "name = \"a b\"",
+        "name = \"a b\": must begin with a letter or digit and hold only letters, digits, `_`, `-` and `.`, at most 100 of them",
+    );
+    check("name = \"p\"\nserve = 1", "serve = 1: expected a table; write [serve] and its keys below");
+    check("[modle]\nx = 1", "modle: unknown key; did you mean `model`?");
+    check("[model]\nname = \"m\"", "model: expected a list of tables; write [[model]] with two brackets");
+    check(
+        "[[view]]\nname = \"v\"",
+        "view: not yet in this version; query the Parquet files of the store with DuckDB or pandas",
+    );
+    check("[catalogue]\nid = \"x\"", "catalogue: not yet in this version; remove it");
+    check("[[table]]\nid = \"x\"", "table: not yet in this version; join the columns into the source file beforehand");
+}
+
+#[test]
+fn the_source_is_checked() {
+    let source = |lines: &str, expected: &str| check(&format!("[source]\npath = \"r.csv\"\n{lines}"), expected);
+    let path = |path: &str, expected: &str| check(&format!("[source]\npath = \"{path}\""), expected);
+    path("", "source.path = \"\": must not be empty; fill it in or remove it");
+    path("-", "source.path = \"-\": standard input is not yet read in this version; write it to a csv file first");
+    path(
+        "s3://b/r.csv",
+        "source.path = \"s3://b/r.csv\": URLs are not yet read in this version; download the file first",
+    );
+    path(
+        "r.csv.GZ",
+        "source.path = \"r.csv.GZ\": `.gz` files are not yet read in this version; turn it into a plain csv file",
+    );
+    source("delay = 5", "source.delay = 5: expected text in quotes, found a whole number");
+    source(
+        "delay = \"5ms..1ms\"",
+        "source.delay = \"5ms..1ms\": the low end must not be above the high end; swap them; a range is \"0ms..5ms\"",
+    );
+    source(
+        "delay = \"5 weeks\"",
+        "source.delay = \"5 weeks\": expected a number and a unit (us, ms, s, m, h, d), such as \"5ms\"; there is no unit `weeks`; a range is \"0ms..5ms\"",
+    );
+    source("delay = \"1s\"\nrate = 5", "source: has both delay and rate; keep one of them");
+    source("rate = 0", "source.rate = 0: must be above 0 rows per second; for full speed, remove it");
+    source("rate = inf", "source.rate = inf: must be above 0 rows per second; for full speed, remove it");
+    source("seed = -1", "source.seed = -1: must be at least 0");
+    source("speed = 60", "source.speed = 60: not yet in this version; set the pace with source.delay or source.rate");
+    source(
+        "key = \"a\"",
+        "source.key = \"a\": not yet in this version; without it, row i goes to partition i mod partitions",
+    );
+    source("order_by = \"a\"", "source.order_by = \"a\": not yet in this version; sort the file beforehand");
+    source("separator = \";;\"", "source.separator = \";;\": must be one ASCII character, such as \";\" or \"\\t\"");
+    source("separator = \"'\"\nquote = \"'\"", "source.separator = \"'\": must differ from source.quote");
+    source("header = \"no\"", "source.header = \"no\": expected true or false, found text");
+    source(
+        "encoding = \"latin-1\"",
+        "source.encoding = \"latin-1\": must be \"utf-8\"; save the file as UTF-8 (iconv does it) and remove this",
+    );
+}
+
+#[test]
+fn the_schema_is_checked() {
+    let schema = |lines: &str, expected: &str| check(&format!("[schema]\n{lines}"), expected);
+    schema("tiem = \"T\"", "schema.tiem: unknown key; did you mean `time`?");
+    schema("null = \"NA\"", "schema.null = \"NA\": expected a list of texts, such as [\"a\", \"b\"], found text");
+    schema(
+        "[schema.columns]\nA = \"flaot64\"",
+        "schema.columns.A = \"flaot64\": no such type; did you mean `float64`?",
+    );
+    schema(
+        "columns = { A = \"timestamp\" }",
+        "schema.columns.A = \"timestamp\": no such type; there is float64, int64, utf8, boolean",
+    );
+    schema("columns = { A = { typ = \"float64\" } }", "schema.columns.A.typ: unknown key; did you mean `type`?");
+    schema(
+        "columns = { A = { type = \"float64\", from = \"x\", bad = \"null\" } }",
+        "schema.columns.A.from = \"x\": not yet in this version; clean the column in the file beforehand, or use an expression among a model's features
+        schema.columns.A.bad = \"null\": not yet in this version; a record that does not fit is kept as a reject; remove it",
+    );
+    schema(
+        "columns = { A = 1 }",
+        "schema.columns.A = 1: expected a type, such as \"float64\", or { type = \"float64\", null = [\"-\"] }",
+    );
+    schema(
+        "columns = { _time = \"int64\" }",
+        "schema.columns._time: is a column that Millstream adds itself; remove it",
+    );
+    schema(
+        "time = \"T\"\ncolumns = { T = \"bool\" }",
+        "schema.time = \"T\": is pinned as boolean below; a time is a number or text",
+    );
+}
+
+#[test]
+fn the_stream_is_checked() {
+    let stream = |lines: &str, expected: &str| check(&format!("[stream]\n{lines}"), expected);
+    check("stream = 3", "stream = 3: expected a table; write [stream] and its keys below");
+    stream(
+        "topic = \"a b\"",
+        "stream.topic = \"a b\": must hold only letters, digits, `_`, `-` and `.`, at most 249 of them",
+    );
+    stream("partitions = 0", "stream.partitions = 0: must be at least 1");
+    stream("partitons = 2", "stream.partitons: unknown key; did you mean `partitions`?");
+    stream(
+        "start = \"latest\"",
+        "stream.start = \"latest\": not yet in this version; a topic is read from its beginning; remove it",
+    );
+    stream("encoding = \"csv\"", "stream.encoding = \"csv\": not yet in this version; write \"json\"");
+    stream(
+        "linger.msx = 5",
+        "stream.linger.msx: unknown key, and no librdkafka property either; did you mean `linger.ms`?",
+    );
+    stream("linger.ms = [1]", "stream.linger.ms = [1]: expected text, a number, true or false, found a list");
+    stream(
+        "bootstrap.servers = \"embeded\"",
+        "stream.bootstrap.servers = \"embeded\": expected \"embedded\", or host:port and more of them after commas; did you mean \"embedded\"?",
+    );
+    stream(
+        "\"bootstrap.servers\" = \"a:1,b:x\"",
+        "stream.bootstrap.servers = \"a:1,b:x\": expected \"embedded\", or host:port and more of them after commas; `b:x` has no port between 1 and 65535",
+    );
+    stream("\"linger.ms\" = 5\nlinger.ms = 6", "stream.linger.ms: is given twice; keep one of them");
+    stream(
+        "bootstrap.servers = \"a:1\"\nlisten = \"127.0.0.1:1\"",
+        "warning: stream.listen: has no effect: it belongs to the embedded broker",
+    );
+    stream(
+        "enable.auto.commit = true\ngroup.id = \"g\"\nauto.offset.reset = \"latest\"\nmessage.timeout.ms = 5",
+        "stream.enable.auto.commit = true: is reserved: positions come from the batches' manifests alone; remove it
+        stream.group.id = \"g\": is reserved: it is made from the pipeline's name and the store's id, so that two stores never share a group; remove it
+        stream.auto.offset.reset = \"latest\": is reserved: an offset that is gone must be an error, not a silent jump; remove it
+        stream.message.timeout.ms = 5: is reserved: a row is never given up: a broker that is away is waited for; remove it",
+    );
+}
+
+#[test]
+fn the_batch_is_checked() {
+    let batch = |lines: &str, expected: &str| check(&format!("[batch]\n{lines}"), expected);
+    batch("rows = 5\nparts = 3", "batch: has both parts and rows; keep exactly one of them");
+    batch("rows = 5.5", "batch.rows = 5.5: expected a whole number, found a number with a fraction");
+    batch("parts = -1", "batch.parts = -1: must be at least 1; it counts the batches of the whole source");
+    batch("window = \"5m\"", "batch.window = \"5m\": not yet in this version; cut by batch.rows or batch.parts");
+    batch(
+        "rows = 5\nidle = \"5m\"",
+        "batch.idle = \"5m\": not yet in this version; an open batch waits for its rows; remove it",
+    );
+    batch("rows = 5\nlimit = 0", "batch.limit = 0: must be at least 1; to take all batches, remove it");
+    batch("parts = 3\nlimit = 4", "warning: batch.limit: 4 is never reached: batch.parts makes only 3 batches");
+    batch("rows = 5\nmax_rejects = -1", "batch.max_rejects = -1: must be at least 0");
+    batch("rows = 5\nformat = \"csv\"", "batch.format = \"csv\": not yet in this version; write \"parquet\"");
+    batch("rows = 5\nformat = \"parqet\"", "batch.format = \"parqet\": must be \"parquet\"; write \"parquet\"");
+    batch(
+        "rows = 5\non_stop = \"cutt\"",
+        "batch.on_stop = \"cutt\": must be \"park\" or \"cut\"; did you mean \"cut\"?",
+    );
+}
+
+#[test]
+fn store_train_and_serve_are_checked() {
+    let store = |url: &str, message: &str| {
+        check(&format!("[store]\nurl = \"{url}\""), &format!("store.url = \"{url}\": {message}"));
+    };
+    store("data", "must be a URL; for a folder write \"file:data\"");
+    store("file:", "the folder is missing; write, for example, \"file:millstream-data\"");
+    store("file://data", "write \"file:data\", or \"file:///\" and an absolute path");
+    store("gs://x", "there is no store `gs:`; use a folder, such as \"file:millstream-data\"");
+    let train = |lines: &str, expected: &str| check(&format!("[train]\n{lines}"), expected);
+    train("holdout = -0.1", "train.holdout = -0.1: must be at least 0 and below 1; 0.1 holds out a tenth, 0 nothing");
+    train("holdout = nan", "train.holdout = nan: must be at least 0 and below 1; 0.1 holds out a tenth, 0 nothing");
+    train("engine = \"spark\"", "train.engine = \"spark\": not yet in this version; train with engine = \"local\"");
+    train("spark.master = \"local\"", "train.spark: not yet in this version; train with engine = \"local\"");
+    train(
+        "every = \"5m\"",
+        "train.every = \"5m\": not yet in this version; models are trained at every batch; remove it",
+    );
+    train("keep = 3", "train.keep = 3: not yet in this version; every version is kept; remove it");
+    train(
+        "when_behind = \"all\"",
+        "train.when_behind = \"all\": not yet in this version; every due version is trained; remove it",
+    );
+    check(
+        "[serve]\nkeys = \"k\"",
+        "serve.keys = \"k\": not yet in this version; bind serve.listen to an address that only you reach",
+    );
+    check(
+        "[serve]\nlisten = \"me:80\"",
+        "serve.listen = \"me:80\": must be an IP address and a port, such as \"127.0.0.1:8080\" or \"0.0.0.0:8080\"",
+    );
+}
+
+#[test]
+fn models_are_checked() {
+    let m = |lines: &str, expected: &str| check(&model(lines), expected);
+    m(
+        "name = \"1st\"",
+        "model[1].name = \"1st\": must begin with a small letter and hold only small letters, digits and `_`, at most 64 of them: it stands in URLs, folders and templates",
+    );
+    m("fetures = []", "model.m.fetures: unknown key; did you mean `features`?");
+    m(
+        "algorithm = \"als\"\nuser = \"u\"",
+        "model.m.algorithm = \"als\": not yet in this version; it has linear_regression, logistic_regression, random_forest",
+    );
+    m(
+        "text = { a = { terms = 5 } }",
+        "model.m.text: not yet in this version; a text feature is one category per value",
+    );
+    m("features = [\"a\", \"b\", \"a\"]", "model.m.features = [\"a\", \"b\", \"a\"]: has `a` twice; keep one");
+    m("features = [\"a\", \" \"]", "model.m.features = [\"a\", \" \"]: has an empty entry; remove it");
+    m("features = \"a\"", "model.m.features = \"a\": expected a list of texts, such as [\"a\", \"b\"], found text");
+    m("target = \"\"", "model.m.target = \"\": must not be empty; fill it in or remove it");
+    m("where = 1", "model.m.where = 1: expected text in quotes, found a whole number");
+    m("seed = 1.5", "model.m.seed = 1.5: expected a whole number, found a number with a fraction");
+    m(
+        "missing = \"men\"",
+        "model.m.missing = \"men\": must be \"drop\" or \"mean\" or \"median\" or \"category\"; did you mean \"mean\"?",
+    );
+    m("params = { l3 = 1 }", "model.m.params.l3: unknown parameter of linear_regression; did you mean `l2`?");
+    m("params = { l2 = -1.0 }", "model.m.params.l2 = -1.0: must be a finite number of at least 0; 0 is no penalty");
+    m("params = { l2 = [1] }", "model.m.params.l2 = [1]: expected a plain value, found a list");
+    m(
+        "algorithm = \"logistic_regression\"\noutput = \"prediction\"",
+        "model.m.output = \"prediction\": is for numbers, and logistic_regression predicts a class; remove it",
+    );
+    m(
+        "categorical = { Opne = {} }",
+        "model.m.categorical.Opne: is not among the model's features; did you mean `Open`?",
+    );
+    m(
+        "categorical = { Open = { max = 0, unsen = \"other\" } }",
+        "model.m.categorical.Open.unsen: unknown key; did you mean `unseen`?\nmodel.m.categorical.Open.max = 0: must be at least 1; it counts the categories kept",
+    );
+    check(&(model("") + &model("")), "model[2].name = \"m\": another model has this name; give each its own");
+    check(
+        "[[model]]\n",
+        "model[1].name: missing; give the model a name, such as name = \"close\"
+        model[1].algorithm: missing; it is one of linear_regression, logistic_regression, random_forest
+        model[1].features: missing; list columns or SQL expressions, such as [\"Open\", \"Volume\"]
+        model[1].target: missing; name the column or SQL expression to predict",
+    );
+}
+
+#[test]
+fn the_training_set_is_checked() {
+    let on = |value: &str, message: &str| {
+        let expected = format!("model.m.train_on = {value}: {message}");
+        check(&format!("[batch]\nparts = 3\n{}", model(&format!("train_on = {value}"))), &expected);
+    };
+    let forms = "\"each\", \"cumulative\", { last = 3 } or { batches = [1, 2] }";
+    on("\"eech\"", &format!("must be {forms}; did you mean \"each\"?"));
+    on("3", &format!("must be {forms}"));
+    on("{ last = 1, batches = [1] }", &format!("must be exactly one of {forms}"));
+    on("{ last = 0 }", "last must be a whole number of at least 1");
+    on("{ batches = [] }", "batches must name at least one batch");
+    on("{ batches = [0] }", "batches are numbered from 1; there is no batch 0");
+    on("{ batches = [2, 1, 2] }", "batch 2 is named twice; keep one");
+    on("{ batches = [-1] }", "batches must be a list of batch numbers, such as { batches = [1, 3] }");
+    on("{ batches = [4] }", "batch 4 can never come: batch.parts ends the stream at batch 3");
+    check(
+        &format!("[batch]\nrows = 5\nlimit = 1\n{}", model("train_on = { batches = [2] }")),
+        "model.m.train_on = { batches = [2] }: batch 2 can never come: batch.limit ends the stream at batch 1",
+    );
+}
+
+#[test]
+fn routes_are_checked() {
+    let route = |lines: &str, expected: &str| {
+        let models = model("name = \"high\"") + &model("name = \"low\"\nalgorithm = \"random_forest\"");
+        check(
+            &format!("{models}[[route]]\n{lines}"),
+            &expected.replace("R.", "route[/r].").replace("R: ", "route[/r]: "),
+        );
+    };
+    let path = |path: &str, message: &str| {
+        let expected = format!("route[{path}].path = \"{path}\": {message}");
+        route(&format!("path = \"{path}\"\nmodel = \"high\""), &expected);
+    };
+    path("r", "must begin with `/`; write \"/r\"");
+    path("/", "is the live page's own; choose another path");
+    path("/v1/x", "`/v1` is Millstream's own; choose another beginning");
+    path("/healthz", "`/healthz` is Millstream's own; choose another beginning");
+    path("/a//b", "has an empty segment; remove the doubled or last `/`");
+    path("/a b", "`a b` must hold only letters, digits, `-`, `_`, `.` and `~`");
+    path("/a{b}", "`a{b}`: a parameter fills the whole segment, as in /{user}/");
+    path("/{}", "`{}` is no parameter; a name has letters, digits and `_`, such as {user}");
+    path("/{Open}/{Open}", "has the parameter `Open` twice; give each its own name");
+    route("path = \"/{x}\"\nmodel = \"high\"\nresponse = { x = \"x\", y = \"prediction\" }", "");
+    path("/{opne}", "no model takes the parameter `opne`; map a column to it with input");
+    route("model = \"high\"", "route[1].path: missing; give the route a URL path, such as path = \"/predict/close\"");
+    route("path = \"/r\"", "R.model: missing; name the model that answers");
+    route("path = \"/r\"\nview = \"v\"", "R.view = \"v\": not yet in this version; answer from a model");
+    route("path = \"/r\"\nmodel = \"hihg\"", "R.model = \"hihg\": there is no model `hihg`; did you mean `high`?");
+    route("path = \"/r\"\nmodel = \"high\"\nmodels = []", "R: has both model and models; keep one of them");
+    route("path = \"/r\"\nmodels = [\"low\", \"low\"]", "R.models = [\"low\", \"low\"]: has `low` twice; keep one");
+    route(
+        "path = \"/r\"\nmodel = \"high\"\naction = \"recommend\"",
+        "R.action = \"recommend\": not yet in this version; without it a route predicts; remove it",
+    );
+    route(
+        "path = \"/r\"\nmodel = \"high\"\nfirst_version = 0",
+        "R.first_version = 0: not yet in this version; versions count from 1",
+    );
+    route(
+        "path = \"/r\"\nmodel = \"high\"\nmethod = \"PUT\"",
+        "R.method = \"PUT\": must be \"GET\", \"POST\" or [\"GET\", \"POST\"]",
+    );
+    route(
+        "path = \"/r\"\nmodel = \"high\"\nmethod = \"GET\"\nbody = \"x\"",
+        "R.body = \"x\": is for POST, which this route does not answer; remove it or add the method",
+    );
+    route(
+        "path = \"/r\"\nmodel = \"high\"\ninput = { Opne = \"open\" }",
+        "R.input.Opne: no model of this route reads it; did you mean `Open`?",
+    );
+    let other =
+        |path: &str| format!("path = \"/r/{{Open}}\"\nmodel = \"low\"\n[[route]]\npath = \"{path}\"\nmodel = \"low\"");
+    let clash = "answers some of the same URLs; change one of them";
+    route(&other("/r/{Open}"), &format!("route[2].path = \"/r/{{Open}}\": the route `/r/{{Open}}` {clash}"));
+    route(&other("/r/x"), &format!("route[2].path = \"/r/x\": the route `/r/{{Open}}` {clash}"));
+    route(&other("/r/x/y"), "");
+}
+
+#[test]
+fn templates_name_parameters_and_outputs_alone() {
+    let response = |models: &str, response: &str, expected: &str| {
+        let text = model("name = \"high\"") + &model("name = \"low\"\nalgorithm = \"random_forest\"");
+        let route = format!(
+            "[[route]]\npath = \"/r\"\nmodels = {models}\ninput = {{ Open = \"open\" }}\nresponse = {response}\n"
+        );
+        check(&(text + &route), &expected.replace("R.", "route[/r].response."));
+    };
+    let rule = "names neither an output nor a request parameter";
+    response("[\"low\"]", "{ a = \"open\", b = \"Volume\", c = \"probability\", d = { e = \"version\" }, f = 1 }", "");
+    response("[\"high\", \"low\"]", "{ a = \"open\", b = \"high.prediction\", c = \"low.version\" }", "");
+    response("[\"low\"]", "{ a = \"predicton\" }", &format!("R.a = \"predicton\": {rule}; did you mean `prediction`?"));
+    response(
+        "[\"high\"]",
+        "{ a = \"probability\" }",
+        &format!("R.a = \"probability\": {rule}; allowed are prediction, model, version, warnings, Volume, open"),
+    );
+    response(
+        "[\"high\", \"low\"]",
+        "{ a = { b = \"prediction\" } }",
+        &format!(
+            "R.a.b = \"prediction\": {rule}; allowed are high.prediction, high.model, high.version, \
+             high.warnings, low.prediction, low.probability, low.model, low.version, low.warnings, Volume, open"
+        ),
+    );
+    response("[\"low\"]", "{ a = \"Open\" }", &format!("R.a = \"Open\": {rule}; did you mean `open`?"));
+    response("[\"high\"]", "{ \"*\" = \"*\", a = [{ \"{open}\" = \"prediction\" }] }", "");
+    response(
+        "[\"high\"]",
+        "{ a = [{ \"{opne}\" = \"predictoin\" }] }",
+        &format!(
+            "R.a.{{opne}}: the key {rule}; did you mean `open`?\n\
+             R.a.{{opne}} = \"predictoin\": {rule}; did you mean `prediction`?"
+        ),
+    );
+    response(
+        "[\"high\"]",
+        "{}",
+        "route[/r].response: is empty; name what to answer, or remove it for the built-in shape",
+    );
+}

@@ -1,0 +1,90 @@
+use std::time::Duration;
+
+use super::*;
+use crate::config::{BatchRule, BrokerChoice, Categorical, Missing, OnStop, Pace, StoreUrl, TrainOn, Unseen};
+
+fn pipeline(text: &str) -> crate::config::Pipeline {
+    load(text, &Overrides::default()).unwrap().pipeline
+}
+
+#[test]
+fn a_short_file_has_the_documented_defaults() {
+    let pipeline = pipeline("");
+    assert_eq!(pipeline.source.pace, Pace::FullSpeed);
+    assert_eq!(
+        (pipeline.source.csv.separator, pipeline.source.csv.quote, pipeline.source.csv.header),
+        (b',', b'"', true)
+    );
+    assert_eq!((pipeline.stream.topic.as_str(), pipeline.stream.partitions.get()), ("p", 1));
+    let data = "millstream-data/topic".into();
+    assert_eq!(pipeline.stream.broker, BrokerChoice::Embedded { listen: "127.0.0.1:9092".parse().unwrap(), data });
+    assert_eq!((pipeline.batch.limit, pipeline.batch.max_rejects, pipeline.batch.on_stop), (None, None, OnStop::Park));
+    assert_eq!(pipeline.store, StoreUrl::Local("millstream-data".into()));
+    assert!((pipeline.train.holdout - 0.1).abs() < 1e-12);
+    assert_eq!(pipeline.serve.listen, "127.0.0.1:8080".parse().unwrap());
+}
+
+#[test]
+fn the_topic_lies_beside_its_batches() {
+    let broker = |lines: &str| pipeline(lines).stream.broker;
+    let embedded = |data: &str| BrokerChoice::Embedded { listen: "127.0.0.1:9092".parse().unwrap(), data: data.into() };
+    assert_eq!(broker("[store]\nurl = \"file:/tmp/x\""), embedded("/tmp/x/topic"));
+    assert_eq!(broker("[store]\nurl = \"file:///tmp/x\"\n[stream]\ndata = \"log\""), embedded("log"));
+    assert_eq!(broker("[stream]\nbootstrap.servers = \"a:1, b\""), BrokerChoice::Servers("a:1, b".into()));
+}
+
+#[test]
+fn delays_are_read() {
+    let pace = |delay: &str| pipeline(&format!("[source]\npath = \"r.csv\"\ndelay = \"{delay}\"")).source.pace;
+    let ms = Duration::from_millis;
+    assert_eq!(pace("5ms"), Pace::Fixed(ms(5)));
+    assert_eq!(pace("1.5s"), Pace::Fixed(ms(1500)));
+    assert_eq!(pace("2m"), Pace::Fixed(ms(120_000)));
+    assert_eq!(pace("0ms"), Pace::FullSpeed);
+    assert_eq!(pace("0ms..5ms"), Pace::Uniform { low: ms(0), high: ms(5) });
+    assert_eq!(pace("0.1s..1s"), Pace::Uniform { low: ms(100), high: ms(1000) });
+    assert_eq!(pace("5ms..5ms"), Pace::Fixed(ms(5)));
+}
+
+#[test]
+fn properties_keep_their_own_names() {
+    let stream =
+        pipeline("[stream]\n\"linger.ms\" = 20\ncompression.type = \"lz4\"\nsocket.keepalive.enable = true\n").stream;
+    let found: Vec<_> = stream.properties.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    assert_eq!(found, [("compression.type", "lz4"), ("linger.ms", "20"), ("socket.keepalive.enable", "true")]);
+}
+
+#[test]
+fn a_model_is_read_whole() {
+    let text = r#"
+train_on = { batches = [3, 1] }
+features = ["Open", "Town/City"]
+where = "Close is not null"
+params = { l2 = 1 }
+categorical = { "Town/City" = { max = 50, unseen = "error" } }
+missing = "median"
+output = "exp(prediction)"
+baseline = "Open"
+seed = 9
+"#;
+    let model = pipeline(&format!("[batch]\nparts = 3\n{}", model(text))).models.remove(0);
+    assert_eq!(model.train_on, TrainOn::Batches(vec![1, 3]));
+    assert_eq!(model.categorical["Town/City"], Categorical { max: 50, unseen: Unseen::Error });
+    assert_eq!((model.missing, model.seed), (Missing::Median, 9));
+    assert_eq!(model.baseline.as_deref(), Some("Open"));
+}
+
+#[test]
+fn a_route_answers_get_and_post_in_the_order_of_its_template() {
+    let route = "[[route]]\npath = \"/a/{open}\"\nmodel = \"m\"\ninput = { Open = \"open\" }\n\
+                 response = { z = \"prediction\", a = \"open\" }\nbody = \"row\"\naction = \"predict\"\n";
+    let route = pipeline(&(model("") + route)).routes.remove(0);
+    assert!(route.get && route.post);
+    assert_eq!(route.response.unwrap().to_string(), r#"{"z":"prediction","a":"open"}"#);
+}
+
+#[test]
+fn rows_and_parts_are_read() {
+    assert_eq!(pipeline("[batch]\nrows = 2_330_000").batch.rule, BatchRule::Rows(2_330_000.try_into().unwrap()));
+    assert_eq!(pipeline("[batch]\nparts = 3").batch.rule, BatchRule::Parts(3.try_into().unwrap()));
+}

@@ -1,0 +1,71 @@
+use super::*;
+
+#[test]
+fn expressions_are_compiled_against_the_columns() {
+    check_schema(&model(""), "");
+    check_schema(
+        &model("features = [\"Opne\", \"Volume\"]"),
+        "model.m.features = \"Opne\": unknown column `Opne`; did you mean `Open`?",
+    );
+    check_schema(
+        &(model("where = \"Open\"\nbaseline = \"\\\"Town/City\\\"\"\noutput = \"exp(predicton)\"")),
+        "model.m.where = \"Open\": must be true or false, and is a number; compare it with something
+        model.m.baseline = '\"Town/City\"': must be what the target is, a number, and is text
+        model.m.output = \"exp(predicton)\": unknown column `predicton`; did you mean `prediction`?; it sees one column, `prediction`",
+    );
+    check_schema(
+        "[schema]\ntime = \"Timestmap\"\ncolumns = { Clsoe = \"utf8\" }\n",
+        "schema.time = \"Timestmap\": no such column; did you mean `Timestamp`?
+        schema.columns.Clsoe: no such column; did you mean `Close`?",
+    );
+}
+
+#[test]
+fn types_must_fit_the_algorithm() {
+    check_schema(
+        &model("target = \"Close > Open\"\nfeatures = [\"Volume\"]"),
+        "model.m.target = \"Close > Open\": is true or false: linear_regression predicts a number; cast it to double, or use logistic_regression for classes",
+    );
+    for algorithm in ["logistic_regression", "random_forest"] {
+        let text = format!("algorithm = \"{algorithm}\"\ntarget = \"Close > Open\"\nfeatures = [\"Volume\"]");
+        check_schema(&model(&text), "");
+    }
+    check_schema(&model("features = [\"Volume\", \"Town/City\"]"), "");
+    check_schema(
+        &model(
+            "algorithm = \"random_forest\"\ntarget = \"Close > Open\"\nfeatures = [\"Volume\"]\noutput = \"prediction\"",
+        ),
+        "model.m.output = \"prediction\": is for numbers, and this model predicts a class; remove it",
+    );
+}
+
+#[test]
+fn a_leak_is_a_warning() {
+    check_schema(
+        &model(
+            "algorithm = \"logistic_regression\"\nfeatures = [\"Open\", \"Close\"]\ntarget = \"case when Close > Open then 'Up' else 'Down' end\"",
+        ),
+        "warning: model.m.target = \"case when Close > Open then 'Up' else 'Down' end\": the target can be computed from the features alone: a leak; the model learns a formula, and its measures say nothing",
+    );
+}
+
+#[test]
+fn routes_are_checked_against_the_columns() {
+    let route = |lines: &str| {
+        model("features = [\"abs(Close - Open)\"]\ntarget = \"High\"") + "[[route]]\nmodel = \"m\"\n" + lines
+    };
+    check_schema(&route("path = \"/r\"\ninput = { Open = \"open\" }\nresponse = { a = \"open\", b = \"Close\" }"), "");
+    check_schema(
+        &route("path = \"/{abs}\""),
+        "route[/{abs}].path = \"/{abs}\": no model takes the parameter `abs`; map a column to it with input",
+    );
+    check_schema(
+        &route("path = \"/r\"\nresponse = { a = \"abs\" }"),
+        "route[/r].response.a = \"abs\": names neither an output nor a request parameter; allowed are prediction, model, version, warnings, Close, Open",
+    );
+    check_schema(
+        &(model("algorithm = \"random_forest\"")
+            + "[[route]]\npath = \"/r\"\nmodel = \"m\"\nresponse = { a = \"probability\" }"),
+        "route[/r].response.a = \"probability\": names neither an output nor a request parameter; allowed are prediction, model, version, warnings, Open, Volume",
+    );
+}

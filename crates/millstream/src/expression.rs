@@ -1,0 +1,456 @@
+//! A column's name or a SQL scalar, compiled against a schema: the one code that computes features, targets, filters and
+//! outputs, both when training on a million rows and when serving one (DESIGN §5, "Expressions").
+//!
+//! What is let through is deterministic and looks at one row only; DataFusion plans it, with names as they are written
+//! (`Close` is `Close`). Nothing here reads a file or a clock.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::ops::ControlFlow;
+use std::sync::{Arc, LazyLock};
+
+use datafusion::arrow::array::{ArrayRef, RecordBatch};
+use datafusion::arrow::datatypes::{DataType, Schema};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{DFSchema, DataFusionError, SchemaError};
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::logical_expr::{Expr, Volatility};
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Column;
+use datafusion::prelude::SessionConfig;
+use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, ExprWithAlias, visit_expressions};
+
+/// Holds the functions and the options; never runs a query.
+static PLANNER: LazyLock<SessionState> = LazyLock::new(|| {
+    let config = SessionConfig::new()
+        .set_bool("datafusion.sql_parser.enable_ident_normalization", false)
+        .set_bool("datafusion.sql_parser.map_string_types_to_utf8view", false);
+    SessionStateBuilder::new().with_config(config).with_default_features().build()
+});
+
+/// Compiled once, evaluated from any thread.
+#[derive(Debug, Clone)]
+pub struct Expression {
+    text: String,
+    columns: Vec<String>,
+    data_type: DataType,
+    physical: Arc<dyn PhysicalExpr>,
+}
+
+/// What a value of an expression is, as far as learning and JSON care.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ValueKind {
+    Number,
+    Boolean,
+    Text,
+    /// Dates, timestamps, intervals, binary, null.
+    Other,
+}
+
+/// Why a text is no expression here, and where in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExpressionError {
+    pub text: String,
+    /// The character the fault is at, from 1.
+    pub position: Option<usize>,
+    pub fault: ExpressionFault,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ExpressionFault {
+    #[error("it is empty: write a column's name or a SQL expression")]
+    Empty,
+    #[error("it is no SQL expression: {0}")]
+    Syntax(String),
+    #[error("unknown column `{name}`{}", did_you_mean(.nearest.as_deref()))]
+    UnknownColumn { name: String, nearest: Option<String> },
+    #[error("`{name}` looks at many rows: an expression sees one row; make it a column of the source")]
+    ManyRows { name: String },
+    #[error("a subquery looks at other rows: an expression sees one row; make it a column of the source")]
+    Subquery,
+    #[error(
+        "`{name}` gives another answer every time: an expression must depend on the row alone; make it a column of the source"
+    )]
+    NotDeterministic { name: String },
+    #[error("`{name}` is not supported here: use operators, `case`, `cast` and scalar functions")]
+    Unsupported { name: String },
+    #[error("it gives a {found}, not one value per row: pick a number, a text or a boolean out of it")]
+    NotScalar { found: String },
+    #[error("{0}")]
+    Plan(String),
+    #[error("it cannot be computed: {0}")]
+    Evaluate(String),
+}
+
+impl fmt::Display for ExpressionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`", self.text)?;
+        if let Some(position) = self.position {
+            write!(f, ", at character {position}")?;
+        }
+        write!(f, ": {}", self.fault)
+    }
+}
+
+impl std::error::Error for ExpressionError {}
+
+impl Expression {
+    /// A text equal to a column's name is that column; anything else is a SQL scalar of one row.
+    pub fn compile(text: &str, schema: &Schema) -> Result<Self, ExpressionError> {
+        if let Ok(index) = schema.index_of(text) {
+            return Ok(Self {
+                text: text.to_owned(),
+                columns: vec![text.to_owned()],
+                data_type: schema.field(index).data_type().clone(),
+                physical: Arc::new(Column::new(text, index)),
+            });
+        }
+        if text.trim().is_empty() {
+            return Err(fault(text, None, ExpressionFault::Empty));
+        }
+        let sql = parse(text)?;
+        let df_schema = DFSchema::try_from(schema.clone()).map_err(|error| planning(text, schema, &error))?;
+        let logical = PLANNER
+            .create_logical_expr_from_sql_expr(sql, &df_schema)
+            .map_err(|error| planning(text, schema, &error))?
+            .unalias();
+        refuse_what_is_not_of_one_row(text, &logical)?;
+        let logical = simplify(logical, &df_schema).map_err(|error| planning(text, schema, &error))?;
+        let physical = PLANNER
+            .create_physical_expr(logical.clone(), &df_schema)
+            .map_err(|error| planning(text, schema, &error))?;
+        let data_type = physical.data_type(schema).map_err(|error| planning(text, schema, &error))?;
+        if is_nested(&data_type) {
+            return Err(fault(text, None, ExpressionFault::NotScalar { found: data_type.to_string() }));
+        }
+        let used: BTreeSet<&str> = logical.column_refs().into_iter().map(|column| column.name.as_str()).collect();
+        let columns = schema.fields().iter().map(|field| field.name()).filter(|name| used.contains(name.as_str()));
+        Ok(Self { text: text.to_owned(), columns: columns.cloned().collect(), data_type, physical })
+    }
+
+    /// As it was written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The columns it reads, in the schema's order.
+    pub fn columns(&self) -> &[String] {
+        &self.columns
+    }
+
+    pub fn data_type(&self) -> &DataType {
+        &self.data_type
+    }
+
+    pub fn kind(&self) -> ValueKind {
+        match &self.data_type {
+            DataType::Boolean => ValueKind::Boolean,
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => ValueKind::Text,
+            other if other.is_numeric() => ValueKind::Number,
+            _ => ValueKind::Other,
+        }
+    }
+
+    /// The same expression over a schema that holds only some columns, such as those that were read from a part.
+    pub fn rebind(&self, schema: &Schema) -> Result<Self, ExpressionError> {
+        Self::compile(&self.text, schema)
+    }
+
+    /// One value per row. The batch has the schema the expression was compiled with.
+    pub fn evaluate(&self, batch: &RecordBatch) -> Result<ArrayRef, ExpressionError> {
+        let value = self.physical.evaluate(batch).and_then(|value| value.into_array(batch.num_rows()));
+        value.map_err(|error| fault(&self.text, None, ExpressionFault::Evaluate(first_line(&error))))
+    }
+}
+
+/// The columns that any of these read, in the schema's order, as a schema of its own.
+pub fn projected<'a>(expressions: impl IntoIterator<Item = &'a Expression>, schema: &Schema) -> Schema {
+    let used: BTreeSet<&str> =
+        expressions.into_iter().flat_map(|expression| expression.columns().iter().map(String::as_str)).collect();
+    let fields = schema.fields().iter().filter(|field| used.contains(field.name().as_str()));
+    Schema::new(fields.cloned().collect::<Vec<_>>())
+}
+
+/// The name most like `name`, if one is near enough to be meant.
+pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let lower = name.to_lowercase();
+    let scored = known.into_iter().map(|other| (strsim::jaro_winkler(&lower, &other.to_lowercase()), other));
+    let best = scored.fold(None, |best: Option<(f64, &str)>, next| match best {
+        Some(best) if best.0 >= next.0 => Some(best),
+        _ => Some(next),
+    });
+    best.filter(|(score, _)| *score > 0.75).map(|(_, name)| name)
+}
+
+fn did_you_mean(nearest: Option<&str>) -> String {
+    match nearest {
+        Some(name) => format!("; did you mean `{name}`?"),
+        None => "; a text value goes in 'single quotes', a column whose name is no plain word in \"double quotes\""
+            .to_owned(),
+    }
+}
+
+fn fault(text: &str, position: Option<usize>, fault: ExpressionFault) -> ExpressionError {
+    ExpressionError { text: text.to_owned(), position, fault }
+}
+
+/// Parses the whole text, and refuses what the planner would trip over with a worse message.
+fn parse(text: &str) -> Result<ExprWithAlias, ExpressionError> {
+    let dialect = PLANNER.config_options().sql_parser.dialect;
+    let sql = PLANNER.sql_to_expr_with_alias(text, &dialect).map_err(|error| {
+        let message = first_line(&error);
+        fault(text, column_in(&message), ExpressionFault::Syntax(without_place(&message)))
+    })?;
+    let found = visit_expressions(&sql, |part: &SqlExpr| match part {
+        SqlExpr::Subquery(_) | SqlExpr::Exists { .. } | SqlExpr::InSubquery { .. } => {
+            ControlFlow::Break(fault(text, find_word(text, "select"), ExpressionFault::Subquery))
+        }
+        SqlExpr::Function(function) if function.over.is_some() => {
+            let name = function.name.to_string();
+            ControlFlow::Break(fault(text, find_word(text, &name), ExpressionFault::ManyRows { name }))
+        }
+        _ => ControlFlow::Continue(()),
+    });
+    match found {
+        ControlFlow::Break(error) => Err(error),
+        ControlFlow::Continue(()) => Ok(sql),
+    }
+}
+
+/// Lets through what is known to be a deterministic scalar of one row; a kind of expression that DataFusion adds later is
+/// refused until it is listed here.
+fn refuse_what_is_not_of_one_row(text: &str, logical: &Expr) -> Result<(), ExpressionError> {
+    let mut refused = None;
+    let walked = logical.apply(|part| {
+        let found = match part {
+            Expr::AggregateFunction(function) => {
+                Some(ExpressionFault::ManyRows { name: function.func.name().to_owned() })
+            }
+            Expr::WindowFunction(function) => Some(ExpressionFault::ManyRows { name: function.fun.name().to_owned() }),
+            Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_) | Expr::ScalarSubquery(_) => {
+                Some(ExpressionFault::Subquery)
+            }
+            Expr::ScalarFunction(function) => match function.func.signature().volatility {
+                Volatility::Immutable => None,
+                // "Stable" ones (`now()`, `current_date()`) are the same within one query, not between two.
+                Volatility::Stable | Volatility::Volatile => {
+                    Some(ExpressionFault::NotDeterministic { name: function.func.name().to_owned() })
+                }
+            },
+            Expr::Alias(_)
+            | Expr::Column(_)
+            | Expr::Literal(..)
+            | Expr::BinaryExpr(_)
+            | Expr::Like(_)
+            | Expr::SimilarTo(_)
+            | Expr::Not(_)
+            | Expr::IsNotNull(_)
+            | Expr::IsNull(_)
+            | Expr::IsTrue(_)
+            | Expr::IsFalse(_)
+            | Expr::IsUnknown(_)
+            | Expr::IsNotTrue(_)
+            | Expr::IsNotFalse(_)
+            | Expr::IsNotUnknown(_)
+            | Expr::Negative(_)
+            | Expr::Between(_)
+            | Expr::Case(_)
+            | Expr::Cast(_)
+            | Expr::TryCast(_)
+            | Expr::InList(_) => None,
+            other => Some(ExpressionFault::Unsupported { name: other.to_string() }),
+        };
+        Ok(match found {
+            Some(found) => {
+                refused = Some(found);
+                TreeNodeRecursion::Stop
+            }
+            None => TreeNodeRecursion::Continue,
+        })
+    });
+    match (refused, walked) {
+        (Some(found), _) => {
+            let position = match &found {
+                ExpressionFault::ManyRows { name }
+                | ExpressionFault::NotDeterministic { name }
+                | ExpressionFault::Unsupported { name } => find_word(text, name),
+                _ => None,
+            };
+            Err(fault(text, position, found))
+        }
+        (None, Err(error)) => Err(fault(text, None, ExpressionFault::Plan(first_line(&error)))),
+        (None, Ok(_)) => Ok(()),
+    }
+}
+
+fn simplify(logical: Expr, schema: &DFSchema) -> Result<Expr, DataFusionError> {
+    let context = SimplifyContext::builder()
+        .with_schema(Arc::new(schema.clone()))
+        .with_config_options(Arc::clone(PLANNER.config_options()))
+        .build();
+    let simplifier = ExprSimplifier::new(context);
+    simplifier.simplify(simplifier.coerce(logical, schema)?)
+}
+
+fn planning(text: &str, schema: &Schema, error: &DataFusionError) -> ExpressionError {
+    if let DataFusionError::SchemaError(inner, _) = error.find_root()
+        && let SchemaError::FieldNotFound { field, .. } = inner.as_ref()
+    {
+        let known = schema.fields().iter().map(|field| field.name().as_str());
+        let name = field.name().to_owned();
+        let nearest = nearest(&name, known).map(str::to_owned);
+        return fault(text, find_word(text, &name), ExpressionFault::UnknownColumn { name, nearest });
+    }
+    fault(text, None, ExpressionFault::Plan(first_line(error)))
+}
+
+fn is_nested(data_type: &DataType) -> bool {
+    data_type.is_nested() || matches!(data_type, DataType::Dictionary(..) | DataType::RunEndEncoded(..))
+}
+
+/// DataFusion's message without its kind, its backtrace and its list of candidates.
+fn first_line(error: &DataFusionError) -> String {
+    let text = error.find_root().strip_backtrace();
+    let line = text.lines().next().unwrap_or_default();
+    let kinds = [
+        "Error during planning: ",
+        "SQL error: ",
+        "Execution error: ",
+        "Arrow error: ",
+        "This feature is not implemented: ",
+    ];
+    let line = kinds.iter().fold(line, |line, kind| line.strip_prefix(kind).unwrap_or(line));
+    match line.strip_prefix("ParserError(\"").and_then(|inner| inner.strip_suffix("\")")) {
+        Some(inner) => inner.to_owned(),
+        None => line.to_owned(),
+    }
+}
+
+/// The column in sqlparser's `… at Line: 1, Column: 8`.
+fn column_in(message: &str) -> Option<usize> {
+    message.rsplit_once("Column: ").and_then(|(_, column)| column.trim().parse().ok())
+}
+
+fn without_place(message: &str) -> String {
+    message.rsplit_once(" at Line: ").map_or(message, |(before, _)| before).to_owned()
+}
+
+/// Where `word` stands on its own in `text`, in characters from 1.
+fn find_word(text: &str, word: &str) -> Option<usize> {
+    let (lower, word) = (text.to_lowercase(), word.to_lowercase());
+    let part_of_a_word = |c: char| c.is_alphanumeric() || c == '_';
+    lower.match_indices(&word).map(|(start, _)| start).find_map(|start| {
+        let before = lower[..start].chars().next_back().is_some_and(part_of_a_word);
+        let after = lower[start + word.len()..].chars().next().is_some_and(part_of_a_word);
+        (!before && !after).then(|| lower[..start].chars().count() + 1)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::array::{Array, BooleanArray, Float64Array, Int64Array, StringArray};
+    use datafusion::arrow::datatypes::Field;
+
+    use super::*;
+
+    fn schema() -> Schema {
+        Schema::new(vec![
+            Field::new("Open", DataType::Float64, true),
+            Field::new("Close", DataType::Float64, true),
+            Field::new("Town/City", DataType::Utf8, true),
+            Field::new("Timestamp", DataType::Int64, true),
+            Field::new("flag", DataType::Boolean, true),
+        ])
+    }
+
+    fn batch() -> RecordBatch {
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(Float64Array::from(vec![Some(1.0), Some(2.0), None])),
+            Arc::new(Float64Array::from(vec![Some(2.0), Some(1.0), Some(3.0)])),
+            Arc::new(StringArray::from(vec![Some("Hull"), None, Some("Leeds")])),
+            Arc::new(Int64Array::from(vec![60, 120, 180])),
+            Arc::new(BooleanArray::from(vec![Some(true), Some(false), None])),
+        ];
+        RecordBatch::try_new(Arc::new(schema()), columns).unwrap()
+    }
+
+    fn check(text: &str, columns: &[&str], values: &str) {
+        let expression = Expression::compile(text, &schema()).unwrap();
+        assert_eq!(expression.columns(), columns, "{text}");
+        let array = expression.evaluate(&batch()).unwrap();
+        assert_eq!(array.len(), 3, "{text}");
+        assert_eq!(array.data_type(), expression.data_type(), "{text}");
+        let options = datafusion::arrow::util::display::FormatOptions::default().with_null("null");
+        let shown = datafusion::arrow::util::display::ArrayFormatter::try_new(&array, &options).unwrap();
+        let shown: Vec<String> = (0..3).map(|row| shown.value(row).to_string()).collect();
+        assert_eq!(shown.join(" "), values, "{text}");
+
+        let narrow = projected([&expression], &schema());
+        let indices: Vec<usize> = expression.columns().iter().map(|name| schema().index_of(name).unwrap()).collect();
+        let again = expression.rebind(&narrow).unwrap().evaluate(&batch().project(&indices).unwrap()).unwrap();
+        assert_eq!(again.to_data(), array.to_data(), "{text}: only its columns are needed");
+    }
+
+    #[test]
+    fn a_columns_name_is_the_column_and_the_rest_is_sql() {
+        check("Close", &["Close"], "2.0 1.0 3.0");
+        check("Town/City", &["Town/City"], "Hull null Leeds");
+        check("Close - Open", &["Open", "Close"], "1.0 -1.0 null");
+        check("case when Close > Open then 'Up' else 'Down' end", &["Open", "Close"], "Up Down Down");
+        check("upper(\"Town/City\")", &["Town/City"], "HULL null LEEDS");
+        check("Timestamp / 60 + 1", &["Timestamp"], "2 3 4");
+        check("ln(exp(Close))", &["Close"], "2.0 1.0 3.0");
+        check("coalesce(flag, false)", &["flag"], "true false false");
+        check("1 + 1", &[], "2 2 2");
+    }
+
+    fn refuse(text: &str, message: &str) {
+        let error = Expression::compile(text, &schema()).unwrap_err();
+        assert_eq!(error.to_string(), message, "{error:?}");
+    }
+
+    #[test]
+    fn what_is_no_scalar_of_one_row_is_refused_with_its_place_and_remedy() {
+        let rows = "looks at many rows: an expression sees one row; make it a column of the source";
+        refuse("Clse", "`Clse`, at character 1: unknown column `Clse`; did you mean `Close`?");
+        refuse("Open + close", "`Open + close`, at character 8: unknown column `close`; did you mean `Close`?");
+        refuse("1 + avg(Close)", &format!("`1 + avg(Close)`, at character 5: `avg` {rows}"));
+        refuse("lag(Close) over ()", &format!("`lag(Close) over ()`, at character 1: `lag` {rows}"));
+        refuse(
+            "Close > (select 1)",
+            "`Close > (select 1)`, at character 10: a subquery looks at other rows: an expression sees one row; \
+             make it a column of the source",
+        );
+        let time = "gives another answer every time: an expression must depend on the row alone; make it a column of the source";
+        refuse("random() + Close", &format!("`random() + Close`, at character 1: `random` {time}"));
+        refuse("now()", &format!("`now()`, at character 1: `now` {time}"));
+        refuse("", "``: it is empty: write a column's name or a SQL expression");
+        let error = Expression::compile("string_to_array(\"Town/City\", ',')", &schema()).unwrap_err();
+        assert!(matches!(error.fault, ExpressionFault::NotScalar { .. }), "{error}");
+        let error = Expression::compile("Close >", &schema()).unwrap_err();
+        assert!(matches!(error.fault, ExpressionFault::Syntax(_)), "{error}");
+        let error = Expression::compile("Close Open Close", &schema()).unwrap_err();
+        assert!(matches!((&error.fault, error.position), (ExpressionFault::Syntax(_), Some(7))), "{error} {error:?}");
+        for text in
+            ["$1", "*", "frobnicate(Close)", "Close between", "exists (select 1)", "Close in (select 1)", "unnest([1])"]
+        {
+            let error = Expression::compile(text, &schema()).unwrap_err();
+            assert!(error.to_string().lines().count() == 1, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_row_that_cannot_be_computed_is_an_error() {
+        let expression = Expression::compile("1 / (Timestamp - 60)", &schema()).unwrap();
+        let error = expression.evaluate(&batch()).unwrap_err();
+        assert!(matches!(error.fault, ExpressionFault::Evaluate(_)), "{error}");
+    }
+
+    #[test]
+    fn expressions_go_from_thread_to_thread() {
+        fn check<T: Send + Sync>() {}
+        check::<Expression>();
+    }
+}

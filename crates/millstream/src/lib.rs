@@ -1,0 +1,22 @@
+//! Millstream turns a stream of rows into served models.
+//!
+//! The modules lie in the order of a record's path: `source` → `topic` → `batch` → `train` → `registry` → `serve` →
+//! `page`. A stage knows the contract of the stage before it (a manifest, a version) and nothing else of it;
+//! `run` is the one file that wires them. `config`, `schema`, `expression`, `store` and `status` serve all of them.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod batch;
+pub mod cli;
+pub mod config;
+pub mod expression;
+pub mod page;
+pub mod registry;
+pub mod run;
+pub mod schema;
+pub mod serve;
+pub mod source;
+pub mod status;
+pub mod store;
+pub mod topic;
+pub mod train;

@@ -1,0 +1,129 @@
+//! The versions of every model, each beside the trivial baseline on the same rows, in plain words.
+
+use maud::{Markup, html};
+
+use super::format;
+use crate::registry::{Evaluation, EvaluationKind, Served, ServedModel, Task, Version};
+use crate::serve::App;
+
+/// The newest ones of each model; `/v1/models/{m}/versions` has all.
+const VERSIONS_SHOWN: usize = 8;
+const KINDS: [(EvaluationKind, &str); 3] = [
+    (EvaluationKind::Holdout, "Held out"),
+    (EvaluationKind::Common, "Held out, all batches"),
+    (EvaluationKind::NextBatch, "Next batch"),
+];
+
+pub fn models(app: &App, served: &Served) -> Markup {
+    let names = app.model_names(served);
+    html! {
+        section #models aria-labelledby="models-title" {
+            h2 #models-title { "Models" }
+            p .muted {
+                "Every version is measured on records that no model trains on, and on the next batch before anything \
+                 trains on it, beside a trivial guess on the same rows."
+            }
+            @if names.is_empty() { p .empty { "The pipeline file has no model." } }
+            @for name in &names {
+                @match served.models.get(name).filter(|model| !model.versions.is_empty()) {
+                    Some(model) => (table(model)),
+                    None => {
+                        h3 .model { (name) }
+                        p .empty { "No version yet: its first training is still to come." }
+                    },
+                }
+            }
+        }
+    }
+}
+
+fn table(model: &ServedModel) -> Markup {
+    let serving = model.champion_or_latest().map(|version| version.file.version);
+    html! {
+        h3 .model {
+            (model.name) " " span .muted { (model.algorithm.replace('_', " ")) }
+            @if let Some(version) = model.champion_or_latest() { " " span .muted { "→ " (version.file.target) } }
+        }
+        div .scroll tabindex="0" role="region" aria-label={ "Versions of " (model.name) } {
+            table {
+                thead { tr {
+                    th scope="col" { "Version" } th scope="col" { "Trained on" }
+                    @for (_, title) in KINDS { th scope="col" { (title) } }
+                    th scope="col" { "Against its baseline" }
+                } }
+                tbody {
+                    @for version in model.versions.values().rev().take(VERSIONS_SHOWN) {
+                        (row(model, version, serving))
+                    }
+                }
+            }
+        }
+        @if model.versions.len() > VERSIONS_SHOWN {
+            p .muted {
+                "The newest " (VERSIONS_SHOWN) " of " (model.versions.len()) "; "
+                a href={ "/v1/models/" (super::forms::encode(&model.name)) "/versions" } { "all" }
+            }
+        }
+    }
+}
+
+fn row(model: &ServedModel, version: &Version, serving: Option<u32>) -> Markup {
+    let file = &version.file;
+    let batches: Vec<u32> = file.batches.iter().map(|batch| batch.batch).collect();
+    let word = if batches.len() == 1 { "batch" } else { "batches" };
+    let aliases = model.aliases.iter().filter(|(_, number)| **number == file.version);
+    html! {
+        tr {
+            th scope="row" {
+                a href={ "/v1/models/" (super::forms::encode(&file.model)) "/versions/" (file.version) } { (file.version) }
+                @if serving == Some(file.version) { " " span .tag { "serving" } }
+                @for (alias, _) in aliases { " " span .tag .alias { (alias) } }
+            }
+            td {
+                div .nowrap { (word) " " (format::ranges(&batches)) }
+                div .muted .nowrap { (format::count(file.rows)) " rows, " (format::number(file.training_seconds)) " s" }
+                @for note in &file.notes { div .note { (note) } }
+            }
+            @for (kind, _) in KINDS { td { (measured(version, version.evaluation(kind))) } }
+            td { (verdict(version)) }
+        }
+    }
+}
+
+/// The measure that decides, and the same one of the baseline.
+fn measured(version: &Version, evaluation: Option<&Evaluation>) -> Markup {
+    let Some(evaluation) = evaluation else { return html! { span .muted { "–" } } };
+    let scores = &evaluation.scores;
+    let measures: &[(&str, &str)] = match version.file.task {
+        Task::Regression => &[("rmse", "RMSE")],
+        Task::Classification { .. } => &[("log_loss", "log-loss"), ("accuracy", "accuracy")],
+    };
+    html! {
+        @for (key, label) in measures {
+            @if let Some(value) = scores.measures.get(*key).copied().flatten() {
+                div .nowrap { span .muted { (label) " " } strong { (format::number(value)) } }
+                @if let Some(value) = scores.baseline.measures.get(*key).copied().flatten() {
+                    div .nowrap .baseline .bad[scores.beats_baseline == Some(false)] { (scores.baseline.kind) " " (format::number(value)) }
+                }
+            }
+        }
+        @if scores.rows == 0 { span .muted { "no rows to measure on" } }
+        @else { div .muted .nowrap { (format::count(scores.rows)) " rows" } }
+    }
+}
+
+fn verdict(version: &Version) -> Markup {
+    html! {
+        @match version.beats_baseline() {
+            Some(true) => span .verdict .good { "✓ beats its baseline" },
+            Some(false) => span .verdict .bad { "✗ does not beat its baseline" },
+            None => span .muted { "not measured yet" },
+        }
+        @let worse: Vec<&str> = KINDS.iter().filter(|(kind, _)| is_beaten(version, *kind)).map(|(_, name)| *name).collect();
+        @if !worse.is_empty() { div .muted { "worse on: " (worse.join("; ").to_lowercase()) } }
+    }
+}
+
+fn is_beaten(version: &Version, kind: EvaluationKind) -> bool {
+    version.evaluation(kind).is_some_and(|evaluation| evaluation.scores.beats_baseline == Some(false))
+}

@@ -1,0 +1,91 @@
+//! What can be wrong with a stored version, and who can mend it.
+
+use millstream_learn::LoadError;
+
+use crate::expression::ExpressionError;
+use crate::store::StoreError;
+
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    #[error("there is no version {version} of model `{model}` in the store")]
+    UnknownVersion { model: String, version: u32 },
+    #[error(
+        "{place} has format {found}, and this Millstream reads format {known}: use the Millstream that wrote it, or a newer one"
+    )]
+    UnknownFormat { place: String, found: u64, known: u32 },
+    #[error(
+        "{place} is no record of the kind its name says: restore it from a copy, or delete its folder and train again"
+    )]
+    NotTheRecord {
+        place: String,
+        #[source]
+        source: serde_json::Error,
+    },
+    #[error(
+        "{place} disagrees with its place: it says it is {found}: restore it from a copy, or delete its folder and train again"
+    )]
+    WrongPlace { place: String, found: String },
+    #[error(
+        "{place} was cut short or changed: its digest is {found}, model.json says {expected}: restore it from a copy, or delete \
+         its folder and train again"
+    )]
+    Digest { place: String, found: String, expected: String },
+    #[error("{place} is missing beside its model.json: restore it from a copy, or delete its folder and train again")]
+    FileMissing { place: String },
+    #[error("{place} is no safetensors file: {problem}")]
+    NotSafetensors { place: String, problem: String },
+    #[error("{place} does not hold the model that model.json describes: {problem}")]
+    Unfit { place: String, problem: String },
+    #[error("{place}: an array does not fit")]
+    Arrays {
+        place: String,
+        #[source]
+        source: LoadError,
+    },
+    #[error("{place}: an expression does not compile")]
+    Expression {
+        place: String,
+        #[source]
+        source: ExpressionError,
+    },
+    #[error(
+        "{key}: the store answered {tries} creates with errors, and the record is not there: see that the store works, then start again"
+    )]
+    Uncertain {
+        key: String,
+        tries: u32,
+        #[source]
+        source: StoreError,
+    },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Who can mend an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// It may pass by itself: try again.
+    Retry,
+    /// The pipeline file or the data.
+    Config,
+    /// A stored file.
+    Store,
+}
+
+impl RegistryError {
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            Self::UnknownVersion { .. } => Remedy::Config,
+            Self::UnknownFormat { .. }
+            | Self::NotTheRecord { .. }
+            | Self::WrongPlace { .. }
+            | Self::Digest { .. }
+            | Self::FileMissing { .. }
+            | Self::NotSafetensors { .. }
+            | Self::Unfit { .. }
+            | Self::Arrays { .. }
+            | Self::Expression { .. } => Remedy::Store,
+            Self::Uncertain { .. } | Self::Store(_) => Remedy::Retry,
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Rows of JSON, as a request brings them, into one record batch of a version's inputs: every value is checked against
+//! its column's type, and every fault names the field and what was expected.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{
+    ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
+};
+use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
+use serde_json::{Map, Value};
+
+use super::{Input, InputFault};
+use crate::expression::nearest;
+use crate::schema::ColumnType;
+
+pub type Row = Map<String, Value>;
+
+/// A whole number beyond this has no exact f64, so `1e16` in JSON cannot be trusted to be the integer that was meant.
+const EXACT_INTEGER_MAX: f64 = 9_007_199_254_740_992.0;
+
+#[derive(Debug)]
+pub struct Inputs {
+    columns: Vec<Input>,
+    schema: SchemaRef,
+    /// Under `missing = "drop"` a request must bring every column; under the other rules an absent one is missing.
+    all_required: bool,
+}
+
+impl Inputs {
+    pub fn new(columns: &[Input], all_required: bool) -> Self {
+        let fields: Vec<Field> =
+            columns.iter().map(|input| Field::new(&input.name, input.kind.arrow(), true)).collect();
+        Self { columns: columns.to_vec(), schema: Arc::new(Schema::new(fields)), all_required }
+    }
+
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    pub fn batch(&self, rows: &[Row]) -> Result<RecordBatch, InputFault> {
+        for (index, row) in rows.iter().enumerate() {
+            self.check_names(index, row)?;
+        }
+        let columns: Result<Vec<ArrayRef>, InputFault> = self.columns.iter().map(|input| column(input, rows)).collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+        RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns?, &options).map_err(|error| InputFault {
+            row: 0,
+            field: String::new(),
+            message: error.to_string(),
+        })
+    }
+
+    fn check_names(&self, index: usize, row: &Row) -> Result<(), InputFault> {
+        let present = self.columns.iter().filter(|input| row.contains_key(&input.name)).count();
+        if present < row.len() {
+            let known = |name: &str| self.columns.iter().any(|input| input.name == name);
+            let unknown = row.keys().find(|name| !known(name)).cloned().unwrap_or_default();
+            return Err(self.unknown(index, unknown, row));
+        }
+        if present == self.columns.len() || !self.all_required {
+            return Ok(());
+        }
+        let absent = self.columns.iter().find(|input| !row.contains_key(&input.name));
+        let (field, kind) = absent.map_or((String::new(), ""), |input| (input.name.clone(), expected(input.kind)));
+        Err(InputFault { row: index, message: format!("`{field}` is missing: expected {kind}"), field })
+    }
+
+    fn unknown(&self, row: usize, field: String, given: &Row) -> InputFault {
+        // A column that is there already is not what was meant.
+        let open = self.columns.iter().map(|input| input.name.as_str()).filter(|name| !given.contains_key(*name));
+        let remedy = match nearest(&field, open) {
+            Some(name) => format!("did you mean `{name}`?"),
+            None => {
+                let names: Vec<&str> = self.columns.iter().map(|input| input.name.as_str()).collect();
+                format!("this model takes {}", names.join(", "))
+            }
+        };
+        InputFault { row, message: format!("`{field}` is no input of this model; {remedy}"), field }
+    }
+}
+
+fn column(input: &Input, rows: &[Row]) -> Result<ArrayRef, InputFault> {
+    let name = input.name.as_str();
+    Ok(match input.kind {
+        ColumnType::Float64 => Arc::new(Float64Array::from(values(input, rows, |value| float(value, name))?)),
+        ColumnType::Int64 => Arc::new(Int64Array::from(values(input, rows, |value| integer(value, name))?)),
+        ColumnType::Boolean => Arc::new(BooleanArray::from(values(input, rows, |value| boolean(value, name))?)),
+        ColumnType::Utf8 => Arc::new(StringArray::from(values(input, rows, |value| text(value, name))?)),
+    })
+}
+
+/// Null and an absent key are missing values.
+fn values<'a, T>(
+    input: &Input,
+    rows: &'a [Row],
+    read: impl Fn(&'a Value) -> Result<T, String>,
+) -> Result<Vec<Option<T>>, InputFault> {
+    let mut values = Vec::with_capacity(rows.len());
+    for (row, given) in rows.iter().enumerate() {
+        let value = given.get(&input.name).filter(|value| !value.is_null()).map(&read).transpose();
+        values.push(value.map_err(|message| InputFault { row, field: input.name.clone(), message })?);
+    }
+    Ok(values)
+}
+
+fn float(value: &Value, name: &str) -> Result<f64, String> {
+    // serde_json refuses numbers beyond f64, so what is a number here is finite.
+    value.as_f64().filter(|number| number.is_finite()).ok_or_else(|| mismatch(value, name, ColumnType::Float64))
+}
+
+fn integer(value: &Value, name: &str) -> Result<i64, String> {
+    if let Some(number) = value.as_i64() {
+        return Ok(number);
+    }
+    let whole = value.as_f64().filter(|number| number.fract() == 0.0 && number.abs() <= EXACT_INTEGER_MAX);
+    #[allow(clippy::cast_possible_truncation)] // Whole and within 2^53.
+    whole.map(|number| number as i64).ok_or_else(|| mismatch(value, name, ColumnType::Int64))
+}
+
+fn boolean(value: &Value, name: &str) -> Result<bool, String> {
+    value.as_bool().ok_or_else(|| mismatch(value, name, ColumnType::Boolean))
+}
+
+fn text<'a>(value: &'a Value, name: &str) -> Result<&'a str, String> {
+    value.as_str().ok_or_else(|| mismatch(value, name, ColumnType::Utf8))
+}
+
+fn mismatch(value: &Value, name: &str, kind: ColumnType) -> String {
+    let found = match value {
+        Value::Null => "null".to_owned(),
+        Value::Bool(value) => format!("the boolean {value}"),
+        Value::Number(number) => format!("the number {number}"),
+        Value::String(text) => format!("the text {:?}", shortened(text)),
+        Value::Array(_) => "a list".to_owned(),
+        Value::Object(_) => "an object".to_owned(),
+    };
+    format!("`{name}` is {found}: expected {}", expected(kind))
+}
+
+/// An answer must not repeat a megabyte that came in.
+fn shortened(text: &str) -> String {
+    const SHOWN: usize = 40;
+    if text.chars().count() <= SHOWN { text.to_owned() } else { text.chars().take(SHOWN).chain(['…']).collect() }
+}
+
+fn expected(kind: ColumnType) -> &'static str {
+    match kind {
+        ColumnType::Float64 => "a number",
+        ColumnType::Int64 => "a whole number of at most 64 bits",
+        ColumnType::Utf8 => "a text",
+        ColumnType::Boolean => "true or false",
+    }
+}

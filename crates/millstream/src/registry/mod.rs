@@ -1,0 +1,50 @@
+//! Versions as files, and the versions being served. A version is its arrays, then its `model.json`, created only if
+//! absent; it never changes. Evaluations and aliases are numbered records beside it.
+
+mod arrays_file;
+mod error;
+mod features;
+mod fitted;
+mod input;
+mod load;
+mod model_file;
+mod predict;
+mod served;
+mod verdict;
+mod verify;
+mod write;
+
+pub use arrays_file::{arrays_from_bytes, arrays_to_bytes};
+pub use error::{RegistryError, Remedy};
+pub use features::{Encoded, FeatureSet, Slots, Unfit, Values, Why, evaluate_as, number_text};
+pub use fitted::{Fitted, Outcome, takes_missing_numbers};
+pub use input::Row;
+pub use load::{Version, read_evaluations, read_model_file, version_numbers};
+pub use model_file::*;
+pub use predict::{InputFault, Output, Prediction, class_name};
+pub use served::{Alias, Registry, Served, ServedModel};
+pub use verdict::Verdict;
+pub use verify::{VerifyReport, verify};
+pub use write::{Draft, Published, publish, publish_evaluation};
+
+/// What this Millstream writes, and the only one it reads.
+pub const FORMAT: u32 = 1;
+
+pub fn version_folder(model: &str, version: u32) -> String {
+    format!("models/{model}/{version:06}")
+}
+
+pub fn model_key(model: &str, version: u32) -> String {
+    format!("{}/model.json", version_folder(model, version))
+}
+
+pub fn evaluations_prefix(model: &str, version: u32) -> String {
+    format!("{}/evaluations/", version_folder(model, version))
+}
+
+/// The number in a name such as `000012` or `000012.json`.
+fn number_in(name: &str) -> Option<u32> {
+    let digits = name.strip_suffix(".json").unwrap_or(name);
+    let numeric = digits.len() >= 6 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    digits.parse().ok().filter(|&number| numeric && number > 0)
+}

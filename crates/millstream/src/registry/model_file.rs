@@ -1,0 +1,158 @@
+//! `model.json`: all that serving a version needs, frozen. Serving reads it, never the pipeline file. Format 1 is final;
+//! golden files hold it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Categorical, Missing};
+use crate::schema::ColumnType;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelFile {
+    pub format: u32,
+    pub model: String,
+    pub version: u32,
+    /// The attempt that wrote it: tells "mine" from "another's" after a lost answer.
+    pub attempt: String,
+    pub algorithm: String,
+    /// BLAKE3 of (model, configuration digest, batch digests): trained once, whoever asks.
+    pub identity: String,
+    pub configuration_digest: String,
+    pub task: Task,
+    pub target_summary: TargetSummary,
+    /// The columns a request must bring, in the order of the features that need them.
+    pub inputs: Vec<Input>,
+    pub features: Vec<Feature>,
+    /// The target's expression.
+    pub target: String,
+    pub filter: Option<String>,
+    pub train_on: serde_json::Value,
+    /// SQL over `prediction`.
+    pub output: Option<String>,
+    pub baseline: Option<String>,
+    pub missing: Missing,
+    /// Every parameter, defaults included.
+    pub parameters: serde_json::Map<String, serde_json::Value>,
+    /// The batches trained on, ascending, with the digests of their records.
+    pub batches: Vec<TrainedBatch>,
+    /// Rows the fit saw: after `where`, hold-out and dropped rows.
+    pub rows: u64,
+    pub dropped_missing: u64,
+    pub holdout: Holdout,
+    pub seed: u64,
+    /// The file with the arrays, beside this one, and its BLAKE3.
+    pub file: String,
+    pub file_digest: String,
+    pub schema: u32,
+    pub trained_at_ms: u64,
+    pub training_seconds: f64,
+    /// What a reader should know of the fit: not converged, separable, rank-deficient.
+    pub notes: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Task {
+    Regression,
+    /// Class names, sorted; the index is the class number. `text` tells whether they are JSON strings, numbers or booleans.
+    Classification {
+        classes: Vec<serde_json::Value>,
+    },
+}
+
+/// Of the rows that were fitted: the trivial prediction that every evaluation, also of later batches, is held against.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum TargetSummary {
+    /// Of the target as answered, after `output`.
+    Mean { mean: f64 },
+    /// Of each class, in the order of `task.classes`; they sum to 1.
+    Frequencies { frequencies: Vec<f64> },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Input {
+    pub name: String,
+    #[serde(rename = "type")]
+    pub kind: ColumnType,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Feature {
+    /// As written in the pipeline file: a column or an expression.
+    pub expression: String,
+    #[serde(flatten)]
+    pub encoding: Encoding,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "encoding", rename_all = "lowercase")]
+pub enum Encoding {
+    Numeric {
+        /// The range seen in training; answers outside it carry a warning. `None` when every value was missing.
+        min: Option<f64>,
+        max: Option<f64>,
+        /// What a missing value becomes under `missing = "mean" | "median"`.
+        fill: Option<f64>,
+    },
+    Categorical {
+        /// The category's number is its index. Under `unseen = "other"` one more number, the last, is "other"; under
+        /// `missing = "category"` one more after that is "missing".
+        categories: Vec<String>,
+        rule: Categorical,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrainedBatch {
+    pub batch: u32,
+    pub digest: String,
+}
+
+/// A record is held out when `hash(seed, partition, offset)` falls under `share`: see `train::holdout`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Holdout {
+    pub share: f64,
+    pub seed: i64,
+}
+
+/// `evaluations/000001.json`: one measurement of a version, numbered, create-only.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Evaluation {
+    pub format: u32,
+    pub attempt: String,
+    pub kind: EvaluationKind,
+    /// The batches whose records were scored.
+    pub batches: Vec<u32>,
+    pub scores: Scores,
+    pub evaluated_at_ms: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EvaluationKind {
+    /// The held-out records of the version's own batches.
+    Holdout,
+    /// The held-out records of all batches so far.
+    Common,
+    /// All records of the first batch after its newest.
+    NextBatch,
+}
+
+/// Measures by name (`rmse`, `mae`, `r2` or `accuracy`, `log_loss`, `auc`), beside the trivial baseline on the same rows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Scores {
+    pub rows: u64,
+    #[serde(flatten)]
+    pub measures: std::collections::BTreeMap<String, Option<f64>>,
+    pub baseline: Baseline,
+    /// By RMSE, or by log-loss with accuracy no worse; `None` when there was nothing to measure.
+    pub beats_baseline: Option<bool>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Baseline {
+    /// `mean`, `majority class`, or the column or expression of `baseline`.
+    pub kind: String,
+    #[serde(flatten)]
+    pub measures: std::collections::BTreeMap<String, Option<f64>>,
+}

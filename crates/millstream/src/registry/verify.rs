@@ -1,0 +1,103 @@
+//! `models verify`: is a version what its `model.json` says, and does training it again give the same bytes? Only the
+//! store is asked, never the pipeline file.
+
+use serde::Serialize;
+
+use super::{ModelFile, RegistryError, Version, arrays_to_bytes, version_folder};
+use crate::batch::{Batch, Cut, Manifest, cut_key, manifest_key};
+use crate::schema::StreamSchema;
+use crate::store::{Store, read_optional};
+use crate::train::{Recipe, TrainError, train};
+
+/// What `verify` found; it is whole when `faults` is empty.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct VerifyReport {
+    pub model: String,
+    pub version: u32,
+    pub batches: Vec<u32>,
+    pub rows: u64,
+    /// Of the stored arrays, and of those that training again gave.
+    pub file_digest: String,
+    pub retrained_digest: Option<String>,
+    pub faults: Vec<String>,
+}
+
+impl VerifyReport {
+    pub fn is_whole(&self) -> bool {
+        self.faults.is_empty()
+    }
+}
+
+/// An error means that it could not be looked at: an absent version, a store that fails.
+pub fn verify(store: &dyn Store, model: &str, version: u32) -> Result<VerifyReport, TrainError> {
+    let file = super::read_model_file(store, model, version)?;
+    let mut report = VerifyReport {
+        model: model.to_owned(),
+        version,
+        batches: file.batches.iter().map(|batch| batch.batch).collect(),
+        rows: file.rows,
+        file_digest: file.file_digest.clone(),
+        retrained_digest: None,
+        faults: Vec::new(),
+    };
+    match Version::load(store, model, version) {
+        Ok(_) => {}
+        Err(error @ RegistryError::Store(_)) => return Err(error.into()),
+        Err(error) => report.faults.push(error.to_string()),
+    }
+    match retrain(store, &file) {
+        Ok(digest) => {
+            if digest != file.file_digest {
+                let place = store.place(&version_folder(model, version));
+                report.faults.push(format!(
+                    "training again gives digest {digest}, {place} has {}: it was trained by another release, on another kind of \
+                     processor, or changed",
+                    file.file_digest
+                ));
+            }
+            report.retrained_digest = Some(digest);
+        }
+        Err(error @ TrainError::Store(_)) => return Err(error),
+        Err(error) => report.faults.push(format!("it cannot be trained again: {error}")),
+    }
+    Ok(report)
+}
+
+/// The digest of the arrays that the same recipe gives on the same batches.
+fn retrain(store: &dyn Store, file: &ModelFile) -> Result<String, TrainError> {
+    let unknown = || RegistryError::Unfit {
+        place: store.place(&super::model_key(&file.model, file.version)),
+        problem: format!("its algorithm `{}` is unknown here", file.algorithm),
+    };
+    let recipe = Recipe::from_file(file).ok_or_else(unknown)?;
+    let schema_key = format!("schema/{:06}.json", file.schema);
+    let schema: StreamSchema = super::load::from_record(&store.read(&schema_key)?, || store.place(&schema_key))?;
+    let mut batches = Vec::with_capacity(file.batches.len());
+    for trained in &file.batches {
+        let batch = read_batch(store, trained.batch)?;
+        let found = batch.digest();
+        if found != trained.digest {
+            let problem = format!("its digest is {found}, the version knows {}", trained.digest);
+            return Err(TrainError::Batch { batch: trained.batch, problem });
+        }
+        batches.push(batch);
+    }
+    let trained = train(store, &recipe, &schema, &batches)?;
+    Ok(blake3::hash(&arrays_to_bytes(&trained.fitted.to_arrays())?).to_hex().to_string())
+}
+
+fn read_batch(store: &dyn Store, batch: u32) -> Result<Batch, TrainError> {
+    let read = |key: &str| {
+        let missing = || TrainError::Batch { batch, problem: format!("{} is missing", store.place(key)) };
+        read_optional(store, key)?.ok_or_else(missing)
+    };
+    let key = cut_key(batch);
+    let cut: Cut = super::load::from_record(&read(&key)?, || store.place(&key))?;
+    let mut parts = Vec::with_capacity(cut.ends.len());
+    for partition in (0..).take(cut.ends.len()) {
+        let key = manifest_key(batch, partition);
+        let manifest: Manifest = super::load::from_record(&read(&key)?, || store.place(&key))?;
+        parts.push(manifest);
+    }
+    Ok(Batch { cut, parts })
+}

@@ -1,0 +1,146 @@
+//! Publishing a version and its evaluations: create-only, under the next free number, once per identity.
+
+use super::load::from_record;
+use super::{
+    Evaluation, ModelFile, RegistryError, evaluations_prefix, model_key, number_in, version_folder, version_numbers,
+};
+use crate::store::{Created, Store, StoreError, read_optional};
+
+/// A create whose answer was lost, and whose record is not there, is tried so often.
+const TRIES: u32 = 3;
+
+/// A version without its number: `file.version`, `file.file` and `file.file_digest` are filled in by `publish`.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    pub file: ModelFile,
+    /// The safetensors.
+    pub arrays: Vec<u8>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Published {
+    /// Ours, under this number.
+    Mine(u32),
+    /// Someone published the same identity before: theirs is the version.
+    Already(u32),
+}
+
+/// What a create came to, once a lost answer has been read back.
+enum Settled {
+    Mine,
+    /// Another's content.
+    Other(Vec<u8>),
+}
+
+/// Arrays first, then `model.json`, which names them. A crash after the arrays leaves an orphan file in a folder without
+/// a `model.json`: the number is still free, and the next writer either finds its own bytes there and uses them, or writes
+/// beside them under a name of its attempt. Once `model.json` exists the version is whole and never changes.
+pub fn publish(store: &dyn Store, draft: &Draft) -> Result<Published, RegistryError> {
+    let model = draft.file.model.clone();
+    let mut file = draft.file.clone();
+    file.file_digest = blake3::hash(&draft.arrays).to_hex().to_string();
+    let mut number = version_numbers(store, &model)?.last().map_or(1, |newest| newest + 1);
+    loop {
+        file.version = number;
+        file.file = write_arrays(store, &version_folder(&model, number), &file.attempt, &draft.arrays)?;
+        let key = model_key(&model, number);
+        match create(store, &key, &to_json(&file)?, |found| is_attempt(found, &file.attempt))? {
+            Settled::Mine => return Ok(Published::Mine(number)),
+            Settled::Other(bytes) => {
+                let other: ModelFile = from_record(&bytes, || store.place(&key))?;
+                if other.file != file.file {
+                    // Refused: nothing will ever name our arrays. Best effort: an orphan costs space only.
+                    let _ = store.delete(&format!("{}/{}", version_folder(&model, number), file.file));
+                }
+                if other.identity == file.identity {
+                    return Ok(Published::Already(number));
+                }
+                number += 1;
+            }
+        }
+    }
+}
+
+/// Writes the next evaluation of a version, unless the same measurement is there already.
+pub fn publish_evaluation(
+    store: &dyn Store,
+    model: &str,
+    version: u32,
+    evaluation: &Evaluation,
+) -> Result<(), RegistryError> {
+    let prefix = evaluations_prefix(model, version);
+    let keys = store.list(&prefix)?;
+    let newest = keys.iter().filter_map(|key| number_in(key.strip_prefix(&prefix)?)).max().unwrap_or(0);
+    let bytes = to_json(evaluation)?;
+    let mut number = newest + 1;
+    loop {
+        let key = format!("{prefix}{number:06}.json");
+        match create(store, &key, &bytes, |found| is_attempt(found, &evaluation.attempt))? {
+            Settled::Mine => return Ok(()),
+            Settled::Other(bytes) => {
+                let other: Evaluation = from_record(&bytes, || store.place(&key))?;
+                if other.kind == evaluation.kind && other.batches == evaluation.batches {
+                    return Ok(());
+                }
+                number += 1;
+            }
+        }
+    }
+}
+
+/// The name under which the arrays now lie.
+fn write_arrays(store: &dyn Store, folder: &str, attempt: &str, arrays: &[u8]) -> Result<String, RegistryError> {
+    let plain = "model.safetensors".to_owned();
+    let same = |found: &[u8]| found == arrays;
+    match create(store, &format!("{folder}/{plain}"), arrays, same)? {
+        Settled::Mine => Ok(plain),
+        // The orphan of a crash, or a writer who is at work: left alone.
+        Settled::Other(_) => {
+            let own = format!("model-{attempt}.safetensors");
+            create(store, &format!("{folder}/{own}"), arrays, same)?;
+            Ok(own)
+        }
+    }
+}
+
+/// A create with its three outcomes (DESIGN §6): after "exists" and after any error the key is read back.
+fn create(
+    store: &dyn Store,
+    key: &str,
+    bytes: &[u8],
+    is_mine: impl Fn(&[u8]) -> bool,
+) -> Result<Settled, RegistryError> {
+    let mut failed: Option<StoreError> = None;
+    for _ in 0..TRIES {
+        let outcome = store.create(key, bytes);
+        if matches!(outcome, Ok(Created::Mine)) {
+            return Ok(Settled::Mine);
+        }
+        if let Some(found) = read_optional(store, key)? {
+            return Ok(if is_mine(&found) { Settled::Mine } else { Settled::Other(found) });
+        }
+        match outcome {
+            // Trying again cannot help.
+            Err(error @ (StoreError::Full { .. } | StoreError::Denied { .. })) => return Err(error.into()),
+            Err(error) => failed = Some(error),
+            Ok(_) => failed = Some(StoreError::Missing { key: key.to_owned() }),
+        }
+    }
+    let source = failed.unwrap_or_else(|| StoreError::Missing { key: key.to_owned() });
+    Err(RegistryError::Uncertain { key: key.to_owned(), tries: TRIES, source })
+}
+
+fn is_attempt(found: &[u8], attempt: &str) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Header {
+        attempt: String,
+    }
+    serde_json::from_slice::<Header>(found).is_ok_and(|header| header.attempt == attempt)
+}
+
+fn to_json(record: &impl serde::Serialize) -> Result<Vec<u8>, RegistryError> {
+    let mut bytes = serde_json::to_vec_pretty(record)
+        .map_err(|source| RegistryError::NotTheRecord { place: "a record to be written".to_owned(), source })?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}

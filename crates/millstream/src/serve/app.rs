@@ -1,0 +1,289 @@
+//! From a request to its endpoint, and around every answer: methods, CORS, counters, and a net for panics.
+//!
+//! A table of our own instead of a router: percent-decoding happens once, an unknown path is answered with the nearest
+//! one, and a new endpoint breaks the build until its methods, label and handler are given.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use futures_util::FutureExt;
+use tokio::sync::{Semaphore, watch};
+
+use super::body::LARGE_BODIES;
+use super::error::{ApiError, hint};
+use super::metrics::Metrics;
+use super::route::{PathParameters, UserRoute};
+use super::{ServeContext, lists, live, openapi, predict, reply, route, rows};
+use crate::page;
+use crate::registry::Served;
+
+/// Open event streams; each holds a connection and a queue of 256 events.
+const EVENT_STREAMS_MAX: usize = 256;
+const READ: &str = "GET, HEAD";
+const READ_AND_POST: &str = "GET, HEAD, POST";
+
+pub struct App {
+    pub context: ServeContext,
+    pub routes: Vec<Arc<UserRoute>>,
+    pub metrics: Metrics,
+    pub large_bodies: Arc<Semaphore>,
+    pub event_streams: Arc<Semaphore>,
+    /// True once the server drains: event streams end.
+    pub stopping: watch::Receiver<bool>,
+}
+
+#[derive(Clone)]
+pub enum Endpoint {
+    Page,
+    PageLive,
+    PageForms,
+    Style,
+    Script,
+    Icon,
+    Docs,
+    OpenApi,
+    Metrics,
+    Alive,
+    Ready,
+    Health,
+    Status,
+    Events,
+    Batches,
+    Batch(String),
+    BatchRows(String),
+    Models,
+    Model(String),
+    Versions(String),
+    Version(String, String),
+    Predict(String, Option<String>),
+    User(Arc<UserRoute>, PathParameters),
+}
+
+impl Endpoint {
+    fn built_in(path: &[&str]) -> Option<Self> {
+        let endpoint = match path {
+            [""] => Self::Page,
+            ["page", "live"] => Self::PageLive,
+            ["page", "forms"] => Self::PageForms,
+            ["assets", "page.css"] => Self::Style,
+            ["assets", "page.js"] => Self::Script,
+            ["assets", "icon.svg"] => Self::Icon,
+            ["docs"] => Self::Docs,
+            ["openapi.json"] => Self::OpenApi,
+            ["metrics"] => Self::Metrics,
+            ["livez"] => Self::Alive,
+            ["readyz"] => Self::Ready,
+            ["healthz"] => Self::Health,
+            ["v1", "status"] => Self::Status,
+            ["v1", "events"] => Self::Events,
+            ["v1", "batches"] => Self::Batches,
+            ["v1", "batches", batch] => Self::Batch((*batch).to_owned()),
+            ["v1", "batches", batch, "rows"] => Self::BatchRows((*batch).to_owned()),
+            ["v1", "models"] => Self::Models,
+            ["v1", "models", model] => Self::Model((*model).to_owned()),
+            ["v1", "models", model, "predict"] => Self::Predict((*model).to_owned(), None),
+            ["v1", "models", model, "versions"] => Self::Versions((*model).to_owned()),
+            ["v1", "models", model, "versions", version] => Self::Version((*model).to_owned(), (*version).to_owned()),
+            ["v1", "models", model, "versions", version, "predict"] => {
+                Self::Predict((*model).to_owned(), Some((*version).to_owned()))
+            }
+            _ => return None,
+        };
+        Some(endpoint)
+    }
+
+    /// None of these changes anything yet. One that does takes its own arm here, and `App::answer` must then check
+    /// content type, Host and Origin before it runs (DESIGN §8).
+    fn allow(&self) -> &'static str {
+        match self {
+            Self::Page | Self::PageLive | Self::PageForms | Self::Style | Self::Script | Self::Icon => READ,
+            Self::Docs | Self::OpenApi | Self::Metrics | Self::Alive | Self::Ready | Self::Health => READ,
+            Self::Status | Self::Events | Self::Batches | Self::Batch(_) | Self::BatchRows(_) => READ,
+            Self::Models | Self::Model(_) | Self::Versions(_) | Self::Version(..) => READ,
+            Self::Predict(..) => READ_AND_POST,
+            Self::User(route, _) => route.allow(),
+        }
+    }
+
+    /// The path as a pattern: what counters and documentation call it.
+    pub fn pattern(&self) -> &str {
+        match self {
+            Self::Page => "/",
+            Self::PageLive => "/page/live",
+            Self::PageForms => "/page/forms",
+            Self::Style => "/assets/page.css",
+            Self::Script => "/assets/page.js",
+            Self::Icon => "/assets/icon.svg",
+            Self::Docs => "/docs",
+            Self::OpenApi => "/openapi.json",
+            Self::Metrics => "/metrics",
+            Self::Alive => "/livez",
+            Self::Ready => "/readyz",
+            Self::Health => "/healthz",
+            Self::Status => "/v1/status",
+            Self::Events => "/v1/events",
+            Self::Batches => "/v1/batches",
+            Self::Batch(_) => "/v1/batches/{batch}",
+            Self::BatchRows(_) => "/v1/batches/{batch}/rows",
+            Self::Models => "/v1/models",
+            Self::Model(_) => "/v1/models/{model}",
+            Self::Versions(_) => "/v1/models/{model}/versions",
+            Self::Version(..) => "/v1/models/{model}/versions/{version}",
+            Self::Predict(_, None) => "/v1/models/{model}/predict",
+            Self::Predict(_, Some(_)) => "/v1/models/{model}/versions/{version}/predict",
+            Self::User(route, _) => &route.route.path,
+        }
+    }
+}
+
+/// For the nearest path of a 404.
+const PATTERNS: [&str; 18] = [
+    "/",
+    "/docs",
+    "/openapi.json",
+    "/metrics",
+    "/livez",
+    "/readyz",
+    "/healthz",
+    "/v1/status",
+    "/v1/events",
+    "/v1/batches",
+    "/v1/batches/{batch}",
+    "/v1/batches/{batch}/rows",
+    "/v1/models",
+    "/v1/models/{model}",
+    "/v1/models/{model}/predict",
+    "/v1/models/{model}/versions",
+    "/v1/models/{model}/versions/{version}",
+    "/v1/models/{model}/versions/{version}/predict",
+];
+
+impl App {
+    pub fn new(context: ServeContext, stopping: watch::Receiver<bool>) -> Self {
+        Self {
+            routes: UserRoute::compile(&context.pipeline.routes),
+            context,
+            metrics: Metrics::default(),
+            large_bodies: Arc::new(Semaphore::new(LARGE_BODIES)),
+            event_streams: Arc::new(Semaphore::new(EVENT_STREAMS_MAX)),
+            stopping,
+        }
+    }
+
+    /// Configured or in the store.
+    pub fn model_names(&self, served: &Served) -> Vec<String> {
+        let mut names: Vec<String> = self.context.pipeline.models.iter().map(|model| model.name.clone()).collect();
+        names.extend(served.models.keys().filter(|name| !names.contains(name)).cloned().collect::<Vec<_>>());
+        names
+    }
+
+    pub async fn handle(self: &Arc<Self>, request: Request<Body>) -> Response<Body> {
+        let started = Instant::now();
+        let endpoint = self.find(request.uri().path());
+        let mut response = match &endpoint {
+            Err(error) if request.method() != Method::OPTIONS => error.clone().into_response(),
+            Err(_) => preflight(READ_AND_POST, request.headers()),
+            Ok(endpoint) => self.answer(endpoint.clone(), request).await,
+        };
+        // Everything here may be read by any site's scripts; nothing here changes anything.
+        let headers = response.headers_mut();
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("x-model-version"));
+        let pattern = endpoint.as_ref().map_or("unmatched", Endpoint::pattern);
+        self.metrics.count(pattern, response.status(), started.elapsed());
+        response
+    }
+
+    fn find(&self, path: &str) -> Result<Endpoint, ApiError> {
+        let segments = path.strip_prefix('/').unwrap_or(path).split('/');
+        let segments: Vec<String> = segments.map(rows::decode).collect::<Result<_, _>>()?;
+        let borrowed: Vec<&str> = segments.iter().map(String::as_str).collect();
+        if let Some(endpoint) = Endpoint::built_in(&borrowed) {
+            return Ok(endpoint);
+        }
+        let user = self.routes.iter().find_map(|route| Some((route, route.matches(&segments)?)));
+        match user {
+            Some((route, parameters)) => Ok(Endpoint::User(Arc::clone(route), parameters)),
+            None => {
+                let known = self.routes.iter().map(|route| route.route.path.as_str()).chain(PATTERNS);
+                Err(ApiError::not_found("unknown_path", format!("nothing at {path}{}", hint(path, known))))
+            }
+        }
+    }
+
+    async fn answer(self: &Arc<Self>, endpoint: Endpoint, request: Request<Body>) -> Response<Body> {
+        let allow = endpoint.allow();
+        let method = request.method().clone();
+        if method == Method::OPTIONS {
+            return preflight(allow, request.headers());
+        }
+        if !allow.split(", ").any(|allowed| allowed == method.as_str()) {
+            return ApiError::method(allow, endpoint.pattern()).into_response();
+        }
+        let pattern = endpoint.pattern().to_owned();
+        match AssertUnwindSafe(self.run(endpoint, request)).catch_unwind().await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => {
+                if error.status.is_server_error() && error.status != StatusCode::SERVICE_UNAVAILABLE {
+                    tracing::error!(%pattern, message = error.message, "a request failed");
+                }
+                error.into_response()
+            }
+            Err(panic) => {
+                let message = panic.downcast_ref::<String>().map(String::as_str);
+                let message = message.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+                tracing::error!(%pattern, message, "a request's handler panicked");
+                ApiError::internal("the server failed to answer this; its log says why").into_response()
+            }
+        }
+    }
+
+    async fn run(self: &Arc<Self>, endpoint: Endpoint, request: Request<Body>) -> Result<Response<Body>, ApiError> {
+        let query = request.uri().query().unwrap_or_default().to_owned();
+        match endpoint {
+            Endpoint::Page => page::page(self).await,
+            Endpoint::PageLive => page::live(self).await,
+            Endpoint::PageForms => Ok(page::forms(self)),
+            Endpoint::Style => Ok(reply::asset("text/css; charset=utf-8", page::STYLE)),
+            Endpoint::Script => Ok(reply::asset("text/javascript; charset=utf-8", page::SCRIPT)),
+            Endpoint::Icon => Ok(reply::asset("image/svg+xml", page::ICON)),
+            Endpoint::Docs => Ok(page::docs(self)),
+            Endpoint::OpenApi => Ok(reply::json(StatusCode::OK, &openapi::document(self))),
+            Endpoint::Metrics => live::metrics(self).await,
+            Endpoint::Alive => Ok(live::alive()),
+            Endpoint::Ready => Ok(live::ready(self)),
+            Endpoint::Health => Ok(live::health(self)),
+            Endpoint::Status => Ok(live::status(self)),
+            Endpoint::Events => live::events(self),
+            Endpoint::Batches => lists::batches(self, &query).await,
+            Endpoint::Batch(batch) => lists::batch(self, &batch).await,
+            Endpoint::BatchRows(batch) => lists::batch_rows(self, &batch, &query).await,
+            Endpoint::Models => lists::models(self, &query),
+            Endpoint::Model(model) => lists::model(self, &model),
+            Endpoint::Versions(model) => lists::versions(self, &model, &query),
+            Endpoint::Version(model, version) => lists::version(self, &model, &version),
+            Endpoint::Predict(model, version) => {
+                let version = predict::find_version(self, &model, version.as_deref())?;
+                predict::answer(self, request, version).await
+            }
+            Endpoint::User(route, path) => route::answer(self, request, route, path).await,
+        }
+    }
+}
+
+/// OPTIONS: what may be asked here, and by which scripts.
+fn preflight(allow: &'static str, asked: &HeaderMap) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+    if asked.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD) {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(allow));
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("content-type"));
+        headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("3600"));
+    }
+    response
+}

@@ -1,0 +1,116 @@
+//! What a client is told when a request cannot be answered: `{"error":{"code","message","field"}}`, exactly.
+
+use axum::body::Body;
+use axum::http::{HeaderValue, Response, StatusCode, header};
+use serde_json::json;
+
+use super::reply;
+
+/// Seconds after which a client may ask again for a model that has no version yet.
+const RETRY_AFTER_SECONDS: &str = "5";
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiError {
+    pub status: StatusCode,
+    pub code: &'static str,
+    pub message: String,
+    /// The parameter, column or key at fault.
+    pub field: Option<String>,
+    /// The `Allow` header of a 405.
+    pub allow: Option<&'static str>,
+}
+
+impl ApiError {
+    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), field: None, allow: None }
+    }
+
+    pub fn not_json(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "not_json", message)
+    }
+
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad_request", message)
+    }
+
+    pub fn not_found(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, code, message)
+    }
+
+    pub fn method(allow: &'static str, path: &str) -> Self {
+        let message = format!("{path} answers {allow} only");
+        Self { allow: Some(allow), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message) }
+    }
+
+    pub fn too_large(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
+    }
+
+    pub fn slow_body() -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the body did not arrive in time")
+    }
+
+    pub fn content_type(given: &str) -> Self {
+        let message = format!("the body must be JSON: send the header content-type: application/json, not {given}");
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type", message)
+    }
+
+    /// A value that is missing, unknown or unfit; the message says what was expected.
+    pub fn value(code: &'static str, field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field: Some(field.into()), ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, message) }
+    }
+
+    /// A body whose shape is not that of rows.
+    pub fn shape(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_value", message)
+    }
+
+    pub fn no_version(model: &str) -> Self {
+        let message = format!("model {model} has no version yet: it is served as soon as its first training is done");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "no_version", message)
+    }
+
+    /// A fault of ours. The details are in the log, under the same words.
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
+    }
+
+    pub fn into_response(self) -> Response<Body> {
+        let body = json!({"error": {"code": self.code, "message": self.message, "field": self.field}});
+        let mut response = reply::json(self.status, &body);
+        let headers = response.headers_mut();
+        if let Some(allow) = self.allow {
+            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+        }
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+        }
+        response
+    }
+}
+
+/// ` (did you mean X?)`, when one of `known` is near, else the list of them.
+pub fn hint<'a>(wanted: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
+    let near = known
+        .clone()
+        .map(|name| (strsim::damerau_levenshtein(&wanted.to_lowercase(), &name.to_lowercase()), name))
+        .min()
+        .filter(|(distance, name)| *distance <= (name.chars().count() / 3).max(1));
+    if let Some((_, name)) = near {
+        return format!("; did you mean {name}?");
+    }
+    let names: Vec<&str> = known.take(NAMES_LISTED).collect();
+    if names.is_empty() { String::new() } else { format!("; known: {}", names.join(", ")) }
+}
+
+/// A message stays readable with so many names.
+const NAMES_LISTED: usize = 40;
+
+/// A client's text in a message, short enough to read.
+pub fn quote(text: &str) -> String {
+    const SHOWN: usize = 80;
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+        None => format!("{text:?}"),
+    }
+}

@@ -1,0 +1,291 @@
+//! A pipeline, batches and small real models for tests, and for a look at the page.
+
+use std::collections::BTreeMap;
+use std::num::{NonZeroU32, NonZeroU64};
+use std::sync::Arc;
+
+use millstream_learn::{Algorithm, Column, Table, linear_regression};
+use serde_json::{Map, Value, json};
+use tempfile::TempDir;
+use tokio::sync::watch;
+
+use super::{App, BatchReadError, BatchSource, ServeContext};
+use crate::batch::{Batch, Cut, CutReason, Manifest};
+use crate::config::{self, Missing, Pipeline, Route, TrainOn};
+use crate::registry::{
+    Baseline, Draft, Encoding, Evaluation, EvaluationKind, Feature, Holdout, Input, ModelFile, Registry, Scores,
+    TargetSummary, Task, TrainedBatch, arrays_to_bytes, publish, publish_evaluation, version_numbers,
+};
+use crate::schema::ColumnType;
+use crate::status::{Status, now_ms};
+use crate::store::{LocalStore, SharedStore};
+
+pub struct Fixture {
+    pub app: Arc<App>,
+    pub status: Arc<Status>,
+    _models: Models,
+    /// Dropped, it would look like a stop.
+    _running: watch::Sender<bool>,
+}
+
+pub struct FakeBatches(pub Vec<Batch>);
+
+impl BatchSource for FakeBatches {
+    fn batches(&self) -> Vec<Batch> {
+        self.0.clone()
+    }
+
+    fn rows(&self, batch: u32, offset: usize, limit: usize) -> Result<Vec<Map<String, Value>>, BatchReadError> {
+        if batch == 3 {
+            return Err(BatchReadError { batch, message: "the disk is gone".to_owned() });
+        }
+        let row = |index: usize| [("Open".to_owned(), json!(index))].into_iter().collect();
+        Ok((offset..(offset + limit).min(10)).map(row).collect())
+    }
+}
+
+pub fn fixture(routes: Vec<Route>) -> Fixture {
+    let batches = vec![batch(1, 10, 0), batch(2, 10, 2), batch(3, 10, 0)];
+    let (context, models) = context(routes, batches);
+    models.publish_all(3);
+    let status = Arc::clone(&context.status);
+    let (running, stopping) = watch::channel(false);
+    Fixture { app: Arc::new(App::new(context, stopping)), status, _models: models, _running: running }
+}
+
+/// A store of its own, and the registry that reads it.
+pub struct Models {
+    store: SharedStore,
+    registry: Arc<Registry>,
+    _folder: TempDir,
+}
+
+pub fn context(routes: Vec<Route>, batches: Vec<Batch>) -> (ServeContext, Models) {
+    let folder = tempfile::tempdir().unwrap();
+    let store: SharedStore = Arc::new(LocalStore::open(folder.path()).unwrap());
+    let registry = Arc::new(Registry::open(Arc::clone(&store)).unwrap());
+    let context = ServeContext {
+        pipeline: Arc::new(pipeline(routes)),
+        registry: Arc::clone(&registry),
+        status: Arc::new(Status::new("bitcoin")),
+        batches: Arc::new(FakeBatches(batches)),
+    };
+    (context, Models { store, registry, _folder: folder })
+}
+
+impl Models {
+    /// `close` with `n` versions, of which 2 is champion, `high` with two, `low` with one, and `typed` with a column of
+    /// every type.
+    pub fn publish_all(&self, n_versions: u32) {
+        let open = [("Open", ColumnType::Float64), ("Volume", ColumnType::Float64)];
+        let typed = [("count", ColumnType::Int64), ("town", ColumnType::Utf8), ("x", ColumnType::Float64)];
+        for _ in 0..n_versions {
+            self.publish("close", &[("Timestamp", ColumnType::Float64)]);
+        }
+        self.publish("high", &open);
+        self.publish("high", &open);
+        self.publish("low", &open);
+        self.publish("typed", &typed);
+        self.store.create("aliases/close/champion/000001.json", br#"{"format":1,"version":2}"#).unwrap();
+        self.registry.refresh().unwrap();
+        assert_eq!(self.registry.snapshot().problems, Vec::<String>::new());
+    }
+
+    /// The next version of a model: ŷ = its number × the sum of its numeric inputs, fitted from rows that say so.
+    pub fn publish(&self, model: &str, inputs: &[(&str, ColumnType)]) {
+        let number = version_numbers(&*self.store, model).unwrap().last().map_or(1, |newest| newest + 1);
+        let n_rows = 40 * inputs.len();
+        let value = |column: usize, row: usize| (row * (7 + 4 * column)) % 31;
+        let column = |(index, (_, kind)): (usize, &(&str, ColumnType))| match kind {
+            ColumnType::Utf8 => {
+                let codes = (0..n_rows).map(|row| u32::try_from(value(index, row) % 4).unwrap()).collect();
+                Column::Categorical { codes, n_categories: 4 }
+            }
+            _ => Column::Numeric((0..n_rows).map(|row| value(index, row) as f64).collect()),
+        };
+        let columns: Vec<Column> = inputs.iter().enumerate().map(column).collect();
+        let sum = |row: usize| {
+            let numbers = columns.iter().map(|column| match column {
+                Column::Numeric(values) => values[row],
+                Column::Categorical { .. } => 0.0,
+            });
+            f64::from(number) * numbers.sum::<f64>()
+        };
+        let targets: Vec<f64> = (0..n_rows).map(sum).collect();
+        let table = Table::new(columns.clone()).unwrap();
+        let params = linear_regression::Params::from_values(&BTreeMap::new()).unwrap();
+        let fitted = linear_regression::fit(&table, &targets, &params).unwrap();
+        let arrays = arrays_to_bytes(&fitted.to_arrays()).unwrap();
+        publish(&*self.store, &Draft { file: file(model, number, inputs), arrays }).unwrap();
+        for evaluation in evaluations(number) {
+            publish_evaluation(&*self.store, model, number, &evaluation).unwrap();
+        }
+    }
+
+    pub fn refresh(&self) {
+        self.registry.refresh().unwrap();
+    }
+}
+
+fn file(model: &str, number: u32, inputs: &[(&str, ColumnType)]) -> ModelFile {
+    let numeric = Encoding::Numeric { min: Some(0.0), max: Some(30.0), fill: None };
+    let towns = ["Bath", "York", "Leeds"].map(str::to_owned).to_vec();
+    let rule = config::Categorical { max: 10, unseen: config::Unseen::Other };
+    let encoding = |kind: ColumnType| match kind {
+        ColumnType::Utf8 => Encoding::Categorical { categories: towns.clone(), rule },
+        ColumnType::Float64 | ColumnType::Int64 | ColumnType::Boolean => numeric.clone(),
+    };
+    let feature =
+        |(name, kind): &(&str, ColumnType)| Feature { expression: (*name).to_owned(), encoding: encoding(*kind) };
+    ModelFile {
+        format: 1,
+        model: model.to_owned(),
+        version: number,
+        attempt: format!("{model}-{number}"),
+        algorithm: "linear_regression".to_owned(),
+        identity: format!("{model}-{number}"),
+        configuration_digest: String::new(),
+        task: Task::Regression,
+        target_summary: TargetSummary::Mean { mean: 1.0 },
+        inputs: inputs.iter().map(|(name, kind)| Input { name: (*name).to_owned(), kind: *kind }).collect(),
+        features: inputs.iter().map(feature).collect(),
+        target: "Close".to_owned(),
+        filter: None,
+        train_on: json!("each"),
+        output: None,
+        baseline: None,
+        missing: Missing::Drop,
+        parameters: Map::new(),
+        batches: vec![TrainedBatch { batch: number, digest: String::new() }],
+        rows: 2_097_000,
+        dropped_missing: 0,
+        holdout: Holdout { share: 0.1, seed: 1 },
+        seed: 1,
+        file: "model.safetensors".to_owned(),
+        file_digest: String::new(),
+        schema: 1,
+        trained_at_ms: now_ms(),
+        training_seconds: 0.42,
+        notes: if number == 2 { vec!["two columns carry the same information".to_owned()] } else { Vec::new() },
+    }
+}
+
+fn evaluations(number: u32) -> Vec<Evaluation> {
+    let one = |kind, rmse: f64, baseline: f64| Evaluation {
+        format: 1,
+        attempt: format!("{number}-{kind:?}"),
+        kind,
+        batches: vec![number],
+        scores: Scores {
+            rows: 233_012,
+            measures: BTreeMap::from([("rmse".to_owned(), Some(rmse))]),
+            baseline: Baseline {
+                kind: "mean".to_owned(),
+                measures: BTreeMap::from([("rmse".to_owned(), Some(baseline))]),
+            },
+            beats_baseline: Some(rmse < baseline),
+        },
+        evaluated_at_ms: now_ms(),
+    };
+    let mut all = vec![one(EvaluationKind::Holdout, 1210.5, 5213.25), one(EvaluationKind::Common, 9114.0, 8800.75)];
+    if number < 3 {
+        all.push(if number == 1 {
+            one(EvaluationKind::NextBatch, 31_450.2, 28.31)
+        } else {
+            one(EvaluationKind::NextBatch, 21.7, 28.31)
+        });
+    }
+    all
+}
+
+pub fn batch(number: u32, rows: u64, rejects: u64) -> Batch {
+    let first = i64::from(number - 1) * i64::try_from(rows).unwrap();
+    let end = first + i64::try_from(rows).unwrap();
+    let part = Manifest {
+        format: 1,
+        batch: number,
+        partition: 0,
+        attempt: "test".to_owned(),
+        rows: rows - rejects,
+        rejects,
+        first_offset: first,
+        end_offset: end,
+        skipped: 0,
+        late: 0,
+        min_time: Some(1_325_412_060_000 + first * 60_000),
+        max_time: Some(1_325_412_060_000 + end * 60_000),
+        digest: "d".repeat(64),
+        file: Some("part-0000-test.parquet".to_owned()),
+        file_digest: None,
+        rejects_file: None,
+        schema: 1,
+        committed_at_ms: now_ms(),
+    };
+    let cut = Cut {
+        format: 1,
+        batch: number,
+        attempt: "test".to_owned(),
+        ends: vec![end],
+        total: end.unsigned_abs(),
+        reason: CutReason::Rows,
+        schema: 1,
+    };
+    Batch { cut, parts: vec![part] }
+}
+
+pub fn route(path: &str, models: &[&str], input: &[(&str, &str)], response: Option<Value>) -> Route {
+    Route {
+        path: path.to_owned(),
+        models: models.iter().map(|model| (*model).to_owned()).collect(),
+        get: true,
+        post: true,
+        input: input.iter().map(|(column, name)| ((*column).to_owned(), (*name).to_owned())).collect(),
+        body: None,
+        response,
+    }
+}
+
+fn pipeline(routes: Vec<Route>) -> Pipeline {
+    let model = |name: &str| config::Model {
+        name: name.to_owned(),
+        algorithm: Algorithm::LinearRegression,
+        train_on: TrainOn::Each,
+        features: vec!["Open".to_owned()],
+        target: "Close".to_owned(),
+        filter: None,
+        params: BTreeMap::new(),
+        categorical: BTreeMap::new(),
+        missing: Missing::Drop,
+        output: None,
+        baseline: None,
+        seed: 1,
+    };
+    Pipeline {
+        file: "bitcoin.toml".into(),
+        name: "bitcoin".to_owned(),
+        source: config::Source {
+            path: "data.csv".into(),
+            pace: config::Pace::FullSpeed,
+            csv: config::CsvFormat { separator: b',', quote: b'"', header: true },
+            seed: 1,
+        },
+        schema: config::SchemaRules::default(),
+        stream: config::Stream {
+            topic: "bitcoin".to_owned(),
+            partitions: NonZeroU32::MIN,
+            broker: config::BrokerChoice::Servers("localhost:9092".to_owned()),
+            properties: BTreeMap::new(),
+        },
+        batch: config::Batch {
+            rule: config::BatchRule::Rows(NonZeroU64::MIN),
+            limit: None,
+            max_rejects: None,
+            on_stop: config::OnStop::Park,
+        },
+        store: config::StoreUrl::Local("store".into()),
+        train: config::Train { holdout: 0.1 },
+        models: ["close", "high", "low", "typed", "waiting"].map(model).to_vec(),
+        routes,
+        serve: config::Serve { listen: "127.0.0.1:0".parse().unwrap() },
+    }
+}

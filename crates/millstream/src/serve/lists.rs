@@ -1,0 +1,175 @@
+//! What there is: batches, their rows, models and their versions. Lists take `limit` and `offset` and answer `total`.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{Response, StatusCode};
+use serde_json::{Value, json};
+
+use super::app::App;
+use super::error::ApiError;
+use super::predict::{blocking, find_version, version_name};
+use super::{reply, rows};
+use crate::batch::{Batch, batch_folder};
+use crate::registry::{Served, ServedModel, Version};
+
+const LIMIT: usize = 100;
+/// A thousand rows are one comfortable answer; more are a query's work.
+const LIMIT_MAX: usize = 1000;
+
+struct Window {
+    offset: usize,
+    limit: usize,
+}
+
+impl Window {
+    fn parse(query: &str) -> Result<Self, ApiError> {
+        let mut window = Self { offset: 0, limit: LIMIT };
+        for (name, text) in rows::parse_query(query)? {
+            let number = text.parse::<usize>();
+            match (name.as_str(), number) {
+                ("limit", Ok(limit)) if limit <= LIMIT_MAX => window.limit = limit,
+                ("offset", Ok(offset)) => window.offset = offset,
+                ("limit", _) => {
+                    let message = format!("limit: expected a whole number from 0 to {LIMIT_MAX}");
+                    return Err(ApiError::value("bad_value", "limit", message));
+                }
+                ("offset", Err(_)) => {
+                    return Err(ApiError::value("bad_value", "offset", "offset: expected a whole number from 0"));
+                }
+                _ => {
+                    let hint = super::error::hint(&name, ["limit", "offset"].into_iter());
+                    return Err(ApiError::value(
+                        "unknown_parameter",
+                        &name,
+                        format!("{name}: unknown parameter{hint}"),
+                    ));
+                }
+            }
+        }
+        Ok(window)
+    }
+
+    fn of<T>(&self, items: impl Iterator<Item = T>) -> Vec<T> {
+        items.skip(self.offset).take(self.limit).collect()
+    }
+}
+
+/// All complete batches, oldest first; read from the store off the serving threads.
+pub async fn all_batches(app: &Arc<App>) -> Result<Vec<Batch>, ApiError> {
+    let source = Arc::clone(&app.context.batches);
+    blocking(move || Ok(source.batches())).await
+}
+
+pub async fn batches(app: &Arc<App>, query: &str) -> Result<Response<Body>, ApiError> {
+    let window = Window::parse(query)?;
+    let batches = all_batches(app).await?;
+    let shown: Vec<Value> = window.of(batches.iter()).into_iter().map(batch_json).collect();
+    Ok(reply::json(StatusCode::OK, &json!({"batches": shown, "total": batches.len()})))
+}
+
+pub async fn batch(app: &Arc<App>, number: &str) -> Result<Response<Body>, ApiError> {
+    let batch = find_batch(app, number).await?;
+    Ok(reply::json(StatusCode::OK, &batch_json(&batch)))
+}
+
+pub async fn batch_rows(app: &Arc<App>, number: &str, query: &str) -> Result<Response<Body>, ApiError> {
+    let window = Window::parse(query)?;
+    let batch = find_batch(app, number).await?;
+    let source = Arc::clone(&app.context.batches);
+    let number = batch.number();
+    let read = move || {
+        source.rows(number, window.offset, window.limit).map_err(|error| {
+            tracing::error!(batch = number, %error, "the rows of a batch cannot be read");
+            ApiError::internal(format!("the rows of batch {number} cannot be read; the server's log says why"))
+        })
+    };
+    let rows = blocking(read).await?;
+    Ok(reply::json(StatusCode::OK, &json!({"batch": number, "rows": rows, "total": batch.rows()})))
+}
+
+async fn find_batch(app: &Arc<App>, number: &str) -> Result<Batch, ApiError> {
+    let batches = all_batches(app).await?;
+    let n_batches = batches.len();
+    let wanted = number.parse::<u32>().ok();
+    let found = batches.into_iter().find(|batch| Some(batch.number()) == wanted);
+    found.ok_or_else(|| {
+        let known = if n_batches == 0 { "none is complete yet".to_owned() } else { format!("known: 1 to {n_batches}") };
+        ApiError::not_found("unknown_batch", format!("there is no batch {number}; {known}"))
+    })
+}
+
+fn batch_json(batch: &Batch) -> Value {
+    let number = batch.number();
+    let folder = batch_folder(number);
+    let parts = batch.parts.iter().map(|part| {
+        json!({
+            "partition": part.partition, "rows": part.rows, "rejects": part.rejects, "skipped": part.skipped,
+            "late": part.late, "first_offset": part.first_offset, "end_offset": part.end_offset,
+            "min_time": part.min_time, "max_time": part.max_time, "digest": part.digest, "schema": part.schema,
+            "file": part.file.as_ref().map(|file| format!("{folder}/{file}")),
+            "committed_at_ms": part.committed_at_ms,
+        })
+    });
+    json!({
+        "batch": number, "rows": batch.rows(), "rejects": batch.rejects(), "total": batch.cut.total,
+        "reason": batch.cut.reason, "digest": batch.digest(),
+        "min_time": batch.parts.iter().filter_map(|part| part.min_time).min(),
+        "max_time": batch.parts.iter().filter_map(|part| part.max_time).max(),
+        "committed_at_ms": batch.parts.iter().map(|part| part.committed_at_ms).max(),
+        "parts": parts.collect::<Vec<_>>(),
+    })
+}
+
+pub fn models(app: &Arc<App>, query: &str) -> Result<Response<Body>, ApiError> {
+    let window = Window::parse(query)?;
+    let served = app.context.registry.snapshot();
+    let names = app.model_names(&served);
+    let shown: Vec<Value> = window.of(names.iter()).into_iter().map(|name| model_json(app, &served, name)).collect();
+    Ok(reply::json(StatusCode::OK, &json!({"models": shown, "total": names.len()})))
+}
+
+pub fn model(app: &Arc<App>, name: &str) -> Result<Response<Body>, ApiError> {
+    let served = app.context.registry.snapshot();
+    if !app.model_names(&served).iter().any(|known| known == name) {
+        return Err(find_version(app, name, None).err().unwrap_or_else(|| ApiError::no_version(name)));
+    }
+    Ok(reply::json(StatusCode::OK, &model_json(app, &served, name)))
+}
+
+fn model_json(app: &App, served: &Served, name: &str) -> Value {
+    let configured = app.context.pipeline.models.iter().find(|model| model.name == name);
+    let model = served.models.get(name);
+    let algorithm = model.map(|model| model.algorithm.as_str());
+    let algorithm = algorithm.or_else(|| configured.map(|model| model.algorithm.name()));
+    let number = |version: Option<&Arc<Version>>| version.map(|version| version.file.version);
+    json!({
+        "name": name,
+        "algorithm": algorithm,
+        "latest": number(model.and_then(ServedModel::latest)),
+        "champion": model.and_then(|model| model.aliases.get("champion")),
+        "serving": number(model.and_then(ServedModel::champion_or_latest)),
+        "aliases": model.map(|model| json!(model.aliases)).unwrap_or_else(|| json!({})),
+        "versions": model.map(|model| model.versions.keys().collect::<Vec<_>>()).unwrap_or_default(),
+        "inputs": model.and_then(ServedModel::champion_or_latest).map(|version| &version.file.inputs),
+    })
+}
+
+pub fn versions(app: &Arc<App>, name: &str, query: &str) -> Result<Response<Body>, ApiError> {
+    let window = Window::parse(query)?;
+    let served = app.context.registry.snapshot();
+    let Some(model) = served.models.get(name) else {
+        return match find_version(app, name, None) {
+            Err(error) if error.status == StatusCode::NOT_FOUND => Err(error),
+            // Configured, not trained yet: an empty list, not an error.
+            _ => Ok(reply::json(StatusCode::OK, &json!({"versions": [], "total": 0}))),
+        };
+    };
+    let shown: Vec<Value> = window.of(model.versions.values()).into_iter().map(|version| version.to_json()).collect();
+    Ok(reply::json(StatusCode::OK, &json!({"versions": shown, "total": model.versions.len()})))
+}
+
+pub fn version(app: &Arc<App>, model: &str, version: &str) -> Result<Response<Body>, ApiError> {
+    let version = find_version(app, model, Some(version))?;
+    Ok(reply::from_models(&version.to_json(), &version_name(&version.file)))
+}

@@ -1,0 +1,176 @@
+//! How the pipeline is: health, status, events and counters.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderValue, Response, StatusCode, header};
+use axum::response::IntoResponse;
+use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
+use futures_util::stream;
+use serde_json::{Value, json};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{OwnedSemaphorePermit, broadcast, watch};
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+use super::app::App;
+use super::error::ApiError;
+use super::metrics::Gauges;
+use super::{lists, reply, stopped};
+use crate::status::Event;
+
+/// How often a listener is told of changed numbers.
+const STATUS_EVERY: Duration = Duration::from_millis(500);
+/// Shorter than the idle limits of the usual proxies.
+const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(15);
+const RECONNECT_AFTER: Duration = Duration::from_secs(2);
+
+/// The process serves.
+pub fn alive() -> Response<Body> {
+    reply::json(StatusCode::OK, &json!({"status": "alive"}))
+}
+
+/// Some version can be asked. A broker that is down changes nothing in that.
+pub fn ready(app: &App) -> Response<Body> {
+    let served = app.context.registry.snapshot();
+    let servable = served.models.values().any(|model| !model.versions.is_empty());
+    if servable || app.model_names(&served).is_empty() {
+        return reply::json(StatusCode::OK, &json!({"status": "ready"}));
+    }
+    let error = ApiError {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        code: "not_ready",
+        message: "no model has a version yet".to_owned(),
+        field: None,
+        allow: None,
+    };
+    error.into_response()
+}
+
+pub fn health(app: &App) -> Response<Body> {
+    let snapshot = app.context.status.snapshot();
+    let served = app.context.registry.snapshot();
+    let problems: Vec<&String> = snapshot.problems.iter().chain(&served.problems).collect();
+    let status = if problems.is_empty() { "ok" } else { "degraded" };
+    reply::json(
+        StatusCode::OK,
+        &json!({"status": status, "state": snapshot.state, "broker": snapshot.broker, "problems": problems}),
+    )
+}
+
+pub fn status(app: &App) -> Response<Body> {
+    reply::json(StatusCode::OK, &status_json(app))
+}
+
+fn status_json(app: &App) -> Value {
+    let mut value = json!(app.context.status.snapshot());
+    let served = app.context.registry.snapshot();
+    let serving = app.model_names(&served).into_iter().map(|name| {
+        let version = served.models.get(&name).and_then(|model| model.champion_or_latest());
+        (name, json!(version.map(|version| version.file.version)))
+    });
+    if let Some(object) = value.as_object_mut() {
+        object.insert("serving".to_owned(), Value::Object(serving.collect()));
+        object.insert("registry_problems".to_owned(), json!(served.problems));
+        object.insert("millstream".to_owned(), env!("CARGO_PKG_VERSION").into());
+    }
+    value
+}
+
+/// `status` at once and whenever it changes, and every event as it comes, under its own kind.
+pub fn events(app: &Arc<App>) -> Result<Response<Body>, ApiError> {
+    let permit = Arc::clone(&app.event_streams).try_acquire_owned().map_err(|_| ApiError {
+        status: StatusCode::TOO_MANY_REQUESTS,
+        code: "too_many_listeners",
+        message: "too many event streams are open".to_owned(),
+        field: None,
+        allow: None,
+    })?;
+    let mut tick = interval(STATUS_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let listener = Listener {
+        app: Arc::clone(app),
+        events: app.context.status.listen(),
+        stopping: app.stopping.clone(),
+        tick,
+        told: String::new(),
+        ready: VecDeque::from([SseEvent::default().retry(RECONNECT_AFTER)]),
+        _permit: permit,
+    };
+    let stream = stream::unfold(listener, |mut listener| async move {
+        let event = listener.next().await?;
+        Some((Ok::<_, Infallible>(event), listener))
+    });
+    let mut response = Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE_EVERY)).into_response();
+    // nginx would hold events back.
+    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+struct Listener {
+    app: Arc<App>,
+    events: broadcast::Receiver<Event>,
+    stopping: watch::Receiver<bool>,
+    tick: Interval,
+    /// The status last sent.
+    told: String,
+    ready: VecDeque<SseEvent>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Listener {
+    /// `None` when the server stops.
+    async fn next(&mut self) -> Option<SseEvent> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Some(event);
+            }
+            let event = tokio::select! {
+                () = stopped(&mut self.stopping) => return None,
+                event = self.events.recv() => match event {
+                    Ok(event) => Some(sse(event.kind, &json!(event).to_string())),
+                    Err(RecvError::Lagged(lost)) => Some(sse("lagged", &json!({"lost": lost}).to_string())),
+                    // The sender lives in `self.app`.
+                    Err(RecvError::Closed) => return None,
+                },
+                _ = self.tick.tick() => None,
+            };
+            match event {
+                Some(event) => self.ready.push_back(event),
+                None => self.tell_status(),
+            }
+        }
+    }
+
+    fn tell_status(&mut self) {
+        let text = status_json(&self.app).to_string();
+        if text != self.told {
+            self.ready.push_back(sse("status", &text));
+            self.told = text;
+        }
+    }
+}
+
+/// JSON has no raw line breaks, so one `data:` line holds it.
+fn sse(kind: &str, json: &str) -> SseEvent {
+    SseEvent::default().event(kind).data(json)
+}
+
+pub async fn metrics(app: &Arc<App>) -> Result<Response<Body>, ApiError> {
+    let batches = lists::all_batches(app).await?;
+    let snapshot = app.context.status.snapshot();
+    let served = app.context.registry.snapshot();
+    let versions = served.models.values().map(|model| (model.name.clone(), model.versions.len())).collect();
+    let gauges = Gauges {
+        rows_sent: snapshot.source.rows_sent,
+        rejects: snapshot.batch.rejects_total,
+        batches: batches.len(),
+        batch_rows: batches.iter().map(crate::batch::Batch::rows).sum(),
+        versions,
+        broker_reachable: snapshot.broker.reachable,
+    };
+    Ok(reply::bytes(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", app.metrics.render(&gauges)))
+}

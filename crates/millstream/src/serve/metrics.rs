@@ -1,0 +1,111 @@
+//! Counters in Prometheus' text format. Two dozen lines of our own: the exporter crates bring a recorder, a registry and
+//! thirty dependencies for five families.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::http::StatusCode;
+
+/// Upper bounds in seconds.
+const BUCKETS: [f64; 11] = [0.000_1, 0.000_25, 0.000_5, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 10.0];
+
+#[derive(Default)]
+pub struct Metrics {
+    /// By route pattern: a closed set, so its size is bounded. The lock is held for a few nanoseconds.
+    routes: Mutex<BTreeMap<String, Requests>>,
+}
+
+#[derive(Default)]
+struct Requests {
+    by_status: BTreeMap<u16, u64>,
+    /// Not cumulative; the last one is beyond all bounds.
+    buckets: [u64; BUCKETS.len() + 1],
+    seconds: f64,
+}
+
+/// Read off the rest of the process when asked.
+pub struct Gauges {
+    pub rows_sent: u64,
+    pub rejects: u64,
+    pub batches: usize,
+    pub batch_rows: u64,
+    pub versions: Vec<(String, usize)>,
+    pub broker_reachable: bool,
+}
+
+impl Metrics {
+    pub fn count(&self, pattern: &str, status: StatusCode, elapsed: Duration) {
+        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        if !routes.contains_key(pattern) {
+            routes.insert(pattern.to_owned(), Requests::default());
+        }
+        let Some(requests) = routes.get_mut(pattern) else { return };
+        let seconds = elapsed.as_secs_f64();
+        *requests.by_status.entry(status.as_u16()).or_default() += 1;
+        let bucket = BUCKETS.iter().position(|bound| seconds <= *bound).unwrap_or(BUCKETS.len());
+        requests.buckets[bucket] += 1;
+        requests.seconds += seconds;
+    }
+
+    pub fn render(&self, gauges: &Gauges) -> String {
+        let mut text = String::with_capacity(4096);
+        self.render_requests(&mut text);
+        let broker = u8::from(gauges.broker_reachable);
+        family(&mut text, "millstream_rows_sent_total", "counter", "Records sent to the topic", gauges.rows_sent);
+        family(&mut text, "millstream_rejects_total", "counter", "Records that do not fit the schema", gauges.rejects);
+        family(&mut text, "millstream_batches", "gauge", "Complete batches", gauges.batches);
+        family(&mut text, "millstream_batch_rows", "gauge", "Rows in complete batches", gauges.batch_rows);
+        family(&mut text, "millstream_broker_reachable", "gauge", "1 while the broker answers", broker);
+        head(&mut text, "millstream_versions", "gauge", "Versions served");
+        for (model, versions) in &gauges.versions {
+            line(&mut text, format_args!("millstream_versions{{model=\"{}\"}} {versions}", escape(model)));
+        }
+        text
+    }
+
+    fn render_requests(&self, text: &mut String) {
+        let routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        head(text, "millstream_requests_total", "counter", "Requests answered");
+        for (route, requests) in routes.iter() {
+            for (status, count) in &requests.by_status {
+                let route = escape(route);
+                let labels = format_args!("route=\"{route}\",status=\"{status}\"");
+                line(text, format_args!("millstream_requests_total{{{labels}}} {count}"));
+            }
+        }
+        let name = "millstream_request_duration_seconds";
+        head(text, name, "histogram", "From the request's head to the answer's head");
+        for (route, requests) in routes.iter() {
+            let route = escape(route);
+            let mut total = 0;
+            for (bound, count) in BUCKETS.iter().zip(&requests.buckets) {
+                total += count;
+                line(text, format_args!("{name}_bucket{{route=\"{route}\",le=\"{bound}\"}} {total}"));
+            }
+            total += requests.buckets[BUCKETS.len()];
+            line(text, format_args!("{name}_bucket{{route=\"{route}\",le=\"+Inf\"}} {total}"));
+            line(text, format_args!("{name}_sum{{route=\"{route}\"}} {}", requests.seconds));
+            line(text, format_args!("{name}_count{{route=\"{route}\"}} {total}"));
+        }
+    }
+}
+
+fn family(text: &mut String, name: &str, kind: &str, help: &str, value: impl std::fmt::Display) {
+    head(text, name, kind, help);
+    line(text, format_args!("{name} {value}"));
+}
+
+fn head(text: &mut String, name: &str, kind: &str, help: &str) {
+    line(text, format_args!("# HELP {name} {help}\n# TYPE {name} {kind}"));
+}
+
+fn line(text: &mut String, arguments: std::fmt::Arguments) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "{arguments}");
+}
+
+fn escape(label: &str) -> String {
+    label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}

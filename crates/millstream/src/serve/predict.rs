@@ -1,0 +1,212 @@
+//! The predict endpoint of a model: rows in, predictions out. Pure but for the reading of the body.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{Method, Request, Response};
+use serde_json::{Map, Value, json};
+
+use super::app::App;
+use super::body::{self, Received, SMALL_BODY_BYTES};
+use super::error::{ApiError, hint};
+use super::reply;
+use super::rows::{self, Posted, Row};
+use crate::registry::{InputFault, ModelFile, Prediction, ServedModel, Version};
+
+/// The version that answers: by number, alias or `latest`; without a name the champion, else the latest.
+pub fn find_version(app: &App, model: &str, version: Option<&str>) -> Result<Arc<Version>, ApiError> {
+    let served = app.context.registry.snapshot();
+    let Some(known) = served.models.get(model) else {
+        if app.context.pipeline.models.iter().any(|configured| configured.name == model) {
+            return Err(ApiError::no_version(model));
+        }
+        let names = app.model_names(&served);
+        let message = format!("there is no model {model}{}", hint(model, names.iter().map(String::as_str)));
+        return Err(ApiError::not_found("unknown_model", message));
+    };
+    if known.versions.is_empty() {
+        return Err(ApiError::no_version(model));
+    }
+    let found = match version {
+        Some(name) => known.resolve(name),
+        None => known.champion_or_latest(),
+    };
+    found.cloned().ok_or_else(|| unknown_version(known, version.unwrap_or("latest")))
+}
+
+fn unknown_version(model: &ServedModel, wanted: &str) -> ApiError {
+    let aliases = model.aliases.keys().map(String::as_str).filter(|alias| *alias != "latest");
+    let numbers: Vec<String> = model.versions.keys().map(u32::to_string).collect();
+    let known: Vec<&str> = numbers.iter().map(String::as_str).chain(["latest"]).chain(aliases).collect();
+    let message = format!("model {} has no version {wanted}; known: {}", model.name, known.join(", "));
+    ApiError::not_found("unknown_version", message)
+}
+
+pub async fn answer(app: &App, request: Request<Body>, version: Arc<Version>) -> Result<Response<Body>, ApiError> {
+    let query = request.uri().query().unwrap_or_default();
+    if request.method() != Method::POST {
+        let row = row_of_query(&version.file, query)?;
+        return predict_posted(&version, Posted::One(row));
+    }
+    refuse_query(query)?;
+    body::require_json(request.headers())?;
+    let received = body::read(request.into_body(), &app.large_bodies).await?;
+    if received.bytes.len() <= SMALL_BODY_BYTES {
+        return predict_posted(&version, posted_rows(&version.file, &received.bytes)?);
+    }
+    blocking(move || {
+        let Received { bytes, permit } = received;
+        let response = predict_posted(&version, posted_rows(&version.file, &bytes)?);
+        drop(permit);
+        response
+    })
+    .await
+}
+
+/// Long work, off the threads that serve connections.
+pub async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "a request's work panicked");
+        Err(ApiError::internal("the server failed to answer this; its log says why"))
+    })
+}
+
+pub fn refuse_query(query: &str) -> Result<(), ApiError> {
+    match rows::parse_query(query)?.first() {
+        None => Ok(()),
+        Some((name, _)) => Err(ApiError::value(
+            "unknown_parameter",
+            name,
+            format!("{name}: a POST takes its values from the body alone"),
+        )),
+    }
+}
+
+fn row_of_query(file: &ModelFile, query: &str) -> Result<Row, ApiError> {
+    let mut row = Row::new();
+    for (name, text) in rows::parse_query(query)? {
+        let input = file.inputs.iter().find(|input| input.name == name);
+        let kind = input.ok_or_else(|| unknown_input(file, &name, None))?.kind;
+        if let Some(value) = rows::parse_text(&name, &text, kind)? {
+            row.insert(name, value);
+        }
+    }
+    Ok(row)
+}
+
+/// One object, a list, or `{"rows": […]}` (unless the model has a column of that name).
+fn posted_rows(file: &ModelFile, bytes: &[u8]) -> Result<Posted, ApiError> {
+    let posted = match rows::parse_body(bytes)? {
+        Posted::One(mut row) if row.len() == 1 && file.inputs.iter().all(|input| input.name != "rows") => {
+            match row.remove("rows") {
+                Some(Value::Array(values)) => Posted::Many(rows::rows_of(values, Some("rows"))?),
+                Some(other) => {
+                    let message = format!("rows: expected a list of objects, got {}", rows::noun(&other));
+                    return Err(ApiError::value("bad_value", "rows", message));
+                }
+                None => Posted::One(row),
+            }
+        }
+        other => other,
+    };
+    match &posted {
+        Posted::One(row) => check_names(file, row, None)?,
+        Posted::Many(rows) => {
+            rows.iter().enumerate().try_for_each(|(index, row)| check_names(file, row, Some(index)))?;
+        }
+    }
+    Ok(posted)
+}
+
+fn check_names(file: &ModelFile, row: &Row, index: Option<usize>) -> Result<(), ApiError> {
+    let known = file.inputs.iter().filter(|input| row.contains_key(&input.name)).count();
+    if known == row.len() {
+        return Ok(());
+    }
+    let unknown = row.keys().find(|key| file.inputs.iter().all(|input| input.name != **key));
+    unknown.map_or(Ok(()), |name| Err(unknown_input(file, name, index)))
+}
+
+fn unknown_input(file: &ModelFile, name: &str, index: Option<usize>) -> ApiError {
+    let known = hint(name, file.inputs.iter().map(|input| input.name.as_str()));
+    let message = format!("{}{name}: not an input of model {}{known}", row_prefix(index), file.model);
+    ApiError::value("unknown_parameter", name, message)
+}
+
+fn row_prefix(index: Option<usize>) -> String {
+    index.map_or_else(String::new, |index| format!("row {index}: "))
+}
+
+fn predict_posted(version: &Version, posted: Posted) -> Result<Response<Body>, ApiError> {
+    let file = &version.file;
+    let mut answer = Map::new();
+    answer.insert("model".to_owned(), file.model.clone().into());
+    answer.insert("version".to_owned(), file.version.into());
+    match posted {
+        Posted::One(row) => {
+            let predictions = version.predict(&[row]).map_err(|fault| input_error(version, fault, None, false))?;
+            let prediction = predictions.into_iter().next();
+            let Some(Prediction { value, probability, warnings }) = prediction else {
+                return Err(ApiError::internal("the model gave no prediction"));
+            };
+            answer.insert("prediction".to_owned(), value);
+            if let Some(probability) = probability {
+                answer.insert("probability".to_owned(), probability.into());
+            }
+            if !warnings.is_empty() {
+                answer.insert("warnings".to_owned(), warnings.into());
+            }
+        }
+        Posted::Many(rows) => {
+            let predictions = version.predict(&rows).map_err(|fault| input_error(version, fault, None, true))?;
+            insert_list(&mut answer, predictions);
+        }
+    }
+    Ok(reply::from_models(&Value::Object(answer), &version_name(file)))
+}
+
+/// Values, probabilities and warnings side by side, each in the order of the rows.
+fn insert_list(answer: &mut Map<String, Value>, predictions: Vec<Prediction>) {
+    let mut values = Vec::with_capacity(predictions.len());
+    let mut probabilities = Vec::new();
+    let mut warnings = Vec::new();
+    for (row, prediction) in predictions.into_iter().enumerate() {
+        values.push(prediction.value);
+        probabilities.extend(prediction.probability.map(Value::Object));
+        warnings.extend(prediction.warnings.into_iter().map(|message| json!({"row": row, "message": message})));
+    }
+    answer.insert("predictions".to_owned(), values.into());
+    if !probabilities.is_empty() {
+        answer.insert("probabilities".to_owned(), probabilities.into());
+    }
+    if !warnings.is_empty() {
+        answer.insert("warnings".to_owned(), warnings.into());
+    }
+}
+
+/// `close@3`.
+pub fn version_name(file: &ModelFile) -> String {
+    format!("{}@{}", file.model, file.version)
+}
+
+/// A row that does not fit. `parameter` is the request's name for the column, where it has one of its own.
+pub fn input_error(version: &Version, fault: InputFault, parameter: Option<&str>, list: bool) -> ApiError {
+    let InputFault { row, field, message } = fault;
+    let prefix = row_prefix(list.then_some(row));
+    if field.is_empty() {
+        return ApiError::shape(format!("{prefix}{message}"));
+    }
+    let name = parameter.unwrap_or(&field);
+    // The registry speaks of its column; the client knows the parameter.
+    let said = match message.strip_prefix(&format!("`{field}` ")) {
+        Some(rest) => format!("`{name}` {rest}"),
+        None if message.contains(name) => message,
+        None => format!("`{name}`: {message}"),
+    };
+    let kind = version.file.inputs.iter().find(|input| input.name == field).map(|input| input.kind);
+    let expected = kind.map(rows::expected).filter(|_| !said.contains("expected"));
+    let expected = expected.map_or_else(String::new, |expected| format!("; expected {expected}"));
+    ApiError::value("bad_value", name, format!("{prefix}{said}{expected}"))
+}

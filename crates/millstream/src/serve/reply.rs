@@ -1,0 +1,49 @@
+//! Answers: a status, a content type, bytes.
+
+use axum::body::Body;
+use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use serde_json::Value;
+
+pub const MODEL_VERSION: HeaderName = HeaderName::from_static("x-model-version");
+
+/// Nothing but our own files may be loaded by our pages, and no other site may frame them.
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+    connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+pub fn bytes(status: StatusCode, content_type: &'static str, body: impl Into<Body>) -> Response<Body> {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+pub fn json(status: StatusCode, value: &Value) -> Response<Body> {
+    bytes(status, "application/json", value.to_string())
+}
+
+/// An answer from models, with their versions in the header.
+pub fn from_models(value: &Value, versions: &str) -> Response<Body> {
+    let mut response = json(StatusCode::OK, value);
+    // A model's name is checked with the pipeline file; one that is no header value is left out, not a fault.
+    if let Ok(versions) = HeaderValue::from_str(versions) {
+        response.headers_mut().insert(MODEL_VERSION, versions);
+    }
+    response
+}
+
+pub fn html(markup: maud::Markup) -> Response<Body> {
+    let mut response = bytes(StatusCode::OK, "text/html; charset=utf-8", markup.into_string());
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    response
+}
+
+pub fn asset(content_type: &'static str, body: &'static str) -> Response<Body> {
+    let mut response = bytes(StatusCode::OK, content_type, body);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
+}

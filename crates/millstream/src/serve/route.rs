@@ -1,0 +1,333 @@
+//! The user's routes: compiled once at start, matched by path, answered from the newest good versions.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{Method, Request, Response};
+use serde_json::{Map, Value};
+
+use super::app::App;
+use super::body::{self, Received, SMALL_BODY_BYTES};
+use super::error::{ApiError, hint};
+use super::predict::{blocking, find_version, input_error, refuse_query, version_name};
+use super::reply;
+use super::rows::{self, Posted, Row};
+use super::template::{Scope, Template};
+use crate::config::Route;
+use crate::registry::{Input, Prediction, Version};
+
+pub struct UserRoute {
+    pub route: Route,
+    segments: Vec<Segment>,
+    template: Option<Template>,
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Segment {
+    Fixed(String),
+    Parameter(String),
+}
+
+/// Parameters of a path, in its order.
+pub type PathParameters = Vec<(String, String)>;
+
+impl UserRoute {
+    /// The more exact path first, wherever two would match.
+    pub fn compile(routes: &[Route]) -> Vec<Arc<Self>> {
+        let mut compiled: Vec<Arc<Self>> = routes.iter().map(|route| Arc::new(Self::new(route))).collect();
+        compiled.sort_by(|left, right| left.segments.cmp(&right.segments));
+        compiled
+    }
+
+    fn new(route: &Route) -> Self {
+        let segment = |text: &str| match text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
+            Some(name) => Segment::Parameter(name.to_owned()),
+            None => Segment::Fixed(text.to_owned()),
+        };
+        let segments = route.path.trim_start_matches('/').split('/').map(segment).collect();
+        Self { route: route.clone(), segments, template: route.response.as_ref().map(Template::parse) }
+    }
+
+    pub fn matches(&self, path: &[String]) -> Option<PathParameters> {
+        if path.len() != self.segments.len() {
+            return None;
+        }
+        let mut parameters = Vec::new();
+        for (segment, text) in self.segments.iter().zip(path) {
+            match segment {
+                Segment::Fixed(fixed) if fixed == text => {}
+                Segment::Parameter(name) if !text.is_empty() => parameters.push((name.clone(), text.clone())),
+                Segment::Fixed(_) | Segment::Parameter(_) => return None,
+            }
+        }
+        Some(parameters)
+    }
+
+    pub fn allow(&self) -> &'static str {
+        match (self.route.get, self.route.post) {
+            (true, true) => "GET, HEAD, POST",
+            (true, false) => "GET, HEAD",
+            (false, true) => "POST",
+            (false, false) => "",
+        }
+    }
+
+    pub fn is_path_parameter(&self, name: &str) -> bool {
+        self.segments.iter().any(|segment| matches!(segment, Segment::Parameter(known) if known == name))
+    }
+
+    /// The request's name for a model's column.
+    pub fn parameter<'a>(&'a self, column: &'a str) -> &'a str {
+        self.route.input.get(column).map_or(column, String::as_str)
+    }
+
+    /// What a request brings: each parameter once, in the order of the models' inputs.
+    pub fn parameters<'a>(&'a self, versions: &'a [Arc<Version>]) -> Vec<(&'a str, &'a Input)> {
+        let mut parameters: Vec<(&str, &Input)> = Vec::new();
+        for input in versions.iter().flat_map(|version| &version.file.inputs) {
+            let name = self.parameter(&input.name);
+            if parameters.iter().all(|(known, _)| *known != name) {
+                parameters.push((name, input));
+            }
+        }
+        parameters
+    }
+}
+
+/// The versions that answer a route now.
+pub fn versions(app: &App, route: &UserRoute) -> Result<Vec<Arc<Version>>, ApiError> {
+    route.route.models.iter().map(|model| find_version(app, model, None)).collect()
+}
+
+pub async fn answer(
+    app: &App,
+    request: Request<Body>,
+    route: Arc<UserRoute>,
+    path: PathParameters,
+) -> Result<Response<Body>, ApiError> {
+    let versions = versions(app, &route)?;
+    let query = request.uri().query().unwrap_or_default();
+    if request.method() != Method::POST {
+        let mut given = path;
+        for (name, text) in rows::parse_query(query)? {
+            if route.is_path_parameter(&name) {
+                return Err(ApiError::value("repeated", &name, format!("{name}: given in the path and in the query")));
+            }
+            given.push((name, text));
+        }
+        return Call { route: &route, versions: &versions, path: &given }.one(Row::new());
+    }
+    refuse_query(query)?;
+    body::require_json(request.headers())?;
+    let received = body::read(request.into_body(), &app.large_bodies).await?;
+    let small = received.bytes.len() <= SMALL_BODY_BYTES;
+    // The work holds the body until its end, and with it its share of the memory.
+    let work = move || {
+        let call = Call { route: &route, versions: &versions, path: &path };
+        let Received { bytes, permit } = received;
+        let response = match rows::parse_body(&bytes)? {
+            Posted::One(outer) => call.object(outer),
+            Posted::Many(outers) => call.array(outers),
+        };
+        drop(permit);
+        response
+    };
+    if small { work() } else { blocking(work).await }
+}
+
+/// One request to a route.
+struct Call<'a> {
+    route: &'a UserRoute,
+    versions: &'a [Arc<Version>],
+    /// Texts of the URL: of the path, and for GET of the query.
+    path: &'a [(String, String)],
+}
+
+/// One row's parameters, in their types, and what each model says of it.
+struct Answered {
+    parameters: Row,
+    outputs: Vec<(Arc<Version>, Prediction)>,
+}
+
+impl Call<'_> {
+    fn one(&self, posted: Row) -> Result<Response<Body>, ApiError> {
+        let answered = self.predict(vec![posted], false)?;
+        let value = match &self.route.template {
+            Some(template) => template.render(&answered),
+            None => answered.first().map_or(Value::Null, Answered::built_in),
+        };
+        Ok(self.reply(&value))
+    }
+
+    fn object(&self, outer: Row) -> Result<Response<Body>, ApiError> {
+        match self.row_in(outer, None)? {
+            Value::Array(values) => {
+                let rows = rows::rows_of(values, self.route.route.body.as_deref())?;
+                let answered = self.predict(rows, true)?;
+                match &self.route.template {
+                    // It has a place for all rows: one answer.
+                    Some(template) if template.repeats() => Ok(self.reply(&template.render(&answered))),
+                    _ => Ok(self.reply(&self.each(&answered))),
+                }
+            }
+            Value::Object(row) => self.one(row),
+            other => Err(self.no_row(&other, None)),
+        }
+    }
+
+    fn array(&self, outers: Vec<Row>) -> Result<Response<Body>, ApiError> {
+        let mut posted = Vec::with_capacity(outers.len());
+        for (index, outer) in outers.into_iter().enumerate() {
+            match self.row_in(outer, Some(index))? {
+                Value::Object(row) => posted.push(row),
+                other => return Err(self.no_row(&other, Some(index))),
+            }
+        }
+        let answered = self.predict(posted, true)?;
+        Ok(self.reply(&self.each(&answered)))
+    }
+
+    /// One element per row; a template that is a list already gives its elements.
+    fn each(&self, answered: &[Answered]) -> Value {
+        match &self.route.template {
+            Some(template @ Template::Each(_)) => template.render(answered),
+            Some(template) => answered.iter().map(|row| template.render(std::slice::from_ref(row))).collect(),
+            None => answered.iter().map(Answered::built_in).collect(),
+        }
+    }
+
+    /// The row of a posted object: itself, or what lies under the key `body`.
+    fn row_in(&self, mut outer: Row, index: Option<usize>) -> Result<Value, ApiError> {
+        let Some(key) = &self.route.route.body else { return Ok(Value::Object(outer)) };
+        let at = index.map_or_else(String::new, |index| format!("row {index}: "));
+        let Some(row) = outer.shift_remove(key) else {
+            let message = format!("{at}{key}: is missing; expected an object that holds the row");
+            return Err(ApiError::value("missing", key, message));
+        };
+        match outer.keys().next() {
+            None => Ok(row),
+            Some(name) => {
+                let message = format!("{at}{name}: unknown; the body holds {key} alone");
+                Err(ApiError::value("unknown_parameter", name, message))
+            }
+        }
+    }
+
+    fn no_row(&self, value: &Value, index: Option<usize>) -> ApiError {
+        let key = self.route.route.body.as_deref().unwrap_or("body");
+        let at = index.map_or_else(String::new, |index| format!("row {index}: "));
+        ApiError::value("bad_value", key, format!("{at}{key}: expected an object, got {}", rows::noun(value)))
+    }
+
+    fn predict(&self, posted: Vec<Row>, list: bool) -> Result<Vec<Answered>, ApiError> {
+        let mut answered = Vec::with_capacity(posted.len());
+        let known = self.route.parameters(self.versions);
+        for (index, row) in posted.into_iter().enumerate() {
+            let parameters = self.parameters(row, &known, list.then_some(index))?;
+            answered.push(Answered { parameters, outputs: Vec::with_capacity(self.versions.len()) });
+        }
+        for version in self.versions {
+            let inputs: Vec<Row> = answered.iter().map(|row| self.inputs(version, &row.parameters)).collect();
+            let predictions = version.predict(&inputs).map_err(|fault| {
+                let parameter = self.route.parameter(&fault.field).to_owned();
+                input_error(version, fault, Some(&parameter), list)
+            })?;
+            for (row, prediction) in answered.iter_mut().zip(predictions) {
+                row.outputs.push((Arc::clone(version), prediction));
+            }
+        }
+        Ok(answered)
+    }
+
+    /// Everything the request says of one row, by parameter, in its type; a name nobody asks for is a fault.
+    fn parameters(&self, mut row: Row, known: &[(&str, &Input)], index: Option<usize>) -> Result<Row, ApiError> {
+        let unknown = |name: &str| {
+            let at = index.map_or_else(String::new, |index| format!("row {index}: "));
+            let hint = hint(name, known.iter().map(|(name, _)| *name));
+            let message = format!("{at}{name}: not a parameter of {}{hint}", self.route.route.path);
+            ApiError::value("unknown_parameter", name, message)
+        };
+        if let Some(name) = row.keys().find(|name| known.iter().all(|(known, _)| known != name)) {
+            return Err(unknown(name));
+        }
+        for (name, text) in self.path {
+            if row.contains_key(name) {
+                return Err(ApiError::value("repeated", name, format!("{name}: given in the path and in the body")));
+            }
+            let value = match known.iter().find(|(known, _)| known == name) {
+                Some((_, input)) => rows::parse_text(name, text, input.kind)?,
+                None if self.route.is_path_parameter(name) => Some(Value::from(text.as_str())),
+                None => return Err(unknown(name)),
+            };
+            if let Some(value) = value {
+                row.insert(name.clone(), value);
+            }
+        }
+        Ok(row)
+    }
+
+    fn inputs(&self, version: &Version, parameters: &Row) -> Row {
+        let value = |input: &Input| {
+            let value = parameters.get(self.route.parameter(&input.name))?;
+            Some((input.name.clone(), value.clone()))
+        };
+        version.file.inputs.iter().filter_map(value).collect()
+    }
+
+    fn reply(&self, value: &Value) -> Response<Body> {
+        let versions: Vec<String> = self.versions.iter().map(|version| version_name(&version.file)).collect();
+        reply::from_models(value, &versions.join(", "))
+    }
+}
+
+impl Answered {
+    /// Without a template: as `/v1/models/{m}/predict` answers; with several models, that under each one's name.
+    fn built_in(&self) -> Value {
+        let shape = |(version, prediction): &(Arc<Version>, Prediction)| {
+            let mut object = Map::new();
+            for name in ["model", "version", "prediction", "probability", "warnings"] {
+                if let Some(value) = output(version, prediction, name) {
+                    object.insert(name.to_owned(), value);
+                }
+            }
+            Value::Object(object)
+        };
+        match self.outputs.as_slice() {
+            [one] => shape(one),
+            several => several.iter().map(|one| (one.0.file.model.clone(), shape(one))).collect(),
+        }
+    }
+}
+
+impl Scope for Answered {
+    /// A parameter, else an output: `prediction`, or `high.prediction` with several models.
+    fn value(&self, name: &str) -> Option<Value> {
+        if let Some(value) = self.parameters.get(name) {
+            return Some(value.clone());
+        }
+        if let [(version, prediction)] = self.outputs.as_slice()
+            && let Some(value) = output(version, prediction, name)
+        {
+            return Some(value);
+        }
+        self.outputs.iter().find_map(|(version, prediction)| {
+            let name = name.strip_prefix(version.file.model.as_str())?.strip_prefix('.')?;
+            output(version, prediction, name)
+        })
+    }
+
+    fn row(&self) -> &Row {
+        &self.parameters
+    }
+}
+
+fn output(version: &Version, prediction: &Prediction, name: &str) -> Option<Value> {
+    match name {
+        "model" => Some(version.file.model.clone().into()),
+        "version" => Some(version.file.version.into()),
+        "prediction" => Some(prediction.value.clone()),
+        "probability" => prediction.probability.clone().map(Value::Object),
+        "warnings" => (!prediction.warnings.is_empty()).then(|| prediction.warnings.clone().into()),
+        other => prediction.probability.as_ref()?.get(other.strip_prefix("probability.")?).cloned(),
+    }
+}

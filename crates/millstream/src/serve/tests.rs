@@ -1,0 +1,478 @@
+//! The API from outside: each status and message, then the server under load, at its bounds and at its end.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, Request};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+
+use super::fixture::{Fixture, Models, batch, context, fixture, route};
+use super::{App, ServeError, bind, serve};
+use crate::config::Route;
+use crate::schema::ColumnType;
+
+fn routes() -> Vec<Route> {
+    let high_low = json!({"open": "open", "volume": "volume", "predicted_high": "high.prediction",
+        "predicted_low": "low.prediction"});
+    let mut nested = route("/nested", &["typed"], &[], Some(json!({"n": "count", "town": "town"})));
+    nested.body = Some("features".to_owned());
+    let mut post_only = route("/post-only", &["close"], &[], None);
+    post_only.get = false;
+    vec![
+        route(
+            "/predict/close",
+            &["close"],
+            &[("Timestamp", "timestamp")],
+            Some(json!({"timestamp": "timestamp", "predicted_close": "prediction"})),
+        ),
+        route("/predict/high_low", &["high", "low"], &[("Open", "open"), ("Volume", "volume")], Some(high_low)),
+        route("/both", &["high", "low"], &[], None),
+        route("/list", &["close"], &[], Some(json!({"results": [{"p": "prediction"}], "k": 1}))),
+        route("/{town}/of/{count}", &["typed"], &[], Some(json!({"*": "", "p": "prediction", "v": "version"}))),
+        route("/exact/of/{count}", &["typed"], &[], Some(json!({"exact": true}))),
+        route("/soon", &["waiting"], &[], None),
+        nested,
+        post_only,
+    ]
+}
+
+async fn ask(app: &Arc<App>, method: &str, target: &str, body: &str) -> (u16, HeaderMap, String) {
+    let request = Request::builder().method(method).uri(target).header("content-type", "application/json");
+    let response = app.handle(request.body(Body::from(body.to_owned())).unwrap()).await;
+    let (head, body) = response.into_parts();
+    let bytes = body.collect().await.unwrap().to_bytes();
+    (head.status.as_u16(), head.headers, String::from_utf8(bytes.to_vec()).unwrap())
+}
+
+/// Runs `METHOD target [body]` and compares the whole answer, with floats rounded to 6 digits.
+async fn check(fixture: &Fixture, request: &str, status: u16, expected: Value) {
+    let mut words = request.splitn(3, ' ');
+    let (method, target) = (words.next().unwrap(), words.next().unwrap());
+    let (found, _, body) = ask(&fixture.app, method, target, words.next().unwrap_or("")).await;
+    let answer = rounded(serde_json::from_str(&body).unwrap());
+    assert_eq!((found, answer), (status, rounded(expected)), "{request}");
+}
+
+/// An error: its status, code, field, and words of its message.
+async fn refuse(fixture: &Fixture, request: &str, status: u16, code: &str, field: Option<&str>, words: &[&str]) {
+    let mut parts = request.splitn(3, ' ');
+    let (method, target) = (parts.next().unwrap(), parts.next().unwrap());
+    let (found, _, body) = ask(&fixture.app, method, target, parts.next().unwrap_or("")).await;
+    let answer: Value = serde_json::from_str(&body).unwrap();
+    let error = answer["error"].as_object().unwrap_or_else(|| panic!("{request} gave {body}"));
+    assert_eq!(error.keys().collect::<Vec<_>>(), ["code", "message", "field"], "{request}");
+    assert_eq!(
+        (found, error["code"].as_str(), error["field"].as_str()),
+        (status, Some(code), field),
+        "{request}: {body}"
+    );
+    for word in words {
+        assert!(error["message"].as_str().unwrap().contains(word), "{request}: no {word:?} in {body}");
+    }
+}
+
+fn rounded(value: Value) -> Value {
+    match value {
+        Value::Number(number) if number.is_f64() => json!((number.as_f64().unwrap() * 1e6).round() / 1e6),
+        Value::Array(values) => values.into_iter().map(rounded).collect(),
+        Value::Object(entries) => entries.into_iter().map(|(key, value)| (key, rounded(value))).collect(),
+        other => other,
+    }
+}
+
+#[tokio::test]
+async fn a_model_predicts_for_one_object_a_list_rows_and_a_query() {
+    let fixture = fixture(routes());
+    let one = json!({"model": "close", "version": 2, "prediction": 20.0});
+    check(&fixture, r#"POST /v1/models/close/predict {"Timestamp": 10}"#, 200, one.clone()).await;
+    check(&fixture, "GET /v1/models/close/predict?Timestamp=10", 200, one.clone()).await;
+    check(&fixture, "GET /v1/models/close/versions/champion/predict?Timestamp=1e1", 200, one).await;
+    let three = json!({"model": "close", "version": 3, "predictions": [30.0, 33.0]});
+    for list in [r#"[{"Timestamp":10},{"Timestamp":11}]"#, r#"{"rows":[{"Timestamp":10},{"Timestamp":11}]}"#] {
+        check(&fixture, &format!("POST /v1/models/close/versions/3/predict {list}"), 200, three.clone()).await;
+        check(&fixture, &format!("POST /v1/models/close/versions/latest/predict {list}"), 200, three.clone()).await;
+    }
+    let none = json!({"model": "close", "version": 2, "predictions": []});
+    check(&fixture, "POST /v1/models/close/predict []", 200, none).await;
+    let (_, headers, _) = ask(&fixture.app, "GET", "/v1/models/close/predict?Timestamp=10", "").await;
+    assert_eq!(headers["x-model-version"], "close@2");
+    assert_eq!(headers["access-control-allow-origin"], "*");
+}
+
+#[tokio::test]
+async fn a_bad_row_is_told_its_field_and_what_was_expected() {
+    let fixture = fixture(routes());
+    let post = |body: &str| format!("POST /v1/models/close/predict {body}");
+    let f = &fixture;
+    refuse(f, &post("{}"), 422, "bad_value", Some("Timestamp"), &["missing", "expected"]).await;
+    refuse(f, &post(r#"{"Timestamp":null}"#), 422, "bad_value", Some("Timestamp"), &["missing"]).await;
+    refuse(f, &post(r#"{"Timestamp":"ten"}"#), 422, "bad_value", Some("Timestamp"), &["expected", "ten"]).await;
+    refuse(f, &post(r#"{"Timestamp":[1]}"#), 422, "bad_value", Some("Timestamp"), &["expected"]).await;
+    refuse(f, &post(r#"{"Timestamp":1e999}"#), 422, "bad_value", Some("Timestamp"), &["finite"]).await;
+    refuse(f, &post(r#"{"Timestamp":1,"Timestamp":2}"#), 422, "repeated", Some("Timestamp"), &["more than once"]).await;
+    refuse(f, &post(r#"{"timestam":1}"#), 422, "unknown_parameter", Some("timestam"), &["did you mean Timestamp"])
+        .await;
+    refuse(f, &post(r#"[{"Timestamp":1},{"Timestamp":"x"}]"#), 422, "bad_value", Some("Timestamp"), &["row 1:"]).await;
+    refuse(f, &post(r#"[{"Timestamp":1},{"Other":1}]"#), 422, "unknown_parameter", Some("Other"), &["row 1:"]).await;
+    refuse(f, &post("[1]"), 422, "bad_value", None, &["row 0", "an object, got a number"]).await;
+    refuse(f, &post(r#"{"rows":3}"#), 422, "bad_value", Some("rows"), &["a list of objects"]).await;
+    refuse(f, &post("3"), 422, "bad_value", None, &["an object or a list"]).await;
+    for text in ["", "  ", "{", "{'a':1}", r#"{"Timestamp":NaN}"#, "{} {}", "\u{1}", &"[".repeat(10_000)] {
+        refuse(f, &post(text), 400, "not_json", None, &[]).await;
+    }
+    let many = format!("[{}]", vec!["{}"; 100_001].join(","));
+    refuse(f, &post(&many), 413, "too_large", None, &["100000"]).await;
+    let values = format!("[{}]", vec!["0"; 1_000_001].join(","));
+    refuse(f, &post(&values), 413, "too_large", None, &["values"]).await;
+    refuse(f, "POST /v1/models/close/predict?a=1 {}", 422, "unknown_parameter", Some("a"), &["body alone"]).await;
+}
+
+#[tokio::test]
+async fn a_query_is_read_by_the_columns_types() {
+    let fixture = fixture(routes());
+    let f = &fixture;
+    let get = |query: &str| format!("GET /v1/models/close/predict?{query}");
+    refuse(f, &get(""), 422, "bad_value", Some("Timestamp"), &["missing"]).await;
+    refuse(f, &get("Timestamp="), 422, "bad_value", Some("Timestamp"), &["missing"]).await;
+    for bad in ["abc", "NaN", "inf", "-Infinity", "1e999", "0x10", "1,5", "1%205"] {
+        refuse(f, &get(&format!("Timestamp={bad}")), 422, "bad_value", Some("Timestamp"), &["finite number"]).await;
+    }
+    refuse(f, &get("Timestamp=1&Timestamp=2"), 422, "repeated", Some("Timestamp"), &[]).await;
+    refuse(f, &get("Timestam=1"), 422, "unknown_parameter", Some("Timestam"), &["did you mean Timestamp?"]).await;
+    refuse(f, &get("%ff=1"), 400, "bad_request", None, &["UTF-8"]).await;
+    let echo = |count: i64, town: &str| json!({"town": town, "count": count, "x": 0.0, "p": 0, "v": 1});
+    for (target, count, town) in [
+        ("/007/of/3?x=0", 3, "007"),
+        ("/a%2Fb/of/9007199254740993?x=0", 9_007_199_254_740_993, "a/b"),
+        ("/%2541/of/-9223372036854775808?x=0", i64::MIN, "%41"),
+        ("/%C3%A9%20%3Cb%3E/of/0?x=0", 0, "é <b>"),
+    ] {
+        let (status, _, body) = ask(&f.app, "GET", target, "").await;
+        let mut answer: Value = serde_json::from_str(&body).unwrap();
+        answer["p"] = json!(0);
+        let keys =
+            |value: &Value| value.as_object().unwrap().keys().cloned().collect::<std::collections::BTreeSet<_>>();
+        assert_eq!((status, keys(&answer)), (200, keys(&echo(count, town))), "{target}");
+        assert_eq!(answer, echo(count, town), "{target}");
+    }
+    for bad in ["1.5", "9223372036854775808", "x"] {
+        refuse(f, &format!("GET /York/of/{bad}?x=0"), 422, "bad_value", Some("count"), &["whole number"]).await;
+    }
+}
+
+#[tokio::test]
+async fn routes_answer_as_their_templates_say() {
+    let fixture = fixture(routes());
+    let f = &fixture;
+    let close = json!({"timestamp": 5.0, "predicted_close": 10.0});
+    check(f, "GET /predict/close?timestamp=5", 200, close).await;
+    check(f, r#"POST /predict/close {"timestamp": 5}"#, 200, json!({"timestamp": 5, "predicted_close": 10.0})).await;
+    let list = json!([{"timestamp": 5, "predicted_close": 10.0}, {"timestamp": 6, "predicted_close": 12.0}]);
+    check(f, r#"POST /predict/close [{"timestamp": 5}, {"timestamp": 6}]"#, 200, list).await;
+    check(f, "POST /predict/close []", 200, json!([])).await;
+    let high_low = json!({"open": 1.0, "volume": 2.0, "predicted_high": 6.0, "predicted_low": 3.0});
+    check(f, "GET /predict/high_low?open=1&volume=2", 200, high_low).await;
+    let (_, headers, _) = ask(&f.app, "GET", "/predict/high_low?open=1&volume=2", "").await;
+    assert_eq!(headers["x-model-version"], "high@2, low@1");
+    let both = json!({"high": {"model": "high", "version": 2, "prediction": 6.0},
+        "low": {"model": "low", "version": 1, "prediction": 3.0}});
+    check(f, "GET /both?Open=1&Volume=2", 200, both).await;
+    check(f, "GET /list?Timestamp=2", 200, json!({"results": [{"p": 4.0}], "k": 1})).await;
+    check(f, "GET /exact/of/1?town=x&x=1", 200, json!({"exact": true})).await;
+    let nested = r#"{"features": {"count": 1, "town": "x", "x": 2}}"#;
+    check(f, &format!("POST /nested {nested}"), 200, json!({"n": 1, "town": "x"})).await;
+    check(f, &format!("POST /nested [{nested}]"), 200, json!([{"n": 1, "town": "x"}])).await;
+
+    refuse(f, "GET /predict/close", 422, "bad_value", Some("timestamp"), &["missing", "expected"]).await;
+    refuse(f, "GET /predict/close?Timestamp=5", 422, "unknown_parameter", Some("Timestamp"), &["timestamp"]).await;
+    refuse(f, "GET /predict/high_low?open=1", 422, "bad_value", Some("volume"), &["missing"]).await;
+    refuse(f, "GET /York/of/1?town=x&x=1", 422, "repeated", Some("town"), &[]).await;
+    refuse(f, r#"POST /York/of/1 {"town":"x","x":1}"#, 422, "repeated", Some("town"), &["body"]).await;
+    refuse(f, r#"POST /predict/close [{"timestamp":1},{}]"#, 422, "bad_value", Some("timestamp"), &["row 1: "]).await;
+    refuse(f, r#"POST /nested {"count":1}"#, 422, "missing", Some("features"), &["an object"]).await;
+    refuse(f, r#"POST /nested {"features":1}"#, 422, "bad_value", Some("features"), &["an object, got a number"]).await;
+    refuse(f, "GET /soon?Open=1", 503, "no_version", None, &["waiting"]).await;
+    refuse(f, "GET /post-only?Timestamp=1", 405, "method_not_allowed", None, &["POST only"]).await;
+}
+
+#[tokio::test]
+async fn unknown_things_are_named_beside_the_known_ones() {
+    let fixture = fixture(routes());
+    let f = &fixture;
+    refuse(f, "GET /predict/clos", 404, "unknown_path", None, &["did you mean /predict/close?"]).await;
+    refuse(f, "GET /v1/model", 404, "unknown_path", None, &["did you mean /v1/models?"]).await;
+    refuse(f, "GET /a/b/c/d/e", 404, "unknown_path", None, &["/predict/close", "/v1/models"]).await;
+    refuse(f, "GET /v1/models/clse", 404, "unknown_model", None, &["did you mean close?"]).await;
+    refuse(f, "GET /v1/models/nothing/predict", 404, "unknown_model", None, &["close, high, low"]).await;
+    refuse(f, "GET /v1/models/close/versions/9", 404, "unknown_version", None, &["1, 2, 3, latest, champion"]).await;
+    refuse(f, "POST /v1/models/close/versions/best/predict {}", 404, "unknown_version", None, &["champion"]).await;
+    refuse(f, "GET /v1/models/waiting/predict", 503, "no_version", None, &["first training"]).await;
+    refuse(f, "GET /v1/batches/4", 404, "unknown_batch", None, &["1 to 3"]).await;
+    refuse(f, "GET /v1/batches/x/rows", 404, "unknown_batch", None, &[]).await;
+    refuse(f, "GET /v1/batches/3/rows", 500, "internal", None, &["log"]).await;
+    refuse(f, "GET /v1/batches?limit=1001", 422, "bad_value", Some("limit"), &["1000"]).await;
+    refuse(f, "GET /v1/batches?limt=1", 422, "unknown_parameter", Some("limt"), &["did you mean limit"]).await;
+    refuse(f, "GET /%ff", 400, "bad_request", None, &["UTF-8"]).await;
+    let (_, headers, _) = ask(&f.app, "GET", "/v1/models/waiting/predict", "").await;
+    assert_eq!(headers["retry-after"], "5");
+    for (method, target, allow) in [
+        ("DELETE", "/v1/models/close", "GET, HEAD"),
+        ("PUT", "/predict/close", "GET, HEAD, POST"),
+        ("POST", "/v1/batches", "GET, HEAD"),
+        ("BREW", "/v1/models/close/predict", "GET, HEAD, POST"),
+    ] {
+        let (status, headers, _) = ask(&f.app, method, target, "").await;
+        assert_eq!((status, headers["allow"].to_str().unwrap()), (405, allow), "{method} {target}");
+    }
+    let request = Request::post("/v1/models/close/predict").header("content-type", "text/plain");
+    assert_eq!(f.app.handle(request.body(Body::from("{}")).unwrap()).await.status(), 415);
+}
+
+#[tokio::test]
+async fn lists_take_limit_and_offset_and_tell_the_total() {
+    let fixture = fixture(routes());
+    let f = &fixture;
+    for (target, list, n_items, total) in [
+        ("/v1/batches", "batches", 3, 3),
+        ("/v1/batches?limit=1&offset=1", "batches", 1, 3),
+        ("/v1/batches/1/rows?limit=4&offset=8", "rows", 2, 10),
+        ("/v1/batches/1/rows?offset=99999999999", "rows", 0, 10),
+        ("/v1/models?limit=0", "models", 0, 5),
+        ("/v1/models/close/versions?offset=2", "versions", 1, 3),
+        ("/v1/models/waiting/versions", "versions", 0, 0),
+    ] {
+        let (status, _, body) = ask(&f.app, "GET", target, "").await;
+        let answer: Value = serde_json::from_str(&body).unwrap();
+        let found = (status, answer[list].as_array().map(Vec::len), answer["total"].as_u64());
+        assert_eq!(found, (200, Some(n_items), Some(total)), "{target}: {body}");
+    }
+    let (_, _, body) = ask(&f.app, "GET", "/v1/models/close", "").await;
+    let model: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((&model["latest"], &model["champion"]), (&json!(3), &json!(2)));
+    let (_, _, body) = ask(&f.app, "GET", "/v1/models/waiting", "").await;
+    assert_eq!(serde_json::from_str::<Value>(&body).unwrap()["latest"], Value::Null);
+}
+
+#[tokio::test]
+async fn health_tells_what_can_be_asked() {
+    let fixture = fixture(routes());
+    let f = &fixture;
+    for target in ["/livez", "/readyz", "/healthz", "/v1/status", "/openapi.json", "/docs", "/", "/page/live"] {
+        let (status, _, body) = ask(&f.app, "GET", target, "").await;
+        assert_eq!((status, body.is_empty()), (200, false), "{target}");
+    }
+    let (_, _, metrics) = ask(&f.app, "GET", "/metrics", "").await;
+    for line in [
+        r#"millstream_requests_total{route="/livez",status="200"} 1"#,
+        r#"millstream_request_duration_seconds_count{route="/livez"} 1"#,
+        "millstream_batches 3",
+        r#"millstream_versions{model="close"} 3"#,
+    ] {
+        assert!(metrics.contains(line), "no {line} in\n{metrics}");
+    }
+    let (_, _, document) = ask(&f.app, "GET", "/openapi.json", "").await;
+    let document: Value = serde_json::from_str(&document).unwrap();
+    let town = &document["paths"]["/{town}/of/{count}"]["get"]["parameters"];
+    assert_eq!(
+        town[0],
+        json!({"name": "count", "in": "path", "required": true,
+        "schema": {"type": "integer", "format": "int64"}})
+    );
+    let (context, _models) = context(routes(), Vec::new());
+    let empty = Arc::new(App::new(context, tokio::sync::watch::channel(false).1));
+    for (target, status) in [("/readyz", 503), ("/livez", 200), ("/", 200), ("/docs", 200), ("/openapi.json", 200)] {
+        assert_eq!(ask(&empty, "GET", target, "").await.0, status, "{target}");
+    }
+}
+
+#[tokio::test]
+async fn options_and_head_say_what_is_there() {
+    let fixture = fixture(routes());
+    let request = Request::options("/v1/models/close/predict")
+        .header("origin", "http://x")
+        .header("access-control-request-method", "POST");
+    let response = fixture.app.handle(request.body(Body::empty()).unwrap()).await;
+    assert_eq!(response.status(), 204);
+    assert_eq!(response.headers()["access-control-allow-methods"], "GET, HEAD, POST");
+    let (status, headers, _) = ask(&fixture.app, "HEAD", "/v1/models/close/predict?Timestamp=1", "").await;
+    assert_eq!((status, headers["x-model-version"].to_str().unwrap()), (200, "close@2"));
+}
+
+#[tokio::test]
+async fn the_page_escapes_what_it_shows() {
+    let fixture = fixture(routes());
+    fixture.status.update(|snapshot| snapshot.problems.push("<script>alert(1)</script>".to_owned()));
+    let (_, headers, body) = ask(&fixture.app, "GET", "/", "").await;
+    assert!(body.contains("&lt;script&gt;alert(1)") && !body.contains("<script>alert"));
+    assert!(body.contains("does not beat its baseline") && body.contains("31,450"));
+    assert!(headers["content-security-policy"].to_str().unwrap().contains("default-src 'none'"));
+}
+
+struct Running {
+    address: std::net::SocketAddr,
+    models: Models,
+    status: Arc<crate::status::Status>,
+    stop: oneshot::Sender<()>,
+    served: tokio::task::JoinHandle<()>,
+}
+
+fn start(address: &str) -> Running {
+    let (context, models) = context(routes(), vec![batch(1, 2_330_000, 0), batch(2, 2_330_000, 17)]);
+    models.publish_all(3);
+    let status = Arc::clone(&context.status);
+    let listener = bind(address.parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel();
+    let served = tokio::spawn(serve(listener, context, stopped));
+    Running { address, models, status, stop, served }
+}
+
+/// Writes, closes its half where asked, and reads to the end.
+async fn raw(address: std::net::SocketAddr, text: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(text.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn a_port_in_use_names_the_address_and_the_key() {
+    let first = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = first.local_addr().unwrap();
+    let error = bind(address).unwrap_err();
+    assert!(matches!(error, ServeError::InUse { .. }));
+    assert!(error.to_string().contains(&format!("serve.listen = {address}")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_of_a_gigabyte_is_refused_and_its_sender_reads_the_answer() {
+    const CHUNK: usize = 1 << 20;
+    let running = start("127.0.0.1:0");
+    let head =
+        "POST /v1/models/close/predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nconnection: close\r\n";
+    for chunked in [false, true] {
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        let framing =
+            if chunked { "transfer-encoding: chunked".to_owned() } else { format!("content-length: {}", 1 << 30) };
+        stream.write_all(format!("{head}{framing}\r\n\r\n").as_bytes()).await.unwrap();
+        let chunk = vec![b' '; CHUNK];
+        let n_chunks = if chunked { 64 } else { 1024 };
+        for _ in 0..n_chunks {
+            if chunked {
+                stream.write_all(format!("{CHUNK:x}\r\n").as_bytes()).await.unwrap();
+            }
+            stream.write_all(&chunk).await.unwrap();
+            if chunked {
+                stream.write_all(b"\r\n").await.unwrap();
+            }
+        }
+        if chunked {
+            stream.write_all(b"0\r\n\r\n").await.unwrap();
+        }
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 413 "), "chunked {chunked}: {answer}");
+        assert!(answer.contains("too_large"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn versions_come_and_go_under_load_without_a_failed_request() {
+    let running = start("127.0.0.1:0");
+    let done = Arc::new(AtomicBool::new(false));
+    let n_answers = Arc::new(AtomicUsize::new(0));
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        let (done, n_answers, address) = (Arc::clone(&done), Arc::clone(&n_answers), running.address);
+        clients.push(tokio::spawn(async move {
+            while !done.load(Ordering::Relaxed) {
+                let answer =
+                    raw(address, "GET /predict/close?timestamp=5 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+                        .await;
+                assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+                n_answers.fetch_add(1, Ordering::Relaxed);
+            }
+        }));
+    }
+    for _ in 0..25 {
+        running.models.publish("close", &[("Timestamp", ColumnType::Float64)]);
+        running.models.refresh();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    done.store(true, Ordering::Relaxed);
+    for client in clients {
+        client.await.unwrap();
+    }
+    assert!(n_answers.load(Ordering::Relaxed) > 100);
+    let answer = raw(running.address, "GET /v1/models/close HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    assert!(answer.contains(r#""latest":28"#), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_stream_until_the_server_stops_and_requests_are_drained() {
+    let running = start("127.0.0.1:0");
+    let listening = tokio::spawn(raw(running.address, "GET /v1/events HTTP/1.1\r\nhost: x\r\n\r\n"));
+    // Under way when the stop comes: its body is complete only later.
+    let mut half = TcpStream::connect(running.address).await.unwrap();
+    let head = "POST /v1/models/close/predict HTTP/1.1\r\nhost: x\r\ncontent-length: 15\r\n\r\n";
+    half.write_all(head.as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    running.status.event("batch_committed", "batch 3 committed", json!({"batch": 3}));
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    running.stop.send(()).unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    half.write_all(br#"{"Timestamp":1}"#).await.unwrap();
+    let mut answer = String::new();
+    half.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    running.served.await.unwrap();
+    let events = listening.await.unwrap();
+    for part in
+        ["retry: 2000", "event: status", r#""pipeline":"bitcoin""#, "event: batch_committed", "text/event-stream"]
+    {
+        assert!(events.contains(part), "no {part} in {events}");
+    }
+    assert!(TcpStream::connect(running.address).await.is_err());
+}
+
+#[tokio::test]
+async fn a_text_that_is_no_http_does_no_harm() {
+    let running = start("127.0.0.1:0");
+    assert!(raw(running.address, "\x16\x03\x01 nonsense\r\n\r\n").await.starts_with("HTTP/1.1 400"));
+    let answer = raw(running.address, "GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200 "));
+}
+
+/// `cargo test -p millstream look_at_the_page -- --ignored` and open http://127.0.0.1:8099: a run that never ends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "serves for ten minutes, to look at"]
+async fn look_at_the_page() {
+    let running = start("127.0.0.1:8099");
+    for step in 0..600_u32 {
+        running.status.update(|snapshot| {
+            snapshot.state = "running".to_owned();
+            snapshot.source.rows_sent = 4_660_000 + u64::from(step) * 3000;
+            snapshot.source.rows_total = Some(7_000_000);
+            snapshot.source.rows_per_second = 612_345.6;
+            snapshot.batch.batch = 3;
+            snapshot.batch.rows = u64::from(step) * 3000;
+            snapshot.batch.rows_expected = Some(2_330_000);
+            snapshot.batch.rejects_total = 17;
+            snapshot.broker.address = "127.0.0.1:9092".to_owned();
+            snapshot.broker.reachable = true;
+        });
+        if step == 20 {
+            running.models.publish("close", &[("Timestamp", ColumnType::Float64)]);
+            running.models.refresh();
+            running.status.event("version_trained", "close@4 is served", json!({}));
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}

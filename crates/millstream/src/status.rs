@@ -1,0 +1,104 @@
+//! What the pipeline is doing now, for the page, `/v1/status`, `/v1/events` and the progress bars. Stages write it, nobody
+//! decides by it: the store alone is the truth.
+
+use std::sync::Mutex;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+use tokio::sync::broadcast;
+
+/// Events a slow listener may lag behind before it loses the oldest; each is under 1 KiB.
+const EVENT_QUEUE: usize = 256;
+
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Snapshot {
+    pub pipeline: String,
+    /// One word: `starting | running | done | stopping | failed`.
+    pub state: String,
+    pub source: SourceStatus,
+    pub batch: OpenBatch,
+    pub training: Vec<Training>,
+    pub broker: BrokerStatus,
+    /// The newest last; at most 50.
+    pub problems: Vec<String>,
+}
+
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct SourceStatus {
+    pub rows_sent: u64,
+    /// `None` until the first pass has counted them.
+    pub rows_total: Option<u64>,
+    pub rows_per_second: f64,
+    pub ended: bool,
+}
+
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct OpenBatch {
+    /// The batch being filled, from 1; 0 before the first.
+    pub batch: u32,
+    pub rows: u64,
+    pub rows_expected: Option<u64>,
+    pub rejects_total: u64,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct Training {
+    pub model: String,
+    pub batches: Vec<u32>,
+    pub started_ms: u64,
+}
+
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct BrokerStatus {
+    pub address: String,
+    pub reachable: bool,
+}
+
+/// One line of `/v1/events`, and one line on a stderr that is no terminal.
+#[derive(Debug, Clone, Serialize)]
+pub struct Event {
+    pub time_ms: u64,
+    /// `batch_committed | version_trained | training_failed | source_ended | done | problem | …`
+    pub kind: &'static str,
+    pub message: String,
+    pub data: serde_json::Value,
+}
+
+pub struct Status {
+    snapshot: Mutex<Snapshot>,
+    events: broadcast::Sender<Event>,
+}
+
+impl Status {
+    pub fn new(pipeline: &str) -> Self {
+        let snapshot = Snapshot { pipeline: pipeline.to_owned(), state: "starting".to_owned(), ..Snapshot::default() };
+        Self { snapshot: Mutex::new(snapshot), events: broadcast::channel(EVENT_QUEUE).0 }
+    }
+
+    pub fn update(&self, change: impl FnOnce(&mut Snapshot)) {
+        change(&mut self.snapshot.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+    }
+
+    pub fn snapshot(&self) -> Snapshot {
+        self.snapshot.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// Tells the listeners and the log.
+    pub fn event(&self, kind: &'static str, message: impl Into<String>, data: serde_json::Value) {
+        let message = message.into();
+        tracing::info!(target: "millstream", kind, %data, "{message}");
+        // No listener is no fault.
+        let _ = self.events.send(Event { time_ms: now_ms(), kind, message, data });
+    }
+
+    pub fn listen(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+}
+
+/// Milliseconds since the epoch.
+pub fn now_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |elapsed| u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,293 @@
+//! The store in a folder of a local disk.
+//!
+//! A create writes a hidden file of its own name, fsyncs it, `link`s it to the key (which fails when the key exists) and
+//! fsyncs the folder: a crash in between leaves only the hidden file, which the next start removes. Nothing is renamed over.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use super::{Created, PartWriter, Store, StoreError};
+
+/// Hidden files start so; no key does.
+const STAGING_PREFIX: &str = ".staging-";
+/// Between making a hidden file and locking it; a locked one has a living writer.
+const STAGING_AGE: Duration = Duration::from_secs(60);
+const WRITE_BUFFER_BYTES: usize = 1 << 20;
+
+pub struct LocalStore {
+    root: PathBuf,
+}
+
+impl LocalStore {
+    /// Opens or makes the folder, and proves that it lets no second create of a key through.
+    pub fn open(root: &Path) -> Result<Self, StoreError> {
+        fs::create_dir_all(root).map_err(|error| classify(error, &root.display().to_string(), root))?;
+        let store = Self { root: root.to_owned() };
+        store.sweep_staging();
+        let key = format!("_probe-{}", uuid::Uuid::new_v4().simple());
+        let first = store.create(&key, b"first")?;
+        let second = store.create(&key, b"second");
+        store.delete(&key)?;
+        match (first, second?) {
+            (Created::Mine, Created::Exists) => Ok(store),
+            _ => Err(StoreError::NotExclusive { place: root.display().to_string() }),
+        }
+    }
+
+    fn path(&self, key: &str) -> PathBuf {
+        self.root.join(key)
+    }
+
+    fn staging(&self, key: &str) -> Result<(PathBuf, File), StoreError> {
+        let path = self.path(key);
+        let folder = path.parent().unwrap_or(&self.root);
+        create_folders(&self.root, folder).map_err(|error| classify(error, key, folder))?;
+        let staging = folder.join(format!("{STAGING_PREFIX}{}", uuid::Uuid::new_v4().simple()));
+        let file = File::create_new(&staging).map_err(|error| classify(error, key, folder))?;
+        // Held while the writer lives, so that no other process sweeps the file away. A file system without locks only loses that.
+        let _ = file.try_lock();
+        Ok((staging, file))
+    }
+
+    fn sweep_staging(&self) {
+        let Ok(keys) = walk(&self.root) else { return };
+        for path in keys {
+            let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(STAGING_PREFIX));
+            let age =
+                fs::metadata(&path).and_then(|meta| meta.modified()).map(|time| SystemTime::now().duration_since(time));
+            let old = matches!(age, Ok(Ok(age)) if age > STAGING_AGE);
+            if hidden && old && File::open(&path).is_ok_and(|file| file.try_lock().is_ok()) {
+                // Best effort: an orphan costs space, nothing else.
+                let _ = fs::remove_file(&path);
+            }
+        }
+    }
+}
+
+impl Store for LocalStore {
+    fn create(&self, key: &str, bytes: &[u8]) -> Result<Created, StoreError> {
+        let (staging, mut file) = self.staging(key)?;
+        let written = file.write_all(bytes).and_then(|()| file.sync_all());
+        let linked = written.and_then(|()| fs::hard_link(&staging, self.path(key)));
+        // Removed in every outcome: the key, if linked, keeps the content.
+        let _ = fs::remove_file(&staging);
+        match linked {
+            Ok(()) => {
+                sync_folder(&self.path(key)).map_err(|error| classify(error, key, &self.root))?;
+                Ok(Created::Mine)
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Created::Exists),
+            Err(error) => Err(classify(error, key, &self.root)),
+        }
+    }
+
+    fn writer(&self, key: &str) -> Result<Box<dyn PartWriter>, StoreError> {
+        let (staging, file) = self.staging(key)?;
+        Ok(Box::new(LocalWriter {
+            file: BufWriter::with_capacity(WRITE_BUFFER_BYTES, file),
+            staging,
+            target: self.path(key),
+            key: key.to_owned(),
+            linked: false,
+        }))
+    }
+
+    fn read(&self, key: &str) -> Result<Vec<u8>, StoreError> {
+        let path = self.path(key);
+        fs::read(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => StoreError::Missing { key: key.to_owned() },
+            _ => classify(error, key, &path),
+        })
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        let folder = match prefix.rfind('/') {
+            Some(end) => self.root.join(&prefix[..end]),
+            None => self.root.clone(),
+        };
+        let paths = walk(&folder).map_err(|error| classify(error, prefix, &folder))?;
+        let mut keys: Vec<String> = paths
+            .iter()
+            .filter(|path| !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(STAGING_PREFIX)))
+            .filter_map(|path| path.strip_prefix(&self.root).ok())
+            .map(|path| path.to_string_lossy().replace(std::path::MAIN_SEPARATOR, "/"))
+            .filter(|key| key.starts_with(prefix))
+            .collect();
+        keys.sort();
+        Ok(keys)
+    }
+
+    fn delete(&self, key: &str) -> Result<(), StoreError> {
+        match fs::remove_file(self.path(key)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(classify(error, key, &self.root)),
+            _ => Ok(()),
+        }
+    }
+
+    fn place(&self, key: &str) -> String {
+        self.path(key).display().to_string()
+    }
+
+    fn local_path(&self, key: &str) -> Option<PathBuf> {
+        Some(self.path(key))
+    }
+}
+
+struct LocalWriter {
+    file: BufWriter<File>,
+    staging: PathBuf,
+    target: PathBuf,
+    key: String,
+    linked: bool,
+}
+
+impl Write for LocalWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl PartWriter for LocalWriter {
+    fn finish(mut self: Box<Self>) -> Result<(), StoreError> {
+        let done = self
+            .file
+            .flush()
+            .and_then(|()| self.file.get_ref().sync_all())
+            .and_then(|()| fs::hard_link(&self.staging, &self.target))
+            .and_then(|()| sync_folder(&self.target));
+        self.linked = true;
+        let _ = fs::remove_file(&self.staging);
+        done.map_err(|error| classify(error, &self.key, &self.target))
+    }
+}
+
+impl Drop for LocalWriter {
+    fn drop(&mut self) {
+        if !self.linked {
+            let _ = fs::remove_file(&self.staging);
+        }
+    }
+}
+
+/// Makes `folder` and what is missing above it, each entry durable.
+fn create_folders(root: &Path, folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = folder.parent().filter(|parent| parent.starts_with(root)) {
+        create_folders(root, parent)?;
+    }
+    match fs::create_dir(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => sync_folder(folder),
+    }
+}
+
+/// Makes the entry of `path` in its folder durable.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+fn walk(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut open = vec![folder.to_owned()];
+    while let Some(folder) = open.pop() {
+        let entries = match fs::read_dir(&folder) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => continue,
+            entries => entries?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() { open.push(entry.path()) } else { found.push(entry.path()) }
+        }
+    }
+    Ok(found)
+}
+
+fn classify(source: io::Error, key: &str, place: &Path) -> StoreError {
+    let key = key.to_owned();
+    match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            StoreError::Full { key, source }
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::NotADirectory => {
+            StoreError::Denied { key, place: place.display().to_string(), source }
+        }
+        _ => StoreError::Io { key, source },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store() -> (tempfile::TempDir, LocalStore) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = LocalStore::open(folder.path()).unwrap();
+        (folder, store)
+    }
+
+    #[test]
+    fn the_first_create_wins_and_is_never_changed() {
+        let (_folder, store) = store();
+        assert_eq!(store.create("a/b.json", b"1").unwrap(), Created::Mine);
+        assert_eq!(store.create("a/b.json", b"2").unwrap(), Created::Exists);
+        assert_eq!(store.read("a/b.json").unwrap(), b"1");
+    }
+
+    #[test]
+    fn of_many_creators_one_wins() {
+        let (_folder, store) = store();
+        let mine = std::thread::scope(|scope| {
+            let tries: Vec<_> = (0..8)
+                .map(|i| {
+                    let store = &store;
+                    scope.spawn(move || store.create("k", &[i]).unwrap())
+                })
+                .collect();
+            tries.into_iter().filter(|_| true).map(|t| t.join().unwrap()).filter(|c| *c == Created::Mine).count()
+        });
+        assert_eq!(mine, 1);
+    }
+
+    #[test]
+    fn a_part_is_invisible_until_it_is_finished() {
+        let (_folder, store) = store();
+        let mut writer = store.writer("batches/part").unwrap();
+        writer.write_all(b"rows").unwrap();
+        assert_eq!(store.list("batches/").unwrap(), Vec::<String>::new());
+        writer.finish().unwrap();
+        assert_eq!(store.list("batches/").unwrap(), ["batches/part"]);
+        drop(store.writer("batches/other").unwrap());
+        assert_eq!(walk(&store.path("batches")).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn listing_takes_a_prefix_in_the_middle_of_a_name() {
+        let (_folder, store) = store();
+        for key in ["models/a/000001/model.json", "models/ab/000001/model.json", "models/b/000001/model.json"] {
+            store.create(key, b"{}").unwrap();
+        }
+        assert_eq!(store.list("models/a").unwrap().len(), 2);
+        assert_eq!(store.list("models/a/").unwrap().len(), 1);
+        assert_eq!(store.list("nothing/").unwrap().len(), 0);
+    }
+
+    #[test]
+    fn a_place_that_is_a_file_is_refused_with_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, b"").unwrap();
+        let error = LocalStore::open(&file.join("store")).err().unwrap();
+        assert!(matches!(error, StoreError::Denied { .. }), "{error:?}");
+    }
+}

@@ -1,0 +1,301 @@
+//! The topic, through librdkafka: the same code for the embedded broker and for any Kafka. A broker that is not there yet or goes
+//! away is waited for, and that is said once, not every second.
+
+mod describe;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientConfig;
+use rdkafka::ClientContext;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, DefaultConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseProducer, ProducerContext};
+use rdkafka::{Message, Offset, TopicPartitionList};
+
+/// One request to the broker.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// A broker older than Kafka 2.8 has no topic ids: after so many tries it is taken for one.
+const TOPIC_ID_TRIES: u32 = 3;
+/// Between two tries while the broker is away.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+
+#[derive(Debug, thiserror::Error)]
+pub enum TopicError {
+    #[error("stream: librdkafka refuses the properties: {0}; mend or remove the key under [stream]")]
+    Properties(KafkaError),
+    #[error(
+        "topic {topic:?} has {found} partitions, the pipeline says {expected}: set stream.partitions = {found}, or name another topic"
+    )]
+    Partitions { topic: String, found: usize, expected: u32 },
+    #[error("topic {topic:?} cannot be made: {reason}; make it by hand or mend the rights of this client")]
+    Create { topic: String, reason: String },
+    #[error("stopped while waiting for the broker at {servers}")]
+    Stopped { servers: String },
+    #[error("the broker at {servers} fails: {source}")]
+    Kafka { servers: String, source: KafkaError },
+}
+
+/// How to reach the topic; makes clients.
+#[derive(Clone)]
+pub struct Topic {
+    pub name: String,
+    pub servers: String,
+    properties: BTreeMap<String, String>,
+}
+
+/// What the broker says of the topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicState {
+    pub cluster: String,
+    /// The topic's own id: another one means that it was deleted and made again. `None`: a broker older than Kafka 2.8.
+    pub topic_id: Option<String>,
+    /// First and end offset of every partition.
+    pub watermarks: Vec<(i64, i64)>,
+}
+
+impl Topic {
+    pub fn new(name: &str, servers: &str, properties: &BTreeMap<String, String>) -> Self {
+        Self { name: name.to_owned(), servers: servers.to_owned(), properties: properties.clone() }
+    }
+
+    fn client(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("client.id", "millstream");
+        for (key, value) in &self.properties {
+            config.set(key, value);
+        }
+        config.set("bootstrap.servers", &self.servers).set_log_level(RDKafkaLogLevel::Error);
+        config
+    }
+
+    /// An idempotent producer that never gives a record up and never sends one twice.
+    pub fn producer<C: ProducerContext>(&self, context: C, linger_ms: u32) -> Result<BaseProducer<C>, TopicError> {
+        let mut config = ClientConfig::new();
+        // Settings that pack well (measured: shared/broker.md); the user's own go over them.
+        config
+            .set("linger.ms", linger_ms.to_string())
+            .set("batch.num.messages", "50000")
+            .set("batch.size", "1000000")
+            .set("compression.type", "lz4")
+            .set("queue.buffering.max.messages", "500000")
+            // Bounds the memory of what waits for the broker.
+            .set("queue.buffering.max.kbytes", "65536");
+        for (key, value) in self.client().config_map() {
+            config.set(key, value);
+        }
+        config.set("enable.idempotence", "true").set("message.timeout.ms", "0").set_log_level(RDKafkaLogLevel::Error);
+        config.create_with_context(context).map_err(TopicError::Properties)
+    }
+
+    /// A consumer whose positions come from the manifests alone.
+    pub fn consumer<C: ConsumerContext>(&self, context: C, group: &str) -> Result<BaseConsumer<C>, TopicError> {
+        let mut config = ClientConfig::new();
+        // Bounds the memory of what was fetched ahead.
+        config
+            .set("queued.min.messages", "200000")
+            .set("queued.max.messages.kbytes", "65536")
+            .set("fetch.wait.max.ms", "100")
+            // The default pauses a second whenever the queue is full: 8 M rows then take 5 to 20 s instead of 4.
+            .set("fetch.queue.backoff.ms", "5")
+            .set("fetch.message.max.bytes", "8388608")
+            .set("check.crcs", "true");
+        for (key, value) in self.client().config_map() {
+            config.set(key, value);
+        }
+        config
+            .set("group.id", group)
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "error")
+            .set("isolation.level", "read_committed")
+            .set_log_level(RDKafkaLogLevel::Error);
+        config.create_with_context(context).map_err(TopicError::Properties)
+    }
+
+    /// The value of one record; `None` when it cannot be read within the request's time.
+    pub fn read_one(&self, partition: usize, offset: i64, stop: &AtomicBool) -> Result<Option<Vec<u8>>, TopicError> {
+        let consumer: BaseConsumer = self.consumer(DefaultConsumerContext, "millstream-look")?;
+        let kafka = |source| TopicError::Kafka { servers: self.servers.clone(), source };
+        let mut list = TopicPartitionList::new();
+        let partition = i32::try_from(partition).unwrap_or(i32::MAX);
+        list.add_partition_offset(&self.name, partition, Offset::Offset(offset)).map_err(kafka)?;
+        consumer.assign(&list).map_err(kafka)?;
+        let until = Instant::now() + REQUEST_TIMEOUT;
+        while Instant::now() < until && !stop.load(Ordering::Relaxed) {
+            if let Some(Ok(message)) = consumer.poll(Duration::from_millis(50)) {
+                return Ok((message.offset() == offset).then(|| message.payload().unwrap_or_default().to_vec()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Waits for the broker, makes the topic when it is absent, and reads its state.
+    pub fn prepare(&self, partitions: u32, stop: &AtomicBool, say: &dyn Fn(String)) -> Result<TopicState, TopicError> {
+        let admin: AdminClient<DefaultClientContext> = self.client().create().map_err(TopicError::Properties)?;
+        let found = self.wait_for_topic(&admin, partitions, stop, say)?;
+        if u32::try_from(found) != Ok(partitions) {
+            return Err(TopicError::Partitions { topic: self.name.clone(), found, expected: partitions });
+        }
+        let client = admin.inner();
+        let mut watermarks = Vec::new();
+        for partition in 0..partitions {
+            let partition = i32::try_from(partition).unwrap_or(i32::MAX);
+            watermarks.push(self.retry(stop, say, || client.fetch_watermarks(&self.name, partition, REQUEST_TIMEOUT))?);
+        }
+        // Both are kept for ever: a passing failure must not become part of the identity.
+        let away = || KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut);
+        let cluster = self.retry(stop, say, || client.fetch_cluster_id(REQUEST_TIMEOUT).ok_or_else(away))?;
+        let topic_id = (0..TOPIC_ID_TRIES).find_map(|_| describe::topic_id(client, &self.name, REQUEST_TIMEOUT));
+        Ok(TopicState { cluster, topic_id, watermarks })
+    }
+
+    fn wait_for_topic(
+        &self,
+        admin: &AdminClient<DefaultClientContext>,
+        partitions: u32,
+        stop: &AtomicBool,
+        say: &dyn Fn(String),
+    ) -> Result<usize, TopicError> {
+        let mut created = false;
+        loop {
+            // All topics: asking for one by name would make it, with the broker's default number of partitions.
+            let metadata = self.retry(stop, say, || admin.inner().fetch_metadata(None, REQUEST_TIMEOUT))?;
+            if let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == self.name)
+                && topic.error().is_none()
+                && !topic.partitions().is_empty()
+            {
+                return Ok(topic.partitions().len());
+            }
+            if !created {
+                self.create(admin, partitions)?;
+                created = true;
+            }
+            // A topic just made is not at once in everybody's metadata.
+            pause(stop, Duration::from_millis(50));
+            self.stopped(stop)?;
+        }
+    }
+
+    fn create(&self, admin: &AdminClient<DefaultClientContext>, partitions: u32) -> Result<(), TopicError> {
+        let count = i32::try_from(partitions).unwrap_or(i32::MAX);
+        // −1: the broker's own default replication.
+        let topic = NewTopic::new(&self.name, count, TopicReplication::Fixed(-1));
+        let options = AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT));
+        let fail = |reason: String| TopicError::Create { topic: self.name.clone(), reason };
+        let done = futures_executor::block_on(admin.create_topics([&topic], &options))
+            .map_err(|error| fail(error.to_string()))?;
+        match done.into_iter().next() {
+            None | Some(Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(()),
+            Some(Err((_, code))) => Err(fail(code.to_string())),
+        }
+    }
+
+    /// Repeats a request until it is answered; says once that it waits, and once that it goes on.
+    fn retry<T>(
+        &self,
+        stop: &AtomicBool,
+        say: &dyn Fn(String),
+        request: impl Fn() -> Result<T, KafkaError>,
+    ) -> Result<T, TopicError> {
+        let mut waiting = false;
+        loop {
+            match request() {
+                Ok(answer) => {
+                    if waiting {
+                        say(format!("the broker at {} answers", self.servers));
+                    }
+                    return Ok(answer);
+                }
+                Err(error) if is_away(&error) => {
+                    if !waiting {
+                        say(format!("waiting for the broker at {}: {error}", self.servers));
+                    }
+                    waiting = true;
+                    pause(stop, RETRY_PAUSE);
+                    self.stopped(stop)?;
+                }
+                Err(source) => return Err(TopicError::Kafka { servers: self.servers.clone(), source }),
+            }
+        }
+    }
+
+    fn stopped(&self, stop: &AtomicBool) -> Result<(), TopicError> {
+        if stop.load(Ordering::Relaxed) { Err(TopicError::Stopped { servers: self.servers.clone() }) } else { Ok(()) }
+    }
+}
+
+/// Sleeps, but not through a stop.
+pub fn pause(stop: &AtomicBool, length: Duration) {
+    let step = Duration::from_millis(50);
+    let mut left = length;
+    while !left.is_zero() && !stop.load(Ordering::Relaxed) {
+        std::thread::sleep(left.min(step));
+        left = left.saturating_sub(step);
+    }
+}
+
+/// Errors that time mends: the broker is away, or is not ready.
+pub fn is_away(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    match error.rdkafka_error_code() {
+        Some(code) => matches!(
+            code,
+            Code::BrokerTransportFailure
+                | Code::AllBrokersDown
+                | Code::OperationTimedOut
+                | Code::Resolve
+                | Code::RequestTimedOut
+                | Code::NetworkException
+                | Code::CoordinatorLoadInProgress
+                | Code::CoordinatorNotAvailable
+                | Code::LeaderNotAvailable
+                | Code::NotLeaderForPartition
+                | Code::UnknownTopicOrPartition
+                | Code::UnknownTopic
+                | Code::UnknownPartition
+        ),
+        None => false,
+    }
+}
+
+/// A context that tells of the broker's coming and going.
+pub struct Watch<F: Fn(bool, String) + Send + Sync> {
+    pub say: F,
+    pub away: AtomicBool,
+}
+
+impl<F: Fn(bool, String) + Send + Sync> Watch<F> {
+    pub fn new(say: F) -> Self {
+        Self { say, away: AtomicBool::new(false) }
+    }
+
+    /// An answer came.
+    pub fn here(&self) {
+        if self.away.load(Ordering::Relaxed) && self.away.swap(false, Ordering::Relaxed) {
+            (self.say)(true, "the broker answers again".to_owned());
+        }
+    }
+}
+
+impl<F: Fn(bool, String) + Send + Sync> ClientContext for Watch<F> {
+    fn error(&self, error: KafkaError, reason: &str) {
+        if is_away(&error) {
+            if !self.away.swap(true, Ordering::Relaxed) {
+                (self.say)(false, format!("the broker is away, waiting for it: {reason}"));
+            }
+        } else {
+            tracing::warn!(%error, reason, "librdkafka");
+        }
+    }
+
+    fn log(&self, _level: RDKafkaLogLevel, _facility: &str, message: &str) {
+        tracing::debug!(message, "librdkafka");
+    }
+}
+
+impl<F: Fn(bool, String) + Send + Sync> ConsumerContext for Watch<F> {}

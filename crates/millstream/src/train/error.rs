@@ -1,0 +1,81 @@
+//! Why a version could not be trained, and who can mend it.
+
+use millstream_learn::FitError;
+
+use crate::expression::ExpressionError;
+use crate::registry::{RegistryError, Remedy};
+use crate::store::StoreError;
+
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    #[error("{key} = {source}")]
+    Expression {
+        key: &'static str,
+        #[source]
+        source: ExpressionError,
+    },
+    #[error("{key} = `{text}` gives {found}: {remedy}")]
+    Kind { key: &'static str, text: String, found: String, remedy: &'static str },
+    #[error("params.{0}")]
+    Params(String),
+    #[error("the target `{target}` is null in all {rows} rows: name another column, or mend the schema's types")]
+    TargetAllNull { target: String, rows: u64 },
+    #[error(
+        "the target `{target}` has one class only, {class}: a classifier needs two; check `target` and `where`, or train on more batches"
+    )]
+    OneClass { target: String, class: String },
+    #[error(
+        "no row is left to train on: of {total} rows {held_out} are held out, {filtered} fail `where`, {no_target} have no target and {missing} lack a feature (missing = …)"
+    )]
+    NoRows { total: u64, held_out: u64, filtered: u64, no_target: u64, missing: u64 },
+    #[error("feature `{feature}` has no value in any row: leave it out, or mend the schema's types")]
+    NoValues { feature: String },
+    #[error(
+        "feature `{feature}` has {found} categories and max = {max} with unseen = \"error\": raise max or take unseen = \"other\""
+    )]
+    TooManyCategories { feature: String, found: usize, max: u32 },
+    #[error(
+        "feature `{feature}` lacks {rows} numbers, and {algorithm} has no category for them: use missing = \"drop\", \"mean\" or \"median\""
+    )]
+    MissingNumbers { feature: String, rows: u64, algorithm: &'static str },
+    #[error("the fit failed{}: {source}", feature_text(.feature.as_deref()))]
+    Fit {
+        feature: Option<String>,
+        #[source]
+        source: FitError,
+    },
+    #[error("{place}: {problem}")]
+    Part { place: String, problem: String },
+    #[error("batch {batch} is not in the store any more, or not the one that was trained on: {problem}")]
+    Batch { batch: u32, problem: String },
+    #[error("the model could not be written as safetensors: {0}")]
+    Safetensors(#[from] safetensors::SafeTensorError),
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+fn feature_text(feature: Option<&str>) -> String {
+    feature.map_or(String::new(), |feature| format!(" at feature `{feature}`"))
+}
+
+impl TrainError {
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            Self::Expression { .. }
+            | Self::Kind { .. }
+            | Self::Params(_)
+            | Self::TargetAllNull { .. }
+            | Self::OneClass { .. }
+            | Self::NoRows { .. }
+            | Self::NoValues { .. }
+            | Self::TooManyCategories { .. }
+            | Self::MissingNumbers { .. }
+            | Self::Fit { .. } => Remedy::Config,
+            Self::Part { .. } | Self::Batch { .. } | Self::Safetensors(_) => Remedy::Store,
+            Self::Registry(error) => error.remedy(),
+            Self::Store(_) => Remedy::Retry,
+        }
+    }
+}

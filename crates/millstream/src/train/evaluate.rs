@@ -1,0 +1,267 @@
+//! Measures versions on committed rows: any number of them in one pass over the data. A row counts when it passes `where`,
+//! has a target, and a baseline where one is configured, and is a row that the version would answer.
+
+use std::collections::HashMap;
+
+use datafusion::arrow::array::{Array, BooleanArray, RecordBatch};
+use datafusion::arrow::datatypes::SchemaRef;
+use serde_json::Value;
+
+use super::TrainError;
+use super::measure::{Classes, Numbers, UNKNOWN_CLASS};
+use super::prepare::{condition, keep, narrow};
+use super::read::{for_each_block, held_out};
+use crate::batch::Batch;
+use crate::expression::{Expression, ValueKind};
+use crate::registry::{FeatureSet, Holdout, Outcome, Scores, Task, Values, Version, evaluate_as};
+use crate::schema::StreamSchema;
+use crate::store::Store;
+
+/// Which rows of the batches are scored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rows {
+    /// Those that no version trains on.
+    HeldOut,
+    All,
+}
+
+/// A version, and the batches to measure it on.
+#[derive(Debug, Clone, Copy)]
+pub struct Measured<'a> {
+    pub version: &'a Version,
+    pub batches: &'a [u32],
+}
+
+/// The scores of each, in their order. `batches`: those that any of them names, each read once.
+pub fn evaluate(
+    store: &dyn Store,
+    schema: &StreamSchema,
+    measured: &[Measured],
+    batches: &[Batch],
+    rows: Rows,
+) -> Result<Vec<Scores>, TrainError> {
+    let bound: Result<Vec<Bound>, _> = measured.iter().map(|one| Bound::compile(one.version, schema)).collect();
+    let bound = bound?;
+    let block_schema = narrow(bound.iter().flat_map(Bound::expressions), &schema.arrow());
+    let rebound: Result<Vec<Bound>, _> = bound.iter().map(|bound| bound.rebind(&block_schema)).collect();
+    let bound = rebound?;
+    let mut tallies: Vec<Tally> = measured.iter().map(|one| Tally::new(one.version)).collect();
+    for batch in batches.iter().filter(|batch| measured.iter().any(|one| one.batches.contains(&batch.number()))) {
+        for_each_block(store, batch, &block_schema, |block| {
+            // Versions nearly always share their hold-out.
+            let mut sieved: Option<(Holdout, RecordBatch)> = None;
+            for ((one, bound), tally) in measured.iter().zip(&bound).zip(&mut tallies) {
+                if !one.batches.contains(&batch.number()) {
+                    continue;
+                }
+                let holdout = one.version.file.holdout;
+                let block = match (rows, &sieved) {
+                    (Rows::All, _) => block.clone(),
+                    (Rows::HeldOut, Some((known, block))) if *known == holdout => block.clone(),
+                    (Rows::HeldOut, _) => {
+                        let block = keep(block, &held_out(block, holdout), &mut 0)?;
+                        sieved.insert((holdout, block)).1.clone()
+                    }
+                };
+                if block.num_rows() > 0 {
+                    tally.add(one.version, bound, &block)?;
+                }
+            }
+            Ok(())
+        })?;
+    }
+    Ok(measured.iter().zip(&tallies).map(|(one, tally)| tally.scores(one.version)).collect())
+}
+
+/// A version's expressions, compiled against what a block holds.
+struct Bound {
+    features: FeatureSet,
+    target: Expression,
+    filter: Option<Expression>,
+    baseline: Option<Expression>,
+}
+
+impl Bound {
+    fn compile(version: &Version, schema: &StreamSchema) -> Result<Self, TrainError> {
+        let stream = schema.arrow();
+        let file = &version.file;
+        let compile = |key: &'static str, text: &str| {
+            Expression::compile(text, &stream).map_err(|source| TrainError::Expression { key, source })
+        };
+        let features = version.feature_set().rebind(&stream);
+        Ok(Self {
+            features: features.map_err(|source| TrainError::Expression { key: "features", source })?,
+            target: compile("target", &file.target)?,
+            filter: file.filter.as_deref().map(|text| compile("where", text)).transpose()?,
+            baseline: file.baseline.as_deref().map(|text| compile("baseline", text)).transpose()?,
+        })
+    }
+
+    fn expressions(&self) -> impl Iterator<Item = &Expression> {
+        self.features.expressions().iter().chain([&self.target]).chain(&self.filter).chain(&self.baseline)
+    }
+
+    fn rebind(&self, schema: &SchemaRef) -> Result<Self, TrainError> {
+        let of = |key: &'static str| move |source| TrainError::Expression { key, source };
+        let rebind = |key, expression: &Option<Expression>| {
+            expression.as_ref().map(|expression| expression.rebind(schema)).transpose().map_err(of(key))
+        };
+        Ok(Self {
+            features: self.features.rebind(schema).map_err(of("features"))?,
+            target: self.target.rebind(schema).map_err(of("target"))?,
+            filter: rebind("where", &self.filter)?,
+            baseline: rebind("baseline", &self.baseline)?,
+        })
+    }
+}
+
+enum Tally {
+    Numbers(Numbers),
+    Classes { classes: Classes, lookup: Lookup },
+}
+
+/// From a value of the target to its class.
+struct Lookup {
+    texts: HashMap<String, u32>,
+    numbers: HashMap<u64, u32>,
+}
+
+impl Lookup {
+    fn new(classes: &[Value]) -> Self {
+        let mut lookup = Self { texts: HashMap::new(), numbers: HashMap::new() };
+        for (class, code) in classes.iter().zip(0..) {
+            match class {
+                Value::String(text) => {
+                    lookup.texts.insert(text.clone(), code);
+                }
+                Value::Bool(flag) => {
+                    lookup.numbers.insert(bits(f64::from(u8::from(*flag))), code);
+                }
+                other => {
+                    lookup.numbers.insert(bits(other.as_f64().unwrap_or(f64::NAN)), code);
+                }
+            }
+        }
+        lookup
+    }
+
+    /// The classes of all rows; `None` where there is no value.
+    fn codes(&self, values: &Values) -> Vec<Option<u32>> {
+        match values {
+            Values::Numbers(values) => {
+                let code = |value: f64| self.numbers.get(&bits(value)).copied().unwrap_or(UNKNOWN_CLASS);
+                values.iter().map(|&value| (!value.is_nan()).then(|| code(value))).collect()
+            }
+            Values::Texts(values) => {
+                let code = |text: &str| self.texts.get(text).copied().unwrap_or(UNKNOWN_CLASS);
+                values.iter().map(|text| text.map(code)).collect()
+            }
+        }
+    }
+}
+
+/// The two zeros are one class.
+fn bits(value: f64) -> u64 {
+    (value + 0.0).to_bits()
+}
+
+impl Tally {
+    fn new(version: &Version) -> Self {
+        match &version.file.task {
+            Task::Regression => Self::Numbers(Numbers::default()),
+            Task::Classification { classes } => {
+                Self::Classes { classes: Classes::new(classes.len()), lookup: Lookup::new(classes) }
+            }
+        }
+    }
+
+    fn scores(&self, version: &Version) -> Scores {
+        let (baseline, summary) = (version.file.baseline.as_deref(), &version.file.target_summary);
+        match self {
+            Self::Numbers(numbers) => numbers.scores(baseline, summary),
+            Self::Classes { classes, .. } => classes.scores(baseline, summary),
+        }
+    }
+
+    fn add(&mut self, version: &Version, bound: &Bound, block: &RecordBatch) -> Result<(), TrainError> {
+        let of = |key: &'static str| move |source| TrainError::Expression { key, source };
+        let block = match &bound.filter {
+            Some(filter) => keep(block, &condition(filter, block).map_err(of("where"))?, &mut 0)?,
+            None => block.clone(),
+        };
+        let targets = bound.target.evaluate(&block).map_err(of("target"))?;
+        let present: BooleanArray = (0..block.num_rows()).map(|row| Some(targets.is_valid(row))).collect();
+        let block = keep(&block, &present, &mut 0)?;
+        if block.num_rows() == 0 {
+            return Ok(());
+        }
+        let values = |expression: &Expression, key| {
+            evaluate_as(expression, expression.kind() == ValueKind::Text, &block).map_err(of(key))
+        };
+        let target = values(&bound.target, "target")?;
+        let baseline = bound.baseline.as_ref().map(|baseline| values(baseline, "baseline")).transpose()?;
+        let encoded = bound.features.encode(&block).map_err(of("features"))?;
+        let mut fits = vec![true; block.num_rows()];
+        encoded.unfit.iter().for_each(|unfit| fits[unfit.row] = false);
+        let answers = version.answer(encoded.columns).map_err(|problem| TrainError::Part {
+            place: format!("{}@{}", version.file.model, version.file.version),
+            problem,
+        })?;
+        match (self, answers, target) {
+            (Self::Numbers(numbers), Outcome::Numbers(answers), Values::Numbers(target)) => {
+                let target = match version.output() {
+                    Some(output) => output.apply(target).map_err(of("output"))?,
+                    None => target,
+                };
+                add_numbers(numbers, &fits, &target, &answers, baseline.as_ref());
+            }
+            (Self::Classes { classes, lookup }, Outcome::Probabilities(answers), target) => {
+                add_classes(classes, lookup, &fits, &target, &answers, baseline.as_ref());
+            }
+            // Loading refuses a version whose arrays are not of its task.
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn add_numbers(numbers: &mut Numbers, fits: &[bool], target: &[f64], answers: &[f64], baseline: Option<&Values>) {
+    for row in (0..fits.len()).filter(|&row| fits[row] && target[row].is_finite() && answers[row].is_finite()) {
+        let said = match baseline {
+            Some(Values::Numbers(values)) => Some(values[row]),
+            Some(Values::Texts(_)) => Some(f64::NAN),
+            None => None,
+        };
+        if said.is_some_and(f64::is_nan) {
+            continue;
+        }
+        numbers.actual.push(target[row]);
+        numbers.predicted.push(answers[row]);
+        numbers.baseline.extend(said);
+    }
+}
+
+fn add_classes(
+    classes: &mut Classes,
+    lookup: &Lookup,
+    fits: &[bool],
+    target: &Values,
+    answers: &[f64],
+    baseline: Option<&Values>,
+) {
+    let n_classes = answers.len() / fits.len();
+    let (actual, said) = (lookup.codes(target), baseline.map(|baseline| lookup.codes(baseline)));
+    let (mut kept, mut kept_answers, mut kept_said) = (Vec::new(), Vec::new(), Vec::new());
+    for (row, answer) in answers.chunks_exact(n_classes).enumerate() {
+        let said = said.as_ref().map(|said| said[row]);
+        let (true, Some(class)) = (fits[row] && answer.iter().all(|p| p.is_finite()), actual[row]) else { continue };
+        match said {
+            None => {}
+            Some(None) => continue,
+            Some(Some(said)) => kept_said.push(said),
+        }
+        kept.push(class);
+        kept_answers.extend_from_slice(answer);
+    }
+    classes.add(&kept, &kept_answers, said.is_some().then_some(&kept_said));
+}

@@ -1,0 +1,156 @@
+//! A recipe and batches into a fitted model: the same for a new version and for one that is verified.
+
+use millstream_learn::{
+    Algorithm, Column, FitError, ParamFault, Seed, Table, linear_regression, logistic_regression, random_forest,
+};
+
+use super::TrainError;
+use super::prepare::{Counts, Prepared, Target, prepare};
+use super::recipe::Recipe;
+use crate::batch::Batch;
+use crate::registry::{Feature, Fitted, Input, Output, TargetSummary, Task};
+use crate::schema::StreamSchema;
+use crate::store::Store;
+
+/// All of a version but its name and its place.
+#[derive(Debug)]
+pub struct Trained {
+    pub fitted: Fitted,
+    pub features: Vec<Feature>,
+    pub inputs: Vec<Input>,
+    pub task: Task,
+    pub target_summary: TargetSummary,
+    pub counts: Counts,
+    pub notes: Vec<String>,
+}
+
+pub fn train(
+    store: &dyn Store,
+    recipe: &Recipe,
+    schema: &StreamSchema,
+    batches: &[Batch],
+) -> Result<Trained, TrainError> {
+    let Prepared { columns, features, inputs, target, counts } = prepare(store, recipe, schema, batches)?;
+    let n_parameters = columns.iter().map(independent_parameters).sum();
+    let target_summary = summary(recipe, &target)?;
+    let fit_error = |source| name_feature(recipe, source);
+    let table = Table::new(columns)
+        .map_err(|error| TrainError::Part { place: "the prepared columns".to_owned(), problem: error.to_string() })?;
+    let fitted = fit(recipe, &table, &target)?.map_err(fit_error)?;
+    if matches!(target_summary, TargetSummary::Mean { mean } if !mean.is_finite()) {
+        return Err(fit_error(FitError::TargetTooLarge));
+    }
+    let mut notes = fitted.notes(n_parameters);
+    if counts.no_target > 0 {
+        notes.push(format!("{} rows had no target and were left out", counts.no_target));
+    }
+    let task = match target {
+        Target::Numbers(_) => Task::Regression,
+        Target::Classes { classes, .. } => Task::Classification { classes },
+    };
+    Ok(Trained { fitted, features, inputs, task, target_summary, counts, notes })
+}
+
+/// The outer error is the configuration's, the inner one the data's.
+fn fit(recipe: &Recipe, table: &Table, target: &Target) -> Result<Result<Fitted, FitError>, TrainError> {
+    let seed = Seed(recipe.seed);
+    let values = &recipe.params;
+    Ok(match (recipe.algorithm, target) {
+        (Algorithm::LinearRegression, Target::Numbers(numbers)) => {
+            let params = linear_regression::Params::from_values(values).map_err(faults)?;
+            linear_regression::fit(table, numbers, &params).map(Fitted::Linear)
+        }
+        (Algorithm::LogisticRegression, Target::Classes { codes, classes }) => {
+            let params = logistic_regression::Params::from_values(values).map_err(faults)?;
+            logistic_regression::fit(table, codes, n_classes(classes), &params).map(Fitted::Logistic)
+        }
+        (Algorithm::RandomForest, Target::Numbers(numbers)) => {
+            let params = random_forest::Params::from_values(values).map_err(faults)?;
+            random_forest::fit_regression(table, numbers, &params, seed).map(Fitted::Forest)
+        }
+        (Algorithm::RandomForest, Target::Classes { codes, classes }) => {
+            let params = random_forest::Params::from_values(values).map_err(faults)?;
+            random_forest::fit_classification(table, codes, n_classes(classes), &params, seed).map(Fitted::Forest)
+        }
+        (Algorithm::LinearRegression, Target::Classes { .. }) | (Algorithm::LogisticRegression, Target::Numbers(_)) => {
+            return Err(TrainError::Kind {
+                key: "target",
+                text: recipe.target.clone(),
+                found: "another task's target".to_owned(),
+                remedy: "this is a bug: please report it",
+            });
+        }
+    })
+}
+
+fn n_classes(classes: &[serde_json::Value]) -> u32 {
+    u32::try_from(classes.len()).unwrap_or(u32::MAX)
+}
+
+/// How many a least-squares fit can tell apart.
+fn independent_parameters(column: &Column) -> usize {
+    match column {
+        Column::Numeric(_) => 1,
+        // One-hot: the categories of a row sum to 1, as the intercept does, so one of them is redundant by nature; so are
+        // those that no row has.
+        Column::Categorical { codes, n_categories } => {
+            let mut used = vec![false; *n_categories as usize];
+            codes.iter().for_each(|&code| used[code as usize] = true);
+            used.iter().filter(|used| **used).count().saturating_sub(1)
+        }
+    }
+}
+
+fn faults(faults: Vec<ParamFault>) -> TrainError {
+    TrainError::Params(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; params."))
+}
+
+/// Learning counts columns, people name them.
+fn name_feature(recipe: &Recipe, source: FitError) -> TrainError {
+    let column = match &source {
+        FitError::Missing { column, .. } | FitError::NotFinite { column, .. } | FitError::TooLarge { column } => {
+            Some(*column)
+        }
+        FitError::NoRows
+        | FitError::TargetCount { .. }
+        | FitError::TargetNotFinite { .. }
+        | FitError::TargetTooLarge
+        | FitError::UnknownClass { .. }
+        | FitError::OneClass { .. }
+        | FitError::TooManyParameters { .. }
+        | FitError::TooManyRows { .. }
+        | FitError::TooManyClasses { .. }
+        | FitError::LayoutChanged => None,
+    };
+    TrainError::Fit { feature: column.and_then(|column| recipe.features.get(column).cloned()), source }
+}
+
+/// The mean is of the target as answered, after `output`; a row whose output is not finite does not count.
+fn summary(recipe: &Recipe, target: &Target) -> Result<TargetSummary, TrainError> {
+    let output_error = |source| TrainError::Expression { key: "output", source };
+    match (target, &recipe.output) {
+        (Target::Numbers(numbers), None) => Ok(TargetSummary::Mean { mean: mean(numbers) }),
+        (Target::Numbers(numbers), Some(output)) => {
+            let output = Output::compile(output).map_err(output_error)?;
+            let mut answered = output.apply(numbers.clone()).map_err(output_error)?;
+            answered.retain(|number| number.is_finite());
+            Ok(TargetSummary::Mean { mean: mean(&answered) })
+        }
+        (Target::Classes { codes, classes }, None) => {
+            let mut counts = vec![0_u64; classes.len()];
+            codes.iter().for_each(|&code| counts[code as usize] += 1);
+            let frequencies = counts.iter().map(|&count| count as f64 / codes.len() as f64).collect();
+            Ok(TargetSummary::Frequencies { frequencies })
+        }
+        (Target::Classes { .. }, Some(output)) => Err(TrainError::Kind {
+            key: "output",
+            text: output.clone(),
+            found: "a number from a class".to_owned(),
+            remedy: "a classifier answers with a class: remove output",
+        }),
+    }
+}
+
+fn mean(numbers: &[f64]) -> f64 {
+    if numbers.is_empty() { 0.0 } else { numbers.iter().sum::<f64>() / numbers.len() as f64 }
+}

@@ -1,0 +1,24 @@
+//! Versions from batches: which are due, what they train on, how they measure up. Its contract backwards is the manifest,
+//! forwards the version.
+
+mod columns;
+mod error;
+mod evaluate;
+mod fit;
+pub mod holdout;
+pub mod identity;
+mod measure;
+pub mod plan;
+mod prepare;
+mod read;
+mod recipe;
+#[cfg(test)]
+mod tests;
+mod trainer;
+
+pub use error::TrainError;
+pub use evaluate::{Measured, Rows, evaluate};
+pub use fit::{Trained, train};
+pub use prepare::{Prepared, Target, prepare};
+pub use recipe::Recipe;
+pub use trainer::{TrainReport, Trainer};

@@ -1,0 +1,85 @@
+//! Which versions are due: pure. What was trained already is known by its identity, not here.
+
+use crate::config::TrainOn;
+
+/// The batches of every version that a model should have once batches 1 to `complete` are there, oldest first.
+pub fn due(train_on: &TrainOn, complete: u32) -> Vec<Vec<u32>> {
+    match train_on {
+        TrainOn::Each => (1..=complete).map(|batch| vec![batch]).collect(),
+        TrainOn::Cumulative => (1..=complete).map(|newest| (1..=newest).collect()).collect(),
+        TrainOn::Last(count) => {
+            let oldest = |newest: u32| newest.saturating_sub(count.get() - 1).max(1);
+            (1..=complete).map(|newest| (oldest(newest)..=newest).collect()).collect()
+        }
+        TrainOn::Batches(chosen) if chosen.iter().all(|&batch| batch <= complete) => vec![chosen.clone()],
+        TrainOn::Batches(_) => Vec::new(),
+    }
+}
+
+/// The chosen batches that a stream which has ended after `complete` batches never brought.
+pub fn never_came(train_on: &TrainOn, complete: u32) -> Vec<u32> {
+    match train_on {
+        TrainOn::Each | TrainOn::Cumulative | TrainOn::Last(_) => Vec::new(),
+        TrainOn::Batches(chosen) => chosen.iter().copied().filter(|&batch| batch > complete).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn last(count: u32) -> TrainOn {
+        TrainOn::Last(NonZeroU32::new(count).unwrap())
+    }
+
+    fn check(train_on: TrainOn, complete: u32, expected: &str) {
+        let shown: Vec<String> = due(&train_on, complete)
+            .iter()
+            .map(|batches| batches.iter().map(u32::to_string).collect::<Vec<_>>().join(" "))
+            .collect();
+        assert_eq!(shown.join(", "), expected, "{train_on:?} at {complete}");
+    }
+
+    #[test]
+    fn every_form_says_its_batches() {
+        check(TrainOn::Each, 0, "");
+        check(TrainOn::Each, 3, "1, 2, 3");
+        check(TrainOn::Cumulative, 3, "1, 1 2, 1 2 3");
+        check(last(2), 3, "1, 1 2, 2 3");
+        check(last(1), 2, "1, 2");
+        check(TrainOn::Batches(vec![1, 3]), 2, "");
+        check(TrainOn::Batches(vec![1, 3]), 3, "1 3");
+        check(TrainOn::Batches(vec![1, 3]), 9, "1 3");
+        assert_eq!(never_came(&TrainOn::Batches(vec![1, 3, 4]), 2), [3, 4]);
+        assert_eq!(never_came(&TrainOn::Each, 2), [0; 0]);
+    }
+
+    fn rules() -> impl Strategy<Value = TrainOn> {
+        prop_oneof![
+            Just(TrainOn::Each),
+            Just(TrainOn::Cumulative),
+            (1..9_u32).prop_map(last),
+            prop::collection::btree_set(1..20_u32, 1..5).prop_map(|set| TrainOn::Batches(set.into_iter().collect())),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_due_stays_due_and_names_only_complete_batches(rule in rules(), complete in 0..20_u32) {
+            let (now, later) = (due(&rule, complete), due(&rule, complete + 1));
+            prop_assert_eq!(&later[..now.len()], &now[..], "a new batch only appends");
+            prop_assert!(later.len() <= now.len() + 1);
+            for batches in &now {
+                prop_assert!(!batches.is_empty() && batches.windows(2).all(|pair| pair[0] < pair[1]));
+                prop_assert!(batches.iter().all(|&batch| (1..=complete).contains(&batch)));
+            }
+            for batches in later.iter().skip(now.len()) {
+                prop_assert_eq!(batches.last(), Some(&(complete + 1)), "a version is due with its newest batch");
+            }
+        }
+    }
+}

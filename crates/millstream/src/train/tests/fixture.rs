@@ -1,0 +1,232 @@
+//! A store with real parts, a trainer over it, and rows as JSON.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+
+use datafusion::arrow::array::{
+    ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray,
+};
+use datafusion::parquet::arrow::ArrowWriter;
+use millstream_learn::{Algorithm, ParamValue};
+use serde_json::{Value, json};
+
+use crate::batch::{Batch, cut_key, manifest_key};
+use crate::config::{
+    self, BatchRule, BrokerChoice, CsvFormat, Missing, Model, OnStop, Pace, Pipeline, StoreUrl, TrainOn,
+};
+use crate::registry::{Row, Version};
+use crate::schema::{ColumnType, StreamColumn, StreamSchema};
+use crate::status::Status;
+use crate::store::{LocalStore, SharedStore};
+use crate::train::{TrainReport, Trainer};
+
+pub const COLUMNS: [(&str, ColumnType); 6] = [
+    ("Timestamp", ColumnType::Int64),
+    ("Open", ColumnType::Float64),
+    ("Close", ColumnType::Float64),
+    ("Town/City", ColumnType::Utf8),
+    ("flag", ColumnType::Boolean),
+    ("trend", ColumnType::Utf8),
+];
+
+pub struct Fixture {
+    _folder: tempfile::TempDir,
+    pub store: SharedStore,
+    pub batches: Mutex<Vec<Batch>>,
+    pub schema: StreamSchema,
+    pub partitions: u64,
+}
+
+pub fn fixture(partitions: u64) -> Fixture {
+    let folder = tempfile::tempdir().unwrap();
+    let store: SharedStore = Arc::new(LocalStore::open(folder.path()).unwrap());
+    let column = |(name, kind): (&str, ColumnType)| StreamColumn {
+        name: name.to_owned(),
+        kind,
+        inferred: false,
+        null: vec![String::new()],
+    };
+    let schema = StreamSchema { format: 1, schema: 1, columns: COLUMNS.map(column).to_vec(), time: None };
+    store.create("schema/000001.json", &serde_json::to_vec(&schema).unwrap()).unwrap();
+    Fixture { _folder: folder, store, batches: Mutex::default(), schema, partitions }
+}
+
+/// Row `index` of a made-up market: Close follows Open and the town, trend says whether it rose.
+pub fn row(index: u64) -> Value {
+    let noise = |salt: u64| (((index + 1) * (7919 + 2 * salt) * 104_729) % 1000) as f64 / 1000.0;
+    let open = 100.0 + 20.0 * noise(1);
+    let town = ["Hull", "Leeds", "York"][(index % 3) as usize];
+    let close = open + 3.0 * (noise(2) - 0.5) + (index % 3) as f64;
+    json!({
+        "Timestamp": 1_600_000_000 + 60 * index,
+        "Open": open,
+        "Close": close,
+        "Town/City": town,
+        "flag": noise(3) > 0.5,
+        "trend": if close > open { "Up" } else { "Down" },
+    })
+}
+
+pub fn rows(range: std::ops::Range<u64>) -> Vec<Value> {
+    range.map(row).collect()
+}
+
+/// Row `index` with one value replaced.
+pub fn row_with(index: u64, name: &str, value: Value) -> Value {
+    let mut row = row(index);
+    row[name] = value;
+    row
+}
+
+impl Fixture {
+    /// Commits the next batch: row g of the stream goes to partition g mod P, offset g / P.
+    pub fn commit(&self, rows: &[Value]) -> &Self {
+        let mut batches = self.batches.lock().unwrap();
+        let number = batches.len() as u32 + 1;
+        let first: u64 = batches.iter().map(Batch::rows).sum();
+        let folder = crate::batch::batch_folder(number);
+        let total = first + rows.len() as u64;
+        let end = |partition: u64, rows: u64| (rows + self.partitions - 1 - partition) / self.partitions;
+        let ends: Vec<u64> = (0..self.partitions).map(|partition| end(partition, total)).collect();
+        let cut = json!({
+            "format": 1, "batch": number, "attempt": "a", "ends": ends, "total": total, "reason": "rows", "schema": 1,
+        });
+        self.store.create(&cut_key(number), cut.to_string().as_bytes()).unwrap();
+        let mut parts = Vec::new();
+        for partition in 0..self.partitions {
+            let indexed = rows.iter().enumerate().map(|(index, row)| (first + index as u64, row));
+            let own: Vec<(u64, &Value)> = indexed.filter(|(index, _)| index % self.partitions == partition).collect();
+            let bytes = self.part(partition, &own);
+            let file = (!own.is_empty()).then(|| format!("part-{partition:04}-a.parquet"));
+            if let Some(file) = &file {
+                self.store.create(&format!("{folder}/{file}"), &bytes).unwrap();
+            }
+            // As JSON, so that fields which are added to the manifest do not break the tests.
+            let manifest = json!({
+                "format": 1, "batch": number, "partition": partition, "attempt": "a", "rows": own.len(), "rejects": 0,
+                "first_offset": end(partition, first), "end_offset": ends[partition as usize], "skipped": 0, "late": 0,
+                "min_time": null, "max_time": null, "digest": blake3::hash(&bytes).to_hex().to_string(), "file": file,
+                "file_digest": null, "rejects_file": null, "schema": 1, "committed_at_ms": 0,
+            });
+            self.store.create(&manifest_key(number, partition as u32), manifest.to_string().as_bytes()).unwrap();
+            parts.push(serde_json::from_value(manifest).unwrap());
+        }
+        batches.push(Batch { cut: serde_json::from_value(cut).unwrap(), parts });
+        drop(batches);
+        self
+    }
+
+    fn part(&self, partition: u64, rows: &[(u64, &Value)]) -> Vec<u8> {
+        let of = |name: &'static str| rows.iter().map(move |(_, row)| &row[name]);
+        let mut columns: Vec<ArrayRef> = COLUMNS
+            .iter()
+            .map(|&(name, kind)| -> ArrayRef {
+                match kind {
+                    ColumnType::Float64 => Arc::new(of(name).map(float).collect::<Float64Array>()),
+                    ColumnType::Int64 => Arc::new(of(name).map(Value::as_i64).collect::<Int64Array>()),
+                    ColumnType::Utf8 => Arc::new(of(name).map(Value::as_str).collect::<StringArray>()),
+                    ColumnType::Boolean => Arc::new(of(name).map(Value::as_bool).collect::<BooleanArray>()),
+                }
+            })
+            .collect();
+        columns.push(Arc::new(Int32Array::from(vec![partition as i32; rows.len()])));
+        columns.push(Arc::new(Int64Array::from_iter_values(
+            rows.iter().map(|(index, _)| (index / self.partitions) as i64),
+        )));
+        columns.push(Arc::new(TimestampMillisecondArray::from(vec![0; rows.len()]).with_timezone("UTC")));
+        let batch = RecordBatch::try_new(self.schema.part(), columns).unwrap();
+        let mut writer = ArrowWriter::try_new(Vec::new(), self.schema.part(), None).unwrap();
+        writer.write(&batch).unwrap();
+        writer.into_inner().unwrap()
+    }
+
+    pub fn trainer(&self, holdout: f64, models: Vec<Model>) -> Trainer {
+        self.trainer_over(Arc::clone(&self.store), holdout, models)
+    }
+
+    pub fn trainer_over(&self, store: SharedStore, holdout: f64, models: Vec<Model>) -> Trainer {
+        Trainer::new(store, Arc::new(pipeline(holdout, models)), self.schema.clone(), Arc::new(Status::new("test")))
+    }
+
+    pub fn train(&self, holdout: f64, models: Vec<Model>) -> TrainReport {
+        self.run(&self.trainer(holdout, models))
+    }
+
+    pub fn run(&self, trainer: &Trainer) -> TrainReport {
+        trainer.train_due(&self.batches.lock().unwrap(), &AtomicBool::new(false)).unwrap()
+    }
+
+    pub fn load(&self, model: &str, version: u32) -> Version {
+        Version::load(&*self.store, model, version).unwrap()
+    }
+}
+
+/// Besides JSON numbers, the texts `nan` and `inf`: what a csv may hold.
+fn float(value: &Value) -> Option<f64> {
+    value.as_f64().or_else(|| value.as_str().and_then(|text| text.parse().ok()))
+}
+
+pub fn object(row: &Value) -> Row {
+    row.as_object().unwrap().clone()
+}
+
+/// The row with only these columns: what a request brings.
+pub fn request(row: &Value, columns: &[&str]) -> Row {
+    columns.iter().map(|name| ((*name).to_owned(), row[*name].clone())).collect()
+}
+
+pub fn model(name: &str, algorithm: Algorithm, features: &[&str], target: &str) -> Model {
+    let trees = ParamValue::Integer(5);
+    let params = match algorithm {
+        Algorithm::RandomForest => BTreeMap::from([("trees".to_owned(), trees)]),
+        Algorithm::LinearRegression | Algorithm::LogisticRegression => BTreeMap::new(),
+    };
+    Model {
+        name: name.to_owned(),
+        algorithm,
+        train_on: TrainOn::Each,
+        features: features.iter().map(|feature| (*feature).to_owned()).collect(),
+        target: target.to_owned(),
+        filter: None,
+        params,
+        categorical: BTreeMap::new(),
+        missing: Missing::Drop,
+        output: None,
+        baseline: None,
+        seed: 0,
+    }
+}
+
+fn pipeline(holdout: f64, models: Vec<Model>) -> Pipeline {
+    Pipeline {
+        file: PathBuf::from("test.toml"),
+        name: "test".to_owned(),
+        source: config::Source {
+            path: PathBuf::from("test.csv"),
+            pace: Pace::FullSpeed,
+            csv: CsvFormat { separator: b',', quote: b'"', header: true },
+            seed: 0,
+        },
+        schema: config::SchemaRules::default(),
+        stream: config::Stream {
+            topic: "test".to_owned(),
+            partitions: NonZeroU32::MIN,
+            broker: BrokerChoice::Servers("localhost:9092".to_owned()),
+            properties: BTreeMap::new(),
+        },
+        batch: config::Batch {
+            rule: BatchRule::Parts(NonZeroU32::MIN),
+            limit: None,
+            max_rejects: None,
+            on_stop: OnStop::Park,
+        },
+        store: StoreUrl::Local(PathBuf::from("data")),
+        train: config::Train { holdout },
+        models,
+        routes: Vec::new(),
+        serve: config::Serve { listen: "127.0.0.1:0".parse().unwrap() },
+    }
+}

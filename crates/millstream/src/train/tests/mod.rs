@@ -1,0 +1,9 @@
+//! The battery: real parts in a store of its own, every form of training, every bad input.
+
+#![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_possible_wrap)]
+
+mod fixture;
+mod golden;
+mod publishing;
+mod serving;
+mod training;

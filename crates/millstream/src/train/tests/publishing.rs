@@ -1,0 +1,209 @@
+//! Lost answers, rivals, orphans, damage: a version is published once, whole, and only then served.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use millstream_learn::Algorithm::{LinearRegression, RandomForest};
+use serde_json::{Value, json};
+
+use super::fixture::*;
+use crate::config::Model;
+use crate::registry::{Registry, RegistryError, Version, read_model_file};
+use crate::store::faulty::{Fault, FaultyStore};
+
+fn linear() -> Model {
+    model("close", LinearRegression, &["Open"], "Close")
+}
+
+/// Trains one version through a store that fails as arranged; gives the keys under `models/`.
+fn publish(fixture: &Fixture, arrange: impl Fn(FaultyStore) -> FaultyStore) -> (Vec<String>, usize) {
+    if fixture.batches.lock().unwrap().is_empty() {
+        fixture.commit(&rows(0..50));
+    }
+    let store = Arc::new(arrange(FaultyStore::new(Arc::clone(&fixture.store))));
+    let trainer = fixture.trainer_over(Arc::clone(&store) as _, 0.0, vec![linear()]);
+    let report = trainer.train_due(&fixture.batches.lock().unwrap(), &AtomicBool::new(false)).unwrap();
+    assert!(store.is_spent());
+    (fixture.store.list("models/").unwrap(), report.failed.len())
+}
+
+const ARRAYS: &str = "models/close/000001/model.safetensors";
+const MODEL: &str = "models/close/000001/model.json";
+
+#[test]
+fn a_lost_answer_is_read_back() {
+    let plain = [MODEL, ARRAYS];
+    for key in ["model.safetensors", "model.json"] {
+        for fault in [Fault::Lost, Fault::Refused] {
+            let fixture = fixture(1);
+            assert_eq!(
+                publish(&fixture, |store| store.on_create(key, fault.clone())),
+                (plain.map(str::to_owned).to_vec(), 0)
+            );
+            assert_eq!(fixture.load("close", 1).file.version, 1);
+        }
+    }
+}
+
+#[test]
+fn a_store_that_keeps_failing_fails_the_training_and_a_later_one_mends_it() {
+    let fixture = fixture(1);
+    let refused = |store: FaultyStore| (0..3).fold(store, |store, _| store.on_create("model.json", Fault::Refused));
+    assert_eq!(publish(&fixture, refused), (vec![ARRAYS.to_owned()], 1));
+    let full = |store: FaultyStore| store.on_create("model.json", Fault::Full);
+    assert_eq!(publish(&fixture, full), (vec![ARRAYS.to_owned()], 1));
+    // The orphan has the same bytes: it is used.
+    assert_eq!(publish(&fixture, |store| store).0, [MODEL, ARRAYS]);
+    assert_eq!(fixture.load("close", 1).file.file, "model.safetensors");
+}
+
+#[test]
+fn an_orphan_of_other_bytes_is_left_and_written_beside() {
+    let fixture = fixture(1);
+    fixture.store.create(ARRAYS, b"torn").unwrap();
+    let (keys, _) = publish(&fixture, |store| store);
+    let file = fixture.load("close", 1).file;
+    assert_eq!(file.file, format!("model-{}.safetensors", file.attempt));
+    assert_eq!(keys.len(), 3);
+}
+
+#[test]
+fn a_rival_with_another_identity_takes_the_number_and_one_with_the_same_is_ours() {
+    let donor = fixture(1);
+    publish(&donor, |store| store);
+    let rival = |change: &dyn Fn(&mut Value)| {
+        let mut file: Value = serde_json::from_slice(&donor.store.read(MODEL).unwrap()).unwrap();
+        file["attempt"] = json!("rival");
+        change(&mut file);
+        serde_json::to_vec(&file).unwrap()
+    };
+    let fixture_1 = fixture(1);
+    let other = rival(&|file| {
+        file["identity"] = json!("other");
+        file["file"] = json!("model-rival.safetensors");
+    });
+    let (keys, failed) = publish(&fixture_1, |store| store.on_create("model.json", Fault::Rival(other.clone())));
+    assert_eq!(
+        (keys, failed),
+        (
+            vec![MODEL, "models/close/000002/model.json", "models/close/000002/model.safetensors"]
+                .into_iter()
+                .map(str::to_owned)
+                .collect(),
+            0
+        ),
+        "ours went to number 2, and our arrays of number 1 were deleted"
+    );
+    assert_eq!(read_model_file(&*fixture_1.store, "close", 1).unwrap().attempt, "rival");
+
+    let fixture_2 = fixture(1);
+    let same = rival(&|_| {});
+    let (keys, failed) = publish(&fixture_2, |store| store.on_create("model.json", Fault::Rival(same.clone())));
+    assert_eq!((keys, failed), (vec![MODEL.to_owned(), ARRAYS.to_owned()], 0), "the arrays that the rival names stay");
+}
+
+#[test]
+fn an_evaluation_with_a_lost_answer_is_written_once() {
+    let fixture = fixture(1);
+    fixture.commit(&rows(0..200));
+    let faulty = FaultyStore::new(Arc::clone(&fixture.store))
+        .on_create("evaluations/000001", Fault::Lost)
+        .on_create("evaluations/000002", Fault::Refused);
+    let trainer = fixture.trainer_over(Arc::new(faulty), 0.2, vec![linear()]);
+    fixture.run(&trainer);
+    assert_eq!(fixture.load("close", 1).evaluations.len(), 2, "holdout and common");
+}
+
+fn damaged(damage: impl Fn(&Fixture)) -> (RegistryError, String) {
+    let fixture = fixture(1);
+    fixture.commit(&rows(0..50));
+    fixture.train(0.0, vec![linear(), model("forest", RandomForest, &["Open"], "Close")]);
+    damage(&fixture);
+    let registry = Registry::open(Arc::clone(&fixture.store)).unwrap();
+    let served = registry.snapshot();
+    assert!(served.models.contains_key("forest") && !served.models.contains_key("close"), "the others are served");
+    let [problem] = served.problems.as_slice() else { panic!("{:?}", served.problems) };
+    assert!(problem.starts_with("close@1: "), "{problem}");
+    (Version::load(&*fixture.store, "close", 1).unwrap_err(), problem.clone())
+}
+
+fn rewrite(fixture: &Fixture, key: &str, change: impl Fn(Vec<u8>) -> Vec<u8>) {
+    let path = fixture.store.local_path(key).unwrap();
+    let bytes = change(std::fs::read(&path).unwrap());
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(path, bytes).unwrap();
+}
+
+fn rewrite_json(fixture: &Fixture, change: impl Fn(&mut Value)) {
+    rewrite(fixture, MODEL, |bytes| {
+        let mut file: Value = serde_json::from_slice(&bytes).unwrap();
+        change(&mut file);
+        serde_json::to_vec(&file).unwrap()
+    });
+}
+
+#[test]
+fn a_damaged_version_is_refused_with_its_file_and_remedy_and_the_others_are_served() {
+    let (error, problem) = damaged(|fixture| rewrite(fixture, ARRAYS, |bytes| bytes[..bytes.len() / 2].to_vec()));
+    assert!(matches!(error, RegistryError::Digest { .. }), "{error}");
+    assert!(
+        problem.contains("model.safetensors was cut short or changed") && problem.contains("restore it from a copy"),
+        "{problem}"
+    );
+    let (error, _) = damaged(|fixture| std::fs::remove_file(fixture.store.local_path(ARRAYS).unwrap()).unwrap());
+    assert!(matches!(error, RegistryError::FileMissing { .. }), "{error}");
+    let (error, problem) = damaged(|fixture| rewrite_json(fixture, |file| file["format"] = json!(2)));
+    assert!(matches!(error, RegistryError::UnknownFormat { found: 2, .. }), "{error}");
+    assert!(problem.contains("format 2"), "{problem}");
+    let (error, _) = damaged(|fixture| rewrite(fixture, MODEL, |bytes| bytes[..bytes.len() / 2].to_vec()));
+    assert!(matches!(error, RegistryError::NotTheRecord { .. }), "{error}");
+    let (error, _) = damaged(|fixture| rewrite_json(fixture, |file| file["version"] = json!(7)));
+    assert!(matches!(error, RegistryError::WrongPlace { .. }), "{error}");
+    let (error, _) = damaged(|fixture| rewrite_json(fixture, |file| file["algorithm"] = json!("oracle")));
+    assert!(matches!(error, RegistryError::Unfit { .. }), "{error}");
+    let (error, _) = damaged(|fixture| rewrite_json(fixture, |file| file["algorithm"] = json!("random_forest")));
+    assert!(matches!(error, RegistryError::Arrays { .. }), "{error}");
+    let (error, _) = damaged(|fixture| rewrite_json(fixture, |file| file["features"][0]["expression"] = json!("Clse")));
+    assert!(matches!(error, RegistryError::Expression { .. }), "{error}");
+}
+
+#[test]
+fn a_refresh_brings_new_versions_measures_and_aliases_and_keeps_the_rest() {
+    let fixture = fixture(1);
+    let registry = Registry::open(Arc::clone(&fixture.store)).unwrap();
+    assert!(registry.snapshot().models.is_empty());
+    fixture.commit(&rows(0..100));
+    let trainer = fixture.trainer(0.2, vec![linear()]);
+    fixture.run(&trainer);
+    registry.refresh().unwrap();
+    let before = registry.snapshot();
+    let served = |name: &str| before.models["close"].resolve(name).map(|version| version.file.version);
+    assert_eq!(
+        (served("1"), served("latest"), served("2"), served("champion"), served("01")),
+        (Some(1), Some(1), None, None, None)
+    );
+    assert_eq!(before.models["close"].champion_or_latest().unwrap().file.version, 1);
+
+    fixture.commit(&rows(100..200));
+    fixture.run(&trainer);
+    let alias = |number: u32, version: u32| {
+        let record = json!({ "format": 1, "version": version }).to_string();
+        fixture.store.create(&format!("aliases/close/champion/{number:06}.json"), record.as_bytes()).unwrap();
+    };
+    alias(1, 2);
+    alias(2, 1);
+    alias(3, 9);
+    registry.refresh().unwrap();
+    let after = registry.snapshot();
+    let close = &after.models["close"];
+    assert_eq!(close.latest().unwrap().file.version, 2);
+    assert_eq!(after.problems, ["close@champion: it points to version 9, which is not served"]);
+    assert_eq!(close.versions[&1].evaluations.len(), 4, "next batch and common are new");
+    assert_eq!(before.models["close"].versions[&1].evaluations.len(), 2, "a request in flight keeps its state");
+    alias(4, 1);
+    registry.refresh().unwrap();
+    let last = registry.snapshot();
+    assert_eq!(last.models["close"].champion_or_latest().unwrap().file.version, 1);
+    assert_eq!(last.models["close"].resolve("champion").unwrap().file.version, 1);
+    assert!(Arc::ptr_eq(&last.models["close"].versions[&2], &close.versions[&2]), "loaded once");
+}

@@ -1,0 +1,409 @@
+//! The training stage: trains every due version that is not in the registry yet, one after the other (learning uses all
+//! cores by itself), and measures them. What there is to do follows from the store alone, so a restart goes on where a
+//! crash left off.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::evaluate::{Measured, Rows, evaluate};
+use super::fit::{Trained, train};
+use super::identity::{configuration_digest, identity};
+use super::recipe::Recipe;
+use super::{TrainError, plan};
+use crate::batch::Batch;
+use crate::config::{Model, Pipeline, TrainOn};
+use crate::registry::{
+    Draft, Evaluation, EvaluationKind, FORMAT, ModelFile, Published, RegistryError, Remedy, Scores, TrainedBatch,
+    Version, arrays_to_bytes, publish, publish_evaluation, read_evaluations, version_numbers,
+};
+use crate::schema::StreamSchema;
+use crate::status::{Status, Training, now_ms};
+use crate::store::SharedStore;
+
+/// `common` is measured again with every batch up to here; later, when a tenth more batches are there, for each time
+/// reads the held-out records of all of them and leaves a record per version.
+const COMMON_EVERY_BATCH: u32 = 10;
+
+/// What one call did, by model.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TrainReport {
+    /// Model and version.
+    pub trained: Vec<(String, u32)>,
+    /// Model and reason. A training that only another configuration can mend is tried, and reported, once.
+    pub failed: Vec<(String, String)>,
+}
+
+pub struct Trainer {
+    store: SharedStore,
+    pipeline: Arc<Pipeline>,
+    schema: StreamSchema,
+    status: Arc<Status>,
+    known: Mutex<Known>,
+}
+
+/// What was read or decided before; the store is the truth.
+#[derive(Default)]
+struct Known {
+    versions: BTreeMap<String, BTreeMap<u32, Version>>,
+    /// Stored versions that could not be loaded, so that each is said once.
+    broken: BTreeSet<(String, u32)>,
+    /// Identities whose training failed for good.
+    failed: BTreeSet<String>,
+}
+
+/// A measure that is to be taken.
+#[derive(Debug)]
+struct Due {
+    model: String,
+    version: u32,
+    kind: EvaluationKind,
+    batches: Vec<u32>,
+}
+
+impl Trainer {
+    pub fn new(store: SharedStore, pipeline: Arc<Pipeline>, schema: StreamSchema, status: Arc<Status>) -> Self {
+        Self { store, pipeline, schema, status, known: Mutex::default() }
+    }
+
+    /// Trains and measures all that is due. `batches`: complete, from 1. `stop` is looked at between trainings. One failed
+    /// training never stops the others; an error is the registry's, which fails them all.
+    pub fn train_due(&self, batches: &[Batch], stop: &AtomicBool) -> Result<TrainReport, RegistryError> {
+        let mut known = self.known();
+        let batches = whole_run(batches);
+        let mut report = TrainReport::default();
+        self.refresh(&mut known)?;
+        let complete = count(batches);
+        for newest in 1..=complete {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(report);
+            }
+            // Scored before anything trains on it.
+            let next = self.next_batch_due(&known, newest);
+            self.measure(&mut known, &next, batches, Rows::All);
+            for model in &self.pipeline.models {
+                let due = plan::due(&model.train_on, complete);
+                for chosen in due.iter().filter(|chosen| chosen.last() == Some(&newest)) {
+                    if stop.load(Ordering::Relaxed) {
+                        return Ok(report);
+                    }
+                    self.train_one(&mut known, model, chosen, batches, &mut report);
+                }
+            }
+            // With the last batch comes the pass over all of them.
+            if newest < complete {
+                let due = self.holdout_due(&known);
+                self.measure(&mut known, &due, batches, Rows::HeldOut);
+            }
+        }
+        if !stop.load(Ordering::Relaxed) {
+            let mut due = self.holdout_due(&known);
+            if self.common_grew(&known, batches) {
+                due.extend(self.common_due(&known, batches));
+            }
+            self.measure(&mut known, &due, batches, Rows::HeldOut);
+        }
+        Ok(report)
+    }
+
+    /// When the last batch has come: measures `common` on all of them, whenever it was measured last.
+    pub fn finish(&self, batches: &[Batch]) -> Result<(), RegistryError> {
+        let mut known = self.known();
+        let batches = whole_run(batches);
+        self.refresh(&mut known)?;
+        let due = self.common_due(&known, batches);
+        self.measure(&mut known, &due, batches, Rows::HeldOut);
+        Ok(())
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Loads the versions of the pipeline's models that others wrote, or an earlier process.
+    fn refresh(&self, known: &mut Known) -> Result<(), RegistryError> {
+        for model in &self.pipeline.models {
+            for number in version_numbers(&*self.store, &model.name)? {
+                let place = (model.name.clone(), number);
+                let versions = known.versions.entry(model.name.clone()).or_default();
+                if versions.contains_key(&number) || known.broken.contains(&place) {
+                    continue;
+                }
+                match Version::load(&*self.store, &model.name, number) {
+                    Ok(version) => {
+                        versions.insert(number, version);
+                    }
+                    Err(error) => {
+                        if error.remedy() != Remedy::Retry {
+                            known.broken.insert(place);
+                        }
+                        self.problem(&format!("{}@{number} cannot be loaded: {}", model.name, text(&error)));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn train_one(&self, known: &mut Known, model: &Model, chosen: &[u32], batches: &[Batch], report: &mut TrainReport) {
+        let recipe = Recipe::from_config(model, self.pipeline.train.holdout, self.schema.schema);
+        let chosen = select(batches, chosen);
+        let trained_on: Vec<TrainedBatch> =
+            chosen.iter().map(|batch| TrainedBatch { batch: batch.number(), digest: batch.digest() }).collect();
+        let configuration = configuration_digest(&recipe);
+        let identity = identity(&model.name, &configuration, &trained_on);
+        let versions = known.versions.get(&model.name);
+        let exists =
+            versions.is_some_and(|versions| versions.values().any(|version| version.file.identity == identity));
+        if exists || known.failed.contains(&identity) {
+            return;
+        }
+        let numbers: Vec<u32> = trained_on.iter().map(|batch| batch.batch).collect();
+        let started_ms = now_ms();
+        let training = Training { model: model.name.clone(), batches: numbers.clone(), started_ms };
+        self.status.update(|snapshot| snapshot.training.push(training));
+        let version = self.train_version(model, &recipe, &chosen, (trained_on, configuration, identity.clone()));
+        let is_this = |training: &Training| training.model == model.name && training.batches == numbers;
+        self.status.update(|snapshot| snapshot.training.retain(|training| !is_this(training)));
+        match version {
+            Ok(version) => {
+                self.say_trained(&version);
+                report.trained.push((model.name.clone(), version.file.version));
+                let versions = known.versions.entry(model.name.clone()).or_default();
+                versions.insert(version.file.version, version);
+            }
+            Err(error) => {
+                if error.remedy() != Remedy::Retry {
+                    known.failed.insert(identity);
+                }
+                let reason = text(&error);
+                let message = format!("{} on {}: {reason}", model.name, span(&numbers));
+                self.status.event(
+                    "training_failed",
+                    message,
+                    json!({ "model": model.name, "batches": numbers, "error": reason }),
+                );
+                report.failed.push((model.name.clone(), format!("on {}: {reason}", span(&numbers))));
+            }
+        }
+    }
+
+    fn train_version(
+        &self,
+        model: &Model,
+        recipe: &Recipe,
+        batches: &[Batch],
+        (trained_on, configuration_digest, identity): (Vec<TrainedBatch>, String, String),
+    ) -> Result<Version, TrainError> {
+        let started = Instant::now();
+        let Trained { fitted, features, inputs, task, target_summary, counts, notes } =
+            train(&*self.store, recipe, &self.schema, batches)?;
+        let file = ModelFile {
+            format: FORMAT,
+            model: model.name.clone(),
+            version: 0,
+            attempt: Uuid::new_v4().simple().to_string(),
+            algorithm: recipe.algorithm.name().to_owned(),
+            identity,
+            configuration_digest,
+            task,
+            target_summary,
+            inputs,
+            features,
+            target: recipe.target.clone(),
+            filter: recipe.filter.clone(),
+            train_on: train_on_json(&model.train_on),
+            output: recipe.output.clone(),
+            baseline: recipe.baseline.clone(),
+            missing: recipe.missing,
+            parameters: recipe.parameters(),
+            batches: trained_on,
+            rows: counts.fitted,
+            dropped_missing: counts.missing,
+            holdout: recipe.holdout,
+            seed: recipe.seed,
+            file: String::new(),
+            file_digest: String::new(),
+            schema: recipe.schema,
+            trained_at_ms: now_ms(),
+            training_seconds: started.elapsed().as_secs_f64(),
+            notes,
+        };
+        let arrays = arrays_to_bytes(&fitted.to_arrays())?;
+        let (Published::Mine(number) | Published::Already(number)) = publish(&*self.store, &Draft { file, arrays })?;
+        Ok(Version::load(&*self.store, &model.name, number)?)
+    }
+
+    fn say_trained(&self, version: &Version) {
+        let file = &version.file;
+        let batches: Vec<u32> = file.batches.iter().map(|batch| batch.batch).collect();
+        let message = format!(
+            "{}@{} trained on {}: {} rows in {:.2} s",
+            file.model,
+            file.version,
+            span(&batches),
+            file.rows,
+            file.training_seconds
+        );
+        let data = json!({
+            "model": file.model,
+            "version": file.version,
+            "batches": batches,
+            "rows": file.rows,
+            "seconds": file.training_seconds,
+        });
+        self.status.event("version_trained", message, data);
+    }
+
+    /// The held-out records of its own batches, for every version that lacks the measure.
+    fn holdout_due(&self, known: &Known) -> Vec<Due> {
+        let kind = EvaluationKind::Holdout;
+        self.due(known, kind, |version| {
+            let own = version.file.batches.iter().map(|batch| batch.batch).collect();
+            (version.file.holdout.share > 0.0 && version.evaluation(kind).is_none()).then_some(own)
+        })
+    }
+
+    /// All records of batch `next`, for the versions whose newest batch is the one before.
+    fn next_batch_due(&self, known: &Known, next: u32) -> Vec<Due> {
+        let kind = EvaluationKind::NextBatch;
+        self.due(known, kind, |version| {
+            (version.newest_batch() + 1 == next && version.evaluation(kind).is_none()).then(|| vec![next])
+        })
+    }
+
+    /// The held-out records of all batches, for every version.
+    fn common_due(&self, known: &Known, batches: &[Batch]) -> Vec<Due> {
+        let all: Vec<u32> = batches.iter().map(Batch::number).collect();
+        let kind = EvaluationKind::Common;
+        self.due(known, kind, |version| {
+            let measured = version.evaluation(kind).is_some_and(|evaluation| evaluation.batches == all);
+            (version.file.holdout.share > 0.0 && !measured).then(|| all.clone())
+        })
+    }
+
+    fn due(&self, known: &Known, kind: EvaluationKind, batches: impl Fn(&Version) -> Option<Vec<u32>>) -> Vec<Due> {
+        let mut due = Vec::new();
+        for model in &self.pipeline.models {
+            for (&version, loaded) in known.versions.get(&model.name).into_iter().flatten() {
+                if let Some(batches) = batches(loaded) {
+                    due.push(Due { model: model.name.clone(), version, kind, batches });
+                }
+            }
+        }
+        due
+    }
+
+    fn common_grew(&self, known: &Known, batches: &[Batch]) -> bool {
+        let measured = |version: &Version| {
+            version.evaluation(EvaluationKind::Common).map_or(0, |evaluation| evaluation.batches.len())
+        };
+        let last = known.versions.values().flat_map(BTreeMap::values).map(measured).max().unwrap_or(0);
+        count(batches) <= COMMON_EVERY_BATCH || batches.len() * 10 >= last * 11
+    }
+
+    /// All in one pass over the data. A measure that fails is said and left out; the version stays.
+    fn measure(&self, known: &mut Known, due: &[Due], batches: &[Batch], rows: Rows) {
+        let find = |due: &Due| known.versions.get(&due.model).and_then(|versions| versions.get(&due.version));
+        let measured = due.iter().filter_map(|due| Some(Measured { version: find(due)?, batches: &due.batches }));
+        let measured: Vec<Measured> = measured.collect();
+        if measured.is_empty() {
+            return;
+        }
+        match evaluate(&*self.store, &self.schema, &measured, batches, rows) {
+            Ok(scores) => due.iter().zip(scores).for_each(|(due, scores)| self.keep_scores(known, due, scores)),
+            Err(error) => match due {
+                [one] => self.problem(&format!("{}@{} cannot be measured: {}", one.model, one.version, text(&error))),
+                // One version that cannot be measured does not take the others' measures.
+                several => several.iter().for_each(|one| self.measure(known, std::slice::from_ref(one), batches, rows)),
+            },
+        }
+    }
+
+    fn keep_scores(&self, known: &mut Known, due: &Due, scores: Scores) {
+        let Due { model, version, kind, batches } = due;
+        let (attempt, batches) = (Uuid::new_v4().simple().to_string(), batches.clone());
+        let evaluation =
+            Evaluation { format: FORMAT, attempt, kind: *kind, batches, scores, evaluated_at_ms: now_ms() };
+        let stored = publish_evaluation(&*self.store, model, *version, &evaluation)
+            .and_then(|()| read_evaluations(&*self.store, model, *version));
+        match stored {
+            Ok(evaluations) => {
+                let known = known.versions.get_mut(model).and_then(|versions| versions.get_mut(version));
+                known.into_iter().for_each(|version| version.evaluations.clone_from(&evaluations));
+                let data = json!({ "model": model, "version": version, "evaluation": evaluation });
+                self.status.event("version_measured", format!("{model}@{version} measured: {}", word(*kind)), data);
+            }
+            Err(error) => self.problem(&format!("{model}@{version}: a measure was not stored: {}", text(&error))),
+        }
+    }
+
+    fn problem(&self, message: &str) {
+        const PROBLEMS_KEPT: usize = 50;
+        self.status.update(|snapshot| {
+            snapshot.problems.push(message.to_owned());
+            let over = snapshot.problems.len().saturating_sub(PROBLEMS_KEPT);
+            snapshot.problems.drain(..over);
+        });
+        self.status.event("problem", message, Value::Null);
+    }
+}
+
+/// The batches from 1 on without a gap.
+fn whole_run(batches: &[Batch]) -> &[Batch] {
+    let whole = batches.iter().zip(1..).take_while(|(batch, number)| batch.number() == *number).count();
+    &batches[..whole]
+}
+
+fn count(batches: &[Batch]) -> u32 {
+    u32::try_from(batches.len()).unwrap_or(u32::MAX)
+}
+
+fn select(batches: &[Batch], numbers: &[u32]) -> Vec<Batch> {
+    batches.iter().filter(|batch| numbers.contains(&batch.number())).cloned().collect()
+}
+
+/// As in the pipeline file.
+fn train_on_json(train_on: &TrainOn) -> Value {
+    match train_on {
+        TrainOn::Each => json!("each"),
+        TrainOn::Cumulative => json!("cumulative"),
+        TrainOn::Last(count) => json!({ "last": count }),
+        TrainOn::Batches(batches) => json!({ "batches": batches }),
+    }
+}
+
+fn word(kind: EvaluationKind) -> &'static str {
+    match kind {
+        EvaluationKind::Holdout => "holdout",
+        EvaluationKind::Common => "common",
+        EvaluationKind::NextBatch => "next batch",
+    }
+}
+
+/// `batch 3`, `batches 1 to 3`, `batches 1, 3`.
+fn span(batches: &[u32]) -> String {
+    match batches {
+        [one] => format!("batch {one}"),
+        [first, .., last] if (last - first) as usize + 1 == batches.len() => format!("batches {first} to {last}"),
+        several => format!("batches {}", several.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// An error with those of its causes that its own text does not show.
+fn text(error: &dyn std::error::Error) -> String {
+    let mut shown = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !shown.contains(&next) {
+            shown = format!("{shown}: {next}");
+        }
+        cause = error.source();
+    }
+    shown
+}
