@@ -1,0 +1,32 @@
+.DEFAULT_GOAL := help
+.PHONY: help demo test check fmt bench bench-learn bench-pipeline bench-http docs
+
+help: ## List these targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: ## Generated data, streamed, cut, trained and served at http://127.0.0.1:8080
+	cargo run --release -- demo
+
+test: ## Every test that needs no service
+	cargo test --workspace
+
+check: ## Format and lints, warnings as errors
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+fmt: ## Format the code
+	cargo fmt --all
+
+docs: ## Rewrite what the documentation takes from the code
+	UPDATE=1 cargo test -p millstream --lib documents
+
+bench: bench-learn bench-pipeline bench-http ## All measurements, each beside its peer in the same run
+
+bench-learn: ## Trainers beside scikit-learn and LightGBM
+	crates/learn/benches/run.sh
+
+bench-pipeline: ## csv to batches beside bare librdkafka clients, and the whole run; 7 million rows
+	bench/pipeline.sh
+
+bench-http: ## Predictions over HTTP beside Flask (needs wrk)
+	bench/http.sh

@@ -1,0 +1,26 @@
+# Shared by the benchmark scripts: where things are, and the machine they ran on.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/millstream
+target=${CARGO_TARGET_DIR:-$root/target}
+work=$(mktemp -d)
+trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$work"' EXIT
+
+machine() {
+    echo "machine: $(nproc) cores, $(awk -F: '/model name/{print $2; exit}' /proc/cpuinfo | xargs), load $(cut -d' ' -f1 /proc/loadavg)"
+}
+
+release() {
+    cargo build --quiet --release --manifest-path "$root/Cargo.toml" --target-dir "$target" -p millstream
+    millstream=$target/release/millstream
+}
+
+# seconds_of COMMAND…: wall seconds and peak MiB of a command, as "seconds mib".
+seconds_of() {
+    /usr/bin/env time -f '%e %M' -o "$work/time" "$@" >"$work/out" 2>&1 || { cat "$work/out" >&2; return 1; }
+    awk '{printf "%s %d\n", $1, $2 / 1024}' "$work/time"
+}
+
+median() {
+    sort -n | awk '{v[NR] = $1} END {print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2}'
+}
