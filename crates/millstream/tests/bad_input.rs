@@ -124,29 +124,44 @@ fn a_store_that_cannot_be_written() {
     assert!(said.contains("store.url"), "{said}");
 }
 
-#[test]
-fn a_full_disk_in_the_middle_loses_nothing() {
-    let bench = Bench::new(60_000, "batch.parts = 2\nstream.data = \"topic\"\n");
+/// Runs on a disk of `size`, expects `said`; then on a larger one, where all must be whole.
+fn check_full_disk(size: &str, rest: &str, said: &str, whole: &str) {
+    let bench = Bench::new(60_000, rest);
     std::fs::create_dir(bench.path("small")).unwrap();
     let small = bench.path("small").display().to_string();
-    let mounted =
-        std::process::Command::new("mount").args(["-t", "tmpfs", "-o", "size=1500k", "tmpfs", &small]).status();
-    if !mounted.is_ok_and(|status| status.success()) {
+    let mount = |options: &[&str]| std::process::Command::new("mount").args(options).arg(&small).status();
+    if !mount(&["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).is_ok_and(|status| status.success()) {
         assert!(std::env::var_os("CI").is_none(), "in CI this runs as root and must be able to mount a small tmpfs");
-        eprintln!("SKIPPED a_full_disk_in_the_middle_loses_nothing: a small tmpfs cannot be mounted here");
+        eprintln!("SKIPPED a full disk: a small tmpfs cannot be mounted here");
         return;
     }
-    let full = bench.run(&["--set", "store.url=file:small/store"]);
+    let store = ["--set", "store.url=file:small/store"];
+    let full = bench.run(&store);
     // Room again: the same command goes on.
-    let grown = std::process::Command::new("mount").args(["-o", "remount,size=64m", &small]).status().unwrap();
-    let again = bench.run(&["--set", "store.url=file:small/store"]);
-    let verified = finish(&bench.output(&["batches", "verify", "test.toml", "--set", "store.url=file:small/store"]));
+    let grown = mount(&["-o", "remount,size=64m"]).unwrap();
+    let again = bench.run(&store);
+    let verified = finish(&bench.output(&[&["batches", "verify", "test.toml"], &store[..]].concat()));
     std::process::Command::new("umount").arg(&small).status().unwrap();
     assert!(grown.success());
     assert_eq!(full.0, 1, "{}", full.1);
-    assert!(full.1.contains("the store is full"), "{}", full.1);
+    assert!(full.1.contains(said), "{}", full.1);
     assert_eq!(again.0, 0, "{}", again.1);
-    assert!(verified.1.contains("2 batches, 60000 rows: whole"), "{}", verified.1);
+    assert!(verified.1.contains(whole), "{}", verified.1);
+}
+
+#[test]
+fn a_full_store_in_the_middle_loses_nothing() {
+    check_full_disk(
+        "1500k",
+        "batch.parts = 2\nstream.data = \"topic\"\n",
+        "the store is full",
+        "2 batches, 60000 rows: whole",
+    );
+}
+
+#[test]
+fn a_full_log_in_the_middle_loses_nothing() {
+    check_full_disk("700k", "batch.parts = 1\n", "the embedded broker's log is full", "1 batches, 60000 rows: whole");
 }
 
 #[test]

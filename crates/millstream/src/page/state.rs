@@ -86,7 +86,7 @@ fn open_batch_card(snapshot: &Snapshot) -> Markup {
             @if open.batch == 0 {
                 h3 { "Open batch" }
                 p .figure { "–" }
-                p .muted { "none yet" }
+                p .muted { @if snapshot.state == "done" { "all are complete" } @else { "none yet" } }
             } @else {
                 h3 { "Open batch " (open.batch) }
                 p .figure { (format::count(open.rows)) }

@@ -101,7 +101,11 @@ pub fn run(pipeline: Pipeline, options: Options, status: Arc<Status>) -> anyhow:
     let mut broker = None;
     let outcome = stages.run(&mut broker);
     match &outcome {
-        Ok(Outcome::Done) => status.update(|snapshot| "done".clone_into(&mut snapshot.state)),
+        Ok(Outcome::Done) => status.update(|snapshot| {
+            "done".clone_into(&mut snapshot.state);
+            // No batch is open any more.
+            (snapshot.batch.batch, snapshot.batch.rows, snapshot.batch.rows_expected) = (0, 0, None);
+        }),
         Ok(Outcome::Stopped) => status.update(|snapshot| "stopping".clone_into(&mut snapshot.state)),
         Ok(Outcome::Failed(faults)) => fail(&status, faults),
         Err(error) => fail(&status, &[format!("{error:#}")]),
@@ -283,6 +287,7 @@ impl Stages {
             topic: topic.clone(),
             state,
             on_stop: self.pipeline.batch.on_stop,
+            embedded_log: log.clone(),
             status: self.status.clone(),
         };
         let ingest = Ingest {

@@ -6,8 +6,10 @@
 //! writes to the topic. A cut is created once all its records are acknowledged: it never names an offset that does not exist.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use csv::ByteRecord;
@@ -32,6 +34,10 @@ const LOOK_EVERY: u64 = 1024;
 /// At full speed rows wait this long for company; paced ones are sent at once.
 const LINGER_MS: u32 = 20;
 const LINGER_PACED_MS: u32 = 2;
+/// About a batch of records.
+const PROBE_BYTES: usize = 1 << 20;
+/// How long no acknowledgement may come while rows are on their way, before someone is told.
+const SILENCE: Duration = Duration::from_secs(5);
 /// How long a stop waits for acknowledgements; what is not acknowledged is sent again next time.
 const STOP_FLUSH: Duration = Duration::from_secs(5);
 
@@ -65,6 +71,8 @@ pub enum ReplayError {
         "the last record of partition {partition} of topic {topic:?} (offset {offset}) is not this source's row: someone else writes to the topic; use a topic of this pipeline's own, and begin anew with another store.url"
     )]
     ForeignTail { topic: String, partition: usize, offset: i64 },
+    #[error("the embedded broker's log is full: free space for {} (stream.data) and start again; nothing is lost", place.display())]
+    LogFull { place: PathBuf },
     #[error("sending to topic {topic:?} failed: {reason}")]
     Send { topic: String, reason: String },
 }
@@ -85,6 +93,8 @@ pub struct Replay {
     pub topic: Topic,
     pub state: TopicState,
     pub on_stop: OnStop,
+    /// The embedded broker's log, on this machine.
+    pub embedded_log: Option<PathBuf>,
     pub status: Arc<Status>,
 }
 
@@ -107,7 +117,7 @@ impl Replay {
         let total = self.identity.source.as_ref().map_or(0, |source| source.rows);
         let (to_send, limited) = self.rows_to_send(total)?;
         self.check_log(to_send, total)?;
-        let context = Deliveries::new(base, &self.state, &self.topic.name, self.status.clone());
+        let context = Deliveries::new(self);
         let mut pacer = Pacer::new(&self.source.pace, self.source.seed);
         let linger_ms = if pacer.is_full_speed() { LINGER_MS } else { LINGER_PACED_MS };
         let producer = self.topic.producer(context, linger_ms)?;
@@ -271,7 +281,10 @@ impl Replay {
         }
         loop {
             match producer.send(record) {
-                Ok(()) => return Ok(true),
+                Ok(()) => {
+                    context.sent.fetch_add(1, Ordering::Relaxed);
+                    return Ok(true);
+                }
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
                     // The queue's bound is the back-pressure; a stop must not wait for a broker that is away.
                     record = back;
@@ -418,25 +431,63 @@ fn cut_of(planned: &Planned, reason: CutReason) -> Cut {
 /// Delivery reports: how far each partition is acknowledged, and the first fault.
 struct Deliveries {
     acknowledged: Vec<AtomicI64>,
+    sent: AtomicU64,
+    reported: AtomicU64,
+    /// When `reported` last moved, and whether its standing still was said.
+    silence: Mutex<Silence>,
     topic: String,
-    fault: std::sync::Mutex<Option<ReplayError>>,
+    embedded_log: Option<PathBuf>,
+    fault: Mutex<Option<ReplayError>>,
     failed: AtomicBool,
     away: AtomicBool,
     status: Arc<Status>,
 }
 
+struct Silence {
+    reported: u64,
+    since: Instant,
+    said: bool,
+}
+
 impl Deliveries {
-    fn new(base: &[i64], state: &TopicState, topic: &str, status: Arc<Status>) -> Self {
+    fn new(replay: &Replay) -> Self {
         // What an earlier run put there is acknowledged.
-        let acknowledged = base.iter().zip(&state.watermarks).map(|(base, (_, high))| AtomicI64::new(*base.max(high)));
+        let start = replay.identity.base_offsets.iter().zip(&replay.state.watermarks);
         Self {
-            acknowledged: acknowledged.collect(),
-            topic: topic.to_owned(),
-            fault: std::sync::Mutex::new(None),
+            acknowledged: start.map(|(base, (_, high))| AtomicI64::new(*base.max(high))).collect(),
+            sent: AtomicU64::new(0),
+            reported: AtomicU64::new(0),
+            silence: Mutex::new(Silence { reported: 0, since: Instant::now(), said: false }),
+            topic: replay.topic.name.clone(),
+            embedded_log: replay.embedded_log.clone(),
+            fault: Mutex::new(None),
             failed: AtomicBool::new(false),
             away: AtomicBool::new(false),
-            status,
+            status: replay.status.clone(),
         }
+    }
+
+    /// A broker that refuses every record is retried by librdkafka without a word: its silence is looked into here.
+    fn look_into_silence(&self) -> Result<(), ReplayError> {
+        let (sent, reported) = (self.sent.load(Ordering::Relaxed), self.reported.load(Ordering::Relaxed));
+        let mut silence = self.silence.lock().unwrap_or_else(PoisonError::into_inner);
+        if reported != silence.reported || sent == reported {
+            *silence = Silence { reported, since: Instant::now(), said: false };
+        }
+        if silence.said || silence.since.elapsed() < SILENCE {
+            return Ok(());
+        }
+        silence.said = true;
+        if let Some(place) = self.embedded_log.as_ref().filter(|place| is_full(place)) {
+            return Err(ReplayError::LogFull { place: place.clone() });
+        }
+        let message = format!(
+            "{} rows wait for an acknowledgement of the broker, none came for {} s",
+            sent - reported,
+            SILENCE.as_secs()
+        );
+        self.status.event("broker", message, serde_json::json!({ "reachable": false }));
+        Ok(())
     }
 
     fn acknowledged(&self, ends: &[i64]) -> bool {
@@ -445,14 +496,14 @@ impl Deliveries {
 
     fn check(&self) -> Result<(), ReplayError> {
         if !self.failed.load(Ordering::Acquire) {
-            return Ok(());
+            return self.look_into_silence();
         }
-        let mut fault = self.fault.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
         fault.take().map_or(Ok(()), Err)
     }
 
     fn fail(&self, error: ReplayError) {
-        let mut fault = self.fault.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.failed.swap(true, Ordering::AcqRel) {
             *fault = Some(error);
         }
@@ -482,6 +533,7 @@ impl ProducerContext for Deliveries {
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, expected: usize) {
+        self.reported.fetch_add(1, Ordering::Relaxed);
         let expected = i64::try_from(expected).unwrap_or(i64::MAX);
         match result {
             // −1001: librdkafka knows that it is stored, not where (the answer was lost and the broker had it already). The next
@@ -504,4 +556,13 @@ impl ProducerContext for Deliveries {
             Err((error, _)) => self.fail(ReplayError::Send { topic: self.topic.clone(), reason: error.to_string() }),
         }
     }
+}
+
+/// Is there no room left for another batch of records in the folder?
+fn is_full(folder: &Path) -> bool {
+    let probe = folder.join(format!(".probe-{}", uuid::Uuid::new_v4().simple()));
+    let written = std::fs::write(&probe, vec![0_u8; PROBE_BYTES]);
+    // The probe has done its work, whatever came of it.
+    let _ = std::fs::remove_file(&probe);
+    written.is_err_and(|error| matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded))
 }
