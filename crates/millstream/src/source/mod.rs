@@ -1,6 +1,7 @@
 //! The dataset that is replayed: read row by row, profiled once (rows, types, digest), paced, and sent as records.
 //! A row is one record whatever it looks like; a malformed one becomes a stub with its reason, never a hole.
 
+mod deliveries;
 pub mod demo;
 mod pace;
 mod payload;

@@ -59,6 +59,8 @@ mod tests {
     fn each_pace_keeps_its_promise() {
         assert_eq!(due(Pace::FullSpeed, &[0, 3, 9]), [0, 3, 9]);
         assert_eq!(due(Pace::Rate(100.0), &[0, 0, 500]), [0, 10, 20]);
+        let mut never = Pacer::new(&Pace::Rate(1e-300), 1);
+        assert_eq!([never.next(Duration::ZERO), never.next(Duration::ZERO)], [Duration::ZERO, Duration::MAX]);
         assert_eq!(due(Pace::Fixed(Duration::from_millis(5)), &[0, 0, 5]), [0, 5, 10]);
         let pace = Pace::Uniform { low: Duration::from_millis(2), high: Duration::from_millis(4) };
         let delays = due(pace.clone(), &[0; 50]);

@@ -169,6 +169,11 @@ mod tests {
     }
 
     #[test]
+    fn a_number_that_no_f64_holds_makes_a_column_text() {
+        check("a,b\n1e999,1e9\n", &SchemaRules::default(), "a:utf8 b:float64");
+    }
+
+    #[test]
     fn a_null_marker_does_not_make_a_column_text() {
         let rules = SchemaRules { null: vec!["NA".to_owned()], ..SchemaRules::default() };
         check("a,b\n1,2\nNA,3\n", &rules, "a:float64 b:float64");

@@ -227,6 +227,10 @@ fn the_batch_is_checked() {
         "rows = 5\non_stop = \"cutt\"",
         "batch.on_stop = \"cutt\": must be \"park\" or \"cut\"; did you mean \"cut\"?",
     );
+    batch(
+        "parts = 3\non_stop = \"cut\"",
+        "batch.on_stop = \"cut\": parts are fixed shares of the source and cannot be cut early; use batch.rows, or \"park\"",
+    );
 }
 
 #[test]
