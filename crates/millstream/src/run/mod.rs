@@ -108,7 +108,8 @@ pub fn run(pipeline: Pipeline, options: Options, status: Arc<Status>) -> anyhow:
         }),
         Ok(Outcome::Stopped) => status.update(|snapshot| "stopping".clone_into(&mut snapshot.state)),
         Ok(Outcome::Failed(faults)) => fail(&status, faults),
-        Err(error) => fail(&status, &[format!("{error:#}")]),
+        // The caller says it: the process ends with it.
+        Err(_) => status.update(|snapshot| "failed".clone_into(&mut snapshot.state)),
     }
     // What was trained is served on, even when the pipeline failed.
     let serve_on = matches!(outcome, Ok(Outcome::Done | Outcome::Failed(_))) && !options.exit_when_done;
