@@ -1,4 +1,4 @@
-//! Reads what is decided and committed. The store is the truth; this is its only reader of cuts and manifests.
+//! Reads what is decided and committed. The store is the truth; the pipeline's view of it comes from here.
 
 use super::cut::{self, DecideError};
 use super::manifest::{Batch, Cut, Manifest, manifest_key};
@@ -28,12 +28,12 @@ pub fn committed(store: &dyn Store, base_offsets: &[i64]) -> Result<Committed, D
     let mut found =
         Committed { checkpoint: base_offsets.iter().map(|base| (0, *base)).collect(), ..Committed::default() };
     for cut in cuts(store)? {
-        let mut parts = Vec::new();
-        for (partition, checkpoint) in (0..).zip(&mut found.checkpoint) {
-            let Some(manifest) = read_manifest(store, cut.batch, partition)? else { continue };
-            *checkpoint = (cut.batch, manifest.end_offset);
+        let parts = parts_of(store, &cut)?;
+        for manifest in &parts {
+            if let Some(checkpoint) = found.checkpoint.get_mut(manifest.partition as usize) {
+                *checkpoint = (cut.batch, manifest.end_offset);
+            }
             found.rejects += manifest.rejects;
-            parts.push(manifest);
         }
         let next = found.batches.len() + 1 == cut.batch as usize;
         if next && parts.len() == base_offsets.len() {
@@ -41,6 +41,19 @@ pub fn committed(store: &dyn Store, base_offsets: &[i64]) -> Result<Committed, D
         }
     }
     Ok(found)
+}
+
+/// A batch, once every partition's manifest is there.
+pub(super) fn read_complete(store: &dyn Store, batch: u32) -> Result<Option<Batch>, DecideError> {
+    let Some(cut) = cut::read(store, batch)? else { return Ok(None) };
+    let parts = parts_of(store, &cut)?;
+    Ok((parts.len() == cut.ends.len()).then_some(Batch { cut, parts }))
+}
+
+/// The manifests of a cut that exist so far, partition 0 first.
+fn parts_of(store: &dyn Store, cut: &Cut) -> Result<Vec<Manifest>, DecideError> {
+    let partitions = (0..).take(cut.ends.len());
+    partitions.filter_map(|partition| read_manifest(store, cut.batch, partition).transpose()).collect()
 }
 
 pub(super) fn read_manifest(store: &dyn Store, batch: u32, partition: u32) -> Result<Option<Manifest>, DecideError> {

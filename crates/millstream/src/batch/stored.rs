@@ -8,7 +8,7 @@ use datafusion::arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type, 
 use datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Map, Value};
 
-use super::committed::{committed, read_manifest};
+use super::committed::{committed, read_complete};
 use super::manifest::{Batch, batch_folder};
 use super::{DecideError, cuts};
 use crate::store::{SharedStore, StoreError};
@@ -41,15 +41,8 @@ impl StoredBatches {
         let mut known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         loop {
             let batch = u32::try_from(known.len()).unwrap_or(u32::MAX) + 1;
-            let Some(cut) = super::cut::read(self.store.as_ref(), batch)? else { break };
-            let mut parts = Vec::new();
-            for partition in (0..).take(cut.ends.len()) {
-                parts.extend(read_manifest(self.store.as_ref(), batch, partition)?);
-            }
-            if parts.len() < cut.ends.len() {
-                break;
-            }
-            known.push(Batch { cut, parts });
+            let Some(found) = read_complete(self.store.as_ref(), batch)? else { break };
+            known.push(found);
         }
         Ok(known.clone())
     }

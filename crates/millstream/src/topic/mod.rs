@@ -76,7 +76,7 @@ impl Topic {
     /// An idempotent producer that never gives a record up and never sends one twice.
     pub fn producer<C: ProducerContext>(&self, context: C, linger_ms: u32) -> Result<BaseProducer<C>, TopicError> {
         let mut config = ClientConfig::new();
-        // Settings that pack well (measured: shared/broker.md); the user's own go over them.
+        // Settings that pack well, by measurement; the user's own go over them.
         config
             .set("linger.ms", linger_ms.to_string())
             .set("batch.num.messages", "50000")
