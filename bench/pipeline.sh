@@ -6,7 +6,7 @@
 rows=${1:-7000000}
 rounds=${2:-3}
 release
-cargo build --quiet --release --manifest-path "$root/Cargo.toml" --target-dir "$target" -p millstream-broker --example bench
+cargo build --quiet --release --manifest-path "$root/Cargo.toml" --target-dir "$target" -p millstream-broker --example broker_bench
 machine
 mkdir -p "$cache/bench-data"
 csv=$cache/bench-data/candles-$rows.csv
@@ -24,7 +24,7 @@ stream.listen = "127.0.0.1:0"
 TOML
 : >"$work/bare"; : >"$work/ingest"; : >"$work/run"
 for round in $(seq "$rounds"); do
-    "$target/release/examples/bench" "$rows" "$work/bare-$round" >"$work/bare.json"
+    "$target/release/examples/broker_bench" "$rows" "$work/bare-$round" >"$work/bare.json"
     python3 - "$work/bare.json" >>"$work/bare" <<'PY'
 import json, sys
 line = json.loads(open(sys.argv[1]).read().splitlines()[-1])

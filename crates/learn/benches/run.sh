@@ -13,7 +13,7 @@ fi
 "$venv/bin/python" -c 'import lightgbm, sklearn' 2>/dev/null ||
     "$venv/bin/pip" install --quiet 'scikit-learn==1.9.1' 'lightgbm==4.7.0' numpy
 cd "$here/.."
-cargo run --quiet --release --package millstream-learn --example bench \
+cargo run --quiet --release --package millstream-learn --example learn_bench \
     ${CARGO_TARGET_DIR:+--target-dir "$CARGO_TARGET_DIR"} -- "$data" "$@" | tee "$data/ours.jsonl" >&2
 "$venv/bin/python" "$here/peers.py" "$data" "$@" | tee "$data/peers.jsonl" >&2
 "$venv/bin/python" - "$data" <<'PYTHON'

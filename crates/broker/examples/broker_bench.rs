@@ -1,5 +1,5 @@
 //! Moves rows of 79 bytes into a fresh broker and out again with plain librdkafka clients, and prints one JSON line.
-//! `cargo run --release -p millstream-broker --example bench -- [rows] [data folder]`
+//! `cargo run --release -p millstream-broker --example broker_bench -- [rows] [data folder]`
 #![allow(clippy::print_stdout)]
 
 use std::error::Error;
