@@ -1,7 +1,6 @@
 //! The header of a record batch, magic 2: read, checked, stamped with its offset.
 //!
-//! Pure: no clock, no I/O. Fence: the records inside stay as they came, compressed or not; only
-//! [`offset_at_or_after`] looks into uncompressed ones.
+//! Pure: no clock, no I/O. Fence: the records inside stay as they came, compressed or not; `records` looks into them.
 //!
 //! Layout (Kafka protocol guide, "Record Batch"), big-endian: base offset i64 @0, batch length i32 @8 (of all that
 //! follows it), partition leader epoch i32 @12, magic i8 @16, CRC-32C u32 @17 (over all from @21), attributes i16
@@ -11,7 +10,7 @@
 /// Bytes of a batch before its first record.
 pub(crate) const HEADER_BYTES: usize = 61;
 /// Bytes of base offset and length, which the length does not count.
-const LENGTH_PREFIX_BYTES: usize = 12;
+pub(crate) const LENGTH_PREFIX_BYTES: usize = 12;
 /// Where the bytes that the CRC covers begin.
 pub(crate) const CRC_FROM: usize = 21;
 /// Bytes that [`stamp`] replaces: base offset, length, leader epoch.
@@ -22,10 +21,20 @@ pub(crate) const LEADER_EPOCH: i32 = 0;
 pub(crate) const NO_PRODUCER: i64 = -1;
 
 const ATTRIBUTE_CODEC: i16 = 0x07;
+/// The log's clock gave all records one time, the largest timestamp.
+const ATTRIBUTE_LOG_APPEND_TIME: i16 = 0x08;
 const ATTRIBUTE_TRANSACTIONAL: i16 = 0x10;
 const ATTRIBUTE_CONTROL: i16 = 0x20;
-/// Codecs: 0 none, 1 gzip, 2 snappy, 3 lz4, 4 zstd.
-const CODEC_LAST: i16 = 4;
+
+/// How the records of a batch are compressed, by the protocol's numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Codec {
+    None = 0,
+    Gzip = 1,
+    Snappy = 2,
+    Lz4 = 3,
+    Zstd = 4,
+}
 
 /// What a batch says about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,8 +103,14 @@ impl BatchHeader {
         self.base_offset + i64::from(self.last_offset_delta) + 1
     }
 
-    pub(crate) fn is_compressed(&self) -> bool {
-        self.attributes & ATTRIBUTE_CODEC != 0
+    /// `None` for a number that no codec has.
+    pub(crate) fn codec(&self) -> Option<Codec> {
+        let codecs = [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd];
+        codecs.into_iter().find(|codec| *codec as i16 == self.attributes & ATTRIBUTE_CODEC)
+    }
+
+    pub(crate) fn is_log_append_time(&self) -> bool {
+        self.attributes & ATTRIBUTE_LOG_APPEND_TIME != 0
     }
 
     /// Whether the numbers fit together, for batches of clients and of our own log alike.
@@ -105,7 +120,7 @@ impl BatchHeader {
             && self.record_count >= 1
             && self.last_offset_delta == self.record_count - 1
             && self.base_offset < i64::MAX - i64::from(i32::MAX)
-            && self.attributes & ATTRIBUTE_CODEC <= CODEC_LAST
+            && self.codec().is_some()
     }
 }
 
@@ -157,71 +172,10 @@ pub(crate) fn whole_batches(bytes: &[u8]) -> usize {
     end
 }
 
-/// The first record of an uncompressed batch with at least `timestamp` (ms): its offset and its timestamp.
-/// For a compressed batch the answer is its first record: never too late, at most a batch too early.
-pub(crate) fn offset_at_or_after(batch: &[u8], timestamp: i64) -> Option<(i64, i64)> {
-    let header = BatchHeader::parse(batch)?;
-    if header.is_compressed() || header.base_timestamp >= timestamp {
-        return Some((header.base_offset, header.base_timestamp));
-    }
-    let mut rest = &batch[HEADER_BYTES..header.bytes.min(batch.len())];
-    while !rest.is_empty() {
-        let length = usize::try_from(varint(&mut rest)?).ok()?;
-        let (mut record, after) = rest.split_at_checked(length)?;
-        rest = after;
-        record = record.get(1..)?; // attributes, unused
-        let record_timestamp = header.base_timestamp.checked_add(varint(&mut record)?)?;
-        if record_timestamp >= timestamp {
-            let offset = header.base_offset.checked_add(varint(&mut record)?)?;
-            return Some((offset, record_timestamp));
-        }
-    }
-    Some((header.base_offset, header.base_timestamp))
-}
-
-/// A zigzag varint of at most ten bytes.
-fn varint(bytes: &mut &[u8]) -> Option<i64> {
-    let mut value: u64 = 0;
-    for shift in (0..70).step_by(7) {
-        let (&byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        value |= u64::from(byte & 0x7f).checked_shl(shift)?;
-        if byte & 0x80 == 0 {
-            return Some((value >> 1).cast_signed() ^ -(value & 1).cast_signed());
-        }
-    }
-    None
-}
-
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
-
-    /// A batch of `count` one-byte records, `step_ms` apart.
-    pub(crate) fn sample(count: i32, producer: (i64, i16, i32), base_timestamp: i64) -> Vec<u8> {
-        let mut records = Vec::new();
-        for index in 0..count {
-            // length 7: attributes, timestamp delta, offset delta, key -1, value length 1, value, no headers.
-            let delta = u8::try_from(index * 2).expect("fewer than 64 records");
-            records.extend_from_slice(&[14, 0, delta, delta, 1, 2, b'x', 0]);
-        }
-        let mut batch = vec![0; HEADER_BYTES];
-        batch[8..12].copy_from_slice(
-            &i32::try_from(HEADER_BYTES - LENGTH_PREFIX_BYTES + records.len()).expect("small").to_be_bytes(),
-        );
-        batch[16] = 2;
-        batch[23..27].copy_from_slice(&(count - 1).to_be_bytes());
-        batch[27..35].copy_from_slice(&base_timestamp.to_be_bytes());
-        batch[35..43].copy_from_slice(&(base_timestamp + i64::from(count) - 1).to_be_bytes());
-        batch[43..51].copy_from_slice(&producer.0.to_be_bytes());
-        batch[51..53].copy_from_slice(&producer.1.to_be_bytes());
-        batch[53..57].copy_from_slice(&producer.2.to_be_bytes());
-        batch[57..61].copy_from_slice(&count.to_be_bytes());
-        batch.extend_from_slice(&records);
-        let crc = crc32c::crc32c(&batch[CRC_FROM..]);
-        batch[17..21].copy_from_slice(&crc.to_be_bytes());
-        batch
-    }
+    use crate::samples::batch as sample;
 
     #[test]
     fn a_batch_is_refused_for_what_is_wrong_with_it() {
@@ -239,12 +193,5 @@ pub(crate) mod tests {
         assert_eq!(check(&[]).unwrap_err(), BatchFault::Length);
         let twice = [good.clone(), good].concat();
         assert_eq!(check(&twice).unwrap_err(), BatchFault::Length);
-    }
-
-    #[test]
-    fn an_uncompressed_batch_knows_the_offset_of_a_time() {
-        let batch = sample(5, (NO_PRODUCER, -1, -1), 1000);
-        assert_eq!(offset_at_or_after(&batch, 0), Some((0, 1000)));
-        assert_eq!(offset_at_or_after(&batch, 1003), Some((3, 1003)));
     }
 }

@@ -1,10 +1,12 @@
 //! The topics of a data folder, and the two numbers that must never repeat: topic ids and producer ids.
 //!
 //! ```text
-//! meta.json                         {"format":1, cluster_id, next_producer_id, topics: {name: {id, partitions}}}
+//! meta.json                         {"format":1, cluster_id, next_producer_id,
+//!                                    topics: {name: {id, partitions, settings: {name: value}}}}
 //! offsets.log                       committed offsets of consumer groups
 //! lock                              held by the process that serves; its address
-//! topics/<topic id>/<partition>/    segments: <base offset>.log and, once sealed, .index
+//! topics/<topic id>/<partition>/    segments: <base offset>.log and, once sealed, .index; start.json once something
+//!                                   was removed
 //! ```
 //! Folders carry the topic's id, so that a topic deleted and made again never meets its old data.
 
@@ -22,6 +24,7 @@ use crate::error::BrokerError;
 use crate::files::{self, FORMAT};
 use crate::locks::lock;
 use crate::log::{self, PartitionLog};
+use crate::settings::{self, Set};
 
 /// Producer ids are reserved on disk in runs of so many; what is left of a run is skipped at the next start.
 const PRODUCER_ID_RUN: i64 = 1000;
@@ -37,23 +40,27 @@ struct Meta {
     topics: BTreeMap<String, TopicMeta>,
 }
 
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct TopicMeta {
     id: Uuid,
     partitions: i32,
+    /// Absent before there were any.
+    #[serde(default, skip_serializing_if = "Set::is_empty")]
+    settings: Set,
 }
 
-/// One topic and its logs.
+/// One topic and its logs, as it stood at one moment: a change makes another one that shares the logs.
 pub(crate) struct Topic {
     pub(crate) name: String,
     pub(crate) id: Uuid,
-    pub(crate) partitions: Vec<PartitionLog>,
+    pub(crate) settings: Set,
+    pub(crate) partitions: Vec<Arc<PartitionLog>>,
 }
 
 impl Topic {
     /// The log of a partition by the number that a client gave.
     pub(crate) fn partition(&self, index: i32) -> Option<&PartitionLog> {
-        self.partitions.get(usize::try_from(index).ok()?)
+        self.partitions.get(usize::try_from(index).ok()?).map(Arc::as_ref)
     }
 }
 
@@ -67,11 +74,21 @@ pub(crate) enum CreateFault {
     Disk(BrokerError),
 }
 
+/// Why a topic was not changed.
+#[derive(Debug)]
+pub(crate) enum ChangeFault {
+    TopicUnknown,
+    /// It has as many partitions already, or more.
+    NotMore {
+        present: i32,
+    },
+    TooManyPartitions,
+    Disk(BrokerError),
+}
+
 /// All topics.
 pub(crate) struct Catalogue {
-    data: PathBuf,
-    segment_bytes: u64,
-    max_partitions: usize,
+    config: Config,
     /// The cluster's id, made once per data folder.
     pub(crate) cluster_id: String,
     meta: Mutex<Meta>,
@@ -117,15 +134,17 @@ impl Catalogue {
         for (name, topic) in &meta.topics {
             let folder = topic_folder(data, topic.id);
             let partitions = (0..topic.partitions)
-                .map(|partition| PartitionLog::open(&folder.join(partition.to_string()), config.segment_bytes))
+                .map(|partition| {
+                    let segment_bytes = settings::segment_bytes(config, &topic.settings);
+                    PartitionLog::open(&folder.join(partition.to_string()), segment_bytes).map(Arc::new)
+                })
                 .collect::<Result<Vec<_>, _>>()?;
-            topics.insert(name.clone(), Arc::new(Topic { name: name.clone(), id: topic.id, partitions }));
+            let settings = topic.settings.clone();
+            topics.insert(name.clone(), Arc::new(Topic { name: name.clone(), id: topic.id, settings, partitions }));
         }
         sweep(data, &meta)?;
         Ok(Self {
-            data: data.clone(),
-            segment_bytes: config.segment_bytes,
-            max_partitions: config.max_partitions,
+            config: config.clone(),
             cluster_id: meta.cluster_id.clone(),
             next_producer_id: Mutex::new(meta.next_producer_id),
             meta: Mutex::new(meta),
@@ -139,7 +158,8 @@ impl Catalogue {
     }
 
     pub(crate) fn topic_of_id(&self, id: Uuid) -> Option<Arc<Topic>> {
-        self.topics().into_iter().find(|topic| topic.id == id)
+        let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
+        topics.values().find(|topic| topic.id == id).cloned()
     }
 
     /// All topics by name.
@@ -160,40 +180,108 @@ impl Catalogue {
         let Some(wanted) = usize::try_from(partitions).ok().filter(|count| *count > 0) else {
             return Err(CreateFault::PartitionsInvalid);
         };
-        let present: usize = topics.values().map(|topic| topic.partitions.len()).sum();
-        if wanted > self.max_partitions.saturating_sub(present) {
+        if wanted > self.partitions_left(&topics) {
             return Err(CreateFault::TooManyPartitions);
         }
         Ok(())
     }
 
+    fn partitions_left(&self, topics: &BTreeMap<String, Arc<Topic>>) -> usize {
+        let present: usize = topics.values().map(|topic| topic.partitions.len()).sum();
+        self.config.max_partitions.saturating_sub(present)
+    }
+
     /// Makes a topic. Its logs come first, then `meta.json` names it: a crash between leaves a folder that nothing
     /// names, swept at the next open.
-    pub(crate) fn create(&self, name: &str, partitions: i32) -> Result<Arc<Topic>, CreateFault> {
+    pub(crate) fn create(&self, name: &str, partitions: i32, settings: Set) -> Result<Arc<Topic>, CreateFault> {
         let mut meta = lock(&self.meta);
         self.check_new(name, partitions)?;
         let id = Uuid::new_v4();
-        let folder = topic_folder(&self.data, id);
-        let make = || -> Result<Vec<PartitionLog>, BrokerError> {
-            let mut logs = Vec::new();
-            for partition in 0..partitions {
-                let folder = folder.join(partition.to_string());
-                PartitionLog::create(&folder)?;
-                logs.push(PartitionLog::open(&folder, self.segment_bytes)?);
-            }
-            files::sync_folder(&folder)?;
-            files::sync_folder(&self.data.join("topics"))?;
-            Ok(logs)
-        };
-        let partitions_open = make().map_err(CreateFault::Disk)?;
+        let logs = self.make_logs(id, 0..partitions, &settings).map_err(CreateFault::Disk)?;
         let mut changed = meta.clone();
-        changed.topics.insert(name.to_owned(), TopicMeta { id, partitions });
-        files::write_json(&meta_path(&self.data), &changed).map_err(CreateFault::Disk)?;
-        *meta = changed;
-        let topic = Arc::new(Topic { name: name.to_owned(), id, partitions: partitions_open });
-        self.topics.write().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), Arc::clone(&topic));
+        changed.topics.insert(name.to_owned(), TopicMeta { id, partitions, settings: settings.clone() });
+        self.write_meta(&mut meta, changed).map_err(CreateFault::Disk)?;
+        let topic = self.publish(Topic { name: name.to_owned(), id, settings, partitions: logs });
         info!(topic = name, partitions, "topic created");
         Ok(topic)
+    }
+
+    /// Makes empty logs, durable in name.
+    fn make_logs(
+        &self,
+        id: Uuid,
+        partitions: std::ops::Range<i32>,
+        settings: &Set,
+    ) -> Result<Vec<Arc<PartitionLog>>, BrokerError> {
+        let folder = topic_folder(&self.config.data, id);
+        let segment_bytes = settings::segment_bytes(&self.config, settings);
+        let mut logs = Vec::new();
+        for partition in partitions {
+            let folder = folder.join(partition.to_string());
+            PartitionLog::create(&folder)?;
+            logs.push(Arc::new(PartitionLog::open(&folder, segment_bytes)?));
+        }
+        files::sync_folder(&folder)?;
+        files::sync_folder(&self.config.data.join("topics"))?;
+        Ok(logs)
+    }
+
+    fn write_meta(&self, meta: &mut Meta, changed: Meta) -> Result<(), BrokerError> {
+        files::write_json(&meta_path(&self.config.data), &changed)?;
+        *meta = changed;
+        Ok(())
+    }
+
+    fn publish(&self, topic: Topic) -> Arc<Topic> {
+        let topic = Arc::new(topic);
+        let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
+        topics.insert(topic.name.clone(), Arc::clone(&topic));
+        topic
+    }
+
+    /// Whether a topic could have `count` partitions in all (CreatePartitions); how many it has.
+    pub(crate) fn check_grown(&self, name: &str, count: i32) -> Result<i32, ChangeFault> {
+        let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
+        let topic = topics.get(name).ok_or(ChangeFault::TopicUnknown)?;
+        let present = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
+        if count <= present {
+            return Err(ChangeFault::NotMore { present });
+        }
+        let more = usize::try_from(count - present).unwrap_or(usize::MAX);
+        if more > self.partitions_left(&topics) { Err(ChangeFault::TooManyPartitions) } else { Ok(present) }
+    }
+
+    /// Gives a topic more partitions, `count` in all. The logs come first, then `meta.json` counts them: a crash
+    /// between leaves empty logs that nothing counts, made anew by the next try.
+    pub(crate) fn grow(&self, name: &str, count: i32) -> Result<(), ChangeFault> {
+        let mut meta = lock(&self.meta);
+        let present = self.check_grown(name, count)?;
+        let topic = self.topic(name).ok_or(ChangeFault::TopicUnknown)?;
+        let added = self.make_logs(topic.id, present..count, &topic.settings).map_err(ChangeFault::Disk)?;
+        let mut changed = meta.clone();
+        changed.topics.get_mut(name).ok_or(ChangeFault::TopicUnknown)?.partitions = count;
+        self.write_meta(&mut meta, changed).map_err(ChangeFault::Disk)?;
+        let partitions = topic.partitions.iter().cloned().chain(added).collect();
+        self.publish(Topic { name: name.to_owned(), id: topic.id, settings: topic.settings.clone(), partitions });
+        info!(topic = name, partitions = count, "partitions added");
+        Ok(())
+    }
+
+    /// Replaces a topic's settings by what `change` makes of them, durably before they are obeyed.
+    pub(crate) fn set(&self, name: &str, change: impl FnOnce(&mut Set)) -> Result<(), ChangeFault> {
+        let mut meta = lock(&self.meta);
+        let topic = self.topic(name).ok_or(ChangeFault::TopicUnknown)?;
+        let mut changed = meta.clone();
+        let entry = changed.topics.get_mut(name).ok_or(ChangeFault::TopicUnknown)?;
+        change(&mut entry.settings);
+        let settings = entry.settings.clone();
+        self.write_meta(&mut meta, changed).map_err(ChangeFault::Disk)?;
+        for log in &topic.partitions {
+            log.set_segment_bytes(settings::segment_bytes(&self.config, &settings));
+        }
+        info!(topic = name, ?settings, "topic settings changed");
+        self.publish(Topic { name: name.to_owned(), id: topic.id, settings, partitions: topic.partitions.clone() });
+        Ok(())
     }
 
     /// Removes a topic: first its name, durably, then its files. False when there is none.
@@ -203,13 +291,12 @@ impl Catalogue {
         let Some(removed) = changed.topics.remove(name) else {
             return Ok(false);
         };
-        files::write_json(&meta_path(&self.data), &changed)?;
-        *meta = changed;
+        self.write_meta(&mut meta, changed)?;
         let topic = self.topics.write().unwrap_or_else(PoisonError::into_inner).remove(name);
         for log in topic.iter().flat_map(|topic| &topic.partitions) {
             log.close();
         }
-        let folder = topic_folder(&self.data, removed.id);
+        let folder = topic_folder(&self.config.data, removed.id);
         fs::remove_dir_all(&folder).map_err(BrokerError::disk("remove", &folder))?;
         info!(topic = name, "topic deleted");
         Ok(true)
@@ -223,8 +310,7 @@ impl Catalogue {
         if *next >= meta.next_producer_id {
             let mut changed = meta.clone();
             changed.next_producer_id = *next + PRODUCER_ID_RUN;
-            files::write_json(&meta_path(&self.data), &changed)?;
-            *meta = changed;
+            self.write_meta(&mut meta, changed)?;
         }
         let id = *next;
         *next += 1;

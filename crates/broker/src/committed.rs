@@ -11,11 +11,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use crate::error::BrokerError;
 use crate::files::{self, FORMAT};
 use crate::locks::lock;
+use crate::trouble::Trouble;
 
 /// Rewritten when it reaches this and at least doubles what stands: about half a million commits.
 const COMPACT_BYTES: u64 = 64 * 1024 * 1024;
@@ -48,6 +49,7 @@ type Positions = BTreeMap<(String, i32), Position>;
 pub(crate) struct Committed {
     path: PathBuf,
     state: Mutex<State>,
+    writing: Trouble,
 }
 
 struct State {
@@ -68,7 +70,8 @@ impl Committed {
             Err(error) => return Err(BrokerError::disk("read", &path)(error)),
         };
         let (file, bytes) = rewrite(&path, &groups)?;
-        Ok(Self { path, state: Mutex::new(State { groups, file, bytes, compacted_bytes: bytes, broken: false }) })
+        let state = State { groups, file, bytes, compacted_bytes: bytes, broken: false };
+        Ok(Self { path, state: Mutex::new(state), writing: Trouble::default() })
     }
 
     /// Writes entries as one piece. False: the disk refused, and none of them stands.
@@ -77,10 +80,15 @@ impl Committed {
         match self.write(&mut state, entries) {
             Ok(()) => {
                 entries.iter().for_each(|entry| apply(&mut state.groups, entry));
+                if self.writing.ends() {
+                    info!("offsets are committed again");
+                }
                 true
             }
             Err(cause) => {
-                error!(%cause, "offsets not committed");
+                if self.writing.begins() {
+                    error!(%cause, "offsets not committed; it is tried again when a group does");
+                }
                 false
             }
         }
@@ -123,14 +131,14 @@ impl Committed {
     }
 
     /// Forgets what `picked` says. False: the disk refused.
-    pub(crate) fn forget(&self, picked: impl Fn(&str, &str) -> bool) -> bool {
+    pub(crate) fn forget(&self, picked: impl Fn(&str, &str, i32) -> bool) -> bool {
         let entries: Vec<Entry> = {
             let state = lock(&self.state);
             state
                 .groups
                 .iter()
                 .flat_map(|(group, positions)| positions.keys().map(move |place| (group, place)))
-                .filter(|(group, (topic, _))| picked(group, topic))
+                .filter(|(group, (topic, partition))| picked(group, topic, *partition))
                 .map(|(group, (topic, partition))| Entry {
                     group: group.clone(),
                     topic: topic.clone(),
@@ -244,7 +252,7 @@ mod tests {
         fs::write(&path, bytes).unwrap();
         let committed = Committed::open(folder.path()).unwrap();
         assert_eq!(committed.position("g", "t", 0).unwrap().offset, 7);
-        assert!(committed.forget(|group, _| group == "g"));
+        assert!(committed.forget(|group, _, _| group == "g"));
         drop(committed);
         let committed = Committed::open(folder.path()).unwrap();
         assert_eq!(committed.positions("g"), []);

@@ -15,6 +15,12 @@ pub struct Config {
     pub default_partitions: i32,
     /// Whether a client that names an unknown topic creates it (Metadata). Default true.
     pub auto_create: bool,
+    /// Whole segments whose newest record is older than this are removed, in topics without a `retention.ms` of their
+    /// own. Default `None`: kept for ever.
+    pub retention: Option<Duration>,
+    /// The oldest segments of a partition are removed while the others hold this many bytes, in topics without a
+    /// `retention.bytes` of their own. Default `None`: kept whatever the size.
+    pub retention_bytes: Option<u64>,
     /// A segment file is closed before it would grow past this. Default 256 MiB.
     pub segment_bytes: u64,
     /// How often written data is forced to the disk. Default `None`: an acknowledged record is in the
@@ -48,6 +54,8 @@ impl Config {
             data: data.into(),
             default_partitions: 1,
             auto_create: true,
+            retention: None,
+            retention_bytes: None,
             segment_bytes: 256 * MIB as u64,
             flush_interval: None,
             max_connections: 256,

@@ -2,10 +2,12 @@
 //!
 //! Its job: take record batches from Kafka clients (librdkafka, kcat, the Java clients), keep them in segment files as
 //! they came, and give them out again, with topics, offsets by time, idempotent producers and consumer groups.
+//! Everything is kept unless [`Config::retention`], [`Config::retention_bytes`] or a topic's own settings say
+//! otherwise.
 //!
-//! Its fence: no replication, no transactions (refused with the protocol's own error), no TLS or SASL, no retention,
-//! no compaction, no static group members (they are served as dynamic ones). Records are never looked into, except
-//! to find an offset by time in an uncompressed batch. It is for one machine; a production topic lives in Apache Kafka.
+//! Its fence: no replication, no transactions (refused with the protocol's own error), no TLS or SASL, no compaction,
+//! no static group members (they are served as dynamic ones). Records are never looked into, except to find an offset
+//! by time. It is for one machine; a production topic lives in Apache Kafka.
 //!
 //! What an acknowledgement means: the batch is in the operating system's page cache. Any end of this process keeps it,
 //! kill -9 included; a power cut may lose what was not yet forced to the disk, by [`Config::flush_interval`] or by
@@ -18,8 +20,10 @@
 //! - `group`: a consumer group as a state machine; `coordinator`: all groups, and waiting for their rounds;
 //!   `committed`: the offsets that groups commit;
 //! - `catalogue`: topics, their ids, producer ids, the layout of the data folder; `lock_file`: one process per folder;
-//! - `log`, `segment`, `batch`, `producers`: a partition on disk;
-//! - `files`, `locks`, `budget`: small tools.
+//! - `settings`: what can be set for a topic, and what stands fixed;
+//! - `log`, `segment`, `batch`, `producers`: a partition on disk; `retention`: where it begins and what may go;
+//!   `records`: the timestamps inside a batch;
+//! - `files`, `locks`, `budget`, `trouble`: small tools; `fuzzing`, `samples`: for tests and `fuzz/` only.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -32,13 +36,22 @@ mod config;
 mod coordinator;
 mod error;
 mod files;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod group;
 mod lock_file;
 mod locks;
 mod log;
 mod producers;
+mod records;
+mod retention;
+#[cfg(any(test, feature = "fuzzing"))]
+mod samples;
 mod segment;
 mod server;
+mod settings;
+mod trouble;
 mod wire;
 
 use std::net::SocketAddr;

@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -17,7 +18,9 @@ use crate::error::BrokerError;
 use crate::files;
 use crate::locks::{Waiters, lock};
 use crate::producers::{Producers, Verdict};
+use crate::retention::{self, Limits, Piece, Start};
 use crate::segment::{self, Segment};
+use crate::trouble::Trouble;
 
 /// Why a batch was not appended.
 #[derive(Debug)]
@@ -28,11 +31,31 @@ pub(crate) enum Refusal {
     Disk,
 }
 
-/// A place to read from: the batch at `position` of the segment that begins with `segment_base`.
+/// A place to read from: the batch that holds `offset`, at `position` of the segment that begins with `segment_base`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Cursor {
+    offset: i64,
     segment_base: i64,
     position: u64,
+}
+
+/// Why nothing may be appended just now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Doubt {
+    /// A failed append left bytes behind that could not be cut off.
+    Tail,
+    /// The system could not write what it had taken; some of it may be gone.
+    Unsynced,
+    /// Some of it is gone. Only an open, which cuts the log there, mends that.
+    Lost,
+}
+
+/// Why the start of a log was not moved.
+#[derive(Debug)]
+pub(crate) enum StartFault {
+    /// Beyond the end of the log.
+    PastEnd,
+    Disk,
 }
 
 /// Where a log begins and ends.
@@ -46,19 +69,25 @@ pub(crate) struct Bounds {
 /// A log, shared by all connections.
 pub(crate) struct PartitionLog {
     folder: PathBuf,
-    segment_bytes: u64,
+    segment_bytes: AtomicU64,
     state: Mutex<State>,
+    /// Held while files are made or removed beside the one that is written to: `start.json`, indexes, old segments.
+    files: Mutex<()>,
+    appending: Trouble,
+    sealing: Trouble,
+    removing: Trouble,
     pub(crate) waiters: Waiters,
 }
 
 struct State {
     /// Never empty; the last is written to.
     segments: Vec<Segment>,
+    /// The first offset that is served; inside of the first segment.
+    start: i64,
     producers: Producers,
     /// Full segments that wait to be sealed, with the producers at their end.
     to_seal: Vec<(i64, Producers)>,
-    /// Set when the disk left the log in doubt: nothing is appended until it is opened again.
-    broken: bool,
+    doubt: Option<Doubt>,
     unsynced: bool,
     /// The topic is deleted.
     closed: bool,
@@ -74,11 +103,23 @@ impl PartitionLog {
 
     /// Opens a log. Segments with an index are taken at its word; the others, at least the last, are read through
     /// and cut after the last good batch. What lies behind a cut is not part of the log any more: a hole would break
-    /// the promise that offsets are dense.
+    /// the promise that offsets are dense. Segments below the start are what a removal left behind when it was cut
+    /// short.
     pub(crate) fn open(folder: &Path, segment_bytes: u64) -> Result<Self, BrokerError> {
-        let mut producers = Producers::default();
+        let start = retention::read_start(folder)?;
+        let start_offset = start.as_ref().map_or(0, |start| start.offset);
+        let mut bases = segment::list(folder)?;
+        let below = bases.windows(2).take_while(|pair| pair[1] <= start_offset).count();
+        for base_offset in bases.drain(..below) {
+            let path = segment::path_of(folder, base_offset);
+            segment::remove(&path).map_err(BrokerError::disk("remove", &path))?;
+        }
+        segment::sweep_indexes(folder)?;
+        let mut producers = match start {
+            Some(start) if bases.first().is_none_or(|first| *first == start.producers_at) => start.producers,
+            Some(_) | None => Producers::default(),
+        };
         let mut segments: Vec<Segment> = Vec::new();
-        let bases = segment::list(folder)?;
         let mut to_seal = Vec::new();
         let mut cut_short = false;
         for (index, &base_offset) in bases.iter().enumerate() {
@@ -107,14 +148,36 @@ impl PartitionLog {
             segments.push(segment);
         }
         if segments.is_empty() {
-            segments.push(Segment::create(folder, 0).map_err(BrokerError::disk("create a segment in", folder))?);
+            let first = Segment::create(folder, start_offset);
+            segments.push(first.map_err(BrokerError::disk("create a segment in", folder))?);
         }
+        let first = segments.first().map_or(0, |first| first.extent.base_offset);
+        let end = segments.last().map_or(0, |last| last.extent.next_offset);
+        let state = State {
+            segments,
+            // A start past the end names records that are lost, with the disk's word that they were there.
+            start: start_offset.clamp(first, end),
+            producers,
+            to_seal,
+            doubt: None,
+            unsynced: true,
+            closed: false,
+        };
         Ok(Self {
             folder: folder.to_path_buf(),
-            segment_bytes,
-            state: Mutex::new(State { segments, producers, to_seal, broken: false, unsynced: true, closed: false }),
+            segment_bytes: AtomicU64::new(segment_bytes),
+            state: Mutex::new(state),
+            files: Mutex::new(()),
+            appending: Trouble::default(),
+            sealing: Trouble::default(),
+            removing: Trouble::default(),
             waiters: Waiters::default(),
         })
+    }
+
+    /// Changes the size at which a segment ends, from the next append on.
+    pub(crate) fn set_segment_bytes(&self, bytes: u64) {
+        self.segment_bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// Appends a checked batch and returns its base offset; for a batch that is already there, the offset it has.
@@ -135,29 +198,36 @@ impl PartitionLog {
 
     /// Writes one batch at the end; on any error the log is what it was.
     fn write(&self, state: &mut State, bytes: &[u8], header: BatchHeader) -> Result<i64, Refusal> {
-        if state.broken {
+        if state.closed || !state.is_in_order() {
             return Err(Refusal::Disk);
         }
-        self.roll_if_full(state, header.bytes as u64)?;
+        let extent = &state.active().extent;
+        let is_full = extent.bytes + header.bytes as u64 > self.segment_bytes.load(Ordering::Relaxed);
+        // An empty segment takes any batch.
+        if extent.bytes > 0 && is_full {
+            self.roll(state)?;
+        }
         let active = state.active();
         let header = BatchHeader { base_offset: active.extent.next_offset, ..header };
-        if let Err((cause, broken)) = active.append(bytes, &header) {
-            error!(folder = %self.folder.display(), %cause, broken, "append failed");
-            state.broken = broken;
+        if let Err((cause, is_torn)) = active.append(bytes, &header) {
+            if self.appending.begins() {
+                error!(folder = %self.folder.display(), %cause, "append failed; it is tried again when a client does");
+            }
+            state.doubt = is_torn.then_some(Doubt::Tail);
             return Err(Refusal::Disk);
+        }
+        if self.appending.ends() {
+            info!(folder = %self.folder.display(), "the log is written again");
         }
         state.producers.note(&header);
         state.unsynced = true;
         Ok(header.base_offset)
     }
 
-    /// Begins a new segment when the batch would not fit the active one. An empty segment takes any batch.
-    fn roll_if_full(&self, state: &mut State, batch_bytes: u64) -> Result<(), Refusal> {
+    /// Begins a new segment.
+    fn roll(&self, state: &mut State) -> Result<(), Refusal> {
         let extent = &state.active().extent;
         let base_offset = extent.base_offset;
-        if extent.bytes == 0 || extent.bytes + batch_bytes <= self.segment_bytes {
-            return Ok(());
-        }
         match Segment::create(&self.folder, extent.next_offset) {
             Ok(segment) => {
                 state.to_seal.push((base_offset, state.producers.clone()));
@@ -165,7 +235,9 @@ impl PartitionLog {
                 Ok(())
             }
             Err(cause) => {
-                error!(folder = %self.folder.display(), %cause, "new segment failed");
+                if self.appending.begins() {
+                    error!(folder = %self.folder.display(), %cause, "new segment failed; it is tried again");
+                }
                 Err(Refusal::Disk)
             }
         }
@@ -174,50 +246,44 @@ impl PartitionLog {
     /// Where the log begins and ends.
     pub(crate) fn bounds(&self) -> Bounds {
         let state = lock(&self.state);
-        Bounds {
-            start: state.segments.first().map_or(0, |first| first.extent.base_offset),
-            end: state.segments.last().map_or(0, |last| last.extent.next_offset),
-        }
+        Bounds { start: state.start, end: state.end() }
+    }
+
+    /// Bytes of all segments.
+    pub(crate) fn bytes(&self) -> u64 {
+        lock(&self.state).segments.iter().map(|segment| segment.extent.bytes).sum()
     }
 
     /// The place of the batch that holds `offset`; `None` outside of the log. The end is a place.
     pub(crate) fn cursor(&self, offset: i64) -> io::Result<Option<Cursor>> {
-        let state = lock(&self.state);
-        let after = state.segments.partition_point(|segment| segment.extent.base_offset <= offset);
-        let Some(segment) = state.segments[..after].last() else {
-            return Ok(None);
-        };
-        if offset > segment.extent.next_offset {
-            return Ok(None);
-        }
-        Ok(Some(Cursor { segment_base: segment.extent.base_offset, position: segment.position_of(offset)? }))
+        lock(&self.state).cursor(offset)
     }
 
-    /// Bytes from a place to the end of the log.
+    /// Bytes from a place to the end of the log. A place that is gone counts as very much: whoever waits there must
+    /// look.
     pub(crate) fn bytes_after(&self, cursor: Cursor) -> u64 {
         let state = lock(&self.state);
+        if cursor.offset < state.start {
+            return u64::MAX;
+        }
         let from = state.segments.partition_point(|segment| segment.extent.base_offset < cursor.segment_base);
-        let total: u64 = state.segments[from..].iter().map(|segment| segment.extent.bytes).sum();
-        total.saturating_sub(cursor.position)
+        let rest = &state.segments[from..];
+        let total: u64 = rest.iter().map(|segment| segment.extent.bytes).sum();
+        let is_there = rest.first().is_some_and(|first| first.extent.base_offset == cursor.segment_base);
+        total.saturating_sub(if is_there { cursor.position } else { 0 })
     }
 
     /// Whole batches from a place on, at most `limit` bytes of them, but with `one_at_least` the first whatever its
-    /// size. Reads of one call stay inside one segment.
-    pub(crate) fn read(&self, cursor: Cursor, limit: usize, one_at_least: bool) -> io::Result<Bytes> {
+    /// size. Reads of one call stay inside one segment. `None`: the place was removed.
+    pub(crate) fn read(&self, cursor: Cursor, limit: usize, one_at_least: bool) -> io::Result<Option<Bytes>> {
         let (file, position, available) = {
             let state = lock(&self.state);
-            let at = state.segments.partition_point(|segment| segment.extent.base_offset < cursor.segment_base);
-            let mut rest = state.segments[at..].iter();
-            let Some(mut segment) = rest.next() else {
-                return Ok(Bytes::new());
-            };
-            let mut position = cursor.position;
-            if position >= segment.extent.bytes
-                && let Some(next) = rest.next()
-            {
-                segment = next;
-                position = 0;
+            if cursor.offset < state.start {
+                return Ok(None);
             }
+            let Some((segment, position)) = state.place(cursor)? else {
+                return Ok(None);
+            };
             let available = segment.extent.bytes.saturating_sub(position);
             (segment.reader()?, position, usize::try_from(available).unwrap_or(usize::MAX))
         };
@@ -226,44 +292,169 @@ impl PartitionLog {
         let whole = batch::whole_batches(&bytes[..bytes.len().min(limit)]);
         if whole > 0 || !one_at_least {
             bytes.truncate(whole);
-            return Ok(Bytes::from(bytes));
+            return Ok(Some(Bytes::from(bytes)));
         }
         match BatchHeader::parse(&bytes) {
             Some(header) if header.bytes <= available => {
                 bytes.resize(header.bytes, 0);
                 file.read_exact_at(&mut bytes, position)?;
-                Ok(Bytes::from(bytes))
+                Ok(Some(Bytes::from(bytes)))
             }
-            Some(_) | None => Ok(Bytes::new()),
+            Some(_) | None => Ok(Some(Bytes::new())),
         }
     }
 
-    /// The first record with at least `timestamp` (ms since 1970): offset and timestamp.
+    /// The first record with at least `timestamp` (ms since 1970): offset and timestamp. Reading and unfolding happen
+    /// outside of the lock: appends go on.
     pub(crate) fn offset_of_timestamp(&self, timestamp: i64) -> io::Result<Option<(i64, i64)>> {
-        let state = lock(&self.state);
-        for segment in &state.segments {
-            if let Some(found) = segment.offset_of_timestamp(timestamp)? {
+        let mut past = -1;
+        loop {
+            let (search, start) = {
+                let state = lock(&self.state);
+                let start = state.start;
+                let mut search = None;
+                for segment in state.segments.iter().filter(|segment| segment.extent.base_offset > past) {
+                    search = segment.time_search(timestamp, start)?;
+                    if search.is_some() {
+                        break;
+                    }
+                }
+                (search, start)
+            };
+            let Some(search) = search else {
+                return Ok(None);
+            };
+            if let Some(found) = search.run(timestamp, start)? {
                 return Ok(Some(found));
             }
+            past = search.base_offset;
         }
-        Ok(None)
     }
 
-    /// The largest timestamp and the last offset of the first batch that holds it; `None` when empty.
-    pub(crate) fn max_timestamp(&self) -> Option<(i64, i64)> {
-        let state = lock(&self.state);
-        state
-            .segments
-            .iter()
-            .map(|segment| &segment.extent)
-            .filter(|extent| extent.max_timestamp >= 0)
-            .max_by_key(|extent| (extent.max_timestamp, -extent.base_offset))
-            .map(|extent| (extent.max_timestamp_offset, extent.max_timestamp))
+    /// The first record with the largest timestamp: offset and timestamp; `None` when empty.
+    pub(crate) fn max_timestamp(&self) -> io::Result<Option<(i64, i64)>> {
+        let largest = {
+            let state = lock(&self.state);
+            state.segments.iter().map(|segment| segment.extent.max_timestamp).max().unwrap_or(-1)
+        };
+        if largest < 0 { Ok(None) } else { self.offset_of_timestamp(largest) }
+    }
+
+    /// Lets the log begin at `offset`, or at its end when that is −1, and returns where it begins: never earlier than
+    /// it did. The records below are gone when this returns; their segments are removed a moment later.
+    ///
+    /// All that is written is forced to the disk before `start.json` says so: else a power cut could leave a log that
+    /// begins after its end.
+    pub(crate) fn move_start(&self, offset: i64) -> Result<i64, StartFault> {
+        let _only_one = lock(&self.files);
+        let (start, end) = {
+            let state = lock(&self.state);
+            (state.start, state.end())
+        };
+        let offset = if offset == -1 { end } else { offset };
+        if !(0..=end).contains(&offset) {
+            return Err(StartFault::PastEnd);
+        }
+        if offset <= start {
+            return Ok(start);
+        }
+        self.sync();
+        {
+            let state = lock(&self.state);
+            if state.closed || state.doubt.is_some() {
+                return Err(StartFault::Disk);
+            }
+        }
+        let write = || {
+            let known = retention::read_start(&self.folder)?;
+            let known = known.unwrap_or(Start { offset: 0, producers_at: 0, producers: Producers::default() });
+            retention::write_start(&self.folder, Start { offset, ..known })
+        };
+        if let Err(cause) = write() {
+            error!(%cause, "log start not moved");
+            return Err(StartFault::Disk);
+        }
+        lock(&self.state).start = offset;
+        self.waiters.wake_all();
+        Ok(offset)
+    }
+
+    /// Removes the oldest segments that `limits` no longer keep and those below the start. Called by one thread only.
+    ///
+    /// `start.json` comes first: from then on the segments are not part of the log, and a crash at any point leaves
+    /// files that the next open removes. A full disk may have no room for it, and removing is what makes room: where
+    /// the first segment that stays is sealed, its index knows the producers and its name the start, and the removal
+    /// goes on without. An error is said once and tried again.
+    pub(crate) fn retain(&self, limits: Limits, now_ms: i64) {
+        match self.remove_oldest(limits, now_ms) {
+            Ok(0) => {}
+            Ok(segments) => {
+                self.waiters.wake_all();
+                info!(folder = %self.folder.display(), segments, start = self.bounds().start, "old segments removed");
+                let _ = self.removing.ends();
+            }
+            Err(cause) => {
+                if self.removing.begins() {
+                    warn!(%cause, "old segments not removed; it is tried again");
+                }
+            }
+        }
+    }
+
+    fn remove_oldest(&self, limits: Limits, now_ms: i64) -> Result<usize, BrokerError> {
+        let _only_one = lock(&self.files);
+        let (removed, first_kept, is_sealed, start, known) = {
+            let mut state = lock(&self.state);
+            if state.closed {
+                return Ok(0);
+            }
+            let active = state.active();
+            let first_timestamp = active.first_timestamp.unwrap_or(-1);
+            let piece = active.piece();
+            if limits.ends(piece, first_timestamp, state.start, now_ms) && self.roll(&mut state).is_err() {
+                return Ok(0);
+            }
+            let pieces: Vec<Piece> = state.segments.iter().map(Segment::piece).collect();
+            let count = limits.removable(&pieces, state.start, now_ms);
+            let (removed, kept) = state.segments.split_at(count);
+            let (Some(last), Some(first_kept)) = (removed.last(), kept.first()) else {
+                return Ok(0);
+            };
+            let unsealed = state.to_seal.iter().find(|(base_offset, _)| *base_offset == last.extent.base_offset);
+            let known = match unsealed {
+                Some((_, producers)) => Ok(producers.clone()),
+                None => Err(last.path.clone()),
+            };
+            let paths: Vec<PathBuf> = removed.iter().map(|segment| segment.path.clone()).collect();
+            let is_sealed = first_kept.file.is_none();
+            let first_kept = first_kept.extent.base_offset;
+            (paths, first_kept, is_sealed, state.start.max(first_kept), known)
+        };
+        let producers = match known {
+            Ok(producers) => producers,
+            Err(sealed) => segment::sealed_producers(&sealed)?.unwrap_or_default(),
+        };
+        let written =
+            retention::write_start(&self.folder, Start { offset: start, producers_at: first_kept, producers });
+        if !is_sealed {
+            written?;
+        }
+        {
+            let mut state = lock(&self.state);
+            state.segments.drain(..removed.len());
+            state.to_seal.retain(|(base_offset, _)| *base_offset >= first_kept);
+            state.start = start;
+        }
+        for path in &removed {
+            segment::remove(path).map_err(BrokerError::disk("remove", path))?;
+        }
+        Ok(removed.len())
     }
 
     /// Seals what is full. An error is logged and tried again; the data is served all the same.
     pub(crate) fn seal_full(&self) {
         loop {
+            let _only_one = lock(&self.files);
             let next = {
                 let state = lock(&self.state);
                 let Some((base_offset, producers)) = state.to_seal.first() else {
@@ -277,13 +468,20 @@ impl PartitionLog {
             };
             if let Some((path, extent, file, producers)) = next {
                 if let Err(cause) = segment::seal(&file, &path, extent, producers) {
-                    warn!(%cause, "segment not sealed");
+                    if self.sealing.begins() {
+                        warn!(%cause, "segment not sealed; it is tried again");
+                    }
                     return;
                 }
+                let _ = self.sealing.ends();
                 info!(path = %path.display(), "segment sealed");
             }
             let mut state = lock(&self.state);
-            let (base_offset, _) = state.to_seal.remove(0);
+            let Some((base_offset, _)) = state.to_seal.first() else {
+                return;
+            };
+            let base_offset = *base_offset;
+            state.to_seal.remove(0);
             for segment in &mut state.segments {
                 if segment.extent.base_offset == base_offset {
                     segment.file = None;
@@ -294,8 +492,8 @@ impl PartitionLog {
 
     /// Ends the log of a deleted topic: nothing is appended any more, and those who wait are woken.
     pub(crate) fn close(&self) {
+        let _only_one = lock(&self.files);
         let mut state = lock(&self.state);
-        state.broken = true;
         state.closed = true;
         state.to_seal.clear();
         drop(state);
@@ -306,8 +504,8 @@ impl PartitionLog {
         lock(&self.state).closed
     }
 
-    /// Forces all that is written to the disk. After an error nothing is appended any more: the system may have
-    /// dropped the pages that it failed to write.
+    /// Forces all that is written to the disk. After an error nothing is appended until [`Self::mend`] has found all of
+    /// it: the system may have dropped the pages that it failed to write.
     pub(crate) fn sync(&self) {
         let open: Vec<Arc<File>> = {
             let mut state = lock(&self.state);
@@ -318,9 +516,34 @@ impl PartitionLog {
         };
         for file in open {
             if let Err(cause) = file.sync_data() {
-                error!(folder = %self.folder.display(), %cause, "sync failed");
-                lock(&self.state).broken = true;
+                if self.appending.begins() {
+                    error!(folder = %self.folder.display(), %cause, "sync failed; it is tried again");
+                }
+                let mut state = lock(&self.state);
+                state.unsynced = true;
+                state.doubt = Some(Doubt::Unsynced);
             }
+        }
+    }
+
+    /// Takes a log out of doubt when the disk allows it again. Called by one thread only, now and then.
+    pub(crate) fn mend(&self) {
+        let mut state = lock(&self.state);
+        if state.closed || state.doubt.is_none() || state.is_in_order() || state.doubt != Some(Doubt::Unsynced) {
+            return;
+        }
+        let open = || state.segments.iter().filter(|segment| segment.file.is_some());
+        if !open().filter_map(|segment| segment.file.as_ref()).all(|file| file.sync_data().is_ok()) {
+            return;
+        }
+        // The second sync says nothing of the pages that the first one lost, so the data is read again.
+        let is_whole = open().all(|segment| segment.is_whole().unwrap_or(false));
+        state.doubt = if is_whole { None } else { Some(Doubt::Lost) };
+        state.unsynced = false;
+        if is_whole {
+            info!(folder = %self.folder.display(), "all that was written is on the disk");
+        } else {
+            error!(folder = %self.folder.display(), "the disk lost records; start the broker again to cut them off");
         }
     }
 }
@@ -329,6 +552,57 @@ impl State {
     fn active(&mut self) -> &mut Segment {
         let last = self.segments.len() - 1;
         &mut self.segments[last]
+    }
+
+    fn end(&self) -> i64 {
+        self.segments.last().map_or(0, |last| last.extent.next_offset)
+    }
+
+    /// Whether an append may follow what is there. Bytes that a failed one left are cut off here, as soon as that
+    /// works.
+    fn is_in_order(&mut self) -> bool {
+        match self.doubt {
+            None => true,
+            Some(Doubt::Tail) => {
+                let is_cut = self.active().cut_back().is_ok();
+                if is_cut {
+                    self.doubt = None;
+                }
+                is_cut
+            }
+            Some(Doubt::Unsynced | Doubt::Lost) => false,
+        }
+    }
+
+    fn cursor(&self, offset: i64) -> io::Result<Option<Cursor>> {
+        let after = self.segments.partition_point(|segment| segment.extent.base_offset <= offset);
+        let Some(segment) = self.segments[..after].last() else {
+            return Ok(None);
+        };
+        if offset < self.start || offset > segment.extent.next_offset {
+            return Ok(None);
+        }
+        let position = segment.position_of(offset)?;
+        Ok(Some(Cursor { offset, segment_base: segment.extent.base_offset, position }))
+    }
+
+    /// The segment and the position that a cursor means now: at the end of its segment that is the next one's begin,
+    /// and when its segment is removed and the offset still there, where that lies now.
+    fn place(&self, cursor: Cursor) -> io::Result<Option<(&Segment, u64)>> {
+        let at = self.segments.partition_point(|segment| segment.extent.base_offset < cursor.segment_base);
+        let mut rest = self.segments[at..].iter();
+        let Some(segment) = rest.next() else {
+            return Ok(None);
+        };
+        if segment.extent.base_offset != cursor.segment_base {
+            return Ok(Some((segment, segment.position_of(cursor.offset)?)));
+        }
+        if cursor.position >= segment.extent.bytes
+            && let Some(next) = rest.next()
+        {
+            return Ok(Some((next, 0)));
+        }
+        Ok(Some((segment, cursor.position)))
     }
 }
 
@@ -340,7 +614,11 @@ pub(crate) fn sync_folder_through(folder: &Path, end_offset: i64) -> Result<bool
     for base_offset in bases.into_iter().filter(|base| *base < end_offset) {
         let path = segment::path_of(folder, base_offset);
         if !path.with_extension("index").exists() {
-            File::open(&path).and_then(|file| file.sync_data()).map_err(BrokerError::disk("sync", &path))?;
+            match File::open(&path).and_then(|file| file.sync_data()) {
+                // Removed by retention since the folder was listed.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                result => result.map_err(BrokerError::disk("sync", &path))?,
+            }
         }
     }
     files::sync_folder(folder)?;
@@ -351,7 +629,7 @@ pub(crate) fn sync_folder_through(folder: &Path, end_offset: i64) -> Result<bool
 mod tests {
     use super::*;
     use crate::batch::check;
-    use crate::batch::tests::sample;
+    use crate::samples::batch as sample;
 
     const SEGMENT_BYTES: u64 = 300;
 
@@ -406,7 +684,7 @@ mod tests {
         log.seal_full();
         for offset in 0..60 {
             let cursor = log.cursor(offset).unwrap().unwrap();
-            let bytes = log.read(cursor, 1, true).unwrap();
+            let bytes = log.read(cursor, 1, true).unwrap().unwrap();
             let header = BatchHeader::parse(&bytes).unwrap();
             assert_eq!(header.base_offset, offset / 3 * 3);
             assert_eq!(log.offset_of_timestamp(1000 + offset).unwrap().unwrap().0, offset);
@@ -415,12 +693,12 @@ mod tests {
         assert_eq!(log.bytes_after(end), 0);
         assert_eq!(log.cursor(61).unwrap(), None);
         assert_eq!(log.cursor(-1).unwrap(), None);
-        assert_eq!(log.max_timestamp(), Some((59, 1059)));
+        assert_eq!(log.max_timestamp().unwrap(), Some((59, 1059)));
         // A cursor at the end is good for what comes later, in a new segment too.
         for batch in 20..24 {
             append(&log, batch * 3);
         }
-        let bytes = log.read(end, usize::MAX, true).unwrap();
+        let bytes = log.read(end, usize::MAX, true).unwrap().unwrap();
         assert_eq!(BatchHeader::parse(&bytes).unwrap().base_offset, 60);
     }
 
@@ -436,5 +714,192 @@ mod tests {
         let log = PartitionLog::open(folder.path(), SEGMENT_BYTES).unwrap();
         assert_eq!(log.bounds(), Bounds { start: 0, end: 12 });
         assert!(folder.path().join(format!("{:020}.torn", 18)).exists());
+    }
+
+    const BY_SIZE: Limits = Limits { age: None, bytes: Some(700) };
+
+    /// Every record from the start to the end is there, and nothing before.
+    fn check_dense(log: &PartitionLog) {
+        let bounds = log.bounds();
+        let mut offset = bounds.start;
+        while offset < bounds.end {
+            let cursor = log.cursor(offset).unwrap().unwrap();
+            let bytes = log.read(cursor, usize::MAX, true).unwrap().unwrap();
+            let first = BatchHeader::parse(&bytes).unwrap();
+            assert!((first.base_offset..first.next_offset()).contains(&offset));
+            offset = first.next_offset();
+        }
+        assert_eq!(offset, bounds.end);
+        assert_eq!(log.cursor(bounds.start - 1).unwrap(), None);
+    }
+
+    fn copy(from: &Path, to: &Path) {
+        for entry in fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
+
+    #[test]
+    fn whole_segments_are_removed_and_their_producers_remembered() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = filled(folder.path());
+        log.retain(Limits::default(), i64::MAX);
+        assert_eq!(log.bounds(), Bounds { start: 0, end: 60 }, "nothing is asked for");
+        let below = log.cursor(0).unwrap().unwrap();
+        log.seal_full();
+        log.retain(BY_SIZE, 0);
+        assert_eq!(log.bounds(), Bounds { start: 27, end: 60 });
+        assert_eq!(log.read(below, 100, true).unwrap(), None, "what is removed is out of range");
+        check_dense(&log);
+        // All but what is written to goes by age, and that once it is old itself: an empty log goes on where it ended.
+        let by_age = Limits { age: Some(std::time::Duration::from_millis(1)), bytes: None };
+        log.retain(by_age, 1_000_000);
+        assert_eq!(log.bounds(), Bounds { start: 60, end: 60 });
+        assert_eq!(log.offset_of_timestamp(0).unwrap(), None);
+        for _ in 0..2 {
+            let log = PartitionLog::open(folder.path(), SEGMENT_BYTES).unwrap();
+            assert_eq!(log.bounds(), Bounds { start: 60, end: 60 });
+            assert_eq!(append(&log, 57), 57, "a batch that was removed is still known");
+        }
+        let log = PartitionLog::open(folder.path(), SEGMENT_BYTES).unwrap();
+        assert_eq!(append(&log, 60), 60);
+        check_dense(&log);
+        let files = fs::read_dir(folder.path()).unwrap().count();
+        assert_eq!(files, 2, "one segment and start.json");
+    }
+
+    #[test]
+    fn a_removal_cut_short_anywhere_is_finished_at_open() {
+        let before = tempfile::tempdir().unwrap();
+        let log = filled(before.path());
+        log.seal_full();
+        let after = tempfile::tempdir().unwrap();
+        copy(before.path(), after.path());
+        let log = PartitionLog::open(after.path(), SEGMENT_BYTES).unwrap();
+        log.retain(BY_SIZE, 0);
+        let start = fs::read(after.path().join("start.json")).unwrap();
+        let gone: Vec<PathBuf> = ["log", "index"]
+            .into_iter()
+            .flat_map(|end| [0, 9, 18].map(|base| PathBuf::from(format!("{base:020}.{end}"))))
+            .collect();
+        // In the order in which they go: data, then index, oldest first.
+        let order = [0, 3, 1, 4, 2, 5].map(|at| &gone[at]);
+        assert!(order.iter().all(|name| !after.path().join(name).exists() && before.path().join(name).exists()));
+        for removed in 0..=order.len() {
+            let folder = tempfile::tempdir().unwrap();
+            copy(before.path(), folder.path());
+            fs::write(folder.path().join("start.json"), &start).unwrap();
+            for name in &order[..removed] {
+                fs::remove_file(folder.path().join(name)).unwrap();
+            }
+            let log = PartitionLog::open(folder.path(), SEGMENT_BYTES).unwrap();
+            assert_eq!(log.bounds(), Bounds { start: 27, end: 60 }, "cut after {removed}");
+            assert!(order.iter().all(|name| !folder.path().join(name).exists()), "cut after {removed}");
+            assert_eq!(append(&log, 57), 57);
+            check_dense(&log);
+        }
+        // Before `start.json` nothing has happened; a torn one is the old one, by its rename.
+        fs::write(before.path().join("start.json.tmp"), b"{").unwrap();
+        let log = PartitionLog::open(before.path(), SEGMENT_BYTES).unwrap();
+        assert_eq!(log.bounds(), Bounds { start: 0, end: 60 });
+    }
+
+    #[test]
+    fn a_log_begins_where_it_is_told_to_and_never_earlier() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = filled(folder.path());
+        let at_five = log.cursor(5).unwrap().unwrap();
+        assert_eq!(log.move_start(31).unwrap(), 31);
+        assert_eq!(log.move_start(7).unwrap(), 31);
+        assert!(matches!(log.move_start(61), Err(StartFault::PastEnd)));
+        assert!(matches!(log.move_start(-2), Err(StartFault::PastEnd)));
+        assert_eq!(log.bounds(), Bounds { start: 31, end: 60 });
+        assert_eq!(log.read(at_five, 100, true).unwrap(), None);
+        assert_eq!(log.bytes_after(at_five), u64::MAX);
+        // By time as well: not the batch's first record but the log's.
+        assert_eq!(log.offset_of_timestamp(0).unwrap(), Some((31, 1031)));
+        check_dense(&log);
+        log.seal_full();
+        log.retain(Limits::default(), 0);
+        assert_eq!(segment::list(folder.path()).unwrap()[0], 27);
+        let log = PartitionLog::open(folder.path(), SEGMENT_BYTES).unwrap();
+        assert_eq!(log.bounds(), Bounds { start: 31, end: 60 });
+        assert_eq!(log.move_start(-1).unwrap(), 60);
+        log.retain(Limits::default(), 0);
+        assert_eq!(log.bytes(), 0, "all that was written is removed");
+        assert_eq!(append(&log, 60), 60);
+        let log = PartitionLog::open(folder.path(), SEGMENT_BYTES).unwrap();
+        assert_eq!(log.bounds(), Bounds { start: 60, end: 63 });
+        check_dense(&log);
+    }
+
+    #[test]
+    fn a_waiting_cursor_survives_the_removal_of_its_segment() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = filled(folder.path());
+        let end = log.cursor(60).unwrap().unwrap();
+        log.move_start(-1).unwrap();
+        log.retain(Limits::default(), 0);
+        assert_eq!(log.bytes_after(end), 0);
+        assert_eq!(append(&log, 60), 60);
+        let bytes = log.read(end, usize::MAX, true).unwrap().unwrap();
+        assert_eq!(BatchHeader::parse(&bytes).unwrap().base_offset, 60);
+    }
+
+    #[test]
+    fn bytes_that_a_failed_append_left_are_cut_off_before_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = filled(folder.path());
+        let active = segment::path_of(folder.path(), *segment::list(folder.path()).unwrap().last().unwrap());
+        let length = fs::metadata(&active).unwrap().len();
+        {
+            let mut file = fs::OpenOptions::new().append(true).open(&active).unwrap();
+            std::io::Write::write_all(&mut file, b"half a batch").unwrap();
+        }
+        lock(&log.state).doubt = Some(Doubt::Tail);
+        log.mend();
+        assert_eq!(fs::metadata(&active).unwrap().len(), length);
+        assert_eq!(append(&log, 60), 60);
+        check_dense(&log);
+    }
+
+    #[test]
+    fn a_sync_that_failed_is_mended_only_when_everything_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = filled(folder.path());
+        let batch = sample(3, (7, 0, 60), 0);
+        lock(&log.state).doubt = Some(Doubt::Unsynced);
+        assert!(matches!(log.append(&batch, check(&batch).unwrap()), Err(Refusal::Disk)));
+        log.mend();
+        assert_eq!(append(&log, 60), 60);
+        let active = segment::path_of(folder.path(), *segment::list(folder.path()).unwrap().last().unwrap());
+        let mut bytes = fs::read(&active).unwrap();
+        bytes[70] ^= 1;
+        fs::write(&active, bytes).unwrap();
+        lock(&log.state).doubt = Some(Doubt::Unsynced);
+        for _ in 0..2 {
+            log.mend();
+            assert!(matches!(log.append(&batch, check(&batch).unwrap()), Ok(60)), "known batches are still answered");
+            let next = sample(3, (7, 0, 63), 0);
+            assert!(matches!(log.append(&next, check(&next).unwrap()), Err(Refusal::Disk)));
+        }
+    }
+
+    #[test]
+    fn a_removal_goes_on_without_room_for_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = filled(folder.path());
+        // A folder of that name: the file cannot be made, as on a full disk.
+        fs::create_dir(folder.path().join("start.json.tmp")).unwrap();
+        log.retain(BY_SIZE, 0);
+        assert_eq!(log.bounds().start, 0, "what is not sealed has its producers nowhere else");
+        log.seal_full();
+        log.retain(BY_SIZE, 0);
+        assert_eq!(log.bounds(), Bounds { start: 27, end: 60 });
+        let log = PartitionLog::open(folder.path(), SEGMENT_BYTES).unwrap();
+        assert_eq!(log.bounds(), Bounds { start: 27, end: 60 });
+        assert_eq!(append(&log, 57), 57);
+        check_dense(&log);
     }
 }

@@ -127,7 +127,7 @@ impl Producers {
 mod tests {
     use super::*;
     use crate::batch::check;
-    use crate::batch::tests::sample;
+    use crate::samples::batch as sample;
 
     /// Feeds `steps` (producer epoch, first sequence, count, expected verdict) to one producer.
     fn judge_all(steps: &[(i16, i32, i32, Verdict)]) {

@@ -11,11 +11,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
 use crate::batch::{self, BatchHeader, CRC_FROM, HEADER_BYTES, STAMP_BYTES};
 use crate::error::BrokerError;
 use crate::files::{self, FORMAT};
 use crate::producers::Producers;
+use crate::records;
+use crate::retention::Piece;
 
 /// One index entry at most every so many bytes: 8192 entries of 24 bytes for a segment of 256 MiB.
 const INDEX_INTERVAL_BYTES: u64 = 32 * 1024;
@@ -58,6 +61,16 @@ pub(crate) struct Segment {
     pub(crate) path: PathBuf,
     pub(crate) extent: Extent,
     pub(crate) file: Option<Arc<File>>,
+    /// The largest timestamp of the first batch, known while `file` is open: how old the oldest data is.
+    pub(crate) first_timestamp: Option<i64>,
+}
+
+/// Where a record at or past a time may lie: from `position` on in a segment that holds one.
+pub(crate) struct TimeSearch {
+    pub(crate) base_offset: i64,
+    file: Arc<File>,
+    position: u64,
+    end: u64,
 }
 
 impl Extent {
@@ -135,7 +148,7 @@ impl Segment {
         let file = OpenOptions::new().read(true).append(true).create(true).open(&path)?;
         // Nothing but an append that failed right after a roll can have left bytes here.
         file.set_len(0)?;
-        Ok(Self { path, extent: Extent::empty(base_offset), file: Some(Arc::new(file)) })
+        Ok(Self { path, extent: Extent::empty(base_offset), file: Some(Arc::new(file)), first_timestamp: None })
     }
 
     /// A sealed segment from its index, with the producers at its end; `None` when it has no index that fits.
@@ -146,7 +159,7 @@ impl Segment {
         };
         let length = fs::metadata(&path).map_err(BrokerError::disk("read", &path))?.len();
         let fits = index.extent.base_offset == base_offset && index.extent.bytes == length;
-        Ok(fits.then_some((Self { path, extent: index.extent, file: None }, index.producers)))
+        Ok(fits.then_some((Self { path, extent: index.extent, file: None, first_timestamp: None }, index.producers)))
     }
 
     /// Opens a segment by reading it all: every batch's checksum, length and offset. The file is cut after the last
@@ -162,7 +175,9 @@ impl Segment {
             let length = file.metadata()?.len();
             let mut extent = Extent::empty(base_offset);
             let mut chunk = vec![0; SCAN_CHUNK_BYTES];
+            let mut first_timestamp = None;
             while let Some(header) = good_batch(&file, length, &extent, &mut chunk)? {
+                first_timestamp = first_timestamp.or(Some(header.max_timestamp));
                 extent.note(&header);
                 producers.note(&header);
             }
@@ -172,24 +187,49 @@ impl Segment {
                 file.sync_all()?;
             }
             let file = Some(Arc::new(file));
-            Ok((Self { path: path.clone(), extent, file }, cut))
+            Ok((Self { path: path.clone(), extent, file, first_timestamp }, cut))
         };
         scan().map_err(BrokerError::disk("scan", &path))
     }
 
     /// Appends one batch that already has its offset. On an error the file is cut back to what it was; if even that
-    /// fails the second value is true and nothing more may be appended.
+    /// fails the second value is true, and [`Self::cut_back`] must succeed before anything more is appended.
     pub(crate) fn append(&mut self, batch: &[u8], header: &BatchHeader) -> Result<(), (io::Error, bool)> {
         let Some(file) = &self.file else {
             return Err((io::Error::other("the segment is sealed"), true));
         };
         let stamp = batch::stamp(batch, header.base_offset);
         if let Err(error) = write_both(file, &stamp, &batch[STAMP_BYTES..]) {
-            let broken = file.set_len(self.extent.bytes).is_err();
-            return Err((error, broken));
+            return Err((error, self.cut_back().is_err()));
         }
+        self.first_timestamp = self.first_timestamp.or(Some(header.max_timestamp));
         self.extent.note(header);
         Ok(())
+    }
+
+    /// Takes what a failed append left behind off the file.
+    pub(crate) fn cut_back(&self) -> io::Result<()> {
+        match &self.file {
+            Some(file) => file.set_len(self.extent.bytes),
+            None => Err(io::Error::other("the segment is sealed")),
+        }
+    }
+
+    /// Reads the segment again as an open would: whether all that was appended is there, checksums and all.
+    pub(crate) fn is_whole(&self) -> io::Result<bool> {
+        let file = self.reader()?;
+        let mut extent = Extent::empty(self.extent.base_offset);
+        let mut chunk = vec![0; SCAN_CHUNK_BYTES];
+        while let Some(header) = good_batch(&file, self.extent.bytes, &extent, &mut chunk)? {
+            extent.note(&header);
+        }
+        Ok(extent.bytes == self.extent.bytes)
+    }
+
+    /// What retention decides by.
+    pub(crate) fn piece(&self) -> Piece {
+        let Extent { bytes, max_timestamp, next_offset, .. } = self.extent;
+        Piece { bytes, max_timestamp, next_offset }
     }
 
     /// The file, opened again when it is sealed.
@@ -210,34 +250,98 @@ impl Segment {
         Ok(found.map_or(self.extent.bytes, |(position, _)| position))
     }
 
-    /// The first record with at least `timestamp` (ms): offset and timestamp. See [`batch::offset_at_or_after`].
-    pub(crate) fn offset_of_timestamp(&self, timestamp: i64) -> io::Result<Option<(i64, i64)>> {
-        if self.extent.max_timestamp < timestamp {
+    /// Where to look for a record at or past `timestamp` (ms), not before `from_offset`; `None` when no batch here
+    /// reaches either.
+    pub(crate) fn time_search(&self, timestamp: i64, from_offset: i64) -> io::Result<Option<TimeSearch>> {
+        let extent = &self.extent;
+        if extent.max_timestamp < timestamp || extent.next_offset <= from_offset {
             return Ok(None);
         }
-        let start = self.extent.mark_for_timestamp(timestamp);
-        let Some((position, header)) = self.find(start, |header| header.max_timestamp >= timestamp)? else {
-            return Ok(None);
-        };
-        let mut bytes = vec![0; header.bytes];
-        self.reader()?.read_exact_at(&mut bytes, position)?;
-        Ok(batch::offset_at_or_after(&bytes, timestamp))
+        let position = extent.mark_for_timestamp(timestamp).max(extent.mark_for_offset(from_offset));
+        Ok(Some(TimeSearch { base_offset: extent.base_offset, file: self.reader()?, position, end: extent.bytes }))
     }
 
     /// Walks batch headers from `position` to the first that is `wanted`.
-    fn find(&self, mut position: u64, wanted: impl Fn(&BatchHeader) -> bool) -> io::Result<Option<(u64, BatchHeader)>> {
+    fn find(&self, position: u64, wanted: impl Fn(&BatchHeader) -> bool) -> io::Result<Option<(u64, BatchHeader)>> {
         let file = self.reader()?;
-        let mut bytes = [0; HEADER_BYTES];
-        while position < self.extent.bytes {
-            file.read_exact_at(&mut bytes, position)?;
-            let header = BatchHeader::parse(&bytes).ok_or(io::ErrorKind::InvalidData)?;
-            if wanted(&header) {
-                return Ok(Some((position, header)));
+        find(&file, position, self.extent.bytes, wanted)
+    }
+}
+
+/// Walks batch headers of a file from `position` to the first that is `wanted`, not past `end`.
+fn find(
+    file: &File,
+    mut position: u64,
+    end: u64,
+    wanted: impl Fn(&BatchHeader) -> bool,
+) -> io::Result<Option<(u64, BatchHeader)>> {
+    let mut bytes = [0; HEADER_BYTES];
+    while position < end {
+        file.read_exact_at(&mut bytes, position)?;
+        let header = BatchHeader::parse(&bytes).ok_or(io::ErrorKind::InvalidData)?;
+        if wanted(&header) {
+            return Ok(Some((position, header)));
+        }
+        position += header.bytes as u64;
+    }
+    Ok(None)
+}
+
+impl TimeSearch {
+    /// The first record at or past `timestamp` (ms) and not before `from_offset`: its offset and its timestamp. The
+    /// batch is found by its header, and only that one is read and unfolded. One that cannot be unfolded answers with
+    /// its first offset: too early at worst, never too late.
+    pub(crate) fn run(&self, timestamp: i64, from_offset: i64) -> io::Result<Option<(i64, i64)>> {
+        let wanted = |header: &BatchHeader| header.max_timestamp >= timestamp && header.next_offset() > from_offset;
+        let mut position = self.position;
+        while let Some((at, header)) = find(&self.file, position, self.end, wanted)? {
+            let mut bytes = vec![0; header.bytes];
+            self.file.read_exact_at(&mut bytes, at)?;
+            match records::first_at_or_after(&bytes, &header, timestamp, from_offset) {
+                Ok(Some(found)) => return Ok(Some(found)),
+                // A header that promised more than its records hold, or only before `from_offset`.
+                Ok(None) => position = at + header.bytes as u64,
+                Err(cause) => {
+                    let base_offset = header.base_offset;
+                    warn!(base_offset, %cause, "records not readable; a time in them is answered by their batch");
+                    return Ok(Some((base_offset.max(from_offset), header.max_timestamp)));
+                }
             }
-            position += header.bytes as u64;
         }
         Ok(None)
     }
+}
+
+/// Removes a segment's files. The data goes first: an index without data is swept at the next open, while data
+/// without an index would only be read again.
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    for path in [path, &path.with_extension("index")] {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// The partition's producers at the end of a sealed segment.
+pub(crate) fn sealed_producers(path: &Path) -> Result<Option<Producers>, BrokerError> {
+    let index = files::read_json::<Index>(&path.with_extension("index"))?;
+    Ok(index.map(|index| index.producers))
+}
+
+/// Removes index files whose segment is gone.
+pub(crate) fn sweep_indexes(folder: &Path) -> Result<(), BrokerError> {
+    let sweep = || -> io::Result<()> {
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|end| end == "index") && !path.with_extension("log").exists() {
+                fs::remove_file(path)?;
+            }
+        }
+        Ok(())
+    };
+    sweep().map_err(BrokerError::disk("sweep", folder))
 }
 
 /// Seals a full segment: data first, then the index that vouches for it. A crash between leaves no index, and the

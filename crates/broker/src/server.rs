@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, Tc
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use tracing::{debug, info, warn};
@@ -23,6 +23,7 @@ use crate::coordinator::Coordinator;
 use crate::error::BrokerError;
 use crate::lock_file::LockFile;
 use crate::locks::lock;
+use crate::settings;
 use crate::wire::{self, Decoded};
 
 /// A peer that sends nothing for so long inside a request, or takes nothing of an answer, is gone.
@@ -73,8 +74,13 @@ impl Shared {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 impl Shared {
+    /// Nothing waits any more, as when the broker stops.
+    pub(crate) fn stop_waiting(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
     /// Everything but the threads and the port.
     pub(crate) fn for_tests(data: &std::path::Path) -> Self {
         let config = Config::new(data, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
@@ -203,15 +209,25 @@ fn sync_all(shared: &Shared) {
     }
 }
 
-/// Seals full segments, ends silent group members, and flushes when that is asked for.
+/// Milliseconds since 1970; 0 with a clock before that, when nothing is old.
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Seals full segments, removes what is no longer kept, ends silent group members, and flushes when that is asked for.
 fn keep(shared: &Shared) {
     let mut flushed = Instant::now();
     while !shared.is_stopping() {
         shared.coordinator.tick(Instant::now());
         let flush_due = shared.config.flush_interval.is_some_and(|interval| flushed.elapsed() >= interval);
+        let now_ms = now_ms();
         for topic in shared.catalogue.topics() {
+            let limits = settings::limits(&shared.config, &topic.settings);
             for log in &topic.partitions {
+                log.mend();
                 log.seal_full();
+                log.retain(limits, now_ms);
                 if flush_due {
                     log.sync();
                 }

@@ -8,7 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{call, client, config, flush, producer, read_all, reader, send, start};
+use common::{block_on, call, client, config, flush, producer, read_all, reader, send, start};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::{
     ApiKey, FetchRequest, InitProducerIdRequest, RequestKind, ResponseKind, TopicName, TransactionalId,
@@ -60,28 +60,44 @@ fn records_come_out_as_they_went_in_whatever_the_codec() {
     }
 }
 
-#[test]
-fn offsets_are_found_by_time_and_at_both_ends() {
+/// Finds offsets by time among 2000 records whose timestamps go up and down, `codec` compressed.
+fn finds_by_time(codec: &str) {
     use rdkafka::producer::BaseRecord;
     let folder = tempfile::tempdir().unwrap();
-    let broker = start(config(folder.path()));
-    let producer = producer(broker.address(), &[("linger.ms", "100")]);
-    for row in 0..100 {
-        let record = BaseRecord::<(), str>::to("times").partition(0).payload("x");
-        producer.send(record.timestamp(1_000_000 + row * 10)).unwrap();
+    let mut settings = config(folder.path());
+    settings.segment_bytes = 8 * 1024;
+    let broker = start(settings);
+    let producer = producer(broker.address(), &[("linger.ms", "50"), ("compression.type", codec)]);
+    // Three steps forward, two back, so that no two searches are alike.
+    let timestamps: Vec<i64> = (0..2000_i64).map(|row| 1_000_000 + row * 10 - row % 5 * 25).collect();
+    for (row, timestamp) in timestamps.iter().enumerate() {
+        let text = format!("{row} {}", "padding that compresses well".repeat(row % 7));
+        let record = BaseRecord::<(), str>::to("times").partition(0).payload(&text).timestamp(*timestamp);
+        producer.send(record).unwrap();
+        if row % 100 == 99 {
+            flush(&producer);
+        }
     }
-    flush(&producer);
     let consumer = reader(broker.address(), "times", 0);
     let patience = Duration::from_secs(10);
-    assert_eq!(consumer.fetch_watermarks("times", 0, patience).unwrap(), (0, 100));
+    assert_eq!(consumer.fetch_watermarks("times", 0, patience).unwrap(), (0, 2000));
     let found = |time: i64| {
         let mut list = rdkafka::TopicPartitionList::new();
         list.add_partition_offset("times", 0, rdkafka::Offset::Offset(time)).unwrap();
         consumer.offsets_for_times(list, patience).unwrap().elements()[0].offset()
     };
-    assert_eq!(found(0), rdkafka::Offset::Offset(0));
-    assert_eq!(found(1_000_405), rdkafka::Offset::Offset(41));
-    assert_eq!(found(2_000_000), rdkafka::Offset::End);
+    for time in (999_000..1_021_000).step_by(83) {
+        let expected = timestamps.iter().position(|timestamp| *timestamp >= time);
+        let expected = expected.map_or(rdkafka::Offset::End, |row| rdkafka::Offset::Offset(row.try_into().unwrap()));
+        assert_eq!(found(time), expected, "{codec}: {time}");
+    }
+}
+
+#[test]
+fn offsets_are_found_by_time_to_the_record_whatever_the_codec() {
+    for codec in ["none", "gzip", "snappy", "lz4", "zstd"] {
+        finds_by_time(codec);
+    }
 }
 
 fn member(broker: &millstream_broker::Broker, strategy: &str) -> BaseConsumer {
@@ -167,6 +183,108 @@ fn members_share_the_partitions_and_take_over_from_who_leaves() {
 #[test]
 fn cooperative_members_do_the_same() {
     rebalances("cooperative-sticky");
+}
+
+fn error_of(consumer: &BaseConsumer) -> rdkafka::error::RDKafkaErrorCode {
+    loop {
+        if let Some(Err(error)) = consumer.poll(Duration::from_secs(20)) {
+            return error.rdkafka_error_code().unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_topic_keeps_what_its_settings_say_and_readers_below_are_told() {
+    use rdkafka::admin::{AlterConfig, ResourceSpecifier};
+    let folder = tempfile::tempdir().unwrap();
+    let broker = start(config(folder.path()));
+    let admin: AdminClient<DefaultClientContext> = client(broker.address()).create().unwrap();
+    let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(10)));
+    let limited = NewTopic::new("limited", 1, TopicReplication::Fixed(1)).set("segment.bytes", "20000");
+    let whole = NewTopic::new("whole", 1, TopicReplication::Fixed(1)).set("segment.bytes", "20000");
+    let refused = NewTopic::new("refused", 1, TopicReplication::Fixed(1)).set("retention.ms", "a week");
+    let made = block_on(admin.create_topics([&limited, &whole, &refused], &options)).unwrap();
+    assert!(made[0].is_ok() && made[1].is_ok() && made[2].is_err(), "{made:?}");
+    let writer = producer(broker.address(), &[("linger.ms", "0")]);
+    let row = "x".repeat(1000);
+    for topic in ["limited", "whole"] {
+        for _ in 0..100 {
+            send(&writer, topic, 0, &row);
+            flush(&writer);
+        }
+    }
+    let alter = AlterConfig::new(ResourceSpecifier::Topic("limited")).set("retention.bytes", "50000");
+    let altered = block_on(admin.alter_configs([&alter.set("segment.bytes", "20000")], &options)).unwrap();
+    assert!(altered[0].is_ok(), "{altered:?}");
+    let consumer = client(broker.address())
+        .set("group.id", "below")
+        .set("auto.offset.reset", "error")
+        .create::<BaseConsumer>()
+        .unwrap();
+    let patience = Duration::from_secs(10);
+    let bounds = |topic: &str| consumer.fetch_watermarks(topic, 0, patience).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while bounds("limited").0 == 0 {
+        assert!(Instant::now() < deadline, "nothing was removed");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let (first, end) = bounds("limited");
+    assert!((30..=50).contains(&first) && end == 100, "{first} to {end}");
+    assert_eq!(bounds("whole"), (0, 100), "who asks for nothing keeps all");
+    let from = |topic: &str, offset| {
+        let mut list = rdkafka::TopicPartitionList::new();
+        list.add_partition_offset(topic, 0, rdkafka::Offset::Offset(offset)).unwrap();
+        consumer.assign(&list).unwrap();
+    };
+    from("limited", first - 1);
+    assert_eq!(error_of(&consumer), rdkafka::error::RDKafkaErrorCode::AutoOffsetReset);
+    from("limited", first);
+    let message = consumer.poll(Duration::from_secs(20)).unwrap().unwrap();
+    assert_eq!(message.offset(), first);
+    drop(message);
+    // Settings, the start and added partitions outlive the broker.
+    let more = rdkafka::admin::NewPartitions::new("limited", 3);
+    let grown = block_on(admin.create_partitions([&more], &options)).unwrap();
+    assert!(grown[0].is_ok(), "{grown:?}");
+    // A client that was there before would first have to ask for the topic again.
+    let writer = producer(broker.address(), &[]);
+    send(&writer, "limited", 2, "in the new one");
+    flush(&writer);
+    broker.stop();
+    let broker = start(config(folder.path()));
+    let admin: AdminClient<DefaultClientContext> = client(broker.address()).create().unwrap();
+    let described = block_on(admin.describe_configs([&ResourceSpecifier::Topic("limited")], &options)).unwrap();
+    let settings = described[0].as_ref().unwrap().entry_map();
+    assert_eq!(settings["retention.bytes"].value.as_deref(), Some("50000"));
+    assert_eq!(settings["retention.ms"].value.as_deref(), Some("-1"));
+    assert_eq!(read_all(broker.address(), "limited", 2), ["in the new one"]);
+    let consumer = reader(broker.address(), "limited", 0);
+    assert_eq!(consumer.fetch_watermarks("limited", 0, patience).unwrap().0, first);
+}
+
+#[test]
+fn old_records_go_by_age_when_all_topics_are_asked_to() {
+    use rdkafka::producer::BaseRecord;
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = config(folder.path());
+    settings.retention = Some(Duration::from_secs(3600));
+    let broker = start(settings);
+    let producer = producer(broker.address(), &[("linger.ms", "0")]);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let now_ms = i64::try_from(now.as_millis()).unwrap();
+    for (topic, age_ms) in [("old", 3_700_000), ("young", 100_000)] {
+        let record = BaseRecord::<(), str>::to(topic).partition(0).payload("x");
+        producer.send(record.timestamp(now_ms - age_ms)).unwrap();
+    }
+    flush(&producer);
+    let consumer = reader(broker.address(), "young", 0);
+    let bounds = |topic: &str| consumer.fetch_watermarks(topic, 0, Duration::from_secs(10)).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while bounds("old") != (1, 1) {
+        assert!(Instant::now() < deadline, "{:?}", bounds("old"));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(bounds("young"), (0, 1));
 }
 
 #[test]
@@ -308,18 +426,6 @@ fn topics_are_made_described_and_deleted_by_an_admin_client() {
     assert!(deleted[0].is_ok(), "{deleted:?}");
     let left = std::fs::read_dir(folder.path().join("topics")).unwrap().count();
     assert_eq!(left, 0);
-}
-
-/// Runs a future of librdkafka's admin client, which is completed by its own thread.
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    let mut future = std::pin::pin!(future);
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    loop {
-        if let std::task::Poll::Ready(value) = future.as_mut().poll(&mut context) {
-            return value;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 fn kcat(arguments: &[&str], input: &str) -> String {

@@ -20,6 +20,8 @@ use rdkafka::producer::{BaseProducer, ProducerContext};
 
 const CHILD_DATA: &str = "BROKER_TEST_DATA";
 const CHILD_ADDRESS: &str = "BROKER_TEST_ADDRESS";
+/// Bytes of a partition that the child keeps, in segments of an eighth.
+const CHILD_RETENTION: &str = "BROKER_TEST_RETENTION";
 
 /// Not a test of its own: the broker that the others kill. They start this test binary again with these variables.
 #[test]
@@ -31,20 +33,35 @@ fn child_broker() {
     let mut settings = config(Path::new(&data));
     settings.listen = std::env::var(CHILD_ADDRESS).unwrap().parse().unwrap();
     settings.segment_bytes = 4 * 1024 * 1024;
+    if let Ok(bytes) = std::env::var(CHILD_RETENTION) {
+        let bytes: u64 = bytes.parse().unwrap();
+        settings.retention_bytes = Some(bytes);
+        settings.segment_bytes = bytes / 8;
+    }
     let _broker = start(settings);
     std::thread::sleep(Duration::from_secs(120));
 }
 
-/// A broker in a process of its own; `limit_blocks` bounds its files (512 bytes each), as a full disk would.
 fn spawn(data: &Path, address: SocketAddr, limit_blocks: Option<u32>) -> (Child, SocketAddr) {
+    spawn_with(data, address, limit_blocks, None)
+}
+
+/// A broker in a process of its own; `limit_blocks` bounds its files (512 bytes each), as a full disk would.
+fn spawn_with(
+    data: &Path,
+    address: SocketAddr,
+    limit_blocks: Option<u32>,
+    retention: Option<u64>,
+) -> (Child, SocketAddr) {
     let _ = fs::remove_file(data.join("lock"));
-    let limit = limit_blocks.map_or(String::new(), |blocks| format!("trap '' XFSZ; ulimit -f {blocks}; "));
+    let limit = limit_blocks.map_or(String::new(), |blocks| format!("trap '' XFSZ; ulimit -S -f {blocks}; "));
     let child = Command::new("sh")
         .arg("-c")
         .arg(format!("{limit}exec \"$0\" --exact child_broker --ignored --nocapture"))
         .arg(std::env::current_exe().unwrap())
         .env(CHILD_DATA, data)
         .env(CHILD_ADDRESS, address.to_string())
+        .envs(retention.map(|bytes| (CHILD_RETENTION, bytes.to_string())))
         .spawn()
         .unwrap();
     let deadline = Instant::now() + Duration::from_secs(20);
@@ -210,11 +227,118 @@ fn a_full_disk_is_answered_and_leaves_no_half_batch() {
     assert_eq!(append(100_000), (56, -1), "KAFKA_STORAGE_ERROR");
     // What fits still goes in: the torn bytes were cut at once.
     assert_eq!(append(1_000), (0, 2));
+    for _ in 0..3 {
+        assert_eq!(append(100_000), (56, -1), "KAFKA_STORAGE_ERROR");
+    }
+    // Room is made, and the broker goes on by itself.
+    let pid = child.id().to_string();
+    assert!(Command::new("prlimit").args(["--pid", &pid, "--fsize=unlimited"]).status().unwrap().success());
+    assert_eq!(append(100_000), (0, 3));
     child.kill().unwrap();
     child.wait().unwrap();
     let broker = start(config(folder.path()));
     let lengths: Vec<usize> = read_all(broker.address(), "full", 0).iter().map(String::len).collect();
-    assert_eq!(lengths, [100_000, 100_000, 1_000]);
+    assert_eq!(lengths, [100_000, 100_000, 1_000, 100_000]);
+}
+
+/// First and last offset of what a reader from the beginning gets, and that nothing is missing between but what was
+/// removed while it read.
+fn check_rest(address: SocketAddr, topic: &str) -> (i64, i64) {
+    use rdkafka::Message;
+    use rdkafka::consumer::Consumer;
+    let consumer: rdkafka::consumer::BaseConsumer =
+        client(address).set("group.id", "rest").set("auto.offset.reset", "earliest").create().unwrap();
+    let mut list = rdkafka::TopicPartitionList::new();
+    list.add_partition_offset(topic, 0, rdkafka::Offset::Beginning).unwrap();
+    consumer.assign(&list).unwrap();
+    let patience = Duration::from_secs(20);
+    let (start, end) = consumer.fetch_watermarks(topic, 0, patience).unwrap();
+    let mut next = start;
+    while next < end {
+        match consumer.poll(patience) {
+            Some(Ok(message)) => {
+                let offset = message.offset();
+                if offset != next {
+                    let (low, _) = consumer.fetch_watermarks(topic, 0, patience).unwrap();
+                    assert!(offset > next && offset <= low, "{offset} came instead of {next}, the log begins at {low}");
+                }
+                let text = std::str::from_utf8(message.payload().unwrap()).unwrap();
+                assert!(text.trim_start_matches('x').parse() == Ok(offset), "{text} at {offset}");
+                next = offset + 1;
+            }
+            other => panic!("{other:?} at {next}"),
+        }
+    }
+    (start, end)
+}
+
+#[test]
+fn kill_9_while_old_segments_go_leaves_a_log_without_holes() {
+    use rdkafka::admin::{AdminClient, AdminOptions};
+    use rdkafka::producer::{BaseRecord, Producer};
+    const RETENTION: u64 = 256 * 1024;
+    let folder = tempfile::tempdir().unwrap();
+    let life = |address| spawn_with(folder.path(), address, None, Some(RETENTION));
+    let (mut child, address) = life(common::free_port());
+    let producer: BaseProducer = client(address)
+        .set("enable.idempotence", "true")
+        .set("linger.ms", "1")
+        .set("batch.num.messages", "50")
+        .set("message.timeout.ms", "0")
+        .set("reconnect.backoff.max.ms", "200")
+        .create()
+        .unwrap();
+    let admin: AdminClient<rdkafka::client::DefaultClientContext> = client(address).create().unwrap();
+    let mut row = 0;
+    let mut starts = vec![0];
+    let mut state: u64 = 11;
+    for round in 0..12 {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let kill_after = Duration::from_millis(150 + (state >> 33) % 500);
+        let begin = Instant::now();
+        while begin.elapsed() < kill_after {
+            let text = format!("{row:x>200}");
+            if producer.send(BaseRecord::<(), str>::to("kept").partition(0).payload(&text)).is_ok() {
+                row += 1;
+            }
+            if row % 200 == 0 {
+                producer.poll(Duration::from_millis(2));
+            }
+        }
+        if round % 3 == 2 {
+            // The start inside of a segment, too.
+            producer.flush(Duration::from_secs(30)).unwrap();
+            let mut list = rdkafka::TopicPartitionList::new();
+            list.add_partition_offset("kept", 0, rdkafka::Offset::Offset(row - 77)).unwrap();
+            let deleted = common::block_on(admin.delete_records(&list, &AdminOptions::new())).unwrap();
+            assert_eq!(deleted.elements()[0].offset(), rdkafka::Offset::Offset(row - 77));
+            starts.push(row - 77);
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        (child, _) = life(address);
+        let (first, _) = check_rest(address, "kept");
+        assert!(first >= *starts.last().unwrap(), "{first} after {starts:?}");
+        starts.push(first);
+    }
+    producer.flush(Duration::from_secs(60)).unwrap();
+    let (first, end) = check_rest(address, "kept");
+    assert_eq!(end, row, "all that was sent is in, once");
+    assert!(first > 0, "something was removed");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // No file is left that belongs to nothing, and what is kept is about what was asked for.
+    let mut settings = config(folder.path());
+    settings.retention_bytes = Some(RETENTION);
+    let broker = start(settings);
+    let log = only_segment(folder.path()).parent().unwrap().to_path_buf();
+    let files: Vec<PathBuf> = fs::read_dir(log).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let orphan =
+        |path: &&PathBuf| path.extension().is_some_and(|end| end == "index") && !path.with_extension("log").exists();
+    assert_eq!(files.iter().find(orphan), None);
+    let bytes: u64 = files.iter().map(|path| fs::metadata(path).unwrap().len()).sum();
+    assert!(bytes < 8 * RETENTION, "{bytes} bytes kept");
+    drop(broker);
 }
 
 /// A batch of one record with so many bytes, by the protocol guide.

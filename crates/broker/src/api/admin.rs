@@ -1,19 +1,21 @@
 //! What user interfaces and admin clients ask: DescribeGroups (versions 0 to 5), ListGroups (0 to 5), DeleteGroups
-//! (0 to 2), DescribeConfigs (1 to 4), DescribeCluster (0 to 1).
+//! (0 to 2), OffsetDelete (0), DescribeLogDirs (1 to 3), DescribeCluster (0 to 1).
 
 use std::collections::BTreeSet;
 
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::delete_groups_response::DeletableGroupResult;
 use kafka_protocol::messages::describe_cluster_response::DescribeClusterBroker;
-use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
-use kafka_protocol::messages::describe_configs_response::{DescribeConfigsResourceResult, DescribeConfigsResult};
 use kafka_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
+use kafka_protocol::messages::describe_log_dirs_response::{
+    DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
+};
 use kafka_protocol::messages::list_groups_response::ListedGroup;
+use kafka_protocol::messages::offset_delete_response::{OffsetDeleteResponsePartition, OffsetDeleteResponseTopic};
 use kafka_protocol::messages::{
-    DeleteGroupsRequest, DeleteGroupsResponse, DescribeClusterResponse, DescribeConfigsRequest,
-    DescribeConfigsResponse, DescribeGroupsRequest, DescribeGroupsResponse, GroupId, ListGroupsRequest,
-    ListGroupsResponse, ResponseKind,
+    DeleteGroupsRequest, DeleteGroupsResponse, DescribeClusterResponse, DescribeGroupsRequest, DescribeGroupsResponse,
+    DescribeLogDirsRequest, DescribeLogDirsResponse, GroupId, ListGroupsRequest, ListGroupsResponse,
+    OffsetDeleteRequest, OffsetDeleteResponse, ResponseKind, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 
@@ -21,12 +23,6 @@ use super::{Caller, NODE, NONE, code};
 use crate::group::Group;
 use crate::server::Shared;
 
-const RESOURCE_TOPIC: i8 = 2;
-const RESOURCE_BROKER: i8 = 4;
-/// DEFAULT_CONFIG: nobody set it.
-const SOURCE_DEFAULT: i8 = 5;
-/// STATIC_BROKER_CONFIG: set where the broker is started.
-const SOURCE_BROKER: i8 = 4;
 /// The protocol of groups of consumers; a group without members has no other trace of it.
 const CONSUMER: &str = "consumer";
 
@@ -94,7 +90,7 @@ pub(super) fn delete_groups(shared: &Shared, request: DeleteGroupsRequest) -> Re
             code(ResponseError::NonEmptyGroup)
         } else if is_vacant.is_none() && shared.committed.positions(&id).is_empty() {
             code(ResponseError::GroupIdNotFound)
-        } else if shared.committed.forget(|group, _| group == id.as_str()) {
+        } else if shared.committed.forget(|group, _, _| group == id.as_str()) {
             NONE
         } else {
             code(ResponseError::KafkaStorageError)
@@ -104,62 +100,58 @@ pub(super) fn delete_groups(shared: &Shared, request: DeleteGroupsRequest) -> Re
     ResponseKind::DeleteGroups(DeleteGroupsResponse::default().with_results(results.collect()))
 }
 
-/// DescribeConfigs: the few settings that clients look at, read-only.
-pub(super) fn describe_configs(shared: &Shared, request: DescribeConfigsRequest) -> ResponseKind {
-    let results = request.resources.into_iter().map(|resource| {
-        let result = DescribeConfigsResult::default().with_resource_type(resource.resource_type);
-        let result = match settings(shared, &resource) {
-            Ok(settings) => result.with_error_code(NONE).with_configs(settings),
-            Err(error) => result.with_error_code(code(error)),
-        };
-        result.with_resource_name(resource.resource_name)
+/// OffsetDelete: forgets single positions of a group. While the group has members nothing is forgotten: which topics
+/// they read is their own affair here (assignments are opaque), so all count as subscribed to.
+pub(super) fn delete_offsets(shared: &Shared, request: OffsetDeleteRequest) -> ResponseKind {
+    let group = request.group_id.as_str();
+    let is_vacant = shared.coordinator.with(group, |group| group.is_vacant());
+    if is_vacant.is_none() && shared.committed.positions(group).is_empty() {
+        let response = OffsetDeleteResponse::default().with_error_code(code(ResponseError::GroupIdNotFound));
+        return ResponseKind::OffsetDelete(response);
+    }
+    let topics = request.topics.iter().map(|topic| {
+        let partitions = topic.partitions.iter().map(|partition| {
+            let index = partition.partition_index;
+            let picked = |of: &str, name: &str, at: i32| of == group && name == topic.name.as_str() && at == index;
+            let error_code = if is_vacant == Some(false) {
+                code(ResponseError::GroupSubscribedToTopic)
+            } else if shared.catalogue.topic(&topic.name).is_none_or(|known| known.partition(index).is_none()) {
+                code(ResponseError::UnknownTopicOrPartition)
+            } else if shared.committed.forget(picked) {
+                NONE
+            } else {
+                code(ResponseError::KafkaStorageError)
+            };
+            OffsetDeleteResponsePartition::default().with_partition_index(index).with_error_code(error_code)
+        });
+        OffsetDeleteResponseTopic::default().with_name(topic.name.clone()).with_partitions(partitions.collect())
     });
-    ResponseKind::DescribeConfigs(DescribeConfigsResponse::default().with_results(results.collect()))
+    ResponseKind::OffsetDelete(OffsetDeleteResponse::default().with_topics(topics.collect()))
 }
 
-fn settings(
-    shared: &Shared,
-    resource: &DescribeConfigsResource,
-) -> Result<Vec<DescribeConfigsResourceResult>, ResponseError> {
-    let config = &shared.config;
-    let batch_bytes = config.max_batch_bytes.to_string();
-    let segment_bytes = config.segment_bytes.to_string();
-    let all = match resource.resource_type {
-        RESOURCE_TOPIC => {
-            if shared.catalogue.topic(&resource.resource_name).is_none() {
-                return Err(ResponseError::UnknownTopicOrPartition);
-            }
-            vec![
-                ("cleanup.policy", "delete".to_owned(), SOURCE_DEFAULT),
-                ("compression.type", "producer".to_owned(), SOURCE_DEFAULT),
-                ("max.message.bytes", batch_bytes, SOURCE_BROKER),
-                ("message.timestamp.type", "CreateTime".to_owned(), SOURCE_DEFAULT),
-                ("min.insync.replicas", "1".to_owned(), SOURCE_DEFAULT),
-                ("retention.bytes", "-1".to_owned(), SOURCE_DEFAULT),
-                ("retention.ms", "-1".to_owned(), SOURCE_DEFAULT),
-                ("segment.bytes", segment_bytes, SOURCE_BROKER),
-            ]
-        }
-        RESOURCE_BROKER => vec![
-            ("auto.create.topics.enable", config.auto_create.to_string(), SOURCE_BROKER),
-            ("default.replication.factor", "1".to_owned(), SOURCE_DEFAULT),
-            ("log.segment.bytes", segment_bytes, SOURCE_BROKER),
-            ("message.max.bytes", batch_bytes, SOURCE_BROKER),
-            ("num.partitions", config.default_partitions.to_string(), SOURCE_BROKER),
-        ],
-        _ => return Err(ResponseError::InvalidRequest),
+/// DescribeLogDirs: the one data folder, and what each partition takes in it.
+pub(super) fn describe_log_dirs(shared: &Shared, request: &DescribeLogDirsRequest) -> ResponseKind {
+    let asked = |name: &str, index: i32| {
+        request.topics.as_ref().is_none_or(|topics| {
+            topics.iter().any(|topic| topic.topic.as_str() == name && topic.partitions.contains(&index))
+        })
     };
-    let keys = resource.configuration_keys.as_ref();
-    let wanted = |name: &str| keys.is_none_or(|keys| keys.iter().any(|key| key.as_str() == name));
-    let describe = |(name, value, source): (&str, String, i8)| {
-        DescribeConfigsResourceResult::default()
-            .with_name(text(name))
-            .with_value(Some(text(value)))
-            .with_read_only(true)
-            .with_config_source(source)
-    };
-    let all = all.into_iter().filter(|(name, _, _)| wanted(name));
-    Ok(all.map(describe).collect())
+    let topics = shared.catalogue.topics().into_iter().filter_map(|topic| {
+        let partitions: Vec<DescribeLogDirsPartition> = (0..)
+            .zip(&topic.partitions)
+            .filter(|(index, _)| asked(&topic.name, *index))
+            .map(|(index, log)| {
+                let bytes = i64::try_from(log.bytes()).unwrap_or(i64::MAX);
+                DescribeLogDirsPartition::default().with_partition_index(index).with_partition_size(bytes)
+            })
+            .collect();
+        let name = TopicName(text(topic.name.as_str()));
+        let described = DescribeLogDirsTopic::default().with_name(name);
+        (!partitions.is_empty()).then(|| described.with_partitions(partitions))
+    });
+    let folder = shared.config.data.display().to_string();
+    let result = DescribeLogDirsResult::default().with_log_dir(text(folder)).with_topics(topics.collect());
+    ResponseKind::DescribeLogDirs(DescribeLogDirsResponse::default().with_results(vec![result]))
 }
 
 /// DescribeCluster.

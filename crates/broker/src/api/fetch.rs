@@ -1,16 +1,16 @@
-//! Fetch (versions 4 to 12), with waiting that an append ends.
+//! Fetch (versions 4 to 17), with waiting that an append ends.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError;
-use kafka_protocol::messages::fetch_request::FetchPartition;
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
 use kafka_protocol::messages::{FetchRequest, FetchResponse, ResponseKind};
 use tracing::error;
 
-use super::{Answer, NONE, code};
+use super::{Answer, Caller, NONE, code};
 use crate::budget::Grant;
 use crate::catalogue::Topic;
 use crate::locks::Waiter;
@@ -35,13 +35,21 @@ struct Found<'a> {
 
 /// Fetch. Waits until `min_bytes` are there, a partition has an error, or `max_wait_ms` is over. Sessions (KIP-227) are
 /// declined: the answer's session id is 0, and a client that names one gets FETCH_SESSION_ID_NOT_FOUND.
-pub(super) fn fetch(shared: &Shared, request: &FetchRequest) -> Answer {
+/// From version 13 on topics are asked for by their ids.
+pub(super) fn fetch(shared: &Shared, caller: &Caller<'_>, request: &FetchRequest) -> Answer {
     if request.session_id != 0 {
         let response = FetchResponse::default().with_error_code(code(ResponseError::FetchSessionIdNotFound));
         return ResponseKind::Fetch(response).into();
     }
-    let topics: Vec<Option<Arc<Topic>>> =
-        request.topics.iter().map(|topic| shared.catalogue.topic(&topic.topic)).collect();
+    let by_id = caller.version >= 13;
+    let topic_of = |asked: &FetchTopic| {
+        if by_id {
+            shared.catalogue.topic_of_id(asked.topic_id).ok_or(ResponseError::UnknownTopicId)
+        } else {
+            shared.catalogue.topic(&asked.topic).ok_or(ResponseError::UnknownTopicOrPartition)
+        }
+    };
+    let topics: Vec<Result<Arc<Topic>, ResponseError>> = request.topics.iter().map(topic_of).collect();
     let wanted: Vec<Vec<Wanted<'_>>> = request
         .topics
         .iter()
@@ -67,7 +75,8 @@ pub(super) fn fetch(shared: &Shared, request: &FetchRequest) -> Answer {
                 total += bytes;
                 partitions.push(data);
             }
-            FetchableTopicResponse::default().with_topic(asked.topic.clone()).with_partitions(partitions)
+            let answer = FetchableTopicResponse::default().with_partitions(partitions);
+            if by_id { answer.with_topic_id(asked.topic_id) } else { answer.with_topic(asked.topic.clone()) }
         })
         .collect();
     Answer {
@@ -77,9 +86,9 @@ pub(super) fn fetch(shared: &Shared, request: &FetchRequest) -> Answer {
     }
 }
 
-fn find<'a>(topic: Option<&'a Topic>, partition: &FetchPartition) -> Result<Found<'a>, ResponseError> {
-    let log =
-        topic.and_then(|topic| topic.partition(partition.partition)).ok_or(ResponseError::UnknownTopicOrPartition)?;
+fn find<'a>(topic: Result<&'a Topic, &ResponseError>, partition: &FetchPartition) -> Result<Found<'a>, ResponseError> {
+    let topic = topic.map_err(|error| *error)?;
+    let log = topic.partition(partition.partition).ok_or(ResponseError::UnknownTopicOrPartition)?;
     match log.cursor(partition.fetch_offset) {
         Ok(Some(cursor)) => Ok(Found { log, cursor }),
         Ok(None) => Err(ResponseError::OffsetOutOfRange),
@@ -96,7 +105,7 @@ fn is_enough(wanted: &[Vec<Wanted<'_>>], min_bytes: u64) -> bool {
     for one in wanted.iter().flatten() {
         match &one.found {
             Err(_) => return true,
-            Ok(found) => bytes += found.log.bytes_after(found.cursor),
+            Ok(found) => bytes = u64::saturating_add(bytes, found.log.bytes_after(found.cursor)),
         }
     }
     bytes >= min_bytes
@@ -170,5 +179,6 @@ fn records(found: &Found<'_>, limit: usize, is_first: bool, grant: &mut Grant) -
     if !grant.grow(expected.saturating_mul(2), MEMORY_PATIENCE) {
         return Ok(Bytes::new());
     }
-    found.log.read(found.cursor, limit, is_first).map_err(storage)
+    let records = found.log.read(found.cursor, limit, is_first).map_err(storage)?;
+    records.ok_or(ResponseError::OffsetOutOfRange)
 }

@@ -13,6 +13,7 @@ use super::{Caller, NODE, NONE, code};
 use crate::batch::LEADER_EPOCH;
 use crate::catalogue::{CreateFault, Topic};
 use crate::server::Shared;
+use crate::settings::Set;
 
 /// Metadata. The one broker is at the address by which this client came. Unknown topics are made when both the client
 /// (always before version 4) and the configuration allow it.
@@ -61,7 +62,7 @@ fn one(shared: &Shared, version: i16, asked: MetadataRequestTopic, may_create: b
     if !may_create {
         return fault(ResponseError::UnknownTopicOrPartition, Some(name));
     }
-    match shared.catalogue.create(&name, shared.config.default_partitions) {
+    match shared.catalogue.create(&name, shared.config.default_partitions, Set::new()) {
         Ok(topic) => describe(&topic),
         Err(CreateFault::Exists) => match shared.catalogue.topic(&name) {
             Some(topic) => describe(&topic),

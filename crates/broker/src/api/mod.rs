@@ -3,13 +3,14 @@
 //! Fence: decoded requests in, answers out. No bytes of the wire (`wire`), no files (`log`, `catalogue`).
 
 mod admin;
+mod configs;
 mod fetch;
 mod groups;
 mod metadata;
 mod offsets;
 mod produce;
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 mod topics;
 
 use std::net::SocketAddr;
@@ -67,7 +68,7 @@ impl From<ResponseKind> for Answer {
 pub(crate) fn handle(shared: &Shared, caller: &Caller<'_>, request: RequestKind) -> Answer {
     let response = match request {
         RequestKind::Produce(request) => return produce::produce(shared, request),
-        RequestKind::Fetch(request) => return fetch::fetch(shared, &request),
+        RequestKind::Fetch(request) => return fetch::fetch(shared, caller, &request),
         RequestKind::ApiVersions(_) => ResponseKind::ApiVersions(wire::api_versions()),
         RequestKind::Metadata(request) => metadata::metadata(shared, caller, request),
         RequestKind::ListOffsets(request) => offsets::list_offsets(shared, caller, request),
@@ -85,7 +86,13 @@ pub(crate) fn handle(shared: &Shared, caller: &Caller<'_>, request: RequestKind)
         RequestKind::DescribeGroups(request) => admin::describe_groups(shared, request),
         RequestKind::ListGroups(request) => admin::list_groups(shared, caller, &request),
         RequestKind::DeleteGroups(request) => admin::delete_groups(shared, request),
-        RequestKind::DescribeConfigs(request) => admin::describe_configs(shared, request),
+        RequestKind::DescribeConfigs(request) => configs::describe(shared, request),
+        RequestKind::AlterConfigs(request) => configs::alter(shared, request),
+        RequestKind::IncrementalAlterConfigs(request) => configs::alter_some(shared, request),
+        RequestKind::CreatePartitions(request) => topics::grow(shared, request),
+        RequestKind::DeleteRecords(request) => offsets::delete_records(shared, request),
+        RequestKind::OffsetDelete(request) => admin::delete_offsets(shared, request),
+        RequestKind::DescribeLogDirs(request) => admin::describe_log_dirs(shared, &request),
         RequestKind::DescribeCluster(_) => admin::describe_cluster(shared, caller),
         other => {
             // The schema table and this match list the same requests; a test holds them together.

@@ -1,26 +1,32 @@
-//! ListOffsets (versions 1 to 7) and OffsetForLeaderEpoch (2 to 4).
+//! Where logs begin and end: ListOffsets (versions 1 to 9), OffsetForLeaderEpoch (2 to 4), DeleteRecords (0 to 2).
 
 use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult};
 use kafka_protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
 use kafka_protocol::messages::offset_for_leader_epoch_response::{EpochEndOffset, OffsetForLeaderTopicResult};
 use kafka_protocol::messages::{
-    ListOffsetsRequest, ListOffsetsResponse, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, ResponseKind,
+    DeleteRecordsRequest, DeleteRecordsResponse, ListOffsetsRequest, ListOffsetsResponse, OffsetForLeaderEpochRequest,
+    OffsetForLeaderEpochResponse, ResponseKind,
 };
 use tracing::error;
 
 use super::{Caller, NONE, code};
 use crate::batch::LEADER_EPOCH;
-use crate::log::PartitionLog;
+use crate::log::{PartitionLog, StartFault};
 use crate::server::Shared;
 
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 const MAX_TIMESTAMP: i64 = -3;
+/// Of what lies on this disk (KIP-405): all of it does.
+const EARLIEST_LOCAL: i64 = -4;
+/// Of what lies elsewhere: nothing does.
+const LATEST_TIERED: i64 = -5;
 /// "No such record": offset and timestamp of an answer without one.
 const NOTHING: (i64, i64) = (-1, -1);
 
-/// ListOffsets: earliest (−2), latest (−1), largest timestamp (−3), or the first record at or after a time in ms. In a
-/// compressed batch the answer by time is the batch's first record: never too late.
+/// ListOffsets: earliest (−2), latest (−1), the first record with the largest timestamp (−3), or the first record at or
+/// after a time in ms, to the record in compressed batches too.
 pub(super) fn list_offsets(shared: &Shared, caller: &Caller<'_>, request: ListOffsetsRequest) -> ResponseKind {
     let topics = request.topics.into_iter().map(|asked| {
         let topic = shared.catalogue.topic(&asked.name);
@@ -47,18 +53,20 @@ pub(super) fn list_offsets(shared: &Shared, caller: &Caller<'_>, request: ListOf
 
 /// Offset and timestamp of what was asked for.
 fn find(log: &PartitionLog, timestamp: i64) -> Result<(i64, i64), ResponseError> {
+    let readable = |found: std::io::Result<Option<(i64, i64)>>| match found {
+        Ok(found) => Ok(found.unwrap_or(NOTHING)),
+        Err(cause) => {
+            error!(%cause, "log not readable");
+            Err(ResponseError::KafkaStorageError)
+        }
+    };
     match timestamp {
         LATEST => Ok((log.bounds().end, -1)),
-        EARLIEST => Ok((log.bounds().start, -1)),
-        MAX_TIMESTAMP => Ok(log.max_timestamp().unwrap_or(NOTHING)),
+        EARLIEST | EARLIEST_LOCAL => Ok((log.bounds().start, -1)),
+        MAX_TIMESTAMP => readable(log.max_timestamp()),
+        LATEST_TIERED => Ok(NOTHING),
         time if time < 0 => Err(ResponseError::UnsupportedVersion),
-        time => match log.offset_of_timestamp(time) {
-            Ok(found) => Ok(found.unwrap_or(NOTHING)),
-            Err(cause) => {
-                error!(%cause, "log not readable");
-                Err(ResponseError::KafkaStorageError)
-            }
-        },
+        time => readable(log.offset_of_timestamp(time)),
     }
 }
 
@@ -82,4 +90,26 @@ pub(super) fn leader_epoch(shared: &Shared, request: OffsetForLeaderEpochRequest
         OffsetForLeaderTopicResult::default().with_partitions(partitions.collect()).with_topic(asked.topic)
     });
     ResponseKind::OffsetForLeaderEpoch(OffsetForLeaderEpochResponse::default().with_topics(topics.collect()))
+}
+
+/// DeleteRecords: lets logs begin later, durably.
+pub(super) fn delete_records(shared: &Shared, request: DeleteRecordsRequest) -> ResponseKind {
+    let topics = request.topics.into_iter().map(|asked| {
+        let topic = shared.catalogue.topic(&asked.name);
+        let partitions = asked.partitions.iter().map(|partition| {
+            let log = topic.as_deref().and_then(|topic| topic.partition(partition.partition_index));
+            let result = match log.map(|log| log.move_start(partition.offset)) {
+                None => Err(ResponseError::UnknownTopicOrPartition),
+                Some(Err(StartFault::PastEnd)) => Err(ResponseError::OffsetOutOfRange),
+                Some(Err(StartFault::Disk)) => Err(ResponseError::KafkaStorageError),
+                Some(Ok(start)) => Ok(start),
+            };
+            DeleteRecordsPartitionResult::default()
+                .with_partition_index(partition.partition_index)
+                .with_low_watermark(result.unwrap_or(-1))
+                .with_error_code(result.map_or_else(code, |_| NONE))
+        });
+        DeleteRecordsTopicResult::default().with_partitions(partitions.collect()).with_name(asked.name)
+    });
+    ResponseKind::DeleteRecords(DeleteRecordsResponse::default().with_topics(topics.collect()))
 }

@@ -47,17 +47,17 @@ pub(super) fn produce(shared: &Shared, request: ProduceRequest) -> Answer {
     Answer { response: (request.acks != 0).then_some(ResponseKind::Produce(response)), bytes_hint: 0, _grant: None }
 }
 
-fn respond(index: i32, result: Result<i64, ResponseError>) -> PartitionProduceResponse {
+/// `result`: the batch's base offset, and where the log begins.
+fn respond(index: i32, result: Result<(i64, i64), ResponseError>) -> PartitionProduceResponse {
     let response = PartitionProduceResponse::default().with_index(index).with_log_append_time_ms(-1);
     match result {
-        // Nothing is ever removed from the front of a log.
-        Ok(base_offset) => response.with_base_offset(base_offset).with_log_start_offset(0),
+        Ok((base_offset, start)) => response.with_base_offset(base_offset).with_log_start_offset(start),
         Err(error) => response.with_error_code(code(error)).with_base_offset(-1).with_log_start_offset(-1),
     }
 }
 
 /// Appends the one batch that a partition's part of the request holds.
-fn append(shared: &Shared, topic: Option<&Topic>, data: &PartitionProduceData) -> Result<i64, ResponseError> {
+fn append(shared: &Shared, topic: Option<&Topic>, data: &PartitionProduceData) -> Result<(i64, i64), ResponseError> {
     let log = topic.and_then(|topic| topic.partition(data.index)).ok_or(ResponseError::UnknownTopicOrPartition)?;
     let records = data.records.as_ref().ok_or(ResponseError::InvalidRecord)?;
     if records.len() > shared.config.max_batch_bytes {
@@ -69,11 +69,12 @@ fn append(shared: &Shared, topic: Option<&Topic>, data: &PartitionProduceData) -
         BatchFault::Content => ResponseError::InvalidRecord,
         BatchFault::Transactional => ResponseError::TransactionalIdAuthorizationFailed,
     })?;
-    log.append(records, header).map_err(|refusal| match refusal {
+    let base_offset = log.append(records, header).map_err(|refusal| match refusal {
         Refusal::OutOfOrder => ResponseError::OutOfOrderSequenceNumber,
         Refusal::Fenced => ResponseError::InvalidProducerEpoch,
         Refusal::Disk => ResponseError::KafkaStorageError,
-    })
+    })?;
+    Ok((base_offset, log.bounds().start))
 }
 
 /// InitProducerId. Every call gives a new id with epoch 0, as Apache Kafka does for producers without transactions; a

@@ -1,23 +1,25 @@
-//! CreateTopics (versions 2 to 7) and DeleteTopics (1 to 6).
+//! CreateTopics (versions 2 to 7), CreatePartitions (0 to 3) and DeleteTopics (1 to 6).
 
 use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
-use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
+use kafka_protocol::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
 use kafka_protocol::messages::{
-    CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse, ResponseKind, TopicName,
+    CreatePartitionsRequest, CreatePartitionsResponse, CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest,
+    DeleteTopicsResponse, ResponseKind, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 use tracing::error;
 use uuid::Uuid;
 
-use super::{Caller, NONE, code};
-use crate::catalogue::CreateFault;
+use super::{Caller, NONE, code, configs};
+use crate::catalogue::{ChangeFault, CreateFault};
 use crate::server::Shared;
+use crate::settings;
 
-/// CreateTopics. One replica, as there is one node. Topic settings are accepted and have no effect: logs are kept
-/// whole.
+/// CreateTopics. One replica, as there is one node. Settings that this broker does not serve are refused.
 pub(super) fn create(shared: &Shared, caller: &Caller<'_>, request: CreateTopicsRequest) -> ResponseKind {
     let topics = request.topics.into_iter().map(|asked| {
         let result = create_one(shared, &asked, request.validate_only);
@@ -27,7 +29,8 @@ pub(super) fn create(shared: &Shared, caller: &Caller<'_>, request: CreateTopics
                 let response = response.with_error_code(NONE);
                 let response = if caller.version >= 7 { response.with_topic_id(id) } else { response };
                 if caller.version >= 5 {
-                    response.with_num_partitions(partitions).with_replication_factor(1).with_configs(Some(Vec::new()))
+                    let settings = described(shared, &response.name);
+                    response.with_num_partitions(partitions).with_replication_factor(1).with_configs(Some(settings))
                 } else {
                     response
                 }
@@ -38,6 +41,23 @@ pub(super) fn create(shared: &Shared, caller: &Caller<'_>, request: CreateTopics
         }
     });
     ResponseKind::CreateTopics(CreateTopicsResponse::default().with_topics(topics.collect()))
+}
+
+/// The settings of a topic that was just made; none of one that was only checked.
+fn described(shared: &Shared, name: &str) -> Vec<CreatableTopicConfigs> {
+    /// DYNAMIC_TOPIC_CONFIG, or DEFAULT_CONFIG.
+    const SOURCE: fn(bool) -> i8 = |is_set| if is_set { 1 } else { 5 };
+    let Some(topic) = shared.catalogue.topic(name) else {
+        return Vec::new();
+    };
+    let describe = |setting: settings::Setting| {
+        CreatableTopicConfigs::default()
+            .with_name(StrBytes::from_static_str(setting.name))
+            .with_value(Some(StrBytes::from_string(setting.value)))
+            .with_read_only(!settings::SETTABLE.contains(&setting.name))
+            .with_config_source(SOURCE(setting.is_set))
+    };
+    settings::all(&shared.config, &topic.settings).into_iter().map(describe).collect()
 }
 
 fn create_one(
@@ -57,11 +77,13 @@ fn create_one(
     } else {
         i32::try_from(asked.assignments.len()).unwrap_or(i32::MAX)
     };
+    let given = asked.configs.iter().map(|config| (config.name.as_str(), config.value.as_ref().map(StrBytes::as_str)));
+    let settings = configs::checked(shared, given)?;
     let made = if validate_only {
         let checked = shared.catalogue.check_new(&asked.name, partitions);
         checked.map(|()| Uuid::nil())
     } else {
-        let made = shared.catalogue.create(&asked.name, partitions);
+        let made = shared.catalogue.create(&asked.name, partitions, settings);
         made.map(|topic| topic.id)
     };
     made.map(|id| (id, partitions)).map_err(|fault| match fault {
@@ -73,15 +95,52 @@ fn create_one(
         CreateFault::PartitionsInvalid => {
             (ResponseError::InvalidPartitions, "a topic has at least one partition".to_owned())
         }
-        CreateFault::TooManyPartitions => (
-            ResponseError::InvalidPartitions,
-            format!("all topics together may have {} partitions", shared.config.max_partitions),
-        ),
+        CreateFault::TooManyPartitions => too_many_partitions(shared),
         CreateFault::Disk(cause) => {
             error!(%cause, "topic not created");
             (ResponseError::KafkaStorageError, cause.to_string())
         }
     })
+}
+
+fn too_many_partitions(shared: &Shared) -> (ResponseError, String) {
+    let message = format!("all topics together may have {} partitions", shared.config.max_partitions);
+    (ResponseError::InvalidPartitions, message)
+}
+
+/// CreatePartitions.
+pub(super) fn grow(shared: &Shared, request: CreatePartitionsRequest) -> ResponseKind {
+    let results = request.topics.into_iter().map(|asked| {
+        let grown = if request.validate_only {
+            shared.catalogue.check_grown(&asked.name, asked.count).map(|_| ())
+        } else {
+            shared.catalogue.grow(&asked.name, asked.count)
+        };
+        let result = CreatePartitionsTopicResult::default().with_name(asked.name);
+        match grown {
+            Ok(()) => result.with_error_code(NONE),
+            Err(fault) => {
+                let (error, message) = grow_fault(shared, fault);
+                result.with_error_code(code(error)).with_error_message(Some(StrBytes::from_string(message)))
+            }
+        }
+    });
+    ResponseKind::CreatePartitions(CreatePartitionsResponse::default().with_results(results.collect()))
+}
+
+fn grow_fault(shared: &Shared, fault: ChangeFault) -> (ResponseError, String) {
+    match fault {
+        ChangeFault::TopicUnknown => (ResponseError::UnknownTopicOrPartition, "there is no such topic".to_owned()),
+        ChangeFault::NotMore { present } => {
+            let message = format!("the topic has {present} partitions already, and can only get more");
+            (ResponseError::InvalidPartitions, message)
+        }
+        ChangeFault::TooManyPartitions => too_many_partitions(shared),
+        ChangeFault::Disk(cause) => {
+            error!(%cause, "partitions not added");
+            (ResponseError::KafkaStorageError, cause.to_string())
+        }
+    }
 }
 
 /// DeleteTopics, by name or, from version 6 on, by id. Positions that groups committed go with the topic.
@@ -107,7 +166,7 @@ pub(super) fn delete(shared: &Shared, caller: &Caller<'_>, request: DeleteTopics
 
 fn delete_one(shared: &Shared, name: &str) -> i16 {
     match shared.catalogue.delete(name) {
-        Ok(true) if shared.committed.forget(|_, topic| topic == name) => NONE,
+        Ok(true) if shared.committed.forget(|_, topic, _| topic == name) => NONE,
         Ok(true) => code(ResponseError::KafkaStorageError),
         Ok(false) => code(ResponseError::UnknownTopicOrPartition),
         Err(cause) => {

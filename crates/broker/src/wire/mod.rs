@@ -159,7 +159,7 @@ mod tests {
         ) {
             let api = &schema::APIS[api];
             let version = (api.min + above_min).min(api.max);
-            let mut frame = crate::api::tests::request(api.key, version);
+            let mut frame = crate::samples::request(api.key, version);
             for (at, value) in changes {
                 // Behind the correlation id, or the request is only an unknown one.
                 let at = PREFIX_BYTES + at % (frame.len() - PREFIX_BYTES);

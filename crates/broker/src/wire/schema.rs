@@ -77,7 +77,7 @@ const NAME_AND_INDEXES: &[Field] = &[all(TEXT), all(Kind::Values(4))];
 const PRODUCE: &[Field] =
     &[all(TEXT), all(I16), all(I32), all(structs(&[all(TEXT), all(structs(&[all(I32), all(Kind::Blob)]))]))];
 const FETCH: &[Field] = &[
-    all(I32),
+    until(14, I32),
     all(I32),
     all(I32),
     all(I32),
@@ -85,10 +85,11 @@ const FETCH: &[Field] = &[
     since(7, I32),
     since(7, I32),
     all(structs(&[
-        all(TEXT),
+        until(12, TEXT),
+        since(13, UUID),
         all(structs(&[all(I32), since(9, I32), all(I64), since(12, I32), since(5, I64), all(I32)])),
     ])),
-    since(7, structs(NAME_AND_INDEXES)),
+    since(7, structs(&[until(12, TEXT), since(13, UUID), all(Kind::Values(4))])),
     since(11, TEXT),
 ];
 const LIST_OFFSETS: &[Field] =
@@ -144,12 +145,21 @@ const LEADER_EPOCH: &[Field] =
     &[since(3, I32), all(structs(&[all(TEXT), all(structs(&[all(I32), all(I32), all(I32)]))]))];
 const DESCRIBE_CONFIGS: &[Field] = &[all(structs(&[all(I8), all(TEXT), all(Kind::Texts)])), all(I8), since(3, I8)];
 
-/// Everything that is served. Versions end where topic ids replace names (Produce 13, Fetch 13), where a second
-/// transaction protocol begins (Produce 12, InitProducerId 5), or where the codec ends.
+const CREATE_PARTITIONS: &[Field] =
+    &[all(structs(&[all(TEXT), all(I32), all(structs(&[all(Kind::Values(4))]))])), all(I32), all(I8)];
+const DELETE_RECORDS: &[Field] = &[all(structs(&[all(TEXT), all(structs(&[all(I32), all(I64)]))])), all(I32)];
+const ALTER_CONFIGS: &[Field] = &[all(structs(&[all(I8), all(TEXT), all(structs(&[all(TEXT), all(TEXT)]))])), all(I8)];
+const ALTER_SOME_CONFIGS: &[Field] =
+    &[all(structs(&[all(I8), all(TEXT), all(structs(&[all(TEXT), all(I8), all(TEXT)]))])), all(I8)];
+const OFFSET_DELETE: &[Field] = &[all(TEXT), all(structs(&[all(TEXT), all(structs(&[all(I32)]))]))];
+
+/// Everything that is served. Versions end where topic ids replace names in writing (Produce 13), where a second
+/// transaction protocol begins (Produce 12, InitProducerId 5), where replicas speak (Fetch 18), or where the codec
+/// ends.
 pub(crate) const APIS: &[Api] = &[
     api(ApiKey::Produce, 3, 11, PRODUCE),
-    api(ApiKey::Fetch, 4, 12, FETCH),
-    api(ApiKey::ListOffsets, 1, 7, LIST_OFFSETS),
+    api(ApiKey::Fetch, 4, 17, FETCH),
+    api(ApiKey::ListOffsets, 1, 9, LIST_OFFSETS),
     api(ApiKey::Metadata, 0, 13, METADATA),
     api(ApiKey::OffsetCommit, 2, 8, OFFSET_COMMIT),
     api(ApiKey::OffsetFetch, 1, 8, OFFSET_FETCH),
@@ -168,6 +178,12 @@ pub(crate) const APIS: &[Api] = &[
     api(ApiKey::DescribeConfigs, 1, 4, DESCRIBE_CONFIGS),
     api(ApiKey::DescribeCluster, 0, 1, &[all(I8), since(1, I8)]),
     api(ApiKey::DeleteGroups, 0, 2, &[all(Kind::Texts)]),
+    api(ApiKey::DeleteRecords, 0, 2, DELETE_RECORDS),
+    api(ApiKey::AlterConfigs, 0, 2, ALTER_CONFIGS),
+    api(ApiKey::IncrementalAlterConfigs, 0, 1, ALTER_SOME_CONFIGS),
+    api(ApiKey::DescribeLogDirs, 1, 3, &[all(structs(NAME_AND_INDEXES))]),
+    api(ApiKey::CreatePartitions, 0, 3, CREATE_PARTITIONS),
+    api(ApiKey::OffsetDelete, 0, 0, OFFSET_DELETE),
 ];
 
 /// The request of a key, if it is served.

@@ -118,3 +118,15 @@ pub fn call(stream: &mut TcpStream, key: ApiKey, version: i16, request: &Request
     assert!(!answer.has_remaining());
     response
 }
+
+/// Runs a future of librdkafka's admin client, which is completed by its own thread.
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let mut future = std::pin::pin!(future);
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    loop {
+        if let std::task::Poll::Ready(value) = future.as_mut().poll(&mut context) {
+            return value;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
