@@ -4,12 +4,13 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::{BatchesAction, Command, Demo, DemoSystem, Example, Invocation, LogFormat, ModelsAction, NewFrom};
-use crate::config::{Overrides, address, pipeline_name_fault};
+use crate::config::{Overrides, Retention, address, pipeline_name_fault, retention_age, retention_bytes};
 
 /// The environment's overrides.
 const ENVIRONMENT: &str = "MILLSTREAM_SET";
@@ -92,6 +93,12 @@ enum TypedCommand {
         /// The folder of its log
         #[arg(long, default_value = "millstream-data/topic")]
         data: PathBuf,
+        /// Remove records older than this, such as 7d [default: keep everything]
+        #[arg(long, value_name = "AGE", value_parser = retention_age)]
+        retention: Option<Duration>,
+        /// Remove a partition's oldest records beyond this, such as 10GB [default: keep everything]
+        #[arg(long, value_name = "SIZE", value_parser = retention_bytes)]
+        retention_bytes: Option<u64>,
     },
     /// List, show or verify the committed batches
     #[command(subcommand)]
@@ -210,7 +217,9 @@ impl Ready<'_> {
                 let (file, overrides) = self.target(target);
                 Command::Check { file, overrides }
             }
-            TypedCommand::Broker { listen, data } => Command::Broker { listen, data },
+            TypedCommand::Broker { listen, data, retention, retention_bytes } => {
+                Command::Broker { listen, data, retention: Retention { age: retention, bytes: retention_bytes } }
+            }
             TypedCommand::Batches(action) => {
                 let (target, action) = match action {
                     TypedBatches::List { target, files } => (target, BatchesAction::List { files }),

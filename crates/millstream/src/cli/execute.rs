@@ -17,7 +17,7 @@ use super::{
     BatchesAction, Command, Demo, Invocation, LogFormat, ModelsAction, NewFrom, exit, pipeline_for, write_new,
 };
 use crate::batch::{Batch, IDENTITY_KEY, StoredBatches};
-use crate::config::{ConfigFaults, CsvFormat, Loaded, Overrides, SchemaRules, StoreUrl, load};
+use crate::config::{ConfigFaults, CsvFormat, Loaded, Overrides, Retention, SchemaRules, StoreUrl, load};
 use crate::registry::{Registry, Version};
 use crate::run::{Options, Outcome, Progress, check_data, open_broker, open_store, run};
 use crate::source::{demo, profile};
@@ -53,7 +53,7 @@ fn execute(command: Command, bars: Option<MultiProgress>) -> anyhow::Result<u8> 
         Command::Demo(demo) => run_demo(&demo, bars),
         Command::New { name, from } => new(&name, &from),
         Command::Check { file, overrides } => check(&file, &overrides),
-        Command::Broker { listen, data } => serve_broker(listen, &data),
+        Command::Broker { listen, data, retention } => serve_broker(listen, &data, retention),
         Command::Batches { file, overrides, action } => batches(&load(&file, &overrides)?, &action),
         Command::Models { file, overrides, action } => models(load(&file, &overrides)?, &action),
     }
@@ -147,8 +147,8 @@ fn check(file: &Path, overrides: &Overrides) -> anyhow::Result<u8> {
     Ok(exit::DONE)
 }
 
-fn serve_broker(listen: std::net::SocketAddr, data: &Path) -> anyhow::Result<u8> {
-    let (broker, address) = open_broker(listen, data, &Status::new("broker"))?;
+fn serve_broker(listen: std::net::SocketAddr, data: &Path, retention: Retention) -> anyhow::Result<u8> {
+    let (broker, address) = open_broker(listen, data, retention, &Status::new("broker"))?;
     let Some(broker) = broker else { bail!("{}: another process serves this log, at {address}", data.display()) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(crate::run::signal())?;

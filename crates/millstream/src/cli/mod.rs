@@ -17,7 +17,7 @@ pub use demo::{Demo, DemoSystem};
 pub use execute::main;
 pub use new::{Example, NewError, NewFrom, pipeline_for, write_new};
 
-use crate::config::Overrides;
+use crate::config::{Overrides, Retention};
 
 /// Exit codes: DESIGN §4.
 pub mod exit {
@@ -48,7 +48,7 @@ pub enum Command {
     Demo(Demo),
     New { name: String, from: NewFrom },
     Check { file: PathBuf, overrides: Overrides },
-    Broker { listen: SocketAddr, data: PathBuf },
+    Broker { listen: SocketAddr, data: PathBuf, retention: Retention },
     Batches { file: PathBuf, overrides: Overrides, action: BatchesAction },
     Models { file: PathBuf, overrides: Overrides, action: ModelsAction },
 }

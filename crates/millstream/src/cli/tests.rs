@@ -1,9 +1,10 @@
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{BrokerChoice, Faults, Loaded, StoreUrl, check_models, load_text};
+use crate::config::{BrokerChoice, Faults, Loaded, Retention, StoreUrl, check_models, load_text};
 use crate::schema::{ColumnType, StreamColumn, StreamSchema};
 
 fn parsed(arguments: &str) -> Invocation {
@@ -27,7 +28,10 @@ fn every_command_is_ready_to_use() {
     check("m new x", Command::New { name: "x".into(), from: NewFrom::Example(Example::Bitcoin) });
     check("m new x.toml --from d.csv", Command::New { name: "x".into(), from: NewFrom::Csv("d.csv".into()) });
     let (listen, data) = ("127.0.0.1:0".parse().unwrap(), PathBuf::from("d"));
-    check("m broker --listen localhost:0 --data d", Command::Broker { listen, data });
+    let broker = |retention| Command::Broker { listen, data: data.clone(), retention };
+    check("m broker --listen localhost:0 --data d", broker(Retention::default()));
+    let limited = Retention { age: Some(Duration::from_secs(7 * 86400)), bytes: Some(10_000_000_000) };
+    check("m broker --listen localhost:0 --data d --retention 7d --retention-bytes 10GB", broker(limited));
     let batches = |action| Command::Batches { file: file(), overrides: none(), action };
     check("m batches list p.toml --files", batches(BatchesAction::List { files: true }));
     check("m batches show p.toml 2", batches(BatchesAction::Show { batch: 2.try_into().unwrap() }));

@@ -4,18 +4,20 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use toml::{Table, Value};
 
 use super::check::{later_choice, listen};
+use super::duration::duration;
 use super::fault::{Faults, nearest};
 use super::raw::{Keys, Section, type_name};
-use super::{BrokerChoice, StoreUrl, Stream};
+use super::{BrokerChoice, Retention, StoreUrl, Stream, size};
 
 pub(super) const STREAM: Keys = Keys {
-    known: &["topic", "partitions", "bootstrap.servers", "listen", "data", "encoding"],
+    known: &["topic", "partitions", "bootstrap.servers", "listen", "data", "retention", "retention_bytes", "encoding"],
     later: &[("start", "a topic is read from its beginning; remove it")],
 };
 
@@ -153,6 +155,7 @@ pub(super) fn stream(
     let partitions = section.whole("partitions", 1, PARTITIONS_MOST, "", faults).unwrap_or(1);
     later_choice(&section, "encoding", "json", &["csv"], "write \"json\"", faults);
     let broker = broker(&section, store, faults);
+    let retention = retention(&section, faults);
     let mut properties = BTreeMap::new();
     for (key, value) in table.into_iter().flatten() {
         if is_property(key) && !STREAM.known.contains(&key.as_str()) {
@@ -160,7 +163,7 @@ pub(super) fn stream(
         }
     }
     let partitions = u32::try_from(partitions).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
-    Some(Stream { topic: topic?, partitions, broker: broker?, properties })
+    Some(Stream { topic: topic?, partitions, broker: broker?, retention, properties })
 }
 
 fn topic(section: &Section, name: Option<&str>, faults: &mut Faults) -> Option<String> {
@@ -188,7 +191,7 @@ fn broker(section: &Section, store: Option<&StoreUrl>, faults: &mut Faults) -> O
         });
         return Some(BrokerChoice::Embedded { listen: listen.unwrap_or(DEFAULT_LISTEN), data: data? });
     }
-    for key in ["listen", "data"].iter().filter(|key| section.has(key)) {
+    for key in ["listen", "data", "retention", "retention_bytes"].iter().filter(|key| section.has(key)) {
         faults.warn(section.key(key), None, "has no effect: it belongs to the embedded broker");
     }
     match servers.split(',').find_map(|server| server_fault(server.trim())) {
@@ -197,6 +200,46 @@ fn broker(section: &Section, store: Option<&StoreUrl>, faults: &mut Faults) -> O
             section.fault(BOOTSTRAP, message, faults);
             None
         }
+    }
+}
+
+fn retention(section: &Section, faults: &mut Faults) -> Retention {
+    let age = section.filled_text("retention", faults).and_then(|text| match retention_age(text) {
+        Ok(age) => Some(age),
+        Err(rule) => {
+            section.fault("retention", rule, faults);
+            None
+        }
+    });
+    let bytes = match section.value("retention_bytes") {
+        Some(Value::Integer(_)) => {
+            let remedy = "to keep everything, remove it";
+            section.whole("retention_bytes", 1, i64::MAX, remedy, faults).and_then(|bytes| u64::try_from(bytes).ok())
+        }
+        _ => section.filled_text("retention_bytes", faults).and_then(|text| match retention_bytes(text) {
+            Ok(bytes) => Some(bytes),
+            Err(rule) => {
+                section.fault("retention_bytes", rule, faults);
+                None
+            }
+        }),
+    };
+    Retention { age, bytes }
+}
+
+/// How long records are kept: longer than not at all.
+pub fn retention_age(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("must be longer than zero; to keep everything, remove it".to_owned()),
+        age => Ok(age),
+    }
+}
+
+/// How much of a partition is kept: more than nothing.
+pub fn retention_bytes(text: &str) -> Result<u64, String> {
+    match size(text)? {
+        0 => Err("must be more than zero; to keep everything, remove it".to_owned()),
+        bytes => Ok(bytes),
     }
 }
 

@@ -13,14 +13,17 @@ mod duration;
 mod fault;
 mod overrides;
 mod raw;
+mod size;
 mod template;
 #[cfg(test)]
 mod tests;
 
 pub use check::{Loaded, address, load, load_text, pipeline_name_fault};
 pub use check_models::check_models;
+pub use check_stream::{retention_age, retention_bytes};
 pub use fault::{ConfigFaults, Fault, Faults, did_you_mean, nearest};
 pub use overrides::Overrides;
+pub use size::size;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -105,8 +108,18 @@ pub struct Stream {
     pub topic: String,
     pub partitions: NonZeroU32,
     pub broker: BrokerChoice,
+    /// Of the embedded broker.
+    pub retention: Retention,
     /// librdkafka properties by their own names, without `bootstrap.servers`.
     pub properties: BTreeMap<String, String>,
+}
+
+/// What the embedded broker keeps of topics that do not say so themselves; `None`: everything.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Retention {
+    pub age: Option<Duration>,
+    /// In each partition.
+    pub bytes: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq)]

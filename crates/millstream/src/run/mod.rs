@@ -21,7 +21,7 @@ pub use prepare::{SCHEMA_KEY, check_data, read_schema};
 pub use progress::Progress;
 
 use crate::batch::{Batch, StoredBatches, ingest::Ingest};
-use crate::config::{BrokerChoice, OnStop, Pipeline, StoreUrl};
+use crate::config::{BrokerChoice, OnStop, Pipeline, Retention, StoreUrl};
 use crate::registry::Registry;
 use crate::serve::{BatchReadError, BatchSource, ServeContext, bind, serve};
 use crate::source::replay::{Ended, Replay};
@@ -268,7 +268,7 @@ impl Stages {
             BrokerChoice::Servers(servers) => return Ok((None, servers.clone(), None)),
             BrokerChoice::Embedded { listen, data } => (*listen, data.clone()),
         };
-        let (broker, address) = open_broker(listen, &data, &self.status)?;
+        let (broker, address) = open_broker(listen, &data, self.pipeline.stream.retention, &self.status)?;
         Ok((broker, address.to_string(), Some(data)))
     }
 
@@ -468,13 +468,16 @@ impl std::fmt::Display for Causes<'_> {
 pub fn open_broker(
     listen: SocketAddr,
     data: &std::path::Path,
+    retention: Retention,
     status: &Status,
 ) -> anyhow::Result<(Option<millstream_broker::Broker>, SocketAddr)> {
     use millstream_broker::{BrokerError, Config, Opened, open};
-    let opened = match open(Config::new(data, listen)) {
+    let config =
+        |listen| Config { retention: retention.age, retention_bytes: retention.bytes, ..Config::new(data, listen) };
+    let opened = match open(config(listen)) {
         Err(BrokerError::PortInUse { address }) => {
             let free = SocketAddr::new(address.ip(), 0);
-            let opened = open(Config::new(data, free))?;
+            let opened = open(config(free))?;
             let message =
                 format!("stream.listen = {address} is taken by another program; the embedded broker takes a free port");
             status.event("broker", message, json!({}));

@@ -274,6 +274,7 @@ fn pipeline(routes: Vec<Route>) -> Pipeline {
             topic: "bitcoin".to_owned(),
             partitions: NonZeroU32::MIN,
             broker: config::BrokerChoice::Servers("localhost:9092".to_owned()),
+            retention: config::Retention::default(),
             properties: BTreeMap::new(),
         },
         batch: config::Batch {

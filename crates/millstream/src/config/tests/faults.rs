@@ -199,6 +199,20 @@ fn the_stream_is_checked() {
         "warning: stream.listen: has no effect: it belongs to the embedded broker",
     );
     stream(
+        "bootstrap.servers = \"a:1\"\nretention = \"7d\"",
+        "warning: stream.retention: has no effect: it belongs to the embedded broker",
+    );
+    stream(
+        "retention = \"7\"\nretention_bytes = 0",
+        "stream.retention = \"7\": expected a number and a unit (us, ms, s, m, h, d), such as \"5ms\": the unit is missing
+         stream.retention_bytes = 0: must be at least 1; to keep everything, remove it",
+    );
+    stream(
+        "retention = \"0s\"\nretention_bytes = \"10 GBit\"",
+        "stream.retention = \"0s\": must be longer than zero; to keep everything, remove it
+         stream.retention_bytes = \"10 GBit\": expected a whole number and a unit (B, kB, MB, GB, TB, KiB, MiB, GiB), such as \"10GB\"; there is no unit `GBit`",
+    );
+    stream(
         "enable.auto.commit = true\ngroup.id = \"g\"\nauto.offset.reset = \"latest\"\nmessage.timeout.ms = 5",
         "stream.enable.auto.commit = true: is reserved: positions come from the batches' manifests alone; remove it
         stream.group.id = \"g\": is reserved: it is made from the pipeline's name and the store's id, so that two stores never share a group; remove it

@@ -215,6 +215,7 @@ fn pipeline(holdout: f64, models: Vec<Model>) -> Pipeline {
             topic: "test".to_owned(),
             partitions: NonZeroU32::MIN,
             broker: BrokerChoice::Servers("localhost:9092".to_owned()),
+            retention: config::Retention::default(),
             properties: BTreeMap::new(),
         },
         batch: config::Batch {
