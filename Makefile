@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt bench bench-learn bench-pipeline bench-http docs
+.PHONY: help demo test check fmt fuzz bench bench-learn bench-pipeline bench-http docs
 
 help: ## List these targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,6 +16,9 @@ check: ## Format and lints, warnings as errors
 
 fmt: ## Format the code
 	cargo fmt --all
+
+fuzz: ## Fuzz the broker's codec path, SECONDS (60) for each of its three targets
+	crates/broker/fuzz/run.sh $(or $(SECONDS),60)
 
 docs: ## Rewrite what the documentation takes from the code
 	UPDATE=1 cargo test -p millstream --lib documents
