@@ -1,6 +1,5 @@
 //! Reads stored batches for people: which are complete, their rows, whether they are whole.
 
-use std::fs::File;
 use std::sync::Mutex;
 
 use datafusion::arrow::array::{Array, AsArray, RecordBatch};
@@ -78,8 +77,7 @@ impl StoredBatches {
 
     fn read(&self, key: &str, offset: usize, limit: usize) -> Result<Vec<RecordBatch>, StoredError> {
         let unreadable = |reason: String| StoredError::Unreadable { place: self.store.place(key), reason };
-        let path = self.store.local_path(key).ok_or_else(|| unreadable("it is not local".to_owned()))?;
-        let file = File::open(path).map_err(|error| unreadable(error.to_string()))?;
+        let file = self.store.open(key).map_err(|error| unreadable(error.to_string()))?;
         let reader = ParquetRecordBatchReaderBuilder::try_new(file)
             .and_then(|builder| builder.with_offset(offset).with_limit(limit).build())
             .map_err(|error| unreadable(error.to_string()))?;

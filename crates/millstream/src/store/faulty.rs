@@ -1,9 +1,8 @@
 //! A store that fails on purpose, for the tests of whatever writes: lost answers, refused writes, rivals.
 
-use std::path::PathBuf;
 use std::sync::Mutex;
 
-use super::{Created, PartWriter, SharedStore, Store, StoreError};
+use super::{Created, PartWriter, SharedStore, Store, StoreError, StoredFile};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
@@ -78,6 +77,10 @@ impl Store for FaultyStore {
         self.inner.read(key)
     }
 
+    fn open(&self, key: &str) -> Result<StoredFile, StoreError> {
+        self.inner.open(key)
+    }
+
     fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
         self.inner.list(prefix)
     }
@@ -88,9 +91,5 @@ impl Store for FaultyStore {
 
     fn place(&self, key: &str) -> String {
         self.inner.place(key)
-    }
-
-    fn local_path(&self, key: &str) -> Option<PathBuf> {
-        self.inner.local_path(key)
     }
 }

@@ -8,7 +8,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::{Created, PartWriter, Store, StoreError};
+use super::{Created, PartWriter, Store, StoreError, StoredFile};
 
 /// Hidden files start so; no key does.
 const STAGING_PREFIX: &str = ".staging-";
@@ -96,10 +96,12 @@ impl Store for LocalStore {
 
     fn read(&self, key: &str) -> Result<Vec<u8>, StoreError> {
         let path = self.path(key);
-        fs::read(&path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => StoreError::Missing { key: key.to_owned() },
-            _ => classify(error, key, &path),
-        })
+        fs::read(&path).map_err(|error| missing_or_else(error, key, &path))
+    }
+
+    fn open(&self, key: &str) -> Result<StoredFile, StoreError> {
+        let path = self.path(key);
+        File::open(&path).map(StoredFile::Local).map_err(|error| missing_or_else(error, key, &path))
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
@@ -128,10 +130,6 @@ impl Store for LocalStore {
 
     fn place(&self, key: &str) -> String {
         self.path(key).display().to_string()
-    }
-
-    fn local_path(&self, key: &str) -> Option<PathBuf> {
-        Some(self.path(key))
     }
 }
 
@@ -211,6 +209,13 @@ fn walk(folder: &Path) -> io::Result<Vec<PathBuf>> {
         }
     }
     Ok(found)
+}
+
+fn missing_or_else(error: io::Error, key: &str, path: &Path) -> StoreError {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => StoreError::Missing { key: key.to_owned() },
+        _ => classify(error, key, path),
+    }
 }
 
 fn classify(source: io::Error, key: &str, place: &Path) -> StoreError {

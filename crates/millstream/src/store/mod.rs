@@ -5,12 +5,13 @@
 
 #[cfg(test)]
 pub mod faulty;
+mod file;
 mod local;
 
-use std::io::{self, Read, Seek, Write};
-use std::path::PathBuf;
+use std::io::{self, Write};
 use std::sync::Arc;
 
+pub use file::{ReadAt, StoredFile, StoredRead};
 pub use local::LocalStore;
 
 /// The answer to a create that did not fail. The third outcome, a lost answer, is `Err`: read the key back.
@@ -56,22 +57,19 @@ pub trait PartWriter: Write + Send {
     fn finish(self: Box<Self>) -> Result<(), StoreError>;
 }
 
-pub trait ReadSeek: Read + Seek + Send {}
-impl<T: Read + Seek + Send> ReadSeek for T {}
-
 pub trait Store: Send + Sync {
     /// Creates `key` with `bytes`, durably, only if it is absent.
     fn create(&self, key: &str, bytes: &[u8]) -> Result<Created, StoreError>;
     fn writer(&self, key: &str) -> Result<Box<dyn PartWriter>, StoreError>;
     fn read(&self, key: &str) -> Result<Vec<u8>, StoreError>;
+    /// For files that are not read whole: Parquet needs seeks.
+    fn open(&self, key: &str) -> Result<StoredFile, StoreError>;
     /// Every key that starts with `prefix`, sorted.
     fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError>;
     /// For what no manifest names any more; an absent key is no error.
     fn delete(&self, key: &str) -> Result<(), StoreError>;
     /// For people: a path or URL.
     fn place(&self, key: &str) -> String;
-    /// A local file with the key's content, to be read in place (Parquet needs seeks).
-    fn local_path(&self, key: &str) -> Option<PathBuf>;
 }
 
 pub type SharedStore = Arc<dyn Store>;

@@ -1,6 +1,5 @@
 //! The rows of committed parts, block by block, with only the columns that are asked for.
 
-use std::fs::File;
 use std::sync::{Arc, mpsc};
 use std::thread;
 
@@ -73,8 +72,7 @@ fn decode(
 }
 
 fn open(store: &dyn Store, key: &str, schema: &Schema) -> Result<ParquetRecordBatchReader, String> {
-    let path = store.local_path(key).ok_or("the store gives no local file of it")?;
-    let file = File::open(path).map_err(|error| format!("cannot be opened: {error}"))?;
+    let file = store.open(key).map_err(|error| format!("cannot be opened: {error}"))?;
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| format!("is no Parquet: {error}"))?;
     let stored = Arc::clone(builder.schema());
     let mut roots = Vec::with_capacity(schema.fields().len());

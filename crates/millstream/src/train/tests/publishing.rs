@@ -128,7 +128,7 @@ fn damaged(damage: impl Fn(&Fixture)) -> (RegistryError, String) {
 }
 
 fn rewrite(fixture: &Fixture, key: &str, change: impl Fn(Vec<u8>) -> Vec<u8>) {
-    let path = fixture.store.local_path(key).unwrap();
+    let path = fixture.store.place(key);
     let bytes = change(std::fs::read(&path).unwrap());
     std::fs::remove_file(&path).unwrap();
     std::fs::write(path, bytes).unwrap();
@@ -150,7 +150,7 @@ fn a_damaged_version_is_refused_with_its_file_and_remedy_and_the_others_are_serv
         problem.contains("model.safetensors was cut short or changed") && problem.contains("restore it from a copy"),
         "{problem}"
     );
-    let (error, _) = damaged(|fixture| std::fs::remove_file(fixture.store.local_path(ARRAYS).unwrap()).unwrap());
+    let (error, _) = damaged(|fixture| std::fs::remove_file(fixture.store.place(ARRAYS)).unwrap());
     assert!(matches!(error, RegistryError::FileMissing { .. }), "{error}");
     let (error, problem) = damaged(|fixture| rewrite_json(fixture, |file| file["format"] = json!(2)));
     assert!(matches!(error, RegistryError::UnknownFormat { found: 2, .. }), "{error}");

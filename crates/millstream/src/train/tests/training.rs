@@ -296,7 +296,7 @@ fn what_cannot_be_trained_says_what_to_mend_and_stops_no_other() {
 fn a_damaged_part_fails_the_training_and_names_the_file() {
     let fixture = fixture(1);
     fixture.commit(&rows(0..30));
-    let path = fixture.store.local_path("batches/batch=000001/part-0000-a.parquet").unwrap();
+    let path = fixture.store.place("batches/batch=000001/part-0000-a.parquet");
     std::fs::write(path, b"PAR1").unwrap();
     let report = fixture.train(0.0, vec![linear()]);
     assert!(report.failed[0].1.contains("part-0000-a.parquet: is no Parquet"), "{report:?}");
@@ -334,13 +334,13 @@ fn training_again_gives_the_same_bytes() {
         assert_eq!(report.faults, [""; 0]);
         assert_eq!(report.retrained_digest.as_ref(), Some(&report.file_digest));
     }
-    let path = fixture.store.local_path("models/forest/000002/model.safetensors").unwrap();
+    let path = fixture.store.place("models/forest/000002/model.safetensors");
     let mut bytes = std::fs::read(&path).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     std::fs::write(&path, bytes).unwrap();
     let report = verify(&*fixture.store, "forest", 2).unwrap();
     assert!(report.faults.len() == 1 && report.faults[0].contains("was cut short or changed"), "{report:?}");
-    std::fs::remove_file(fixture.store.local_path("batches/batch=000001/_manifest-0001.json").unwrap()).unwrap();
+    std::fs::remove_file(fixture.store.place("batches/batch=000001/_manifest-0001.json")).unwrap();
     let report = verify(&*fixture.store, "close", 1).unwrap();
     assert!(report.faults[0].contains("_manifest-0001.json is missing"), "{report:?}");
     assert!(verify(&*fixture.store, "close", 9).is_err());
