@@ -58,11 +58,14 @@ fn parts_of(store: &dyn Store, cut: &Cut) -> Result<Vec<Manifest>, DecideError> 
 
 pub(super) fn read_manifest(store: &dyn Store, batch: u32, partition: u32) -> Result<Option<Manifest>, DecideError> {
     let key = manifest_key(batch, partition);
-    let Some(bytes) = read_optional(store, &key)? else { return Ok(None) };
-    let unreadable = |reason| DecideError::Unreadable { place: store.place(&key), reason };
-    let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
+    read_optional(store, &key)?.map(|bytes| parse_manifest(store, &key, &bytes)).transpose()
+}
+
+pub(super) fn parse_manifest(store: &dyn Store, key: &str, bytes: &[u8]) -> Result<Manifest, DecideError> {
+    let unreadable = |reason| DecideError::Unreadable { place: store.place(key), reason };
+    let manifest: Manifest = serde_json::from_slice(bytes).map_err(|error| unreadable(error.to_string()))?;
     if manifest.format != crate::schema::FORMAT {
         return Err(unreadable(format!("format {}", manifest.format)));
     }
-    Ok(Some(manifest))
+    Ok(manifest)
 }

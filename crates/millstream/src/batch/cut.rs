@@ -2,10 +2,7 @@
 
 use super::manifest::{Cut, cut_key};
 use super::part::fail_point;
-use crate::store::{Created, Store, StoreError, read_optional};
-
-/// A create whose answer was lost is tried so often.
-const TRIES: u32 = 5;
+use crate::store::{Settled, Store, StoreError, read_optional, settle};
 
 #[derive(Debug, thiserror::Error)]
 pub enum DecideError {
@@ -21,35 +18,25 @@ pub enum DecideError {
 pub fn decide(store: &dyn Store, wanted: &Cut) -> Result<Cut, DecideError> {
     let key = cut_key(wanted.batch);
     let bytes = serde_json::to_vec_pretty(wanted).unwrap_or_default();
-    let mut tried = 0;
-    loop {
-        tried += 1;
-        fail_point("cut.before");
-        let created = store.create(&key, &bytes);
-        fail_point("cut.after");
-        match created {
-            Ok(Created::Mine) => return Ok(wanted.clone()),
-            Ok(Created::Exists) => {
-                let missing = || StoreError::Missing { key: key.clone() };
-                return read(store, wanted.batch)?.ok_or_else(|| missing().into());
-            }
-            // Unknown: mine, another's, or nobody's. What is there now tells.
-            Err(error) => match read(store, wanted.batch)? {
-                Some(found) => return Ok(found),
-                None if tried < TRIES && matches!(error, StoreError::Io { .. }) => {}
-                None => return Err(error.into()),
-            },
-        }
+    fail_point("cut.before");
+    let settled = settle(store, &key, &bytes)?;
+    fail_point("cut.after");
+    match settled {
+        Settled::Mine => Ok(wanted.clone()),
+        Settled::There(found) => parse(store, wanted.batch, &found),
     }
 }
 
 pub(super) fn read(store: &dyn Store, batch: u32) -> Result<Option<Cut>, DecideError> {
     let key = cut_key(batch);
-    let Some(bytes) = read_optional(store, &key)? else { return Ok(None) };
-    let unreadable = |reason| DecideError::Unreadable { place: store.place(&key), reason };
-    let cut: Cut = serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
+    read_optional(store, &key)?.map(|bytes| parse(store, batch, &bytes)).transpose()
+}
+
+fn parse(store: &dyn Store, batch: u32, bytes: &[u8]) -> Result<Cut, DecideError> {
+    let unreadable = |reason| DecideError::Unreadable { place: store.place(&cut_key(batch)), reason };
+    let cut: Cut = serde_json::from_slice(bytes).map_err(|error| unreadable(error.to_string()))?;
     if cut.format != crate::schema::FORMAT || cut.batch != batch {
         return Err(unreadable(format!("format {}, batch {}", cut.format, cut.batch)));
     }
-    Ok(Some(cut))
+    Ok(cut)
 }

@@ -4,6 +4,8 @@
 mod committed;
 mod cut;
 mod decode;
+#[cfg(test)]
+mod fault_tests;
 mod identity;
 pub mod ingest;
 mod manifest;

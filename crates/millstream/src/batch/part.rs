@@ -10,13 +10,13 @@ use datafusion::parquet::errors::ParquetError;
 use datafusion::parquet::file::properties::{EnabledStatistics, WriterProperties};
 use serde_json::json;
 
-use super::committed::read_manifest;
+use super::committed::parse_manifest;
 use super::cut::DecideError;
 use super::decode::{Misfit, RowDecoder};
 use super::manifest::{Manifest, batch_folder, manifest_key};
 use crate::schema::{FORMAT, StreamSchema};
 use crate::status::now_ms;
-use crate::store::{Created, PartWriter, SharedStore, StoreError};
+use crate::store::{PartWriter, Settled, SharedStore, StoreError, settle};
 
 /// Rows decoded before they go to the Parquet writer: a few hundred KiB.
 const CHUNK_ROWS: usize = 16_384;
@@ -27,8 +27,6 @@ const ROW_GROUP_BYTES: usize = 32 << 20;
 const DIGEST_BUFFER_BYTES: usize = 64 * 1024;
 /// Of a reject's value kept in the rejects file.
 const REJECT_VALUE_BYTES: usize = 64 * 1024;
-/// A create whose answer was lost is tried so often.
-const COMMIT_TRIES: u32 = 5;
 
 #[derive(Debug, thiserror::Error)]
 pub enum PartError {
@@ -174,23 +172,15 @@ impl Part {
         let manifest = self.finish_files()?;
         fail_point("part.before_manifest");
         let bytes = serde_json::to_vec_pretty(&manifest).unwrap_or_default();
-        let mut tried = 0;
-        let found = loop {
-            tried += 1;
-            let created = self.store.create(&key, &bytes);
-            if let Ok(Created::Mine) = created {
-                break manifest.clone();
-            }
-            // "Exists" may be the lost answer of a try of ours, an error may hide a success: read back.
-            match (read_manifest(self.store.as_ref(), self.batch, self.partition)?, created) {
-                (Some(found), _) => break found,
-                (None, Err(StoreError::Io { .. })) if tried < COMMIT_TRIES => {}
-                (None, Err(error)) => return Err(error.into()),
-                (None, Ok(_)) => return Err(StoreError::Missing { key }.into()),
-            }
+        let found = match settle(self.store.as_ref(), &key, &bytes)? {
+            Settled::Mine => manifest,
+            Settled::There(found) => parse_manifest(self.store.as_ref(), &key, &found)?,
         };
         fail_point("part.after_manifest");
-        sweep(self.store.as_ref(), &found)?;
+        if let Err(error) = sweep(self.store.as_ref(), &found) {
+            // The part is committed; what stays costs space, nothing else.
+            tracing::warn!(error = %error, batch = self.batch, "files that no manifest names could not be removed");
+        }
         if found.attempt == self.attempt {
             return Ok(Outcome::Mine(found));
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use indicatif::MultiProgress;
 use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
@@ -22,7 +22,7 @@ use crate::registry::{Registry, Version};
 use crate::run::{Options, Outcome, Progress, check_data, open_broker, open_store, run};
 use crate::source::{demo, profile};
 use crate::status::Status;
-use crate::store::SharedStore;
+use crate::store::{SharedStore, read_optional};
 
 pub fn main(invocation: Invocation) -> ExitCode {
     let bars = Progress::on_terminal().filter(|_| invocation.log_format == LogFormat::Text);
@@ -192,11 +192,13 @@ fn batches(loaded: &Loaded, action: &BatchesAction) -> anyhow::Result<u8> {
 
 /// For the commands that only look: they make no store of a mistyped name.
 fn open_existing_store(url: &StoreUrl) -> anyhow::Result<SharedStore> {
-    let StoreUrl::Local(folder) = url;
-    if !folder.join(IDENTITY_KEY).exists() {
-        bail!("store.url: {} holds no pipeline yet: run it first, or mend the path", folder.display());
+    let nothing = || anyhow!("store.url: {url} holds no pipeline yet: run it first, or mend the path");
+    match url {
+        StoreUrl::Local(folder) if !folder.join(IDENTITY_KEY).exists() => return Err(nothing()),
+        StoreUrl::Local(_) | StoreUrl::S3 { .. } => {}
     }
-    open_store(url)
+    let store = open_store(url)?;
+    read_optional(store.as_ref(), IDENTITY_KEY)?.map(|_| store).ok_or_else(nothing)
 }
 
 fn batch_row(batch: &Batch) -> Vec<String> {

@@ -66,7 +66,7 @@ const SERVE: Keys =
 const PARTS_MOST: i64 = 1_000_000;
 const NAME_CHARS_MOST: usize = 100;
 const DEFAULT_HOLDOUT: f64 = 0.1;
-const DEFAULT_STORE: &str = "millstream-data";
+pub(super) const DEFAULT_STORE: &str = "millstream-data";
 const DEFAULT_SERVE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
 /// A pipeline without faults, and what it should nevertheless be told.
@@ -230,8 +230,8 @@ fn store(root: &Table, faults: &mut Faults) -> Option<StoreUrl> {
         return Some(StoreUrl::Local(PathBuf::from(DEFAULT_STORE)));
     }
     let url = section.filled_text("url", faults)?;
-    match store_path(url) {
-        Ok(path) => Some(StoreUrl::Local(path)),
+    match store_url(url) {
+        Ok(url) => Some(url),
         Err(message) => {
             section.fault("url", message, faults);
             None
@@ -239,22 +239,49 @@ fn store(root: &Table, faults: &mut Faults) -> Option<StoreUrl> {
     }
 }
 
-fn store_path(url: &str) -> Result<PathBuf, String> {
+fn store_url(url: &str) -> Result<StoreUrl, String> {
     let path = match url.split_once(':') {
         Some(("file", path)) => path,
-        Some(("s3", _)) => return Err("not yet in this version; use a folder, such as \"file:millstream-data\"".into()),
+        Some(("s3", rest)) => return bucket(rest),
         // One letter is a Windows drive, not a scheme.
         Some((scheme, _)) if scheme.len() > 1 && !scheme.contains('/') => {
-            return Err(format!("there is no store `{scheme}:`; use a folder, such as \"file:millstream-data\""));
+            return Err(format!(
+                "there is no store `{scheme}:`; use a folder, such as \"file:millstream-data\", or \"s3://bucket/prefix\""
+            ));
         }
         _ => return Err(format!("must be a URL; for a folder write \"file:{url}\"")),
     };
     match path.strip_prefix("//") {
         None if path.is_empty() => Err("the folder is missing; write, for example, \"file:millstream-data\"".into()),
-        None => Ok(PathBuf::from(path)),
-        Some(absolute) if absolute.starts_with('/') => Ok(PathBuf::from(absolute)),
+        None => Ok(StoreUrl::Local(PathBuf::from(path))),
+        Some(absolute) if absolute.starts_with('/') => Ok(StoreUrl::Local(PathBuf::from(absolute))),
         Some(relative) => Err(format!("write \"file:{relative}\", or \"file:///\" and an absolute path")),
     }
+}
+
+/// What stands behind `s3:`.
+fn bucket(rest: &str) -> Result<StoreUrl, String> {
+    let example = "write, for example, \"s3://bucket/prefix\"";
+    let path = rest.strip_prefix("//").ok_or_else(|| format!("the slashes are missing; {example}"))?;
+    let (bucket, prefix) = path.split_once('/').unwrap_or((path, ""));
+    let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
+    let known = |letter: char| letter.is_ascii_alphanumeric() || ".-_".contains(letter);
+    if bucket.is_empty() {
+        return Err(format!("the bucket is missing; {example}"));
+    }
+    if !bucket.chars().all(known) {
+        return Err(format!("a bucket's name holds only letters, digits, `.`, `-` and `_`; {example}"));
+    }
+    let odd = |part: &str| part.is_empty() || part == "." || part == ".." || part.contains(|c: char| c.is_control());
+    if !prefix.is_empty() && prefix.split('/').any(odd) {
+        return Err(format!("the prefix must be names with one `/` between them; {example}"));
+    }
+    if prefix.contains(['?', '#']) {
+        return Err(format!(
+            "no `?` and no `#`: the credentials and the endpoint come from the AWS_* variables; {example}"
+        ));
+    }
+    Ok(StoreUrl::S3 { bucket: bucket.to_owned(), prefix: prefix.to_owned() })
 }
 
 fn train(root: &Table, faults: &mut Faults) -> Train {

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use toml::{Table, Value};
 
-use super::check::{later_choice, listen};
+use super::check::{DEFAULT_STORE, later_choice, listen};
 use super::duration::duration;
 use super::fault::{Faults, nearest};
 use super::raw::{Keys, Section, type_name};
@@ -188,6 +188,8 @@ fn broker(section: &Section, store: Option<&StoreUrl>, faults: &mut Faults) -> O
         // Beside the batches made from it, so that a store and its topic are kept or deleted together.
         let data = data.or_else(|| match store? {
             StoreUrl::Local(path) => Some(path.join("topic")),
+            // The log is on this machine, as its broker is.
+            StoreUrl::S3 { .. } => Some(Path::new(DEFAULT_STORE).join("topic")),
         });
         return Some(BrokerChoice::Embedded { listen: listen.unwrap_or(DEFAULT_LISTEN), data: data? });
     }

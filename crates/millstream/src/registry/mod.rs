@@ -3,6 +3,8 @@
 
 mod arrays_file;
 mod error;
+#[cfg(test)]
+mod fault_tests;
 mod features;
 mod fitted;
 mod input;

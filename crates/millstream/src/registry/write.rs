@@ -1,10 +1,11 @@
 //! Publishing a version and its evaluations: create-only, under the next free number, once per identity.
 
-use super::load::from_record;
+use super::load::{from_record, read_model_file};
 use super::{
-    Evaluation, ModelFile, RegistryError, evaluations_prefix, model_key, number_in, version_folder, version_numbers,
+    Evaluation, ModelFile, RegistryError, Remedy, evaluations_prefix, model_key, number_in, version_folder,
+    version_numbers,
 };
-use crate::store::{Created, Store, StoreError, read_optional};
+use crate::store::{Created, Store, StoreError, pause, read_optional};
 
 /// A create whose answer was lost, and whose record is not there, is tried so often.
 const TRIES: u32 = 3;
@@ -39,7 +40,17 @@ pub fn publish(store: &dyn Store, draft: &Draft) -> Result<Published, RegistryEr
     let model = draft.file.model.clone();
     let mut file = draft.file.clone();
     file.file_digest = blake3::hash(&draft.arrays).to_hex().to_string();
-    let mut number = version_numbers(store, &model)?.last().map_or(1, |newest| newest + 1);
+    let numbers = version_numbers(store, &model)?;
+    // A publish whose answer was lost and that is tried again later, or a rival's, with others' versions behind it.
+    for &number in numbers.iter().rev() {
+        match read_model_file(store, &model, number) {
+            Ok(found) if found.identity == file.identity => return Ok(Published::Already(number)),
+            Err(error) if error.remedy() == Remedy::Retry => return Err(error),
+            // A damaged one keeps its number and is reported by whoever loads it.
+            Ok(_) | Err(_) => {}
+        }
+    }
+    let mut number = numbers.last().map_or(1, |newest| newest + 1);
     loop {
         file.version = number;
         file.file = write_arrays(store, &version_folder(&model, number), &file.attempt, &draft.arrays)?;
@@ -111,7 +122,10 @@ fn create(
     is_mine: impl Fn(&[u8]) -> bool,
 ) -> Result<Settled, RegistryError> {
     let mut failed: Option<StoreError> = None;
-    for _ in 0..TRIES {
+    for tried in 0..TRIES {
+        if tried > 0 {
+            pause(tried);
+        }
         let outcome = store.create(key, bytes);
         if matches!(outcome, Ok(Created::Mine)) {
             return Ok(Settled::Mine);
@@ -121,7 +135,7 @@ fn create(
         }
         match outcome {
             // Trying again cannot help.
-            Err(error @ (StoreError::Full { .. } | StoreError::Denied { .. })) => return Err(error.into()),
+            Err(error) if !error.is_transient() => return Err(error.into()),
             Err(error) => failed = Some(error),
             Ok(_) => failed = Some(StoreError::Missing { key: key.to_owned() }),
         }

@@ -26,7 +26,7 @@ use crate::registry::Registry;
 use crate::serve::{BatchReadError, BatchSource, ServeContext, bind, serve};
 use crate::source::replay::{Ended, Replay};
 use crate::status::{Event, Status};
-use crate::store::{LocalStore, SharedStore};
+use crate::store::{LocalStore, S3Store, SharedStore};
 use crate::topic::Topic;
 use crate::train::Trainer;
 use crate::train::plan::never_came;
@@ -45,21 +45,26 @@ pub enum Outcome {
 pub fn open_store(url: &StoreUrl) -> anyhow::Result<SharedStore> {
     match url {
         StoreUrl::Local(folder) => Ok(Arc::new(LocalStore::open(folder).context("store.url")?)),
+        StoreUrl::S3 { bucket, prefix } => Ok(Arc::new(S3Store::open(bucket, prefix).context("store.url")?)),
     }
 }
 
 /// One `run` per store: two replays of one source would send every row twice. Held until the process ends, however it ends.
 fn lock_store(url: &StoreUrl) -> anyhow::Result<File> {
-    let StoreUrl::Local(folder) = url;
-    let path = folder.join(".run-lock");
+    let path = match url {
+        StoreUrl::Local(folder) => folder.join(".run-lock"),
+        // Keeps out a second run of this machine; what keeps out others stands in docs/decisions/0007-s3.md.
+        StoreUrl::S3 { .. } => {
+            let endpoint = std::env::var("AWS_ENDPOINT_URL").unwrap_or_default();
+            let name = blake3::hash(format!("{endpoint} {url}").as_bytes()).to_hex();
+            std::env::temp_dir().join(format!("millstream-run-{}.lock", &name[..16]))
+        }
+    };
     let file = File::create(&path).with_context(|| format!("{}: cannot be written", path.display()))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {
-            bail!(
-                "{}: another process runs a pipeline on this store: stop it, or use another store.url",
-                folder.display()
-            )
+            bail!("{url}: another process runs a pipeline on this store: stop it, or use another store.url")
         }
         Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("{}: cannot be locked", path.display())),
     }

@@ -10,7 +10,7 @@ use crate::config::{ConfigFaults, Faults, Pipeline, check_models};
 use crate::schema::{FORMAT, StreamSchema};
 use crate::source::{self, Profile};
 use crate::status::{Status, now_ms};
-use crate::store::{Created, SharedStore, Store, read_optional};
+use crate::store::{Settled, SharedStore, Store, read_optional, settle};
 use crate::topic::{Topic, TopicState};
 
 pub const SCHEMA_KEY: &str = "schema/000001.json";
@@ -149,10 +149,9 @@ pub fn read_schema(store: &dyn Store) -> anyhow::Result<Option<StreamSchema>> {
 
 fn write_schema(store: &dyn Store, schema: &StreamSchema) -> anyhow::Result<()> {
     let bytes = serde_json::to_vec_pretty(schema)?;
-    match store.create(SCHEMA_KEY, &bytes)? {
-        Created::Mine => Ok(()),
-        Created::Exists if store.read(SCHEMA_KEY)? == bytes => Ok(()),
-        Created::Exists => bail!(
+    match settle(store, SCHEMA_KEY, &bytes)? {
+        Settled::Mine => Ok(()),
+        Settled::There(_) => bail!(
             "{}: another schema was written there before this store was complete: delete the folder, or use another store.url",
             store.place(SCHEMA_KEY)
         ),

@@ -1,6 +1,11 @@
-//! A store that fails on purpose, for the tests of whatever writes: lost answers, refused writes, rivals.
+//! A store that fails on purpose, for the tests of whatever writes: arranged faults, or random ones by a seed.
 
-use std::sync::Mutex;
+use std::io::{self, ErrorKind, Write};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
 use super::{Created, PartWriter, SharedStore, Store, StoreError, StoredFile};
 
@@ -16,16 +21,69 @@ pub enum Fault {
     Rival(Vec<u8>),
 }
 
-/// Passes everything on to `inner`, except the creates that are arranged to fail.
+/// What a random fault does to a call, whatever the call is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mishap {
+    /// An error, and nothing was done: a lost request, a 409. Of a part that is finished: it was torn, and is not to be seen.
+    Before,
+    /// All was done, and the answer is an error.
+    After,
+    /// It takes long, so that a rival may come between.
+    Delay,
+}
+
+/// Passes everything on to `inner`, except what is to fail.
 pub struct FaultyStore {
     inner: SharedStore,
     /// A part of the key, and what happens to the next create of such a key; each once, in this order.
     arranged: Mutex<Vec<(String, Fault)>>,
+    dice: Arc<Dice>,
+}
+
+/// About so many small writes make a part; together they have the chance of one call.
+const WRITES_OF_A_PART: f64 = 100.0;
+
+struct Dice {
+    /// Of each call.
+    chance: f64,
+    random: Mutex<ChaCha8Rng>,
+}
+
+impl Dice {
+    /// `calls_in_one`: of how many calls this is a small one.
+    fn roll(&self, calls_in_one: f64) -> Option<Mishap> {
+        let mut random = self.random.lock().unwrap();
+        if !random.random_bool(self.chance / calls_in_one) {
+            return None;
+        }
+        Some([Mishap::Before, Mishap::After, Mishap::Delay][random.random_range(0..3)])
+    }
+
+    /// Does `work` with what befalls it.
+    fn befall<T>(&self, key: &str, work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let failed = || StoreError::Io { key: key.to_owned(), source: failed(key, ErrorKind::TimedOut) };
+        match self.roll(1.0) {
+            None => work(),
+            Some(Mishap::Before) => Err(failed()),
+            Some(Mishap::After) => work().and_then(|_| Err(failed())),
+            Some(Mishap::Delay) => {
+                std::thread::sleep(Duration::from_millis(2));
+                work()
+            }
+        }
+    }
 }
 
 impl FaultyStore {
+    /// Without any fault, unless one is arranged.
     pub fn new(inner: SharedStore) -> Self {
-        Self { inner, arranged: Mutex::default() }
+        Self::seeded(inner, 0, 0.0)
+    }
+
+    /// Every call has this chance of a mishap.
+    pub fn seeded(inner: SharedStore, seed: u64, chance: f64) -> Self {
+        let random = Mutex::new(ChaCha8Rng::seed_from_u64(seed));
+        Self { inner, arranged: Mutex::default(), dice: Arc::new(Dice { chance, random }) }
     }
 
     pub fn on_create(self, key_part: &str, fault: Fault) -> Self {
@@ -45,18 +103,18 @@ impl FaultyStore {
     }
 }
 
-fn failed(key: &str, kind: std::io::ErrorKind) -> std::io::Error {
-    std::io::Error::new(kind, format!("arranged to fail at {key}"))
+fn failed(key: &str, kind: ErrorKind) -> io::Error {
+    io::Error::new(kind, format!("arranged to fail at {key}"))
 }
 
 impl Store for FaultyStore {
     fn create(&self, key: &str, bytes: &[u8]) -> Result<Created, StoreError> {
-        let io = || StoreError::Io { key: key.to_owned(), source: failed(key, std::io::ErrorKind::TimedOut) };
+        let io = || StoreError::Io { key: key.to_owned(), source: failed(key, ErrorKind::TimedOut) };
         match self.next(key) {
-            None => self.inner.create(key, bytes),
+            None => self.dice.befall(key, || self.inner.create(key, bytes)),
             Some(Fault::Refused) => Err(io()),
             Some(Fault::Full) => {
-                Err(StoreError::Full { key: key.to_owned(), source: failed(key, std::io::ErrorKind::StorageFull) })
+                Err(StoreError::Full { key: key.to_owned(), source: failed(key, ErrorKind::StorageFull) })
             }
             Some(Fault::Lost) => {
                 self.inner.create(key, bytes)?;
@@ -70,26 +128,55 @@ impl Store for FaultyStore {
     }
 
     fn writer(&self, key: &str) -> Result<Box<dyn PartWriter>, StoreError> {
-        self.inner.writer(key)
+        let inner = self.dice.befall(key, || self.inner.writer(key))?;
+        Ok(Box::new(FaultyWriter { inner, key: key.to_owned(), dice: Arc::clone(&self.dice) }))
     }
 
     fn read(&self, key: &str) -> Result<Vec<u8>, StoreError> {
-        self.inner.read(key)
+        self.dice.befall(key, || self.inner.read(key))
     }
 
     fn open(&self, key: &str) -> Result<StoredFile, StoreError> {
-        self.inner.open(key)
+        self.dice.befall(key, || self.inner.open(key))
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
-        self.inner.list(prefix)
+        self.dice.befall(prefix, || self.inner.list(prefix))
     }
 
     fn delete(&self, key: &str) -> Result<(), StoreError> {
-        self.inner.delete(key)
+        self.dice.befall(key, || self.inner.delete(key))
     }
 
     fn place(&self, key: &str) -> String {
         self.inner.place(key)
+    }
+}
+
+struct FaultyWriter {
+    inner: Box<dyn PartWriter>,
+    key: String,
+    dice: Arc<Dice>,
+}
+
+impl Write for FaultyWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let inner = &mut self.inner;
+        // A writer that took the bytes and answers with an error would be a lie that `Write` does not allow for.
+        match self.dice.roll(WRITES_OF_A_PART) {
+            Some(Mishap::Before | Mishap::After) => Err(failed(&self.key, ErrorKind::TimedOut)),
+            None | Some(Mishap::Delay) => inner.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+impl PartWriter for FaultyWriter {
+    fn finish(self: Box<Self>) -> Result<(), StoreError> {
+        let Self { inner, key, dice } = *self;
+        dice.befall(&key, || inner.finish())
     }
 }

@@ -1,24 +1,29 @@
 //! Where batches, models and decisions are kept: keys to bytes, each created once and never changed.
 //!
-//! `Store` is small on purpose (local disk now, S3 later): create-only writes with the three outcomes of DESIGN §6,
+//! `Store` is small on purpose (a local disk, a bucket of S3): create-only writes with the three outcomes of DESIGN §6,
 //! streamed part files, reads, listing. It has no rename, no overwrite and no append.
 
+#[cfg(test)]
+mod conformance;
 #[cfg(test)]
 pub mod faulty;
 mod file;
 mod local;
+mod s3;
 
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use file::{ReadAt, StoredFile, StoredRead};
 pub use local::LocalStore;
+pub use s3::S3Store;
 
 /// The answer to a create that did not fail. The third outcome, a lost answer, is `Err`: read the key back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Created {
     Mine,
-    /// The key exists already, with whatever content.
+    /// The key exists already, with whatever content: it may be that of an earlier try of this very create.
     Exists,
 }
 
@@ -39,6 +44,14 @@ pub enum StoreError {
         #[source]
         source: io::Error,
     },
+    #[error("{place}: {problem}")]
+    Unusable {
+        place: String,
+        /// With its remedy.
+        problem: String,
+        #[source]
+        source: io::Error,
+    },
     #[error("{key}: the store failed")]
     Io {
         key: String,
@@ -49,6 +62,16 @@ pub enum StoreError {
         "{place}: this store let a second create of one key through; it cannot keep batches exact: choose another store.url"
     )]
     NotExclusive { place: String },
+}
+
+impl StoreError {
+    /// Whether trying again may help, without anyone mending anything.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Io { .. } | Self::Missing { .. } => true,
+            Self::Full { .. } | Self::Denied { .. } | Self::Unusable { .. } | Self::NotExclusive { .. } => false,
+        }
+    }
 }
 
 /// A file being written under a name of its own attempt; invisible until `finish`.
@@ -73,6 +96,47 @@ pub trait Store: Send + Sync {
 }
 
 pub type SharedStore = Arc<dyn Store>;
+
+/// What a create came to, once a lost answer has been read back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settled {
+    Mine,
+    /// Another's content; or that of an earlier attempt of ours, when `bytes` differ from attempt to attempt.
+    There(Vec<u8>),
+}
+
+/// A create whose outcome is unknown, and whose key is absent then, is tried so often.
+const SETTLE_TRIES: u32 = 5;
+/// Before the second try; doubled before each next one, so that a rival who is at work comes to an end.
+const SETTLE_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 50 });
+
+/// A create with its three outcomes (DESIGN §6): after "exists" and after any error the key is read back. `bytes` must be
+/// the caller's own, by an attempt's id in them, or be the same whoever writes them.
+pub fn settle(store: &dyn Store, key: &str, bytes: &[u8]) -> Result<Settled, StoreError> {
+    let mut tried = 0;
+    loop {
+        tried += 1;
+        let created = store.create(key, bytes);
+        if let Ok(Created::Mine) = created {
+            return Ok(Settled::Mine);
+        }
+        let error = match (created, read_optional(store, key)) {
+            (_, Ok(Some(found))) if found == bytes => return Ok(Settled::Mine),
+            (_, Ok(Some(found))) => return Ok(Settled::There(found)),
+            (_, Err(error)) | (Err(error), Ok(None)) => error,
+            (Ok(_), Ok(None)) => StoreError::Missing { key: key.to_owned() },
+        };
+        if tried == SETTLE_TRIES || !error.is_transient() {
+            return Err(error);
+        }
+        pause(tried);
+    }
+}
+
+/// After the `tried`-th try, counted from 1, of a create.
+pub(crate) fn pause(tried: u32) {
+    std::thread::sleep(SETTLE_PAUSE * 2_u32.pow(tried - 1));
+}
 
 /// `read`, with an absent key as `None`.
 pub fn read_optional(store: &dyn Store, key: &str) -> Result<Option<Vec<u8>>, StoreError> {

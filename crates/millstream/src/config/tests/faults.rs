@@ -15,7 +15,7 @@ formt = "csv"
 partitions = "two"
 acks = 1
 [store]
-url = "s3://bucket/x"
+url = "gs://bucket/x"
 [train]
 holdout = 1.5
 [[model]]
@@ -29,7 +29,7 @@ listen = ":80"
         r#"nmae: unknown key; did you mean `name`?
         source.path = "rows.jsonl": `.jsonl` files are not yet read in this version; turn it into a plain csv file
         source.delay = "5": expected a number and a unit (us, ms, s, m, h, d), such as "5ms": the unit is missing; a range is "0ms..5ms"
-        store.url = "s3://bucket/x": not yet in this version; use a folder, such as "file:millstream-data"
+        store.url = "gs://bucket/x": there is no store `gs:`; use a folder, such as "file:millstream-data", or "s3://bucket/prefix"
         stream.partitions = "two": expected a whole number, found text
         stream.acks = 1: is reserved: the idempotent producer needs it to send every row once and in order; remove it
         batch.formt: unknown key; did you mean `format`?
@@ -255,7 +255,19 @@ fn store_train_and_serve_are_checked() {
     store("data", "must be a URL; for a folder write \"file:data\"");
     store("file:", "the folder is missing; write, for example, \"file:millstream-data\"");
     store("file://data", "write \"file:data\", or \"file:///\" and an absolute path");
-    store("gs://x", "there is no store `gs:`; use a folder, such as \"file:millstream-data\"");
+    store(
+        "gs://x",
+        "there is no store `gs:`; use a folder, such as \"file:millstream-data\", or \"s3://bucket/prefix\"",
+    );
+    let example = "write, for example, \"s3://bucket/prefix\"";
+    store("s3:bucket", &format!("the slashes are missing; {example}"));
+    store("s3:///x", &format!("the bucket is missing; {example}"));
+    store("s3://a b/x", &format!("a bucket's name holds only letters, digits, `.`, `-` and `_`; {example}"));
+    store("s3://b/x//y", &format!("the prefix must be names with one `/` between them; {example}"));
+    store(
+        "s3://b/x?region=y",
+        &format!("no `?` and no `#`: the credentials and the endpoint come from the AWS_* variables; {example}"),
+    );
     let train = |lines: &str, expected: &str| check(&format!("[train]\n{lines}"), expected);
     train("holdout = -0.1", "train.holdout = -0.1: must be at least 0 and below 1; 0.1 holds out a tenth, 0 nothing");
     train("holdout = nan", "train.holdout = nan: must be at least 0 and below 1; 0.1 holds out a tenth, 0 nothing");

@@ -25,6 +25,16 @@ fn a_short_file_has_the_documented_defaults() {
 }
 
 #[test]
+fn a_store_may_be_a_bucket() {
+    let store = |url: &str| pipeline(&format!("[store]\nurl = \"{url}\"")).store;
+    let bucket = |prefix: &str| StoreUrl::S3 { bucket: "b.1".into(), prefix: prefix.into() };
+    assert_eq!(store("s3://b.1"), bucket(""));
+    assert_eq!(store("s3://b.1/"), bucket(""));
+    assert_eq!(store("s3://b.1/a/ü=1/"), bucket("a/ü=1"));
+    assert_eq!(bucket("a/b").to_string(), "s3://b.1/a/b");
+}
+
+#[test]
 fn the_topic_lies_beside_its_batches() {
     let broker = |lines: &str| pipeline(lines).stream.broker;
     let embedded = |data: &str| BrokerChoice::Embedded { listen: "127.0.0.1:9092".parse().unwrap(), data: data.into() };
