@@ -9,6 +9,9 @@ use std::time::Duration;
 pub struct Config {
     /// Where to listen. Port 0 means a free port; [`crate::Broker::address`] tells which.
     pub listen: SocketAddr,
+    /// The host and port that clients are told to connect to: of a proxy or a forwarded port before this broker. Default
+    /// `None`: the address by which each client came.
+    pub advertise: Option<(String, u16)>,
     /// The folder of the log. Created if absent, held by one process at a time.
     pub data: PathBuf,
     /// Partitions of a topic that is created without a count. Default 1.
@@ -51,6 +54,7 @@ impl Config {
         const MIB: usize = 1024 * 1024;
         Self {
             listen,
+            advertise: None,
             data: data.into(),
             default_partitions: 1,
             auto_create: true,

@@ -39,8 +39,13 @@ pub fn requests(folder: &Path, mut input: &[u8]) {
             continue;
         };
         let (envelope, request) = *decoded;
-        let caller =
-            Caller { version: envelope.version, client_id: &envelope.client_id, local: address, peer: address };
+        let caller = Caller {
+            version: envelope.version,
+            client_id: &envelope.client_id,
+            local: address,
+            peer: address,
+            advertise: None,
+        };
         let answer = api::handle(&shared, &caller, request);
         if let Some(response) = answer.response {
             let encoded = wire::encode(envelope.key, envelope.version, envelope.correlation_id, &response, 0);

@@ -353,7 +353,8 @@ fn serve(shared: &Shared, mut stream: TcpStream) -> Result<(), End> {
             }
         };
         drop(frame);
-        let caller = Caller { version: envelope.version, client_id: &envelope.client_id, local, peer };
+        let advertise = shared.config.advertise.as_ref();
+        let caller = Caller { version: envelope.version, client_id: &envelope.client_id, local, advertise, peer };
         let answer = api::handle(shared, &caller, request);
         drop(grant);
         let Some(response) = answer.response else {

@@ -1,9 +1,18 @@
 //! The types of a stream's columns: inferred or pinned, written once (`schema/000001.json`), obeyed by every stage.
+//!
+//! *Source columns* are what records carry. *Derived* ones are made of them by SQL at ingest (`from` in `[schema.columns]`); one
+//! that has the name of a source column stands in its place. Expressions of models see what parts hold; `from` sees the source.
+
+mod rules;
 
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema as ArrowSchema, SchemaRef, TimeUnit};
 use serde::{Deserialize, Serialize};
+
+use crate::config::Bad;
+
+pub use rules::RuleFault;
 
 /// Of every JSON in the store; another one is refused.
 pub const FORMAT: u32 = 1;
@@ -59,7 +68,10 @@ impl ColumnType {
 pub struct StreamSchema {
     pub format: u32,
     pub schema: u32,
+    /// What records carry, in the order of a csv value's fields.
     pub columns: Vec<StreamColumn>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub derived: Vec<DerivedColumn>,
     /// The event-time column.
     pub time: Option<String>,
 }
@@ -73,10 +85,30 @@ pub struct StreamColumn {
     pub inferred: bool,
     /// Texts that mean null.
     pub null: Vec<String>,
+    /// What becomes of a record whose value is not of the type.
+    #[serde(default, skip_serializing_if = "is_reject")]
+    pub bad: Bad,
+}
+
+/// A column made of the source's columns.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DerivedColumn {
+    pub name: String,
+    #[serde(rename = "type")]
+    pub kind: ColumnType,
+    /// SQL of one row over the source columns.
+    pub from: String,
+    #[serde(default, skip_serializing_if = "is_reject")]
+    pub bad: Bad,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_reject(bad: &Bad) -> bool {
+    *bad == Bad::Reject
 }
 
 impl StreamSchema {
-    /// The stream's own columns: what expressions see, all nullable.
+    /// The columns that parts hold of the stream itself: what the expressions of models see, all nullable.
     pub fn arrow(&self) -> SchemaRef {
         Arc::new(ArrowSchema::new(self.fields()))
     }
@@ -90,11 +122,35 @@ impl StreamSchema {
         Arc::new(ArrowSchema::new(fields))
     }
 
+    /// The source columns: what a `from` sees.
+    pub fn source(&self) -> SchemaRef {
+        let fields = self.columns.iter().map(|column| Field::new(&column.name, column.kind.arrow(), true));
+        Arc::new(ArrowSchema::new(fields.collect::<Vec<_>>()))
+    }
+
+    /// A source column.
     pub fn column(&self, name: &str) -> Option<&StreamColumn> {
         self.columns.iter().find(|column| column.name == name)
     }
 
+    pub fn derived(&self, name: &str) -> Option<&DerivedColumn> {
+        self.derived.iter().find(|column| column.name == name)
+    }
+
+    /// The type of a column as parts hold it.
+    pub fn kind_of(&self, name: &str) -> Option<ColumnType> {
+        self.derived(name).map(|column| column.kind).or_else(|| self.column(name).map(|column| column.kind))
+    }
+
+    /// The source columns that no derived one replaces, by their places among the source columns: what parts hold of them.
+    pub fn kept(&self) -> Vec<usize> {
+        let kept = self.columns.iter().enumerate().filter(|(_, column)| self.derived(&column.name).is_none());
+        kept.map(|(index, _)| index).collect()
+    }
+
     fn fields(&self) -> Vec<Field> {
-        self.columns.iter().map(|column| Field::new(&column.name, column.kind.arrow(), true)).collect()
+        let source = self.kept().into_iter().map(|index| (&self.columns[index].name, self.columns[index].kind));
+        let derived = self.derived.iter().map(|column| (&column.name, column.kind));
+        source.chain(derived).map(|(name, kind)| Field::new(name, kind.arrow(), true)).collect()
     }
 }

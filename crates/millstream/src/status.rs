@@ -39,6 +39,8 @@ pub struct OpenBatch {
     pub rows: u64,
     pub rows_expected: Option<u64>,
     pub rejects_total: u64,
+    /// Partitions of this worker whose records the batch still waits for.
+    pub waits_for: Vec<u32>,
 }
 
 #[derive(Debug, Clone, Serialize)]

@@ -7,6 +7,10 @@ use std::time::Duration;
 
 use common::{Bench, finish};
 
+fn accounted(bench: &Bench, partitions: u64) {
+    common::accounted(bench, partitions, ROWS);
+}
+
 const ROWS: u64 = 5000;
 
 fn undisturbed(rest: &str) -> Vec<(u64, u64, i64, i64, u64, u64, String)> {
@@ -14,27 +18,6 @@ fn undisturbed(rest: &str) -> Vec<(u64, u64, i64, i64, u64, u64, String)> {
     bench.run_well(&[]);
     accounted(&bench, bench.parts().iter().map(|part| part.1 + 1).max().unwrap());
     bench.parts()
-}
-
-/// Every record once: ranges abut and the sum is the number of rows.
-fn accounted(bench: &Bench, partitions: u64) {
-    let parts = bench.parts();
-    for partition in 0..partitions {
-        let mut end = 0;
-        for part in parts.iter().filter(|part| part.1 == partition) {
-            assert_eq!(part.2, end, "{parts:?}");
-            end = part.3;
-        }
-    }
-    assert_eq!(parts.iter().map(|part| part.4 + part.5).sum::<u64>(), ROWS, "{parts:?}");
-    let (code, said) = finish(&bench.output(&["batches", "verify", "test.toml"]));
-    assert_eq!((code, said.contains(": whole")), (0, true), "{said}");
-    // Nothing lies about that a reader of the folder would take twice.
-    let folders = std::fs::read_dir(bench.path("millstream-data/batches")).unwrap();
-    let files = folders.flat_map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap());
-    let parquet =
-        files.filter(|file| file.as_ref().unwrap().file_name().to_string_lossy().ends_with(".parquet")).count();
-    assert_eq!(parquet, parts.iter().filter(|part| part.4 > 0).count());
 }
 
 #[test]

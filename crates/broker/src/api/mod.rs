@@ -33,18 +33,20 @@ pub(crate) const NONE: i16 = 0;
 pub(crate) struct Caller<'a> {
     pub(crate) version: i16,
     pub(crate) client_id: &'a StrBytes,
-    /// Our end of the connection: the address under which this client reaches us, and so the one to advertise.
+    /// Our end of the connection: the address under which this client reaches us.
     pub(crate) local: SocketAddr,
+    /// The address to give instead of it.
+    pub(crate) advertise: Option<&'a (String, u16)>,
     pub(crate) peer: SocketAddr,
 }
 
 impl Caller<'_> {
     fn host(&self) -> StrBytes {
-        StrBytes::from_string(self.local.ip().to_string())
+        StrBytes::from_string(self.advertise.map_or_else(|| self.local.ip().to_string(), |(host, _)| host.clone()))
     }
 
     fn port(&self) -> i32 {
-        i32::from(self.local.port())
+        i32::from(self.advertise.map_or_else(|| self.local.port(), |(_, port)| *port))
     }
 }
 

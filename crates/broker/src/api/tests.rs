@@ -25,7 +25,8 @@ fn every_advertised_version_is_served() {
             };
             let (envelope, kind) = *decoded;
             assert_eq!(envelope.client_id, text("test"), "{context}");
-            let caller = Caller { version, client_id: &envelope.client_id, local: address, peer: address };
+            let client_id = &envelope.client_id;
+            let caller = Caller { version, client_id, local: address, advertise: None, peer: address };
             let response = handle(&shared, &caller, kind).response;
             let response = response.unwrap_or_else(|| panic!("{context}: no answer"));
             let bytes = wire::encode(api.key, version, 7, &response, 0);

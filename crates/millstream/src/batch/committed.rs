@@ -1,8 +1,24 @@
 //! Reads what is decided and committed. The store is the truth; the pipeline's view of it comes from here.
 
+use std::collections::BTreeSet;
+
 use super::cut::{self, DecideError};
 use super::manifest::{Batch, Cut, Manifest, manifest_key};
+use crate::schema::{FORMAT, StreamSchema};
 use crate::store::{Store, read_optional};
+
+pub const SCHEMA_KEY: &str = "schema/000001.json";
+
+/// The types of the stream's columns, once they are decided.
+pub fn read_schema(store: &dyn Store) -> Result<Option<StreamSchema>, DecideError> {
+    let Some(bytes) = read_optional(store, SCHEMA_KEY)? else { return Ok(None) };
+    let unreadable = |reason| DecideError::Unreadable { place: store.place(SCHEMA_KEY), reason };
+    let schema: StreamSchema = serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
+    if schema.format != FORMAT {
+        return Err(unreadable(format!("format {}", schema.format)));
+    }
+    Ok(Some(schema))
+}
 
 /// All cuts, in order; the first absent one ends the list.
 pub fn cuts(store: &dyn Store) -> Result<Vec<Cut>, DecideError> {
@@ -43,11 +59,98 @@ pub fn committed(store: &dyn Store, base_offsets: &[i64]) -> Result<Committed, D
     Ok(found)
 }
 
+/// Where a partition goes on: behind its newest manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checkpoint {
+    pub partition: u32,
+    /// The newest batch with a manifest; 0: none.
+    pub batch: u32,
+    /// The next offset.
+    pub offset: i64,
+}
+
+/// All of it that a worker needs to go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Start {
+    /// One per partition, partition 0 first.
+    pub positions: Vec<Checkpoint>,
+    /// Batches from 1 on that are complete.
+    pub complete: u32,
+    /// Batches and partitions with a file of rejects.
+    pub rejected: BTreeSet<(u32, u32)>,
+}
+
+/// Finds the newest manifests by one listing and reads those alone. `base_offsets`: where each partition
+/// begins.
+pub(super) fn checkpoint(store: &dyn Store, base_offsets: &[i64]) -> Result<Start, DecideError> {
+    let mut newest = vec![0; base_offsets.len()];
+    let mut rejected: BTreeSet<(u32, u32)> = BTreeSet::new();
+    for key in store.list("batches/")? {
+        let Some((batch, name)) = folder_and_name(&key) else { continue };
+        if let Some(newest) = partition_of(name, "_manifest-").and_then(|partition| newest.get_mut(partition as usize))
+        {
+            *newest = batch.max(*newest);
+        }
+        rejected.extend(partition_of(name, "_rejects-").map(|partition| (batch, partition)));
+    }
+    let mut start = Start { positions: Vec::new(), complete: newest.iter().copied().min().unwrap_or(0), rejected };
+    for ((partition, batch), base) in (0..).zip(&newest).zip(base_offsets) {
+        let manifest = if *batch == 0 { None } else { read_manifest(store, *batch, partition)? };
+        let offset = manifest.as_ref().map_or(*base, |manifest| manifest.end_offset);
+        start.positions.push(Checkpoint { partition, batch: manifest.map_or(0, |_| *batch), offset });
+    }
+    Ok(start)
+}
+
+/// Rejects of every manifest.
+pub(super) fn count_rejects(store: &dyn Store, start: &Start) -> Result<u64, DecideError> {
+    let mut rejects = 0;
+    for (batch, partition) in &start.rejected {
+        // A file without a manifest is nothing.
+        rejects += read_manifest(store, *batch, *partition)?.map_or(0, |manifest| manifest.rejects);
+    }
+    Ok(rejects)
+}
+
+/// The next offset of every partition.
+pub fn positions(store: &dyn Store, base_offsets: &[i64]) -> Result<Vec<i64>, DecideError> {
+    Ok(checkpoint(store, base_offsets)?.positions.iter().map(|position| position.offset).collect())
+}
+
+/// `batches/batch=000007/name`.
+fn folder_and_name(key: &str) -> Option<(u32, &str)> {
+    let (number, name) = key.strip_prefix("batches/batch=")?.split_once('/')?;
+    Some((number.parse().ok()?, name))
+}
+
+/// The partition in a file's name: four digits or more after the prefix.
+fn partition_of(name: &str, prefix: &str) -> Option<u32> {
+    let rest = name.strip_prefix(prefix)?;
+    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    rest[..digits].parse().ok()
+}
+
+/// The partitions of a cut batch that have no manifest yet.
+pub(super) fn missing(store: &dyn Store, batch: u32) -> Result<Vec<u32>, DecideError> {
+    let Some(cut) = cut::read(store, batch)? else { return Ok(Vec::new()) };
+    let mut missing = Vec::new();
+    for partition in (0..).take(cut.ends.len()) {
+        if read_manifest(store, batch, partition)?.is_none() {
+            missing.push(partition);
+        }
+    }
+    Ok(missing)
+}
+
 /// A batch, once every partition's manifest is there.
 pub(super) fn read_complete(store: &dyn Store, batch: u32) -> Result<Option<Batch>, DecideError> {
     let Some(cut) = cut::read(store, batch)? else { return Ok(None) };
-    let parts = parts_of(store, &cut)?;
-    Ok((parts.len() == cut.ends.len()).then_some(Batch { cut, parts }))
+    let mut parts = Vec::with_capacity(cut.ends.len());
+    for partition in (0..).take(cut.ends.len()) {
+        let Some(manifest) = read_manifest(store, batch, partition)? else { return Ok(None) };
+        parts.push(manifest);
+    }
+    Ok(Some(Batch { cut, parts }))
 }
 
 /// The manifests of a cut that exist so far, partition 0 first.

@@ -1,8 +1,11 @@
 //! Decides a cut: the first create wins, and everyone obeys.
 
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
 use super::manifest::{Cut, cut_key};
 use super::part::fail_point;
-use crate::store::{Settled, Store, StoreError, read_optional, settle};
+use crate::store::{Settled, SharedStore, Store, StoreError, read_optional, settle};
 
 #[derive(Debug, thiserror::Error)]
 pub enum DecideError {
@@ -24,6 +27,84 @@ pub fn decide(store: &dyn Store, wanted: &Cut) -> Result<Cut, DecideError> {
     match settled {
         Settled::Mine => Ok(wanted.clone()),
         Settled::There(found) => parse(store, wanted.batch, &found),
+    }
+}
+
+/// Is the batch cut?
+pub fn cut_exists(store: &dyn Store, batch: u32) -> Result<bool, DecideError> {
+    Ok(read(store, batch)?.is_some())
+}
+
+/// The cuts as far as they are known. One that is not there yet is asked for at most every `ask_pause`, which grows while none comes:
+/// on S3 a question costs money.
+pub(super) struct CutBook {
+    store: SharedStore,
+    complete: u32,
+    known: BTreeMap<u32, Cut>,
+    /// The lowest batch that was not there, when it was asked for, and when it may be asked for again.
+    absent: Option<(u32, Instant)>,
+    ask_pause: Duration,
+}
+
+const ASK_PAUSE_LEAST: Duration = Duration::from_millis(20);
+const ASK_PAUSE_MOST: Duration = Duration::from_millis(200);
+
+impl CutBook {
+    /// `complete`: batches that are known to be complete, and so cut.
+    pub fn new(store: SharedStore, complete: u32) -> Self {
+        Self { store, complete, known: BTreeMap::new(), absent: None, ask_pause: ASK_PAUSE_LEAST }
+    }
+
+    pub fn get(&mut self, batch: u32) -> Result<Option<Cut>, DecideError> {
+        if let Some(cut) = self.known.get(&batch) {
+            return Ok(Some(cut.clone()));
+        }
+        if let Some((absent, asked)) = self.absent
+            && batch >= absent
+            && asked.elapsed() < self.ask_pause
+        {
+            return Ok(None);
+        }
+        let found = read(self.store.as_ref(), batch)?;
+        match &found {
+            Some(cut) => {
+                self.known.insert(batch, cut.clone());
+                (self.absent, self.ask_pause) = (None, ASK_PAUSE_LEAST);
+            }
+            None => {
+                self.absent = Some((batch, Instant::now()));
+                self.ask_pause = (self.ask_pause * 2).min(ASK_PAUSE_MOST);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The newest cut, as far as is known.
+    pub fn newest(&mut self) -> Result<Option<Cut>, DecideError> {
+        let mut newest = self.known.last_key_value().map(|(_, cut)| cut.clone());
+        if newest.is_none() && self.complete > 0 {
+            newest = self.get(self.complete)?;
+        }
+        loop {
+            let next = newest.as_ref().map_or(1, |cut| cut.batch + 1);
+            match self.get(next)? {
+                Some(cut) => newest = Some(cut),
+                None => return Ok(newest),
+            }
+        }
+    }
+
+    /// The newest cut, asked for now.
+    pub fn newest_now(&mut self) -> Result<Option<Cut>, DecideError> {
+        self.absent = None;
+        self.newest()
+    }
+
+    /// Drops what is not needed any more; the newest stays.
+    pub fn forget_before(&mut self, batch: u32) {
+        if self.known.last_key_value().is_some_and(|(newest, _)| *newest >= batch) {
+            self.known = self.known.split_off(&batch);
+        }
     }
 }
 

@@ -11,7 +11,8 @@ use proptest::prelude::*;
 
 use super::committed::committed;
 use super::part::{Outcome, Part, PartError, Record, sweep};
-use super::{Cut, CutReason, Manifest, StoredBatches, batch_folder, cuts, decide};
+use super::{Cut, CutReason, Manifest, PartSettings, StoredBatches, batch_folder, cuts, decide};
+use crate::config::{Bad, BatchFormat, Encoding};
 use crate::schema::{ColumnType, OFFSET_COLUMN, StreamColumn, StreamSchema};
 use crate::store::faulty::FaultyStore;
 use crate::store::{LocalStore, SharedStore};
@@ -23,9 +24,11 @@ const RECORDS: i64 = 20;
 /// A writer that is told "error" for so long will never come through.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn schema() -> StreamSchema {
-    let column = StreamColumn { name: "a".into(), kind: ColumnType::Int64, inferred: false, null: Vec::new() };
-    StreamSchema { format: 1, schema: 1, columns: vec![column], time: None }
+fn settings() -> PartSettings {
+    let (name, kind) = ("a".to_owned(), ColumnType::Int64);
+    let column = StreamColumn { name, kind, inferred: false, null: Vec::new(), bad: Bad::Reject };
+    let schema = StreamSchema { format: 1, schema: 1, columns: vec![column], derived: Vec::new(), time: None };
+    PartSettings { schema, encoding: Encoding::Json, format: BatchFormat::Parquet }
 }
 
 /// One life of a writer, from where the manifests say to the last batch; any error ends it. Each rival would cut elsewhere.
@@ -42,6 +45,7 @@ fn live(store: &SharedStore, rival: i64) -> Result<(), PartError> {
             ends,
             reason: CutReason::Rows,
             schema: 1,
+            window: None,
         };
         let cut = decide(store.as_ref(), &wanted)?;
         for partition in 0..PARTITIONS {
@@ -52,12 +56,12 @@ fn live(store: &SharedStore, rival: i64) -> Result<(), PartError> {
                 continue;
             }
             assert!(checkpoint <= start);
-            let mut part = Part::new(store.clone(), &schema(), batch, partition, start);
+            let mut part = Part::new(store.clone(), &settings(), batch, partition, start, None);
             for offset in start..end {
                 // Every seventh record is a reject.
                 let value = if offset % 7 == 3 { "{\"a\":\"x\"}".to_owned() } else { format!("{{\"a\":{offset}}}") };
                 let (value, timestamp_ms) = (Some(value.as_bytes()), 1_700_000_000_000);
-                part.push(Record { offset, timestamp_ms, key: None, value, stub: None })?;
+                part.push(Record { offset, timestamp_ms, key: None, value, stub: None }, timestamp_ms)?;
             }
             match part.commit()? {
                 Outcome::Mine(manifest) | Outcome::Anothers(manifest) => {

@@ -30,9 +30,27 @@ pub struct Identity {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceIdentity {
-    pub rows: u64,
+    /// `None`: the source can be read only once (standard input).
+    pub rows: Option<u64>,
     #[serde(flatten)]
-    pub fingerprint: Fingerprint,
+    pub fingerprint: Option<Fingerprint>,
+    /// The column whose order the rows are replayed in.
+    #[serde(default)]
+    pub order_by: Option<String>,
+}
+
+/// What a pipeline file says of its stream, and a store keeps for ever.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Begun {
+    pub name: String,
+    pub topic: String,
+    pub encoding: String,
+    pub key: Option<String>,
+    pub order_by: Option<String>,
+    /// Others write the topic.
+    pub listens: bool,
+    /// The source can be read only once (standard input).
+    pub once: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -86,31 +104,68 @@ pub fn read(store: &dyn Store) -> Result<Option<Identity>, IdentityError> {
     Ok(Some(identity))
 }
 
+const ANEW: &str = "use another store.url, or put the old one back";
+const KEPT: &str = "put it back, or begin anew with another store.url and stream.topic";
+const RECREATED: &str = "the topic was deleted and made again, or its log folder replaced: restore it, or begin anew with another \
+                         store.url";
+
+fn same(what: &'static str, stored: &str, found: &str, remedy: &'static str) -> Result<(), IdentityError> {
+    if stored == found {
+        return Ok(());
+    }
+    Err(IdentityError::Another { what, stored: stored.to_owned(), found: found.to_owned(), remedy })
+}
+
 impl Identity {
-    /// Is this the stream the store was begun with?
-    pub fn matches(&self, name: &str, topic: &str, state: &TopicState) -> Result<(), IdentityError> {
-        const ANEW: &str = "use another store.url, or put the old one back";
-        const RECREATED: &str = "the topic was deleted and made again, or its log folder replaced: restore it, or begin anew with \
-                                 another store.url";
-        let check = |what, stored: &str, found: &str, remedy| {
-            if stored == found {
-                return Ok(());
-            }
-            Err(IdentityError::Another { what, stored: stored.to_owned(), found: found.to_owned(), remedy })
+    /// Does the pipeline file say what it said when the store was begun?
+    pub fn begun_as(&self, begun: &Begun) -> Result<(), IdentityError> {
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        same("pipeline", &self.name, &begun.name, ANEW)?;
+        same("topic", &self.topic, &begun.topic, ANEW)?;
+        let source = |listens, once| match (listens, once) {
+            (true, _) => "others write the topic",
+            (false, true) => "standard input",
+            (false, false) => "a file",
         };
-        check("pipeline", &self.name, name, ANEW)?;
-        check("topic", &self.topic, topic, ANEW)?;
-        check("cluster", &self.cluster, &state.cluster, RECREATED)?;
-        let id = |id: &Option<String>| id.clone().unwrap_or_default();
-        check("topic id", &id(&self.topic_id), &id(&state.topic_id), RECREATED)?;
-        let found = state.watermarks.len().to_string();
-        check("number of partitions", &self.partitions.to_string(), &found, "put stream.partitions back, or begin anew")
+        let once = self.source.as_ref().is_some_and(|source| source.rows.is_none());
+        same("kind of source", source(self.source.is_none(), once), source(begun.listens, begun.once), KEPT)?;
+        same("stream.encoding", &self.encoding, &begun.encoding, KEPT)?;
+        same("source.key", &text(&self.key), &text(&begun.key), KEPT)?;
+        let order_by = self.source.as_ref().and_then(|source| source.order_by.clone());
+        same("source.order_by", &text(&order_by), &text(&begun.order_by), KEPT)
     }
 
-    pub fn matches_source(&self, found: &Fingerprint) -> Result<(), IdentityError> {
+    /// Is this the topic the store was begun with?
+    pub fn matches(&self, state: &TopicState) -> Result<(), IdentityError> {
+        let id = |id: &Option<String>| id.clone().unwrap_or_default();
+        same("cluster", &self.cluster, &state.cluster, RECREATED)?;
+        same("topic id", &id(&self.topic_id), &id(&state.topic_id), RECREATED)?;
+        let found = state.watermarks.len();
+        if self.has_other_partitions(found) { Err(self.partitions_changed(found)) } else { Ok(()) }
+    }
+
+    /// Does the topic have another number of partitions than when the store was begun?
+    pub fn has_other_partitions(&self, found: usize) -> bool {
+        u32::try_from(found) != Ok(self.partitions)
+    }
+
+    pub fn partitions_changed(&self, found: usize) -> IdentityError {
+        IdentityError::Another {
+            what: "number of partitions",
+            stored: self.partitions.to_string(),
+            found: found.to_string(),
+            remedy: "partitions were added to the topic, and Kafka cannot take them away again: begin anew with another store.url \
+                     and stream.topic",
+        }
+    }
+
+    pub fn matches_source(&self, found: Option<&Fingerprint>) -> Result<(), IdentityError> {
         match &self.source {
-            Some(source) if source.fingerprint == *found => Ok(()),
-            Some(source) => Err(IdentityError::SourceChanged { stored: source.fingerprint.bytes, found: found.bytes }),
+            Some(source) if source.fingerprint.as_ref() == found => Ok(()),
+            Some(source) => {
+                let bytes = |fingerprint: Option<&Fingerprint>| fingerprint.map_or(0, |fingerprint| fingerprint.bytes);
+                Err(IdentityError::SourceChanged { stored: bytes(source.fingerprint.as_ref()), found: bytes(found) })
+            }
             None => Err(IdentityError::Another {
                 what: "source",
                 stored: "none, it listens only".to_owned(),

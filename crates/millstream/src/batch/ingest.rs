@@ -1,8 +1,11 @@
 //! Reads the topic into parts, one open part per partition, and commits each where its cut says.
 //!
-//! A part is filled up to the end that the plan foretells (rows go to the partitions in turn) and committed once the cut is
-//! decided. A cut that ends earlier (the end of the source, a stop) is looked for whenever the topic is quiet.
+//! Where the plan foretells the end (rows of our own source, counted, in turn) a part is filled before its cut is decided; otherwise
+//! the partition waits for the cut, and its records wait in Kafka: no row is ever read that might belong to the next batch. One process
+//! reads all partitions, or several share them as a consumer group: positions come from the manifests alone, a partition that is
+//! taken over begins where its newest manifest ends, and whoever comes second with a part drops it and goes on from the first.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -14,21 +17,27 @@ use rdkafka::message::Headers;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::Identity;
-use super::committed::{self, Committed};
-use super::cut::{self, DecideError};
+use super::assignment::{Change, Group};
+use super::committed::{self, Checkpoint};
+use super::cut::{CutBook, DecideError};
 use super::manifest::Cut;
-use super::part::{Outcome, Part, PartError, Record, sweep};
+use super::part::{Outcome, Part, PartError, PartSettings, Record, Reject, sweep};
 use super::plan::Plan;
-use crate::schema::StreamSchema;
+use crate::config::{BatchRule, WindowTime};
 use crate::source::REJECT_HEADER;
-use crate::status::Status;
+use crate::status::{Status, now_ms};
 use crate::store::SharedStore;
-use crate::topic::{Topic, TopicError, Watch, is_away};
+use crate::topic::{Topic, TopicError, is_away};
 
 /// How long a quiet topic is waited for before the store is asked for a cut.
 const POLL: Duration = Duration::from_millis(50);
 /// Progress is told so often.
 const STATUS_EVERY: u64 = 4096;
+/// How often the store is asked which batches others have completed.
+const COMPLETE_PAUSE: Duration = Duration::from_millis(500);
+/// A batch that is cut but not complete for so long is said to wait, and for which partitions.
+const WAITING: Duration = Duration::from_secs(5);
+const SEEK_TIMEOUT: Duration = Duration::from_secs(10);
 /// More rejects than this and the stream is not what it claims to be, unless `batch.max_rejects` says otherwise.
 const DEFAULT_MAX_REJECTS: u64 = 1000;
 
@@ -41,9 +50,9 @@ pub enum IngestError {
     #[error(transparent)]
     Topic(#[from] TopicError),
     #[error(
-        "offsets from {offset} on are not in partition {partition} of topic {topic:?} any more: retention or another hand removed them; begin anew with another store.url and stream.topic"
+        "the next record of partition {partition} of topic {topic:?} is at offset {offset}, the topic holds {low} to {high}: retention or another hand removed what lies between; it is lost: begin anew with another store.url and stream.topic"
     )]
-    Gap { topic: String, partition: i32, offset: i64 },
+    Gap { topic: String, partition: i32, offset: i64, low: i64, high: i64 },
     #[error("reading topic {topic:?} failed: {source}")]
     Kafka { topic: String, source: KafkaError },
     #[error(
@@ -55,10 +64,6 @@ pub enum IngestError {
     )]
     Rejects { rejects: u64, limit: u64, reason: String },
     #[error(
-        "batch {batch} of partition {partition} was read to offset {read}, its cut says {cut}: two pipelines share this store"
-    )]
-    CutDisagrees { batch: u32, partition: u32, read: i64, cut: i64 },
-    #[error(
         "batch {batch}: partition {partition} gave {found} records where {expected} were sent; nothing was committed; start again, and report this as a bug if it stays"
     )]
     Hole { batch: u32, partition: u32, found: u64, expected: u64 },
@@ -69,77 +74,90 @@ pub enum IngestError {
 /// What ingest needs to know; all of it was written once in the store.
 pub struct Ingest {
     pub store: SharedStore,
-    pub schema: StreamSchema,
+    pub settings: PartSettings,
     pub identity: Identity,
     pub plan: Plan,
     pub topic: Topic,
+    pub sharing: Sharing,
     pub max_rejects: Option<u64>,
     /// The embedded broker's log: fsynced through a manifest's end offset before the manifest is written.
     pub embedded_log: Option<std::path::PathBuf>,
     pub status: Arc<Status>,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// This process reads all partitions.
+    Alone,
+    /// The consumer group gives each worker its partitions.
+    Group,
+}
+
+/// What ingest is told from outside, and tells.
+pub struct Outside<'a> {
+    /// An open part is dropped: its records stay in the topic.
+    pub stop: &'a AtomicBool,
+    /// No cut will come after the ones that are decided: ingest ends with them.
+    pub no_more: &'a (dyn Fn(Option<&Cut>) -> bool + Sync),
+    /// This worker holds partition 0.
+    pub leads: &'a AtomicBool,
+    /// Called after each batch that became complete, by whichever worker.
+    pub complete: &'a dyn Fn(u32),
+}
+
 /// One partition: the open part and where it is to end.
 struct Lane {
     partition: u32,
     part: Part,
-    /// The end foretold by the plan or decided by the cut; `None`: nothing more is due.
+    /// The end that the cut decided, or the plan foretells; `None`: the cut will tell.
     end: Option<i64>,
     last_cut: Option<Cut>,
     paused: bool,
+    /// Of the open part: when it is dropped, its records are judged again.
+    rejects: u64,
+    /// A record came that this part may not have: it is fetched again.
+    passed_over: bool,
+    /// Sought anew since the last record: an end of the partition that is told now is none of an earlier time.
+    fresh: bool,
 }
 
 impl Ingest {
-    /// Runs until every batch of the plan, or of a source that ended (`no_more`), is complete, or until `stop`. `complete` is called after each
-    /// batch that became complete. An open part is dropped at the end: its records stay in the topic.
-    pub fn run(&self, stop: &AtomicBool, no_more: &AtomicBool, complete: &dyn Fn(u32)) -> Result<(), IngestError> {
-        let start = self.committed()?;
-        let status = self.status.clone();
-        let watch = Watch::new(move |reachable, message| {
-            status.update(|snapshot| snapshot.broker.reachable = reachable);
-            status.event("broker", message, serde_json::json!({ "reachable": reachable }));
-        });
-        let consumer = self.topic.consumer(watch, &self.identity.group())?;
+    /// Runs until no batch comes any more, or until it is told to stop.
+    pub fn run(&self, outside: &Outside) -> Result<(), IngestError> {
+        let start = committed::checkpoint(self.store.as_ref(), &self.identity.base_offsets)?;
+        let rejects = committed::count_rejects(self.store.as_ref(), &start)?;
+        let group = Group::new(self.store.clone(), self.identity.base_offsets.clone(), self.status.clone());
+        let consumer = self.topic.consumer(group, &self.identity.group())?;
         let mut run = Run {
             ingest: self,
-            rejects: start.rejects,
-            complete_batches: start.batches.len(),
-            lanes: Vec::new(),
-            complete,
+            outside,
+            rejects,
+            complete_batches: start.complete,
+            complete_asked: Instant::now(),
+            waiting: None,
+            cuts: CutBook::new(self.store.clone(), start.complete),
+            lanes: BTreeMap::new(),
         };
-        for (partition, (batch, offset)) in (0..).zip(&start.checkpoint) {
-            // A crash between a manifest and the sweep after it.
-            if let Some(manifest) = committed::read_manifest(self.store.as_ref(), *batch, partition)? {
-                sweep(self.store.as_ref(), &manifest).map_err(PartError::from)?;
+        match self.sharing {
+            Sharing::Alone => {
+                run.take(&start.positions)?;
+                run.assign_all(&consumer)?;
             }
-            let lane = run.lane(partition, *batch, *offset)?;
-            run.lanes.push(lane);
+            Sharing::Group => {
+                consumer.subscribe(&[self.topic.name.as_str()]).map_err(|source| self.kafka(source))?;
+            }
         }
-        self.assign(&consumer, &run.lanes)?;
         run.tell();
-        run.consume(&consumer, stop, no_more)
-    }
-
-    fn committed(&self) -> Result<Committed, DecideError> {
-        committed::committed(self.store.as_ref(), &self.identity.base_offsets)
-    }
-
-    fn assign<F: Fn(bool, String) + Send + Sync>(
-        &self,
-        consumer: &BaseConsumer<Watch<F>>,
-        lanes: &[Lane],
-    ) -> Result<(), IngestError> {
-        let mut list = TopicPartitionList::new();
-        for lane in lanes {
-            let partition = i32::try_from(lane.partition).unwrap_or(i32::MAX);
-            let offset = Offset::Offset(lane.part.next_offset());
-            list.add_partition_offset(&self.topic.name, partition, offset).map_err(|source| self.kafka(source))?;
-        }
-        consumer.assign(&list).map_err(|source| self.kafka(source))
+        run.consume(&consumer)
     }
 
     fn kafka(&self, source: KafkaError) -> IngestError {
         IngestError::Kafka { topic: self.topic.name.clone(), source }
+    }
+
+    /// Our own producer leaves none, and the embedded broker, which has no transactions and no compaction, neither.
+    fn has_no_holes(&self) -> bool {
+        self.plan.own_source || self.embedded_log.is_some()
     }
 
     /// Makes the records below `end` durable before a manifest names them.
@@ -152,74 +170,155 @@ impl Ingest {
 
 struct Run<'a> {
     ingest: &'a Ingest,
-    lanes: Vec<Lane>,
+    outside: &'a Outside<'a>,
+    lanes: BTreeMap<u32, Lane>,
+    cuts: CutBook,
     rejects: u64,
-    complete_batches: usize,
-    complete: &'a dyn Fn(u32),
+    complete_batches: u32,
+    complete_asked: Instant,
+    /// The oldest batch that is cut and not complete, since when, and whether that was said.
+    waiting: Option<(u32, Instant, bool)>,
 }
 
 impl Run<'_> {
-    /// The lane of a partition whose newest manifest is that of `batch`, ending at `offset`.
-    fn lane(&self, partition: u32, batch: u32, offset: i64) -> Result<Lane, IngestError> {
-        let ingest = self.ingest;
-        let store = ingest.store.as_ref();
-        let last_cut = if batch == 0 { None } else { cut::read(store, batch)? };
-        let part = Part::new(ingest.store.clone(), &ingest.schema, batch + 1, partition, offset);
-        let decided = cut::read(store, batch + 1)?;
-        let planned = || ingest.plan.next(last_cut.as_ref()).map(|planned| planned.ends);
-        let ends = decided.map(|cut| cut.ends).or_else(planned);
-        let end = ends.and_then(|ends| ends.get(partition as usize).copied());
-        Ok(Lane { partition, part, end, last_cut, paused: false })
+    /// Opens a lane for each position.
+    fn take(&mut self, positions: &[Checkpoint]) -> Result<(), IngestError> {
+        for position in positions {
+            let Checkpoint { partition, batch, offset } = *position;
+            // A crash between a manifest and the sweep after it.
+            if let Some(manifest) = committed::read_manifest(self.ingest.store.as_ref(), batch, partition)? {
+                sweep(self.ingest.store.as_ref(), &manifest).map_err(PartError::from)?;
+            }
+            let lane = self.lane(partition, batch, offset)?;
+            self.lanes.insert(partition, lane);
+        }
+        self.outside.leads.store(self.lanes.contains_key(&0), Ordering::Relaxed);
+        Ok(())
     }
 
-    fn consume<F: Fn(bool, String) + Send + Sync>(
-        &mut self,
-        consumer: &BaseConsumer<Watch<F>>,
-        stop: &AtomicBool,
-        no_more: &AtomicBool,
-    ) -> Result<(), IngestError> {
+    /// The lane of a partition whose newest manifest is that of `batch`, ending at `offset`.
+    fn lane(&mut self, partition: u32, batch: u32, offset: i64) -> Result<Lane, IngestError> {
+        let ingest = self.ingest;
+        let last_cut = if batch == 0 { None } else { self.cuts.get(batch)? };
+        // A part's times are the events' where the schema names them: windows of arrival say nothing of those.
+        let by_event = matches!(ingest.plan.rule, BatchRule::Window { time: WindowTime::Event, .. });
+        let comparable = by_event == ingest.settings.schema.time.is_some();
+        let last_window = last_cut.as_ref().and_then(|cut| cut.window).filter(|_| comparable);
+        let late_before = last_window.map(|window| window.end_ms);
+        let part = Part::new(ingest.store.clone(), &ingest.settings, batch + 1, partition, offset, late_before);
+        let foretold = || ingest.plan.foretell(last_cut.as_ref()).map(|planned| planned.ends);
+        let ends = self.cuts.get(batch + 1)?.map(|cut| cut.ends).or_else(foretold);
+        let end = ends.and_then(|ends| ends.get(partition as usize).copied());
+        Ok(Lane { partition, part, end, last_cut, paused: false, rejects: 0, passed_over: false, fresh: false })
+    }
+
+    fn assign_all(&self, consumer: &BaseConsumer<Group>) -> Result<(), IngestError> {
+        let mut list = TopicPartitionList::new();
+        for lane in self.lanes.values() {
+            let offset = Offset::Offset(lane.part.next_offset());
+            list.add_partition_offset(&self.ingest.topic.name, number(lane.partition), offset)
+                .map_err(|source| self.ingest.kafka(source))?;
+        }
+        consumer.assign(&list).map_err(|source| self.ingest.kafka(source))
+    }
+
+    fn consume(&mut self, consumer: &BaseConsumer<Group>) -> Result<(), IngestError> {
         let mut seen = 0_u64;
         let mut asked = Instant::now();
+        let mut now = clock_ms();
         self.advance(consumer)?;
-        while !stop.load(Ordering::Relaxed) {
-            // Read before the poll: what was acknowledged before the source ended is then seen by it.
-            let ended = no_more.load(Ordering::Acquire);
-            match consumer.poll(POLL) {
+        while !self.outside.stop.load(Ordering::Relaxed) {
+            let polled = consumer.poll(POLL);
+            self.follow_group(consumer)?;
+            match polled {
                 Some(Ok(message)) => {
-                    self.push(&message)?;
+                    self.push(&message, now)?;
                     seen += 1;
                     let full = self.lane_is_full(message.partition());
                     if full || seen.is_multiple_of(STATUS_EVERY) {
+                        now = clock_ms();
                         consumer.context().here();
                         self.tell();
                         self.advance(consumer)?;
                     }
                     continue;
                 }
-                Some(Err(error)) => self.trouble(error)?,
+                Some(Err(KafkaError::PartitionEOF(partition))) => self.end_of_partition(consumer, partition)?,
+                Some(Err(error)) => self.trouble(consumer, error)?,
                 None => {}
             }
+            now = clock_ms();
             if asked.elapsed() >= POLL {
                 self.tell();
                 self.advance(consumer)?;
                 asked = Instant::now();
             }
-            if self.done(ended)? {
+            if self.done()? {
                 return Ok(());
             }
         }
         Ok(())
     }
 
-    fn lane_is_full(&self, partition: i32) -> bool {
-        let lane = usize::try_from(partition).ok().and_then(|index| self.lanes.get(index));
+    /// Partitions that the group has given to this worker, or taken from it.
+    fn follow_group(&mut self, consumer: &BaseConsumer<Group>) -> Result<(), IngestError> {
+        for change in consumer.context().changes() {
+            match change {
+                Change::Given(positions) => {
+                    self.take(&positions)?;
+                    // librdkafka keeps a partition paused that was paused when it was taken away.
+                    for position in &positions {
+                        let list = one(&self.ingest.topic.name, position.partition);
+                        consumer.resume(&list).map_err(|source| self.ingest.kafka(source))?;
+                    }
+                    self.say_partitions();
+                }
+                // The open part is dropped: whoever gets the partition reads its records again.
+                Change::Taken(partitions) => {
+                    for lane in partitions.iter().filter_map(|partition| self.lanes.remove(partition)) {
+                        self.rejects -= lane.rejects;
+                    }
+                    self.outside.leads.store(self.lanes.contains_key(&0), Ordering::Relaxed);
+                    self.say_partitions();
+                }
+                Change::Failed(error) => return Err(error.into()),
+                Change::Refused(source) => return Err(self.ingest.kafka(source)),
+            }
+        }
+        Ok(())
+    }
+
+    fn say_partitions(&self) {
+        let held: Vec<String> = self.lanes.keys().map(u32::to_string).collect();
+        let message = match held.as_slice() {
+            [] => "this worker has no partition now: it stands by".to_owned(),
+            held => format!("this worker has partitions {}", held.join(", ")),
+        };
+        let partitions: Vec<u32> = self.lanes.keys().copied().collect();
+        self.ingest.status.event("partitions", message, serde_json::json!({ "partitions": partitions }));
+    }
+
+    fn lane_of(&mut self, partition: i32) -> Option<&mut Lane> {
+        u32::try_from(partition).ok().and_then(|partition| self.lanes.get_mut(&partition))
+    }
+
+    fn lane_is_full(&mut self, partition: i32) -> bool {
+        let lane = self.lane_of(partition);
         lane.is_some_and(|lane| lane.end.is_some_and(|end| lane.part.next_offset() >= end))
     }
 
-    fn push(&mut self, message: &rdkafka::message::BorrowedMessage) -> Result<(), IngestError> {
-        let Some(lane) = usize::try_from(message.partition()).ok().and_then(|index| self.lanes.get_mut(index)) else {
+    fn push(&mut self, message: &rdkafka::message::BorrowedMessage, now_ms: i64) -> Result<(), IngestError> {
+        let Some(lane) = self.lane_of(message.partition()) else { return Ok(()) };
+        // Records past the end are fetched again for the next part: nothing of them may get into this one.
+        if lane.end.is_none_or(|end| message.offset() >= end) {
+            // They come in order: when none was passed over before, the offsets up to the end hold no record.
+            if let Some(end) = lane.end.filter(|_| !lane.passed_over) {
+                lane.part.skip_to(end);
+            }
+            lane.passed_over = true;
             return Ok(());
-        };
+        }
+        lane.fresh = false;
         let stub = message.headers().and_then(|headers| {
             headers
                 .iter()
@@ -233,71 +332,93 @@ impl Run<'_> {
             value: message.payload(),
             stub: stub.as_deref(),
         };
-        let Some(misfit) = lane.part.push(record)? else { return Ok(()) };
-        self.rejects += 1;
-        if let (Some(column), None) = (&misfit.inferred_column, self.ingest.max_rejects) {
-            return Err(IngestError::Misfit {
-                partition: lane.partition,
-                offset: message.offset(),
-                reason: misfit.reason.clone(),
-                column: column.clone(),
-            });
-        }
-        let limit = self.ingest.max_rejects.unwrap_or(DEFAULT_MAX_REJECTS);
-        if self.rejects > limit {
-            return Err(IngestError::Rejects { rejects: self.rejects, limit, reason: misfit.reason });
+        let rejects = lane.part.push(record, now_ms)?;
+        let partition = lane.partition;
+        self.count(partition, rejects)
+    }
+
+    /// Counts rejects, and stops at one that the schema did not foresee, or at too many.
+    fn count(&mut self, partition: u32, rejects: Vec<Reject>) -> Result<(), IngestError> {
+        for Reject { offset, misfit } in rejects {
+            self.rejects += 1;
+            if let Some(lane) = self.lanes.get_mut(&partition) {
+                lane.rejects += 1;
+            }
+            if let (Some(column), None) = (&misfit.inferred_column, self.ingest.max_rejects) {
+                let (reason, column) = (misfit.reason, column.clone());
+                return Err(IngestError::Misfit { partition, offset, reason, column });
+            }
+            let limit = self.ingest.max_rejects.unwrap_or(DEFAULT_MAX_REJECTS);
+            if self.rejects > limit {
+                return Err(IngestError::Rejects { rejects: self.rejects, limit, reason: misfit.reason });
+            }
         }
         Ok(())
     }
 
     /// Commits every lane that has reached the end of its cut, as far as cuts are decided. A lane that waits for its cut, or that has
     /// all it is to have, is paused: librdkafka then drops what it fetched ahead and fetches it again on resuming.
-    fn advance<F: Fn(bool, String) + Send + Sync>(
-        &mut self,
-        consumer: &BaseConsumer<Watch<F>>,
-    ) -> Result<(), IngestError> {
-        for index in 0..self.lanes.len() {
-            while self.commit_if_due(index)? {
-                self.show_lag(consumer, index);
-                self.report_complete();
+    fn advance(&mut self, consumer: &BaseConsumer<Group>) -> Result<(), IngestError> {
+        let partitions: Vec<u32> = self.lanes.keys().copied().collect();
+        let mut committed = false;
+        for partition in partitions {
+            while self.commit_if_due(consumer, partition)? {
+                self.show_lag(consumer, partition);
+                committed = true;
             }
-            let lane = &mut self.lanes[index];
+            let Some(lane) = self.lanes.get_mut(&partition) else { continue };
             let waits = lane.end.is_none_or(|end| lane.part.next_offset() >= end);
+            if !waits && lane.passed_over {
+                lane.passed_over = false;
+                let next = lane.part.next_offset();
+                self.seek(consumer, partition, next)?;
+            }
+            let Some(lane) = self.lanes.get_mut(&partition) else { continue };
             if waits != lane.paused {
                 lane.paused = waits;
-                let mut list = TopicPartitionList::new();
-                list.add_partition(&self.ingest.topic.name, i32::try_from(lane.partition).unwrap_or(i32::MAX));
+                let list = one(&self.ingest.topic.name, partition);
                 let changed = if waits { consumer.pause(&list) } else { consumer.resume(&list) };
                 changed.map_err(|source| self.ingest.kafka(source))?;
             }
         }
-        Ok(())
+        // Once for all of them: each look reads every part's manifest.
+        if committed { self.report_complete() } else { Ok(()) }
     }
 
     /// True when the lane went on to its next batch.
-    fn commit_if_due(&mut self, index: usize) -> Result<bool, IngestError> {
-        let lane = &mut self.lanes[index];
+    fn commit_if_due(&mut self, consumer: &BaseConsumer<Group>, partition: u32) -> Result<bool, IngestError> {
+        let Some(lane) = self.lanes.get_mut(&partition) else { return Ok(false) };
         let batch = lane.part.batch();
-        let Some(decided) = cut::read(self.ingest.store.as_ref(), batch)? else { return Ok(false) };
-        let end = decided.ends.get(lane.partition as usize).copied().unwrap_or(i64::MAX);
+        let Some(decided) = self.cuts.get(batch)? else { return Ok(false) };
+        let end = decided.ends.get(partition as usize).copied().unwrap_or(i64::MAX);
         lane.end = Some(end);
-        let read = lane.part.next_offset();
+        let (first, read) = (lane.part.first_offset(), lane.part.next_offset());
         if read > end {
-            return Err(IngestError::CutDisagrees { batch, partition: lane.partition, read, cut: end });
+            // The cut came earlier than foretold, from a replay with another rule: the part is filled again.
+            let (paused, rejects) = (lane.paused, lane.rejects);
+            self.rejects -= rejects;
+            let again = Lane { paused, ..self.lane(partition, batch - 1, first)? };
+            self.lanes.insert(partition, again);
+            self.seek(consumer, partition, first)?;
+            return Ok(false);
         }
         if read < end {
             return Ok(false);
         }
-        // Our own producer leaves no holes: one would be a row that was not read.
-        let expected = u64::try_from(end - lane.part.first_offset()).unwrap_or(0);
-        if self.ingest.identity.source.is_some() && lane.part.records() != expected {
-            return Err(IngestError::Hole { batch, partition: lane.partition, found: lane.part.records(), expected });
+        // What is not yet judged may hold rejects that must stop it before it is committed.
+        let rejects = lane.part.settle()?;
+        self.count(partition, rejects)?;
+        let Some(lane) = self.lanes.get(&partition) else { return Ok(false) };
+        // A hole where there can be none would be a row that was not read.
+        let expected = u64::try_from(end - first).unwrap_or(0);
+        if self.ingest.has_no_holes() && lane.part.records() != expected {
+            return Err(IngestError::Hole { batch, partition, found: lane.part.records(), expected });
         }
-        self.ingest.sync_log(lane.partition, end)?;
-        let (partition, paused, ingest) = (lane.partition, lane.paused, self.ingest);
-        let next = Part::new(ingest.store.clone(), &ingest.schema, batch + 1, partition, end);
-        let outcome = std::mem::replace(&mut lane.part, next).commit()?;
-        if let Outcome::Anothers(found) = &outcome {
+        self.ingest.sync_log(partition, end)?;
+        let Some(lane) = self.lanes.remove(&partition) else { return Ok(false) };
+        let (paused, passed_over, rejects) = (lane.paused, lane.passed_over, lane.rejects);
+        if let Outcome::Anothers(found) = lane.part.commit()? {
+            self.rejects = self.rejects - rejects + found.rejects;
             tracing::warn!(
                 batch,
                 partition,
@@ -305,71 +426,149 @@ impl Run<'_> {
                 "another worker committed this part; going on from it"
             );
         }
-        self.lanes[index] = Lane { paused, ..self.lane(partition, batch, end)? };
+        let next = Lane { paused, passed_over, ..self.lane(partition, batch, end)? };
+        self.lanes.insert(partition, next);
         Ok(true)
     }
 
+    fn seek(&self, consumer: &BaseConsumer<Group>, partition: u32, offset: i64) -> Result<(), IngestError> {
+        let seek = consumer.seek(&self.ingest.topic.name, number(partition), Offset::Offset(offset), SEEK_TIMEOUT);
+        seek.map_err(|source| self.ingest.kafka(source))
+    }
+
+    /// Offsets that hold no record (transactions, compaction) may be the last ones of a part: the end of the partition tells, when it
+    /// is told after the cut was known.
+    fn end_of_partition(&mut self, consumer: &BaseConsumer<Group>, partition: i32) -> Result<(), IngestError> {
+        let no_holes = self.ingest.has_no_holes();
+        let Some(lane) = self.lane_of(partition) else { return Ok(()) };
+        let Some(end) = lane.end.filter(|end| *end > lane.part.next_offset() && !no_holes) else { return Ok(()) };
+        if lane.fresh {
+            lane.part.skip_to(end);
+            return Ok(());
+        }
+        // A broker that has just become the leader may not know yet how far the partition goes.
+        let watermarks = consumer.fetch_watermarks(&self.ingest.topic.name, partition, SEEK_TIMEOUT);
+        let reaches = watermarks.is_ok_and(|(_, high)| high >= end);
+        let Some(lane) = self.lane_of(partition) else { return Ok(()) };
+        lane.fresh = reaches;
+        let (partition, next) = (lane.partition, lane.part.next_offset());
+        self.seek(consumer, partition, next)
+    }
+
     /// Commits the position to Kafka, for lag displays only; nobody reads it back.
-    fn show_lag<F: Fn(bool, String) + Send + Sync>(&self, consumer: &BaseConsumer<Watch<F>>, index: usize) {
-        let lane = &self.lanes[index];
-        let partition = i32::try_from(lane.partition).unwrap_or(i32::MAX);
+    fn show_lag(&self, consumer: &BaseConsumer<Group>, partition: u32) {
+        let Some(lane) = self.lanes.get(&partition) else { return };
         let mut list = TopicPartitionList::new();
-        let added =
-            list.add_partition_offset(&self.ingest.topic.name, partition, Offset::Offset(lane.part.next_offset()));
+        let offset = Offset::Offset(lane.part.next_offset());
+        let added = list.add_partition_offset(&self.ingest.topic.name, number(partition), offset);
         if let Err(error) = added.and_then(|()| consumer.commit(&list, CommitMode::Async)) {
             tracing::debug!(%error, "committing the offset for lag displays failed");
         }
     }
 
-    fn report_complete(&mut self) {
-        let oldest_open = self.lanes.iter().map(|lane| lane.part.batch()).min().unwrap_or(1);
-        while (self.complete_batches as u64) < u64::from(oldest_open - 1) {
+    fn report_complete(&mut self) -> Result<(), IngestError> {
+        self.complete_asked = Instant::now();
+        let store = self.ingest.store.as_ref();
+        while committed::read_complete(store, self.complete_batches + 1)?.is_some() {
             self.complete_batches += 1;
-            (self.complete)(u32::try_from(self.complete_batches).unwrap_or(u32::MAX));
+            self.waiting = None;
+            (self.outside.complete)(self.complete_batches);
         }
+        self.cuts.forget_before(self.complete_batches);
+        Ok(())
     }
 
-    /// Nothing more will come: the limit is reached in every lane, or the source has ended and its last cut is committed.
-    fn done(&self, source_ended: bool) -> Result<bool, IngestError> {
-        if self.lanes.iter().all(|lane| lane.end.is_none()) {
-            return Ok(true);
+    /// Every batch is complete and no cut will come.
+    fn done(&mut self) -> Result<bool, IngestError> {
+        // Asked before the store is: what was decided until then is seen.
+        let last = self.cuts.newest()?;
+        let over = self.ingest.plan.next(last.as_ref()).is_none() || (self.outside.no_more)(last.as_ref());
+        let decided = last.as_ref().map_or(0, |cut| cut.batch);
+        let last = if over && decided == self.complete_batches { self.cuts.newest_now()? } else { last };
+        let decided = last.as_ref().map_or(0, |cut| cut.batch);
+        if decided > self.complete_batches && self.complete_asked.elapsed() >= COMPLETE_PAUSE {
+            self.report_complete()?;
+            self.say_what_waits()?;
         }
-        if !source_ended {
-            return Ok(false);
-        }
-        for lane in &self.lanes {
-            if cut::read(self.ingest.store.as_ref(), lane.part.batch())?.is_some() {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        Ok(over && decided == self.complete_batches)
     }
 
-    fn trouble(&self, error: KafkaError) -> Result<(), IngestError> {
+    /// Names the partitions that a batch has been waiting for.
+    fn say_what_waits(&mut self) -> Result<(), IngestError> {
+        let batch = self.complete_batches + 1;
+        let (since, said) = match self.waiting {
+            Some((waiting, since, said)) if waiting == batch => (since, said),
+            Some(_) | None => (Instant::now(), false),
+        };
+        let say = since.elapsed() >= WAITING && !said;
+        self.waiting = Some((batch, since, said || say));
+        if !say {
+            return Ok(());
+        }
+        let missing = committed::missing(self.ingest.store.as_ref(), batch)?;
+        let names: Vec<String> = missing.iter().map(u32::to_string).collect();
+        let message = format!("batch {batch} is cut and waits for partition {}", names.join(", "));
+        let data = serde_json::json!({ "batch": batch, "partitions": missing });
+        self.ingest.status.event("waiting", message, data);
+        Ok(())
+    }
+
+    fn trouble(&self, consumer: &BaseConsumer<Group>, error: KafkaError) -> Result<(), IngestError> {
         let code = error.rdkafka_error_code();
         if matches!(code, Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange)) {
-            let lane = self.lanes.iter().min_by_key(|lane| lane.part.next_offset());
-            let (partition, offset) = lane.map_or((0, 0), |lane| (lane.partition, lane.part.next_offset()));
-            let partition = i32::try_from(partition).unwrap_or(i32::MAX);
-            return Err(IngestError::Gap { topic: self.ingest.topic.name.clone(), partition, offset });
+            return Err(self.gap(consumer).unwrap_or_else(|| self.ingest.kafka(error)));
         }
-        if is_away(&error) { Ok(()) } else { Err(self.ingest.kafka(error)) }
+        // After a long upload the group has given this worker's partitions away: the next poll joins it again.
+        let joins_again = code == Some(RDKafkaErrorCode::PollExceeded);
+        if joins_again || is_away(&error) { Ok(()) } else { Err(self.ingest.kafka(error)) }
+    }
+
+    /// The partition whose next record is not there any more.
+    fn gap(&self, consumer: &BaseConsumer<Group>) -> Option<IngestError> {
+        let topic = &self.ingest.topic.name;
+        self.lanes.values().find_map(|lane| {
+            let (partition, offset) = (number(lane.partition), lane.part.next_offset());
+            let (low, high) = consumer.fetch_watermarks(topic, partition, SEEK_TIMEOUT).ok()?;
+            let gone = offset < low || offset > high;
+            gone.then(|| IngestError::Gap { topic: topic.clone(), partition, offset, low, high })
+        })
     }
 
     fn tell(&self) {
-        let Some(batch) = self.lanes.iter().map(|lane| lane.part.batch()).min() else { return };
-        let open = self.lanes.iter().filter(|lane| lane.part.batch() == batch);
-        let rows = open.map(|lane| lane.part.records()).sum();
-        let first = self.lanes.iter().find(|lane| lane.part.batch() == batch);
-        let expected = first.and_then(|lane| {
-            let planned = self.ingest.plan.next(lane.last_cut.as_ref())?;
-            Some(planned.total - lane.last_cut.as_ref().map_or(0, |cut| cut.total))
-        });
+        let Some(batch) = self.lanes.values().map(|lane| lane.part.batch()).min() else { return };
+        let open = || self.lanes.values().filter(|lane| lane.part.batch() == batch);
+        let Some(first) = open().next() else { return };
+        let has_all = |lane: &Lane| lane.end.is_some_and(|end| lane.part.next_offset() >= end);
+        let others_have_all = self.lanes.values().any(|lane| lane.part.batch() > batch || has_all(lane));
+        let lacking = open().filter(|lane| others_have_all && lane.end.is_some() && !has_all(lane));
+        let waits_for: Vec<u32> = lacking.map(|lane| lane.partition).collect();
+        let rows = open().map(|lane| lane.part.records()).sum();
+        let known = first.end.is_some();
+        let expected = self.ingest.plan.expected(first.last_cut.as_ref());
         self.ingest.status.update(|snapshot| {
-            snapshot.batch.batch = batch;
-            snapshot.batch.rows = rows;
-            snapshot.batch.rows_expected = expected;
+            // Who decides the cuts knows how far a batch has filled that waits for its cut.
+            if known || self.ingest.plan.replay_decides() {
+                snapshot.batch.batch = batch;
+                snapshot.batch.rows = rows;
+                snapshot.batch.rows_expected = expected;
+            }
+            snapshot.batch.waits_for = waits_for;
             snapshot.batch.rejects_total = self.rejects;
         });
     }
+}
+
+fn one(topic: &str, partition: u32) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    list.add_partition(topic, number(partition));
+    list
+}
+
+fn number(partition: u32) -> i32 {
+    i32::try_from(partition).unwrap_or(i32::MAX)
+}
+
+/// For the parts, which refuse event times more than a day ahead: asked now and then, not for every record.
+fn clock_ms() -> i64 {
+    i64::try_from(now_ms()).unwrap_or(i64::MAX)
 }

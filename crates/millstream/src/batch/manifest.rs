@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::window::Window;
+use crate::schema::FORMAT;
+
 /// `batches/batch=000001/_cut.json`: where a batch ends, decided once, for every partition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cut {
@@ -15,6 +18,16 @@ pub struct Cut {
     pub reason: CutReason,
     /// Number of the schema that reads it.
     pub schema: u32,
+    /// Of a batch that a window of time ended: the next windows count on from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<Window>,
+}
+
+impl Cut {
+    pub fn new(batch: u32, ends: Vec<i64>, total: u64, reason: CutReason, window: Option<Window>) -> Self {
+        let attempt = uuid::Uuid::new_v4().simple().to_string();
+        Self { format: FORMAT, batch, attempt, ends, total, reason, schema: 1, window }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

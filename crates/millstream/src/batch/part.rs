@@ -1,9 +1,14 @@
-//! One partition's part of a batch: its rows as Parquet, its rejects as JSON lines, its manifest.
+//! One partition's part of a batch: its rows as a file, its rejects as JSON lines, its manifest.
 //!
-//! Rows are written as they come, so memory is one row group whatever the size of the batch.
+//! Rows are written as they come, so memory is one chunk and one row group (of text files one buffer) whatever the size of the
+//! batch. A schema with derived columns judges records late, when their chunk is full: until then their values are kept, since
+//! any of them may be a reject.
 
 use std::io::Write;
+use std::ops::Range;
 
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::parquet::basic::Compression;
 use datafusion::parquet::errors::ParquetError;
@@ -12,14 +17,20 @@ use serde_json::json;
 
 use super::committed::parse_manifest;
 use super::cut::DecideError;
-use super::decode::{Misfit, RowDecoder};
+use super::decode::RowDecoder;
+use super::derive::DeriveError;
+use super::formats::TextWriter;
 use super::manifest::{Manifest, batch_folder, manifest_key};
+use super::value::Misfit;
+use crate::config::{BatchFormat, Encoding};
 use crate::schema::{FORMAT, StreamSchema};
 use crate::status::now_ms;
 use crate::store::{PartWriter, Settled, SharedStore, StoreError, settle};
 
-/// Rows decoded before they go to the Parquet writer: a few hundred KiB.
+/// Rows decoded before they go to the file's writer: a few hundred KiB.
 const CHUNK_ROWS: usize = 16_384;
+/// A chunk of large records ends earlier.
+const CHUNK_BYTES: usize = 8 << 20;
 /// Rows of a row group: with ten columns of numbers about 10 MiB encoded.
 const ROW_GROUP_ROWS: usize = 262_144;
 /// A row group of wide text rows ends earlier.
@@ -40,6 +51,8 @@ pub enum PartError {
         #[source]
         source: ParquetError,
     },
+    #[error(transparent)]
+    Derive(#[from] DeriveError),
     #[error("batch {batch}: building columns failed")]
     Arrow {
         batch: u32,
@@ -63,6 +76,13 @@ pub struct Record<'a> {
     pub stub: Option<&'a str>,
 }
 
+/// A record that was kept aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reject {
+    pub offset: i64,
+    pub misfit: Misfit,
+}
+
 /// What became of a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
@@ -71,15 +91,26 @@ pub enum Outcome {
     Anothers(Manifest),
 }
 
+/// What all parts of a stream have in common.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PartSettings {
+    pub schema: StreamSchema,
+    pub encoding: Encoding,
+    pub format: BatchFormat,
+}
+
 pub struct Part {
+    late_before: Option<i64>,
+    late: u64,
     store: SharedStore,
     batch: u32,
     partition: u32,
     attempt: String,
-    schema: u32,
-    decoder: RowDecoder,
-    part_schema: datafusion::arrow::datatypes::SchemaRef,
-    writer: Option<ArrowWriter<Hashing>>,
+    settings: PartSettings,
+    /// Made with the first record.
+    decoder: Option<RowDecoder>,
+    open: OpenChunk,
+    writer: Option<Writer>,
     rejects_writer: Option<Box<dyn PartWriter>>,
     first_offset: i64,
     next_offset: i64,
@@ -91,16 +122,51 @@ pub struct Part {
     digest_buffer: Vec<u8>,
 }
 
+/// The records of the chunk that is being filled.
+#[derive(Default)]
+struct OpenChunk {
+    /// How many, and the bytes of their values.
+    records: u64,
+    bytes: usize,
+    /// Where records are judged late: each of them, and what of their values a rejects file would keep.
+    kept: Vec<Kept>,
+    values: Vec<u8>,
+}
+
+struct Kept {
+    offset: i64,
+    timestamp_ms: i64,
+    /// Within `values`.
+    value: Range<usize>,
+    /// Known before the chunk is judged.
+    misfit: Option<Misfit>,
+}
+
+enum Writer {
+    Parquet(Box<ArrowWriter<Hashing>>),
+    Text(Box<TextWriter<Hashing>>),
+}
+
 impl Part {
-    pub fn new(store: SharedStore, schema: &StreamSchema, batch: u32, partition: u32, first_offset: i64) -> Self {
+    /// `late_before`: records of an earlier time are counted as late.
+    pub fn new(
+        store: SharedStore,
+        settings: &PartSettings,
+        batch: u32,
+        partition: u32,
+        first_offset: i64,
+        late_before: Option<i64>,
+    ) -> Self {
         Self {
+            late_before,
+            late: 0,
             store,
             batch,
             partition,
             attempt: uuid::Uuid::new_v4().simple().to_string(),
-            schema: schema.schema,
-            decoder: RowDecoder::new(schema),
-            part_schema: schema.part(),
+            settings: settings.clone(),
+            decoder: None,
+            open: OpenChunk::default(),
             writer: None,
             rejects_writer: None,
             first_offset,
@@ -126,41 +192,86 @@ impl Part {
         self.next_offset
     }
 
-    /// Rows and rejects so far.
+    /// Rows and rejects so far, and what is not yet judged.
     pub fn records(&self) -> u64 {
-        self.rows + self.rejects
+        self.rows + self.rejects + self.open.records
     }
 
-    /// Adds a record; answers why, when it became a reject. A record seen before (after a reconnect) is passed over.
-    pub fn push(&mut self, record: Record) -> Result<Option<Misfit>, PartError> {
+    /// Adds a record; answers the rejects that came to light, which need not be this one. A record seen before (after a reconnect)
+    /// is passed over. `now_ms`: an event time more than a day later makes a reject.
+    pub fn push(&mut self, record: Record, now_ms: i64) -> Result<Vec<Reject>, PartError> {
         if record.offset < self.next_offset {
-            return Ok(None);
+            return Ok(Vec::new());
         }
         self.skipped += u64::try_from(record.offset - self.next_offset).unwrap_or(0);
         self.next_offset = record.offset + 1;
         self.hash(record.key);
         self.hash(record.value);
         let partition = i32::try_from(self.partition).unwrap_or(i32::MAX);
+        let decoder = match &mut self.decoder {
+            Some(decoder) => decoder,
+            None => self.decoder.insert(RowDecoder::new(&self.settings.schema, self.settings.encoding)?),
+        };
         let decoded = match (record.stub, record.value) {
             (Some(reason), _) => Err(Misfit { reason: reason.to_owned(), inferred_column: None }),
             (None, None) => Err(Misfit { reason: "no value (a tombstone)".to_owned(), inferred_column: None }),
-            (None, Some(value)) => self.decoder.push(value, partition, record.offset, record.timestamp_ms),
+            (None, Some(value)) => decoder.push(value, partition, record.offset, record.timestamp_ms, now_ms),
         };
+        let judges_late = decoder.judges_late();
+        let mut rejects = Vec::new();
+        self.open.bytes += record.value.map_or(0, <[u8]>::len);
         match decoded {
-            Ok(decoded) => {
-                self.rows += 1;
-                let time = decoded.time_ms;
-                self.times = Some(self.times.map_or((time, time), |(low, high)| (low.min(time), high.max(time))));
-                if self.decoder.rows() >= CHUNK_ROWS {
-                    self.write_chunk()?;
-                }
-                Ok(None)
+            Err(misfit) if !judges_late => {
+                self.reject(record.offset, record.timestamp_ms, record.value.unwrap_or_default(), &misfit)?;
+                rejects.push(Reject { offset: record.offset, misfit });
             }
-            Err(misfit) => {
-                self.reject(record, &misfit)?;
-                Ok(Some(misfit))
+            decoded => {
+                self.open.records += 1;
+                if judges_late {
+                    self.open.keep(record, decoded.err());
+                }
             }
         }
+        if self.open.records >= CHUNK_ROWS as u64 || self.open.bytes >= CHUNK_BYTES {
+            rejects.extend(self.settle()?);
+        }
+        Ok(rejects)
+    }
+
+    /// Judges and writes the records of the open chunk; answers the rejects among them. To be called before `commit` by who counts
+    /// rejects.
+    pub fn settle(&mut self) -> Result<Vec<Reject>, PartError> {
+        let open = std::mem::take(&mut self.open);
+        let Some(decoder) = self.decoder.as_mut().filter(|_| open.records > 0) else { return Ok(Vec::new()) };
+        let chunk = decoder.take().map_err(|source| PartError::Arrow { batch: self.batch, source })?;
+        for time in chunk.times().iter().copied() {
+            self.late += u64::from(self.late_before.is_some_and(|before| time < before));
+            self.times = Some(self.times.map_or((time, time), |(low, high)| (low.min(time), high.max(time))));
+        }
+        self.rows += chunk.rows.num_rows() as u64;
+        if chunk.rows.num_rows() > 0 {
+            self.write(&chunk.rows)?;
+        }
+        let mut misfits = chunk.misfits.into_iter().peekable();
+        let (mut row, mut rejects) = (0, Vec::new());
+        for kept in open.kept {
+            let misfit = kept.misfit.or_else(|| {
+                let found = misfits.next_if(|(of, _)| *of == row);
+                row += 1;
+                found.map(|(_, misfit)| misfit)
+            });
+            if let Some(misfit) = misfit {
+                self.reject(kept.offset, kept.timestamp_ms, &open.values[kept.value], &misfit)?;
+                rejects.push(Reject { offset: kept.offset, misfit });
+            }
+        }
+        Ok(rejects)
+    }
+
+    /// The offsets up to `end` hold no record.
+    pub fn skip_to(&mut self, end: i64) {
+        self.skipped += u64::try_from(end - self.next_offset).unwrap_or(0);
+        self.next_offset = end.max(self.next_offset);
     }
 
     /// Commits the part: its files first, each durable, then the manifest, which names them and carries the offsets.
@@ -188,11 +299,16 @@ impl Part {
     }
 
     fn finish_files(&mut self) -> Result<Manifest, PartError> {
-        self.write_chunk()?;
+        self.settle()?;
         fail_point("part.before_data");
         let (file, file_digest) = match self.writer.take() {
             Some(writer) => {
-                let hashing = writer.into_inner().map_err(|source| parquet_error(self.batch, source))?;
+                let hashing = match writer {
+                    Writer::Parquet(writer) => {
+                        writer.into_inner().map_err(|source| parquet_error(self.batch, source))?
+                    }
+                    Writer::Text(writer) => writer.finish().map_err(|source| io_error(self.batch, source))?,
+                };
                 let digest = hashing.hasher.finalize().to_hex().to_string();
                 hashing.writer.finish()?;
                 (Some(self.data_name()), Some(digest))
@@ -219,52 +335,49 @@ impl Part {
             first_offset: self.first_offset,
             end_offset: self.next_offset,
             skipped: self.skipped,
-            late: 0,
+            late: self.late,
             min_time: self.times.map(|(low, _)| low),
             max_time: self.times.map(|(_, high)| high),
             digest: self.digest.finalize().to_hex().to_string(),
             file,
             file_digest,
             rejects_file,
-            schema: self.schema,
+            schema: self.settings.schema.schema,
             committed_at_ms: now_ms(),
         })
     }
 
     fn data_name(&self) -> String {
-        format!("part-{:04}-{}.parquet", self.partition, self.attempt)
+        format!("part-{:04}-{}.{}", self.partition, self.attempt, self.settings.format.extension())
     }
 
     fn rejects_name(&self) -> String {
         format!("_rejects-{:04}-{}.jsonl", self.partition, self.attempt)
     }
 
-    fn write_chunk(&mut self) -> Result<(), PartError> {
-        if self.decoder.rows() == 0 {
-            return Ok(());
-        }
-        let batch = self.decoder.take().map_err(|source| PartError::Arrow { batch: self.batch, source })?;
+    fn write(&mut self, rows: &RecordBatch) -> Result<(), PartError> {
         let number = self.batch;
         let writer = match &mut self.writer {
             Some(writer) => writer,
             None => {
                 let file = self.store.writer(&format!("{}/{}", batch_folder(self.batch), self.data_name()))?;
                 let file = Hashing { writer: file, hasher: blake3::Hasher::new() };
-                let writer = ArrowWriter::try_new(file, self.part_schema.clone(), Some(properties()))
+                let writer = Writer::new(file, self.settings.format, rows.schema())
                     .map_err(|source| parquet_error(number, source))?;
                 self.writer.insert(writer)
             }
         };
-        writer.write(&batch).map_err(|source| parquet_error(number, source))
+        match writer {
+            Writer::Parquet(writer) => writer.write(rows).map_err(|source| parquet_error(number, source)),
+            Writer::Text(writer) => writer.write(rows).map_err(|source| io_error(number, source)),
+        }
     }
 
-    fn reject(&mut self, record: Record, misfit: &Misfit) -> Result<(), PartError> {
+    fn reject(&mut self, offset: i64, timestamp_ms: i64, value: &[u8], misfit: &Misfit) -> Result<(), PartError> {
         self.rejects += 1;
-        let value = record.value.unwrap_or_default();
         let value = String::from_utf8_lossy(&value[..value.len().min(REJECT_VALUE_BYTES)]);
         let line = json!({
-            "partition": self.partition, "offset": record.offset, "time": record.timestamp_ms,
-            "reason": misfit.reason, "value": value,
+            "partition": self.partition, "offset": offset, "time": timestamp_ms, "reason": misfit.reason, "value": value,
         });
         let writer = match &mut self.rejects_writer {
             Some(writer) => writer,
@@ -286,6 +399,25 @@ impl Part {
             self.digest.update(&self.digest_buffer);
             self.digest_buffer.clear();
         }
+    }
+}
+
+impl OpenChunk {
+    fn keep(&mut self, record: Record, misfit: Option<Misfit>) {
+        let (value, start) = (record.value.unwrap_or_default(), self.values.len());
+        self.values.extend_from_slice(&value[..value.len().min(REJECT_VALUE_BYTES)]);
+        let value = start..self.values.len();
+        self.kept.push(Kept { offset: record.offset, timestamp_ms: record.timestamp_ms, value, misfit });
+    }
+}
+
+impl Writer {
+    fn new(file: Hashing, format: BatchFormat, schema: SchemaRef) -> Result<Self, ParquetError> {
+        Ok(match format {
+            BatchFormat::Parquet => Self::Parquet(Box::new(ArrowWriter::try_new(file, schema, Some(properties()))?)),
+            BatchFormat::Csv => Self::Text(Box::new(TextWriter::csv(file, &schema))),
+            BatchFormat::Jsonl => Self::Text(Box::new(TextWriter::jsonl(file, &schema))),
+        })
     }
 }
 
@@ -371,3 +503,6 @@ pub fn fail_point(name: &str) {
         std::process::abort();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,12 +4,13 @@ use std::sync::Mutex;
 
 use datafusion::arrow::array::{Array, AsArray, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type, TimestampMillisecondType};
-use datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Map, Value};
 
-use super::committed::{committed, read_complete};
+use super::DecideError;
+use super::blocks::{PartFault, Selection, read_blocks};
+use super::committed::{SCHEMA_KEY, read_complete, read_schema};
 use super::manifest::{Batch, batch_folder};
-use super::{DecideError, cuts};
+use super::verify::verify;
 use crate::store::{SharedStore, StoreError};
 
 #[derive(Debug, thiserror::Error)]
@@ -20,8 +21,8 @@ pub enum StoredError {
     Store(#[from] StoreError),
     #[error("there is no complete batch {batch}: {complete} are complete")]
     NoSuchBatch { batch: u32, complete: usize },
-    #[error("{place}: cannot be read: {reason}; restore the file, the topic still holds its records")]
-    Unreadable { place: String, reason: String },
+    #[error(transparent)]
+    Unreadable(#[from] PartFault),
 }
 
 /// The complete batches of a store. They never change, so what was read once is kept.
@@ -55,6 +56,8 @@ impl StoredBatches {
     /// Rows `offset..offset + limit`, partition 0 first, as JSON objects.
     pub fn rows(&self, batch: u32, offset: usize, limit: usize) -> Result<Vec<Map<String, Value>>, StoredError> {
         let batch = self.get(batch)?;
+        let schema = read_schema(self.store.as_ref())?;
+        let schema = schema.ok_or_else(|| StoreError::Missing { key: SCHEMA_KEY.to_owned() })?.part();
         let (mut skip, mut rows) = (offset, Vec::new());
         for part in &batch.parts {
             let Some(file) = &part.file else { continue };
@@ -63,91 +66,22 @@ impl StoredBatches {
                 skip -= part_rows;
                 continue;
             }
-            let key = format!("{}/{file}", batch_folder(batch.number()));
-            for found in self.read(&key, skip, limit - rows.len())? {
-                append_rows(&found, &mut rows);
-            }
-            skip = 0;
             if rows.len() >= limit {
                 break;
             }
+            let key = format!("{}/{file}", batch_folder(batch.number()));
+            let selection = Selection { skip, limit: Some(limit - rows.len()), row_groups: None };
+            for block in read_blocks(self.store.as_ref(), &key, &schema, &selection)? {
+                append_rows(&block?, &mut rows);
+            }
+            skip = 0;
         }
         Ok(rows)
     }
 
-    fn read(&self, key: &str, offset: usize, limit: usize) -> Result<Vec<RecordBatch>, StoredError> {
-        let unreadable = |reason: String| StoredError::Unreadable { place: self.store.place(key), reason };
-        let file = self.store.open(key).map_err(|error| unreadable(error.to_string()))?;
-        let reader = ParquetRecordBatchReaderBuilder::try_new(file)
-            .and_then(|builder| builder.with_offset(offset).with_limit(limit).build())
-            .map_err(|error| unreadable(error.to_string()))?;
-        reader.collect::<Result<_, _>>().map_err(|error| unreadable(error.to_string()))
-    }
-
-    /// Checks every batch against its manifests: the ranges abut, the files have the bytes that were written and hold each
-    /// record once. Answers what is wrong, one line each; empty: all is whole.
+    /// Checks every batch against its manifests. Answers what is wrong, one line each; empty: all is whole.
     pub fn verify(&self) -> Result<Vec<String>, StoredError> {
-        let cuts = cuts(self.store.as_ref())?;
-        let Some(partitions) = cuts.first().map(|cut| cut.ends.len()) else { return Ok(Vec::new()) };
-        let found = committed(self.store.as_ref(), &vec![0; partitions])?;
-        let mut faults = Vec::new();
-        let mut before: Vec<Option<i64>> = vec![None; partitions];
-        let mut total = 0;
-        for batch in &found.batches {
-            let number = batch.number();
-            for (part, before) in batch.parts.iter().zip(&mut before) {
-                let partition = part.partition;
-                if before.is_some_and(|end| end != part.first_offset) {
-                    faults.push(format!(
-                        "batch {number}, partition {partition}: begins at offset {}, the batch before ends at {}",
-                        part.first_offset,
-                        before.unwrap_or(0)
-                    ));
-                }
-                let end = batch.cut.ends.get(partition as usize).copied().unwrap_or_default();
-                if part.end_offset != end {
-                    faults.push(format!(
-                        "batch {number}, partition {partition}: ends at offset {}, its cut says {end}",
-                        part.end_offset
-                    ));
-                }
-                *before = Some(part.end_offset);
-                total += part.rows + part.rejects;
-                if let Some(file) = &part.file {
-                    let key = format!("{}/{file}", batch_folder(number));
-                    faults.extend(
-                        self.verify_file(&key, part)
-                            .err()
-                            .map(|fault| format!("batch {number}, partition {partition}: {fault}")),
-                    );
-                }
-            }
-            if total != batch.cut.total {
-                faults.push(format!("batch {number}: {total} records so far, its cut says {}", batch.cut.total));
-            }
-        }
-        Ok(faults)
-    }
-
-    fn verify_file(&self, key: &str, part: &super::Manifest) -> Result<(), String> {
-        let bytes = self.store.read(key).map_err(|error| error.to_string())?;
-        let digest = blake3::hash(&bytes).to_hex().to_string();
-        if part.file_digest.as_ref().is_some_and(|written| *written != digest) {
-            return Err(format!("{}: the file is not the one that was written; restore it", self.store.place(key)));
-        }
-        let mut rows = 0;
-        let mut last = part.first_offset - 1;
-        for batch in self.read(key, 0, usize::MAX).map_err(|error| error.to_string())? {
-            let offsets = batch.column_by_name(crate::schema::OFFSET_COLUMN).ok_or("no column _offset")?;
-            for offset in offsets.as_primitive::<Int64Type>().values() {
-                if *offset <= last || *offset >= part.end_offset {
-                    return Err(format!("offset {offset} after {last}, in a part that ends at {}", part.end_offset));
-                }
-                last = *offset;
-                rows += 1;
-            }
-        }
-        if rows == part.rows { Ok(()) } else { Err(format!("{rows} rows, its manifest says {}", part.rows)) }
+        Ok(verify(self.store.as_ref())?)
     }
 }
 

@@ -9,8 +9,9 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use super::{BatchesAction, Command, Demo, DemoSystem, Example, Invocation, LogFormat, ModelsAction, NewFrom};
+use super::{BatchesAction, Command, Demo, DemoSystem, Example, Invocation, LogFormat, ModelsAction, NewFrom, Stage};
 use crate::config::{Overrides, Retention, address, pipeline_name_fault, retention_age, retention_bytes};
+use crate::query::OutputFormat;
 
 /// The environment's overrides.
 const ENVIRONMENT: &str = "MILLSTREAM_SET";
@@ -71,6 +72,26 @@ enum TypedCommand {
     },
     /// Run a pipeline on generated data: nothing to configure
     Demo(TypedDemo),
+    /// Send the source's rows to the topic, and nothing else; ends with the source
+    Replay(Target),
+    /// Read the topic into batches, and nothing else; several share the partitions
+    Ingest {
+        #[command(flatten)]
+        target: Target,
+        /// End when the source has ended and all its batches are complete
+        #[arg(long)]
+        exit_when_done: bool,
+    },
+    /// Train every due version as batches become complete, and nothing else
+    Train {
+        #[command(flatten)]
+        target: Target,
+        /// End when the source has ended and every due version is trained
+        #[arg(long)]
+        exit_when_done: bool,
+    },
+    /// Serve the versions of the store, and nothing else
+    Serve(Target),
     /// Write a pipeline file, NAME.toml, to start from
     New {
         /// The pipeline's name; the file is NAME.toml
@@ -90,6 +111,9 @@ enum TypedCommand {
         /// The address to listen on; port 0 takes a free one
         #[arg(long, default_value = "127.0.0.1:9092", value_parser = address)]
         listen: SocketAddr,
+        /// The address that clients are told to connect to: of a proxy or a forwarded port before this broker
+        #[arg(long, value_name = "HOST:PORT", value_parser = host_and_port)]
+        advertise: Option<(String, u16)>,
         /// The folder of its log
         #[arg(long, default_value = "millstream-data/topic")]
         data: PathBuf,
@@ -106,6 +130,15 @@ enum TypedCommand {
     /// List, show or verify the trained versions
     #[command(subcommand)]
     Models(TypedModels),
+    /// Answer SQL over the committed batches: the table is `batches`, names keep their case
+    Query {
+        #[command(flatten)]
+        target: Target,
+        /// Such as "select _batch, count(*), avg(Close) from batches group by _batch"
+        sql: String,
+        #[arg(long, value_enum, default_value_t)]
+        format: OutputFormat,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -191,6 +224,15 @@ pub fn parse_from<A: Into<OsString> + Clone>(
     Ok(Invocation { command: ready.command(command), log_format: global.log_format })
 }
 
+/// `host:port`; a host of IPv6 digits stands in brackets.
+fn host_and_port(text: &str) -> Result<(String, u16), String> {
+    let parts = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+    match parts {
+        Some((host, port @ 1..)) if !host.is_empty() => Ok((host.trim_matches(['[', ']']).to_owned(), port)),
+        Some(_) | None => Err("expected host:port with a port between 1 and 65535".to_owned()),
+    }
+}
+
 /// Turns arguments as typed into ready ones.
 struct Ready<'a> {
     environment: Option<&'a str>,
@@ -206,6 +248,10 @@ impl Ready<'_> {
                 Command::Run { file, overrides, exit_when_done }
             }
             TypedCommand::Demo(demo) => Command::Demo(self.demo(demo)),
+            TypedCommand::Replay(target) => self.stage(target, Stage::Replay, false),
+            TypedCommand::Ingest { target, exit_when_done } => self.stage(target, Stage::Ingest, exit_when_done),
+            TypedCommand::Train { target, exit_when_done } => self.stage(target, Stage::Train, exit_when_done),
+            TypedCommand::Serve(target) => self.stage(target, Stage::Serve, false),
             TypedCommand::New { name, example, from } => {
                 let from = match (from, example) {
                     (Some(csv), _) => NewFrom::Csv(csv),
@@ -217,8 +263,9 @@ impl Ready<'_> {
                 let (file, overrides) = self.target(target);
                 Command::Check { file, overrides }
             }
-            TypedCommand::Broker { listen, data, retention, retention_bytes } => {
-                Command::Broker { listen, data, retention: Retention { age: retention, bytes: retention_bytes } }
+            TypedCommand::Broker { listen, advertise, data, retention, retention_bytes } => {
+                let retention = Retention { age: retention, bytes: retention_bytes };
+                Command::Broker { listen, advertise, data, retention }
             }
             TypedCommand::Batches(action) => {
                 let (target, action) = match action {
@@ -238,7 +285,16 @@ impl Ready<'_> {
                 let (file, overrides) = self.target(target);
                 Command::Models { file, overrides, action }
             }
+            TypedCommand::Query { target, sql, format } => {
+                let (file, overrides) = self.target(target);
+                Command::Query { file, overrides, sql, format }
+            }
         }
+    }
+
+    fn stage(self, target: Target, stage: Stage, exit_when_done: bool) -> Command {
+        let (file, overrides) = self.target(target);
+        Command::Stage { stage, file, overrides, exit_when_done }
     }
 
     fn target(self, target: Target) -> (PathBuf, Overrides) {

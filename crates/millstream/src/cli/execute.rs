@@ -14,13 +14,13 @@ use tracing_subscriber::fmt::format::debug_fn;
 
 use super::table::table;
 use super::{
-    BatchesAction, Command, Demo, Invocation, LogFormat, ModelsAction, NewFrom, exit, pipeline_for, write_new,
+    BatchesAction, Command, Demo, Invocation, LogFormat, ModelsAction, NewFrom, Stage, exit, pipeline_for, write_new,
 };
 use crate::batch::{Batch, IDENTITY_KEY, StoredBatches};
-use crate::config::{ConfigFaults, CsvFormat, Loaded, Overrides, Retention, SchemaRules, StoreUrl, load};
+use crate::config::{ConfigFaults, CsvFormat, Loaded, Overrides, Pipeline, Retention, SchemaRules, StoreUrl, load};
 use crate::registry::{Registry, Version};
-use crate::run::{Options, Outcome, Progress, check_data, open_broker, open_store, run};
-use crate::source::{demo, profile};
+use crate::run::{self, Alone, Options, Outcome, Progress, check_data, open_broker, open_store, run, with_rules};
+use crate::source::{Dataset, demo, profile};
 use crate::status::Status;
 use crate::store::{SharedStore, read_optional};
 
@@ -51,11 +51,19 @@ fn execute(command: Command, bars: Option<MultiProgress>) -> anyhow::Result<u8> 
             run_pipeline(load(&file, &overrides)?, exit_when_done, bars, |_| {})
         }
         Command::Demo(demo) => run_demo(&demo, bars),
+        Command::Stage { stage: alone, file, overrides, exit_when_done } => {
+            stage(load(&file, &overrides)?, alone, exit_when_done, bars)
+        }
         Command::New { name, from } => new(&name, &from),
         Command::Check { file, overrides } => check(&file, &overrides),
-        Command::Broker { listen, data, retention } => serve_broker(listen, &data, retention),
+        Command::Broker { listen, advertise, data, retention } => serve_broker(listen, advertise, &data, retention),
         Command::Batches { file, overrides, action } => batches(&load(&file, &overrides)?, &action),
         Command::Models { file, overrides, action } => models(load(&file, &overrides)?, &action),
+        Command::Query { file, overrides, sql, format } => {
+            let loaded = load(&file, &overrides)?;
+            super::query::query(&open_existing_store(&loaded.pipeline.store)?, &sql, format)?;
+            Ok(exit::DONE)
+        }
     }
 }
 
@@ -65,23 +73,51 @@ fn run_pipeline(
     bars: Option<MultiProgress>,
     announce: impl FnOnce(std::net::SocketAddr) + 'static,
 ) -> anyhow::Result<u8> {
+    let (pipeline, status, _progress) = begin(loaded, bars);
+    let options = Options { exit_when_done, announce: announcing(status.clone(), announce) };
+    run(pipeline, options, status).map(|outcome| exit_code(&outcome))
+}
+
+fn stage(loaded: Loaded, stage: Stage, exit_when_done: bool, bars: Option<MultiProgress>) -> anyhow::Result<u8> {
+    let (pipeline, status, _progress) = begin(loaded, bars);
+    let alone = Alone { exit_when_done, status: status.clone() };
+    let outcome = match stage {
+        Stage::Replay => run::replay(&pipeline, &alone)?,
+        Stage::Ingest => run::ingest(&pipeline, &alone)?,
+        Stage::Train => run::train(pipeline, &alone)?,
+        Stage::Serve => {
+            let options = Options { exit_when_done, announce: announcing(status.clone(), |_| {}) };
+            run::serve_alone(pipeline, options, status)?
+        }
+    };
+    Ok(exit_code(&outcome))
+}
+
+/// Says the warnings and starts the bars, which live as long as the answer.
+fn begin(loaded: Loaded, bars: Option<MultiProgress>) -> (Pipeline, Arc<Status>, Option<Progress>) {
     for warning in &loaded.warnings {
         say(&format!("warning: {warning}"));
     }
     let status = Arc::new(Status::new(&loaded.pipeline.name));
-    let _progress = bars.map(|bars| Progress::start(bars, status.clone()));
-    let ready = status.clone();
-    let announce = Box::new(move |address: std::net::SocketAddr| {
-        ready.event(
-            "listening",
-            format!("the page and the API: http://{address}"),
-            json!({ "address": address.to_string() }),
-        );
+    let progress = bars.map(|bars| Progress::start(bars, status.clone()));
+    (loaded.pipeline, status, progress)
+}
+
+fn announcing(
+    status: Arc<Status>,
+    announce: impl FnOnce(std::net::SocketAddr) + 'static,
+) -> Box<dyn FnOnce(std::net::SocketAddr)> {
+    Box::new(move |address: std::net::SocketAddr| {
+        let data = json!({ "address": address.to_string() });
+        status.event("listening", format!("the page and the API: http://{address}"), data);
         announce(address);
-    });
-    match run(loaded.pipeline, Options { exit_when_done, announce }, status)? {
-        Outcome::Done | Outcome::Stopped => Ok(exit::DONE),
-        Outcome::Failed(_) => Ok(exit::FAILED),
+    })
+}
+
+fn exit_code(outcome: &Outcome) -> u8 {
+    match outcome {
+        Outcome::Done | Outcome::Stopped => exit::DONE,
+        Outcome::Failed(_) => exit::FAILED,
     }
 }
 
@@ -116,7 +152,7 @@ fn new(name: &str, from: &NewFrom) -> anyhow::Result<u8> {
             for warning in &found.warnings {
                 say(&format!("warning: {warning}"));
             }
-            pipeline_for(name, path, &found.schema, found.rows)
+            pipeline_for(name, path, &found.schema, found.rows.unwrap_or(0))
         }
     };
     let file = write_new(Path::new("."), name, &text)?;
@@ -131,24 +167,34 @@ fn check(file: &Path, overrides: &Overrides) -> anyhow::Result<u8> {
     for warning in &loaded.warnings {
         say(&format!("warning: {warning}"));
     }
-    let found = profile(&pipeline.source.path, &pipeline.source.csv, &pipeline.schema)?;
+    let Some(source) = &pipeline.source else {
+        say(&format!("{}: good, as far as can be told without a record of the topic", file.display()));
+        return Ok(exit::DONE);
+    };
+    let found = Dataset::new(source).profile(&pipeline.schema)?;
     for warning in &found.warnings {
         say(&format!("warning: {}: {warning}", file.display()));
     }
-    check_data(pipeline, &found.schema, &Status::new(&pipeline.name))?;
+    let schema = with_rules(pipeline, found.schema)?;
+    check_data(pipeline, &schema, &Status::new(&pipeline.name))?;
     say(&format!(
-        "{}: good: {} rows, {} columns, {} models, {} routes",
+        "{}: good: {}{} columns, {} models, {} routes",
         file.display(),
-        found.rows,
-        found.schema.columns.len(),
+        found.rows.map_or(String::new(), |rows| format!("{rows} rows, ")),
+        schema.arrow().fields().len(),
         pipeline.models.len(),
         pipeline.routes.len()
     ));
     Ok(exit::DONE)
 }
 
-fn serve_broker(listen: std::net::SocketAddr, data: &Path, retention: Retention) -> anyhow::Result<u8> {
-    let (broker, address) = open_broker(listen, data, retention, &Status::new("broker"))?;
+fn serve_broker(
+    listen: std::net::SocketAddr,
+    advertise: Option<(String, u16)>,
+    data: &Path,
+    retention: Retention,
+) -> anyhow::Result<u8> {
+    let (broker, address) = open_broker(listen, advertise, data, retention, &Status::new("broker"))?;
     let Some(broker) = broker else { bail!("{}: another process serves this log, at {address}", data.display()) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(crate::run::signal())?;

@@ -4,6 +4,7 @@ mod arguments;
 mod demo;
 mod execute;
 mod new;
+mod query;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ pub use execute::main;
 pub use new::{Example, NewError, NewFrom, pipeline_for, write_new};
 
 use crate::config::{Overrides, Retention};
+use crate::query::OutputFormat;
 
 /// Exit codes: DESIGN §4.
 pub mod exit {
@@ -46,11 +48,22 @@ pub enum LogFormat {
 pub enum Command {
     Run { file: PathBuf, overrides: Overrides, exit_when_done: bool },
     Demo(Demo),
+    Stage { stage: Stage, file: PathBuf, overrides: Overrides, exit_when_done: bool },
     New { name: String, from: NewFrom },
     Check { file: PathBuf, overrides: Overrides },
-    Broker { listen: SocketAddr, data: PathBuf, retention: Retention },
+    Broker { listen: SocketAddr, advertise: Option<(String, u16)>, data: PathBuf, retention: Retention },
     Batches { file: PathBuf, overrides: Overrides, action: BatchesAction },
     Models { file: PathBuf, overrides: Overrides, action: ModelsAction },
+    Query { file: PathBuf, overrides: Overrides, sql: String, format: OutputFormat },
+}
+
+/// One stage alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    Replay,
+    Ingest,
+    Train,
+    Serve,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{BrokerChoice, Faults, Loaded, Retention, StoreUrl, check_models, load_text};
+use crate::config::{Bad, BrokerChoice, Faults, Loaded, Retention, StoreUrl, check_models, load_text};
 use crate::schema::{ColumnType, StreamColumn, StreamSchema};
 
 fn parsed(arguments: &str) -> Invocation {
@@ -25,13 +25,22 @@ fn every_command_is_ready_to_use() {
     check("m run p.toml", Command::Run { file: file(), overrides: none(), exit_when_done: false });
     check("m run p.toml --exit-when-done", Command::Run { file: file(), overrides: none(), exit_when_done: true });
     check("m check p.toml", Command::Check { file: file(), overrides: none() });
+    let stage = |stage, exit_when_done| Command::Stage { stage, file: file(), overrides: none(), exit_when_done };
+    check("m replay p.toml", stage(Stage::Replay, false));
+    check("m ingest p.toml --exit-when-done", stage(Stage::Ingest, true));
+    check("m train p.toml", stage(Stage::Train, false));
+    check("m serve p.toml", stage(Stage::Serve, false));
     check("m new x", Command::New { name: "x".into(), from: NewFrom::Example(Example::Bitcoin) });
     check("m new x.toml --from d.csv", Command::New { name: "x".into(), from: NewFrom::Csv("d.csv".into()) });
     let (listen, data) = ("127.0.0.1:0".parse().unwrap(), PathBuf::from("d"));
-    let broker = |retention| Command::Broker { listen, data: data.clone(), retention };
-    check("m broker --listen localhost:0 --data d", broker(Retention::default()));
+    let broker = |advertise, retention| Command::Broker { listen, advertise, data: data.clone(), retention };
+    check("m broker --listen localhost:0 --data d", broker(None, Retention::default()));
+    for (typed, host) in [("front.example:9093", "front.example"), ("[::1]:9093", "::1")] {
+        let arguments = format!("m broker --listen localhost:0 --data d --advertise {typed}");
+        check(&arguments, broker(Some((host.to_owned(), 9093)), Retention::default()));
+    }
     let limited = Retention { age: Some(Duration::from_secs(7 * 86400)), bytes: Some(10_000_000_000) };
-    check("m broker --listen localhost:0 --data d --retention 7d --retention-bytes 10GB", broker(limited));
+    check("m broker --listen localhost:0 --data d --retention 7d --retention-bytes 10GB", broker(None, limited));
     let batches = |action| Command::Batches { file: file(), overrides: none(), action };
     check("m batches list p.toml --files", batches(BatchesAction::List { files: true }));
     check("m batches show p.toml 2", batches(BatchesAction::Show { batch: 2.try_into().unwrap() }));
@@ -41,6 +50,9 @@ fn every_command_is_ready_to_use() {
     check("m models list p.toml", models(ModelsAction::List));
     check("m models show p.toml close", models(ModelsAction::Show { model: model(), version: None }));
     check("m models show p.toml close 2", models(ModelsAction::Show { model: model(), version: Some(two) }));
+    let query = |format| Command::Query { file: file(), overrides: none(), sql: "select".to_owned(), format };
+    check("m query p.toml select", query(OutputFormat::Table));
+    check("m query p.toml select --format json", query(OutputFormat::Json));
     check("m models verify p.toml close 2", models(ModelsAction::Verify { model: model(), version: two }));
 }
 
@@ -67,10 +79,15 @@ fn a_bad_command_line_is_usage() {
     assert!(refused("m run").contains("<FILE>"));
     assert!(refused("m batches show p.toml 0").contains("invalid value '0'"));
     assert!(refused("m broker --listen 80").contains("did you mean \"127.0.0.1:80\"?"));
+    for advertise in ["front", ":9092", "front:0", "front:http"] {
+        let said = refused(&format!("m broker --advertise {advertise}"));
+        assert!(said.contains("expected host:port with a port between 1 and 65535"), "{said}");
+    }
     assert!(refused("m new a/b").contains("must begin with a letter or digit"));
     assert!(refused("m new x --from a.csv --example bitcoin").contains("cannot be used with"));
     assert!(refused("m demo movies").contains("bitcoin"));
-    assert!(refused("m serve p.toml").contains("unrecognized subcommand"));
+    assert!(refused("m promote p.toml").contains("unrecognized subcommand"));
+    assert!(refused("m replay p.toml --exit-when-done").contains("unexpected argument"));
 }
 
 #[test]
@@ -79,7 +96,7 @@ fn the_demo_keeps_to_its_own_folder() {
         panic!()
     };
     let pipeline = demo.pipeline().unwrap().pipeline;
-    assert_eq!(pipeline.source.path, Path::new("d/rows.csv"));
+    assert_eq!(pipeline.source.unwrap().place, crate::config::SourcePlace::File("d/rows.csv".into()));
     assert_eq!(pipeline.store, StoreUrl::Local("d/store".into()));
     let listen = "127.0.0.1:9092".parse().unwrap();
     assert_eq!(pipeline.stream.broker, BrokerChoice::Embedded { listen, data: "d/store/topic".into() });
@@ -98,8 +115,15 @@ fn schema(columns: &[(&str, ColumnType)]) -> StreamSchema {
         kind: *kind,
         inferred: true,
         null: Vec::new(),
+        bad: Bad::Reject,
     };
-    StreamSchema { format: 1, schema: 1, columns: columns.iter().map(column).collect(), time: None }
+    StreamSchema {
+        format: 1,
+        schema: 1,
+        columns: columns.iter().map(column).collect(),
+        derived: Vec::new(),
+        time: None,
+    }
 }
 
 /// What was written loads, and fits the columns it was written for.

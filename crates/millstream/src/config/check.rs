@@ -3,12 +3,17 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use toml::{Table, Value};
 
+use super::duration::duration;
 use super::fault::{ConfigFaults, Fault, Faults};
 use super::raw::{self, Keys, Section};
-use super::{Batch, BatchRule, OnStop, Overrides, Pipeline, Serve, StoreUrl, Train};
+use super::{
+    Batch, BatchFormat, BatchRule, OnStop, Overrides, Pace, Pipeline, SchemaRules, Serve, Source, SourcePlace,
+    StoreUrl, Train, WindowTime,
+};
 use super::{check_model, check_route, check_source, check_stream};
 
 /// Every table of the file; `--set` looks here for the table of a key.
@@ -36,12 +41,8 @@ const TOP: Keys = Keys {
 };
 
 const BATCH: Keys = Keys {
-    known: &["parts", "rows", "limit", "max_rejects", "format", "on_stop"],
-    later: &[
-        ("window", "cut by batch.rows or batch.parts"),
-        ("time", "it belongs to batch.window; cut by batch.rows or batch.parts"),
-        ("idle", "an open batch waits for its rows; remove it"),
-    ],
+    known: &["parts", "rows", "window", "time", "idle", "limit", "max_rejects", "format", "on_stop"],
+    later: &[],
 };
 
 const STORE: Keys = Keys { known: &["url"], later: &[] };
@@ -108,11 +109,15 @@ fn checked(file: &Path, text: &str, overrides: &Overrides, faults: &mut Faults) 
     let top = Section::new("", Some(&root), &TOP, faults);
 
     let name = pipeline_name(&top, faults);
-    let source = check_source::source(&root, faults);
+    let listens = !root.contains_key("source");
+    let source = if listens { None } else { Some(check_source::source(&root, faults)) };
     let schema = check_source::schema(&root, faults);
     let store = store(&root, faults);
     let stream = check_stream::stream(&root, name.as_deref(), store.as_ref(), faults);
     let batch = batch(&root, faults);
+    if let Some(batch) = &batch {
+        fits_source(batch, source.as_ref().and_then(Option::as_ref), &schema, listens, faults);
+    }
     let train = train(&root, faults);
     let models = check_model::models(&root, batch.as_ref(), faults);
     let routes = check_route::routes(&root, &models, faults);
@@ -120,7 +125,10 @@ fn checked(file: &Path, text: &str, overrides: &Overrides, faults: &mut Faults) 
     Some(Pipeline {
         file: file.to_owned(),
         name: name?,
-        source: source?,
+        source: match source {
+            Some(source) => Some(source?),
+            None => None,
+        },
         schema,
         stream: stream?,
         batch: batch?,
@@ -159,7 +167,9 @@ fn batch(root: &Table, faults: &mut Faults) -> Option<Batch> {
     let rule = batch_rule(&section, faults);
     let limit = section.whole("limit", 1, u32::MAX.into(), "to take all batches, remove it", faults);
     let max_rejects = section.whole("max_rejects", 0, i64::MAX, "", faults);
-    later_choice(&section, "format", "parquet", &["csv", "jsonl"], "write \"parquet\"", faults);
+    let formats = [("parquet", BatchFormat::Parquet), ("csv", BatchFormat::Csv), ("jsonl", BatchFormat::Jsonl)];
+    let format = section.choice("format", &formats, faults).unwrap_or(BatchFormat::Parquet);
+    let idle = time_span(&section, "idle", faults);
     let on_stop = section.choice("on_stop", &[("park", OnStop::Park), ("cut", OnStop::Cut)], faults);
     if matches!(rule, Some(BatchRule::Parts(_))) && on_stop == Some(OnStop::Cut) {
         section.fault(
@@ -179,29 +189,81 @@ fn batch(root: &Table, faults: &mut Faults) -> Option<Batch> {
         limit,
         max_rejects: max_rejects.and_then(|most| u64::try_from(most).ok()),
         on_stop: on_stop.unwrap_or(OnStop::Park),
+        idle,
+        format,
     })
+}
+
+/// A duration above zero.
+fn time_span(section: &Section, key: &str, faults: &mut Faults) -> Option<Duration> {
+    let length = duration(section.filled_text(key, faults)?);
+    match length {
+        Ok(length) if length >= Duration::from_millis(1) => return Some(length),
+        Ok(_) => section.fault(key, "must be at least 1ms", faults),
+        Err(message) => section.fault(key, message, faults),
+    }
+    None
+}
+
+/// What the rule needs of the source and the schema.
+fn fits_source(batch: &Batch, source: Option<&Source>, schema: &SchemaRules, listens: bool, faults: &mut Faults) {
+    match batch.rule {
+        BatchRule::Parts(_) if listens => {
+            let message = "needs a source of known length, and there is no [source]; use batch.rows or batch.window";
+            faults.add("batch.parts", None, message);
+        }
+        BatchRule::Parts(_) if source.is_some_and(|source| source.place == SourcePlace::Stdin) => {
+            let message = "needs a source of known length, which standard input is not; use batch.rows or batch.window";
+            faults.add("batch.parts", None, message);
+        }
+        BatchRule::Window { time: WindowTime::Event, .. } if schema.time.is_none() => {
+            faults.add("batch.time", None, "\"event\" needs the event-time column: name it as schema.time");
+        }
+        BatchRule::Parts(_) if batch.idle.is_some() => {
+            faults.add(
+                "batch.idle",
+                None,
+                "parts are fixed shares of the source and cannot be cut early; use batch.rows",
+            );
+        }
+        BatchRule::Rows(_) | BatchRule::Parts(_) | BatchRule::Window { .. } => {}
+    }
+    let by_event_time = source.is_some_and(|source| matches!(source.pace, Pace::Speed(_)));
+    if by_event_time && schema.time.is_none() {
+        faults.add("source.speed", None, "needs the event-time column: name it as schema.time");
+    }
 }
 
 fn batch_rule(section: &Section, faults: &mut Faults) -> Option<BatchRule> {
     let rows = section.whole("rows", 1, i64::MAX, "it counts the rows of a batch", faults);
     let parts = section.whole("parts", 1, PARTS_MOST, "it counts the batches of the whole source", faults);
-    match (section.has("parts"), section.has("rows")) {
-        (true, true) => {
-            faults.add("batch", None, "has both parts and rows; keep exactly one of them");
-            None
-        }
-        (false, false) if section.has("window") => None,
-        (false, false) => {
+    let window = time_span(section, "window", faults);
+    let times = [("arrival", WindowTime::Arrival), ("event", WindowTime::Event)];
+    let time = section.choice("time", &times, faults);
+    if section.has("time") && !section.has("window") {
+        section.fault("time", "belongs to batch.window; remove it", faults);
+    }
+    let given: Vec<&str> = ["parts", "rows", "window"].into_iter().filter(|key| section.has(key)).collect();
+    match given.as_slice() {
+        [] => {
             faults.add(
                 "batch",
                 None,
-                "exactly one of parts or rows must be set; \
-                 rows = 100000 cuts after so many rows, parts = 3 cuts the source into thirds",
+                "exactly one of parts, rows or window must be set; rows = 100000 cuts after so many rows, \
+                 parts = 3 cuts the source into thirds, window = \"5m\" cuts every five minutes",
             );
             None
         }
-        (true, false) => Some(BatchRule::Parts(NonZeroU32::new(u32::try_from(parts?).ok()?)?)),
-        (false, true) => Some(BatchRule::Rows(NonZeroU64::new(u64::try_from(rows?).ok()?)?)),
+        ["parts"] => Some(BatchRule::Parts(NonZeroU32::new(u32::try_from(parts?).ok()?)?)),
+        ["rows"] => Some(BatchRule::Rows(NonZeroU64::new(u64::try_from(rows?).ok()?)?)),
+        ["window"] => {
+            let length_ms = NonZeroU64::new(u64::try_from(window?.as_millis()).ok()?)?;
+            Some(BatchRule::Window { length_ms, time: time.unwrap_or(WindowTime::Arrival) })
+        }
+        several => {
+            faults.add("batch", None, format!("has {}; keep exactly one of them", several.join(" and ")));
+            None
+        }
     }
 }
 

@@ -273,7 +273,7 @@ fn batches(section: &Section, value: &Value, batch: Option<&Batch>, faults: &mut
 fn last_batch(batch: &Batch) -> Option<(u32, &'static str)> {
     let parts = match batch.rule {
         BatchRule::Parts(parts) => Some((parts.get(), "batch.parts")),
-        BatchRule::Rows(_) => None,
+        BatchRule::Rows(_) | BatchRule::Window { .. } => None,
     };
     let limit = batch.limit.map(|limit| (limit.get(), "batch.limit"));
     parts.into_iter().chain(limit).min()

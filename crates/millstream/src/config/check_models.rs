@@ -14,10 +14,10 @@ use crate::schema::StreamSchema;
 /// Checks what `load` could not: it knows no columns.
 pub fn check_models(pipeline: &Pipeline, schema: &StreamSchema, faults: &mut Faults) {
     let columns = || schema.columns.iter().map(|column| column.name.as_str());
-    if let Some(time) = pipeline.schema.time.as_ref().filter(|time| schema.column(time).is_none()) {
+    if let Some(time) = pipeline.schema.time.as_ref().filter(|time| schema.kind_of(time).is_none()) {
         faults.add_text("schema.time", time, format!("no such column{}", did_you_mean(time, columns())));
     }
-    for name in pipeline.schema.columns.keys().filter(|name| schema.column(name).is_none()) {
+    for name in pipeline.schema.columns.keys().filter(|name| schema.kind_of(name).is_none()) {
         let hint = did_you_mean(name, columns());
         faults.add(format!("schema.columns.{name}"), None, format!("no such column{hint}"));
     }

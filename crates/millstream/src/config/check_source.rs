@@ -8,67 +8,116 @@ use toml::{Table, Value};
 use super::check::later_choice;
 use super::fault::{Faults, did_you_mean};
 use super::raw::{Keys, Section};
-use super::{ColumnRule, CsvFormat, Pace, SchemaRules, Source, duration};
+use super::{Bad, ColumnRule, Compression, CsvFormat, Pace, SchemaRules, Source, SourceFormat, SourcePlace, duration};
 use crate::schema::{ColumnType, OFFSET_COLUMN, PARTITION_COLUMN, TIME_COLUMN};
 
 pub(super) const SOURCE: Keys = Keys {
-    known: &["path", "delay", "rate", "seed", "separator", "quote", "header", "encoding"],
-    later: &[
-        ("speed", "set the pace with source.delay or source.rate"),
-        ("key", "without it, row i goes to partition i mod partitions"),
-        ("order_by", "sort the file beforehand"),
+    known: &[
+        "path",
+        "format",
+        "delay",
+        "rate",
+        "speed",
+        "key",
+        "order_by",
+        "seed",
+        "separator",
+        "quote",
+        "header",
+        "encoding",
     ],
+    later: &[],
 };
 
 pub(super) const SCHEMA: Keys = Keys { known: &["time", "null", "columns"], later: &[] };
 
-pub(super) const COLUMN: Keys = Keys {
-    known: &["type", "null"],
-    later: &[
-        ("from", "clean the column in the file beforehand, or use an expression among a model's features"),
-        ("bad", "a record that does not fit is kept as a reject; remove it"),
-    ],
-};
+pub(super) const COLUMN: Keys = Keys { known: &["type", "null", "from", "bad"], later: &[] };
 
 const DEFAULT_SEED: u64 = 1;
-/// File name endings of formats that later releases read.
-const LATER_FORMATS: [&str; 10] =
-    [".jsonl", ".json", ".ndjson", ".parquet", ".gz", ".zst", ".bz2", ".xz", ".zip", ".xlsx"];
+/// File name endings of formats and packings that are not read.
+const OTHER_FORMATS: [&str; 8] = [".bz2", ".xz", ".zip", ".lz4", ".snappy", ".xlsx", ".xls", ".avro"];
 
+/// Of a file that has the table; one that has none listens only.
 pub(super) fn source(root: &Table, faults: &mut Faults) -> Option<Source> {
     let section = Section::of_root(root, "source", &SOURCE, faults);
-    let path = path(&section, faults);
+    let place = place(&section, faults);
+    // What is wrong with the path itself is said by `place`.
+    let (by_name, compression) = format_by_name(section.value("path").and_then(Value::as_str).unwrap_or_default());
+    let choices = [("csv", SourceFormat::Csv), ("jsonl", SourceFormat::Jsonl), ("parquet", SourceFormat::Parquet)];
+    let format = section.choice("format", &choices, faults).unwrap_or(by_name);
     let pace = pace(&section, faults);
     later_choice(&section, "encoding", "utf-8", &[], "save the file as UTF-8 (iconv does it) and remove this", faults);
     let csv = csv_format(&section, faults);
     let seed = seed(&section, DEFAULT_SEED, faults);
-    Some(Source { path: path?, pace, csv, seed })
+    let key = section.filled_text("key", faults).map(str::to_owned);
+    let order_by = section.filled_text("order_by", faults).map(str::to_owned);
+    let place = place?;
+    if place == SourcePlace::Stdin && order_by.is_some() {
+        section.fault("order_by", "needs a source that ends and can be read twice; write it to a file first", faults);
+    }
+    if format == SourceFormat::Parquet && (place == SourcePlace::Stdin || compression != Compression::None) {
+        let message = "a Parquet file is read from its end: it must be a plain file or an s3:// URL";
+        section.fault("path", message, faults);
+    }
+    if format != SourceFormat::Csv {
+        for key in ["separator", "quote", "header"].into_iter().filter(|key| section.has(key)) {
+            section.fault(key, "belongs to csv; remove it, or set source.format = \"csv\"", faults);
+        }
+    }
+    Some(Source { place, format, compression, pace, csv, key, order_by, seed })
 }
 
-fn path(section: &Section, faults: &mut Faults) -> Option<PathBuf> {
-    let path =
-        section.required_text("path", "name the csv file to replay, such as path = \"data/rows.csv\"", faults)?;
+fn place(section: &Section, faults: &mut Faults) -> Option<SourcePlace> {
+    let remedy = "name the file to replay, such as path = \"data/rows.csv\"; to listen to a topic that others write, \
+                  remove [source]";
+    let path = section.required_text("path", remedy, faults)?;
     let lower = path.to_lowercase();
-    let refused = match lower.as_str() {
-        "-" => Some("standard input is not yet read in this version; write it to a csv file first".to_owned()),
-        _ if lower.contains("://") => Some("URLs are not yet read in this version; download the file first".to_owned()),
-        _ => LATER_FORMATS
-            .iter()
-            .find(|ending| lower.ends_with(*ending))
-            .map(|ending| format!("`{ending}` files are not yet read in this version; turn it into a plain csv file")),
-    };
-    match refused {
-        None => Some(PathBuf::from(path)),
-        Some(message) => {
+    if let Some(ending) = OTHER_FORMATS.iter().find(|ending| lower.ends_with(*ending)) {
+        let message = format!("`{ending}` files are not read; turn it into csv, jsonl or Parquet, plain, .gz or .zst");
+        section.fault("path", message, faults);
+        return None;
+    }
+    match lower.split_once("://") {
+        None if lower == "-" => Some(SourcePlace::Stdin),
+        None => Some(SourcePlace::File(PathBuf::from(path))),
+        Some(("s3", rest))
+            if rest.split_once('/').is_some_and(|(bucket, key)| !bucket.is_empty() && !key.is_empty()) =>
+        {
+            Some(SourcePlace::S3(path.to_owned()))
+        }
+        Some(("s3", _)) => {
+            section.fault("path", "expected s3://bucket/key", faults);
+            None
+        }
+        Some((scheme, _)) => {
+            let message =
+                format!("there is no source `{scheme}://`; name a file, an s3:// URL, or \"-\" for standard input");
             section.fault("path", message, faults);
             None
         }
     }
 }
 
+/// The format and packing that a name tells by its endings; one that tells nothing is plain csv.
+pub fn format_by_name(name: &str) -> (SourceFormat, Compression) {
+    let name = name.to_lowercase();
+    let (name, compression) = match (name.strip_suffix(".gz"), name.strip_suffix(".zst")) {
+        (Some(name), _) => (name, Compression::Gzip),
+        (None, Some(name)) => (name, Compression::Zstd),
+        (None, None) => (name.as_str(), Compression::None),
+    };
+    let format = match name.rsplit_once('.') {
+        Some((_, "jsonl" | "ndjson" | "json")) => SourceFormat::Jsonl,
+        Some((_, "parquet")) => SourceFormat::Parquet,
+        Some(_) | None => SourceFormat::Csv,
+    };
+    (format, compression)
+}
+
 fn pace(section: &Section, faults: &mut Faults) -> Pace {
-    if section.has("delay") && section.has("rate") {
-        faults.add("source", None, "has both delay and rate; keep one of them");
+    let given: Vec<&str> = ["delay", "rate", "speed"].into_iter().filter(|key| section.has(key)).collect();
+    if given.len() > 1 {
+        faults.add("source", None, format!("has {}; keep one of them", given.join(" and ")));
     }
     let delay = section.text("delay", faults).map(duration::delay);
     if let Some(Err(message)) = &delay {
@@ -78,10 +127,15 @@ fn pace(section: &Section, faults: &mut Faults) -> Pace {
     if rate.is_some_and(|rate| !(rate.is_finite() && rate > 0.0)) {
         section.fault("rate", "must be above 0 rows per second; for full speed, remove it", faults);
     }
-    match (delay, rate) {
-        (_, Some(rate)) => Pace::Rate(rate),
-        (Some(Ok(pace)), None) => pace,
-        (Some(Err(_)) | None, None) => Pace::FullSpeed,
+    let speed = section.number("speed", faults);
+    if speed.is_some_and(|speed| !(speed.is_finite() && speed > 0.0)) {
+        section.fault("speed", "must be above 0; 1 is as fast as it happened, 60 a minute in a second", faults);
+    }
+    match (delay, rate, speed) {
+        (_, Some(rate), _) => Pace::Rate(rate),
+        (_, None, Some(speed)) => Pace::Speed(speed),
+        (Some(Ok(pace)), None, None) => pace,
+        (Some(Err(_)) | None, None, None) => Pace::FullSpeed,
     }
 }
 
@@ -135,7 +189,10 @@ pub(super) fn schema(root: &Table, faults: &mut Faults) -> SchemaRules {
 
 fn column(key: &str, value: &Value, faults: &mut Faults) -> Option<ColumnRule> {
     match value {
-        Value::String(text) => Some(ColumnRule { kind: Some(column_type(key, text, faults)?), null: None }),
+        Value::String(text) => {
+            let kind = Some(column_type(key, text, faults)?);
+            Some(ColumnRule { kind, null: None, from: None, bad: Bad::Reject })
+        }
         Value::Table(table) => {
             let section = Section::new(key, Some(table), &COLUMN, faults);
             if table.is_empty() {
@@ -143,7 +200,20 @@ fn column(key: &str, value: &Value, faults: &mut Faults) -> Option<ColumnRule> {
             }
             let given = section.text("type", faults);
             let kind = given.and_then(|text| column_type(&section.key("type"), text, faults));
-            Some(ColumnRule { kind, null: section.texts("null", faults) })
+            let from = section.filled_text("from", faults).map(str::to_owned);
+            if from.is_some() && !section.has("type") {
+                faults.add(section.key("type"), None, "missing; a column made by `from` needs its type");
+            }
+            if from.is_some() && section.has("null") {
+                section.fault(
+                    "null",
+                    "belongs to a column of the source; name null texts there or use nullif(…)",
+                    faults,
+                );
+            }
+            let bad = section.choice("bad", &[("reject", Bad::Reject), ("null", Bad::Null)], faults);
+            let null = section.texts("null", faults);
+            Some(ColumnRule { kind, null, from, bad: bad.unwrap_or_default() })
         }
         other => {
             faults.add(

@@ -10,15 +10,25 @@ use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use toml::{Table, Value};
 
-use super::check::{DEFAULT_STORE, later_choice, listen};
+use super::check::{DEFAULT_STORE, listen};
 use super::duration::duration;
 use super::fault::{Faults, nearest};
 use super::raw::{Keys, Section, type_name};
-use super::{BrokerChoice, Retention, StoreUrl, Stream, size};
+use super::{BrokerChoice, Encoding, Retention, Start, StoreUrl, Stream, size};
 
 pub(super) const STREAM: Keys = Keys {
-    known: &["topic", "partitions", "bootstrap.servers", "listen", "data", "retention", "retention_bytes", "encoding"],
-    later: &[("start", "a topic is read from its beginning; remove it")],
+    known: &[
+        "topic",
+        "partitions",
+        "bootstrap.servers",
+        "listen",
+        "data",
+        "retention",
+        "retention_bytes",
+        "encoding",
+        "start",
+    ],
+    later: &[],
 };
 
 const BOOTSTRAP: &str = "bootstrap.servers";
@@ -54,6 +64,7 @@ const RESERVED: &[(&str, &str)] = &[
     ("enable.auto.offset.store", MANIFESTS),
     ("offset.store.method", MANIFESTS),
     ("offset.store.path", MANIFESTS),
+    ("client.rack", "a follower may lag behind the offsets that a cut names"),
     ("isolation.level", "rows of aborted transactions must never be read"),
     ("allow.auto.create.topics", "the topic is made with stream.partitions, never by accident"),
     ("metadata.broker.list", "give the servers as bootstrap.servers"),
@@ -152,8 +163,12 @@ pub(super) fn stream(
     }
     let section = Section::new("stream", ours.as_ref(), &STREAM, faults);
     let topic = topic(&section, name, faults);
-    let partitions = section.whole("partitions", 1, PARTITIONS_MOST, "", faults).unwrap_or(1);
-    later_choice(&section, "encoding", "json", &["csv"], "write \"json\"", faults);
+    let partitions = section.whole("partitions", 1, PARTITIONS_MOST, "", faults);
+    let encoding = section.choice("encoding", &[("json", Encoding::Json), ("csv", Encoding::Csv)], faults);
+    let start = section.choice("start", &[("earliest", Start::Earliest), ("latest", Start::Latest)], faults);
+    if section.has("start") && root.contains_key("source") {
+        section.fault("start", "belongs to a topic that others write; remove it, or remove [source]", faults);
+    }
     let broker = broker(&section, store, faults);
     let retention = retention(&section, faults);
     let mut properties = BTreeMap::new();
@@ -162,8 +177,10 @@ pub(super) fn stream(
             properties.extend(property(key, value, faults).map(|text| (key.clone(), text)));
         }
     }
-    let partitions = u32::try_from(partitions).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
-    Some(Stream { topic: topic?, partitions, broker: broker?, retention, properties })
+    let partitions = partitions.and_then(|count| NonZeroU32::new(u32::try_from(count).ok()?));
+    let encoding = encoding.unwrap_or(Encoding::Json);
+    let start = start.unwrap_or(Start::Earliest);
+    Some(Stream { topic: topic?, partitions, broker: broker?, encoding, start, retention, properties })
 }
 
 fn topic(section: &Section, name: Option<&str>, faults: &mut Faults) -> Option<String> {

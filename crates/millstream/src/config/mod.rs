@@ -20,6 +20,7 @@ mod tests;
 
 pub use check::{Loaded, address, load, load_text, pipeline_name_fault};
 pub use check_models::check_models;
+pub use check_source::format_by_name;
 pub use check_stream::{retention_age, retention_bytes};
 pub use fault::{ConfigFaults, Fault, Faults, did_you_mean, nearest};
 pub use overrides::Overrides;
@@ -38,7 +39,8 @@ pub struct Pipeline {
     /// As given on the command line; names the file in every message.
     pub file: PathBuf,
     pub name: String,
-    pub source: Source,
+    /// `None`: listen only, to a topic that others write.
+    pub source: Option<Source>,
     pub schema: SchemaRules,
     pub stream: Stream,
     pub batch: Batch,
@@ -51,11 +53,50 @@ pub struct Pipeline {
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Source {
-    pub path: PathBuf,
+    pub place: SourcePlace,
+    pub format: SourceFormat,
+    pub compression: Compression,
     pub pace: Pace,
     pub csv: CsvFormat,
+    /// The column whose value is the Kafka key; `None`: rows go to the partitions in turn.
+    pub key: Option<String>,
+    /// The column whose order the rows are replayed in.
+    pub order_by: Option<String>,
     /// Of the random delays.
     pub seed: u64,
+}
+
+/// Where the rows lie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SourcePlace {
+    File(PathBuf),
+    Stdin,
+    /// `s3://bucket/key`.
+    S3(String),
+}
+
+impl std::fmt::Display for SourcePlace {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => write!(out, "{}", path.display()),
+            Self::Stdin => write!(out, "standard input"),
+            Self::S3(url) => write!(out, "{url}"),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceFormat {
+    Csv,
+    Jsonl,
+    Parquet,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    None,
+    Gzip,
+    Zstd,
 }
 
 /// How fast rows are replayed.
@@ -70,6 +111,8 @@ pub enum Pace {
     },
     /// Rows per second.
     Rate(f64),
+    /// By event time, so many times faster.
+    Speed(f64),
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -101,13 +144,30 @@ pub struct ColumnRule {
     pub kind: Option<crate::schema::ColumnType>,
     /// Instead of `schema.null`, for this column.
     pub null: Option<Vec<String>>,
+    /// SQL over the source's columns that makes this one.
+    pub from: Option<String>,
+    pub bad: Bad,
+}
+
+/// What becomes of a record whose value does not fit its column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Bad {
+    /// The record is kept aside.
+    #[default]
+    Reject,
+    /// The value is null.
+    Null,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stream {
     pub topic: String,
-    pub partitions: NonZeroU32,
+    /// `None`: one for a topic that is made, as many as there are for one that others made.
+    pub partitions: Option<NonZeroU32>,
     pub broker: BrokerChoice,
+    pub encoding: Encoding,
+    pub start: Start,
     /// Of the embedded broker.
     pub retention: Retention,
     /// librdkafka properties by their own names, without `bootstrap.servers`.
@@ -132,6 +192,30 @@ pub enum BrokerChoice {
     Servers(String),
 }
 
+/// A record's value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Encoding {
+    Json,
+    Csv,
+}
+
+impl Encoding {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Csv => "csv",
+        }
+    }
+}
+
+/// Where a topic that others write is begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    Earliest,
+    Latest,
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
     pub rule: BatchRule,
@@ -140,12 +224,33 @@ pub struct Batch {
     /// Over the whole stream; `None`: not set by the user.
     pub max_rejects: Option<u64>,
     pub on_stop: OnStop,
+    /// A part-filled batch is closed after so long a silence.
+    pub idle: Option<Duration>,
+    pub format: BatchFormat,
+}
+
+/// How parts are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BatchFormat {
+    Parquet,
+    Csv,
+    Jsonl,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BatchRule {
     Rows(NonZeroU64),
     Parts(NonZeroU32),
+    Window { length_ms: NonZeroU64, time: WindowTime },
+}
+
+/// Which time a window counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WindowTime {
+    /// Kafka's timestamp: when the record was sent.
+    Arrival,
+    /// `schema.time`.
+    Event,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

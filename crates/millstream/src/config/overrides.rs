@@ -91,6 +91,10 @@ fn drop_exclusive(root: &mut Table, key: &str) {
             && keys.contains(&key)
         {
             table.retain(|other, _| !keys.contains(&other));
+            // It says which time a window counts, and goes with it.
+            if keys.contains(&"window") && key != "window" {
+                table.remove("time");
+            }
         }
     }
 }

@@ -96,6 +96,9 @@ fn open_batch_card(snapshot: &Snapshot) -> Markup {
                         None => { "rows so far" },
                     }
                     @if open.rejects_total > 0 { " · " (format::count(open.rejects_total)) " rejects in all" }
+                    @if !open.waits_for.is_empty() {
+                        " · waits for partition " (format::ranges(&open.waits_for))
+                    }
                 }
                 (bar("Rows in the open batch", open.rows, open.rows_expected))
             }

@@ -1,25 +1,43 @@
 //! What is decided once before a row flows: the source's profile, the topic, the identity and the schema in the store.
 
-use std::sync::atomic::AtomicBool;
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde_json::json;
 
-use crate::batch::{Committed, Identity, Plan, SourceIdentity, committed, create_or_read, read as read_identity};
-use crate::config::{ConfigFaults, Faults, Pipeline, check_models};
-use crate::schema::{FORMAT, StreamSchema};
-use crate::source::{self, Profile};
+use crate::batch::{
+    Begun, Identity, Plan, SCHEMA_KEY, SourceIdentity, create_or_read, positions, read as read_identity, read_schema,
+};
+use crate::config::{BrokerChoice, ConfigFaults, Fault, Faults, Pipeline, SourcePlace, Start, check_models};
+use crate::schema::{FORMAT, RuleFault, StreamSchema};
+use crate::source::{Dataset, Profile, profile_values};
 use crate::status::{Status, now_ms};
-use crate::store::{Settled, SharedStore, Store, read_optional, settle};
-use crate::topic::{Topic, TopicState};
+use crate::store::{Settled, SharedStore, Store, settle};
+use crate::topic::{Topic, TopicError, TopicState, pause};
 
-pub const SCHEMA_KEY: &str = "schema/000001.json";
+/// Who joins looks so often whether the store was begun.
+const JOIN_PAUSE: Duration = Duration::from_millis(200);
+/// Records of a topic that others write, from which the types are inferred.
+const SAMPLE_RECORDS: usize = 1000;
 
 pub struct Prepared {
     pub identity: Identity,
     pub schema: StreamSchema,
     pub state: TopicState,
     pub plan: Plan,
+}
+
+/// How a process comes to a store.
+#[derive(Clone, Copy)]
+pub enum Join<'a> {
+    /// It replays the source, and begins the store when it is new.
+    Begin(&'a Dataset),
+    /// Who replays begins the store; until then it waits.
+    Wait,
+    /// Others write the topic: the first to come begins the store.
+    Listen,
 }
 
 /// The checks that need the data: the models' columns and expressions. Warnings go to the status.
@@ -36,49 +54,72 @@ pub fn prepare(
     pipeline: &Pipeline,
     store: &SharedStore,
     topic: &Topic,
+    join: Join,
     status: &Status,
     stop: &AtomicBool,
 ) -> anyhow::Result<Prepared> {
-    let path = &pipeline.source.path;
+    let say = |message: String| status.event("broker", message, json!({}));
+    if matches!(join, Join::Wait) {
+        wait_for_schema(pipeline, store, status, stop)?.context("stopped")?;
+    }
     let stored = read_identity(store.as_ref())?;
     let stored_schema = read_schema(store.as_ref())?;
+    if let Some(identity) = &stored {
+        identity.begun_as(&begun(pipeline))?;
+    }
+    if let Some(schema) = &stored_schema {
+        obeys_pins(pipeline, schema)?;
+    }
     // The first pass is needed once; later a digest tells whether it is still the same file.
-    let profile = match (&stored, &stored_schema) {
-        (Some(identity), Some(_)) => {
-            identity.matches_source(&source::fingerprint(path)?)?;
+    let profile = match (join, &stored, &stored_schema) {
+        (Join::Begin(dataset), Some(identity), Some(_)) => {
+            identity.matches_source(dataset.fingerprint()?.as_ref())?;
             None
         }
-        _ => Some(first_pass(pipeline, status)?),
+        (Join::Begin(dataset), _, _) => Some(first_pass(pipeline, dataset, status)?),
+        (Join::Wait | Join::Listen, _, _) => None,
     };
+    let known = stored_schema.as_ref().or(profile.as_ref().map(|profile| &profile.schema));
+    if let Some(schema) = known {
+        check_data(pipeline, schema, status)?;
+    }
+    // Before the topic is asked: a worker that commits meanwhile would seem to be ahead of it.
+    let positions = stored.as_ref().map(|identity| positions(store.as_ref(), &identity.base_offsets)).transpose()?;
+    let wanted = pipeline.stream.partitions.map(NonZeroU32::get);
+    // A topic that others write is theirs to make, unless it is said how.
+    let embedded = matches!(pipeline.stream.broker, BrokerChoice::Embedded { .. });
+    let make = !matches!(join, Join::Listen) || embedded || wanted.is_some();
+    let state = topic.prepare(wanted, make, stop, &say).map_err(|error| match (&error, &stored) {
+        // Another number in the file would not help a store that was begun with this one.
+        (TopicError::Partitions { found, .. }, Some(identity)) if identity.has_other_partitions(*found) => {
+            identity.partitions_changed(*found).into()
+        }
+        _ => anyhow::Error::from(error),
+    })?;
     let schema = match (stored_schema, &profile) {
-        (Some(schema), _) => {
-            obeys_pins(pipeline, &schema)?;
-            schema
+        (Some(schema), _) => schema,
+        (None, Some(profile)) => write_schema(store.as_ref(), &profile.schema, false)?,
+        (None, None) => {
+            let profile = listen(pipeline, topic, stored.as_ref(), &state, status, stop)?;
+            check_data(pipeline, &profile.schema, status)?;
+            write_schema(store.as_ref(), &profile.schema, true)?
         }
-        (None, Some(profile)) => profile.schema.clone(),
-        (None, None) => bail!("the store has no schema and none was inferred"),
     };
-    check_data(pipeline, &schema, status)?;
-    let state =
-        topic.prepare(pipeline.stream.partitions.get(), stop, &|message| status.event("broker", message, json!({})))?;
-    let identity = match (stored, profile) {
-        (Some(identity), _) => identity,
-        (None, Some(profile)) => {
-            write_schema(store.as_ref(), &profile.schema)?;
-            create_or_read(store.as_ref(), &new_identity(pipeline, &state, &profile))?
-        }
-        (None, None) => bail!("the store has no identity and no source was read"),
+    let identity = match stored {
+        Some(identity) => identity,
+        None => create_or_read(store.as_ref(), &new_identity(pipeline, &state, profile.as_ref()))?,
     };
-    identity.matches(&pipeline.name, &topic.name, &state)?;
-    let Committed { checkpoint, .. } = committed(store.as_ref(), &identity.base_offsets)?;
-    let positions: Vec<i64> = checkpoint.iter().map(|(_, offset)| *offset).collect();
-    identity.log_reaches(&positions, &state)?;
-    let source_rows = identity.source.as_ref().map(|source| source.rows);
+    identity.begun_as(&begun(pipeline))?;
+    identity.matches(&state)?;
+    identity.log_reaches(positions.as_ref().unwrap_or(&identity.base_offsets), &state)?;
+    let source_rows = identity.source.as_ref().and_then(|source| source.rows);
     let plan = Plan {
         rule: pipeline.batch.rule,
         limit: pipeline.batch.limit,
         source_rows,
         base_offsets: identity.base_offsets.clone(),
+        own_source: identity.source.is_some(),
+        keyed: identity.key.is_some(),
     };
     status.update(|snapshot| {
         snapshot.source.rows_total = source_rows;
@@ -87,70 +128,140 @@ pub fn prepare(
     Ok(Prepared { identity, schema, state, plan })
 }
 
-fn first_pass(pipeline: &Pipeline, status: &Status) -> anyhow::Result<Profile> {
-    let path = &pipeline.source.path;
-    let profile = source::profile(path, &pipeline.source.csv, &pipeline.schema)?;
-    let types: Vec<String> =
-        profile.schema.columns.iter().map(|column| format!("{} {}", column.name, column.kind.name())).collect();
-    let message = format!("{}: {} rows of {}", path.display(), profile.rows, types.join(", "));
-    status.event("source_profiled", message, json!({ "rows": profile.rows, "bytes": profile.fingerprint.bytes }));
-    for warning in &profile.warnings {
-        status.event("warning", warning.clone(), json!({}));
+/// Waits until the store was begun by who replays; `None` when told to stop before that.
+pub fn wait_for_schema(
+    pipeline: &Pipeline,
+    store: &SharedStore,
+    status: &Status,
+    stop: &AtomicBool,
+) -> anyhow::Result<Option<StreamSchema>> {
+    let mut said = false;
+    loop {
+        // The identity is written last.
+        if let (Some(_), Some(schema)) = (read_identity(store.as_ref())?, read_schema(store.as_ref())?) {
+            obeys_pins(pipeline, &schema)?;
+            return Ok(Some(schema));
+        }
+        if stop.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        if !said {
+            let message = format!("waiting for `replay` or `run` to begin the store {}", store.place(""));
+            status.event("waiting", message, json!({}));
+            said = true;
+        }
+        pause(stop, JOIN_PAUSE);
     }
-    if let Some(time) = &pipeline.schema.time
-        && profile.schema.column(time).is_none()
-    {
-        bail!(
-            "{}: schema.time = {time:?}: the source has no such column; it has {}",
-            pipeline.file.display(),
-            types.join(", ")
-        );
-    }
-    if let Some(column) = pipeline.schema.columns.keys().find(|name| profile.schema.column(name).is_none()) {
-        bail!(
-            "{}: schema.columns.{column}: the source has no such column; it has {}",
-            pipeline.file.display(),
-            types.join(", ")
-        );
-    }
+}
+
+/// Infers the schema from the first records of a topic that others write.
+fn listen(
+    pipeline: &Pipeline,
+    topic: &Topic,
+    stored: Option<&Identity>,
+    state: &TopicState,
+    status: &Status,
+    stop: &AtomicBool,
+) -> anyhow::Result<Profile> {
+    let from = stored.map_or_else(|| listen_from(pipeline, state), |identity| identity.base_offsets.clone());
+    status.event("waiting", format!("waiting for the first record of topic {:?}", topic.name), json!({}));
+    let sample = topic.sample(&from, SAMPLE_RECORDS, stop)?;
+    let values = sample.iter().map(Vec::as_slice);
+    let mut profile = profile_values(values, pipeline.stream.encoding, &pipeline.schema)?;
+    say_profile(&format!("topic {:?}", topic.name), &profile, status);
+    profile.schema = with_rules(pipeline, profile.schema)?;
     Ok(profile)
 }
 
-fn new_identity(pipeline: &Pipeline, state: &TopicState, profile: &Profile) -> Identity {
+/// Where a topic that others write is begun.
+fn listen_from(pipeline: &Pipeline, state: &TopicState) -> Vec<i64> {
+    let begin = |(low, high): &(i64, i64)| match pipeline.stream.start {
+        Start::Earliest => *low,
+        Start::Latest => *high,
+    };
+    state.watermarks.iter().map(begin).collect()
+}
+
+fn first_pass(pipeline: &Pipeline, dataset: &Dataset, status: &Status) -> anyhow::Result<Profile> {
+    let mut profile = dataset.profile(&pipeline.schema)?;
+    let place = pipeline.source.as_ref().map_or(String::new(), |source| source.place.to_string());
+    say_profile(&place, &profile, status);
+    profile.schema = with_rules(pipeline, profile.schema)?;
+    Ok(profile)
+}
+
+fn say_profile(place: &str, profile: &Profile, status: &Status) {
+    let types: Vec<String> =
+        profile.schema.columns.iter().map(|column| format!("{} {}", column.name, column.kind.name())).collect();
+    let rows = profile.rows.map_or("rows".to_owned(), |rows| format!("{rows} rows"));
+    let message = format!("{place}: {rows} of {}", types.join(", "));
+    let bytes = profile.fingerprint.as_ref().map(|fingerprint| fingerprint.bytes);
+    status.event("source_profiled", message, json!({ "rows": profile.rows, "bytes": bytes }));
+    for warning in &profile.warnings {
+        status.event("warning", warning.clone(), json!({}));
+    }
+}
+
+/// The columns of the source with the rules of `[schema]` applied to them.
+pub fn with_rules(pipeline: &Pipeline, found: StreamSchema) -> Result<StreamSchema, ConfigFaults> {
+    found.apply_rules(&pipeline.schema).map_err(|found| {
+        let place = pipeline.file.display().to_string();
+        let fault = |RuleFault { key, value, message }| Fault {
+            place: place.clone(),
+            key,
+            value: value.map(|value| format!("{value:?}")),
+            message,
+        };
+        ConfigFaults(found.into_iter().map(fault).collect())
+    })
+}
+
+/// What the pipeline file says of the stream, which a store keeps for ever.
+fn begun(pipeline: &Pipeline) -> Begun {
+    let source = pipeline.source.as_ref();
+    Begun {
+        name: pipeline.name.clone(),
+        topic: pipeline.stream.topic.clone(),
+        encoding: pipeline.stream.encoding.name().to_owned(),
+        key: source.and_then(|source| source.key.clone()),
+        order_by: source.and_then(|source| source.order_by.clone()),
+        listens: source.is_none(),
+        once: source.is_some_and(|source| source.place == SourcePlace::Stdin),
+    }
+}
+
+fn new_identity(pipeline: &Pipeline, state: &TopicState, profile: Option<&Profile>) -> Identity {
     let id = || uuid::Uuid::new_v4().simple().to_string();
+    let Begun { name, topic, encoding, key, order_by, .. } = begun(pipeline);
+    // A topic that is not empty belongs to an earlier store: our own source begins after it.
+    let after = || state.watermarks.iter().map(|(_, high)| *high).collect();
     Identity {
         format: FORMAT,
         attempt: id(),
         store_id: id(),
-        name: pipeline.name.clone(),
+        name,
         cluster: state.cluster.clone(),
-        topic: pipeline.stream.topic.clone(),
+        topic,
         topic_id: state.topic_id.clone(),
-        partitions: pipeline.stream.partitions.get(),
-        // A topic that is not empty belongs to an earlier store: begin after it.
-        base_offsets: state.watermarks.iter().map(|(_, high)| *high).collect(),
-        encoding: "json".to_owned(),
-        key: None,
-        source: Some(SourceIdentity { rows: profile.rows, fingerprint: profile.fingerprint.clone() }),
+        partitions: u32::try_from(state.watermarks.len()).unwrap_or(u32::MAX),
+        base_offsets: profile.map_or_else(|| listen_from(pipeline, state), |_| after()),
+        encoding,
+        key,
+        source: profile.map(|profile| SourceIdentity {
+            rows: profile.rows,
+            fingerprint: profile.fingerprint.clone(),
+            order_by,
+        }),
         created_at_ms: now_ms(),
     }
 }
 
-pub fn read_schema(store: &dyn Store) -> anyhow::Result<Option<StreamSchema>> {
-    let Some(bytes) = read_optional(store, SCHEMA_KEY)? else { return Ok(None) };
-    let place =
-        || format!("{}: cannot be read as format 1: restore it, or use another store.url", store.place(SCHEMA_KEY));
-    let schema: StreamSchema = serde_json::from_slice(&bytes).with_context(place)?;
-    if schema.format != FORMAT {
-        bail!(place());
-    }
-    Ok(Some(schema))
-}
-
-fn write_schema(store: &dyn Store, schema: &StreamSchema) -> anyhow::Result<()> {
+/// Answers the schema that holds. `shared`: several workers may have sampled the topic, and the first one's holds.
+fn write_schema(store: &dyn Store, schema: &StreamSchema, shared: bool) -> anyhow::Result<StreamSchema> {
     let bytes = serde_json::to_vec_pretty(schema)?;
     match settle(store, SCHEMA_KEY, &bytes)? {
-        Settled::Mine => Ok(()),
+        Settled::Mine => Ok(schema.clone()),
+        Settled::There(_) if shared => Ok(read_schema(store)?.unwrap_or_else(|| schema.clone())),
         Settled::There(_) => bail!(
             "{}: another schema was written there before this store was complete: delete the folder, or use another store.url",
             store.place(SCHEMA_KEY)
@@ -160,22 +271,5 @@ fn write_schema(store: &dyn Store, schema: &StreamSchema) -> anyhow::Result<()> 
 
 /// The schema was written once; what the file pins now must agree with it.
 fn obeys_pins(pipeline: &Pipeline, schema: &StreamSchema) -> anyhow::Result<()> {
-    let remedy = "the schema was written once, with the first batch: put the key back, or begin anew with another store.url and stream.topic";
-    if pipeline.schema.time != schema.time {
-        bail!(
-            "{}: schema.time = {:?}, the store has {:?}: {remedy}",
-            pipeline.file.display(),
-            pipeline.schema.time,
-            schema.time
-        );
-    }
-    for (name, rule) in &pipeline.schema.columns {
-        let stored = schema.column(name);
-        let agrees = stored.is_some_and(|column| rule.kind.is_none_or(|kind| kind == column.kind));
-        if !agrees {
-            let found = stored.map_or("no such column", |column| column.kind.name());
-            bail!("{}: schema.columns.{name}: the store has {found}: {remedy}", pipeline.file.display());
-        }
-    }
-    Ok(())
+    schema.obeys(&pipeline.schema).map_err(|fault| anyhow::anyhow!("{}: {fault}", pipeline.file.display()))
 }

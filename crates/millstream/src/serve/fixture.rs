@@ -222,6 +222,7 @@ pub fn batch(number: u32, rows: u64, rejects: u64) -> Batch {
         committed_at_ms: now_ms(),
     };
     let cut = Cut {
+        window: None,
         format: 1,
         batch: number,
         attempt: "test".to_owned(),
@@ -263,16 +264,13 @@ fn pipeline(routes: Vec<Route>) -> Pipeline {
     Pipeline {
         file: "bitcoin.toml".into(),
         name: "bitcoin".to_owned(),
-        source: config::Source {
-            path: "data.csv".into(),
-            pace: config::Pace::FullSpeed,
-            csv: config::CsvFormat { separator: b',', quote: b'"', header: true },
-            seed: 1,
-        },
+        source: None,
         schema: config::SchemaRules::default(),
         stream: config::Stream {
             topic: "bitcoin".to_owned(),
-            partitions: NonZeroU32::MIN,
+            partitions: Some(NonZeroU32::MIN),
+            encoding: config::Encoding::Json,
+            start: config::Start::Earliest,
             broker: config::BrokerChoice::Servers("localhost:9092".to_owned()),
             retention: config::Retention::default(),
             properties: BTreeMap::new(),
@@ -282,6 +280,8 @@ fn pipeline(routes: Vec<Route>) -> Pipeline {
             limit: None,
             max_rejects: None,
             on_stop: config::OnStop::Park,
+            idle: None,
+            format: config::BatchFormat::Parquet,
         },
         store: config::StoreUrl::Local("store".into()),
         train: config::Train { holdout: 0.1 },

@@ -9,7 +9,9 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal, StandardNormal};
 
 /// 2017-01-01T00:00:00Z.
-const FIRST_MINUTE: u64 = 1_483_228_800;
+const FIRST_MINUTE: i64 = 1_483_228_800;
+/// 2024-01-01T00:00:00Z: no row is later, for times ahead of the clock are rejects; more rows begin earlier.
+const LAST_MINUTE: i64 = 1_704_067_200;
 /// Trades inside a minute that shape its candle.
 const STEPS_PER_MINUTE: u32 = 8;
 
@@ -22,7 +24,9 @@ pub fn write_bitcoin(path: &Path, rows: u64, seed: u64) -> io::Result<()> {
     let (walk, shock, noise) = (normal(1.0)?, normal(0.05)?, normal(0.6)?);
     let (mut price, mut log_volatility) = (20_000.0_f64, 0.0_f64);
     writeln!(out, "Timestamp,Open,High,Low,Close,Volume")?;
-    for minute in 0..rows {
+    let minutes = i64::try_from(rows).map_err(io::Error::other)?;
+    let first = FIRST_MINUTE.min(LAST_MINUTE - 60 * minutes);
+    for minute in 0..minutes {
         log_volatility = 0.98 * log_volatility + shock.sample(&mut rng);
         let step = 0.000_25 * log_volatility.exp();
         let open = price;
@@ -36,7 +40,7 @@ pub fn write_bitcoin(path: &Path, rows: u64, seed: u64) -> io::Result<()> {
         price *= 1.0 - 1e-6 * (price / 20_000.0).ln();
         let close = price.clamp(low, high);
         let volume = (3.0 + log_volatility + noise.sample(&mut rng)).exp();
-        let timestamp = FIRST_MINUTE + 60 * minute;
+        let timestamp = first + 60 * minute;
         writeln!(out, "{timestamp},{open:.1},{high:.1},{low:.1},{close:.1},{volume:.3}")?;
     }
     out.flush()

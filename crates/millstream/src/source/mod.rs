@@ -1,15 +1,31 @@
 //! The dataset that is replayed: read row by row, profiled once (rows, types, digest), paced, and sent as records.
 //! A row is one record whatever it looks like; a malformed one becomes a stub with its reason, never a hole.
 
+mod csv_rows;
+mod dataset;
 mod deliveries;
 pub mod demo;
+mod error;
+mod feed;
+#[cfg(test)]
+mod fixture;
+mod infer;
+mod input;
+mod jsonl;
+mod order;
 mod pace;
+mod parquet_rows;
 mod payload;
 mod profile;
+mod records;
 pub mod replay;
-mod rows;
+mod s3;
+mod stdin;
+#[cfg(test)]
+mod tests;
 
+pub use dataset::{Dataset, Reader, Row};
+pub use error::SourceError;
 pub use pace::Pacer;
 pub use payload::{MAX_RECORD_BYTES, Payload, REJECT_HEADER, RowEncoder, is_json_number, key_prefix};
-pub use profile::{Fingerprint, Profile, fingerprint, profile};
-pub use rows::{Rows, SourceError};
+pub use profile::{Fingerprint, Profile, profile, profile_values};

@@ -1,9 +1,12 @@
-//! A row as the value of a record: a JSON object that says what the file said.
+//! A row as the value of a record that says what the file said: a JSON object, or a csv line.
 //!
-//! A field that is a valid JSON number stands verbatim, an empty one is null, every other one is a string: `007` stays
-//! `007`. Types are applied at ingest, not here.
+//! Of csv, a field that is a valid JSON number stands verbatim, an empty one is null, every other one is a string: `007` stays
+//! `007`. In a csv line, nothing at all is null and `""` the empty text. Types are applied at ingest, not here.
 
 use csv::ByteRecord;
+
+use crate::batch::write_csv_text;
+use crate::config::Encoding;
 
 /// The header of a stub record; its value is the reason.
 pub const REJECT_HEADER: &str = "millstream-reject";
@@ -12,7 +15,55 @@ pub const REJECT_HEADER: &str = "millstream-reject";
 pub const MAX_RECORD_BYTES: usize = 1_000_000;
 
 /// What a stub keeps of a row that is too large.
-const STUB_BYTES: usize = 64 * 1024;
+pub(super) const STUB_BYTES: usize = 64 * 1024;
+
+/// One value of a row, as its format tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cell<'a> {
+    Null,
+    Text(&'a str),
+    /// As JSON writes it: a number, true or false, a list or an object.
+    Raw(&'a str),
+}
+
+impl<'a> Cell<'a> {
+    /// A csv field; csv knows no types.
+    pub fn of_field(field: &'a str) -> Self {
+        match field {
+            "" => Self::Null,
+            field if is_json_number(field.as_bytes()) => Self::Raw(field),
+            field => Self::Text(field),
+        }
+    }
+
+    /// What stands in the file, without JSON's quotes.
+    pub fn text(self) -> Option<&'a str> {
+        match self {
+            Self::Null => None,
+            Self::Text(text) | Self::Raw(text) => Some(text),
+        }
+    }
+
+    pub fn write_json(self, out: &mut Vec<u8>) {
+        match self {
+            Self::Null => out.extend_from_slice(b"null"),
+            Self::Text(text) => write_string(text, out),
+            Self::Raw(text) => out.extend_from_slice(text.as_bytes()),
+        }
+    }
+
+    pub fn write_csv(self, out: &mut Vec<u8>) {
+        if let Some(text) = self.text() {
+            write_csv_text(text, out);
+        }
+    }
+}
+
+/// Why the value, with its key, is no record.
+pub(super) fn too_large(value: &[u8], key: Option<&[u8]>) -> Option<String> {
+    let bytes = value.len() + key.map_or(0, <[u8]>::len);
+    (bytes > MAX_RECORD_BYTES).then(|| format!("{bytes} bytes, at most {MAX_RECORD_BYTES} fit into a record"))
+}
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Payload {
@@ -23,16 +74,23 @@ pub enum Payload {
     },
 }
 
+/// Of the rows of a csv source.
 pub struct RowEncoder {
     /// `{"a":`, `,"b":`, …
     prefixes: Vec<Vec<u8>>,
     columns: Vec<String>,
+    encoding: Encoding,
 }
 
 impl RowEncoder {
+    /// Of JSON objects.
     pub fn new(columns: &[String]) -> Self {
+        Self::of_encoding(columns, Encoding::Json)
+    }
+
+    pub fn of_encoding(columns: &[String], encoding: Encoding) -> Self {
         let prefixes = columns.iter().enumerate().map(|(i, name)| key_prefix(i, name)).collect();
-        Self { prefixes, columns: columns.to_vec() }
+        Self { prefixes, columns: columns.to_vec(), encoding }
     }
 
     /// Writes the record's value into `out`, which is cleared first.
@@ -41,6 +99,26 @@ impl RowEncoder {
         if record.len() != self.prefixes.len() {
             return stub(record, out, format!("{} fields, the header has {}", record.len(), self.prefixes.len()));
         }
+        match self.encoding {
+            Encoding::Json => self.encode_json(record, out),
+            Encoding::Csv => self.encode_csv(record, out),
+        }
+    }
+
+    fn encode_csv(&self, record: &ByteRecord, out: &mut Vec<u8>) -> Payload {
+        for (i, field) in record.iter().enumerate() {
+            if i > 0 {
+                out.push(b',');
+            }
+            match std::str::from_utf8(field) {
+                Ok(text) => Cell::of_field(text).write_csv(out),
+                Err(_) => return stub(record, out, format!("column {:?} is not UTF-8", self.columns[i])),
+            }
+        }
+        self.fits(record, out)
+    }
+
+    fn encode_json(&self, record: &ByteRecord, out: &mut Vec<u8>) -> Payload {
         for (i, (prefix, field)) in self.prefixes.iter().zip(record).enumerate() {
             out.extend_from_slice(prefix);
             if field.is_empty() {
@@ -54,11 +132,14 @@ impl RowEncoder {
             }
         }
         out.push(b'}');
-        if out.len() > MAX_RECORD_BYTES {
-            let reason = format!("{} bytes, at most {MAX_RECORD_BYTES} fit into a record", out.len());
-            return stub(record, out, reason);
+        self.fits(record, out)
+    }
+
+    fn fits(&self, record: &ByteRecord, out: &mut Vec<u8>) -> Payload {
+        match too_large(out, None) {
+            Some(reason) => stub(record, out, reason),
+            None => Payload::Row,
         }
-        Payload::Row
     }
 }
 
@@ -80,7 +161,8 @@ fn write_string(text: &str, out: &mut Vec<u8>) {
     }
 }
 
-fn stub(record: &ByteRecord, out: &mut Vec<u8>, reason: String) -> Payload {
+/// Keeps the fields of a row that is no record, cut to a bearable length.
+pub(super) fn stub(record: &ByteRecord, out: &mut Vec<u8>, reason: String) -> Payload {
     out.clear();
     for (i, field) in record.iter().enumerate() {
         if i > 0 {
@@ -125,11 +207,25 @@ mod tests {
 
     use super::*;
 
-    fn encode(columns: &[&str], fields: &[&[u8]]) -> (Payload, String) {
+    fn encode_as(encoding: Encoding, columns: &[&str], fields: &[&[u8]]) -> (Payload, String) {
         let columns: Vec<String> = columns.iter().map(|name| (*name).to_owned()).collect();
         let mut out = Vec::new();
-        let payload = RowEncoder::new(&columns).encode(&ByteRecord::from(fields.to_vec()), &mut out);
+        let payload = RowEncoder::of_encoding(&columns, encoding).encode(&ByteRecord::from(fields.to_vec()), &mut out);
         (payload, String::from_utf8_lossy(&out).into_owned())
+    }
+
+    fn encode(columns: &[&str], fields: &[&[u8]]) -> (Payload, String) {
+        encode_as(Encoding::Json, columns, fields)
+    }
+
+    #[test]
+    fn a_csv_line_keeps_null_and_text_apart() {
+        let (payload, line) = encode_as(Encoding::Csv, &["a", "b", "c", "d"], &[b"007", b"", b"x,\"y\"", b" 1\n"]);
+        assert_eq!((payload, line.as_str()), (Payload::Row, "007,,\"x,\"\"y\"\"\",\" 1\n\""));
+        let mut out = Vec::new();
+        Cell::Text("").write_csv(&mut out);
+        assert_eq!(out, b"\"\"");
+        assert!(matches!(encode_as(Encoding::Csv, &["a"], &[b"\xff"]).0, Payload::Stub { .. }));
     }
 
     #[test]

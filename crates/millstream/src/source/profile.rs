@@ -1,201 +1,180 @@
 //! The first pass over a source: how many rows, of which types, with which digest. What it finds is written to the store
 //! once and obeyed from then on.
 
-use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use csv::ByteRecord;
+use csv::{ByteRecord, ReaderBuilder};
 use serde::{Deserialize, Serialize};
 
-use super::payload::is_json_number;
-use super::rows::{Rows, SourceError, open_file};
-use crate::config::{CsvFormat, SchemaRules};
-use crate::schema::{ColumnType, FORMAT, StreamColumn, StreamSchema};
+use super::csv_rows::{CsvRows, column_name};
+use super::infer::{COLUMNS_MOST, Columns, TooMany};
+use super::jsonl::JsonLines;
+use super::parquet_rows::ParquetRows;
+use super::{Dataset, SourceError};
+use crate::config::{CsvFormat, Encoding, Pace, SchemaRules, Source, SourcePlace, format_by_name};
+use crate::schema::StreamSchema;
 
 /// What tells one state of a file from another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprint {
     pub bytes: u64,
-    /// BLAKE3 of the whole file.
+    /// BLAKE3 of the whole file, as it is stored.
     pub digest: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Profile {
     pub schema: StreamSchema,
-    pub rows: u64,
-    pub fingerprint: Fingerprint,
+    /// `None`: the source can be read only once.
+    pub rows: Option<u64>,
+    pub fingerprint: Option<Fingerprint>,
     /// What a person should know: columns that are almost numbers.
     pub warnings: Vec<String>,
 }
 
-/// Reads the whole file once: counts, infers, hashes.
-pub fn profile(path: &Path, format: &CsvFormat, rules: &SchemaRules) -> Result<Profile, SourceError> {
-    let mut rows = Rows::open(path, format, true)?;
-    let columns = rows.columns().to_vec();
-    let mut found: Vec<Found> = columns.iter().map(|name| Found::new(rules, name)).collect();
+/// Profiles a file by its name's ending: for one that no pipeline names yet.
+pub fn profile(path: &Path, csv: &CsvFormat, rules: &SchemaRules) -> Result<Profile, SourceError> {
+    let (format, compression) = format_by_name(&path.to_string_lossy());
+    let source = Source {
+        place: SourcePlace::File(path.to_owned()),
+        format,
+        compression,
+        pace: Pace::FullSpeed,
+        csv: csv.clone(),
+        key: None,
+        order_by: None,
+        seed: 1,
+    };
+    Dataset::new(&source).profile(rules)
+}
+
+/// Infers the columns of a topic that others write from the values of some of its records. Csv values have no names: their columns
+/// are called `column_1`, `column_2`, … Values that cannot be read say nothing; some must.
+pub fn profile_values<'a>(
+    values: impl Iterator<Item = &'a [u8]>,
+    encoding: Encoding,
+    rules: &SchemaRules,
+) -> Result<Profile, SourceError> {
+    let place = || "the topic's first records".to_owned();
+    let mut columns = Columns::new(rules, None, &[]);
+    let mut why = "there is none".to_owned();
+    for (row, value) in (1..).zip(values) {
+        match encoding {
+            Encoding::Json => match columns.see_object(value.trim_ascii(), row) {
+                Ok(Ok(())) => {}
+                Ok(Err(reason)) => why = reason,
+                Err(TooMany) => return Err(SourceError::TooManyColumns { place: place(), most: COLUMNS_MOST }),
+            },
+            Encoding::Csv => match csv_value(value) {
+                Ok(record) => {
+                    if columns.is_empty() {
+                        let names: Vec<String> = (1..=record.len()).map(column_name).collect();
+                        columns = Columns::new(rules, None, &names);
+                    }
+                    columns.see_fields(record.iter(), row);
+                }
+                Err(reason) => why = reason,
+            },
+        }
+    }
+    if columns.is_empty() {
+        return Err(SourceError::NoRow { place: place(), reason: why });
+    }
+    Ok(Profile { schema: columns.schema(None), rows: None, fingerprint: None, warnings: columns.warnings() })
+}
+
+/// A record's value as one csv record.
+fn csv_value(value: &[u8]) -> Result<ByteRecord, String> {
     let mut record = ByteRecord::new();
-    while rows.next(&mut record)? {
-        // A ragged row becomes a reject: it says nothing of the types.
-        if record.len() == columns.len() {
-            for (found, field) in found.iter_mut().zip(&record) {
-                found.see(field, rows.rows_read());
+    let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).buffer_capacity(1024).from_reader(value);
+    match reader.read_byte_record(&mut record) {
+        Ok(_) if std::str::from_utf8(record.as_slice()).is_err() => Err("not UTF-8".to_owned()),
+        Ok(true) if record.len() <= COLUMNS_MOST => Ok(record),
+        Ok(true) => Err(format!("more than {COLUMNS_MOST} fields")),
+        Ok(false) => Err("empty".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// A pass over the rows of one format, all of them or a sample.
+pub(super) struct Pass<'a> {
+    pub place: &'a str,
+    pub key: Option<&'a str>,
+    pub rules: &'a SchemaRules,
+    /// Of a sample that was cut anywhere: set once its end was met. The row that was being read then is left out.
+    pub cut: Option<Arc<AtomicBool>>,
+}
+
+impl Pass<'_> {
+    fn is_cut_off(&self) -> bool {
+        self.cut.as_ref().is_some_and(|met_end| met_end.load(Ordering::Relaxed))
+    }
+
+    pub fn csv(&self, mut rows: CsvRows) -> Result<Profile, SourceError> {
+        let mut columns = Columns::new(self.rules, self.key, rows.columns());
+        let mut record = ByteRecord::new();
+        let mut rows_seen = 0;
+        while rows.next(&mut record)? && !self.is_cut_off() {
+            rows_seen = rows.rows_read();
+            columns.see_fields(record.iter(), rows_seen);
+        }
+        if rows_seen == 0 {
+            return Err(SourceError::HeaderOnly { place: self.place.to_owned() });
+        }
+        Ok(self.profile(&columns, rows_seen, rows.fingerprint()))
+    }
+
+    pub fn jsonl(&self, mut lines: JsonLines) -> Result<Profile, SourceError> {
+        let place = || self.place.to_owned();
+        let mut columns = Columns::new(self.rules, self.key, &[]);
+        let mut first_reason = None;
+        loop {
+            let row = lines.rows_read() + 1;
+            let Some(line) = lines.next()? else { break };
+            if self.is_cut_off() {
+                break;
+            }
+            match columns.see_object(line, row) {
+                Ok(Ok(())) => {}
+                Ok(Err(reason)) => {
+                    first_reason.get_or_insert(reason);
+                }
+                Err(TooMany) => return Err(SourceError::TooManyColumns { place: place(), most: COLUMNS_MOST }),
             }
         }
-    }
-    if rows.rows_read() == 0 {
-        return Err(SourceError::HeaderOnly { path: path.to_owned() });
-    }
-    let (bytes, digest) = rows.read_so_far();
-    let warnings = columns.iter().zip(&found).filter_map(|(name, found)| found.warning(name, rules)).collect();
-    let columns = columns.iter().zip(&found).map(|(name, found)| found.column(name, rules)).collect();
-    let schema = StreamSchema { format: FORMAT, schema: 1, columns, time: rules.time.clone() };
-    let fingerprint = Fingerprint { bytes, digest: digest.unwrap_or_default() };
-    Ok(Profile { schema, rows: rows.rows_read(), fingerprint, warnings })
-}
-
-/// Reads the whole file for its digest alone: is it the file of the first run?
-pub fn fingerprint(path: &Path) -> Result<Fingerprint, SourceError> {
-    let mut file = open_file(path)?;
-    let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0; 1 << 20];
-    let mut bytes = 0;
-    loop {
-        let count =
-            file.read(&mut buffer).map_err(|source| SourceError::Unreadable { path: path.to_owned(), source })?;
-        if count == 0 {
-            return Ok(Fingerprint { bytes, digest: hasher.finalize().to_hex().to_string() });
-        }
-        hasher.update(&buffer[..count]);
-        bytes += count as u64;
-    }
-}
-
-/// What a column's fields looked like.
-struct Found {
-    null: Vec<String>,
-    numbers: u64,
-    integers: u64,
-    texts: u64,
-    first_text: Option<(u64, String)>,
-}
-
-impl Found {
-    fn new(rules: &SchemaRules, name: &str) -> Self {
-        Self { null: null_texts(rules, name), numbers: 0, integers: 0, texts: 0, first_text: None }
-    }
-
-    fn see(&mut self, field: &[u8], row: u64) {
-        if field.is_empty() {
-        } else if is_finite_number(field) {
-            self.numbers += 1;
-            let digits = field.strip_prefix(b"-").unwrap_or(field);
-            self.integers += u64::from(digits.len() <= 18 && digits.iter().all(u8::is_ascii_digit));
-        } else if !self.null.iter().any(|null| null.as_bytes() == field) {
-            self.texts += 1;
-            if self.first_text.is_none() {
-                let text: String = String::from_utf8_lossy(field).chars().take(40).collect();
-                self.first_text = Some((row, text));
+        match first_reason {
+            _ if lines.rows_read() == 0 => Err(SourceError::Empty { place: place() }),
+            Some(reason) if columns.is_empty() => Err(SourceError::NoRow { place: place(), reason }),
+            None if columns.is_empty() => {
+                Err(SourceError::NoRow { place: place(), reason: "its objects are empty".to_owned() })
             }
+            Some(_) | None => Ok(self.profile(&columns, lines.rows_read(), lines.fingerprint())),
         }
     }
 
-    fn kind(&self, is_time: bool) -> ColumnType {
-        match (self.texts, self.numbers) {
-            (0, 1..) if is_time && self.integers == self.numbers => ColumnType::Int64,
-            (0, 1..) => ColumnType::Float64,
-            _ => ColumnType::Utf8,
+    /// By the file's own schema; its values are not read.
+    pub fn parquet(&self, rows: &ParquetRows, fingerprint: Fingerprint) -> Result<Profile, SourceError> {
+        if rows.rows_total() == 0 {
+            return Err(SourceError::Empty { place: self.place.to_owned() });
         }
-    }
-
-    fn column(&self, name: &str, rules: &SchemaRules) -> StreamColumn {
-        let pinned = rules.columns.get(name).and_then(|rule| rule.kind);
-        StreamColumn {
-            name: name.to_owned(),
-            kind: pinned.unwrap_or_else(|| self.kind(rules.time.as_deref() == Some(name))),
-            inferred: pinned.is_none(),
-            null: self.null.clone(),
-        }
-    }
-
-    /// A few texts among many numbers: most likely a null marker.
-    fn warning(&self, name: &str, rules: &SchemaRules) -> Option<String> {
-        let (row, text) = self.first_text.as_ref()?;
-        let pinned = rules.columns.get(name).is_some_and(|rule| rule.kind.is_some());
-        (!pinned && self.numbers > 10 * self.texts).then(|| {
-            format!(
-                "column {name:?} is text: {} of its values are numbers, {} are not ({text:?} first, in row {row}); if they mean \
-                 null, add to [schema.columns]: {name:?} = {{ type = \"float64\", null = [\"\", {text:?}] }}",
-                self.numbers, self.texts
-            )
+        let columns = Columns::new(self.rules, self.key, rows.columns());
+        let binary = rows
+            .binary()
+            .iter()
+            .map(|name| format!("column {name:?} holds bytes: values that are no UTF-8 text become null"));
+        Ok(Profile {
+            schema: columns.schema(Some(rows.kinds())),
+            rows: Some(rows.rows_total()),
+            fingerprint: Some(fingerprint),
+            warnings: binary.collect(),
         })
     }
-}
 
-/// `1e999` is a JSON number and no f64.
-fn is_finite_number(field: &[u8]) -> bool {
-    let overflows = || std::str::from_utf8(field).ok().and_then(|text| text.parse().ok()).is_none_or(f64::is_infinite);
-    // Only an exponent or hundreds of digits can leave the range.
-    let may_overflow = field.len() > 300 || field.contains(&b'e') || field.contains(&b'E');
-    is_json_number(field) && !(may_overflow && overflows())
-}
-
-fn null_texts(rules: &SchemaRules, name: &str) -> Vec<String> {
-    rules.columns.get(name).and_then(|rule| rule.null.as_ref()).unwrap_or(&rules.null).clone()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::ColumnRule;
-
-    fn check(text: &str, rules: &SchemaRules, expected: &str) -> Profile {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.csv");
-        std::fs::write(&path, text).unwrap();
-        let profile = profile(&path, &CsvFormat { separator: b',', quote: b'"', header: true }, rules).unwrap();
-        let types: Vec<String> =
-            profile.schema.columns.iter().map(|column| format!("{}:{}", column.name, column.kind.name())).collect();
-        assert_eq!(types.join(" "), expected);
-        assert_eq!(profile.fingerprint, fingerprint(&path).unwrap());
-        profile
-    }
-
-    #[test]
-    fn numbers_are_float64_except_the_time() {
-        let rules = SchemaRules { time: Some("t".to_owned()), ..SchemaRules::default() };
-        let profile = check("t,a,b,c,d\n1,1,1.5,007,x\n2,,2,1,\n", &rules, "t:int64 a:float64 b:float64 c:utf8 d:utf8");
-        assert_eq!(profile.rows, 2);
-    }
-
-    #[test]
-    fn a_number_that_no_f64_holds_makes_a_column_text() {
-        check("a,b\n1e999,1e9\n", &SchemaRules::default(), "a:utf8 b:float64");
-    }
-
-    #[test]
-    fn a_null_marker_does_not_make_a_column_text() {
-        let rules = SchemaRules { null: vec!["NA".to_owned()], ..SchemaRules::default() };
-        check("a,b\n1,2\nNA,3\n", &rules, "a:float64 b:float64");
-    }
-
-    #[test]
-    fn a_pinned_type_wins() {
-        let rule = ColumnRule { kind: Some(ColumnType::Utf8), null: None };
-        let rules = SchemaRules { columns: [("a".to_owned(), rule)].into(), ..SchemaRules::default() };
-        check("a\n1\n", &rules, "a:utf8");
-    }
-
-    #[test]
-    fn an_unnamed_null_marker_among_numbers_is_pointed_at() {
-        let text = format!("a\n{}NaN\n", "1\n".repeat(20));
-        let profile = check(&text, &SchemaRules::default(), "a:utf8");
-        assert!(profile.warnings[0].contains("\"NaN\" first, in row 21"), "{:?}", profile.warnings);
-    }
-
-    #[test]
-    fn ragged_rows_count_but_say_nothing_of_types() {
-        let profile = check("a,b\n1,2\nx\n", &SchemaRules::default(), "a:float64 b:float64");
-        assert_eq!(profile.rows, 2);
+    fn profile(&self, columns: &Columns, rows: u64, fingerprint: Option<Fingerprint>) -> Profile {
+        // Without a fingerprint it was a sample.
+        let rows = fingerprint.is_some().then_some(rows);
+        Profile { schema: columns.schema(None), rows, fingerprint, warnings: columns.warnings() }
     }
 }

@@ -1,9 +1,10 @@
-//! Sends the source's rows to the topic, each exactly once, and decides the cuts.
+//! Sends the source's rows to the topic, each exactly once, and decides the cuts that follow from the rows.
 //!
-//! Partition and offset are functions of the row: row i (from 0) is record ⌊i/P⌋ of partition i mod P. Started again, replay asks
-//! each partition for its end and passes over what is there. It never sends a record twice itself: the producer is
-//! idempotent, waits for the broker for ever, and a delivery report with another offset than computed means that someone else
-//! writes to the topic. A cut is created once all its records are acknowledged: it never names an offset that does not exist.
+//! Partition and offset are functions of the row: without a key row i (from 0) is record ⌊i/P⌋ of partition i mod P, with one the partition
+//! is a hash of the key and the offset the number of rows before it there. Started again, replay asks each partition for its end and
+//! passes over what is there. It never sends a record twice itself: the producer is idempotent, waits for the broker for ever, and a
+//! delivery report with another offset than computed means that someone else writes to the topic. A cut is created once all its
+//! records are acknowledged: it never names an offset that does not exist.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -11,29 +12,38 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use csv::ByteRecord;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde::{Deserialize, Serialize};
 
 use super::deliveries::Deliveries;
-use super::{Pacer, Payload, REJECT_HEADER, RowEncoder, Rows, SourceError};
-use crate::batch::{Cut, CutReason, DecideError, Identity, Plan, Planned, RuleChanged, cuts, decide, ends_in_turn};
-use crate::config::{OnStop, Source};
-use crate::schema::FORMAT;
-use crate::status::Status;
-use crate::store::{Created, SharedStore, StoreError};
+use super::feed::{Feed, Next};
+use super::{Dataset, Pacer, REJECT_HEADER, Row, SourceError};
+use crate::batch::{
+    AHEAD_MS, Boundary, Cut, CutReason, DecideError, Identity, Plan, RowClock, RowCutter, RuleChanged, cut_exists,
+    cuts, decide, ends_in_turn,
+};
+use crate::config::{Encoding, OnStop, Pace, Source};
+use crate::schema::{FORMAT, StreamSchema};
+use crate::status::{Status, now_ms};
+use crate::store::{Created, SharedStore, StoreError, read_optional};
 use crate::topic::{Topic, TopicError, TopicState};
 
 pub const END_KEY: &str = "source/end.json";
 /// Rows between two looks at acknowledgements, cuts and the stop flag.
 const LOOK_EVERY: u64 = 1024;
+/// While a row is waited for, the same looks are taken so often.
+const LOOK_PAUSE: Duration = Duration::from_millis(50);
+/// Where others decide the cuts, the store is asked so often whether the limit is reached.
+const LIMIT_PAUSE: Duration = Duration::from_millis(500);
 /// At full speed rows wait this long for company; paced ones are sent at once.
 const LINGER_MS: u32 = 20;
 const LINGER_PACED_MS: u32 = 2;
 /// How long a stop waits for acknowledgements; what is not acknowledged is sent again next time.
 const STOP_FLUSH: Duration = Duration::from_secs(5);
+/// Of the hash that makes a key's partition; another one would send the rows elsewhere.
+const KEY_SEED: u64 = 0;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
@@ -55,20 +65,24 @@ pub enum ReplayError {
         "a record was stored at offset {found} instead of {expected}: someone else writes to topic {topic:?}; use a topic of this pipeline's own, and begin anew with another store.url"
     )]
     ForeignWriter { topic: String, expected: i64, found: i64 },
-    #[error("batch {batch} is cut otherwise than this source would cut it: another pipeline uses this store")]
+    #[error(
+        "batch {batch} is cut otherwise than this source would cut it: another pipeline uses this store, or standard input is not the stream it was at first; begin anew with another store.url and stream.topic"
+    )]
     CutDisagrees { batch: u32 },
     #[error(
         "the source has {found} rows, {expected} were counted at first: it changed while it was replayed; put the file back and start again"
     )]
     SourceChanged { found: u64, expected: u64 },
     #[error(
-        "the last record of partition {partition} of topic {topic:?} (offset {offset}) is not this source's row: someone else writes to the topic; use a topic of this pipeline's own, and begin anew with another store.url"
+        "the last record of partition {partition} of topic {topic:?} (offset {offset}) is not this source's row: someone else writes to the topic, or standard input is not the stream it was at first; use a topic of this pipeline's own, and begin anew with another store.url"
     )]
     ForeignTail { topic: String, partition: usize, offset: i64 },
     #[error("the embedded broker's log is full: free space for {} (stream.data) and start again; nothing is lost", place.display())]
     LogFull { place: PathBuf },
     #[error("sending to topic {topic:?} failed: {reason}")]
     Send { topic: String, reason: String },
+    #[error("{END_KEY}: cannot be read as format 1: {reason}; restore it, or begin anew with another store.url")]
+    End { reason: String },
 }
 
 /// `source/end.json`: written after the last acknowledgement.
@@ -79,14 +93,29 @@ pub struct SourceEnd {
     pub ends: Vec<i64>,
 }
 
+impl SourceEnd {
+    /// `None`: the source has not ended yet.
+    pub fn read(store: &dyn crate::store::Store) -> Result<Option<Self>, ReplayError> {
+        let Some(bytes) = read_optional(store, END_KEY)? else { return Ok(None) };
+        let unreadable = |reason: String| ReplayError::End { reason };
+        let end: Self = serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
+        if end.format == FORMAT { Ok(Some(end)) } else { Err(unreadable(format!("format {}", end.format))) }
+    }
+}
+
 pub struct Replay {
     pub store: SharedStore,
     pub source: Source,
+    pub dataset: Arc<Dataset>,
+    pub schema: StreamSchema,
+    pub encoding: Encoding,
     pub identity: Identity,
     pub plan: Plan,
     pub topic: Topic,
     pub state: TopicState,
     pub on_stop: OnStop,
+    /// A part-filled batch is closed after so long a silence.
+    pub idle: Option<Duration>,
     /// The embedded broker's log, on this machine.
     pub embedded_log: Option<PathBuf>,
     pub status: Arc<Status>,
@@ -95,11 +124,11 @@ pub struct Replay {
 /// How a replay ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// Every row is in the topic and in a cut.
+    /// Every row is in the topic, and in a cut where replay decides them.
     Source,
-    /// `batch.limit` is reached; `left` rows were not sent.
+    /// `batch.limit` is reached; `left` rows were not sent, where that is known.
     Limit {
-        left: u64,
+        left: Option<u64>,
     },
     Stopped,
 }
@@ -107,241 +136,67 @@ pub enum Ended {
 impl Replay {
     /// Runs until all is sent, or until `stop`; `asked` tells that a person stopped it, and no other stage's failure.
     pub fn run(&self, stop: &AtomicBool, asked: &AtomicBool) -> Result<Ended, ReplayError> {
-        let base = &self.identity.base_offsets;
-        let total = self.identity.source.as_ref().map_or(0, |source| source.rows);
-        let (to_send, limited) = self.rows_to_send(total)?;
-        self.check_log(to_send, total)?;
-        let context = Deliveries::new(self);
-        let mut pacer = Pacer::new(&self.source.pace, self.source.seed);
-        let linger_ms = if pacer.is_full_speed() { LINGER_MS } else { LINGER_PACED_MS };
-        let producer = self.topic.producer(context, linger_ms)?;
-        let context = producer.context().clone();
-        let mut cutter = Cutter::open(self)?;
-        let mut rows = Rows::open(&self.source.path, &self.source.csv, false)?;
-        let encoder = RowEncoder::new(rows.columns());
-        let (mut record, mut value) = (ByteRecord::new(), Vec::with_capacity(4096));
-        let started = Instant::now();
-        let mut sent: Vec<i64> = base.clone();
-        let mut partition = 0;
-        // An earlier run sent it all: the file need not be read.
-        let needed = ends_in_turn(base, to_send);
-        let all_there = needed.iter().zip(&self.state.watermarks).all(|(end, (_, high))| high >= end)
-            && (limited || self.store.read(END_KEY).is_ok());
-        if all_there {
-            let message = format!("all {to_send} rows are in the topic already");
-            self.status.event("source_was_sent", message, serde_json::json!({ "rows": to_send }));
+        let decided = cuts(self.store.as_ref())?;
+        decided.iter().try_for_each(|cut| self.plan.accepts(cut))?;
+        if let Some(ended) = self.was_sent(&decided)? {
+            return Ok(ended);
         }
-        for row in 0..if all_there { 0 } else { to_send } {
-            if row.is_multiple_of(LOOK_EVERY) {
-                producer.poll(Duration::ZERO);
-                context.check()?;
-                cutter.decide_acknowledged(self, &context, row)?;
-                self.status.update(|snapshot| snapshot.source.rows_sent = row);
-                if stop.load(Ordering::Relaxed) {
-                    return self.stopped(&producer, &context, &mut cutter, row, asked);
-                }
+        let mut sending = Sending::open(self, decided, stop)?;
+        self.dataset.set_columns(self.schema.columns.iter().map(|column| column.name.clone()).collect());
+        let mut feed = Feed::open(&self.dataset, self.encoding)?;
+        let ended = sending.rows(&mut feed)?;
+        match ended {
+            Ended::Stopped => sending.stopped(asked)?,
+            Ended::Source | Ended::Limit { .. } if !sending.finish(ended)? => return Ok(Ended::Stopped),
+            Ended::Source => {
+                self.write_end(&sending)?;
+                self.status.update(|snapshot| snapshot.source.ended = true);
             }
-            if !rows.next(&mut record)? {
-                return Err(ReplayError::SourceChanged { found: row, expected: total });
-            }
-            let offset = sent[partition];
-            sent[partition] += 1;
-            let at = partition;
-            partition = if partition + 1 == base.len() { 0 } else { partition + 1 };
-            let high = self.state.watermarks[at].1;
-            if offset < high {
-                if offset + 1 == high {
-                    encoder.encode(&record, &mut value);
-                    self.check_tail(at, offset, &value, stop)?;
-                }
-                continue;
-            }
-            if !pacer.is_full_speed() && !self.wait(&mut pacer, started, &producer, &context, &mut cutter, row, stop)? {
-                return self.stopped(&producer, &context, &mut cutter, row, asked);
-            }
-            let payload = encoder.encode(&record, &mut value);
-            if !self.send(&producer, &context, at, offset, &payload, &value, stop)? {
-                return self.stopped(&producer, &context, &mut cutter, row, asked);
-            }
+            Ended::Limit { .. } => {}
         }
-        self.finish(&producer, &context, &mut cutter, to_send, stop)?;
-        if !cutter.pending.is_empty() {
-            return Ok(Ended::Stopped);
-        }
-        if limited {
-            return Ok(Ended::Limit { left: total - to_send });
-        }
-        self.write_end(total)?;
-        self.status.update(|snapshot| snapshot.source.ended = true);
-        Ok(Ended::Source)
+        Ok(ended)
     }
 
-    /// All rows, or those up to the limit's last cut.
-    fn rows_to_send(&self, total: u64) -> Result<(u64, bool), ReplayError> {
-        let mut last: Option<Cut> = None;
-        for cut in cuts(self.store.as_ref())? {
-            self.plan.accepts(&cut)?;
-            if self.plan.limit.is_some_and(|limit| cut.batch > limit.get()) {
-                break;
-            }
-            last = Some(cut);
+    /// Did an earlier run send it all? Then the file need not be read. Also looks for records that are not the source's.
+    fn was_sent(&self, decided: &[Cut]) -> Result<Option<Ended>, ReplayError> {
+        let end = SourceEnd::read(self.store.as_ref())?;
+        let in_turn = || Some(ends_in_turn(&self.identity.base_offsets, self.plan.source_rows?));
+        let known = end.as_ref().map(|end| end.ends.clone()).or_else(|| if self.plan.keyed { None } else { in_turn() });
+        if let Some(ends) = known {
+            self.no_foreign_records(&ends)?;
         }
-        let mut reached = last.as_ref().map_or(0, |cut| cut.total);
-        while reached < total {
-            let Some(next) = self.plan.next(last.as_ref()) else { return Ok((reached, true)) };
-            reached = next.total;
-            last = Some(cut_of(&next, CutReason::Rows));
-        }
-        Ok((total, false))
+        let total = decided.last().map_or(0, |cut| cut.total);
+        let rows = end.as_ref().map(|end| end.rows);
+        let limit = self.plan.limit.map(|limit| limit.get() as usize);
+        let ended = if rows.is_some_and(|rows| total >= rows || !self.plan.replay_decides()) {
+            self.status.update(|snapshot| snapshot.source.ended = true);
+            Ended::Source
+        } else if limit.is_some_and(|limit| decided.len() >= limit) && self.plan.source_rows != Some(total) {
+            Ended::Limit { left: self.plan.source_rows.map(|rows| rows.saturating_sub(total)) }
+        } else {
+            return Ok(None);
+        };
+        let sent = if ended == Ended::Source { rows.unwrap_or(total) } else { total };
+        let message = format!("all {sent} rows are in the topic already");
+        self.status.event("source_was_sent", message, serde_json::json!({ "rows": sent }));
+        self.status.update(|snapshot| snapshot.source.rows_sent = sent);
+        Ok(Some(ended))
     }
 
-    /// Does the topic hold what this source put there, and no more?
-    fn check_log(&self, to_send: u64, total: u64) -> Result<(), ReplayError> {
-        let ends = ends_in_turn(&self.identity.base_offsets, to_send.max(total));
-        for (partition, ((_, high), end)) in self.state.watermarks.iter().zip(&ends).enumerate() {
+    /// Does the topic hold no more than what this source puts there?
+    fn no_foreign_records(&self, ends: &[i64]) -> Result<(), ReplayError> {
+        for (partition, ((_, high), end)) in self.state.watermarks.iter().zip(ends).enumerate() {
             if high > end {
                 let base = self.identity.base_offsets[partition];
-                return Err(ReplayError::ForeignRecords {
-                    topic: self.topic.name.clone(),
-                    partition,
-                    found: high - base,
-                    expected: end - base,
-                });
+                let (found, expected) = (high - base, end - base);
+                return Err(ReplayError::ForeignRecords { topic: self.topic.name.clone(), partition, found, expected });
             }
         }
         Ok(())
     }
 
-    /// Is the last record of a partition the row that belongs there? Another writer's records shift all that follow.
-    fn check_tail(&self, partition: usize, offset: i64, expected: &[u8], stop: &AtomicBool) -> Result<(), ReplayError> {
-        match self.topic.read_one(partition, offset, stop)? {
-            Some(found) if found != expected => {
-                Err(ReplayError::ForeignTail { topic: self.topic.name.clone(), partition, offset })
-            }
-            // Not readable now: the delivery reports still tell.
-            Some(_) | None => Ok(()),
-        }
-    }
-
-    /// Waits until the row is due; false when stopped.
-    #[expect(clippy::too_many_arguments, reason = "the loop's whole state; a struct would only rename it")]
-    fn wait(
-        &self,
-        pacer: &mut Pacer,
-        started: Instant,
-        producer: &BaseProducer<Deliveries>,
-        context: &Deliveries,
-        cutter: &mut Cutter,
-        row: u64,
-        stop: &AtomicBool,
-    ) -> Result<bool, ReplayError> {
-        let due = pacer.next(started.elapsed());
-        loop {
-            let now = started.elapsed();
-            if now >= due {
-                return Ok(true);
-            }
-            if stop.load(Ordering::Relaxed) {
-                return Ok(false);
-            }
-            let left = due - now;
-            // A full batch must not wait for the next row.
-            context.check()?;
-            cutter.decide_acknowledged(self, context, row)?;
-            self.status.update(|snapshot| snapshot.source.rows_sent = row);
-            producer.poll(left.min(Duration::from_millis(50)));
-        }
-    }
-
-    /// Queues the record; false when stopped before there was room for it.
-    #[expect(clippy::too_many_arguments, reason = "one record's parts and where it goes")]
-    fn send(
-        &self,
-        producer: &BaseProducer<Deliveries>,
-        context: &Deliveries,
-        partition: usize,
-        offset: i64,
-        payload: &Payload,
-        value: &[u8],
-        stop: &AtomicBool,
-    ) -> Result<bool, ReplayError> {
-        let opaque = usize::try_from(offset).unwrap_or(usize::MAX);
-        let partition = i32::try_from(partition).unwrap_or(i32::MAX);
-        let mut record: BaseRecord<'_, (), [u8], usize> =
-            BaseRecord::with_opaque_to(&self.topic.name, opaque).partition(partition).payload(value);
-        if let Payload::Stub { reason } = payload {
-            let header = Header { key: REJECT_HEADER, value: Some(reason.as_bytes()) };
-            record = record.headers(OwnedHeaders::new().insert(header));
-        }
-        loop {
-            match producer.send(record) {
-                Ok(()) => {
-                    context.sent.fetch_add(1, Ordering::Relaxed);
-                    return Ok(true);
-                }
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
-                    // The queue's bound is the back-pressure; a stop must not wait for a broker that is away.
-                    record = back;
-                    producer.poll(Duration::from_millis(20));
-                    context.check()?;
-                    if stop.load(Ordering::Relaxed) {
-                        return Ok(false);
-                    }
-                }
-                Err((error, _)) => {
-                    return Err(ReplayError::Send { topic: self.topic.name.clone(), reason: error.to_string() });
-                }
-            }
-        }
-    }
-
-    /// Waits for every acknowledgement, however long the broker stays away, and decides the cuts that are left.
-    fn finish(
-        &self,
-        producer: &BaseProducer<Deliveries>,
-        context: &Deliveries,
-        cutter: &mut Cutter,
-        rows: u64,
-        stop: &AtomicBool,
-    ) -> Result<(), ReplayError> {
-        cutter.end_of_source(self, rows);
-        loop {
-            let flushed = producer.flush(Duration::from_millis(100));
-            context.check()?;
-            cutter.decide_acknowledged(self, context, rows)?;
-            self.status.update(|snapshot| snapshot.source.rows_sent = rows);
-            if (flushed.is_ok() && cutter.pending.is_empty()) || stop.load(Ordering::Relaxed) {
-                return Ok(());
-            }
-        }
-    }
-
-    fn stopped(
-        &self,
-        producer: &BaseProducer<Deliveries>,
-        context: &Deliveries,
-        cutter: &mut Cutter,
-        rows: u64,
-        asked: &AtomicBool,
-    ) -> Result<Ended, ReplayError> {
-        let flushed = producer.flush(STOP_FLUSH);
-        context.check()?;
-        cutter.decide_acknowledged(self, context, rows)?;
-        let ends = ends_in_turn(&self.identity.base_offsets, rows);
-        // While an earlier run's rows are still passed over, ingest may have read beyond this one.
-        let at_the_end = ends.iter().zip(&self.state.watermarks).all(|(end, (_, high))| end >= high);
-        let cut = self.on_stop == OnStop::Cut && asked.load(Ordering::Relaxed);
-        if cut && at_the_end && flushed.is_ok() && rows > cutter.last_total() {
-            cutter.pending.clear();
-            let batch = cutter.last.as_ref().map_or(1, |cut| cut.batch + 1);
-            cutter.pending.push_back((Planned { batch, total: rows, ends }, CutReason::Stop));
-            cutter.decide_acknowledged(self, context, rows)?;
-        }
-        Ok(Ended::Stopped)
-    }
-
-    fn write_end(&self, rows: u64) -> Result<(), ReplayError> {
-        let end = SourceEnd { format: FORMAT, rows, ends: ends_in_turn(&self.identity.base_offsets, rows) };
+    fn write_end(&self, sending: &Sending) -> Result<(), ReplayError> {
+        let end = SourceEnd { format: FORMAT, rows: sending.rows, ends: sending.sent.clone() };
         let bytes = serde_json::to_vec_pretty(&end).unwrap_or_default();
         match self.store.create(END_KEY, &bytes) {
             Ok(Created::Mine | Created::Exists) => Ok(()),
@@ -351,73 +206,313 @@ impl Replay {
     }
 }
 
-/// The cuts that are due as rows go out, decided in order once their records are acknowledged.
-struct Cutter {
-    last: Option<Cut>,
-    /// The newest planned batch, decided or not.
-    planned: Option<Cut>,
-    pending: VecDeque<(Planned, CutReason)>,
+/// A replay under way.
+struct Sending<'a> {
+    replay: &'a Replay,
+    stop: &'a AtomicBool,
+    producer: BaseProducer<Deliveries>,
+    context: Arc<Deliveries>,
+    pacer: Pacer,
+    /// Of the rows' event times, where the pace or the batches need them.
+    clock: RowClock,
+    started: Instant,
+    /// `None`: the cuts follow from what the topic holds, and ingest decides them.
+    cutter: Option<RowCutter>,
+    decided: Vec<Cut>,
+    /// Planned, and created once their records are acknowledged.
+    pending: VecDeque<Cut>,
+    /// The next offset per partition.
+    sent: Vec<i64>,
+    rows: u64,
+    last_sent: Instant,
+    limit_asked: Instant,
 }
 
-impl Cutter {
-    fn open(replay: &Replay) -> Result<Self, ReplayError> {
-        let last = cuts(replay.store.as_ref())?.pop();
-        Ok(Self { planned: last.clone(), last, pending: VecDeque::new() })
+impl<'a> Sending<'a> {
+    fn open(replay: &'a Replay, decided: Vec<Cut>, stop: &'a AtomicBool) -> Result<Self, ReplayError> {
+        let pacer = Pacer::new(&replay.source.pace, replay.source.seed);
+        let linger_ms = if pacer.is_full_speed() { LINGER_MS } else { LINGER_PACED_MS };
+        let producer = replay.topic.producer(Deliveries::new(replay), linger_ms)?;
+        let context = producer.context().clone();
+        let cutter = replay.plan.replay_decides().then(|| RowCutter::new(&replay.plan, decided.clone()));
+        let now = Instant::now();
+        Ok(Self {
+            stop,
+            context,
+            producer,
+            pacer,
+            clock: RowClock::new(&replay.schema, replay.encoding),
+            started: now,
+            cutter,
+            decided,
+            pending: VecDeque::new(),
+            sent: replay.identity.base_offsets.clone(),
+            rows: 0,
+            last_sent: now,
+            limit_asked: now,
+            replay,
+        })
     }
 
-    fn last_total(&self) -> u64 {
-        self.last.as_ref().map_or(0, |cut| cut.total)
+    fn stopping(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
     }
 
-    /// Creates each planned cut whose rows are all sent (`rows` so far) and acknowledged.
-    fn decide_acknowledged(&mut self, replay: &Replay, context: &Deliveries, rows: u64) -> Result<(), ReplayError> {
-        self.plan_full(replay, rows);
-        while let Some((planned, reason)) = self.pending.front() {
-            if !context.acknowledged(&planned.ends) {
-                return Ok(());
+    /// Sends row after row until the source ends, the limit is reached, or it is told to stop.
+    fn rows(&mut self, feed: &mut Feed) -> Result<Ended, ReplayError> {
+        let total = self.replay.plan.source_rows;
+        let mut row = Row::default();
+        self.cut_what_is_due()?;
+        loop {
+            if self.rows.is_multiple_of(LOOK_EVERY) {
+                self.look()?;
+                if self.stopping() {
+                    return Ok(Ended::Stopped);
+                }
             }
-            let wanted = cut_of(planned, *reason);
-            let holds = decide(replay.store.as_ref(), &wanted)?;
-            if (&holds.ends, holds.total) != (&wanted.ends, wanted.total) {
-                return Err(ReplayError::CutDisagrees { batch: wanted.batch });
+            if total == Some(self.rows) {
+                return Ok(Ended::Source);
             }
-            self.last = Some(holds);
-            self.pending.pop_front();
+            if self.limit_is_reached()? {
+                return Ok(Ended::Limit { left: total.map(|total| total - self.rows) });
+            }
+            match feed.next(&mut row, LOOK_PAUSE)? {
+                Next::Row => {}
+                Next::Quiet => {
+                    self.look_while_waiting()?;
+                    if self.stopping() {
+                        return Ok(Ended::Stopped);
+                    }
+                    continue;
+                }
+                Next::End => match total {
+                    Some(expected) => return Err(ReplayError::SourceChanged { found: self.rows, expected }),
+                    None => return Ok(Ended::Source),
+                },
+            }
+            if !self.row(&row)? {
+                return Ok(Ended::Stopped);
+            }
+        }
+    }
+
+    /// Sends one row, unless an earlier run did; false when told to stop before that.
+    fn row(&mut self, row: &Row) -> Result<bool, ReplayError> {
+        let by_event_time = matches!(self.replay.source.pace, Pace::Speed(_));
+        let partition = self.partition(row);
+        let offset = self.sent[partition];
+        let high = self.replay.state.watermarks[partition].1;
+        let is_new = offset >= high;
+        let needs_time = (is_new && by_event_time) || self.cutter.as_ref().is_some_and(RowCutter::needs_times);
+        let time_ms = if needs_time && row.stub.is_none() { self.time_ms(row) } else { None };
+        if is_new && !self.pacer.is_full_speed() && !self.wait(time_ms)? {
+            return Ok(false);
+        }
+        if let Some(boundary) = self.cutter.as_mut().and_then(|cutter| cutter.before_row(time_ms)) {
+            self.plan_cut(boundary)?;
+        }
+        if is_new {
+            if !self.send(partition, offset, row)? {
+                return Ok(false);
+            }
+        } else if offset + 1 == high {
+            self.check_tail(partition, offset, &row.value)?;
+        }
+        self.sent[partition] += 1;
+        self.rows += 1;
+        if let Some(cutter) = &mut self.cutter {
+            cutter.row();
+        }
+        self.cut_what_is_due()?;
+        Ok(true)
+    }
+
+    /// The event time, unless it makes the row a reject: one of the far future would hold up the windows and the pace until then.
+    fn time_ms(&mut self, row: &Row) -> Option<i64> {
+        let latest = i64::try_from(now_ms()).unwrap_or(i64::MAX).saturating_add(AHEAD_MS);
+        self.clock.time_ms(&row.value).filter(|time| *time <= latest)
+    }
+
+    fn partition(&self, row: &Row) -> usize {
+        let partitions = self.sent.len() as u64;
+        let number = if self.replay.plan.keyed {
+            xxhash_rust::xxh64::xxh64(row.key.as_deref().unwrap_or_default(), KEY_SEED) % partitions
+        } else {
+            self.rows % partitions
+        };
+        usize::try_from(number).unwrap_or(0)
+    }
+
+    fn cut_what_is_due(&mut self) -> Result<(), ReplayError> {
+        while let Some(boundary) = self.cutter.as_mut().and_then(RowCutter::due) {
+            self.plan_cut(boundary)?;
         }
         Ok(())
     }
 
-    /// Queues every batch that `rows` rows fill.
-    fn plan_full(&mut self, replay: &Replay, rows: u64) {
-        while let Some(next) = replay.plan.next(self.planned.as_ref()).filter(|next| next.total <= rows) {
-            // A part of no rows (fewer rows than parts) is still a batch.
-            self.planned = Some(cut_of(&next, CutReason::Rows));
-            self.pending.push_back((next, CutReason::Rows));
+    /// Queues a cut at the rows so far; one that is decided already must be the same.
+    fn plan_cut(&mut self, boundary: Boundary) -> Result<(), ReplayError> {
+        let Boundary { batch, total, reason, window } = boundary;
+        if let Some(cut) = self.decided.get(batch as usize - 1) {
+            return if cut.ends == self.sent { Ok(()) } else { Err(ReplayError::CutDisagrees { batch }) };
+        }
+        self.pending.push_back(Cut::new(batch, self.sent.clone(), total, reason, window));
+        Ok(())
+    }
+
+    /// Serves the producer and creates each planned cut whose rows are acknowledged.
+    fn look(&mut self) -> Result<(), ReplayError> {
+        self.producer.poll(Duration::ZERO);
+        self.context.check()?;
+        while self.pending.front().is_some_and(|cut| self.context.acknowledged(&cut.ends)) {
+            let Some(wanted) = self.pending.pop_front() else { break };
+            let holds = decide(self.replay.store.as_ref(), &wanted)?;
+            if (&holds.ends, holds.total) != (&wanted.ends, wanted.total) {
+                return Err(ReplayError::CutDisagrees { batch: wanted.batch });
+            }
+        }
+        let rows = self.rows;
+        self.replay.status.update(|snapshot| snapshot.source.rows_sent = rows);
+        Ok(())
+    }
+
+    /// As `look`; and a silence that has lasted closes the open batch.
+    fn look_while_waiting(&mut self) -> Result<(), ReplayError> {
+        self.look()?;
+        let silent = self.replay.idle.is_some_and(|idle| self.last_sent.elapsed() >= idle);
+        // An earlier run's rows are still passed over: ingest may have read beyond this one.
+        if silent
+            && self.at_the_end()
+            && self.context.acknowledged(&self.sent)
+            && let Some(boundary) = self.cutter.as_mut().and_then(|cutter| cutter.close(CutReason::Idle))
+        {
+            self.plan_cut(boundary)?;
+            self.look()?;
+        }
+        Ok(())
+    }
+
+    fn at_the_end(&self) -> bool {
+        self.sent.iter().zip(&self.replay.state.watermarks).all(|(sent, (_, high))| sent >= high)
+    }
+
+    fn limit_is_reached(&mut self) -> Result<bool, ReplayError> {
+        if let Some(cutter) = &self.cutter {
+            return Ok(cutter.is_over());
+        }
+        let Some(limit) = self.replay.plan.limit.filter(|_| self.limit_asked.elapsed() >= LIMIT_PAUSE) else {
+            return Ok(false);
+        };
+        self.limit_asked = Instant::now();
+        Ok(cut_exists(self.replay.store.as_ref(), limit.get())?)
+    }
+
+    /// Waits until the row is due; false when told to stop.
+    fn wait(&mut self, time_ms: Option<i64>) -> Result<bool, ReplayError> {
+        let now = self.started.elapsed();
+        let due = match self.replay.source.pace {
+            Pace::Speed(_) => self.pacer.next_event(now, time_ms),
+            Pace::FullSpeed | Pace::Fixed(_) | Pace::Uniform { .. } | Pace::Rate(_) => self.pacer.next(now),
+        };
+        loop {
+            let now = self.started.elapsed();
+            if now >= due {
+                return Ok(true);
+            }
+            if self.stopping() {
+                return Ok(false);
+            }
+            // A full batch must not wait for the next row.
+            self.look_while_waiting()?;
+            self.producer.poll((due - now).min(LOOK_PAUSE));
         }
     }
 
-    /// The last rows make a short batch.
-    fn end_of_source(&mut self, replay: &Replay, rows: u64) {
-        self.plan_full(replay, rows);
-        let before = self.planned.as_ref().map_or(0, |cut| cut.total);
-        let Some(next) = replay.plan.next(self.planned.as_ref()) else { return };
-        if rows > before && next.total > rows {
-            let ends = ends_in_turn(&replay.identity.base_offsets, rows);
-            let planned = Planned { batch: next.batch, total: rows, ends };
-            self.planned = Some(cut_of(&planned, CutReason::End));
-            self.pending.push_back((planned, CutReason::End));
+    /// Queues the record; false when told to stop before there was room for it.
+    fn send(&mut self, partition: usize, offset: i64, row: &Row) -> Result<bool, ReplayError> {
+        let topic = &self.replay.topic.name;
+        let opaque = usize::try_from(offset).unwrap_or(usize::MAX);
+        let partition = i32::try_from(partition).unwrap_or(i32::MAX);
+        let mut record: BaseRecord<'_, [u8], [u8], usize> =
+            BaseRecord::with_opaque_to(topic, opaque).partition(partition).payload(&row.value);
+        if let Some(key) = &row.key {
+            record = record.key(key);
+        }
+        if let Some(reason) = &row.stub {
+            let header = Header { key: REJECT_HEADER, value: Some(reason.as_bytes()) };
+            record = record.headers(OwnedHeaders::new().insert(header));
+        }
+        loop {
+            match self.producer.send(record) {
+                Ok(()) => {
+                    self.context.sent.fetch_add(1, Ordering::Relaxed);
+                    if self.replay.idle.is_some() {
+                        self.last_sent = Instant::now();
+                    }
+                    return Ok(true);
+                }
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
+                    // The queue's bound is the back-pressure; a stop must not wait for a broker that is away.
+                    record = back;
+                    self.producer.poll(Duration::from_millis(20));
+                    self.context.check()?;
+                    if self.stopping() {
+                        return Ok(false);
+                    }
+                }
+                Err((error, _)) => {
+                    return Err(ReplayError::Send { topic: topic.clone(), reason: error.to_string() });
+                }
+            }
         }
     }
-}
 
-fn cut_of(planned: &Planned, reason: CutReason) -> Cut {
-    Cut {
-        format: FORMAT,
-        batch: planned.batch,
-        attempt: uuid::Uuid::new_v4().simple().to_string(),
-        ends: planned.ends.clone(),
-        total: planned.total,
-        reason,
-        schema: 1,
+    /// Is the last record of a partition the row that belongs there? Another writer's records shift all that follow.
+    fn check_tail(&self, partition: usize, offset: i64, expected: &[u8]) -> Result<(), ReplayError> {
+        match self.replay.topic.read_one(partition, offset, self.stop)? {
+            Some(found) if found != expected => {
+                Err(ReplayError::ForeignTail { topic: self.replay.topic.name.clone(), partition, offset })
+            }
+            // Not readable now: the delivery reports still tell.
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Waits for every acknowledgement, however long the broker stays away, and creates the cuts that are left; false when told to
+    /// stop before that.
+    fn finish(&mut self, ended: Ended) -> Result<bool, ReplayError> {
+        if ended == Ended::Source {
+            self.replay.no_foreign_records(&self.sent)?;
+            if let Some(boundary) = self.cutter.as_mut().and_then(|cutter| cutter.close(CutReason::End)) {
+                self.plan_cut(boundary)?;
+            }
+        }
+        loop {
+            let flushed = self.producer.flush(Duration::from_millis(100));
+            self.look()?;
+            if flushed.is_ok() && self.pending.is_empty() {
+                return Ok(true);
+            }
+            if self.stopping() {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Told to stop: what is on its way is waited for, and `on_stop = "cut"` ends the open batch there.
+    fn stopped(&mut self, asked: &AtomicBool) -> Result<(), ReplayError> {
+        let flushed = self.producer.flush(STOP_FLUSH);
+        self.look()?;
+        let cut = self.replay.on_stop == OnStop::Cut && asked.load(Ordering::Relaxed);
+        // While an earlier run's rows are still passed over, ingest may have read beyond this one.
+        if cut
+            && self.at_the_end()
+            && flushed.is_ok()
+            && let Some(boundary) = self.cutter.as_mut().and_then(|cutter| cutter.close(CutReason::Stop))
+        {
+            self.plan_cut(boundary)?;
+            self.look()?;
+        }
+        Ok(())
     }
 }

@@ -9,11 +9,12 @@ use std::ffi::{CStr, CString};
 use std::ptr;
 use std::time::Duration;
 
+use rdkafka::ClientContext;
 use rdkafka::bindings as sys;
-use rdkafka::client::{Client, DefaultClientContext};
+use rdkafka::client::Client;
 
 /// Kafka's `Uuid` in base64, as its own tools print it; `None` when the broker does not know topic ids.
-pub(super) fn topic_id(client: &Client<DefaultClientContext>, topic: &str, timeout: Duration) -> Option<String> {
+pub(super) fn topic_id<C: ClientContext>(client: &Client<C>, topic: &str, timeout: Duration) -> Option<String> {
     let name = CString::new(topic).ok()?;
     let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
     let handle = client.native_ptr();

@@ -12,15 +12,21 @@ use rdkafka::ClientContext;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, DefaultConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{BaseProducer, ProducerContext};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 use rdkafka::{Message, Offset, TopicPartitionList};
 
 /// One request to the broker.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// A broker older than Kafka 2.8 has no topic ids: after so many tries it is taken for one.
 const TOPIC_ID_TRIES: u32 = 3;
+/// Errors listened to after a request that failed: a few for each broker.
+const HEARD_MOST: usize = 32;
+/// A sample is complete when the topic has been silent for so long, or has given so much.
+const SAMPLE_SILENCE: Duration = Duration::from_secs(1);
+const SAMPLE_BYTES: usize = 8 << 20;
 /// Between two tries while the broker is away.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
@@ -65,12 +71,19 @@ impl Topic {
 
     fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
+        self.lay_over(&mut config);
+        config
+    }
+
+    /// What all clients share, over what is set already. Not by way of another client's `config_map`: that hides passwords.
+    fn lay_over(&self, config: &mut ClientConfig) {
         config.set("client.id", "millstream");
         for (key, value) in &self.properties {
             config.set(key, value);
         }
+        // A producer's default is true: a topic that was deleted would come back at once, with the broker's own number of partitions.
+        config.set("allow.auto.create.topics", "false");
         config.set("bootstrap.servers", &self.servers).set_log_level(RDKafkaLogLevel::Error);
-        config
     }
 
     /// An idempotent producer that never gives a record up and never sends one twice.
@@ -85,15 +98,17 @@ impl Topic {
             .set("queue.buffering.max.messages", "500000")
             // Bounds the memory of what waits for the broker.
             .set("queue.buffering.max.kbytes", "65536");
-        for (key, value) in self.client().config_map() {
-            config.set(key, value);
-        }
+        self.lay_over(&mut config);
         config.set("enable.idempotence", "true").set("message.timeout.ms", "0").set_log_level(RDKafkaLogLevel::Error);
         config.create_with_context(context).map_err(TopicError::Properties)
     }
 
     /// A consumer whose positions come from the manifests alone.
     pub fn consumer<C: ConsumerContext>(&self, context: C, group: &str) -> Result<BaseConsumer<C>, TopicError> {
+        self.consumer_config(group).create_with_context(context).map_err(TopicError::Properties)
+    }
+
+    fn consumer_config(&self, group: &str) -> ClientConfig {
         let mut config = ClientConfig::new();
         // Bounds the memory of what was fetched ahead.
         config
@@ -103,23 +118,34 @@ impl Topic {
             // The default pauses a second whenever the queue is full: 8 M rows then take 5 to 20 s instead of 4.
             .set("fetch.queue.backoff.ms", "5")
             .set("fetch.message.max.bytes", "8388608")
-            .set("check.crcs", "true");
-        for (key, value) in self.client().config_map() {
-            config.set(key, value);
-        }
+            .set("check.crcs", "true")
+            // A killed worker's partitions are taken over after this time.
+            .set("session.timeout.ms", "10000")
+            .set("heartbeat.interval.ms", "2000");
+        self.lay_over(&mut config);
         config
             .set("group.id", group)
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "error")
             .set("isolation.level", "read_committed")
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            // Offsets without a record may be the last of a batch: only the end of the partition tells.
+            .set("enable.partition.eof", "true")
             .set_log_level(RDKafkaLogLevel::Error);
-        config.create_with_context(context).map_err(TopicError::Properties)
+        config
+    }
+
+    /// A consumer that reads ahead a little, of whatever partitions it is assigned.
+    pub fn scout(&self) -> Result<BaseConsumer<Quiet>, TopicError> {
+        let mut config = self.consumer_config("millstream-look");
+        config.set("queued.min.messages", "10000").set("queued.max.messages.kbytes", "4096");
+        config.create_with_context(Quiet).map_err(TopicError::Properties)
     }
 
     /// The value of one record; `None` when it cannot be read within the request's time.
     pub fn read_one(&self, partition: usize, offset: i64, stop: &AtomicBool) -> Result<Option<Vec<u8>>, TopicError> {
-        let consumer: BaseConsumer = self.consumer(DefaultConsumerContext, "millstream-look")?;
+        let consumer: BaseConsumer<Quiet> = self.consumer(Quiet, "millstream-look")?;
         let kafka = |source| TopicError::Kafka { servers: self.servers.clone(), source };
         let mut list = TopicPartitionList::new();
         let partition = i32::try_from(partition).unwrap_or(i32::MAX);
@@ -134,54 +160,95 @@ impl Topic {
         Ok(None)
     }
 
-    /// Waits for the broker, makes the topic when it is absent, and reads its state.
-    pub fn prepare(&self, partitions: u32, stop: &AtomicBool, say: &dyn Fn(String)) -> Result<TopicState, TopicError> {
-        let admin: AdminClient<DefaultClientContext> = self.client().create().map_err(TopicError::Properties)?;
-        let found = self.wait_for_topic(&admin, partitions, stop, say)?;
-        if u32::try_from(found) != Ok(partitions) {
-            return Err(TopicError::Partitions { topic: self.name.clone(), found, expected: partitions });
+    /// The values of the first records at or after `from`, in whatever order the partitions give them: waits for the first, then takes
+    /// what comes until the topic is silent.
+    pub fn sample(&self, from: &[i64], most: usize, stop: &AtomicBool) -> Result<Vec<Vec<u8>>, TopicError> {
+        let consumer: BaseConsumer<Quiet> = self.scout()?;
+        let kafka = |source| TopicError::Kafka { servers: self.servers.clone(), source };
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in (0..).zip(from) {
+            list.add_partition_offset(&self.name, partition, Offset::Offset(*offset)).map_err(kafka)?;
         }
-        let client = admin.inner();
+        consumer.assign(&list).map_err(kafka)?;
+        let (mut values, mut heard, mut bytes) = (Vec::new(), Instant::now(), 0);
+        while values.len() < most && bytes < SAMPLE_BYTES && (values.is_empty() || heard.elapsed() < SAMPLE_SILENCE) {
+            self.stopped(stop)?;
+            match consumer.poll(Duration::from_millis(50)) {
+                Some(Ok(message)) => {
+                    heard = Instant::now();
+                    let value = message.payload().unwrap_or_default().to_vec();
+                    bytes += value.len();
+                    values.push(value);
+                }
+                None | Some(Err(KafkaError::PartitionEOF(_))) => {}
+                Some(Err(error)) if is_away(&error) => {}
+                Some(Err(error)) => return Err(kafka(error)),
+            }
+        }
+        Ok(values)
+    }
+
+    /// Waits for the broker and reads the topic's state. `wanted`: partitions the topic must have. `make`: it is made when it is absent;
+    /// otherwise others make it, and it is waited for.
+    pub fn prepare(
+        &self,
+        wanted: Option<u32>,
+        make: bool,
+        stop: &AtomicBool,
+        say: &dyn Fn(String),
+    ) -> Result<TopicState, TopicError> {
+        let asker = Asker::new(self)?;
+        let found = self.wait_for_topic(&asker, make.then(|| wanted.unwrap_or(1)), stop, say)?;
+        let partitions = u32::try_from(found).unwrap_or(u32::MAX);
+        if let Some(expected) = wanted.filter(|wanted| *wanted != partitions) {
+            return Err(TopicError::Partitions { topic: self.name.clone(), found, expected });
+        }
+        let client = asker.client.client();
         let mut watermarks = Vec::new();
         for partition in 0..partitions {
             let partition = i32::try_from(partition).unwrap_or(i32::MAX);
-            watermarks.push(self.retry(stop, say, || client.fetch_watermarks(&self.name, partition, REQUEST_TIMEOUT))?);
+            let ask = || client.fetch_watermarks(&self.name, partition, REQUEST_TIMEOUT);
+            watermarks.push(self.retry(&asker, stop, say, ask)?);
         }
         // Both are kept for ever: a passing failure must not become part of the identity.
         let away = || KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut);
-        let cluster = self.retry(stop, say, || client.fetch_cluster_id(REQUEST_TIMEOUT).ok_or_else(away))?;
+        let cluster = self.retry(&asker, stop, say, || client.fetch_cluster_id(REQUEST_TIMEOUT).ok_or_else(away))?;
         let topic_id = (0..TOPIC_ID_TRIES).find_map(|_| describe::topic_id(client, &self.name, REQUEST_TIMEOUT));
         Ok(TopicState { cluster, topic_id, watermarks })
     }
 
     fn wait_for_topic(
         &self,
-        admin: &AdminClient<DefaultClientContext>,
-        partitions: u32,
+        asker: &Asker,
+        make: Option<u32>,
         stop: &AtomicBool,
         say: &dyn Fn(String),
     ) -> Result<usize, TopicError> {
         let mut created = false;
         loop {
             // All topics: asking for one by name would make it, with the broker's default number of partitions.
-            let metadata = self.retry(stop, say, || admin.inner().fetch_metadata(None, REQUEST_TIMEOUT))?;
+            let ask = || asker.client.client().fetch_metadata(None, REQUEST_TIMEOUT);
+            let metadata = self.retry(asker, stop, say, ask)?;
             if let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == self.name)
                 && topic.error().is_none()
                 && !topic.partitions().is_empty()
             {
                 return Ok(topic.partitions().len());
             }
-            if !created {
-                self.create(admin, partitions)?;
-                created = true;
+            match make {
+                Some(partitions) if !created => self.create(partitions)?,
+                None if !created => say(format!("waiting for topic {:?} to be made", self.name)),
+                Some(_) | None => {}
             }
-            // A topic just made is not at once in everybody's metadata.
-            pause(stop, Duration::from_millis(50));
+            created = true;
+            // A topic just made is not at once in everybody's metadata; others take their time.
+            pause(stop, if make.is_some() { Duration::from_millis(50) } else { RETRY_PAUSE });
             self.stopped(stop)?;
         }
     }
 
-    fn create(&self, admin: &AdminClient<DefaultClientContext>, partitions: u32) -> Result<(), TopicError> {
+    fn create(&self, partitions: u32) -> Result<(), TopicError> {
+        let admin: AdminClient<DefaultClientContext> = self.client().create().map_err(TopicError::Properties)?;
         let count = i32::try_from(partitions).unwrap_or(i32::MAX);
         // −1: the broker's own default replication.
         let topic = NewTopic::new(&self.name, count, TopicReplication::Fixed(-1));
@@ -195,27 +262,30 @@ impl Topic {
         }
     }
 
-    /// Repeats a request until it is answered; says once that it waits, and once that it goes on.
+    /// Repeats a request until it is answered; says once that it waits and for what cause, and once that it goes on.
     fn retry<T>(
         &self,
+        asker: &Asker,
         stop: &AtomicBool,
         say: &dyn Fn(String),
         request: impl Fn() -> Result<T, KafkaError>,
     ) -> Result<T, TopicError> {
-        let mut waiting = false;
+        let mut said = None;
         loop {
             match request() {
                 Ok(answer) => {
-                    if waiting {
+                    if said.is_some() {
                         say(format!("the broker at {} answers", self.servers));
                     }
                     return Ok(answer);
                 }
                 Err(error) if is_away(&error) => {
-                    if !waiting {
-                        say(format!("waiting for the broker at {}: {error}", self.servers));
+                    let (cause, reason) = asker.cause().unwrap_or((None, error.to_string()));
+                    // Another cause is news: the broker is there now, and refuses the password.
+                    if said != Some(cause) {
+                        say(format!("waiting for the broker at {}: {reason}", self.servers));
+                        said = Some(cause);
                     }
-                    waiting = true;
                     pause(stop, RETRY_PAUSE);
                     self.stopped(stop)?;
                 }
@@ -227,6 +297,54 @@ impl Topic {
     fn stopped(&self, stop: &AtomicBool) -> Result<(), TopicError> {
         if stop.load(Ordering::Relaxed) { Err(TopicError::Stopped { servers: self.servers.clone() }) } else { Ok(()) }
     }
+}
+
+/// Asks the broker, and hears what librdkafka says of its connections: a request alone only fails, without the cause.
+struct Asker {
+    client: BaseProducer<Heard>,
+}
+
+impl Asker {
+    fn new(topic: &Topic) -> Result<Self, TopicError> {
+        let client = topic.client().create_with_context(Heard::default()).map_err(TopicError::Properties)?;
+        Ok(Self { client })
+    }
+
+    /// The last cause, its code first; a refused password or certificate goes before a lost connection, which follows from it.
+    fn cause(&self) -> Option<(Option<RDKafkaErrorCode>, String)> {
+        // Each poll hears one thing.
+        for _ in 0..HEARD_MOST {
+            self.client.poll(Duration::ZERO);
+        }
+        let mut heard = self.client.context().0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let decisive =
+            |code: &RDKafkaErrorCode| matches!(code, RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL);
+        let found = heard.iter().rposition(|(code, _)| decisive(code)).or(heard.len().checked_sub(1))?;
+        let (code, reason) = heard.swap_remove(found);
+        heard.clear();
+        Some((Some(code).filter(decisive), reason))
+    }
+}
+
+/// Errors of the client since the last look; each request adds a few.
+#[derive(Default)]
+struct Heard(std::sync::Mutex<Vec<(RDKafkaErrorCode, String)>>);
+
+impl ClientContext for Heard {
+    fn error(&self, error: KafkaError, reason: &str) {
+        let mut heard = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        heard.extend(error.rdkafka_error_code().map(|code| (code, reason.to_owned())));
+    }
+
+    fn log(&self, _level: RDKafkaLogLevel, _facility: &str, message: &str) {
+        tracing::debug!(message, "librdkafka");
+    }
+}
+
+impl ProducerContext for Heard {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, _result: &DeliveryResult<'_>, (): ()) {}
 }
 
 /// Sleeps, but not through a stop.
@@ -263,6 +381,21 @@ pub fn is_away(error: &KafkaError) -> bool {
     }
 }
 
+/// The context of a client that only looks: ingest and replay tell of the broker's coming and going.
+pub struct Quiet;
+
+impl ClientContext for Quiet {
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "librdkafka");
+    }
+
+    fn log(&self, _level: RDKafkaLogLevel, _facility: &str, message: &str) {
+        tracing::debug!(message, "librdkafka");
+    }
+}
+
+impl ConsumerContext for Quiet {}
+
 /// A context that tells of the broker's coming and going.
 pub struct Watch<F: Fn(bool, String) + Send + Sync> {
     pub say: F,
@@ -284,6 +417,10 @@ impl<F: Fn(bool, String) + Send + Sync> Watch<F> {
 
 impl<F: Fn(bool, String) + Send + Sync> ClientContext for Watch<F> {
     fn error(&self, error: KafkaError, reason: &str) {
+        // The end of a partition is no fault; it is asked for.
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+            return;
+        }
         if is_away(&error) {
             if !self.away.swap(true, Ordering::Relaxed) {
                 (self.say)(false, format!("the broker is away, waiting for it: {reason}"));

@@ -2,6 +2,7 @@
 
 use millstream_learn::FitError;
 
+use crate::batch::PartFault;
 use crate::expression::ExpressionError;
 use crate::registry::{RegistryError, Remedy};
 use crate::store::StoreError;
@@ -46,6 +47,8 @@ pub enum TrainError {
     },
     #[error("{place}: {problem}")]
     Part { place: String, problem: String },
+    #[error(transparent)]
+    Unreadable(#[from] PartFault),
     #[error("batch {batch} is not in the store any more, or not the one that was trained on: {problem}")]
     Batch { batch: u32, problem: String },
     #[error("the model could not be written as safetensors: {0}")]
@@ -73,7 +76,7 @@ impl TrainError {
             | Self::TooManyCategories { .. }
             | Self::MissingNumbers { .. }
             | Self::Fit { .. } => Remedy::Config,
-            Self::Part { .. } | Self::Batch { .. } | Self::Safetensors(_) => Remedy::Store,
+            Self::Part { .. } | Self::Unreadable(_) | Self::Batch { .. } | Self::Safetensors(_) => Remedy::Store,
             Self::Registry(error) => error.remedy(),
             Self::Store(_) => Remedy::Retry,
         }

@@ -364,8 +364,8 @@ fn inputs(features: &[Expression], schema: &StreamSchema) -> Vec<Input> {
     let mut inputs: Vec<Input> = Vec::new();
     for name in features.iter().flat_map(Expression::columns) {
         let known = inputs.iter().any(|input| &input.name == name);
-        if let Some(column) = schema.column(name).filter(|_| !known) {
-            inputs.push(Input { name: name.clone(), kind: column.kind });
+        if let Some(kind) = schema.kind_of(name).filter(|_| !known) {
+            inputs.push(Input { name: name.clone(), kind });
         }
     }
     inputs

@@ -5,18 +5,14 @@ use std::thread;
 
 use datafusion::arrow::array::{AsArray, BooleanArray, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef};
-use datafusion::parquet::arrow::ProjectionMask;
-use datafusion::parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
 use super::TrainError;
 use super::holdout::Sieve;
-use crate::batch::Batch;
+use crate::batch::{Batch, Selection, read_blocks};
 use crate::registry::Holdout;
 use crate::schema::{OFFSET_COLUMN, PARTITION_COLUMN};
 use crate::store::Store;
 
-/// A few columns of so many rows stay in the second-level cache, and the cost of a block is lost in them.
-const BLOCK_ROWS: usize = 16_384;
 /// Enough to keep both threads at work; 4 blocks of 20 columns are 10 MiB.
 const BLOCKS_AHEAD: usize = 4;
 
@@ -51,40 +47,20 @@ fn decode(
     mut give: impl FnMut(Result<RecordBatch, TrainError>) -> bool,
 ) {
     for key in batch.files() {
-        let unreadable = |problem: String| TrainError::Part { place: store.place(&key), problem };
-        let reader = match open(store, &key, schema) {
-            Ok(reader) => reader,
-            Err(problem) => {
-                give(Err(unreadable(problem)));
+        let blocks = match read_blocks(store, &key, schema, &Selection::all()) {
+            Ok(blocks) => blocks,
+            Err(fault) => {
+                give(Err(fault.into()));
                 return;
             }
         };
-        for block in reader {
-            // Nullability may differ from the file's; names, types and order may not.
-            let block = block.and_then(|block| RecordBatch::try_new(Arc::clone(schema), block.columns().to_vec()));
-            let block = block.map_err(|error| unreadable(error.to_string()));
+        for block in blocks {
             let failed = block.is_err();
-            if !give(block) || failed {
+            if !give(block.map_err(TrainError::from)) || failed {
                 return;
             }
         }
     }
-}
-
-fn open(store: &dyn Store, key: &str, schema: &Schema) -> Result<ParquetRecordBatchReader, String> {
-    let file = store.open(key).map_err(|error| format!("cannot be opened: {error}"))?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| format!("is no Parquet: {error}"))?;
-    let stored = Arc::clone(builder.schema());
-    let mut roots = Vec::with_capacity(schema.fields().len());
-    for field in schema.fields() {
-        let index = stored.index_of(field.name()).map_err(|_| format!("has no column `{}`", field.name()))?;
-        roots.push(index);
-    }
-    if !roots.is_sorted() {
-        return Err("has its columns in another order than the schema".to_owned());
-    }
-    let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
-    builder.with_projection(mask).with_batch_size(BLOCK_ROWS).build().map_err(|error| error.to_string())
 }
 
 /// Which rows of a block no version trains on.

@@ -1,6 +1,9 @@
 //! Drives the real binary, as a user would.
 #![allow(clippy::unwrap_used, dead_code)]
 
+pub mod proxy;
+pub mod services;
+
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write as _};
 use std::net::TcpStream;
@@ -13,6 +16,11 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 pub const PATIENCE: Duration = Duration::from_secs(120);
+/// A run that takes longer hangs: a test then fails, instead of waiting for ever.
+const RUN_MOST: Duration = Duration::from_secs(240);
+
+/// (batch, partition, first offset, end offset, rows, rejects, digest) of a manifest.
+pub type Part = (u64, u64, i64, i64, u64, u64, String);
 
 /// A folder of its own with a source, a pipeline file and a store.
 pub struct Bench {
@@ -40,6 +48,21 @@ impl Bench {
         std::fs::write(self.path("test.toml"), format!("{head}{rest}")).unwrap();
     }
 
+    /// A pipeline without a source.
+    pub fn listening(rest: &str) -> Self {
+        let bench = Self { folder: tempfile::tempdir().unwrap() };
+        let head = "name = \"test\"\nserve.listen = \"127.0.0.1:0\"\nstream.listen = \"127.0.0.1:0\"\n";
+        std::fs::write(bench.path("test.toml"), format!("{head}{rest}")).unwrap();
+        bench
+    }
+
+    /// A pipeline on the broker at `servers` instead of the embedded one.
+    pub fn pipeline_on(&self, servers: &str, rest: &str) {
+        let head = "name = \"test\"\nsource.path = \"rows.csv\"\nserve.listen = \"127.0.0.1:0\"\n";
+        let text = format!("{head}stream.\"bootstrap.servers\" = \"{servers}\"\n{rest}");
+        std::fs::write(self.path("test.toml"), text).unwrap();
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -56,7 +79,17 @@ impl Bench {
 
     /// `run --exit-when-done`: the exit code and stderr.
     pub fn run(&self, more: &[&str]) -> (i32, String) {
-        finish(&self.output(&[&["run", "test.toml", "--exit-when-done"], more].concat()))
+        let mut command = self.command(&[&["run", "test.toml", "--exit-when-done"], more].concat());
+        let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).stdin(Stdio::null()).spawn().unwrap();
+        let mut stderr = child.stderr.take().unwrap();
+        let said = std::thread::spawn(move || {
+            let mut said = Vec::new();
+            stderr.read_to_end(&mut said).unwrap();
+            String::from_utf8_lossy(&said).into_owned()
+        });
+        let code = ended(&mut child);
+        let said = said.join().unwrap();
+        (code.unwrap_or_else(|| panic!("the run did not end in {} s; said:\n{said}", RUN_MOST.as_secs())), said)
     }
 
     /// As `run`, and it must succeed.
@@ -70,8 +103,8 @@ impl Bench {
         serde_json::from_slice(&std::fs::read(self.path("millstream-data").join(path)).unwrap()).unwrap()
     }
 
-    /// Manifests of all batches: (batch, partition, first offset, end offset, rows, rejects, digest).
-    pub fn parts(&self) -> Vec<(u64, u64, i64, i64, u64, u64, String)> {
+    /// Manifests of all batches.
+    pub fn parts(&self) -> Vec<Part> {
         let mut parts = Vec::new();
         for batch in 1.. {
             let folder = self.path("millstream-data").join(format!("batches/batch={batch:06}"));
@@ -105,7 +138,20 @@ impl Bench {
     }
 
     pub fn serve_with(&self, more: &[&str], change: impl FnOnce(&mut Command)) -> Served {
-        let mut command = self.command(&[&["run", "test.toml"], more].concat());
+        let mut served = self.spawn_with(&[&["run", "test.toml"], more].concat(), change);
+        let line = served.wait_for("the page and the API: http://");
+        let address = line.split("http://").nth(1).unwrap();
+        served.address = address.split_whitespace().next().unwrap().to_owned();
+        served
+    }
+
+    /// Starts a command that goes on until it is stopped.
+    pub fn spawn(&self, arguments: &[&str]) -> Served {
+        self.spawn_with(arguments, |_| {})
+    }
+
+    pub fn spawn_with(&self, arguments: &[&str], change: impl FnOnce(&mut Command)) -> Served {
+        let mut command = self.command(arguments);
         command.stderr(Stdio::piped()).stdout(Stdio::null()).stdin(Stdio::null());
         change(&mut command);
         let mut child = command.spawn().unwrap();
@@ -116,21 +162,74 @@ impl Bench {
                 let _ = tell.send(line);
             }
         });
-        let mut served = Served { child, lines, said: String::new(), address: String::new() };
-        let line = served.wait_for("the page and the API: http://");
-        let address = line.split("http://").nth(1).unwrap();
-        served.address = address.split_whitespace().next().unwrap().to_owned();
-        served
+        Served { child: Some(child), lines, said: String::new(), address: String::new() }
     }
+}
+
+/// A broker of its own process, with the log the pipeline names; killed when dropped.
+pub struct BrokerProcess(Child);
+
+impl Drop for BrokerProcess {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl BrokerProcess {
+    /// Starts the embedded broker alone; answers its address too.
+    pub fn start(bench: &Bench) -> (Self, String) {
+        let arguments = ["broker", "--listen", "127.0.0.1:0", "--data", "millstream-data/topic"];
+        let mut broker = bench.spawn(&arguments);
+        let line = broker.wait_for("the embedded broker listens on ");
+        let address = line.split("listens on ").nth(1).unwrap().trim().to_owned();
+        (Self(broker.into_child()), address)
+    }
+}
+
+/// Every record once: ranges abut and the sum is the number of rows.
+pub fn accounted(bench: &Bench, partitions: u64, rows: u64) {
+    let parts = bench.parts();
+    for partition in 0..partitions {
+        let mut end = 0;
+        for part in parts.iter().filter(|part| part.1 == partition) {
+            assert_eq!(part.2, end, "{parts:?}");
+            end = part.3;
+        }
+    }
+    assert_eq!(parts.iter().map(|part| part.4 + part.5).sum::<u64>(), rows, "{parts:?}");
+    let (code, said) = finish(&bench.output(&["batches", "verify", "test.toml"]));
+    assert_eq!((code, said.contains(": whole")), (0, true), "{said}");
+    // Nothing lies about that a reader of the folder would take twice.
+    let folders = std::fs::read_dir(bench.path("millstream-data/batches")).unwrap();
+    let files = folders.flat_map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap());
+    let parquet =
+        files.filter(|file| file.as_ref().unwrap().file_name().to_string_lossy().ends_with(".parquet")).count();
+    assert_eq!(parquet, parts.iter().filter(|part| part.4 > 0).count());
 }
 
 pub fn finish(output: &Output) -> (i32, String) {
     (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
+/// The exit code (−1: a signal), or `None` when it had to be killed because it did not end by itself.
+fn ended(child: &mut Child) -> Option<i32> {
+    let until = Instant::now() + RUN_MOST;
+    while Instant::now() < until {
+        if let Some(status) = child.try_wait().unwrap() {
+            return Some(status.code().unwrap_or(-1));
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    None
+}
+
 /// A running pipeline; killed when dropped.
 pub struct Served {
-    pub child: Child,
+    /// `None`: given away.
+    child: Option<Child>,
     lines: mpsc::Receiver<String>,
     pub said: String,
     pub address: String,
@@ -184,24 +283,34 @@ impl Served {
     }
 
     pub fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap();
+        let sent = Command::new("kill")
+            .args([&format!("-{name}"), &self.child.as_ref().unwrap().id().to_string()])
+            .status()
+            .unwrap();
         assert!(sent.success());
+    }
+
+    pub fn into_child(mut self) -> Child {
+        self.child.take().unwrap()
     }
 
     /// Waits for the end: the exit code and all that was said.
     pub fn end(mut self) -> (i32, String) {
-        let code = self.child.wait().unwrap().code().unwrap_or(-1);
+        let code = ended(self.child.as_mut().unwrap());
         while let Ok(line) = self.lines.recv_timeout(Duration::from_secs(5)) {
             writeln!(self.said, "{line}").unwrap();
         }
-        (code, std::mem::take(&mut self.said))
+        let said = std::mem::take(&mut self.said);
+        (code.unwrap_or_else(|| panic!("the run did not end in {} s; said:\n{said}", RUN_MOST.as_secs())), said)
     }
 }
 
 impl Drop for Served {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 

@@ -6,7 +6,7 @@ fn ten_faults_are_reported_at_once() {
         r#"
 nmae = "x"
 [source]
-path = "rows.jsonl"
+path = "rows.xlsx"
 delay = "5"
 [batch]
 rows = 0
@@ -27,7 +27,7 @@ target = "Close"
 listen = ":80"
 "#,
         r#"nmae: unknown key; did you mean `name`?
-        source.path = "rows.jsonl": `.jsonl` files are not yet read in this version; turn it into a plain csv file
+        source.path = "rows.xlsx": `.xlsx` files are not read; turn it into csv, jsonl or Parquet, plain, .gz or .zst
         source.delay = "5": expected a number and a unit (us, ms, s, m, h, d), such as "5ms": the unit is missing; a range is "0ms..5ms"
         store.url = "gs://bucket/x": there is no store `gs:`; use a folder, such as "file:millstream-data", or "s3://bucket/prefix"
         stream.partitions = "two": expected a whole number, found text
@@ -70,9 +70,8 @@ fn the_top_level_is_checked() {
     check_whole(
         "",
         "name: missing; give the pipeline a name, such as name = \"bitcoin\"\n\
-         source.path: missing; name the csv file to replay, such as path = \"data/rows.csv\"\n\
-         batch: exactly one of parts or rows must be set; rows = 100000 cuts after so many rows, parts = 3 cuts the \
-         source into thirds",
+         batch: exactly one of parts, rows or window must be set; rows = 100000 cuts after so many rows, parts = 3 cuts \
+         the source into thirds, window = \"5m\" cuts every five minutes",
     );
     check("name = 7", "name = 7: expected text in quotes, found a whole number");
     check(
@@ -95,14 +94,41 @@ fn the_source_is_checked() {
     let source = |lines: &str, expected: &str| check(&format!("[source]\npath = \"r.csv\"\n{lines}"), expected);
     let path = |path: &str, expected: &str| check(&format!("[source]\npath = \"{path}\""), expected);
     path("", "source.path = \"\": must not be empty; fill it in or remove it");
-    path("-", "source.path = \"-\": standard input is not yet read in this version; write it to a csv file first");
+    check(
+        "[source]",
+        "source.path: missing; name the file to replay, such as path = \"data/rows.csv\"; to listen to a topic that others write, remove [source]",
+    );
+    for file in ["-", "s3://b/r.csv", "r.csv.GZ", "r.jsonl.zst", "r.ndjson", "r.parquet", "s3://b/r/s.parquet"] {
+        path(file, "");
+    }
+    check("[source]\npath = 1", "source.path = 1: expected text in quotes, found a whole number");
+    path("s3://b", "source.path = \"s3://b\": expected s3://bucket/key");
+    path("s3://b/", "source.path = \"s3://b/\": expected s3://bucket/key");
     path(
-        "s3://b/r.csv",
-        "source.path = \"s3://b/r.csv\": URLs are not yet read in this version; download the file first",
+        "https://x/r.csv",
+        "source.path = \"https://x/r.csv\": there is no source `https://`; name a file, an s3:// URL, or \"-\" for standard input",
     );
     path(
-        "r.csv.GZ",
-        "source.path = \"r.csv.GZ\": `.gz` files are not yet read in this version; turn it into a plain csv file",
+        "r.csv.BZ2",
+        "source.path = \"r.csv.BZ2\": `.bz2` files are not read; turn it into csv, jsonl or Parquet, plain, .gz or .zst",
+    );
+    path(
+        "r.parquet.gz",
+        "source.path = \"r.parquet.gz\": a Parquet file is read from its end: it must be a plain file or an s3:// URL",
+    );
+    check(
+        "[source]\npath = \"-\"\nformat = \"parquet\"",
+        "source.path = \"-\": a Parquet file is read from its end: it must be a plain file or an s3:// URL",
+    );
+    source("format = \"jsonl\"", "");
+    source(
+        "format = \"cvs\"",
+        "source.format = \"cvs\": must be \"csv\" or \"jsonl\" or \"parquet\"; did you mean \"csv\"?",
+    );
+    source(
+        "format = \"jsonl\"\nseparator = \";\"\nheader = false",
+        "source.separator = \";\": belongs to csv; remove it, or set source.format = \"csv\"
+        source.header = false: belongs to csv; remove it, or set source.format = \"csv\"",
     );
     source("delay = 5", "source.delay = 5: expected text in quotes, found a whole number");
     source(
@@ -113,16 +139,25 @@ fn the_source_is_checked() {
         "delay = \"5 weeks\"",
         "source.delay = \"5 weeks\": expected a number and a unit (us, ms, s, m, h, d), such as \"5ms\"; there is no unit `weeks`; a range is \"0ms..5ms\"",
     );
-    source("delay = \"1s\"\nrate = 5", "source: has both delay and rate; keep one of them");
+    source("delay = \"1s\"\nrate = 5", "source: has delay and rate; keep one of them");
     source("rate = 0", "source.rate = 0: must be above 0 rows per second; for full speed, remove it");
     source("rate = inf", "source.rate = inf: must be above 0 rows per second; for full speed, remove it");
     source("seed = -1", "source.seed = -1: must be at least 0");
-    source("speed = 60", "source.speed = 60: not yet in this version; set the pace with source.delay or source.rate");
-    source(
-        "key = \"a\"",
-        "source.key = \"a\": not yet in this version; without it, row i goes to partition i mod partitions",
+    source("rate = 5\nspeed = 60\n[schema]\ntime = \"t\"", "source: has rate and speed; keep one of them");
+    source("speed = 60\n[schema]\ntime = \"t\"", "");
+    source("speed = 60", "source.speed: needs the event-time column: name it as schema.time");
+    let factor = "must be above 0; 1 is as fast as it happened, 60 a minute in a second";
+    source("speed = 0\n[schema]\ntime = \"t\"", &format!("source.speed = 0: {factor}"));
+    source("speed = nan\n[schema]\ntime = \"t\"", &format!("source.speed = nan: {factor}"));
+    source("speed = \"60x\"", "source.speed = \"60x\": expected a number, found text");
+    source("key = \"a\"\norder_by = \"b\"", "");
+    source("key = \"\"", "source.key = \"\": must not be empty; fill it in or remove it");
+    source("key = 1", "source.key = 1: expected text in quotes, found a whole number");
+    source("order_by = [\"a\"]", "source.order_by = [\"a\"]: expected text in quotes, found a list");
+    check(
+        "[source]\npath = \"-\"\norder_by = \"a\"",
+        "source.order_by = \"a\": needs a source that ends and can be read twice; write it to a file first",
     );
-    source("order_by = \"a\"", "source.order_by = \"a\": not yet in this version; sort the file beforehand");
     source("separator = \";;\"", "source.separator = \";;\": must be one ASCII character, such as \";\" or \"\\t\"");
     source("separator = \"'\"\nquote = \"'\"", "source.separator = \"'\": must differ from source.quote");
     source("header = \"no\"", "source.header = \"no\": expected true or false, found text");
@@ -146,11 +181,24 @@ fn the_schema_is_checked() {
         "schema.columns.A = \"timestamp\": no such type; there is float64, int64, utf8, boolean",
     );
     schema("columns = { A = { typ = \"float64\" } }", "schema.columns.A.typ: unknown key; did you mean `type`?");
+    schema("columns = { A = { type = \"float64\", from = \"x\", bad = \"null\" }, B = { bad = \"reject\" } }", "");
     schema(
-        "columns = { A = { type = \"float64\", from = \"x\", bad = \"null\" } }",
-        "schema.columns.A.from = \"x\": not yet in this version; clean the column in the file beforehand, or use an expression among a model's features
-        schema.columns.A.bad = \"null\": not yet in this version; a record that does not fit is kept as a reject; remove it",
+        "columns = { A = { from = \"x\" } }",
+        "schema.columns.A.type: missing; a column made by `from` needs its type",
     );
+    schema(
+        "columns = { A = { type = \"float64\", from = \"x\", null = [\"-\"] } }",
+        "schema.columns.A.null = [\"-\"]: belongs to a column of the source; name null texts there or use nullif(…)",
+    );
+    schema(
+        "columns = { A = { type = \"float64\", from = \" \" } }",
+        "schema.columns.A.from = \" \": must not be empty; fill it in or remove it",
+    );
+    schema(
+        "columns = { A = { type = \"float64\", bad = \"skip\" } }",
+        "schema.columns.A.bad = \"skip\": must be \"reject\" or \"null\"",
+    );
+    schema("columns = { A = {} }", "schema.columns.A: says nothing; give it a type or null, or remove it");
     schema(
         "columns = { A = 1 }",
         "schema.columns.A = 1: expected a type, such as \"float64\", or { type = \"float64\", null = [\"-\"] }",
@@ -177,9 +225,10 @@ fn the_stream_is_checked() {
     stream("partitons = 2", "stream.partitons: unknown key; did you mean `partitions`?");
     stream(
         "start = \"latest\"",
-        "stream.start = \"latest\": not yet in this version; a topic is read from its beginning; remove it",
+        "stream.start = \"latest\": belongs to a topic that others write; remove it, or remove [source]",
     );
-    stream("encoding = \"csv\"", "stream.encoding = \"csv\": not yet in this version; write \"json\"");
+    stream("encoding = \"csv\"", "");
+    stream("encoding = \"jsn\"", "stream.encoding = \"jsn\": must be \"json\" or \"csv\"; did you mean \"json\"?");
     stream(
         "linger.msx = 5",
         "stream.linger.msx: unknown key, and no librdkafka property either; did you mean `linger.ms`?",
@@ -224,19 +273,46 @@ fn the_stream_is_checked() {
 #[test]
 fn the_batch_is_checked() {
     let batch = |lines: &str, expected: &str| check(&format!("[batch]\n{lines}"), expected);
-    batch("rows = 5\nparts = 3", "batch: has both parts and rows; keep exactly one of them");
+    batch("rows = 5\nparts = 3", "batch: has parts and rows; keep exactly one of them");
+    batch("rows = 5\nwindow = \"5m\"", "batch: has rows and window; keep exactly one of them");
     batch("rows = 5.5", "batch.rows = 5.5: expected a whole number, found a number with a fraction");
     batch("parts = -1", "batch.parts = -1: must be at least 1; it counts the batches of the whole source");
-    batch("window = \"5m\"", "batch.window = \"5m\": not yet in this version; cut by batch.rows or batch.parts");
+    batch("window = \"5m\"\ntime = \"arrival\"\nidle = \"30s\"", "");
+    let unit = "expected a number and a unit (us, ms, s, m, h, d), such as \"5ms\": the unit is missing";
+    batch("window = \"5\"", &format!("batch.window = \"5\": {unit}"));
+    batch("window = \"0s\"", "batch.window = \"0s\": must be at least 1ms");
+    batch("window = \"5us\"", "batch.window = \"5us\": must be at least 1ms");
+    batch("window = 5", "batch.window = 5: expected text in quotes, found a whole number");
     batch(
-        "rows = 5\nidle = \"5m\"",
-        "batch.idle = \"5m\": not yet in this version; an open batch waits for its rows; remove it",
+        "window = \"5m\"\ntime = \"evnt\"",
+        "batch.time = \"evnt\": must be \"arrival\" or \"event\"; did you mean \"event\"?",
+    );
+    batch("rows = 5\ntime = \"event\"", "batch.time = \"event\": belongs to batch.window; remove it");
+    batch(
+        "window = \"5m\"\ntime = \"event\"",
+        "batch.time: \"event\" needs the event-time column: name it as schema.time",
+    );
+    batch("window = \"5m\"\ntime = \"event\"\n[schema]\ntime = \"t\"", "");
+    batch("rows = 5\nidle = \"30s\"", "");
+    batch("rows = 5\nidle = \"0s\"", "batch.idle = \"0s\": must be at least 1ms");
+    batch("rows = 5\nidle = \"\"", "batch.idle = \"\": must not be empty; fill it in or remove it");
+    batch(
+        "parts = 5\nidle = \"30s\"",
+        "batch.idle: parts are fixed shares of the source and cannot be cut early; use batch.rows",
+    );
+    batch(
+        "parts = 5\n[source]\npath = \"-\"",
+        "batch.parts: needs a source of known length, which standard input is not; use batch.rows or batch.window",
     );
     batch("rows = 5\nlimit = 0", "batch.limit = 0: must be at least 1; to take all batches, remove it");
     batch("parts = 3\nlimit = 4", "warning: batch.limit: 4 is never reached: batch.parts makes only 3 batches");
     batch("rows = 5\nmax_rejects = -1", "batch.max_rejects = -1: must be at least 0");
-    batch("rows = 5\nformat = \"csv\"", "batch.format = \"csv\": not yet in this version; write \"parquet\"");
-    batch("rows = 5\nformat = \"parqet\"", "batch.format = \"parqet\": must be \"parquet\"; write \"parquet\"");
+    batch("rows = 5\nformat = \"csv\"", "");
+    batch("rows = 5\nformat = \"jsonl\"", "");
+    batch(
+        "rows = 5\nformat = \"parqet\"",
+        "batch.format = \"parqet\": must be \"parquet\" or \"csv\" or \"jsonl\"; did you mean \"parquet\"?",
+    );
     batch(
         "rows = 5\non_stop = \"cutt\"",
         "batch.on_stop = \"cutt\": must be \"park\" or \"cut\"; did you mean \"cut\"?",
@@ -244,6 +320,25 @@ fn the_batch_is_checked() {
     batch(
         "parts = 3\non_stop = \"cut\"",
         "batch.on_stop = \"cut\": parts are fixed shares of the source and cannot be cut early; use batch.rows, or \"park\"",
+    );
+}
+
+#[test]
+fn a_pipeline_without_a_source_listens() {
+    let listen = |text: &str, expected: &str| {
+        let found = load_text(Path::new("p.toml"), &format!("name = \"p\"\n{text}"), &Overrides::default());
+        let found = found.map_or_else(|faults| faults.to_string(), |_| String::new());
+        assert_eq!(found.replace("p.toml: ", ""), expected, "\n{text}");
+    };
+    listen("[batch]\nrows = 5\n[stream]\nstart = \"latest\"\nencoding = \"csv\"", "");
+    listen("[batch]\nwindow = \"5m\"\nidle = \"1m\"", "");
+    listen(
+        "[batch]\nrows = 5\n[stream]\nstart = \"first\"",
+        "stream.start = \"first\": must be \"earliest\" or \"latest\"",
+    );
+    listen(
+        "[batch]\nparts = 3",
+        "batch.parts: needs a source of known length, and there is no [source]; use batch.rows or batch.window",
     );
 }
 

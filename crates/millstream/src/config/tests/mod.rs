@@ -8,7 +8,7 @@ mod schema;
 
 use std::path::Path;
 
-use super::{ConfigFaults, Faults, Loaded, Overrides, check_models, load_text};
+use super::{Bad, ConfigFaults, Faults, Loaded, Overrides, check_models, load_text};
 use crate::schema::{ColumnType, StreamColumn, StreamSchema};
 
 /// Adds what every file must have, where `text` does not.
@@ -66,6 +66,7 @@ fn candles() -> StreamSchema {
         kind: *kind,
         inferred: true,
         null: Vec::new(),
+        bad: Bad::Reject,
     };
     let columns = [
         ("Timestamp", ColumnType::Int64),
@@ -76,7 +77,13 @@ fn candles() -> StreamSchema {
         ("Volume", ColumnType::Float64),
         ("Town/City", ColumnType::Utf8),
     ];
-    StreamSchema { format: 1, schema: 1, columns: columns.iter().map(column).collect(), time: None }
+    StreamSchema {
+        format: 1,
+        schema: 1,
+        columns: columns.iter().map(column).collect(),
+        derived: Vec::new(),
+        time: None,
+    }
 }
 
 /// What `check_models` says of a file that is right so far.

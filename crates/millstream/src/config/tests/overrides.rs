@@ -14,7 +14,7 @@ fn an_argument_wins_over_the_environment_and_both_over_the_file() {
         let loaded = load("[batch]\nrows = 1", &set(environment, arguments)).unwrap();
         match loaded.pipeline.batch.rule {
             BatchRule::Rows(rows) => rows.get(),
-            BatchRule::Parts(parts) => panic!("{parts} parts"),
+            other => panic!("{other:?}"),
         }
     };
     assert_eq!(rows("", &[]), 1);
@@ -45,8 +45,8 @@ fn an_override_reaches_every_table() {
     assert_eq!(pipeline.stream.topic, "bitcoin");
     assert_eq!(pipeline.stream.broker, BrokerChoice::Servers("kafka:9092".into()));
     assert_eq!(pipeline.stream.properties["linger.ms"], "7");
-    assert_eq!(pipeline.source.path, Path::new("/data/x y.csv"));
-    assert_eq!(pipeline.source.pace, Pace::Rate(5.0));
+    assert_eq!(pipeline.source.as_ref().unwrap().place, crate::config::SourcePlace::File("/data/x y.csv".into()));
+    assert_eq!(pipeline.source.as_ref().unwrap().pace, Pace::Rate(5.0));
     assert_eq!(pipeline.schema.columns["a.b"].kind, Some(ColumnType::Int64));
     assert_eq!(pipeline.models[0].target, "High");
     assert_eq!(pipeline.models[0].params["l2"], millstream_learn::ParamValue::Float(0.5));
@@ -60,7 +60,7 @@ fn an_override_takes_the_place_of_what_it_excludes() {
     let loaded = load("[batch]\nrows = 3", &set("batch.rows=7", &["batch.parts=2"])).unwrap();
     assert_eq!(loaded.pipeline.batch.rule, BatchRule::Parts(2.try_into().unwrap()));
     let both = set("", &["batch.rows=7", "batch.parts=2"]);
-    check_with("", &both, "batch: has both parts and rows; keep exactly one of them");
+    check_with("", &both, "batch: has parts and rows; keep exactly one of them");
 }
 
 #[test]

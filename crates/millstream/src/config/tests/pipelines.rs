@@ -1,7 +1,10 @@
 use std::time::Duration;
 
 use super::*;
-use crate::config::{BatchRule, BrokerChoice, Categorical, Missing, OnStop, Pace, StoreUrl, TrainOn, Unseen};
+use crate::config::{
+    Bad, BatchFormat, BatchRule, BrokerChoice, Categorical, Compression, Encoding, Missing, OnStop, Pace, SourceFormat,
+    SourcePlace, Start, StoreUrl, TrainOn, Unseen, WindowTime,
+};
 
 fn pipeline(text: &str) -> crate::config::Pipeline {
     load(text, &Overrides::default()).unwrap().pipeline
@@ -10,12 +13,12 @@ fn pipeline(text: &str) -> crate::config::Pipeline {
 #[test]
 fn a_short_file_has_the_documented_defaults() {
     let pipeline = pipeline("");
-    assert_eq!(pipeline.source.pace, Pace::FullSpeed);
-    assert_eq!(
-        (pipeline.source.csv.separator, pipeline.source.csv.quote, pipeline.source.csv.header),
-        (b',', b'"', true)
-    );
-    assert_eq!((pipeline.stream.topic.as_str(), pipeline.stream.partitions.get()), ("p", 1));
+    let source = pipeline.source.as_ref().unwrap();
+    assert_eq!((&source.pace, &source.key, &source.order_by, source.seed), (&Pace::FullSpeed, &None, &None, 1));
+    assert_eq!((source.csv.separator, source.csv.quote, source.csv.header), (b',', b'"', true));
+    assert_eq!((pipeline.stream.encoding, pipeline.stream.start), (Encoding::Json, Start::Earliest));
+    assert_eq!((pipeline.batch.idle, pipeline.batch.format), (None, BatchFormat::Parquet));
+    assert_eq!((pipeline.stream.topic.as_str(), pipeline.stream.partitions), ("p", None));
     let data = "millstream-data/topic".into();
     assert_eq!(pipeline.stream.broker, BrokerChoice::Embedded { listen: "127.0.0.1:9092".parse().unwrap(), data });
     assert_eq!((pipeline.batch.limit, pipeline.batch.max_rejects, pipeline.batch.on_stop), (None, None, OnStop::Park));
@@ -45,7 +48,7 @@ fn the_topic_lies_beside_its_batches() {
 
 #[test]
 fn delays_are_read() {
-    let pace = |delay: &str| pipeline(&format!("[source]\npath = \"r.csv\"\ndelay = \"{delay}\"")).source.pace;
+    let pace = |delay: &str| pipeline(&format!("[source]\npath = \"r.csv\"\ndelay = \"{delay}\"")).source.unwrap().pace;
     let ms = Duration::from_millis;
     assert_eq!(pace("5ms"), Pace::Fixed(ms(5)));
     assert_eq!(pace("1.5s"), Pace::Fixed(ms(1500)));
@@ -54,6 +57,50 @@ fn delays_are_read() {
     assert_eq!(pace("0ms..5ms"), Pace::Uniform { low: ms(0), high: ms(5) });
     assert_eq!(pace("0.1s..1s"), Pace::Uniform { low: ms(100), high: ms(1000) });
     assert_eq!(pace("5ms..5ms"), Pace::Fixed(ms(5)));
+}
+
+#[test]
+fn a_path_says_where_the_source_lies_and_what_it_is() {
+    let check = |lines: &str, place: SourcePlace, format: SourceFormat, compression: Compression| {
+        let source = pipeline(&format!("[source]\n{lines}")).source.unwrap();
+        assert_eq!((source.place, source.format, source.compression), (place, format, compression), "{lines}");
+    };
+    let file = |path: &str| SourcePlace::File(path.into());
+    use SourceFormat::{Csv, Jsonl, Parquet};
+    check("path = \"r.csv\"", file("r.csv"), Csv, Compression::None);
+    check("path = \"r.txt.gz\"", file("r.txt.gz"), Csv, Compression::Gzip);
+    check("path = \"R.JSONL.ZST\"", file("R.JSONL.ZST"), Jsonl, Compression::Zstd);
+    check("path = \"r.ndjson\"", file("r.ndjson"), Jsonl, Compression::None);
+    check("path = \"r.parquet\"", file("r.parquet"), Parquet, Compression::None);
+    check("path = \"r.dat\"\nformat = \"jsonl\"", file("r.dat"), Jsonl, Compression::None);
+    check("path = \"-\"\nformat = \"jsonl\"", SourcePlace::Stdin, Jsonl, Compression::None);
+    check("path = \"s3://b/a/r.csv.gz\"", SourcePlace::S3("s3://b/a/r.csv.gz".to_owned()), Csv, Compression::Gzip);
+}
+
+#[test]
+fn a_source_has_its_pace_key_and_order() {
+    let text = "[source]\npath = \"r.csv\"\nspeed = 60\nkey = \"id\"\norder_by = \"t\"\n[schema]\ntime = \"t\"";
+    let source = pipeline(text).source.unwrap();
+    assert_eq!(source.pace, Pace::Speed(60.0));
+    assert_eq!((source.key.as_deref(), source.order_by.as_deref()), (Some("id"), Some("t")));
+}
+
+#[test]
+fn a_column_is_made_and_cleaned_as_the_schema_says() {
+    let text =
+        "[schema.columns]\na = { type = \"float64\", from = \"replace(b, ',', '')\", bad = \"null\" }\nb = \"utf8\"";
+    let columns = pipeline(text).schema.columns;
+    assert_eq!((columns["a"].from.as_deref(), columns["a"].bad), (Some("replace(b, ',', '')"), Bad::Null));
+    assert_eq!((columns["b"].from.as_deref(), columns["b"].bad), (None, Bad::Reject));
+}
+
+#[test]
+fn a_pipeline_without_a_source_listens() {
+    let text = "name = \"p\"\n[batch]\nrows = 5\n[stream]\nstart = \"latest\"\nencoding = \"csv\"\npartitions = 3";
+    let pipeline = load_text(Path::new("p.toml"), text, &Overrides::default()).unwrap().pipeline;
+    assert_eq!(pipeline.source, None);
+    assert_eq!((pipeline.stream.start, pipeline.stream.encoding), (Start::Latest, Encoding::Csv));
+    assert_eq!(pipeline.stream.partitions, Some(3.try_into().unwrap()));
 }
 
 #[test]
@@ -94,7 +141,14 @@ fn a_route_answers_get_and_post_in_the_order_of_its_template() {
 }
 
 #[test]
-fn rows_and_parts_are_read() {
+fn the_rules_of_a_batch_are_read() {
     assert_eq!(pipeline("[batch]\nrows = 2_330_000").batch.rule, BatchRule::Rows(2_330_000.try_into().unwrap()));
     assert_eq!(pipeline("[batch]\nparts = 3").batch.rule, BatchRule::Parts(3.try_into().unwrap()));
+    let window = |lines: &str| pipeline(&format!("[batch]\nwindow = {lines}\n[schema]\ntime = \"t\"")).batch;
+    let of = |ms: u64, time| BatchRule::Window { length_ms: ms.try_into().unwrap(), time };
+    assert_eq!(window("\"1.5s\"").rule, of(1500, WindowTime::Arrival));
+    assert_eq!(window("\"5m\"\ntime = \"event\"").rule, of(300_000, WindowTime::Event));
+    let batch = window("\"1d\"\nidle = \"30s\"\nformat = \"jsonl\"");
+    assert_eq!((batch.rule, batch.idle), (of(86_400_000, WindowTime::Arrival), Some(Duration::from_secs(30))));
+    assert_eq!(batch.format, BatchFormat::Jsonl);
 }

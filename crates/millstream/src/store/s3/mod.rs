@@ -38,6 +38,20 @@ impl S3Store {
     /// Opens the bucket with the AWS variables, and proves that it keeps what the batches rest on. `prefix`: without slashes
     /// at its ends; empty for the whole bucket.
     pub fn open(bucket: &str, prefix: &str) -> Result<Self, StoreError> {
+        Self::open_proven(bucket, prefix, Self::prove)
+    }
+
+    /// An object of any bucket to read, with the AWS variables: nothing is written there.
+    pub fn object(bucket: &str, key: &str) -> Result<StoredFile, StoreError> {
+        Self::open_proven(bucket, "", |trial| trial.open(key).map(drop))?.open(key)
+    }
+
+    /// `prove`: a first request, which fails soon where a setting is wrong.
+    fn open_proven(
+        bucket: &str,
+        prefix: &str,
+        prove: impl FnOnce(&Self) -> Result<(), StoreError>,
+    ) -> Result<Self, StoreError> {
         let place = if prefix.is_empty() { format!("s3://{bucket}") } else { format!("s3://{bucket}/{prefix}") };
         let unusable = |problem: String| StoreError::Unusable {
             place: place.clone(),
@@ -51,7 +65,7 @@ impl S3Store {
             let (threads, prefix, place) = (threads.clone(), prefix.to_owned(), place.clone());
             Ok(Self { service: Arc::new(Service { client: Arc::new(client), threads, prefix, place }) })
         };
-        with(Patience::Trial)?.prove().map_err(|error| settings.unreachable(error, &place))?;
+        prove(&with(Patience::Trial)?).map_err(|error| settings.unreachable(error, &place))?;
         with(Patience::Work)
     }
 

@@ -14,9 +14,7 @@ use millstream_learn::{Algorithm, ParamValue};
 use serde_json::{Value, json};
 
 use crate::batch::{Batch, cut_key, manifest_key};
-use crate::config::{
-    self, BatchRule, BrokerChoice, CsvFormat, Missing, Model, OnStop, Pace, Pipeline, StoreUrl, TrainOn,
-};
+use crate::config::{self, BatchRule, BrokerChoice, Missing, Model, OnStop, Pipeline, StoreUrl, TrainOn};
 use crate::registry::{Row, Version};
 use crate::schema::{ColumnType, StreamColumn, StreamSchema};
 use crate::status::Status;
@@ -48,8 +46,10 @@ pub fn fixture(partitions: u64) -> Fixture {
         kind,
         inferred: false,
         null: vec![String::new()],
+        bad: crate::config::Bad::Reject,
     };
-    let schema = StreamSchema { format: 1, schema: 1, columns: COLUMNS.map(column).to_vec(), time: None };
+    let schema =
+        StreamSchema { format: 1, schema: 1, columns: COLUMNS.map(column).to_vec(), derived: Vec::new(), time: None };
     store.create("schema/000001.json", &serde_json::to_vec(&schema).unwrap()).unwrap();
     Fixture { _folder: folder, store, batches: Mutex::default(), schema, partitions }
 }
@@ -204,16 +204,13 @@ fn pipeline(holdout: f64, models: Vec<Model>) -> Pipeline {
     Pipeline {
         file: PathBuf::from("test.toml"),
         name: "test".to_owned(),
-        source: config::Source {
-            path: PathBuf::from("test.csv"),
-            pace: Pace::FullSpeed,
-            csv: CsvFormat { separator: b',', quote: b'"', header: true },
-            seed: 0,
-        },
+        source: None,
         schema: config::SchemaRules::default(),
         stream: config::Stream {
             topic: "test".to_owned(),
-            partitions: NonZeroU32::MIN,
+            partitions: Some(NonZeroU32::MIN),
+            encoding: config::Encoding::Json,
+            start: config::Start::Earliest,
             broker: BrokerChoice::Servers("localhost:9092".to_owned()),
             retention: config::Retention::default(),
             properties: BTreeMap::new(),
@@ -223,6 +220,8 @@ fn pipeline(holdout: f64, models: Vec<Model>) -> Pipeline {
             limit: None,
             max_rejects: None,
             on_stop: OnStop::Park,
+            idle: None,
+            format: config::BatchFormat::Parquet,
         },
         store: StoreUrl::Local(PathBuf::from("data")),
         train: config::Train { holdout },

@@ -1,0 +1,166 @@
+//! One field of a record as a column's type, and as an event time. Pure.
+
+use std::borrow::Cow;
+
+use datafusion::arrow::array::timezone::Tz;
+use datafusion::arrow::compute::kernels::cast_utils::{string_to_datetime, string_to_timestamp_nanos};
+
+use super::instant::write_instant;
+use crate::config::Bad;
+use crate::schema::{ColumnType, StreamColumn};
+use crate::source::is_json_number;
+
+/// An event time further ahead of the clock than this is a fault of the record.
+pub const AHEAD_MS: i64 = 86_400_000;
+/// The year 0: what lies before has no ISO 8601 date of four digits, and is a fault as well.
+const EARLIEST_MS: i64 = -62_167_219_200_000;
+
+/// Why a record is a reject.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misfit {
+    pub reason: String,
+    /// The column whose inferred type it breaks: the schema is to be pinned.
+    pub inferred_column: Option<String>,
+}
+
+/// One column's value, before the whole record is known to fit.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value<'a> {
+    Null,
+    Float64(f64),
+    Int64(i64),
+    Utf8(Cow<'a, str>),
+    Boolean(bool),
+}
+
+/// A JSON token as the column's type.
+#[inline]
+pub fn from_json<'a>(token: &'a [u8], column: &StreamColumn) -> Result<Value<'a>, Misfit> {
+    let text = match token {
+        b"null" => return Ok(Value::Null),
+        [b'"', inner @ .., b'"'] if !inner.contains(&b'\\') => std::str::from_utf8(inner).ok().map(Cow::Borrowed),
+        [b'"', ..] => serde_json::from_slice(token).ok().map(Cow::Owned),
+        _ => std::str::from_utf8(token).ok().map(Cow::Borrowed),
+    };
+    from_text(text, token, column)
+}
+
+/// A csv field as the column's type.
+#[inline]
+pub fn from_csv<'a>(field: Option<&'a [u8]>, column: &StreamColumn) -> Result<Value<'a>, Misfit> {
+    match field {
+        None => Ok(Value::Null),
+        Some(field) => from_text(std::str::from_utf8(field).ok().map(Cow::Borrowed), field, column),
+    }
+}
+
+/// `text`: `None` when it is not UTF-8; `raw`: what a reason shows.
+#[inline]
+fn from_text<'a>(text: Option<Cow<'a, str>>, raw: &[u8], column: &StreamColumn) -> Result<Value<'a>, Misfit> {
+    match text.and_then(|text| of_type(text, column)) {
+        Some(value) => Ok(value),
+        None if column.bad == Bad::Null => Ok(Value::Null),
+        None => Err(not_of_type(raw, column)),
+    }
+}
+
+#[cold]
+fn not_of_type(raw: &[u8], column: &StreamColumn) -> Misfit {
+    let shown: String = String::from_utf8_lossy(raw).chars().take(60).collect();
+    Misfit {
+        reason: format!("column {:?} holds {shown}, expected {}", column.name, column.kind.name()),
+        inferred_column: column.inferred.then(|| column.name.clone()),
+    }
+}
+
+#[inline]
+fn of_type<'a>(text: Cow<'a, str>, column: &StreamColumn) -> Option<Value<'a>> {
+    if column.null.iter().any(|null| *null == text) {
+        return Some(Value::Null);
+    }
+    let number =
+        || is_json_number(text.as_bytes()).then(|| text.parse::<f64>().ok()).flatten().filter(|x| x.is_finite());
+    match column.kind {
+        ColumnType::Float64 => number().map(Value::Float64),
+        ColumnType::Int64 => text.parse().ok().or_else(|| number().and_then(exact_integer)).map(Value::Int64),
+        ColumnType::Boolean => boolean(&text).map(Value::Boolean),
+        ColumnType::Utf8 => Some(Value::Utf8(text)),
+    }
+}
+
+pub fn boolean(text: &str) -> Option<bool> {
+    match text {
+        "true" | "True" | "TRUE" | "1" => Some(true),
+        "false" | "False" | "FALSE" | "0" => Some(false),
+        _ => None,
+    }
+}
+
+/// `3.0` and `1e3` are integers.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "checked to be whole and below 2^53")]
+pub fn exact_integer(number: f64) -> Option<i64> {
+    (number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0).then_some(number as i64)
+}
+
+/// Milliseconds since the epoch. Numbers are seconds, milli-, micro- or nanoseconds by their size; texts are ISO 8601, in UTC
+/// where they name no zone.
+#[inline]
+pub fn event_time(value: &Value) -> Option<i64> {
+    let found = match value {
+        #[expect(clippy::cast_precision_loss, reason = "a millisecond of an epoch fits")]
+        Value::Int64(number) => Some(epoch_ms(*number as f64)),
+        Value::Float64(number) => Some(epoch_ms(*number)),
+        Value::Utf8(text) => instant_of(text.trim()),
+        Value::Null | Value::Boolean(_) => None,
+    };
+    found.filter(|time_ms| *time_ms >= EARLIEST_MS)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a float outside i64 saturates and stays absurd")]
+#[inline]
+fn epoch_ms(number: f64) -> i64 {
+    match number.abs() {
+        size if size < 1e11 => (number * 1e3) as i64,
+        size if size < 1e14 => number as i64,
+        size if size < 1e17 => (number / 1e3) as i64,
+        _ => (number / 1e6) as i64,
+    }
+}
+
+fn instant_of(text: &str) -> Option<i64> {
+    if let Ok(nanos) = string_to_timestamp_nanos(text) {
+        return Some(nanos.div_euclid(1_000_000));
+    }
+    // Nanoseconds reach from 1677 to 2262; history is longer.
+    let utc: Tz = "+00:00".parse().ok()?;
+    string_to_datetime(&utc, text).ok().map(|time| time.timestamp_millis())
+}
+
+/// The event time of a value, or why its record is a reject.
+#[inline]
+pub fn checked_time(value: &Value, column: &str, now_ms: i64) -> Result<i64, Misfit> {
+    match event_time(value) {
+        Some(time_ms) if time_ms <= now_ms.saturating_add(AHEAD_MS) => Ok(time_ms),
+        found => Err(no_time(found, value, column)),
+    }
+}
+
+/// `found`: a time that lies too far ahead.
+#[cold]
+fn no_time(found: Option<i64>, value: &Value, column: &str) -> Misfit {
+    let shown = match (found, value) {
+        (Some(time_ms), _) => {
+            let mut text = Vec::new();
+            write_instant(time_ms, &mut text);
+            String::from_utf8_lossy(&text).into_owned()
+        }
+        (None, Value::Null) => "null".to_owned(),
+        (None, Value::Float64(number)) => number.to_string(),
+        (None, Value::Int64(number)) => number.to_string(),
+        (None, Value::Utf8(text)) => format!("{:?}", text.chars().take(60).collect::<String>()),
+        (None, Value::Boolean(value)) => value.to_string(),
+    };
+    let fault = if found.is_some() { "more than a day ahead" } else { "no time" };
+    Misfit { reason: format!("column {column:?} holds {shown}, which is {fault}"), inferred_column: None }
+}

@@ -1,0 +1,201 @@
+//! SQL over the committed batches: one table, `batches`, of the stream's columns and `_batch`, `_partition`, `_offset`, `_time`.
+//!
+//! A `Session` is a snapshot of the batches that were complete when it was made. It reads, and nothing else: what would write, or
+//! read a file, is refused before it is planned. Memory is bounded by `Limits`; sorts and aggregations spill to temporary files.
+
+mod answer;
+mod check;
+mod error;
+mod output;
+mod prune;
+mod scan;
+mod table;
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{DataFusionError, TableReference};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::coop::CooperativeExec;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
+
+use futures_executor::block_on;
+
+pub use answer::Answer;
+pub use error::{Place, QueryError, SqlFault};
+pub use output::{OutputFormat, RowWriter};
+
+use crate::batch::Batch;
+use crate::schema::StreamSchema;
+use crate::store::SharedStore;
+use table::BatchesTable;
+
+/// The one table.
+pub const TABLE: &str = "batches";
+/// The number of a row's batch: added to what a part holds.
+pub const BATCH_COLUMN: &str = "_batch";
+
+/// Deep enough for any SQL a person writes; a debug build plans the deepest that `check` lets through in a third of it.
+const PLANNING_STACK_BYTES: usize = 64 << 20;
+/// Temporary files of one session.
+const SPILL_BYTES: u64 = 20 << 30;
+
+/// What a query may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Of sorts, aggregations and joins; beyond it they spill, and what cannot spill is an error.
+    pub memory_bytes: usize,
+    pub time: Option<Duration>,
+    /// More rows are left out, and `Answer::is_cut` says so.
+    pub rows: Option<usize>,
+    /// Threads that read parts side by side.
+    pub threads: NonZeroUsize,
+}
+
+impl Limits {
+    pub const MEMORY_BYTES: usize = 1 << 30;
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        Self { memory_bytes: Self::MEMORY_BYTES, time: None, rows: None, threads }
+    }
+}
+
+/// A snapshot that answers queries, from any task, side by side; they share its memory.
+pub struct Session {
+    state: SessionState,
+    limits: Limits,
+    columns: SchemaRef,
+}
+
+impl Session {
+    /// `batches`: the complete ones, as `StoredBatches::complete` answers them. What becomes complete later is not seen.
+    pub fn new(
+        store: SharedStore,
+        schema: &StreamSchema,
+        batches: &[Batch],
+        limits: Limits,
+    ) -> Result<Self, QueryError> {
+        if schema.column(BATCH_COLUMN).is_some() {
+            return Err(QueryError::ReservedColumn);
+        }
+        let table = Arc::new(BatchesTable::new(store, schema, batches));
+        let columns = table.columns();
+        let config = SessionConfig::new()
+            .with_target_partitions(limits.threads.get())
+            .with_information_schema(true)
+            .set_bool("datafusion.sql_parser.enable_ident_normalization", false)
+            .set_bool("datafusion.sql_parser.map_string_types_to_utf8view", false)
+            .set_bool("datafusion.sql_parser.collect_spans", true);
+        let state = SessionStateBuilder::new()
+            .with_config(config)
+            .with_runtime_env(runtime(limits).map_err(|error| QueryError::of(&error, "", limits))?)
+            .with_default_features()
+            .build();
+        let context = SessionContext::new_with_state(state);
+        context
+            .register_table(TableReference::bare(TABLE), table)
+            .map_err(|error| QueryError::of(&error, "", limits))?;
+        Ok(Self { state: context.state(), limits, columns })
+    }
+
+    /// Begins to answer one query. To be called, and its answer read, inside a tokio runtime of several threads.
+    pub async fn run(&self, sql: &str) -> Result<Answer, QueryError> {
+        let deadline = self.limits.time.map(|time| tokio::time::Instant::now() + time);
+        let within = answer::within(deadline, self.limits, self.start(sql));
+        let stream = within.await??;
+        Ok(Answer::new(stream, sql, self.limits, deadline))
+    }
+
+    async fn start(&self, sql: &str) -> Result<SendableRecordBatchStream, QueryError> {
+        let planned = self.plan(sql).await?;
+        execute_stream(planned, self.state.task_ctx()).map_err(|error| QueryError::of(&error, sql, self.limits))
+    }
+
+    /// Plans on a thread with a stack of its own, since planning recurses as deep as the SQL is nested.
+    async fn plan(&self, sql: &str) -> Result<Arc<dyn ExecutionPlan>, QueryError> {
+        let (tell, planned) = tokio::sync::oneshot::channel();
+        let (state, columns, sql, limits) = (self.state.clone(), self.columns.clone(), sql.to_owned(), self.limits);
+        let planning = std::thread::Builder::new().name("plan".to_owned()).stack_size(PLANNING_STACK_BYTES);
+        let started = planning.spawn(move || {
+            // Nobody waits any more when the time was up.
+            let _ = tell.send(plan(state, &columns, &sql, limits));
+        });
+        started.map_err(|error| QueryError::Broken(format!("no thread can be started: {error}")))?;
+        let gone = |_| QueryError::Broken("the planner died; this is a bug, report it with the SQL".to_owned());
+        planned.await.map_err(gone)?
+    }
+}
+
+fn plan(
+    mut state: SessionState,
+    columns: &SchemaRef,
+    sql: &str,
+    limits: Limits,
+) -> Result<Arc<dyn ExecutionPlan>, QueryError> {
+    let statement = check::statement(&state, sql)?;
+    check::tables(&state, &statement, sql)?;
+    let fault = |error: DataFusionError| QueryError::of_planning(&error, sql, columns, limits);
+    let plan = block_on(state.statement_to_plan(statement)).map_err(fault)?;
+    // `check::statement` lets through only what reads; this is the second lock on the same door.
+    let reads = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+    reads.verify_plan(&plan).map_err(fault)?;
+    if keeps_order(&plan) {
+        state.config_mut().options_mut().execution.target_partitions = 1;
+    }
+    // Times in `now()` are those of this query's beginning, not of the session's.
+    state.mark_start_execution();
+    block_on(state.create_physical_plan(&plan)).and_then(interruptible).map_err(fault)
+}
+
+/// A join can make more rows than anyone waits for, out of input that was read long ago: it gives way now and then, so that the
+/// time limit is seen and a query that nobody waits for ends. (What reads gives way by itself.)
+fn interruptible(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
+    let wrapped = plan.transform_up(|node| {
+        let makes_rows = node.name().ends_with("JoinExec") || node.name() == "UnnestExec";
+        Ok(if makes_rows { Transformed::yes(Arc::new(CooperativeExec::new(node)) as _) } else { Transformed::no(node) })
+    });
+    wrapped.map(|wrapped| wrapped.data)
+}
+
+/// A plan that picks rows and columns only answers them in the order in which they are stored when one thread does it: what
+/// people expect of a first look, though SQL does not promise it. Everything else runs on all threads.
+fn keeps_order(plan: &LogicalPlan) -> bool {
+    let mut keeps = true;
+    let walked = plan.apply_with_subqueries(|node| {
+        keeps = matches!(
+            node,
+            LogicalPlan::Projection(_)
+                | LogicalPlan::Filter(_)
+                | LogicalPlan::Limit(_)
+                | LogicalPlan::SubqueryAlias(_)
+                | LogicalPlan::TableScan(_)
+        );
+        Ok(if keeps { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
+    });
+    keeps && walked.is_ok()
+}
+
+fn runtime(limits: Limits) -> Result<Arc<RuntimeEnv>, DataFusionError> {
+    let disk = DiskManagerBuilder::default()
+        .with_mode(DiskManagerMode::OsTmpDirectory)
+        .with_max_temp_directory_size(SPILL_BYTES);
+    RuntimeEnvBuilder::new()
+        .with_memory_pool(Arc::new(FairSpillPool::new(limits.memory_bytes)))
+        .with_disk_manager_builder(disk)
+        .build_arc()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,442 @@
+//! A session over real parts, without the command line.
+#![allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss)]
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use datafusion::arrow::array::{
+    ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray,
+};
+use datafusion::parquet::arrow::ArrowWriter;
+use datafusion::parquet::file::properties::WriterProperties;
+use serde_json::json;
+
+use super::*;
+use crate::batch::{ParquetPart, StoredBatches, batch_folder, cut_key, manifest_key};
+use crate::schema::{ColumnType, StreamColumn};
+use crate::store::LocalStore;
+
+/// Two partitions; batch k has rows (k − 1)·`rows` and on, and one manifest a partition.
+struct Fixture {
+    _folder: tempfile::TempDir,
+    store: SharedStore,
+    rows: i64,
+}
+
+const BIG: i64 = 9_007_199_254_740_993;
+
+fn schema() -> StreamSchema {
+    let column = |(name, kind): (&str, ColumnType)| StreamColumn {
+        name: name.to_owned(),
+        kind,
+        inferred: false,
+        null: Vec::new(),
+        bad: crate::config::Bad::Reject,
+    };
+    let columns = [
+        ("id", ColumnType::Int64),
+        ("Close", ColumnType::Float64),
+        ("town", ColumnType::Utf8),
+        ("up", ColumnType::Boolean),
+    ];
+    StreamSchema { format: 1, schema: 1, columns: columns.map(column).to_vec(), time: None, derived: Vec::new() }
+}
+
+fn fixture(rows: i64) -> Fixture {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(LocalStore::open(folder.path()).unwrap());
+    Fixture { _folder: folder, store, rows }
+}
+
+impl Fixture {
+    fn commit(&self, batch: u32) {
+        for partition in 0..2 {
+            self.part(batch, partition);
+        }
+    }
+
+    fn part(&self, batch: u32, partition: u32) {
+        let rows = self.rows;
+        let first = i64::from(batch - 1) * rows;
+        let ends = [first + rows; 2];
+        let cut = json!({
+            "format": 1, "batch": batch, "attempt": "a", "ends": ends, "total": ends[0] * 2, "reason": "rows", "schema": 1,
+        });
+        self.store.create(&cut_key(batch), cut.to_string().as_bytes()).unwrap();
+        let range = || first..first + rows;
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(Int64Array::from_iter_values(range().map(|row| BIG + 2 * row + i64::from(partition)))),
+            Arc::new(range().map(|row| (row % 7 != 3).then_some(row as f64 / 2.0)).collect::<Float64Array>()),
+            Arc::new(range().map(|row| ["Hull", "Leeds, West", ""].get(row as usize % 4)).collect::<StringArray>()),
+            Arc::new(range().map(|row| Some(row % 2 == 0)).collect::<BooleanArray>()),
+            Arc::new(Int32Array::from(vec![partition as i32; rows as usize])),
+            Arc::new(Int64Array::from_iter_values(range())),
+            Arc::new(TimestampMillisecondArray::from_iter_values(range().map(|row| row * 1000)).with_timezone("UTC")),
+        ];
+        let schema = schema().part();
+        // Small row groups, so that there are some to leave out.
+        let small = WriterProperties::builder().set_max_row_group_row_count(Some(10)).build();
+        let mut writer = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(small)).unwrap();
+        writer.write(&RecordBatch::try_new(schema, columns).unwrap()).unwrap();
+        let file = format!("part-{partition:04}-a.parquet");
+        self.store.create(&format!("{}/{file}", batch_folder(batch)), &writer.into_inner().unwrap()).unwrap();
+        let manifest = json!({
+            "format": 1, "batch": batch, "partition": partition, "attempt": "a", "rows": rows, "rejects": 0,
+            "first_offset": first, "end_offset": first + rows, "skipped": 0, "late": 0, "min_time": first * 1000,
+            "max_time": (first + rows - 1) * 1000, "digest": "d", "file": file, "file_digest": null,
+            "rejects_file": null, "schema": 1, "committed_at_ms": 0,
+        });
+        self.store.create(&manifest_key(batch, partition), manifest.to_string().as_bytes()).unwrap();
+    }
+
+    fn session(&self, limits: Limits) -> Session {
+        let batches = StoredBatches::new(self.store.clone()).complete().unwrap();
+        Session::new(self.store.clone(), &schema(), &batches, limits).unwrap()
+    }
+}
+
+fn limits() -> Limits {
+    Limits { threads: NonZeroUsize::new(2).unwrap(), ..Limits::default() }
+}
+
+/// The answer as csv, and whether rows were left out.
+fn answer(session: &Session, sql: &str) -> Result<(String, bool), QueryError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut answer = session.run(sql).await?;
+        let mut text = Vec::new();
+        let mut rows = RowWriter::new(OutputFormat::Csv, answer.schema(), &mut text).unwrap();
+        while let Some(block) = answer.next().await? {
+            rows.write(&block).unwrap();
+        }
+        rows.finish().unwrap();
+        Ok((String::from_utf8(text).unwrap(), answer.is_cut()))
+    })
+}
+
+fn check(session: &Session, sql: &str, expected: &str) {
+    let (text, _) = answer(session, sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+    let lines: Vec<&str> = text.lines().skip(1).collect();
+    assert_eq!(lines.join(" "), expected, "{sql}");
+}
+
+#[test]
+fn rows_are_those_of_all_batches_with_their_place() {
+    let fixture = fixture(25);
+    (1..=3).for_each(|batch| fixture.commit(batch));
+    let session = fixture.session(limits());
+    check(&session, "select count(*) from batches", "150");
+    check(&session, "select count(*) from batches where up", "76");
+    check(
+        &session,
+        "select _batch, _partition, count(*), min(_offset), max(_offset) from batches group by 1, 2 order by 1, 2",
+        "1,0,25,0,24 1,1,25,0,24 2,0,25,25,49 2,1,25,25,49 3,0,25,50,74 3,1,25,50,74",
+    );
+    check(&session, "select max(id), min(id) from batches", "9007199254741142,9007199254740993");
+    check(&session, "select _time from batches where _offset = 61 and _partition = 0", "1970-01-01T00:01:01Z");
+    check(
+        &session,
+        "select town, count(Close) from batches group by town order by town nulls last",
+        "\"\",32 Hull,34 \"Leeds, West\",32 ,30",
+    );
+    // A first look answers in the stored order, and the columns in the order that is asked for.
+    check(&session, "select _offset, _batch, Close from batches limit 4", "0,1,0.0 1,1,0.5 2,1,1.0 3,1,");
+    check(&session, "select _offset, _batch from batches where _offset > 23 limit 2", "24,1 24,1");
+    check(&session, "select distinct _batch from batches where Close is null order by 1 desc", "3 2 1");
+}
+
+#[test]
+fn windows_joins_and_subqueries_work() {
+    let fixture = fixture(10);
+    (1..=2).for_each(|batch| fixture.commit(batch));
+    let session = fixture.session(limits());
+    check(
+        &session,
+        "select Close - lag(Close) over (order by _offset) as rise from batches where _partition = 0 order by _offset limit 3",
+        "\"\" 0.5 0.5",
+    );
+    check(
+        &session,
+        "select count(*) from batches a join batches b on a._offset = b._offset and a._partition < b._partition",
+        "20",
+    );
+    check(
+        &session,
+        "with last as (select max(_batch) as n from batches) select count(*) from batches, last where _batch = n",
+        "20",
+    );
+    check(
+        &session,
+        "select approx_distinct(town), median(_offset), round(stddev(_offset), 3) from batches",
+        "3,9.5,5.84",
+    );
+}
+
+#[test]
+fn what_cannot_match_is_not_read() {
+    let fixture = fixture(25);
+    (1..=3).for_each(|batch| fixture.commit(batch));
+    let session = fixture.session(limits());
+    for batch in [1, 3] {
+        for partition in 0..2 {
+            fixture.store.delete(&format!("{}/part-{partition:04}-a.parquet", batch_folder(batch))).unwrap();
+        }
+    }
+    check(&session, "select count(*) from batches", "150");
+    check(&session, "select count(*) from batches where _batch = 2", "50");
+    check(&session, "select count(*) from batches where _batch between 2 and 2 and up", "24");
+    check(&session, "select count(*) from batches where _batch in (2)", "50");
+    check(&session, "select count(*) from batches where _time >= '1970-01-01T00:00:30Z' and _offset < 50", "40");
+    let error = answer(&session, "select sum(Close) from batches").unwrap_err();
+    assert!(matches!(&error, QueryError::Part(fault) if fault.problem.contains("cannot be opened")), "{error}");
+    // Row groups: 10 rows each, so the one with offset 33 is read and the other two are not.
+    let plan = answer(&session, "explain analyze select id from batches where _offset = 33 and _batch = 2").unwrap().0;
+    assert!(plan.contains("parts=2"), "{plan}");
+}
+
+#[test]
+fn row_groups_that_cannot_match_are_left_out() {
+    let fixture = fixture(25);
+    fixture.commit(1);
+    let place = "batches/batch=000001/part-0000-a.parquet";
+    let file = ParquetPart::try_new(fixture.store.open(place).unwrap()).unwrap();
+    let columns = Arc::new(schema().part().as_ref().clone());
+    let predicate = |sql: &str| {
+        let state = fixture.session(limits()).state;
+        let schema = datafusion::common::DFSchema::try_from(columns.clone()).unwrap();
+        let filter = state.create_physical_expr(state.create_logical_expr(sql, &schema).unwrap(), &schema).unwrap();
+        prune::pruning(filter, &columns)
+    };
+    let kept = |sql: &str| prune::row_groups_that_may_match(predicate(sql).as_deref(), &file);
+    assert_eq!(kept("_offset = 13"), [1]);
+    assert_eq!(kept("_offset >= 20 or _offset < 3"), [0, 2]);
+    assert_eq!(kept("town = 'York'"), [0; 0]);
+    // Floats may hold NaN, of which statistics say nothing.
+    assert_eq!(kept("Close > 1000"), [0, 1, 2]);
+    assert_eq!(kept("random() > 2"), [0, 1, 2]);
+}
+
+#[test]
+fn a_batch_that_becomes_complete_meanwhile_is_not_seen() {
+    let fixture = fixture(10);
+    fixture.commit(1);
+    fixture.part(2, 0);
+    let session = fixture.session(limits());
+    check(&session, "select count(*), max(_batch) from batches", "20,1");
+    fixture.part(2, 1);
+    check(&session, "select count(*), max(_batch) from batches", "20,1");
+    check(&fixture.session(limits()), "select count(*), max(_batch) from batches", "40,2");
+}
+
+#[test]
+fn a_store_without_batches_answers_nothing() {
+    let session = fixture(10).session(limits());
+    check(&session, "select count(*), sum(Close) from batches", "0,");
+    let (text, _) = answer(&session, "select town, _batch from batches").unwrap();
+    assert_eq!(text, "town,_batch\n");
+}
+
+fn refused(session: &Session, sql: &str, expected: &str) {
+    let error = answer(session, sql).map(|(text, _)| text).unwrap_err();
+    let QueryError::Sql(fault) = &error else { panic!("{sql}: {error:?}") };
+    let place = fault.place.map_or(String::new(), |Place { line, column }| format!("{line}:{column}: "));
+    assert_eq!(format!("{place}{}", fault.message), expected, "{sql}");
+}
+
+#[test]
+fn sql_that_is_wrong_is_told_where_and_what_to_mend() {
+    let session = fixture(1).session(limits());
+    refused(&session, "select Clse from batches", "1:8: unknown column `Clse`; did you mean `Close`?");
+    refused(&session, "select\n\tClose,\n\tclose\nfrom batches", "3:2: unknown column `close`; did you mean `Close`?");
+    refused(&session, "select b.ide from batches b", "1:8: unknown column `ide`; did you mean `id`?");
+    refused(
+        &session,
+        "select 1 from batches where town = \"Hull\"",
+        "1:36: unknown column `Hull`; a text value goes in 'single quotes'; `describe batches` lists the columns",
+    );
+    refused(&session, "select 1 from batch", "1:15: unknown table `batch`; did you mean `batches`?");
+    refused(&session, "selec 1", "1:1: Expected: an SQL statement, found: selec");
+    refused(&session, "select 1; select 2", "it holds several statements: send one at a time");
+    refused(&session, " ; ", "it is empty: write a query, such as select * from batches limit 10");
+    refused(&session, "select avgg(Close) from batches", "1:8: Invalid function 'avgg'. Did you mean 'avg'?");
+    for sql in [
+        "select 'a",
+        "select (1",
+        "select sum(town) over from batches",
+        "select * from batches where Close",
+        "select $1",
+        "select Close + town from batches",
+        "select unnest(1)",
+        "select (select 1, 2)",
+        "select * from batches order by 9",
+        "select id, count(*) from batches",
+        "select 1 union select 1, 2",
+        "explain explain select 1",
+        "\u{0}",
+        "🦀",
+    ] {
+        match answer(&session, sql) {
+            Err(QueryError::Sql(fault)) => assert_eq!(fault.message.lines().count(), 1, "{fault}"),
+            other => panic!("{sql}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn what_writes_or_reads_files_is_refused() {
+    let fixture = fixture(1);
+    fixture.commit(1);
+    let session = fixture.session(limits());
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("x.csv").display().to_string();
+    std::fs::write(&file, "a\n1\n").unwrap();
+    for sql in [
+        "create table x as select 1",
+        "create view x as select 1",
+        "drop table batches",
+        "insert into batches values (1)",
+        "delete from batches",
+        "update batches set id = 1",
+        "truncate table batches",
+        "set datafusion.execution.batch_size = 1",
+        "reset datafusion.execution.batch_size",
+        "copy batches to 'FILE'",
+        "copy (select 1) to 'FILE'",
+        "explain copy batches to 'FILE'",
+        "explain analyze copy batches to 'FILE'",
+        "explain insert into batches values (1)",
+        "create external table x stored as csv location 'FILE'",
+        "select * from 'FILE'",
+        "select * from \"FILE\"",
+        "select * from read_csv('FILE')",
+        "select * from read_parquet('FILE')",
+        "begin",
+        "prepare x as select 1",
+        "execute x",
+        "create function f() returns int return 1",
+        "use x",
+        "analyze table batches",
+        "merge into batches using batches b on true when matched then delete",
+        "with x as (delete from batches returning id) select * from x",
+        "select * into x from batches",
+    ] {
+        let sql = sql.replace("FILE", &file);
+        let error = answer(&session, &sql).map(|(text, _)| text).unwrap_err();
+        assert!(matches!(error, QueryError::Sql(_)), "{sql}: {error:?}");
+    }
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "a\n1\n");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    check(&session, "select count(*) from batches", "2");
+    for sql in ["show tables", "describe batches", "show columns from batches", "explain select 1", "values (1), (2)"] {
+        assert!(answer(&session, sql).unwrap().0.lines().count() > 1, "{sql}");
+    }
+}
+
+#[test]
+fn sql_that_is_nested_too_deep_is_an_error() {
+    let fixture = fixture(3);
+    fixture.commit(1);
+    let session = fixture.session(limits());
+    let chain = |terms: usize| format!("select count(*) from batches where {}", vec!["id = 1"; terms].join(" or "));
+    check(&session, &format!("select {}", vec!["1"; 240].join(" + ")), "240");
+    check(&session, &chain(240), "0");
+    for sql in [
+        chain(3000),
+        format!("select {}", vec!["1"; 20_000].join("+")),
+        format!("select {}1{}", "(".repeat(500), ")".repeat(500)),
+        chain(20_000),
+    ] {
+        assert!(matches!(answer(&session, &sql), Err(QueryError::Sql(_))), "{} bytes", sql.len());
+    }
+}
+
+#[test]
+fn limits_are_kept_and_said() {
+    let fixture = fixture(200);
+    (1..=2).for_each(|batch| fixture.commit(batch));
+    let rows = fixture.session(Limits { rows: Some(300), ..limits() });
+    let (text, cut) = answer(&rows, "select id from batches").unwrap();
+    assert_eq!((text.lines().count(), cut), (301, true));
+    assert!(!answer(&rows, "select id from batches limit 300").unwrap().1);
+    let time = fixture.session(Limits { time: Some(Duration::from_millis(200)), ..limits() });
+    let error = answer(&time, "select sum(a.id % b.id) from batches a, batches b, batches c, batches d").unwrap_err();
+    assert!(matches!(error, QueryError::Time { .. }), "{error}");
+    let memory = fixture.session(Limits { memory_bytes: 1 << 20, ..limits() });
+    let error = answer(
+        &memory,
+        "select a.value, count(*) from generate_series(1, 3000000) a join generate_series(1, 3000000) b on a.value = b.value group by 1",
+    );
+    assert!(matches!(error, Err(QueryError::Memory { memory_bytes: 1_048_576 })), "{error:?}");
+}
+
+#[test]
+fn a_sort_larger_than_its_memory_spills() {
+    let session = fixture(1).session(Limits { memory_bytes: 64 << 20, ..limits() });
+    let sql = "select value, rpad(cast(value as varchar), 100, 'x') as text from generate_series(1, 600000) order by value % 1000, value desc";
+    let (text, _) = answer(&session, sql).unwrap();
+    assert_eq!((text.lines().count(), text.lines().nth(1).unwrap().starts_with("600000,600000x")), (600_001, true));
+}
+
+#[test]
+fn a_value_that_cannot_be_computed_is_said() {
+    let fixture = fixture(3);
+    fixture.commit(1);
+    let session = fixture.session(limits());
+    let error = answer(&session, "select 1 / _partition from batches").unwrap_err();
+    assert_eq!(error.to_string(), "a value cannot be computed: Divide by zero error");
+}
+
+#[test]
+fn a_stream_with_a_column_of_that_name_is_refused() {
+    let fixture = fixture(1);
+    let mut schema = schema();
+    schema.columns[0].name = BATCH_COLUMN.to_owned();
+    let refused = Session::new(fixture.store.clone(), &schema, &[], limits()).err();
+    assert!(matches!(refused, Some(QueryError::ReservedColumn)), "{refused:?}");
+}
+
+fn written(format: OutputFormat) -> String {
+    let fixture = fixture(4);
+    fixture.commit(1);
+    let session = fixture.session(limits());
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let sql = "select id, Close as \"a,\"\"b\", town, up, _time, [1, 2] as list, E'x\\ny' as lines from batches where _partition = 0";
+        let mut answer = session.run(sql).await.unwrap();
+        let mut text = Vec::new();
+        let mut rows = RowWriter::new(format, answer.schema(), &mut text).unwrap();
+        while let Some(block) = answer.next().await.unwrap() {
+            rows.write(&block).unwrap();
+        }
+        rows.finish().unwrap();
+        String::from_utf8(text).unwrap()
+    })
+}
+
+#[test]
+fn every_format_says_the_same_rows() {
+    assert_eq!(
+        written(OutputFormat::Table),
+        "id                a,\"b  town         up     _time                 list    lines\n\
+         9007199254740993   0.0  Hull         true   1970-01-01T00:00:00Z  [1, 2]  x\\ny\n\
+         9007199254740995   0.5  Leeds, West  false  1970-01-01T00:00:01Z  [1, 2]  x\\ny\n\
+         9007199254740997   1.0               true   1970-01-01T00:00:02Z  [1, 2]  x\\ny\n\
+         9007199254740999                     false  1970-01-01T00:00:03Z  [1, 2]  x\\ny\n"
+            .replacen("id                a", "              id  a", 1)
+    );
+    assert_eq!(
+        written(OutputFormat::Csv),
+        "id,\"a,\"\"b\",town,up,_time,list,lines\n\
+         9007199254740993,0.0,Hull,true,1970-01-01T00:00:00Z,\"[1, 2]\",\"x\ny\"\n\
+         9007199254740995,0.5,\"Leeds, West\",false,1970-01-01T00:00:01Z,\"[1, 2]\",\"x\ny\"\n\
+         9007199254740997,1.0,\"\",true,1970-01-01T00:00:02Z,\"[1, 2]\",\"x\ny\"\n\
+         9007199254740999,,,false,1970-01-01T00:00:03Z,\"[1, 2]\",\"x\ny\"\n"
+    );
+    let json: serde_json::Value = serde_json::from_str(&written(OutputFormat::Json)).unwrap();
+    assert_eq!(
+        json[3],
+        json!({"id": BIG + 6, "a,\"b": null, "town": null, "up": false, "_time": "1970-01-01T00:00:03Z", "list": [1, 2], "lines": "x\ny"})
+    );
+    assert_eq!(json.as_array().unwrap().len(), 4);
+}

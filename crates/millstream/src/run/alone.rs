@@ -1,0 +1,247 @@
+//! One stage alone, from the same pipeline file, on any machine that reaches the broker and the store: any number of each, but one replay.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::broker::{Reached, reach};
+use super::prepare::{Join, prepare, wait_for_schema};
+use super::serving::Stored;
+use super::stages::{Stages, is_last, say_batch, say_source_ended, source_ends};
+use super::stop::{Stop, stop_on_signal};
+use super::{Options, Outcome, lock_store, open_store};
+use crate::batch::ingest::{Outside, Sharing};
+use crate::batch::{Cut, Signals, StoredBatches};
+use crate::config::{OnStop, Pipeline};
+use crate::registry::Registry;
+use crate::serve::{ServeContext, bind, serve};
+use crate::source::Dataset;
+use crate::source::replay::Ended;
+use crate::status::Status;
+use crate::store::SharedStore;
+use crate::topic::pause;
+use crate::train::Trainer;
+
+/// How often a stage looks whether the one before it has brought something.
+const LOOK_PAUSE: Duration = Duration::from_millis(500);
+/// How often the store is asked whether the source has ended.
+const END_PAUSE: Duration = Duration::from_secs(1);
+
+/// What a stage alone needs beside the pipeline.
+pub struct Alone {
+    pub exit_when_done: bool,
+    pub status: Arc<Status>,
+}
+
+/// The signals of a process without a server.
+struct Watching {
+    stop: Arc<Stop>,
+    _runtime: tokio::runtime::Runtime,
+}
+
+fn watch_signals() -> anyhow::Result<Watching> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let stop = Arc::new(Stop::default());
+    runtime.spawn(stop_on_signal(stop.clone()));
+    Ok(Watching { stop, _runtime: runtime })
+}
+
+/// Sends the source's rows and decides the cuts that follow from them; ends with the source.
+pub fn replay(pipeline: &Pipeline, alone: &Alone) -> anyhow::Result<Outcome> {
+    let store = open_store(&pipeline.store)?;
+    let Some(source) = &pipeline.source else {
+        anyhow::bail!("there is no [source] to replay: this pipeline listens only")
+    };
+    let _ours = lock_store(&pipeline.store)?;
+    let watching = watch_signals()?;
+    let Reached { broker, topic, log } = reach(pipeline, &alone.status)?;
+    let dataset = Arc::new(Dataset::new(source));
+    let stop = &watching.stop;
+    let prepared = match prepare(pipeline, &store, &topic, Join::Begin(&dataset), &alone.status, &stop.pipeline) {
+        Err(_) if stop.pipeline.load(Ordering::Relaxed) => return Ok(Outcome::Stopped),
+        prepared => prepared?,
+    };
+    let stages =
+        Stages { pipeline, store: &store, status: &alone.status, topic: &topic, prepared: &prepared, log: &log };
+    let replayed = stages.replay(dataset)?.run(&stop.pipeline, &stop.asked);
+    say_source_ended(&alone.status, &replayed);
+    let ended = replayed?;
+    if broker.is_some() && ended != Ended::Stopped {
+        alone.status.event(
+            "broker",
+            "the embedded broker ends with this process: others read the topic while `millstream broker` runs",
+            json!({}),
+        );
+    }
+    Ok(if ended == Ended::Stopped { Outcome::Stopped } else { Outcome::Done })
+}
+
+/// Reads its share of the partitions into batches, until told to stop.
+pub fn ingest(pipeline: &Pipeline, alone: &Alone) -> anyhow::Result<Outcome> {
+    let store = open_store(&pipeline.store)?;
+    let watching = watch_signals()?;
+    let stop = &watching.stop;
+    let Reached { broker: _broker, topic, log } = reach(pipeline, &alone.status)?;
+    let join = if pipeline.source.is_some() { Join::Wait } else { Join::Listen };
+    let prepared = match prepare(pipeline, &store, &topic, join, &alone.status, &stop.pipeline) {
+        Err(_) if stop.pipeline.load(Ordering::Relaxed) => return Ok(Outcome::Stopped),
+        prepared => prepared?,
+    };
+    let stages =
+        Stages { pipeline, store: &store, status: &alone.status, topic: &topic, prepared: &prepared, log: &log };
+    let (ingest, decider) = (stages.ingest(Sharing::Group), stages.decider());
+    let cuts_at_stop = pipeline.batch.on_stop == OnStop::Cut && !prepared.plan.replay_decides();
+    let batches = StoredBatches::new(store.clone());
+    let end = SourceWatch::new(&store);
+    let (leads, stop_ingest) = (AtomicBool::new(false), AtomicBool::new(false));
+    let stopped_at_cut = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let deciding = scope.spawn(|| {
+            let over = || end.ends();
+            let signals = Signals {
+                active: &leads,
+                stop: &stop.pipeline,
+                asked: &stop.asked,
+                cut_at_stop: cuts_at_stop,
+                over: &over,
+            };
+            let ended = decider.run(&signals);
+            // All may be decided before anyone says stop.
+            while ended.is_ok() && !stop.pipeline.load(Ordering::Relaxed) {
+                pause(&stop.pipeline, LOOK_PAUSE);
+            }
+            // A decider that ended with an error ends the worker; at a stop its last cut is still to be committed.
+            if cuts_at_stop && stop.asked.load(Ordering::Relaxed) && ended.is_ok() {
+                stopped_at_cut.store(true, Ordering::Release);
+            } else if ended.is_err() || stop.pipeline.load(Ordering::Relaxed) {
+                stop_ingest.store(true, Ordering::Relaxed);
+            }
+            ended
+        });
+        let complete = |batch| {
+            if let Ok(found) = batches.get(batch) {
+                say_batch(&alone.status, &found);
+            }
+        };
+        let no_more = |last: Option<&Cut>| {
+            stopped_at_cut.load(Ordering::Acquire)
+                || (alone.exit_when_done && is_last(pipeline, end.ends().ok().flatten().as_deref(), last))
+        };
+        let outside = Outside { stop: &stop_ingest, no_more: &no_more, leads: &leads, complete: &complete };
+        let mut ingested = ingest.run(&outside);
+        // All is done, and more may come with a higher limit: only the flag ends a worker.
+        if ingested.is_ok()
+            && !alone.exit_when_done
+            && !stop.pipeline.load(Ordering::Relaxed)
+            && !deciding.is_finished()
+        {
+            alone.status.event("idle", "all batches are complete; waiting to be stopped", json!({}));
+            while !stop.pipeline.load(Ordering::Relaxed) && !deciding.is_finished() {
+                pause(&stop.pipeline, LOOK_PAUSE);
+            }
+        }
+        let stopped = stop.asked.load(Ordering::Relaxed);
+        stop.pipeline.store(true, Ordering::Relaxed);
+        let decided =
+            deciding.join().map_err(|_| anyhow::anyhow!("the decider panicked: please report this as a bug"))?;
+        if let Err(error) = decided {
+            ingested = ingested.and(Ok(()));
+            ingested?;
+            return Err(error.into());
+        }
+        ingested?;
+        Ok(if stopped { Outcome::Stopped } else { Outcome::Done })
+    })
+}
+
+/// Trains every due version as batches become complete, until told to stop.
+pub fn train(pipeline: Pipeline, alone: &Alone) -> anyhow::Result<Outcome> {
+    let store = open_store(&pipeline.store)?;
+    let watching = watch_signals()?;
+    let stop = &watching.stop.pipeline;
+    let pipeline = Arc::new(pipeline);
+    let Some(schema) = wait_for_schema(&pipeline, &store, &alone.status, stop)? else { return Ok(Outcome::Stopped) };
+    let trainer = Trainer::new(store.clone(), pipeline.clone(), schema, alone.status.clone());
+    let (batches, end) = (StoredBatches::new(store.clone()), SourceWatch::new(&store));
+    let (mut seen, mut failed) = (None, Vec::new());
+    while !stop.load(Ordering::Relaxed) {
+        // Asked before the batches are: what the end names is then among them.
+        let ends = end.ends().map_err(|error| anyhow::anyhow!("{error}"))?;
+        let complete = batches.complete()?;
+        if seen != Some(complete.len()) {
+            let report = trainer.train_due(&complete, stop)?;
+            failed.extend(report.failed.into_iter().map(|(model, reason)| format!("model {model}: {reason}")));
+            seen = Some(complete.len());
+        }
+        let last = complete.last().map(|batch| &batch.cut);
+        let limit = pipeline.batch.limit.map(|limit| limit.get());
+        let parts = crate::batch::last_part(&pipeline.batch.rule);
+        let reached = |most: Option<u32>| most.is_some() && last.map(|cut| cut.batch) >= most;
+        if alone.exit_when_done && (reached(limit) || reached(parts) || is_last(&pipeline, ends.as_deref(), last)) {
+            trainer.finish(&complete)?;
+            return Ok(if failed.is_empty() { Outcome::Done } else { Outcome::Failed(failed) });
+        }
+        pause(stop, LOOK_PAUSE);
+    }
+    Ok(Outcome::Stopped)
+}
+
+/// Serves every version as it appears in the store, until told to stop.
+pub fn serve_alone(pipeline: Pipeline, options: Options, status: Arc<Status>) -> anyhow::Result<Outcome> {
+    let pipeline = Arc::new(pipeline);
+    let store = open_store(&pipeline.store)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("serve").build()?;
+    let _inside = runtime.enter();
+    let listener = bind(pipeline.serve.listen)?;
+    let address = listener.local_addr()?;
+    let registry = Arc::new(Registry::open(store.clone())?);
+    let context = ServeContext {
+        pipeline,
+        registry: registry.clone(),
+        status: status.clone(),
+        batches: Arc::new(Stored(Arc::new(StoredBatches::new(store)))),
+    };
+    let stop = Arc::new(Stop::default());
+    runtime.spawn(stop_on_signal(stop.clone()));
+    let server = runtime.spawn(serve(listener, context, stop.serving()));
+    (options.announce)(address);
+    status.update(|snapshot| "running".clone_into(&mut snapshot.state));
+    let mut said = String::new();
+    while !stop.pipeline.load(Ordering::Relaxed) {
+        pause(&stop.pipeline, LOOK_PAUSE);
+        // What is served stays served while the store is away.
+        let problem =
+            registry.refresh().err().map_or(String::new(), |error| format!("the registry cannot be read: {error}"));
+        if problem != said && !problem.is_empty() {
+            status.event("problem", problem.clone(), json!({}));
+        }
+        said = problem;
+    }
+    stop.all();
+    runtime.block_on(server)?;
+    Ok(Outcome::Stopped)
+}
+
+/// Whether the source has ended, asked of the store now and then; once known it stays.
+struct SourceWatch<'a> {
+    store: &'a SharedStore,
+    known: Mutex<(Option<Instant>, Option<Vec<i64>>)>,
+}
+
+impl<'a> SourceWatch<'a> {
+    fn new(store: &'a SharedStore) -> Self {
+        Self { store, known: Mutex::default() }
+    }
+
+    fn ends(&self) -> Result<Option<Vec<i64>>, String> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let (asked, ends) = &mut *known;
+        if ends.is_none() && asked.is_none_or(|asked| asked.elapsed() >= END_PAUSE) {
+            *ends = source_ends(self.store)?;
+            *asked = Some(Instant::now());
+        }
+        Ok(ends.clone())
+    }
+}

@@ -1,0 +1,240 @@
+//! The whole pipeline in one process: replay, the decider, ingest and training side by side.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use anyhow::anyhow;
+use serde_json::json;
+
+use super::Outcome;
+use super::broker::{Reached, reach};
+use super::prepare::{Join, Prepared, prepare};
+use super::stages::{Causes, Stages, say_batch, say_source_ended, source_ends};
+use super::stop::Stop;
+use crate::batch::Signals;
+use crate::batch::StoredBatches;
+use crate::batch::ingest::{Outside, Sharing};
+use crate::config::{OnStop, Pipeline};
+use crate::registry::Registry;
+use crate::source::Dataset;
+use crate::source::replay::{Ended, ReplayError};
+use crate::status::Status;
+use crate::store::SharedStore;
+use crate::topic::pause;
+use crate::train::Trainer;
+use crate::train::plan::never_came;
+
+/// How long the last cut of a stop may take to be committed.
+const STOP_MOST: Duration = Duration::from_secs(30);
+
+pub(super) struct Flow {
+    pub pipeline: Arc<Pipeline>,
+    pub store: SharedStore,
+    pub batches: Arc<StoredBatches>,
+    pub registry: Arc<Registry>,
+    pub status: Arc<Status>,
+    pub stop: Arc<Stop>,
+}
+
+impl Flow {
+    pub fn run(&self, broker: &mut Option<millstream_broker::Broker>) -> anyhow::Result<Outcome> {
+        let Reached { broker: started, topic, log } = reach(&self.pipeline, &self.status)?;
+        *broker = started;
+        let dataset = self.pipeline.source.as_ref().map(|source| Arc::new(Dataset::new(source)));
+        let begin = dataset.as_deref().map_or(Join::Listen, Join::Begin);
+        let prepared = prepare(&self.pipeline, &self.store, &topic, begin, &self.status, &self.stop.pipeline);
+        let prepared = match prepared {
+            Err(_) if self.stopped() => return Ok(Outcome::Stopped),
+            prepared => prepared?,
+        };
+        let trainer =
+            Trainer::new(self.store.clone(), self.pipeline.clone(), prepared.schema.clone(), self.status.clone());
+        let stages = Stages {
+            pipeline: &self.pipeline,
+            store: &self.store,
+            status: &self.status,
+            topic: &topic,
+            prepared: &prepared,
+            log: &log,
+        };
+        self.flow(&stages, dataset, &trainer, &prepared)
+    }
+
+    fn flow(
+        &self,
+        stages: &Stages,
+        dataset: Option<Arc<Dataset>>,
+        trainer: &Trainer,
+        prepared: &Prepared,
+    ) -> anyhow::Result<Outcome> {
+        let replay = dataset.map(|dataset| stages.replay(dataset)).transpose()?;
+        let (ingest, decider) = (stages.ingest(Sharing::Alone), stages.decider());
+        let cuts_at_stop = self.pipeline.batch.on_stop == OnStop::Cut;
+        let (leads, no_more) = (AtomicBool::new(false), AtomicBool::new(false));
+        let (stop_ingest, stop_decider, source_over) =
+            (AtomicBool::new(false), AtomicBool::new(false), AtomicBool::new(false));
+        let (complete, completed) = mpsc::channel::<()>();
+        std::thread::scope(|scope| {
+            let training = scope.spawn(move || {
+                let trained = self.train(trainer, &completed);
+                if let Err(error) = &trained {
+                    self.problem(&format!("training ended: {error:#}"));
+                }
+                trained
+            });
+            let ingesting = scope.spawn(|| {
+                let tell = |batch| self.batch_complete(batch, &complete);
+                let no_more = |_: Option<&_>| no_more.load(Ordering::Acquire);
+                let outside = Outside { stop: &stop_ingest, no_more: &no_more, leads: &leads, complete: &tell };
+                let ended = ingest.run(&outside);
+                // The trainer ends once it has seen every batch; a failed ingest ends the other stages too.
+                if ended.is_err() {
+                    self.stop_stages();
+                }
+                drop(complete);
+                ended
+            });
+            let deciding = scope.spawn(|| {
+                let over = || if source_over.load(Ordering::Acquire) { source_ends(&self.store) } else { Ok(None) };
+                let signals = Signals {
+                    active: &leads,
+                    stop: &stop_decider,
+                    asked: &self.stop.asked,
+                    cut_at_stop: cuts_at_stop,
+                    over: &over,
+                };
+                let ended = decider.run(&signals);
+                if ended.is_err() {
+                    self.stop_stages();
+                }
+                ended
+            });
+            let replayed = match &replay {
+                Some(replay) => replay.run(&self.stop.pipeline, &self.stop.asked),
+                None => self.listen(&|| ingesting.is_finished()),
+            };
+            say_source_ended(&self.status, &replayed);
+            if matches!(replayed, Ok(Ended::Source)) {
+                source_over.store(true, Ordering::Release);
+            }
+            // Where replay decides, all is decided; otherwise the decider goes on until the last record is in a cut.
+            let decided =
+                prepared.plan.replay_decides() || !matches!(replayed, Ok(Ended::Source | Ended::Limit { .. }));
+            while !decided && !deciding.is_finished() && !self.stopped() {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            stop_decider.store(true, Ordering::Relaxed);
+            let decided = deciding.join().map_err(|_| anyhow!("the decider panicked: please report this as a bug"))?;
+            // A batch cut by the stop is still to be committed; otherwise a stop parks it.
+            let park = (matches!(replayed, Err(_) | Ok(Ended::Stopped)) || self.stopped()) && !cuts_at_stop;
+            stop_ingest.store(park || decided.is_err(), Ordering::Relaxed);
+            no_more.store(true, Ordering::Release);
+            // A signal after the source's end must reach ingest as well.
+            let told = Instant::now();
+            while !ingesting.is_finished() {
+                std::thread::sleep(Duration::from_millis(20));
+                // What a stop has cut is committed, unless the broker is away for too long: it is committed then at the next start.
+                if self.stopped() && (!cuts_at_stop || told.elapsed() > STOP_MOST) {
+                    stop_ingest.store(true, Ordering::Relaxed);
+                }
+            }
+            let ingested = ingesting.join().map_err(|_| anyhow!("ingest panicked: please report this as a bug"))?;
+            let faults = training.join().map_err(|_| anyhow!("training panicked: please report this as a bug"))?;
+            // What was trained is served on when a stage fails.
+            let mut faults = faults.unwrap_or_else(|error| vec![format!("training: {error:#}")]);
+            let stage = |error: &dyn std::error::Error| format!("{}", Causes(error));
+            faults.extend(ingested.as_ref().err().map(|error| stage(error)));
+            faults.extend(decided.as_ref().err().map(|error| stage(error)));
+            faults.extend(replayed.as_ref().err().map(|error| stage(error)));
+            if ingested.is_err() || decided.is_err() || replayed.is_err() {
+                return Ok(Outcome::Failed(faults));
+            }
+            if matches!(replayed, Ok(Ended::Stopped)) || self.stopped() {
+                return Ok(Outcome::Stopped);
+            }
+            faults.extend(self.never_came()?);
+            self.verdicts();
+            Ok(if faults.is_empty() { Outcome::Done } else { Outcome::Failed(faults) })
+        })
+    }
+
+    /// Others write the topic: there is nothing to send, until the limit is reached or someone says stop.
+    fn listen(&self, ended: &dyn Fn() -> bool) -> Result<Ended, ReplayError> {
+        while !self.stopped() {
+            if ended() {
+                return Ok(Ended::Limit { left: None });
+            }
+            pause(&self.stop.pipeline, Duration::from_millis(50));
+        }
+        Ok(Ended::Stopped)
+    }
+
+    fn problem(&self, message: &str) {
+        self.status.update(|snapshot| snapshot.problems.push(message.to_owned()));
+        self.status.event("problem", message, json!({}));
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.pipeline.load(Ordering::Relaxed)
+    }
+
+    fn stop_stages(&self) {
+        self.stop.pipeline.store(true, Ordering::Relaxed);
+    }
+
+    fn batch_complete(&self, batch: u32, tell: &mpsc::Sender<()>) {
+        let Ok(found) = self.batches.get(batch) else { return };
+        say_batch(&self.status, &found);
+        // The trainer may be gone after a panic; `flow` reports that.
+        let _ = tell.send(());
+    }
+
+    /// Trains what is due whenever batches are complete; several that came meanwhile are taken together.
+    fn train(&self, trainer: &Trainer, completed: &mpsc::Receiver<()>) -> anyhow::Result<Vec<String>> {
+        let mut faults = Vec::new();
+        let mut train = || -> anyhow::Result<()> {
+            let report = trainer.train_due(&self.batches.complete()?, &self.stop.pipeline)?;
+            self.registry.refresh()?;
+            faults.extend(report.failed.into_iter().map(|(model, reason)| format!("model {model}: {reason}")));
+            Ok(())
+        };
+        // What an earlier run left untrained.
+        train()?;
+        while completed.recv().is_ok() {
+            while completed.try_recv().is_ok() {}
+            train()?;
+        }
+        if !self.stopped() {
+            trainer.finish(&self.batches.complete()?)?;
+            self.registry.refresh()?;
+        }
+        faults.sort();
+        faults.dedup();
+        Ok(faults)
+    }
+
+    /// What each model is worth, in one line each.
+    fn verdicts(&self) {
+        let served = self.registry.snapshot();
+        for version in served.models.values().filter_map(|model| model.latest()) {
+            let verdict = version.verdict();
+            let name = format!("{}@{}", version.file.model, version.file.version);
+            let message = format!("{name} {}: {}, the baseline {}", verdict.words, verdict.model, verdict.baseline);
+            self.status.event("verdict", message, json!({ "version": name, "verdict": verdict.words }));
+        }
+    }
+
+    /// Chosen batches that the stream did not bring.
+    fn never_came(&self) -> anyhow::Result<Vec<String>> {
+        let complete = u32::try_from(self.batches.complete()?.len()).unwrap_or(u32::MAX);
+        let missing = self.pipeline.models.iter().flat_map(|model| {
+            let absent = never_came(&model.train_on, complete).into_iter();
+            absent.map(|batch| {
+                format!("model {}: batch {batch} of its train_on never came: the stream has {complete}", model.name)
+            })
+        });
+        Ok(missing.collect())
+    }
+}

@@ -1,0 +1,143 @@
+//! Makes each stage from what was prepared, for `run` and for the stages alone.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use serde_json::json;
+
+use super::prepare::Prepared;
+use crate::batch::ingest::{Ingest, Sharing};
+use crate::batch::{Batch, Cut, Decider, PartSettings};
+use crate::config::{BatchRule, Pipeline};
+use crate::source::Dataset;
+use crate::source::replay::{Ended, Replay, ReplayError, SourceEnd};
+use crate::status::Status;
+use crate::store::SharedStore;
+use crate::topic::Topic;
+
+/// What every stage is made of.
+pub(super) struct Stages<'a> {
+    pub pipeline: &'a Pipeline,
+    pub store: &'a SharedStore,
+    pub status: &'a Arc<Status>,
+    pub topic: &'a Topic,
+    pub prepared: &'a Prepared,
+    /// The embedded broker's log, on this machine.
+    pub log: &'a Option<PathBuf>,
+}
+
+impl Stages<'_> {
+    pub fn replay(&self, dataset: Arc<Dataset>) -> anyhow::Result<Replay> {
+        let source =
+            self.pipeline.source.clone().context("there is no [source] to replay: this pipeline listens only")?;
+        Ok(Replay {
+            store: self.store.clone(),
+            source,
+            dataset,
+            schema: self.prepared.schema.clone(),
+            encoding: self.pipeline.stream.encoding,
+            identity: self.prepared.identity.clone(),
+            plan: self.prepared.plan.clone(),
+            topic: self.topic.clone(),
+            state: self.prepared.state.clone(),
+            on_stop: self.pipeline.batch.on_stop,
+            idle: self.pipeline.batch.idle,
+            embedded_log: self.log.clone(),
+            status: self.status.clone(),
+        })
+    }
+
+    pub fn ingest(&self, sharing: Sharing) -> Ingest {
+        Ingest {
+            store: self.store.clone(),
+            settings: self.settings(),
+            identity: self.prepared.identity.clone(),
+            plan: self.prepared.plan.clone(),
+            topic: self.topic.clone(),
+            sharing,
+            max_rejects: self.pipeline.batch.max_rejects,
+            embedded_log: self.log.clone(),
+            status: self.status.clone(),
+        }
+    }
+
+    pub fn decider(&self) -> Decider {
+        Decider {
+            store: self.store.clone(),
+            settings: self.settings(),
+            identity: self.prepared.identity.clone(),
+            plan: self.prepared.plan.clone(),
+            topic: self.topic.clone(),
+            idle: self.pipeline.batch.idle,
+            status: self.status.clone(),
+        }
+    }
+
+    fn settings(&self) -> PartSettings {
+        PartSettings {
+            schema: self.prepared.schema.clone(),
+            encoding: self.pipeline.stream.encoding,
+            format: self.pipeline.batch.format,
+        }
+    }
+}
+
+/// The end offsets of a source that has ended.
+pub(super) fn source_ends(store: &SharedStore) -> Result<Option<Vec<i64>>, String> {
+    match SourceEnd::read(store.as_ref()) {
+        Ok(end) => Ok(end.map(|end| end.ends)),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Is this the last cut of a source that has ended? With parts only their number tells.
+pub(super) fn is_last(pipeline: &Pipeline, ends: Option<&[i64]>, last: Option<&Cut>) -> bool {
+    let counted = matches!(pipeline.batch.rule, BatchRule::Parts(_));
+    !counted && ends.is_some() && ends == last.map(|cut| cut.ends.as_slice())
+}
+
+pub(super) fn say_batch(status: &Status, found: &Batch) {
+    let (batch, rows, rejects) = (found.number(), found.rows(), found.rejects());
+    let late: u64 = found.parts.iter().map(|part| part.late).sum();
+    let count = |number: u64, what: &str| if number == 0 { String::new() } else { format!(", {number} {what}") };
+    let message = format!("batch {batch} committed: {rows} rows{}{}", count(rejects, "rejects"), count(late, "late"));
+    let data = json!({ "batch": batch, "rows": rows, "rejects": rejects, "late": late, "total": found.cut.total });
+    status.event("batch_committed", message, data);
+}
+
+pub(super) fn say_source_ended(status: &Status, ended: &Result<Ended, ReplayError>) {
+    let rows = status.snapshot().source.rows_sent;
+    match ended {
+        Ok(Ended::Source) => {
+            let message = format!("the source has ended: {rows} rows sent");
+            status.event("source_ended", message, json!({ "rows": rows }));
+        }
+        Ok(Ended::Limit { left }) => {
+            let rest = left.map_or("the rest".to_owned(), |left| left.to_string());
+            let message = format!("batch.limit is reached: {rows} rows sent, {rest} left");
+            status.event("source_ended", message, json!({ "rows": rows, "left": left }));
+        }
+        Ok(Ended::Stopped) | Err(_) => {}
+    }
+}
+
+/// An error with its causes, in one line.
+pub(super) struct Causes<'a>(pub &'a dyn std::error::Error);
+
+impl std::fmt::Display for Causes<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{}", self.0)?;
+        let mut said = self.0.to_string();
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            // A transparent error says what its cause says.
+            if !said.contains(&error.to_string()) {
+                said = error.to_string();
+                write!(out, ": {said}")?;
+            }
+            cause = error.source();
+        }
+        Ok(())
+    }
+}

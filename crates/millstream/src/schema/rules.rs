@@ -1,0 +1,330 @@
+//! The rules of `[schema]` over the columns of the source: what is derived, and whether a stored schema still agrees.
+
+use std::fmt;
+
+use datafusion::arrow::datatypes::{DataType, Schema as ArrowSchema};
+
+use super::{ColumnType, DerivedColumn, OFFSET_COLUMN, PARTITION_COLUMN, StreamSchema, TIME_COLUMN};
+use crate::config::{ColumnRule, SchemaRules, did_you_mean};
+use crate::expression::{Expression, ExpressionError, ValueKind};
+
+/// What is wrong with a rule of `[schema]`, once the columns are known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleFault {
+    /// `schema.columns.price.from`.
+    pub key: String,
+    pub value: Option<String>,
+    /// The rule, then the remedy.
+    pub message: String,
+}
+
+impl fmt::Display for RuleFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.value {
+            Some(value) => write!(f, "{} = {value:?}: {}", self.key, self.message),
+            None => write!(f, "{}: {}", self.key, self.message),
+        }
+    }
+}
+
+impl StreamSchema {
+    /// Adds what the rules derive, and what becomes of values that do not fit, to the columns that were found in the source.
+    /// Every fault at once.
+    pub fn apply_rules(mut self, rules: &SchemaRules) -> Result<Self, Vec<RuleFault>> {
+        let mut faults = Vec::new();
+        for column in &self.columns {
+            if [PARTITION_COLUMN, OFFSET_COLUMN, TIME_COLUMN].contains(&column.name.as_str()) {
+                let message = "Millstream adds a column of this name itself: rename it in the source";
+                faults.push(RuleFault { key: column.name.clone(), value: None, message: message.to_owned() });
+            }
+        }
+        for (name, rule) in &rules.columns {
+            let key = format!("schema.columns.{name}");
+            match (&rule.from, self.columns.iter_mut().find(|column| column.name == *name)) {
+                (None, Some(column)) => column.bad = rule.bad,
+                (None, None) => {
+                    let known = self.columns.iter().map(|column| column.name.as_str());
+                    let message = format!(
+                        "the source has no such column{}; a column of your own needs a `from`",
+                        did_you_mean(name, known)
+                    );
+                    faults.push(RuleFault { key, value: None, message });
+                }
+                (Some(from), replaced) => {
+                    // Its rule speaks of the derived column: a type that was taken for the source's is not one.
+                    if let Some(column) = replaced.filter(|column| !column.inferred) {
+                        column.kind = ColumnType::Utf8;
+                        column.inferred = true;
+                    }
+                    match derived(name, from, rule, &key) {
+                        Ok(column) => self.derived.push(column),
+                        Err(fault) => faults.push(fault),
+                    }
+                }
+            }
+        }
+        self.time = rules.time.clone();
+        let source = self.source();
+        for column in &self.derived {
+            if let Err(message) = column.compile(&source) {
+                let key = format!("schema.columns.{}.from", column.name);
+                faults.push(RuleFault { key, value: Some(column.from.clone()), message });
+            }
+        }
+        faults.extend(self.time_fault());
+        if faults.is_empty() { Ok(self) } else { Err(faults) }
+    }
+
+    /// Does the file still say what the stored schema was made of? The answer names the first rule that changed.
+    pub fn obeys(&self, rules: &SchemaRules) -> Result<(), RuleFault> {
+        let fault = |key: String, value: Option<&str>, stored: &str| {
+            let message = format!(
+                "the store has {stored}: the schema was written once, with the first batch: put the key back, or begin anew with \
+                 another store.url and stream.topic"
+            );
+            Err(RuleFault { key, value: value.map(str::to_owned), message })
+        };
+        if rules.time != self.time {
+            return fault("schema.time".to_owned(), rules.time.as_deref(), &shown(self.time.as_deref()));
+        }
+        for (name, rule) in &rules.columns {
+            let key = |part: &str| format!("schema.columns.{name}.{part}");
+            let derived = self.derived(name);
+            if rule.from.as_deref() != derived.map(|column| column.from.as_str()) {
+                return fault(key("from"), rule.from.as_deref(), &shown(derived.map(|column| column.from.as_str())));
+            }
+            let Some(kind) = self.kind_of(name) else {
+                return fault(format!("schema.columns.{name}"), None, "no such column");
+            };
+            if let Some(pinned) = rule.kind.filter(|pinned| *pinned != kind) {
+                return fault(format!("schema.columns.{name}"), Some(pinned.name()), kind.name());
+            }
+            let bad = derived.map(|column| column.bad).or_else(|| self.column(name).map(|column| column.bad));
+            if bad.is_some_and(|bad| bad != rule.bad) {
+                return fault(key("bad"), None, "another value");
+            }
+        }
+        let gone = |column: &&DerivedColumn| rules.columns.get(&column.name).is_none_or(|rule| rule.from.is_none());
+        if let Some(column) = self.derived.iter().find(gone) {
+            return fault(format!("schema.columns.{}.from", column.name), None, &format!("{:?}", column.from));
+        }
+        for column in &self.columns {
+            let own = rules.columns.get(&column.name).and_then(|rule| rule.null.as_ref());
+            if *own.unwrap_or(&rules.null) != column.null {
+                let key = if own.is_some() {
+                    format!("schema.columns.{}.null", column.name)
+                } else {
+                    "schema.null".to_owned()
+                };
+                return fault(key, None, &format!("{:?} for column {:?}", column.null, column.name));
+            }
+        }
+        let source = self.source();
+        for column in &self.derived {
+            if let Err(message) = column.compile(&source) {
+                let key = format!("schema.columns.{}.from", column.name);
+                let message = format!("{message}; the store was made by another version of Millstream: use that one");
+                return Err(RuleFault { key, value: Some(column.from.clone()), message });
+            }
+        }
+        Ok(())
+    }
+
+    fn time_fault(&self) -> Option<RuleFault> {
+        let time = self.time.as_deref()?;
+        let message = match self.kind_of(time) {
+            Some(ColumnType::Float64 | ColumnType::Int64 | ColumnType::Utf8) => return None,
+            Some(ColumnType::Boolean) => "is boolean; a time is a number or text".to_owned(),
+            None => {
+                let derived = self.derived.iter().map(|column| column.name.as_str());
+                let known = self.columns.iter().map(|column| column.name.as_str()).chain(derived);
+                format!("no such column{}", did_you_mean(time, known))
+            }
+        };
+        Some(RuleFault { key: "schema.time".to_owned(), value: Some(time.to_owned()), message })
+    }
+}
+
+fn derived(name: &str, from: &str, rule: &ColumnRule, key: &str) -> Result<DerivedColumn, RuleFault> {
+    let Some(kind) = rule.kind else {
+        let message = "missing; a column made by `from` needs its type".to_owned();
+        return Err(RuleFault { key: format!("{key}.type"), value: None, message });
+    };
+    Ok(DerivedColumn { name: name.to_owned(), kind, from: from.to_owned(), bad: rule.bad })
+}
+
+fn shown(text: Option<&str>) -> String {
+    text.map_or("none".to_owned(), |text| format!("{text:?}"))
+}
+
+impl DerivedColumn {
+    /// Its expression over the source columns, when that gives something its type can hold; else what is wrong with it.
+    pub fn compile(&self, source: &ArrowSchema) -> Result<Expression, String> {
+        let expression = Expression::compile(&self.from, source)
+            .map_err(|ExpressionError { fault, .. }| format!("{fault}; it sees the columns of the source"))?;
+        let message = match (expression.kind(), expression.data_type(), self.kind) {
+            (ValueKind::Number | ValueKind::Boolean | ValueKind::Text, ..) => return Ok(expression),
+            (
+                ValueKind::Other,
+                DataType::Timestamp(..)
+                | DataType::Date32
+                | DataType::Date64
+                | DataType::Time32(_)
+                | DataType::Time64(_),
+                ColumnType::Utf8,
+            ) => return Ok(expression),
+            (
+                ValueKind::Other,
+                DataType::Timestamp(..) | DataType::Date32 | DataType::Date64,
+                ColumnType::Float64 | ColumnType::Int64 | ColumnType::Boolean,
+            ) => {
+                "gives a point in time: make seconds of it with to_unixtime(…), or keep it as text with type = \"utf8\""
+                    .to_owned()
+            }
+            (ValueKind::Other, DataType::Null, _) => "is null for every row".to_owned(),
+            (ValueKind::Other, other, kind) => format!("gives a {other}, which is no {}; cast it", kind.name()),
+        };
+        Err(message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Bad;
+    use crate::schema::{FORMAT, StreamColumn};
+
+    fn found() -> StreamSchema {
+        let column = |(name, kind): (&str, ColumnType)| StreamColumn {
+            name: name.to_owned(),
+            kind,
+            inferred: true,
+            null: vec!["NA".to_owned()],
+            bad: Bad::Reject,
+        };
+        let columns = [
+            ("discounted_price", ColumnType::Utf8),
+            ("rating", ColumnType::Utf8),
+            ("votes", ColumnType::Float64),
+            ("when", ColumnType::Int64),
+        ];
+        StreamSchema {
+            format: FORMAT,
+            schema: 1,
+            columns: columns.map(column).to_vec(),
+            derived: Vec::new(),
+            time: None,
+        }
+    }
+
+    fn rules(toml: &str) -> SchemaRules {
+        let text = format!(
+            "name = \"x\"\n[source]\npath = \"a.csv\"\n[batch]\nrows = 1\n[[model]]\nname = \"m\"\n\
+             algorithm = \"linear_regression\"\nfeatures = [\"a\"]\ntarget = \"b\"\n[schema]\nnull = [\"NA\"]\n{toml}"
+        );
+        let loaded = crate::config::load_text("x.toml".as_ref(), &text, &crate::config::Overrides::default());
+        loaded.unwrap_or_else(|faults| panic!("{faults}")).pipeline.schema
+    }
+
+    fn check(toml: &str, expected: &str) {
+        let found = match found().apply_rules(&rules(toml)) {
+            Ok(schema) => {
+                schema.obeys(&rules(toml)).unwrap();
+                let fields = schema.arrow();
+                let fields = fields.fields().iter().map(|field| format!("{}:{}", field.name(), field.data_type()));
+                fields.collect::<Vec<_>>().join(" ")
+            }
+            Err(faults) => faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
+        };
+        assert_eq!(found, expected, "{toml}");
+    }
+
+    #[test]
+    fn a_derived_column_is_added_or_takes_the_place_of_its_namesake() {
+        check("", "discounted_price:Utf8 rating:Utf8 votes:Float64 when:Int64");
+        check(
+            "[schema.columns]\n\
+             price = { type = \"float64\", from = \"replace(replace(discounted_price, '₹', ''), ',', '')\" }\n\
+             rating = { type = \"float64\", from = \"nullif(rating, '|')\", bad = \"null\" }",
+            "discounted_price:Utf8 votes:Float64 when:Int64 price:Float64 rating:Float64",
+        );
+    }
+
+    #[test]
+    fn the_time_may_be_derived() {
+        check(
+            "time = \"day\"\n[schema.columns]\nday = { type = \"utf8\", from = \"to_date(rating)\" }",
+            "discounted_price:Utf8 rating:Utf8 votes:Float64 when:Int64 day:Utf8",
+        );
+        check(
+            "time = \"dya\"\n[schema.columns]\nday = { type = \"utf8\", from = \"rating\" }",
+            "schema.time = \"dya\": no such column; did you mean `day`?",
+        );
+    }
+
+    #[test]
+    fn every_fault_is_told_at_once_and_says_what_to_mend() {
+        check(
+            "[schema.columns]\n\
+             a = { type = \"float64\", from = \"discountd_price\" }\n\
+             b = { type = \"float64\", from = \"avg(votes)\" }\n\
+             c = { type = \"float64\", from = \"to_timestamp(rating)\" }\n\
+             d = { type = \"float64\", from = \"random()\" }\n\
+             e = { type = \"float64\", from = \"null\" }\n\
+             ratng = \"utf8\"",
+            "schema.columns.ratng: the source has no such column; did you mean `rating`?; a column of your own needs a `from`\n\
+             schema.columns.a.from = \"discountd_price\": unknown column `discountd_price`; did you mean `discounted_price`?; \
+             it sees the columns of the source\n\
+             schema.columns.b.from = \"avg(votes)\": `avg` looks at many rows: an expression sees one row; make it a column of \
+             the source; it sees the columns of the source\n\
+             schema.columns.c.from = \"to_timestamp(rating)\": gives a point in time: make seconds of it with to_unixtime(…), or \
+             keep it as text with type = \"utf8\"\n\
+             schema.columns.d.from = \"random()\": `random` gives another answer every time: an expression must depend on the row \
+             alone; make it a column of the source; it sees the columns of the source\n\
+             schema.columns.e.from = \"null\": is null for every row",
+        );
+    }
+
+    #[test]
+    fn a_rule_that_changed_after_the_first_batch_is_named() {
+        let price = "price = { type = \"float64\", from = \"votes * 2\" }";
+        let stored = found().apply_rules(&rules(&format!("[schema.columns]\n{price}\nvotes = \"float64\""))).unwrap();
+        let check = |toml: &str, expected: &str| {
+            let fault = stored.obeys(&rules(toml)).unwrap_err().to_string();
+            assert!(fault.starts_with(expected) && fault.contains("put the key back"), "{fault}");
+        };
+        check("", "schema.columns.price.from: the store has \"votes * 2\"");
+        check(&format!("time = \"when\"\n[schema.columns]\n{price}"), "schema.time = \"when\": the store has none");
+        check(
+            "[schema.columns]\nprice = { type = \"float64\", from = \"votes * 3\" }",
+            "schema.columns.price.from = \"votes * 3\": the store has \"votes * 2\"",
+        );
+        check(
+            "[schema.columns]\nprice = { type = \"int64\", from = \"votes * 2\" }",
+            "schema.columns.price = \"int64\": the store has float64",
+        );
+        check(
+            "[schema.columns]\nprice = { type = \"float64\", from = \"votes * 2\", bad = \"null\" }",
+            "schema.columns.price.bad: the store has another value",
+        );
+        check(
+            &format!("[schema.columns]\n{price}\nvotes = {{ type = \"float64\", null = [\"-\"] }}"),
+            "schema.columns.votes.null: the store has [\"NA\"] for column \"votes\"",
+        );
+        check(
+            &format!("[schema.columns]\n{price}\nvots = \"utf8\""),
+            "schema.columns.vots: the store has no such column",
+        );
+    }
+
+    #[test]
+    fn a_source_column_with_a_name_of_ours_is_refused() {
+        let mut schema = found();
+        schema.columns[0].name = "_time".to_owned();
+        let faults = schema.apply_rules(&SchemaRules::default()).unwrap_err();
+        assert_eq!(
+            faults[0].to_string(),
+            "_time: Millstream adds a column of this name itself: rename it in the source"
+        );
+    }
+}

@@ -1,0 +1,215 @@
+//! What the values of a column looked like, and the type that follows. Pure.
+
+use std::collections::HashMap;
+
+use super::jsonl::members;
+use super::payload::{Cell, is_json_number};
+use crate::config::{Bad, SchemaRules};
+use crate::schema::{ColumnType, FORMAT, StreamColumn, StreamSchema};
+
+/// More columns would be data in the place of names, and memory without a bound.
+pub(super) const COLUMNS_MOST: usize = 10_000;
+
+/// The columns of a source as far as it is read, in the order of their first appearance.
+pub(super) struct Columns<'a> {
+    rules: &'a SchemaRules,
+    /// `source.key`: its integers stay integers.
+    key: Option<&'a str>,
+    names: Vec<String>,
+    places: HashMap<String, usize>,
+    found: Vec<Found>,
+}
+
+/// There are more than `COLUMNS_MOST` columns.
+#[derive(Debug)]
+pub(super) struct TooMany;
+
+impl<'a> Columns<'a> {
+    pub fn new(rules: &'a SchemaRules, key: Option<&'a str>, names: &[String]) -> Self {
+        let mut columns = Self { rules, key, names: Vec::new(), places: HashMap::new(), found: Vec::new() };
+        for name in names {
+            columns.add(name);
+        }
+        columns
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// The fields of a csv row. A ragged row becomes a reject: it says nothing of the types.
+    pub fn see_fields<'f>(&mut self, fields: impl ExactSizeIterator<Item = &'f [u8]>, row: u64) {
+        if fields.len() == self.found.len() {
+            for (found, field) in self.found.iter_mut().zip(fields) {
+                found.see_field(field, row);
+            }
+        }
+    }
+
+    /// The members of a JSON object; why the line is none becomes its stub.
+    pub fn see_object(&mut self, line: &[u8], row: u64) -> Result<Result<(), String>, TooMany> {
+        let members = match members(line) {
+            Ok(members) => members,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let mut held = String::new();
+        for member in &members {
+            let place = match self.places.get(member.name.as_ref()) {
+                Some(place) => *place,
+                None if self.names.len() == COLUMNS_MOST => return Err(TooMany),
+                None => self.add(&member.name),
+            };
+            match member.cell(&mut held) {
+                Ok(cell) => self.found[place].see_cell(cell, row),
+                Err(_) => self.found[place].see_text(member.token.as_bytes(), row),
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    fn add(&mut self, name: &str) -> usize {
+        let place = self.names.len();
+        self.names.push(name.to_owned());
+        self.places.insert(name.to_owned(), place);
+        self.found.push(Found::new(self.rules, name));
+        place
+    }
+
+    /// The types that follow; `kinds`: those that a file tells itself.
+    pub fn schema(&self, kinds: Option<&[ColumnType]>) -> StreamSchema {
+        let columns = self.names.iter().zip(&self.found).enumerate().map(|(place, (name, found))| {
+            // A rule with `from` speaks of the column that it makes, whatever the source's own is.
+            let pinned = self.rules.columns.get(name).filter(|rule| rule.from.is_none()).and_then(|rule| rule.kind);
+            let told = kinds.and_then(|kinds| kinds.get(place)).copied();
+            StreamColumn {
+                name: name.clone(),
+                kind: pinned.or(told).unwrap_or_else(|| found.kind(self.use_of(name))),
+                inferred: pinned.is_none(),
+                null: found.null.clone(),
+                bad: Bad::Reject,
+            }
+        });
+        StreamSchema {
+            format: FORMAT,
+            schema: 1,
+            columns: columns.collect(),
+            derived: Vec::new(),
+            time: self.rules.time.clone(),
+        }
+    }
+
+    fn use_of(&self, name: &str) -> Use {
+        if self.key == Some(name) {
+            Use::Key
+        } else if self.rules.time.as_deref() == Some(name) {
+            Use::Time
+        } else {
+            Use::Value
+        }
+    }
+
+    /// A few texts among many numbers: most likely a null marker.
+    pub fn warnings(&self) -> Vec<String> {
+        let columns = self.names.iter().zip(&self.found);
+        columns.filter_map(|(name, found)| found.warning(name, self.rules)).collect()
+    }
+}
+
+/// What a column is for, as far as it decides its type.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Use {
+    Value,
+    Time,
+    Key,
+}
+
+struct Found {
+    null: Vec<String>,
+    numbers: u64,
+    /// Of the numbers, those without a fraction or an exponent; and of those, the ones that an i64 holds.
+    whole: u64,
+    integers: u64,
+    flags: u64,
+    texts: u64,
+    first_text: Option<(u64, String)>,
+}
+
+impl Found {
+    fn new(rules: &SchemaRules, name: &str) -> Self {
+        let null = rules.columns.get(name).and_then(|rule| rule.null.as_ref()).unwrap_or(&rules.null).clone();
+        Self { null, numbers: 0, whole: 0, integers: 0, flags: 0, texts: 0, first_text: None }
+    }
+
+    /// Of csv, which knows no types.
+    fn see_field(&mut self, field: &[u8], row: u64) {
+        if field.is_empty() {
+        } else if is_finite_number(field) {
+            self.see_number(field);
+        } else {
+            self.see_text(field, row);
+        }
+    }
+
+    fn see_cell(&mut self, cell: Cell, row: u64) {
+        match cell {
+            Cell::Null => {}
+            Cell::Raw("true" | "false") => self.flags += 1,
+            Cell::Raw(token) if is_finite_number(token.as_bytes()) => self.see_number(token.as_bytes()),
+            Cell::Raw(text) | Cell::Text(text) => self.see_text(text.as_bytes(), row),
+        }
+    }
+
+    fn see_number(&mut self, number: &[u8]) {
+        self.numbers += 1;
+        let digits = number.strip_prefix(b"-").unwrap_or(number);
+        if digits.iter().all(u8::is_ascii_digit) {
+            self.whole += 1;
+            let fits = || std::str::from_utf8(number).is_ok_and(|text| text.parse::<i64>().is_ok());
+            self.integers += u64::from(digits.len() <= 18 || fits());
+        }
+    }
+
+    fn see_text(&mut self, text: &[u8], row: u64) {
+        if self.null.iter().any(|null| null.as_bytes() == text) {
+            return;
+        }
+        self.texts += 1;
+        if self.first_text.is_none() {
+            let text: String = String::from_utf8_lossy(text).chars().take(40).collect();
+            self.first_text = Some((row, text));
+        }
+    }
+
+    fn kind(&self, used: Use) -> ColumnType {
+        match (self.texts, self.numbers, self.flags) {
+            (0, 1.., 0) => match used {
+                Use::Time | Use::Key if self.integers == self.numbers => ColumnType::Int64,
+                // Ids beyond 64 bits: no number of ours holds them all.
+                Use::Key if self.whole == self.numbers => ColumnType::Utf8,
+                Use::Value | Use::Time | Use::Key => ColumnType::Float64,
+            },
+            (0, 0, 1..) => ColumnType::Boolean,
+            _ => ColumnType::Utf8,
+        }
+    }
+
+    fn warning(&self, name: &str, rules: &SchemaRules) -> Option<String> {
+        let (row, text) = self.first_text.as_ref()?;
+        let pinned = rules.columns.get(name).is_some_and(|rule| rule.kind.is_some());
+        (!pinned && self.numbers > 10 * self.texts).then(|| {
+            format!(
+                "column {name:?} is text: {} of its values are numbers, {} are not ({text:?} first, in row {row}); if they mean \
+                 null, add to [schema.columns]: {name:?} = {{ type = \"float64\", null = [\"\", {text:?}] }}",
+                self.numbers, self.texts
+            )
+        })
+    }
+}
+
+/// `1e999` is a JSON number and no f64.
+fn is_finite_number(field: &[u8]) -> bool {
+    let overflows = || std::str::from_utf8(field).ok().and_then(|text| text.parse().ok()).is_none_or(f64::is_infinite);
+    // Only an exponent or hundreds of digits can leave the range.
+    let may_overflow = field.len() > 300 || field.contains(&b'e') || field.contains(&b'E');
+    is_json_number(field) && !(may_overflow && overflows())
+}

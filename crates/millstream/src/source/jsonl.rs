@@ -1,0 +1,231 @@
+//! Rows of a jsonl source: one JSON object a line, kept as it is written. Knows lines, members and byte-order marks; knows
+//! nothing of types.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt;
+use std::io::{self, BufRead, BufReader};
+
+use serde::Deserializer;
+use serde::de::{DeserializeSeed, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::SourceError;
+use super::input::{Input, READ_BUFFER_BYTES, RowGuard, SharedDigest};
+use super::payload::{Cell, MAX_RECORD_BYTES};
+use super::profile::Fingerprint;
+
+/// More members are told apart by a set.
+const FEW_MEMBERS: usize = 16;
+/// No longer line can be a record: only its length is of interest. One byte more tells that it is longer.
+const LINE_KEPT_BYTES: usize = MAX_RECORD_BYTES + 1;
+
+pub(super) struct JsonLines {
+    place: String,
+    reader: BufReader<RowGuard>,
+    digest: Option<SharedDigest>,
+    line: Vec<u8>,
+    rows_read: u64,
+}
+
+impl JsonLines {
+    pub fn open(place: &str, input: Input) -> Result<Self, SourceError> {
+        let place = place.to_owned();
+        let mut reader = BufReader::with_capacity(READ_BUFFER_BYTES, input.bytes);
+        let first = match reader.fill_buf() {
+            Ok(first) => first,
+            Err(source) => return Err(SourceError::Read { place, row: 1, source }),
+        };
+        match first {
+            [] => return Err(SourceError::Empty { place }),
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, ..] | [_, 0, ..] => return Err(SourceError::Utf16 { place }),
+            _ if first.starts_with(b"\xef\xbb\xbf") => reader.consume(3),
+            _ => {}
+        }
+        Ok(Self { place, reader, digest: input.digest, line: Vec::new(), rows_read: 0 })
+    }
+
+    /// The next line that is not blank, without the space around it; of a line too long for a record, only its beginning.
+    pub fn next(&mut self) -> Result<Option<&[u8]>, SourceError> {
+        loop {
+            self.line.clear();
+            self.reader.get_mut().bytes_of_row = 0;
+            let more = match self.read_line() {
+                Ok(more) => more,
+                Err(source) => {
+                    return Err(SourceError::Read { place: self.place.clone(), row: self.rows_read + 1, source });
+                }
+            };
+            if !self.line.trim_ascii().is_empty() {
+                self.rows_read += 1;
+                return Ok(Some(self.line.trim_ascii()));
+            }
+            if !more {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Reads up to a line end; false at the end of the source.
+    fn read_line(&mut self) -> io::Result<bool> {
+        loop {
+            let buffer = match self.reader.fill_buf() {
+                Ok(buffer) => buffer,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            if buffer.is_empty() {
+                return Ok(false);
+            }
+            let end = buffer.iter().position(|byte| *byte == b'\n');
+            let length = end.unwrap_or(buffer.len());
+            let kept = length.min(LINE_KEPT_BYTES.saturating_sub(self.line.len()));
+            self.line.extend_from_slice(&buffer[..kept]);
+            self.reader.consume(end.map_or(length, |end| end + 1));
+            if end.is_some() {
+                return Ok(true);
+            }
+            // The rest of an endless line is passed over in flat memory.
+            self.reader.get_mut().bytes_of_row = 0;
+        }
+    }
+
+    pub fn rows_read(&self) -> u64 {
+        self.rows_read
+    }
+
+    /// Of what is stored, where it was asked for. Whole once `next` has answered `None`.
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        self.digest.as_ref().map(SharedDigest::finish)
+    }
+}
+
+/// A member of an object: its name, and its value as JSON.
+pub(super) struct Member<'a> {
+    pub name: Cow<'a, str>,
+    pub token: &'a str,
+}
+
+impl Member<'_> {
+    /// Its value; `held` keeps a text that had to be unescaped. Fails for a text that is none, such as half a surrogate pair.
+    pub fn cell<'a>(&'a self, held: &'a mut String) -> Result<Cell<'a>, String> {
+        match self.token.as_bytes() {
+            b"null" => Ok(Cell::Null),
+            [b'"', inner @ .., b'"'] if !inner.contains(&b'\\') => Ok(Cell::Text(&self.token[1..self.token.len() - 1])),
+            [b'"', ..] => {
+                let text = serde_json::from_str(self.token);
+                *held = text.map_err(|error| format!("column {:?} holds no valid text: {error}", self.name))?;
+                Ok(Cell::Text(held))
+            }
+            _ => Ok(Cell::Raw(self.token)),
+        }
+    }
+}
+
+/// The members of a JSON object in their order; else why the line is no row.
+pub(super) fn members(line: &[u8]) -> Result<Vec<Member<'_>>, String> {
+    if line.len() > MAX_RECORD_BYTES {
+        return Err(format!("more than the {MAX_RECORD_BYTES} bytes that fit into a record"));
+    }
+    let text = std::str::from_utf8(line).map_err(|_| "not UTF-8".to_owned())?;
+    match text.bytes().next() {
+        Some(b'{') => {}
+        Some(b'[') => return Err("a JSON list; expected an object".to_owned()),
+        _ => return Err("not a JSON object".to_owned()),
+    }
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let found = deserializer.deserialize_map(Members).and_then(|found| deserializer.end().map(|()| found));
+    let found = found.map_err(|error| format!("not a JSON object: {error}"))?;
+    match doubled(&found) {
+        Some(name) => Err(format!("the key {name:?} stands twice in the object")),
+        None => Ok(found),
+    }
+}
+
+fn doubled<'a>(members: &'a [Member]) -> Option<&'a str> {
+    if members.len() <= FEW_MEMBERS {
+        let before = |i: usize| members[..i].iter().any(|member| member.name == members[i].name);
+        return (1..members.len()).find(|i| before(*i)).map(|i| members[i].name.as_ref());
+    }
+    let mut seen = HashSet::with_capacity(members.len());
+    members.iter().map(|member| member.name.as_ref()).find(|name| !seen.insert(*name))
+}
+
+struct Members;
+
+impl<'de> Visitor<'de> for Members {
+    type Value = Vec<Member<'de>>;
+
+    fn expecting(&self, out: &mut fmt::Formatter) -> fmt::Result {
+        write!(out, "an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members = Vec::new();
+        while let Some(name) = map.next_key_seed(Name)? {
+            let token: &RawValue = map.next_value()?;
+            members.push(Member { name, token: token.get() });
+        }
+        Ok(members)
+    }
+}
+
+/// A member's name, borrowed where nothing in it is escaped.
+struct Name;
+
+impl<'de> DeserializeSeed<'de> for Name {
+    type Value = Cow<'de, str>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Name {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, out: &mut fmt::Formatter) -> fmt::Result {
+        write!(out, "a key")
+    }
+
+    fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(name))
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(name.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_keep_their_order_and_their_text() {
+        let found = members(br#"{"b": 1.50,"a\n":"x\u00e9","c":[1, {"d":2}],"e":null}"#).unwrap();
+        let found: Vec<(&str, &str)> = found.iter().map(|member| (member.name.as_ref(), member.token)).collect();
+        assert_eq!(found, [("b", "1.50"), ("a\n", r#""x\u00e9""#), ("c", r#"[1, {"d":2}]"#), ("e", "null")]);
+    }
+
+    #[test]
+    fn a_line_that_is_no_row_says_why() {
+        let check = |line: &[u8], expected: &str| {
+            let reason = members(line).err().unwrap_or_default();
+            assert!(reason.contains(expected), "{reason}");
+        };
+        check(b"[1,2]", "a JSON list; expected an object");
+        check(b"7", "not a JSON object");
+        check(br#"{"a":1"#, "not a JSON object: EOF");
+        check(br#"{"a":1} x"#, "trailing characters");
+        check(br#"{"a":1,"a":2}"#, "the key \"a\" stands twice");
+        check(br#"{"a":1,"\u0061":2}"#, "the key \"a\" stands twice");
+        check(b"{\"a\":\"\xff\"}", "not UTF-8");
+        let many = (0..40).map(|i| format!("\"k{}\":1", i % 39)).collect::<Vec<_>>().join(",");
+        check(format!("{{{many}}}").as_bytes(), "the key \"k0\" stands twice");
+        check(&vec![b' '; MAX_RECORD_BYTES + 1], "fit into a record");
+        // Depth is no danger: nothing here recurses.
+        let deep = format!("{{\"a\":{}{}}}", "[".repeat(200_000), "]".repeat(200_000));
+        assert!(members(deep.as_bytes()).is_ok());
+    }
+}

@@ -1,0 +1,336 @@
+//! Rows of a Parquet file, a batch of them at a time in memory. Values become what JSON says of them: integers and decimals by
+//! all their digits, floats so that they come back, times as ISO 8601, nested ones as JSON.
+
+use std::fmt::Write as _;
+use std::io;
+
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, FieldRef, Float16Type, Float32Type, Float64Type, SchemaRef};
+use datafusion::arrow::error::ArrowError;
+use datafusion::arrow::json::writer::{EncoderOptions, make_encoder};
+use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
+
+use super::SourceError;
+use super::payload::Cell;
+use crate::schema::ColumnType;
+use crate::store::StoredFile;
+
+/// Of values, in one batch; a batch is held twice, as columns and as text.
+const BATCH_BYTES: u64 = 8 << 20;
+const BATCH_ROWS_MOST: u64 = 4096;
+
+pub(super) struct ParquetRows {
+    place: String,
+    columns: Vec<String>,
+    kinds: Vec<ColumnType>,
+    /// Columns of bytes, which may be no text.
+    binary: Vec<String>,
+    /// The column whose order is asked for beside its text.
+    order: Option<usize>,
+    rows_total: u64,
+    reader: ParquetRecordBatchReader,
+    texts: Vec<Texts>,
+    /// Of a time, its count since the epoch: its ISO text does not sort by it.
+    order_texts: Option<Texts>,
+    /// In the current batch.
+    row: usize,
+    batch_rows: usize,
+    rows_read: u64,
+}
+
+impl ParquetRows {
+    pub fn open(place: &str, file: StoredFile, order_by: Option<&str>) -> Result<Self, SourceError> {
+        let fault = |source| SourceError::NotParquet { place: place.to_owned(), source };
+        let unreadable = |source| SourceError::Unreadable { place: place.to_owned(), source };
+        let length = file.length_bytes().map_err(unreadable)?;
+        if length == 0 {
+            return Err(SourceError::Empty { place: place.to_owned() });
+        }
+        let builder = caught(|| ParquetRecordBatchReaderBuilder::try_new(file)).map_err(fault)?;
+        lies_inside(builder.metadata(), length).map_err(fault)?;
+        let schema = builder.schema().clone();
+        let columns = names(place, &schema)?;
+        let groups = builder.metadata().row_groups();
+        let rows_total = groups.iter().map(|group| u64::try_from(group.num_rows()).unwrap_or(0)).sum();
+        let widest = groups.iter().map(|group| {
+            u64::try_from(group.total_byte_size()).unwrap_or(0) / u64::try_from(group.num_rows()).unwrap_or(1).max(1)
+        });
+        let batch_rows = (BATCH_BYTES / widest.max().unwrap_or(1).max(1)).clamp(1, BATCH_ROWS_MOST);
+        let builder = builder.with_batch_size(usize::try_from(batch_rows).unwrap_or(1));
+        let reader = caught(|| builder.build()).map_err(fault)?;
+        Ok(Self {
+            place: place.to_owned(),
+            order: order_by.and_then(|name| columns.iter().position(|column| column == name)),
+            columns,
+            kinds: schema.fields().iter().map(|field| kind(field.data_type())).collect(),
+            binary: schema.fields().iter().filter(|f| is_binary(f.data_type())).map(|f| f.name().clone()).collect(),
+            rows_total,
+            reader,
+            texts: Vec::new(),
+            order_texts: None,
+            row: 0,
+            batch_rows: 0,
+            rows_read: 0,
+        })
+    }
+
+    pub fn columns(&self) -> &[String] {
+        &self.columns
+    }
+
+    /// The types by the file's own schema.
+    pub fn kinds(&self) -> &[ColumnType] {
+        &self.kinds
+    }
+
+    pub fn binary(&self) -> &[String] {
+        &self.binary
+    }
+
+    pub fn rows_total(&self) -> u64 {
+        self.rows_total
+    }
+
+    /// Goes to the next row; false at the end of the file.
+    pub fn advance(&mut self) -> Result<bool, SourceError> {
+        self.row += 1;
+        while self.row >= self.batch_rows {
+            let batch = match caught(|| self.reader.next().transpose()) {
+                Ok(None) => return Ok(false),
+                Ok(Some(batch)) => self.take(&batch),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = batch {
+                let source = io::Error::other(error);
+                return Err(SourceError::Read { place: self.place.clone(), row: self.rows_read + 1, source });
+            }
+        }
+        self.rows_read += 1;
+        Ok(true)
+    }
+
+    fn take(&mut self, batch: &RecordBatch) -> Result<(), ArrowError> {
+        let schema = batch.schema();
+        let fields = schema.fields().iter().zip(batch.columns());
+        self.texts = fields.map(|(field, array)| Texts::of(field, array)).collect::<Result<_, _>>()?;
+        self.order_texts = match self.order {
+            Some(index) if is_counted(schema.field(index).data_type()) => {
+                Some(Texts::of(&schema.fields()[index], &counts(batch.column(index))?)?)
+            }
+            Some(_) | None => None,
+        };
+        (self.row, self.batch_rows) = (0, batch.num_rows());
+        Ok(())
+    }
+
+    /// A value of the current row.
+    pub fn cell(&self, column: usize) -> Cell<'_> {
+        self.texts.get(column).map_or(Cell::Null, |texts| texts.cell(self.row))
+    }
+
+    /// What the current row is ordered by.
+    pub fn order_cell(&self) -> Cell<'_> {
+        match (&self.order_texts, self.order) {
+            (Some(texts), _) => texts.cell(self.row),
+            (None, Some(column)) => self.cell(column),
+            (None, None) => Cell::Null,
+        }
+    }
+}
+
+/// The library takes what a damaged footer says of places for granted.
+fn lies_inside(metadata: &ParquetMetaData, length: u64) -> Result<(), ParquetError> {
+    for column in metadata.row_groups().iter().flat_map(RowGroupMetaData::columns) {
+        let start = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
+        let end = u64::try_from(start).ok().zip(u64::try_from(column.compressed_size()).ok());
+        if end.and_then(|(start, bytes)| start.checked_add(bytes)).is_none_or(|end| end > length) {
+            let name = column.column_path();
+            return Err(ParquetError::EOF(format!("column {name} lies outside the file")));
+        }
+    }
+    Ok(())
+}
+
+/// The library panics over some damaged files, where it should err. What it worked on is not used again.
+fn caught<T, E: From<ParquetError>>(work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err(ParquetError::General("the file is damaged".to_owned()).into()))
+}
+
+fn names(place: &str, schema: &SchemaRef) -> Result<Vec<String>, SourceError> {
+    let columns: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
+    for (i, name) in columns.iter().enumerate() {
+        if columns[..i].contains(name) {
+            let fault = format!("names two columns {name:?}: rename one of them");
+            return Err(SourceError::Header { place: place.to_owned(), fault });
+        }
+    }
+    if columns.is_empty() {
+        return Err(SourceError::Empty { place: place.to_owned() });
+    }
+    Ok(columns)
+}
+
+fn kind(data_type: &DataType) -> ColumnType {
+    match data_type {
+        DataType::Boolean => ColumnType::Boolean,
+        data_type if data_type.is_integer() => ColumnType::Int64,
+        data_type if data_type.is_numeric() => ColumnType::Float64,
+        DataType::Dictionary(_, values) => kind(values),
+        _ => ColumnType::Utf8,
+    }
+}
+
+fn is_binary(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => true,
+        DataType::Dictionary(_, values) => is_binary(values),
+        _ => false,
+    }
+}
+
+/// Times, dates and durations: their texts do not sort by them.
+fn is_counted(data_type: &DataType) -> bool {
+    data_type.is_temporal() && !matches!(data_type, DataType::Interval(_))
+}
+
+/// A time, date or duration as its count of units.
+fn counts(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    let array = match array.data_type() {
+        DataType::Date32 | DataType::Time32(_) => cast(array, &DataType::Int32)?,
+        _ => array.clone(),
+    };
+    cast(&array, &DataType::Int64)
+}
+
+/// A column of a batch as text, so that a row is put together without a look at types.
+struct Texts {
+    text: String,
+    /// Where each row's text ends, and what it is.
+    ends: Vec<(usize, Form)>,
+}
+
+#[derive(Clone, Copy)]
+enum Form {
+    Null,
+    Text,
+    Raw,
+}
+
+impl Texts {
+    fn of(field: &FieldRef, array: &ArrayRef) -> Result<Self, ArrowError> {
+        let mut texts = Self { text: String::new(), ends: Vec::with_capacity(array.len()) };
+        match array.data_type() {
+            DataType::Utf8 => texts.fill(array, |row, out| push(out, array.as_string::<i32>().value(row), Form::Text)),
+            DataType::LargeUtf8 => {
+                texts.fill(array, |row, out| push(out, array.as_string::<i64>().value(row), Form::Text))
+            }
+            DataType::Utf8View => {
+                texts.fill(array, |row, out| push(out, array.as_string_view().value(row), Form::Text))
+            }
+            DataType::Float16 => {
+                texts.fill(array, |row, out| float(out, f64::from(array.as_primitive::<Float16Type>().value(row))))
+            }
+            // By its own shortest text: 0.1 stays 0.1, and not what a wider float makes of it.
+            DataType::Float32 => texts.fill(array, |row, out| {
+                let number = array.as_primitive::<Float32Type>().value(row);
+                if number.is_finite() { written(out, &format_args!("{number:?}"), Form::Raw) } else { Form::Null }
+            }),
+            DataType::Float64 => {
+                texts.fill(array, |row, out| float(out, array.as_primitive::<Float64Type>().value(row)))
+            }
+            DataType::Binary => texts.fill(array, |row, out| bytes(out, array.as_binary::<i32>().value(row))),
+            DataType::LargeBinary => texts.fill(array, |row, out| bytes(out, array.as_binary::<i64>().value(row))),
+            DataType::BinaryView => texts.fill(array, |row, out| bytes(out, array.as_binary_view().value(row))),
+            DataType::FixedSizeBinary(_) => {
+                texts.fill(array, |row, out| bytes(out, array.as_fixed_size_binary().value(row)))
+            }
+            DataType::Dictionary(_, values) => return Self::of(field, &cast(array, values)?),
+            data_type if data_type.is_nested() => texts.fill_nested(field, array)?,
+            data_type => {
+                let form = match data_type {
+                    DataType::Boolean => Form::Raw,
+                    data_type if data_type.is_numeric() => Form::Raw,
+                    _ => Form::Text,
+                };
+                texts.fill_formatted(array, form)?;
+            }
+        }
+        Ok(texts)
+    }
+
+    fn fill(&mut self, array: &ArrayRef, mut value: impl FnMut(usize, &mut String) -> Form) {
+        for row in 0..array.len() {
+            let form = if array.is_null(row) { Form::Null } else { value(row, &mut self.text) };
+            self.ends.push((self.text.len(), form));
+        }
+    }
+
+    fn fill_formatted(&mut self, array: &ArrayRef, form: Form) -> Result<(), ArrowError> {
+        let options = FormatOptions::default().with_display_error(false);
+        let formatter = ArrayFormatter::try_new(array.as_ref(), &options)?;
+        for row in 0..array.len() {
+            if array.is_null(row) {
+                self.ends.push((self.text.len(), Form::Null));
+                continue;
+            }
+            formatter.value(row).write(&mut self.text)?;
+            self.ends.push((self.text.len(), form));
+        }
+        Ok(())
+    }
+
+    fn fill_nested(&mut self, field: &FieldRef, array: &ArrayRef) -> Result<(), ArrowError> {
+        let options = EncoderOptions::default().with_explicit_nulls(true);
+        let mut encoder = make_encoder(field, array.as_ref(), &options)?;
+        let mut json = Vec::new();
+        for row in 0..array.len() {
+            if array.is_null(row) {
+                self.ends.push((self.text.len(), Form::Null));
+                continue;
+            }
+            json.clear();
+            encoder.encode(row, &mut json);
+            self.text.push_str(&String::from_utf8_lossy(&json));
+            self.ends.push((self.text.len(), Form::Raw));
+        }
+        Ok(())
+    }
+
+    fn cell(&self, row: usize) -> Cell<'_> {
+        let Some((end, form)) = self.ends.get(row) else { return Cell::Null };
+        let start = row.checked_sub(1).map_or(0, |before| self.ends[before].0);
+        match form {
+            Form::Null => Cell::Null,
+            Form::Text => Cell::Text(&self.text[start..*end]),
+            Form::Raw => Cell::Raw(&self.text[start..*end]),
+        }
+    }
+}
+
+fn push(out: &mut String, text: &str, form: Form) -> Form {
+    out.push_str(text);
+    form
+}
+
+fn written(out: &mut String, text: &std::fmt::Arguments, form: Form) -> Form {
+    // Writing to a text cannot fail.
+    let _ = out.write_fmt(*text);
+    form
+}
+
+fn float(out: &mut String, number: f64) -> Form {
+    if number.is_finite() { written(out, &format_args!("{number:?}"), Form::Raw) } else { Form::Null }
+}
+
+/// Older writers leave text without its mark. Bytes that are no text have no place in a record.
+fn bytes(out: &mut String, bytes: &[u8]) -> Form {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => push(out, text, Form::Text),
+        Err(_) => Form::Null,
+    }
+}
