@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt fuzz bench bench-learn bench-pipeline bench-http docs
+.PHONY: help demo test check fmt fuzz bench bench-learn bench-pipeline bench-workers bench-http soak docs
 
 help: ## List these targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,7 +23,7 @@ fuzz: ## Fuzz the broker's codec path, SECONDS (60) for each of its three target
 docs: ## Rewrite what the documentation takes from the code
 	UPDATE=1 cargo test -p millstream --lib documents
 
-bench: bench-learn bench-pipeline bench-http ## All measurements, each beside its peer in the same run
+bench: bench-learn bench-pipeline bench-workers bench-http ## All measurements, each beside its peer in the same run
 
 bench-learn: ## Trainers beside scikit-learn and LightGBM
 	crates/learn/benches/run.sh
@@ -33,3 +33,9 @@ bench-pipeline: ## csv to batches beside bare librdkafka clients, and the whole 
 
 bench-http: ## Predictions over HTTP beside Flask (needs wrk)
 	bench/http.sh
+
+bench-workers: ## One, two and three ingest workers on three full partitions, after bench-pipeline
+	bench/workers.sh
+
+soak: ## Ten minutes of one-second windows at 10,000 rows/s: does it keep up, with flat memory?
+	bench/soak.sh

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Keeps a pipeline of one-second windows under a steady load and looks whether it keeps up with flat memory.
+# usage: soak.sh [minutes] [rows per second]
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+minutes=${1:-10}
+rate=${2:-10000}
+release
+machine
+rows=$((minutes * 60 * rate))
+(cd "$work" && "$millstream" demo --rows "$rows" --data generate --exit-when-done \
+    --set serve.listen=127.0.0.1:0 --set stream.listen=127.0.0.1:0 >/dev/null 2>"$work/generated") &
+generating=$!
+while [ ! -f "$work/generate/rows.csv" ]; do
+    kill -0 $generating 2>/dev/null || { cat "$work/generated" >&2; exit 1; }
+    sleep 0.2
+done
+pkill -P $generating 2>/dev/null || true
+wait $generating 2>/dev/null || true
+cat >"$work/soak.toml" <<TOML
+name = "soak"
+source.path = "$work/generate/rows.csv"
+source.rate = $rate
+stream.partitions = 3
+batch.window = "1s"
+store.url = "file:$work/store"
+serve.listen = "127.0.0.1:0"
+stream.listen = "127.0.0.1:0"
+TOML
+started=$(date +%s%N)
+"$millstream" run "$work/soak.toml" --exit-when-done 2>"$work/said" &
+pid=$!
+: >"$work/memory"
+while kill -0 $pid 2>/dev/null; do
+    awk '/VmRSS/{print int($2 / 1024)}' "/proc/$pid/status" >>"$work/memory" 2>/dev/null || true
+    sleep 5
+done
+wait $pid || { tail "$work/said" >&2; exit 1; }
+seconds=$(awk -v ns=$(($(date +%s%N) - started)) 'BEGIN {printf "%.1f", ns / 1e9}')
+batches=$(grep -c 'batch [0-9]* committed' "$work/said")
+"$millstream" batches verify "$work/soak.toml"
+early=$(sed -n 12p "$work/memory"); last=$(tail -1 "$work/memory"); peak=$(sort -n "$work/memory" | tail -1)
+echo "$rows rows at $rate/s in windows of 1 s: $seconds s for a stream of $((minutes * 60)) s, $batches batches;" \
+     "memory after a minute ${early:-?} MiB, at the end $last MiB, peak $peak MiB"
+machine
