@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Bench, finish};
+use common::{Bench, Part, finish, part_of};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
@@ -21,9 +21,6 @@ const ROWS: u64 = 12_000;
 const RATE: u64 = 3000;
 /// A test ends with an error, not with the patience of who waits for it.
 const LONGEST: Duration = Duration::from_secs(600);
-
-/// (batch, partition, first offset, end offset, rows, rejects, digest) of every manifest.
-type Parts = Vec<(u64, u64, i64, i64, u64, u64, String)>;
 
 /// Where the store lies, and the variables to reach it.
 struct Place {
@@ -51,7 +48,7 @@ fn rest(partitions: u64, place: &Place) -> String {
 }
 
 /// What the manifests say, through the command line: the same on every store.
-fn parts(bench: &Bench, place: &Place) -> Parts {
+fn parts(bench: &Bench, place: &Place) -> Vec<Part> {
     let ask = |arguments: &[&str]| {
         let output = bench.command(arguments).envs(&place.variables).output().unwrap();
         assert!(output.status.success(), "{}", finish(&output).1);
@@ -61,25 +58,12 @@ fn parts(bench: &Bench, place: &Place) -> Parts {
     let shown = (1..=batches).map(|batch| ask(&["batches", "show", "test.toml", &batch.to_string()]));
     let mut parts = Vec::new();
     for batch in shown.map(|text| serde_json::from_str::<Value>(&text).unwrap()) {
-        for part in batch["parts"].as_array().unwrap() {
-            let number = |name: &str| part[name].as_u64().unwrap();
-            let offset = |name: &str| part[name].as_i64().unwrap();
-            let digest = part["digest"].as_str().unwrap().to_owned();
-            parts.push((
-                number("batch"),
-                number("partition"),
-                offset("first_offset"),
-                offset("end_offset"),
-                number("rows"),
-                number("rejects"),
-                digest,
-            ));
-        }
+        parts.extend(batch["parts"].as_array().unwrap().iter().map(part_of));
     }
     parts
 }
 
-fn undisturbed(partitions: u64) -> Parts {
+fn undisturbed(partitions: u64) -> Vec<Part> {
     let here = Place { url: None, variables: BTreeMap::new() };
     let bench = Bench::new(ROWS, &rest(partitions, &here));
     bench.run_well(&[]);

@@ -66,7 +66,7 @@ pub enum ReplayError {
     )]
     ForeignWriter { topic: String, expected: i64, found: i64 },
     #[error(
-        "batch {batch} is cut otherwise than this source would cut it: another pipeline uses this store, or standard input is not the stream it was at first; begin anew with another store.url and stream.topic"
+        "batch {batch} is cut otherwise than this source would cut it: the rule was a window of arrival time before, another pipeline uses this store, or standard input is not the stream it was at first; begin anew with another store.url and stream.topic"
     )]
     CutDisagrees { batch: u32 },
     #[error(

@@ -115,18 +115,7 @@ impl Bench {
                 let file = folder.join(format!("_manifest-{partition:04}.json"));
                 let Ok(bytes) = std::fs::read(&file) else { break };
                 let part: Value = serde_json::from_slice(&bytes).unwrap();
-                let number = |name: &str| part[name].as_u64().unwrap();
-                let offset = |name: &str| part[name].as_i64().unwrap();
-                let digest = part["digest"].as_str().unwrap().to_owned();
-                parts.push((
-                    number("batch"),
-                    number("partition"),
-                    offset("first_offset"),
-                    offset("end_offset"),
-                    number("rows"),
-                    number("rejects"),
-                    digest,
-                ));
+                parts.push(part_of(&part));
             }
         }
         parts
@@ -206,6 +195,15 @@ pub fn accounted(bench: &Bench, partitions: u64, rows: u64) {
     let parquet =
         files.filter(|file| file.as_ref().unwrap().file_name().to_string_lossy().ends_with(".parquet")).count();
     assert_eq!(parquet, parts.iter().filter(|part| part.4 > 0).count());
+}
+
+/// What matters of a manifest.
+pub fn part_of(manifest: &Value) -> Part {
+    let number = |name: &str| manifest[name].as_u64().unwrap();
+    let offset = |name: &str| manifest[name].as_i64().unwrap();
+    let digest = manifest["digest"].as_str().unwrap().to_owned();
+    let (first, end) = (offset("first_offset"), offset("end_offset"));
+    (number("batch"), number("partition"), first, end, number("rows"), number("rejects"), digest)
 }
 
 pub fn finish(output: &Output) -> (i32, String) {
