@@ -10,6 +10,7 @@ use crate::error::LoadError;
 pub enum Array {
     F64 { shape: Vec<usize>, data: Vec<f64> },
     F32 { shape: Vec<usize>, data: Vec<f32> },
+    I64 { shape: Vec<usize>, data: Vec<i64> },
     I32 { shape: Vec<usize>, data: Vec<i32> },
     U32 { shape: Vec<usize>, data: Vec<u32> },
     U8 { shape: Vec<usize>, data: Vec<u8> },
@@ -23,6 +24,7 @@ impl Array {
         match self {
             Array::F64 { shape, .. }
             | Array::F32 { shape, .. }
+            | Array::I64 { shape, .. }
             | Array::I32 { shape, .. }
             | Array::U32 { shape, .. }
             | Array::U8 { shape, .. } => shape,
@@ -34,6 +36,7 @@ impl Array {
         match self {
             Array::F64 { data, .. } => data.len(),
             Array::F32 { data, .. } => data.len(),
+            Array::I64 { data, .. } => data.len(),
             Array::I32 { data, .. } => data.len(),
             Array::U32 { data, .. } => data.len(),
             Array::U8 { data, .. } => data.len(),
@@ -44,6 +47,7 @@ impl Array {
         match self {
             Array::F64 { .. } => "f64",
             Array::F32 { .. } => "f32",
+            Array::I64 { .. } => "i64",
             Array::I32 { .. } => "i32",
             Array::U32 { .. } => "u32",
             Array::U8 { .. } => "u8",
@@ -52,6 +56,10 @@ impl Array {
 
     pub(crate) fn f64s(data: Vec<f64>) -> Array {
         Array::F64 { shape: vec![data.len()], data }
+    }
+
+    pub(crate) fn i64s(data: Vec<i64>) -> Array {
+        Array::I64 { shape: vec![data.len()], data }
     }
 
     pub(crate) fn u32s(data: Vec<u32>) -> Array {
@@ -84,6 +92,14 @@ pub(crate) fn read_finite<'a>(arrays: &'a Arrays, name: &str, shape: &[Dim]) -> 
     match data.iter().position(|value| !value.is_finite()) {
         None => Ok(data),
         Some(at) => Err(damaged(name, format!("value {at} is not finite"))),
+    }
+}
+
+/// The i64 array `name`, of that shape.
+pub(crate) fn read_i64<'a>(arrays: &'a Arrays, name: &str, shape: &[Dim]) -> Result<&'a [i64], LoadError> {
+    match read(arrays, name, shape)? {
+        Array::I64 { data, .. } => Ok(data),
+        other => Err(wrong_type(name, "i64", other)),
     }
 }
 

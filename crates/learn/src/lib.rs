@@ -10,6 +10,7 @@
 pub mod arrays;
 mod chunks;
 pub mod error;
+pub mod ids;
 mod layout;
 pub mod linear_regression;
 pub mod logistic_regression;
@@ -19,9 +20,11 @@ pub mod params;
 pub mod random_forest;
 mod solve;
 pub mod table;
+pub mod top_n;
 
 pub use arrays::{Array, Arrays};
 pub use error::{FitError, LoadError, PredictError, TableError};
+pub use ids::{Id, Ids};
 pub use params::{ParamDefault, ParamFault, ParamSpec, ParamValue};
 pub use table::{Column, Table};
 

@@ -335,7 +335,7 @@ proptest! {
                 Array::F64 { data, .. } => data[at] = f64::from_bits(bits),
                 Array::U32 { data, .. } => data[at] = (bits >> (bits >> 58)) as u32,
                 Array::U8 { data, .. } => data[at] = bits as u8,
-                Array::F32 { .. } | Array::I32 { .. } => {}
+                Array::F32 { .. } | Array::I64 { .. } | Array::I32 { .. } => {}
             }
             if let Ok(model) = case.load(&arrays) {
                 let _ = model.predict(table);

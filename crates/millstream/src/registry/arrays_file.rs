@@ -18,6 +18,7 @@ pub fn arrays_from_bytes(bytes: &[u8]) -> Result<Arrays, String> {
         let array = match tensor.dtype() {
             Dtype::F64 => Array::F64 { shape, data: numbers(data, f64::from_le_bytes) },
             Dtype::F32 => Array::F32 { shape, data: numbers(data, f32::from_le_bytes) },
+            Dtype::I64 => Array::I64 { shape, data: numbers(data, i64::from_le_bytes) },
             Dtype::I32 => Array::I32 { shape, data: numbers(data, i32::from_le_bytes) },
             Dtype::U32 => Array::U32 { shape, data: numbers(data, u32::from_le_bytes) },
             Dtype::U8 => Array::U8 { shape, data: data.to_vec() },
@@ -35,6 +36,7 @@ impl View for Tensor<'_> {
         match self.0 {
             Array::F64 { .. } => Dtype::F64,
             Array::F32 { .. } => Dtype::F32,
+            Array::I64 { .. } => Dtype::I64,
             Array::I32 { .. } => Dtype::I32,
             Array::U32 { .. } => Dtype::U32,
             Array::U8 { .. } => Dtype::U8,
@@ -49,6 +51,7 @@ impl View for Tensor<'_> {
         match self.0 {
             Array::F64 { data, .. } => bytes(data, |value| value.to_le_bytes()),
             Array::F32 { data, .. } => bytes(data, |value| value.to_le_bytes()),
+            Array::I64 { data, .. } => bytes(data, |value| value.to_le_bytes()),
             Array::I32 { data, .. } => bytes(data, |value| value.to_le_bytes()),
             Array::U32 { data, .. } => bytes(data, |value| value.to_le_bytes()),
             Array::U8 { data, .. } => Cow::Borrowed(data),
@@ -77,6 +80,7 @@ mod tests {
         let arrays = Arrays::from([
             ("f64".to_owned(), Array::F64 { shape: vec![2], data: vec![-0.0, f64::MIN_POSITIVE] }),
             ("f32".to_owned(), Array::F32 { shape: vec![1, 2], data: vec![1.5, f32::INFINITY] }),
+            ("i64".to_owned(), Array::I64 { shape: vec![2], data: vec![i64::MIN, i64::MAX] }),
             ("i32".to_owned(), Array::I32 { shape: vec![1], data: vec![i32::MIN] }),
             ("u32".to_owned(), Array::U32 { shape: vec![0], data: vec![] }),
             ("u8".to_owned(), Array::U8 { shape: vec![3], data: vec![1, 2, 255] }),

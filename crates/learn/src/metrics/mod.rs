@@ -1,5 +1,9 @@
 //! Measures of predictions against what came true. Each is `None` for no rows, for slices of unequal length, and
-//! where its definition says so.
+//! where its definition says so. Lists of items against what a user chose: [`Ranking`].
+
+mod ranking;
+
+pub use ranking::Ranking;
 
 /// Mean over rows of `term`, in row order.
 fn mean<A: Copy, B: Copy>(a: &[A], b: &[B], term: impl Fn(A, B) -> f64) -> Option<f64> {
