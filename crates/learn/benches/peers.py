@@ -1,4 +1,5 @@
-"""Fits the bench's data with scikit-learn and LightGBM: one JSON line a case, the median of three runs.
+"""Fits the bench's data with scikit-learn, LightGBM, implicit and, where it is installed, Spark MLlib: one JSON line a case,
+the median of three runs. Recommenders: seconds of one iteration, by the difference of one and four.
 
 usage: peers.py FOLDER [CASE ...], FOLDER being where `bench` wrote its columns. Cases have the names of bench's; the
 quality is measured on the same rows in the same way.
@@ -13,10 +14,7 @@ from pathlib import Path
 THREADS = os.cpu_count()
 os.environ.update(OPENBLAS_NUM_THREADS=str(THREADS), OMP_NUM_THREADS=str(THREADS))
 
-import lightgbm
 import numpy as np
-from sklearn.linear_model import LinearRegression, LogisticRegression
-from sklearn.metrics import log_loss
 
 FOLDER, WANTED = Path(sys.argv[1]), sys.argv[2:]
 
@@ -34,8 +32,6 @@ def rmse(actual, predicted):
 
 
 def measure(case, peer, fit, quality, runs=3):
-    if WANTED and not any(case.startswith(name) for name in WANTED):
-        return
     seconds = []
     for _ in range(runs):
         start = time.perf_counter()
@@ -46,11 +42,16 @@ def measure(case, peer, fit, quality, runs=3):
 
 
 def linear():
+    from sklearn.linear_model import LinearRegression
+
     x, y = columns(0, 1, 2, 3, 4), column("next_close")
     measure("linear", "scikit-learn", lambda: LinearRegression().fit(x, y), lambda m: rmse(y, m.predict(x)))
 
 
 def logistic():
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import log_loss
+
     x, y = columns(0, 3, 4), column("up").astype(int)
     for solver in ["newton-cholesky", "lbfgs"]:
         fit = lambda: LogisticRegression(solver=solver, max_iter=1000).fit(x, y)
@@ -58,6 +59,10 @@ def logistic():
 
 
 def forest(n_columns, depth):
+    if not wanted(f"forest_{n_columns}x_depth_{depth}"):
+        return
+    import lightgbm
+
     x, y = columns(*([0, 4] if n_columns == 2 else range(5))), column("surface")
     params = dict(objective="regression", boosting="rf", num_leaves=2**depth, max_depth=depth, min_data_in_leaf=1,
                   min_sum_hessian_in_leaf=0, bagging_fraction=0.632, bagging_freq=1, num_threads=THREADS, verbose=-1, seed=1)
@@ -65,8 +70,94 @@ def forest(n_columns, depth):
     measure(f"forest_{n_columns}x_depth_{depth}", "lightgbm rf", fit, lambda m: rmse(y, m.predict(x)))
 
 
-linear()
-logistic()
+def wanted(case):
+    return not WANTED or any(case.startswith(name) for name in WANTED)
+
+
+def triples(name):
+    read = lambda part, kind: np.fromfile(FOLDER / f"{name}.{part}", dtype=kind)
+    return read("users.u32", np.uint32), read("items.u32", np.uint32), read("values.f32", np.float32)
+
+
+def iterations(case, peer, fit, few, many, quality, runs):
+    """`fit(n)` fits n iterations. The seconds of CPU are those of this process: Spark works in another."""
+    seconds, cpu = [], []
+    for _ in range(runs):
+        marks = [(time.perf_counter(), time.process_time())]
+        for n in [few, many]:
+            model = fit(n)
+            marks.append((time.perf_counter(), time.process_time()))
+        for at, times in enumerate([seconds, cpu]):
+            one, other = marks[1][at] - marks[0][at], marks[2][at] - marks[1][at]
+            times.append((other - one) / (many - few))
+    line = dict(case=case, peer=peer, seconds=round(statistics.median(seconds), 4), quality=quality(model))
+    line["cpu_seconds"] = round(statistics.median(cpu), 3)
+    print(json.dumps(line), flush=True)
+
+
+def als_implicit(case, data, rank):
+    from implicit.als import AlternatingLeastSquares
+    from scipy.sparse import csr_matrix
+    from threadpoolctl import threadpool_limits
+
+    users, items, values = data
+    matrix = csr_matrix((values, (users, items)))
+
+    def fit(n):
+        params = dict(factors=rank, iterations=n, regularization=0.1, num_threads=THREADS, use_gpu=False)
+        with threadpool_limits(1, "blas"):
+            model = AlternatingLeastSquares(**params)
+            model.fit(matrix, show_progress=False)
+        return model
+
+    # Its scores are no ratings: no quality here; benches/als_quality.sh compares rankings.
+    iterations(case, "implicit", fit, 1, 4, lambda model: float("nan"), 1)
+
+
+def als_spark(case, name, rank):
+    try:
+        import pandas
+        from pyspark.ml.evaluation import RegressionEvaluator
+        from pyspark.ml.recommendation import ALS
+        from pyspark.sql import SparkSession
+    except ImportError:
+        return print("pyspark is not installed: left out", file=sys.stderr)
+    session = SparkSession.builder.master(f"local[{THREADS}]").config("spark.driver.memory", "8g")
+    session = session.config("spark.ui.enabled", "false").config("spark.ui.showConsoleProgress", "false").getOrCreate()
+    session.sparkContext.setLogLevel("ERROR")
+
+    def frame(name):
+        path = FOLDER / f"{name}.parquet"
+        users, items, values = triples(name)
+        table = pandas.DataFrame(dict(user=users.astype(np.int32), item=items.astype(np.int32), rating=values))
+        table.to_parquet(path, row_group_size=1_000_000)
+        cached = session.read.parquet(str(path)).cache()
+        cached.count()
+        return cached
+
+    train, test = frame(name), frame(name + "_test")
+
+    def fit(n):
+        als = ALS(rank=rank, maxIter=n, regParam=0.1, userCol="user", itemCol="item", coldStartStrategy="drop", seed=1)
+        model = als.fit(train)
+        model.userFactors.count()
+        return model
+
+    evaluator = RegressionEvaluator(labelCol="rating", predictionCol="prediction")
+    fit(1)  # the virtual machine warms up
+    iterations(case, "Spark MLlib", fit, 1, 4, lambda model: evaluator.evaluate(model.transform(test)), 1)
+
+
+for case, run in [("linear", linear), ("logistic", logistic)]:
+    if wanted(case):
+        run()
 for depth in [5, 12]:
     for n_columns in [2, 5]:
         forest(n_columns, depth)
+for suffix in ["", "_1m"]:
+    for rank in [10, 64]:
+        if wanted(f"als_implicit_{rank}{suffix}"):
+            als_implicit(f"als_implicit_{rank}{suffix}", triples(f"als{suffix}"), rank)
+        # Spark takes minutes an iteration at the higher rank.
+        if rank == 10 and wanted(f"als_explicit_{rank}{suffix}"):
+            als_spark(f"als_explicit_{rank}{suffix}", f"als{suffix}", rank)

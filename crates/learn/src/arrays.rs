@@ -103,6 +103,18 @@ pub(crate) fn read_i64<'a>(arrays: &'a Arrays, name: &str, shape: &[Dim]) -> Res
     }
 }
 
+/// The f32 array `name`, of that shape and with no NaN or infinity in it.
+pub(crate) fn read_f32<'a>(arrays: &'a Arrays, name: &str, shape: &[Dim]) -> Result<&'a [f32], LoadError> {
+    let data = match read(arrays, name, shape)? {
+        Array::F32 { data, .. } => data,
+        other => return Err(wrong_type(name, "f32", other)),
+    };
+    match data.iter().position(|value| !value.is_finite()) {
+        None => Ok(data),
+        Some(at) => Err(damaged(name, format!("value {at} is not finite"))),
+    }
+}
+
 /// The u32 array `name`, of that shape.
 pub(crate) fn read_u32<'a>(arrays: &'a Arrays, name: &str, shape: &[Dim]) -> Result<&'a [u32], LoadError> {
     match read(arrays, name, shape)? {

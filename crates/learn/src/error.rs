@@ -44,6 +44,25 @@ pub enum FitError {
     TooManyClasses { found: usize, max: usize },
     #[error("the columns differ from those summed before: add tables of one layout only")]
     LayoutChanged,
+    #[error("there are {users} users, {items} items and {values} ratings: give one of each for each rating")]
+    RatingLengths { users: usize, items: usize, values: usize },
+    #[error("rating {row} is of user {user}, but there are {n_users}: users count from 0")]
+    UnknownUser { row: usize, user: u32, n_users: usize },
+    #[error("rating {row} is of item {item}, but there are {n_items}: items count from 0")]
+    UnknownItem { row: usize, item: u32, n_items: usize },
+    #[error("rating {row} is not finite: drop the row first")]
+    RatingNotFinite { row: usize },
+    #[error("rating {row} is above 1e9 or below −1e9: rescale the ratings")]
+    RatingTooLarge { row: usize },
+    #[error(
+        "the ratings are of {} users and {} items, those to validate of {} and {}: give both the same codes",
+        expected.0, expected.1, found.0, found.1
+    )]
+    ValidationShape { expected: (usize, usize), found: (usize, usize) },
+    #[error("the warm start names {found} {side}, but there are {expected}: give one code for each")]
+    StartLength { side: &'static str, expected: usize, found: usize },
+    #[error("the warm start has code {code} among its {side}, but the earlier model has {known}")]
+    StartCode { side: &'static str, code: u32, known: usize },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

@@ -3,10 +3,11 @@
 //! Every algorithm is one folder with the same shape: `params.rs` (typed values in, checked [`Params`] out, all
 //! faults at once), `fit.rs` (the arithmetic) and `model.rs` (predict, and to and from named arrays).
 //! The same table, parameters and [`Seed`] give the same bytes for any number of threads: rows are summed in fixed
-//! chunks which are added in chunk order, and forests sum integers.
+//! chunks which are added in chunk order, forests sum integers, and a user's or item's vector is one thread's work.
 //!
 //! [`Params`]: linear_regression::Params
 
+pub mod als;
 pub mod arrays;
 mod chunks;
 pub mod error;
@@ -35,6 +36,7 @@ pub struct Seed(pub u64);
 /// The closed set of algorithms. A new one is a new variant, and every `match` on it must then be extended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Algorithm {
+    Als,
     LinearRegression,
     LogisticRegression,
     RandomForest,
@@ -42,11 +44,12 @@ pub enum Algorithm {
 
 impl Algorithm {
     pub const ALL: &'static [Algorithm] =
-        &[Algorithm::LinearRegression, Algorithm::LogisticRegression, Algorithm::RandomForest];
+        &[Algorithm::Als, Algorithm::LinearRegression, Algorithm::LogisticRegression, Algorithm::RandomForest];
 
     /// The name in configuration files and manifests.
     pub fn name(self) -> &'static str {
         match self {
+            Algorithm::Als => "als",
             Algorithm::LinearRegression => "linear_regression",
             Algorithm::LogisticRegression => "logistic_regression",
             Algorithm::RandomForest => "random_forest",
@@ -61,6 +64,7 @@ impl Algorithm {
     /// The parameters it takes: the table in the documentation is generated from these.
     pub fn specs(self) -> &'static [ParamSpec] {
         match self {
+            Algorithm::Als => als::SPECS,
             Algorithm::LinearRegression => linear_regression::SPECS,
             Algorithm::LogisticRegression => logistic_regression::SPECS,
             Algorithm::RandomForest => random_forest::SPECS,

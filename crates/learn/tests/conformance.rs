@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation)]
 
 use millstream_learn::{
-    Algorithm, Array, Arrays, Column, FitError, LoadError, PredictError, Seed, Table, linear_regression,
+    Algorithm, Array, Arrays, Column, FitError, LoadError, PredictError, Seed, Table, als, linear_regression,
     logistic_regression, random_forest,
 };
 use proptest::prelude::*;
@@ -395,6 +395,7 @@ fn specs_say_the_defaults_the_parameters_have() {
         });
         let values = values.collect();
         match algorithm {
+            Algorithm::Als => assert_eq!(als::Params::from_values(&values), Ok(Default::default())),
             Algorithm::LinearRegression => {
                 assert_eq!(linear_regression::Params::from_values(&values), Ok(Default::default()));
             }

@@ -1,8 +1,9 @@
-//! Our fits against scikit-learn's on the same small data. The figures are printed by `python tests/oracle.py`.
+//! Our fits against scikit-learn's, and the recommender's against Spark's and implicit's, on the same small data. The figures
+//! are printed by `python tests/oracle.py`.
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 
 use millstream_learn::{
-    Column, ParamValue, Seed, Table, linear_regression, logistic_regression, metrics, random_forest,
+    Array, Column, ParamValue, Seed, Table, als, linear_regression, logistic_regression, metrics, random_forest,
 };
 
 struct Data {
@@ -273,4 +274,141 @@ fn a_wide_forest_finds_the_column_that_matters() {
         let predicted = metrics::most_probable(&model.probabilities(&table).unwrap(), 3);
         assert!(metrics::accuracy(&classes, &predicted).unwrap() > 0.98, "{mtry:?}");
     }
+}
+
+/// The ratings of `als()` in oracle.py, `shift` added: who rated, what, how.
+fn rated(shift: f32) -> Vec<(u32, u32, f32)> {
+    let cells = (0..12).flat_map(|u| (0..9).map(move |i| (u, i)));
+    let rating = |u: u32, i: u32| 0.5 + ((u * 13 + i * 29 + u * i) % 10) as f32 / 2.0 + shift;
+    cells.filter(|(u, i)| (u * 31 + i * 17) % 7 < 3).map(|(u, i)| (u, i, rating(u, i))).collect()
+}
+
+/// What a peer computed one side with; `kind` and `equation` are those of `als::Model::to_arrays`.
+struct HalfStep {
+    /// Whether it is users who were computed.
+    by_user: bool,
+    shift: f32,
+    kind: [u8; 3],
+    equation: [f64; 2],
+    tolerance: f64,
+}
+
+/// The peers end an iteration as we do, with one side computed from the other: given theirs of the one, ours of the other
+/// must be theirs.
+fn check_half_step(step: &HalfStep, given: &[f32], solved: &[f32]) {
+    let n = given.len() / 3;
+    let scale = if step.kind[0] == 1 { vec![] } else { vec![-5.0, 5.0] };
+    let arrays = [
+        ("user_factors", Array::F32 { shape: vec![0, 3], data: vec![] }),
+        ("item_factors", Array::F32 { shape: vec![n, 3], data: given.to_vec() }),
+        ("item_counts", Array::U32 { shape: vec![n], data: vec![1; n] }),
+        ("item_means", Array::F32 { shape: vec![n], data: vec![1.0; n] }),
+        ("mean", Array::F64 { shape: vec![1], data: vec![1.0] }),
+        ("scale", Array::F64 { shape: vec![scale.len()], data: scale }),
+        ("equation", Array::F64 { shape: vec![2], data: step.equation.to_vec() }),
+        ("kind", Array::U8 { shape: vec![3], data: step.kind.to_vec() }),
+    ];
+    let arrays = arrays.map(|(name, array)| (name.to_owned(), array)).into();
+    let model = als::Model::from_arrays(&arrays).unwrap();
+    for (row, expected) in solved.chunks_exact(3).enumerate() {
+        let turned = |(u, i, value): (u32, u32, f32)| if step.by_user { (u, i, value) } else { (i, u, value) };
+        let of_row = rated(step.shift).into_iter().map(turned).filter(|t| t.0 as usize == row);
+        let (items, values): (Vec<u32>, Vec<f32>) = of_row.map(|t| (t.1, t.2)).unzip();
+        let found = model.fold_in(&items, &values);
+        for (x, y) in found.iter().zip(expected) {
+            assert!(f64::from((x - y).abs()) < step.tolerance, "{row}: {found:?} is not {expected:?}");
+        }
+    }
+}
+
+#[test]
+fn half_a_step_is_that_of_implicit() {
+    #[rustfmt::skip]
+    let given = [
+        -0.322436, -0.065717, 0.915924, 0.766642, 0.738592, 0.126234, 0.67227, -0.152731, 0.500523, -0.072982,
+        0.644444, 0.639033, 0.975485, 0.079182, 0.343632, -0.12158, 0.342298, 0.918536, 1.251127, 0.554295, 0.229589,
+        -0.333478, -0.074643, 0.934172, 0.810237, 0.767347, 0.129477, 0.607712, -0.192995, 0.579943, -0.053606,
+        0.631343, 0.611281, 1.058624, 0.137739, 0.376121,
+    ];
+    #[rustfmt::skip]
+    let solved = [
+        -0.475796, 0.543874, 0.895234, 0.931342, -0.654823, 0.458582, -0.129684, 1.308652, 0.341415, 0.51501,
+        -0.892585, 1.131419, 0.106106, 1.319603, 0.164562, 0.176792, -0.638926, 1.182965, 0.70599, 0.450173, 0.021999,
+        -0.479542, 0.52815, 0.920001, 0.936788, -0.598661, 0.429984,
+    ];
+    let step = HalfStep { by_user: false, shift: 0.0, kind: [1, 0, 0], equation: [0.2, 2.0], tolerance: 2e-5 };
+    check_half_step(&step, &given, &solved);
+}
+
+#[test]
+fn half_a_step_is_that_of_spark() {
+    #[rustfmt::skip]
+    let given = [
+        -0.118365, 1.375239, -1.963759, 1.095366, 0.696105, -1.296096, -0.932538, -1.487008, -2.547127, -1.419369,
+        2.318043, -1.099564, -0.541522, -0.234894, -2.890882, -2.054541, -0.376093, -1.588839, 1.200675, -0.74521,
+        -1.563943, -1.2896, 0.382581, -0.787086, 2.559724, -0.212765, -0.645034,
+    ];
+    #[rustfmt::skip]
+    let solved = [
+        -1.593987, 0.65915, 0.142107, 0.406349, -0.328998, -0.738404, 0.572792, 1.576339, -1.702684, -0.229885,
+        1.288296, -1.457603, 1.37307, 1.237218, -0.116671, -0.779333, 0.677341, -0.928557, 1.094029, -1.102393,
+        -1.552761, -1.199399, 1.49442, 0.471661, 0.600919, -2.136206, -0.59579, -0.085996, -0.507607, -2.121587,
+        -1.063032, -0.819529, -0.883348, 0.473319, 0.545755, -1.045904,
+    ];
+    let step = HalfStep { by_user: true, shift: 0.0, kind: [0, 1, 0], equation: [0.1, 1.0], tolerance: 2e-5 };
+    check_half_step(&step, &given, &solved);
+}
+
+#[test]
+fn a_nonnegative_half_step_is_that_of_spark() {
+    #[rustfmt::skip]
+    let given = [
+        0.0, 0.945855, 0.0, 0.0, 1.126183, 0.983668, 1.617706, 0.073372, 0.412392, 0.0, 2.17365, 0.0, 0.813816,
+        1.018938, 0.0, 0.0, 0.0, 1.47931, 1.091979, 0.609543, 0.0, 0.22468, 0.23822, 0.239814, 1.429022, 0.123076,
+        0.178758,
+    ];
+    #[rustfmt::skip]
+    let solved = [
+        0.056655, 0.749626, 0.866632, 0.293996, 0.219417, 0.007284, 0.467558, 1.632922, 0.0, 0.126628, 2.456785,
+        0.032049, 0.398981, 0.0, 1.23689, 0.036296, 1.10051, 0.860364, 2.021591, 0.788908, 0.0, 0.107646, 1.192894,
+        0.0, 1.380761, 0.0, 0.672309, 0.0, 0.0, 1.41709, 1.735015, 0.0, 0.169093, 0.280446, 0.233291, 0.175772,
+    ];
+    let step = HalfStep { by_user: true, shift: -1.5, kind: [0, 1, 1], equation: [0.1, 1.0], tolerance: 2e-4 };
+    check_half_step(&step, &given, &solved);
+}
+
+#[test]
+fn an_implicit_half_step_is_that_of_spark_for_ratings_of_0_and_less_too() {
+    #[rustfmt::skip]
+    let given = [
+        -0.719797, -0.058853, -0.335708, 0.717497, 0.076137, -0.790297, -0.54601, -0.556437, -0.768289, -0.212012,
+        0.713425, -0.543399, -0.156213, -0.341784, -0.958158, -0.620868, -0.188904, -0.73754, 0.420814, -0.464937,
+        -0.666639, -0.857855, 0.279975, -0.593851, 0.774292, 0.322103, -0.525654,
+    ];
+    #[rustfmt::skip]
+    let solved = [
+        -0.457195, 0.727462, -0.59956, 0.069447, -0.820588, -0.563903, 0.457807, 0.949272, -0.673264, -0.77181,
+        -0.259328, -0.682263, 0.638334, 0.437032, -0.43499, -0.832949, -0.129539, -0.510044, 0.66326, -0.206419,
+        -0.92455, -0.298496, 0.996228, -0.332355, 0.088636, -0.997308, -0.481273, 0.016221, -0.222483, -0.788868,
+        -0.319766, -0.37777, -0.67396, 0.579439, 0.492356, -0.778795,
+    ];
+    let step = HalfStep { by_user: true, shift: -1.5, kind: [1, 1, 0], equation: [0.1, 2.0], tolerance: 2e-5 };
+    check_half_step(&step, &given, &solved);
+}
+
+#[test]
+fn an_implicit_nonnegative_half_step_is_that_of_spark() {
+    #[rustfmt::skip]
+    let given = [
+        0.0, 0.505972, 0.0, 0.548899, 0.0, 0.631196, 0.639993, 0.51224, 0.0, 0.197842, 0.696956, 0.183974, 0.699402,
+        0.395714, 0.0, 0.0, 0.264299, 0.583887, 0.806283, 0.0, 0.0, 0.0, 0.757906, 0.0, 0.708282, 0.0, 0.347521,
+    ];
+    #[rustfmt::skip]
+    let solved = [
+        0.0, 0.946657, 0.89136, 0.943578, 0.215864, 0.0, 0.556503, 0.60466, 0.939944, 0.341168, 1.446562, 0.0,
+        0.387479, 0.0, 1.147611, 0.0, 1.288478, 0.593504, 1.229381, 0.0, 0.281424, 0.0, 1.124642, 0.0, 1.035592,
+        0.217856, 0.0, 0.0, 0.0, 1.453111, 0.673447, 0.836373, 0.0, 0.832295, 0.144989, 0.659885,
+    ];
+    let step = HalfStep { by_user: true, shift: -1.5, kind: [1, 1, 1], equation: [0.1, 2.0], tolerance: 2e-4 };
+    check_half_step(&step, &given, &solved);
 }

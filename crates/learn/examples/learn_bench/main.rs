@@ -1,8 +1,10 @@
 //! Times the fits on seeded synthetic data: one JSON line a case, the median of several runs.
 //!
-//! usage: bench [folder] [case ...]. With a folder the columns are written there as raw little-endian f64, for
+//! usage: bench [folder] [case ...]. With a folder the data are written there as raw little-endian numbers, for
 //! `benches/peers.py` to fit the same; `-` writes nothing.
-#![allow(clippy::print_stdout, clippy::unwrap_used)]
+#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+
+mod als;
 
 use std::path::Path;
 use std::time::Instant;
@@ -18,9 +20,20 @@ fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let folder = args.first().filter(|folder| *folder != "-");
     let wanted = |name: &str| args.len() < 2 || args[1..].iter().any(|arg| name.starts_with(arg));
+    als::run(folder.map(Path::new), wanted);
+    if ["linear", "logistic", "forest"]
+        .iter()
+        .any(|name| args.len() < 2 || args[1..].iter().any(|arg| arg.starts_with(name)))
+    {
+        tables(folder.map(Path::new), wanted);
+    }
+}
+
+/// The cases of a table of numbers.
+fn tables(folder: Option<&Path>, wanted: impl Fn(&str) -> bool) {
     let data = Data::generate();
     if let Some(folder) = folder {
-        data.write(Path::new(folder));
+        data.write(folder);
     }
     if wanted("linear") {
         linear(&data);

@@ -1,0 +1,18 @@
+//! Alternating least squares: a vector for every user and every item, whose product is the predicted rating (explicit
+//! feedback; Zhou, Wilkinson, Schreiber and Pan 2008) or the preference (implicit; Hu, Koren and Volinsky 2008).
+
+mod early_stop;
+mod equation;
+mod fit;
+mod half_step;
+mod initial;
+mod kernel;
+mod model;
+mod params;
+mod ratings;
+mod rows;
+
+pub use fit::{Fit, Start, fit};
+pub use model::Model;
+pub use params::{Feedback, LambdaScale, Params, SPECS};
+pub use ratings::Ratings;
