@@ -2,8 +2,8 @@
 //!
 //! The modules lie in the order of a record's path: `source` → `topic` → `batch` → `train` → `registry` → `serve` →
 //! `page`. A stage knows the contract of the stage before it (a manifest, a version) and nothing else of it;
-//! `run` is the one file that wires them. `config`, `schema`, `expression`, `store`, `query` and
-//! `status` serve all of them.
+//! `run` is the one file that wires them. `config`, `schema`, `expression`, `ratings`, `store`,
+//! `query` and `status` serve all of them.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -13,6 +13,7 @@ pub mod config;
 pub mod expression;
 pub mod page;
 pub mod query;
+pub mod ratings;
 pub mod registry;
 pub mod run;
 pub mod schema;

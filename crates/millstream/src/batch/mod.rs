@@ -42,5 +42,5 @@ pub use plan::*;
 pub use proposal::{Moment, Proposal, TopicView, propose};
 pub use row_clock::RowClock;
 pub use stored::{StoredBatches, StoredError};
-pub use value::{AHEAD_MS, Misfit};
+pub use value::{AHEAD_MS, Misfit, Value, event_time, exact_integer};
 pub use window::Window;

@@ -11,10 +11,10 @@ use super::duration::duration;
 use super::fault::{ConfigFaults, Fault, Faults};
 use super::raw::{self, Keys, Section};
 use super::{
-    Batch, BatchFormat, BatchRule, OnStop, Overrides, Pace, Pipeline, SchemaRules, Serve, Source, SourcePlace,
+    Batch, BatchFormat, BatchRule, Model, OnStop, Overrides, Pace, Pipeline, SchemaRules, Serve, Source, SourcePlace,
     StoreUrl, Train, WindowTime,
 };
-use super::{check_model, check_route, check_source, check_stream};
+use super::{check_model, check_ratings, check_route, check_source, check_stream};
 
 /// Every table of the file; `--set` looks here for the table of a key.
 pub(super) const KEYS: &[(&str, &Keys)] = &[
@@ -111,7 +111,7 @@ fn checked(file: &Path, text: &str, overrides: &Overrides, faults: &mut Faults) 
     let name = pipeline_name(&top, faults);
     let listens = !root.contains_key("source");
     let source = if listens { None } else { Some(check_source::source(&root, faults)) };
-    let schema = check_source::schema(&root, faults);
+    let mut schema = check_source::schema(&root, faults);
     let store = store(&root, faults);
     let stream = check_stream::stream(&root, name.as_deref(), store.as_ref(), faults);
     let batch = batch(&root, faults);
@@ -121,6 +121,8 @@ fn checked(file: &Path, text: &str, overrides: &Overrides, faults: &mut Faults) 
     let train = train(&root, faults);
     let models = check_model::models(&root, batch.as_ref(), faults);
     let routes = check_route::routes(&root, &models, faults);
+    let models: Vec<Model> = models.into_iter().filter_map(|model| model.checked).collect();
+    check_ratings::name_ids(&models, &mut schema);
     let serve = serve(&root, faults);
     Some(Pipeline {
         file: file.to_owned(),
@@ -134,7 +136,7 @@ fn checked(file: &Path, text: &str, overrides: &Overrides, faults: &mut Faults) 
         batch: batch?,
         store: store?,
         train,
-        models: models.into_iter().filter_map(|model| model.checked).collect(),
+        models,
         routes,
         serve,
     })

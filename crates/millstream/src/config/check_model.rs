@@ -3,46 +3,53 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 
-use millstream_learn::{Algorithm, ParamFault, ParamValue, linear_regression, logistic_regression, random_forest};
+use millstream_learn::{Algorithm, ParamFault, ParamValue, als, linear_regression, logistic_regression, random_forest};
 use toml::{Table, Value};
 
 use super::check::table_list;
+use super::check_ratings;
 use super::check_source::seed;
 use super::fault::{Faults, did_you_mean, nearest};
 use super::raw::{Keys, Section, type_name};
-use super::{Batch, BatchRule, Categorical, Missing, Model, TrainOn, Unseen};
+use super::{Batch, BatchRule, Categorical, Columns, Missing, Model, Supervised, TrainOn, Unseen};
 
 pub(super) const MODEL: Keys = Keys {
     known: &[
         "name",
         "algorithm",
         "train_on",
-        "features",
-        "target",
         "where",
         "params",
+        "seed",
+        "features",
+        "target",
         "categorical",
         "missing",
         "output",
         "baseline",
-        "seed",
+        "user",
+        "item",
+        "rating",
+        "time",
+        "group",
+        "scale",
+        "relevant",
     ],
     later: &[
         ("text", "a text feature is one category per value"),
-        ("user", OTHER_ALGORITHMS),
-        ("item", OTHER_ALGORITHMS),
-        ("rating", OTHER_ALGORITHMS),
-        ("time", OTHER_ALGORITHMS),
         ("id", OTHER_ALGORITHMS),
         ("score", OTHER_ALGORITHMS),
         ("votes", OTHER_ALGORITHMS),
-        ("group", OTHER_ALGORITHMS),
     ],
 };
 
+const OF_SUPERVISED: [&str; 6] = ["features", "target", "categorical", "missing", "output", "baseline"];
+const OF_RATINGS: [&str; 7] = ["user", "item", "rating", "time", "group", "scale", "relevant"];
+
 const CATEGORICAL: Keys = Keys { known: &["max", "unseen"], later: &[] };
-const OTHER_ALGORITHMS: &str = "linear_regression, logistic_regression and random_forest take features and a target";
-const LATER_ALGORITHMS: [&str; 5] = ["als", "kmeans", "content", "neighbours", "popularity"];
+const OTHER_ALGORITHMS: &str =
+    "linear_regression, logistic_regression and random_forest take features and a target, als takes user and item";
+const LATER_ALGORITHMS: [&str; 4] = ["kmeans", "content", "neighbours", "popularity"];
 
 const DEFAULT_SEED: u64 = 1;
 const DEFAULT_CATEGORIES: u32 = 1000;
@@ -54,8 +61,8 @@ const NAME_CHARS_MOST: usize = 64;
 pub(super) struct Draft {
     pub name: Option<String>,
     pub algorithm: Option<Algorithm>,
-    /// `None`: absent or faulty.
-    pub features: Option<Vec<String>>,
+    /// The columns or expressions that a request brings the values of; `None`: absent or faulty.
+    pub inputs: Option<Vec<String>>,
     pub checked: Option<Model>,
 }
 
@@ -83,15 +90,82 @@ fn model(number: usize, table: &Table, batch: Option<&Batch>, faults: &mut Fault
     if let Some(Value::String(text)) = table.get("algorithm").filter(|_| is_later(table)) {
         let known = Algorithm::ALL.iter().map(|algorithm| algorithm.name()).collect::<Vec<_>>().join(", ");
         faults.add_text(section.key("algorithm"), text, format!("not yet in this version; it has {known}"));
-        return Draft { name, algorithm: None, features: None, checked: None };
+        return Draft { name, algorithm: None, inputs: None, checked: None };
     }
     let algorithm = algorithm(&section, faults);
-    let features = features(&section, faults);
     let train_on = train_on(&section, batch, faults);
+    let params = algorithm.and_then(|algorithm| params(&section, algorithm, faults));
+    let filter = section.filled_text("where", faults).map(str::to_owned);
+    let seed = seed(&section, DEFAULT_SEED, faults);
+    let kind = kind(algorithm, &section);
+    keys_of_others(&section, algorithm, kind, faults);
+    let (inputs, columns, params) = match kind {
+        Kind::Supervised => {
+            let (features, columns) = supervised(&section, algorithm, faults);
+            (features, columns.map(Columns::Supervised), params)
+        }
+        Kind::Ratings => {
+            let columns = check_ratings::columns(&section, faults);
+            let params = params.and_then(|params| check_ratings::feedback(&section, params, faults));
+            (Some(RATING_INPUTS.map(str::to_owned).to_vec()), columns.map(Columns::Ratings), params)
+        }
+    };
+    let checked = (|| {
+        Some(Model {
+            name: name.clone()?,
+            algorithm: algorithm?,
+            train_on: train_on?,
+            filter,
+            params: params?,
+            seed,
+            columns: columns?,
+        })
+    })();
+    Draft { name, algorithm, inputs, checked }
+}
+
+/// What a recommender is asked with, whatever the stream's columns are called.
+pub const RATING_INPUTS: [&str; 2] = ["user", "item"];
+
+/// Which of `Columns` an algorithm takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Supervised,
+    Ratings,
+}
+
+/// Of a faulty algorithm: what its keys look like.
+fn kind(algorithm: Option<Algorithm>, section: &Section) -> Kind {
+    match algorithm {
+        Some(Algorithm::LinearRegression | Algorithm::LogisticRegression | Algorithm::RandomForest) => Kind::Supervised,
+        Some(Algorithm::Als) => Kind::Ratings,
+        None if section.has("user") || section.has("item") => Kind::Ratings,
+        None => Kind::Supervised,
+    }
+}
+
+/// Keys that only other algorithms take. Without an algorithm nothing is said: its own fault is enough.
+fn keys_of_others(section: &Section, algorithm: Option<Algorithm>, kind: Kind, faults: &mut Faults) {
+    let Some(algorithm) = algorithm else { return };
+    let (others, takes): (&[&str], _) = match kind {
+        Kind::Supervised => (&OF_RATINGS, "features and a target"),
+        Kind::Ratings => (&OF_SUPERVISED, "user, item and rating"),
+    };
+    for key in others.iter().filter(|key| section.has(key)) {
+        let message = format!("is not for {}, which takes {takes}; remove it", algorithm.name());
+        faults.add(section.key(key), None, message);
+    }
+}
+
+fn supervised(
+    section: &Section,
+    algorithm: Option<Algorithm>,
+    faults: &mut Faults,
+) -> (Option<Vec<String>>, Option<Supervised>) {
+    let features = features(section, faults);
     let target =
         section.required_text("target", "name the column or SQL expression to predict", faults).map(str::to_owned);
-    let params = algorithm.and_then(|algorithm| params(&section, algorithm, faults));
-    let categorical = categorical(&section, features.as_deref(), faults);
+    let categorical = categorical(section, features.as_deref(), faults);
     let missing = section.choice(
         "missing",
         &[
@@ -102,27 +176,17 @@ fn model(number: usize, table: &Table, batch: Option<&Batch>, faults: &mut Fault
         ],
         faults,
     );
-    let output = output(&section, algorithm, faults);
-    let text = |key: &str, faults: &mut Faults| section.filled_text(key, faults).map(str::to_owned);
-    let (filter, baseline) = (text("where", faults), text("baseline", faults));
-    let seed = seed(&section, DEFAULT_SEED, faults);
-    let checked = (|| {
-        Some(Model {
-            name: name.clone()?,
-            algorithm: algorithm?,
-            train_on: train_on?,
-            features: features.clone()?,
-            target: target?,
-            filter,
-            params: params?,
-            categorical,
-            missing: missing.unwrap_or(Missing::Drop),
-            output,
-            baseline,
-            seed,
-        })
-    })();
-    Draft { name, algorithm, features, checked }
+    let output = output(section, algorithm, faults);
+    let baseline = section.filled_text("baseline", faults).map(str::to_owned);
+    let columns = features.clone().zip(target).map(|(features, target)| Supervised {
+        features,
+        target,
+        categorical,
+        missing: missing.unwrap_or(Missing::Drop),
+        output,
+        baseline,
+    });
+    (features, columns)
 }
 
 const ANY: Keys = Keys { known: &[], later: &[] };
@@ -329,6 +393,7 @@ fn param_faults(algorithm: Algorithm, values: &BTreeMap<String, ParamValue>) -> 
         Algorithm::LinearRegression => linear_regression::Params::from_values(values).err(),
         Algorithm::LogisticRegression => logistic_regression::Params::from_values(values).err(),
         Algorithm::RandomForest => random_forest::Params::from_values(values).err(),
+        Algorithm::Als => als::Params::from_values(values).err(),
     }
     .unwrap_or_default()
 }

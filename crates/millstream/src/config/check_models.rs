@@ -7,8 +7,9 @@ use millstream_learn::Algorithm;
 
 use super::check_route::{Asked, columns_and_parameters};
 use super::fault::{Faults, did_you_mean};
-use super::{Model, Pipeline};
+use super::{Columns, Model, Pipeline, RATING_INPUTS, RatingColumns, Supervised};
 use crate::expression::{Expression, ValueKind};
+use crate::ratings::{id_kind, is_time};
 use crate::schema::StreamSchema;
 
 /// Checks what `load` could not: it knows no columns.
@@ -44,17 +45,84 @@ struct Check<'a, 'f> {
 
 impl<'a> Check<'a, '_> {
     fn model(mut self) -> Option<Asked<'a>> {
+        match &self.model.columns {
+            Columns::Supervised(columns) => self.supervised(columns),
+            Columns::Ratings(columns) => self.ratings(columns),
+        }
+    }
+
+    fn ratings(&mut self, columns: &RatingColumns) -> Option<Asked<'a>> {
+        let user = self.id("user", &columns.user);
+        let item = self.id("item", &columns.item);
+        if let (Some(user), Some(item)) = (&user, &item)
+            && user.text() == item.text()
+        {
+            self.fault("item", item.text(), "is what user is; name the column of what was rated");
+        }
+        if let Some(rating) = columns.rating.as_ref().and_then(|rating| self.compile("rating", rating))
+            && rating.kind() != ValueKind::Number
+        {
+            let message = format!("must be a number, and is {}", a_kind(&rating));
+            self.fault("rating", rating.text(), &format!("{message}; cast it, as in cast(… as double)"));
+        }
+        if let Some(time) = columns.time.as_ref().and_then(|time| self.compile("time", time))
+            && !is_time(time.data_type())
+        {
+            let message = format!("must be an epoch number, a timestamp or its text, and is {}", a_kind(&time));
+            self.fault("time", time.text(), &message);
+        }
+        if let Some(group) = columns.group.as_ref().and_then(|group| self.compile("group", group))
+            && !is_plain(&group)
+        {
+            let message = format!("must be text, a number or true or false, and is {}", a_kind(&group));
+            self.fault("group", group.text(), &format!("{message}; cast it to text"));
+        }
+        self.filter();
+        let columns = RATING_INPUTS.map(str::to_owned).into();
+        user.and(item).map(|_| Asked { name: &self.model.name, probability: false, columns })
+    }
+
+    /// Who or what: a whole number or a text.
+    fn id(&mut self, key: &str, text: &str) -> Option<Expression> {
+        let id = self.compile(key, text)?;
+        match id_kind(id.data_type()) {
+            Some(_) if id.data_type().is_floating() => {
+                let message = "has numbers with fractions by its type: whole ones up to 2^53 are taken as ids, other rows are \
+                               left out; to keep larger ones, make the column int64 in [schema.columns]";
+                self.faults.warn(self.key(key), Some(text), message);
+            }
+            Some(_) => {}
+            None => {
+                let message = format!("must be a whole number or text, and is {}", a_kind(&id));
+                self.fault(key, text, &format!("{message}; cast it, as in cast(… as bigint) or cast(… as text)"));
+                return None;
+            }
+        }
+        if id.columns().is_empty() {
+            self.fault(key, text, "reads no column: it is the same for every row");
+            return None;
+        }
+        Some(id)
+    }
+
+    fn filter(&mut self) {
         let model = self.model;
-        let features: Vec<Option<Expression>> = model.features.iter().map(|feature| self.feature(feature)).collect();
-        let target = self.compile("target", &model.target).and_then(|target| self.target(target));
         if let Some(filter) = model.filter.as_ref().and_then(|filter| self.compile("where", filter))
             && filter.kind() != ValueKind::Boolean
         {
             let message = format!("must be true or false, and is {}", a_kind(&filter));
             self.fault("where", filter.text(), &format!("{message}; compare it with something"));
         }
-        self.baseline(target.as_ref());
-        self.output(target.as_ref());
+    }
+
+    fn supervised(&mut self, supervised: &Supervised) -> Option<Asked<'a>> {
+        let model = self.model;
+        let features: Vec<Option<Expression>> =
+            supervised.features.iter().map(|feature| self.feature(feature)).collect();
+        let target = self.compile("target", &supervised.target).and_then(|target| self.target(target));
+        self.filter();
+        self.baseline(supervised, target.as_ref());
+        self.output(supervised, target.as_ref());
         let features = features.into_iter().collect::<Option<Vec<_>>>()?;
         let columns: BTreeSet<String> = features.iter().flat_map(Expression::columns).cloned().collect();
         let target = target?;
@@ -92,6 +160,8 @@ impl<'a> Check<'a, '_> {
                 Algorithm::LogisticRegression | Algorithm::RandomForest,
                 ValueKind::Number | ValueKind::Boolean | ValueKind::Text,
             ) => None,
+            // It has ratings, not a target.
+            (Algorithm::Als, _) => None,
             (_, ValueKind::Other) => Some("a model predicts a number, text or true or false; cast it"),
         };
         if let Some(message) = message {
@@ -102,9 +172,9 @@ impl<'a> Check<'a, '_> {
         Some(target)
     }
 
-    fn baseline(&mut self, target: Option<&Expression>) {
-        let model = self.model;
-        let Some(baseline) = model.baseline.as_ref().and_then(|baseline| self.compile("baseline", baseline)) else {
+    fn baseline(&mut self, supervised: &Supervised, target: Option<&Expression>) {
+        let Some(baseline) = supervised.baseline.as_ref().and_then(|baseline| self.compile("baseline", baseline))
+        else {
             return;
         };
         if let Some(target) = target
@@ -115,8 +185,8 @@ impl<'a> Check<'a, '_> {
         }
     }
 
-    fn output(&mut self, target: Option<&Expression>) {
-        let Some(text) = &self.model.output else { return };
+    fn output(&mut self, supervised: &Supervised, target: Option<&Expression>) {
+        let Some(text) = &supervised.output else { return };
         if target.is_some_and(|target| self.predicts_class(target)) {
             return self.fault("output", text, "is for numbers, and this model predicts a class; remove it");
         }
@@ -135,7 +205,7 @@ impl<'a> Check<'a, '_> {
 
     fn predicts_class(&self, target: &Expression) -> bool {
         match self.model.algorithm {
-            Algorithm::LinearRegression => false,
+            Algorithm::LinearRegression | Algorithm::Als => false,
             Algorithm::LogisticRegression => true,
             Algorithm::RandomForest => target.kind() != ValueKind::Number,
         }
@@ -161,6 +231,11 @@ impl<'a> Check<'a, '_> {
     fn fault(&mut self, key: &str, value: &str, message: &str) {
         self.faults.add_text(self.key(key), value, message);
     }
+}
+
+/// Whether values go into a URL as they are.
+fn is_plain(expression: &Expression) -> bool {
+    matches!(expression.kind(), ValueKind::Text | ValueKind::Number | ValueKind::Boolean)
 }
 
 fn a_kind(expression: &Expression) -> String {

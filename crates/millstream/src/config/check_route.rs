@@ -89,12 +89,12 @@ pub(super) struct Asked<'a> {
 }
 
 fn asked_model(draft: &Draft) -> Option<Asked<'_>> {
-    let features = draft.features.as_ref()?;
+    let inputs = draft.inputs.as_ref()?;
     Some(Asked {
         name: draft.name.as_deref()?,
         // A forest predicts classes or numbers: only the data tells.
-        probability: draft.algorithm != Some(Algorithm::LinearRegression),
-        columns: features.iter().flat_map(|feature| words(feature)).collect(),
+        probability: !matches!(draft.algorithm, Some(Algorithm::LinearRegression | Algorithm::Als)),
+        columns: inputs.iter().flat_map(|feature| words(feature)).collect(),
     })
 }
 
@@ -280,7 +280,7 @@ fn input(section: &Section, faults: &mut Faults) -> BTreeMap<String, String> {
 
 /// Everything in a feature that may be a column: the whole text, quoted identifiers, words outside of quotes. More than
 /// the columns themselves, so that nothing right is refused; the schema sharpens it later.
-fn words(feature: &str) -> BTreeSet<String> {
+pub(super) fn words(feature: &str) -> BTreeSet<String> {
     let mut words = BTreeSet::new();
     let (mut word, mut quote) = (String::new(), None);
     for character in feature.chars().chain([' ']) {

@@ -184,7 +184,8 @@ pub(super) fn schema(root: &Table, faults: &mut Faults) -> SchemaRules {
     {
         section.fault("time", "is pinned as boolean below; a time is a number or text", faults);
     }
-    SchemaRules { time, null, columns }
+    // What the models call ids and times is added once they are read.
+    SchemaRules { time, null, columns, ..SchemaRules::default() }
 }
 
 fn column(key: &str, value: &Value, faults: &mut Faults) -> Option<ColumnRule> {

@@ -6,6 +6,7 @@
 mod check;
 mod check_model;
 mod check_models;
+mod check_ratings;
 mod check_route;
 mod check_source;
 mod check_stream;
@@ -19,6 +20,7 @@ mod template;
 mod tests;
 
 pub use check::{Loaded, address, load, load_text, pipeline_name_fault};
+pub use check_model::RATING_INPUTS;
 pub use check_models::check_models;
 pub use check_source::format_by_name;
 pub use check_stream::{retention_age, retention_bytes};
@@ -26,7 +28,7 @@ pub use fault::{ConfigFaults, Fault, Faults, did_you_mean, nearest};
 pub use overrides::Overrides;
 pub use size::size;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
@@ -137,6 +139,10 @@ pub struct SchemaRules {
     /// Texts that mean null, besides the empty one.
     pub null: Vec<String>,
     pub columns: BTreeMap<String, ColumnRule>,
+    /// Columns that are ids of something, by what the other tables say of them: their whole numbers are int64.
+    pub ids: BTreeSet<String>,
+    /// Columns that are times to a model, likewise.
+    pub times: BTreeSet<String>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -292,21 +298,53 @@ pub struct Model {
     pub name: String,
     pub algorithm: Algorithm,
     pub train_on: TrainOn,
-    /// A column's name, or a SQL expression.
-    pub features: Vec<String>,
-    pub target: String,
     /// `where`: filters training only.
     pub filter: Option<String>,
     /// Checked by the algorithm's own `Params::from_values`.
     pub params: BTreeMap<String, ParamValue>,
+    /// Of the forest's bootstrap, of the first factors; and of whatever else draws.
+    pub seed: u64,
+    pub columns: Columns,
+}
+
+/// What a model reads: the kind follows from its algorithm.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Columns {
+    /// `linear_regression`, `logistic_regression`, `random_forest`.
+    Supervised(Supervised),
+    /// `als`.
+    Ratings(RatingColumns),
+}
+
+/// Features and a target.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Supervised {
+    /// A column's name, or a SQL expression.
+    pub features: Vec<String>,
+    pub target: String,
     pub categorical: BTreeMap<String, Categorical>,
     pub missing: Missing,
     /// SQL over the one column `prediction`; metrics are on its result.
     pub output: Option<String>,
     /// A column or SQL expression to measure against beside the mean, such as the previous value.
     pub baseline: Option<String>,
-    /// Of the forest's bootstrap; and of whatever else draws.
-    pub seed: u64,
+}
+
+/// Who rated what, and how: each a column's name, or a SQL expression.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RatingColumns {
+    pub user: String,
+    pub item: String,
+    /// `None`: that a row is there is all it says (implicit feedback).
+    pub rating: Option<String>,
+    /// Of two ratings of one item by one user the later counts; `None`: the last in the stream.
+    pub time: Option<String>,
+    /// By which popular items can be asked for.
+    pub group: Option<String>,
+    /// The least and the greatest rating; others are left out. `None`: as the ratings are.
+    pub scale: Option<(f64, f64)>,
+    /// A held-out item counts as relevant from this rating on; `None`: the mean of the training ratings.
+    pub relevant: Option<f64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

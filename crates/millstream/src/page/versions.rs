@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::format;
-use crate::registry::{Evaluation, EvaluationKind, Served, ServedModel, Task, Version};
+use crate::registry::{Evaluation, EvaluationKind, ModelFile, Scores, Served, ServedModel, Task, Version};
 use crate::serve::App;
 
 /// The newest ones of each model; `/v1/models/{m}/versions` has all.
@@ -42,7 +42,7 @@ fn table(model: &ServedModel) -> Markup {
     html! {
         h3 .model {
             (model.name) " " span .muted { (model.algorithm.replace('_', " ")) }
-            @if let Some(version) = model.champion_or_latest() { " " span .muted { "→ " (version.file.target) } }
+            @if let Some(version) = model.champion_or_latest() { " " span .muted { "→ " (subject(&version.file)) } }
         }
         div .scroll tabindex="0" role="region" aria-label={ "Versions of " (model.name) } {
             table {
@@ -64,6 +64,14 @@ fn table(model: &ServedModel) -> Markup {
                 a href={ "/v1/models/" (super::forms::encode(&model.name)) "/versions" } { "all" }
             }
         }
+    }
+}
+
+/// What a model answers.
+fn subject(file: &ModelFile) -> String {
+    match &file.task {
+        Task::Regression | Task::Classification { .. } => file.target.clone(),
+        Task::Recommendation(task) => format!("{} for {}", task.item.expression, task.user.expression),
     }
 }
 
@@ -90,25 +98,54 @@ fn row(model: &ServedModel, version: &Version, serving: Option<u32>) -> Markup {
     }
 }
 
-/// The measure that decides, and the same one of the baseline.
+/// The measures that decide and tell most, and the same ones of the baseline.
 fn measured(version: &Version, evaluation: Option<&Evaluation>) -> Markup {
     let Some(evaluation) = evaluation else { return html! { span .muted { "–" } } };
     let scores = &evaluation.scores;
     let measures: &[(&str, &str)] = match version.file.task {
         Task::Regression => &[("rmse", "RMSE")],
         Task::Classification { .. } => &[("log_loss", "log-loss"), ("accuracy", "accuracy")],
+        Task::Recommendation(_) => &[("rmse", "RMSE"), ("ndcg_10", "NDCG@10")],
     };
     html! {
         @for (key, label) in measures {
             @if let Some(value) = scores.measures.get(*key).copied().flatten() {
                 div .nowrap { span .muted { (label) " " } strong { (format::number(value)) } }
-                @if let Some(value) = scores.baseline.measures.get(*key).copied().flatten() {
-                    div .nowrap .baseline .bad[scores.beats_baseline == Some(false)] { (scores.baseline.kind) " " (format::number(value)) }
+                @if let Some(trivial) = scores.baseline.measures.get(*key).copied().flatten() {
+                    div .nowrap .baseline .bad[is_worse(scores, key, value, trivial)] {
+                        (baseline_name(scores, key)) " " (format::number(trivial))
+                    }
                 }
             }
         }
         @if scores.rows == 0 { span .muted { "no rows to measure on" } }
         @else { div .muted .nowrap { (format::count(scores.rows)) " rows" } }
+        @if let Some(counts) = scores.counts.filter(|counts| counts.new_users > 0) {
+            div .muted .nowrap {
+                (format::count(counts.folded_in_users)) " of " (format::count(counts.new_users)) " new users folded in"
+            }
+        }
+        @if let Some(counts) = scores.counts.filter(|counts| counts.unknown_pairs > 0) {
+            div .muted .nowrap { (format::count(counts.unknown_pairs)) " of unknown users or items" }
+        }
+    }
+}
+
+/// Whether the trivial guess did better by this measure; where one verdict is on all of them, by that.
+fn is_worse(scores: &Scores, key: &str, value: f64, trivial: f64) -> bool {
+    match (scores.counts, key) {
+        (None, _) => scores.beats_baseline == Some(false),
+        (Some(_), "rmse") => value >= trivial,
+        (Some(_), _) => value <= trivial,
+    }
+}
+
+/// A recommender's errors are held against the items' means, its lists against popularity.
+fn baseline_name<'a>(scores: &'a Scores, key: &str) -> &'a str {
+    match (scores.counts, key) {
+        (None, _) => &scores.baseline.kind,
+        (Some(_), "rmse") => "item mean",
+        (Some(_), _) => "popularity",
     }
 }
 

@@ -30,6 +30,10 @@ pub enum RegistryError {
          its folder and train again"
     )]
     Digest { place: String, found: String, expected: String },
+    #[error(
+        "{place} is not what this version started from: its digest is {found}, expected {expected}: restore it from a copy"
+    )]
+    NotTheParent { place: String, found: String, expected: String },
     #[error("{place} is missing beside its model.json: restore it from a copy, or delete its folder and train again")]
     FileMissing { place: String },
     #[error("{place} is no safetensors file: {problem}")]
@@ -80,6 +84,7 @@ impl RegistryError {
             | Self::NotTheRecord { .. }
             | Self::WrongPlace { .. }
             | Self::Digest { .. }
+            | Self::NotTheParent { .. }
             | Self::FileMissing { .. }
             | Self::NotSafetensors { .. }
             | Self::Unfit { .. }

@@ -4,7 +4,38 @@ use millstream_learn::{
     Algorithm, Arrays, LoadError, PredictError, Table, linear_regression, logistic_regression, random_forest,
 };
 
-/// A new algorithm is a new variant; every `match` below must then answer for it.
+use super::Recommender;
+
+/// What a version's arrays hold: a new algorithm is a new variant here or of `Fitted`, and every `match` below must then
+/// answer for it.
+#[derive(Debug)]
+pub enum Learned {
+    Rows(Fitted),
+    Ratings(Box<Recommender>),
+}
+
+impl Learned {
+    pub fn from_arrays(algorithm: Algorithm, arrays: &Arrays) -> Result<Self, LoadError> {
+        let rows = |fitted: Result<Fitted, LoadError>| fitted.map(Self::Rows);
+        match algorithm {
+            Algorithm::LinearRegression => rows(linear_regression::Model::from_arrays(arrays).map(Fitted::Linear)),
+            Algorithm::LogisticRegression => {
+                rows(logistic_regression::Model::from_arrays(arrays).map(Fitted::Logistic))
+            }
+            Algorithm::RandomForest => rows(random_forest::Model::from_arrays(arrays).map(Fitted::Forest)),
+            Algorithm::Als => Ok(Self::Ratings(Box::new(Recommender::from_arrays(arrays)?))),
+        }
+    }
+
+    pub fn to_arrays(&self) -> Arrays {
+        match self {
+            Self::Rows(fitted) => fitted.to_arrays(),
+            Self::Ratings(recommender) => recommender.to_arrays(),
+        }
+    }
+}
+
+/// Models of features and a target.
 #[derive(Debug, Clone)]
 pub enum Fitted {
     Linear(linear_regression::Model),
@@ -22,14 +53,6 @@ pub enum Outcome {
 }
 
 impl Fitted {
-    pub fn from_arrays(algorithm: Algorithm, arrays: &Arrays) -> Result<Self, LoadError> {
-        match algorithm {
-            Algorithm::LinearRegression => linear_regression::Model::from_arrays(arrays).map(Self::Linear),
-            Algorithm::LogisticRegression => logistic_regression::Model::from_arrays(arrays).map(Self::Logistic),
-            Algorithm::RandomForest => random_forest::Model::from_arrays(arrays).map(Self::Forest),
-        }
-    }
-
     pub fn to_arrays(&self) -> Arrays {
         match self {
             Self::Linear(model) => model.to_arrays(),
@@ -74,7 +97,8 @@ impl Fitted {
 /// Whether the algorithm finds a way for a row with a missing number; the others refuse one.
 pub fn takes_missing_numbers(algorithm: Algorithm) -> bool {
     match algorithm {
-        Algorithm::LinearRegression | Algorithm::LogisticRegression => false,
+        // Als has no features.
+        Algorithm::LinearRegression | Algorithm::LogisticRegression | Algorithm::Als => false,
         Algorithm::RandomForest => true,
     }
 }

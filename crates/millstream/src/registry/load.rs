@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use millstream_learn::{Algorithm, Column, Table};
+use millstream_learn::Algorithm;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use super::predict::Predictor;
+use super::predict::Answers;
 use super::{
-    Encoding, Evaluation, EvaluationKind, FORMAT, FeatureSet, Fitted, ModelFile, Outcome, Output, RegistryError,
-    TargetSummary, Task, arrays_from_bytes, evaluations_prefix, model_key, number_in, version_folder,
+    Encoding, Evaluation, EvaluationKind, FORMAT, Learned, ModelFile, Predictor, Recommendation, Recommender,
+    RegistryError, TargetSummary, Task, arrays_from_bytes, evaluations_prefix, model_key, number_in, version_folder,
 };
 use crate::store::{Store, StoreError, read_optional};
 
@@ -20,7 +20,7 @@ pub struct Version {
     pub file: ModelFile,
     /// In the order of their numbers.
     pub evaluations: Vec<Evaluation>,
-    pub(super) predictor: Arc<Predictor>,
+    pub(super) answers: Arc<Answers>,
 }
 
 impl Version {
@@ -52,23 +52,25 @@ impl Version {
             .ok_or_else(|| unfit(format!("its algorithm `{}` is unknown here", file.algorithm)))?;
         let arrays = arrays_from_bytes(bytes)
             .map_err(|problem| RegistryError::NotSafetensors { place: place.clone(), problem })?;
-        let fitted = Fitted::from_arrays(algorithm, &arrays)
+        let learned = Learned::from_arrays(algorithm, &arrays)
             .map_err(|source| RegistryError::Arrays { place: place.clone(), source })?;
-        let n_classes = match (&file.task, &file.target_summary) {
-            (Task::Regression, TargetSummary::Mean { .. }) => 0,
-            (Task::Classification { classes }, TargetSummary::Frequencies { frequencies })
-                if classes.len() == frequencies.len() && !classes.is_empty() =>
-            {
-                classes.len()
+        drop(arrays);
+        let answers = match (learned, expected(&file)) {
+            (Learned::Rows(fitted), Some(Expected::Rows { n_classes })) if fitted.n_classes() == n_classes => {
+                let predictor = Predictor::new(&file, algorithm, fitted)
+                    .map_err(|source| RegistryError::Expression { place: place.clone(), source })?;
+                Answers::Rows(Box::new(predictor))
             }
-            _ => return Err(unfit("its target_summary is not of its task".to_owned())),
+            (Learned::Rows(fitted), Some(Expected::Rows { n_classes })) => {
+                return Err(unfit(format!("it has {} classes, model.json {n_classes}", fitted.n_classes())));
+            }
+            (Learned::Ratings(recommender), Some(Expected::Ratings)) => Answers::Ratings(recommender),
+            (Learned::Rows(_), Some(Expected::Ratings)) | (Learned::Ratings(_), Some(Expected::Rows { .. })) => {
+                return Err(unfit(format!("its task is no task of {}", algorithm.name())));
+            }
+            (_, None) => return Err(unfit("its target_summary is not of its task".to_owned())),
         };
-        if n_classes != fitted.n_classes() {
-            return Err(unfit(format!("it has {} classes, model.json {n_classes}", fitted.n_classes())));
-        }
-        let predictor = Predictor::new(&file, algorithm, fitted)
-            .map_err(|source| RegistryError::Expression { place: place.clone(), source })?;
-        Ok(Self { file, evaluations, predictor: Arc::new(predictor) })
+        Ok(Self { file, evaluations, answers: Arc::new(answers) })
     }
 
     /// The same version with other evaluations.
@@ -76,24 +78,20 @@ impl Version {
         Self { evaluations, ..self.clone() }
     }
 
-    /// The features, compiled against the inputs; `rebind` them to what a block holds.
-    pub fn feature_set(&self) -> &FeatureSet {
-        &self.predictor.features
-    }
-
-    /// The model's answers to encoded rows, after `output`; NaN where there is none.
-    pub fn answer(&self, columns: Vec<Column>) -> Result<Outcome, String> {
-        let table = Table::new(columns).map_err(|error| error.to_string())?;
-        match (self.predictor.fitted.outcome(&table).map_err(|error| error.to_string())?, &self.predictor.output) {
-            (Outcome::Numbers(numbers), Some(output)) => {
-                output.apply(numbers).map(Outcome::Numbers).map_err(|error| error.to_string())
-            }
-            (outcome, _) => Ok(outcome),
+    /// Of a model of features and a target.
+    pub fn predictor(&self) -> Option<&Predictor> {
+        match &*self.answers {
+            Answers::Rows(predictor) => Some(predictor),
+            Answers::Ratings(_) => None,
         }
     }
 
-    pub fn output(&self) -> Option<&Output> {
-        self.predictor.output.as_ref()
+    /// Of a model of ratings.
+    pub fn recommender(&self) -> Option<&Recommender> {
+        match &*self.answers {
+            Answers::Rows(_) => None,
+            Answers::Ratings(recommender) => Some(recommender),
+        }
     }
 
     pub fn newest_batch(&self) -> u32 {
@@ -119,10 +117,10 @@ impl Version {
         let holdout = scores(EvaluationKind::Holdout);
         let baseline = holdout.as_ref().and_then(|scores| scores.get("baseline")).cloned();
         let classes = match &file.task {
-            Task::Regression => Value::Null,
+            Task::Regression | Task::Recommendation(_) => Value::Null,
             Task::Classification { classes } => json!(classes),
         };
-        json!({
+        let mut shown = json!({
             "model": file.model,
             "version": file.version,
             "algorithm": file.algorithm,
@@ -133,7 +131,7 @@ impl Version {
             "features": file.features.iter().map(|feature| feature.expression.as_str()).collect::<Vec<_>>(),
             "target": file.target,
             "output": file.output,
-            "task": match file.task { Task::Regression => "regression", Task::Classification { .. } => "classification" },
+            "task": file.task.name(),
             "classes": classes,
             "inputs": inputs_json(file),
             "missing": file.missing,
@@ -151,8 +149,54 @@ impl Version {
             "file_digest": file.file_digest,
             "seed": file.seed,
             "notes": file.notes,
-        })
+        });
+        if let (Task::Recommendation(task), Some(recommender)) = (&file.task, self.recommender())
+            && let (Some(shown), Value::Object(own)) = (shown.as_object_mut(), recommendation_json(task, recommender))
+        {
+            shown.extend(own);
+        }
+        shown
     }
+}
+
+/// What the arrays must be of.
+enum Expected {
+    Rows { n_classes: usize },
+    Ratings,
+}
+
+/// `None`: the summary is not of the task.
+fn expected(file: &ModelFile) -> Option<Expected> {
+    match (&file.task, &file.target_summary) {
+        (Task::Regression, TargetSummary::Mean { .. }) => Some(Expected::Rows { n_classes: 0 }),
+        (Task::Classification { classes }, TargetSummary::Frequencies { frequencies })
+            if classes.len() == frequencies.len() && !classes.is_empty() =>
+        {
+            Some(Expected::Rows { n_classes: classes.len() })
+        }
+        (Task::Recommendation(_), TargetSummary::Mean { .. }) => Some(Expected::Ratings),
+        (Task::Regression | Task::Recommendation(_), TargetSummary::Frequencies { .. })
+        | (Task::Classification { .. }, _) => None,
+    }
+}
+
+fn recommendation_json(task: &Recommendation, recommender: &Recommender) -> Value {
+    json!({
+        "user": task.user,
+        "item": task.item,
+        "rating": task.rating,
+        "time": task.time,
+        "group": task.group,
+        "feedback": task.feedback,
+        "scale": recommender.model.scale(),
+        "relevant": task.relevant,
+        "users": task.users,
+        "items": task.items,
+        "duplicates": task.duplicates,
+        "out_of_scale": task.out_of_scale,
+        "iterations": task.iterations,
+        "parent": task.parent,
+    })
 }
 
 /// Names, types, and what was seen in training where an input is itself a feature: what a form needs.

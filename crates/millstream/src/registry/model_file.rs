@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Categorical, Missing};
+use crate::config::{Categorical, Missing, RatingColumns};
 use crate::schema::ColumnType;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,12 +51,87 @@ pub struct ModelFile {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
+#[expect(clippy::large_enum_variant, reason = "one for each loaded version")]
 pub enum Task {
     Regression,
     /// Class names, sorted; the index is the class number. `text` tells whether they are JSON strings, numbers or booleans.
     Classification {
         classes: Vec<serde_json::Value>,
     },
+    /// Who would like what. `features` are then none, `inputs` are `user` and `item`, `target` is the rating's text, `1` where a
+    /// row itself says it all, and `target_summary` the mean of the ratings.
+    Recommendation(Recommendation),
+}
+
+impl Task {
+    /// As JSON and people call it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Regression => "regression",
+            Self::Classification { .. } => "classification",
+            Self::Recommendation(_) => "recommendation",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Recommendation {
+    pub user: IdColumn,
+    pub item: IdColumn,
+    pub rating: Option<String>,
+    pub time: Option<String>,
+    pub group: Option<String>,
+    pub feedback: Feedback,
+    /// As configured: ratings outside were left out. `None`: all were taken. What answers are clamped to is with the arrays.
+    pub scale: Option<(f64, f64)>,
+    /// As configured; `None`: relevant is what is rated at or above the mean of the training ratings.
+    pub relevant: Option<f64>,
+    pub users: u64,
+    pub items: u64,
+    /// Ratings in whose place a later one of the same user and item counts.
+    pub duplicates: u64,
+    pub out_of_scale: u64,
+    pub iterations: u32,
+    /// The version whose factors this one started from.
+    pub parent: Option<Parent>,
+}
+
+/// A column or an expression whose values are ids.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdColumn {
+    pub expression: String,
+    /// `int64` or `utf8`.
+    #[serde(rename = "type")]
+    pub kind: ColumnType,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Feedback {
+    Explicit,
+    Implicit,
+}
+
+/// Of the same model; its arrays are known by their digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parent {
+    pub version: u32,
+    pub file_digest: String,
+}
+
+impl Recommendation {
+    /// As in the pipeline file.
+    pub fn columns(&self) -> RatingColumns {
+        RatingColumns {
+            user: self.user.expression.clone(),
+            item: self.item.expression.clone(),
+            rating: self.rating.clone(),
+            time: self.time.clone(),
+            group: self.group.clone(),
+            scale: self.scale,
+            relevant: self.relevant,
+        }
+    }
 }
 
 /// Of the rows that were fitted: the trivial prediction that every evaluation, also of later batches, is held against.
@@ -138,20 +213,41 @@ pub enum EvaluationKind {
     NextBatch,
 }
 
-/// Measures by name (`rmse`, `mae`, `r2` or `accuracy`, `log_loss`, `auc`), beside the trivial baseline on the same rows.
+/// Measures by name (`rmse`, `mae`, `r2` or `accuracy`, `log_loss`, `auc`, or `rmse`, `mae`, `ndcg_10`, `recall_10`, `map_10`,
+/// `coverage`), beside the trivial baseline on the same rows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Scores {
     pub rows: u64,
+    /// Of a recommendation. Before `measures`, which takes what is left.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub counts: Option<RatingCounts>,
     #[serde(flatten)]
     pub measures: std::collections::BTreeMap<String, Option<f64>>,
     pub baseline: Baseline,
-    /// By RMSE, or by log-loss with accuracy no worse; `None` when there was nothing to measure.
+    /// By RMSE, by log-loss with accuracy no worse, or of implicit feedback by NDCG@10; `None` when there was nothing to measure.
     pub beats_baseline: Option<bool>,
+}
+
+/// Which records a recommender was measured on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RatingCounts {
+    /// Scored: the version knows user and item.
+    pub known_pairs: u64,
+    /// Scored: of new users, after the first half of their records was folded in.
+    pub new_user_pairs: u64,
+    /// Not scored: the version does not know the item, or the user, and could fold in nothing.
+    pub unknown_pairs: u64,
+    /// Users of the batch that the version does not know, and those of them that were scored.
+    pub new_users: u64,
+    pub folded_in_users: u64,
+    /// Users whose lists were measured.
+    pub ranked_users: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Baseline {
-    /// `mean`, `majority class`, or the column or expression of `baseline`.
+    /// `mean`, `majority class`, `item mean and popularity` (errors beside the first, lists beside the second), `popularity`, or
+    /// the column or expression of `baseline`.
     pub kind: String,
     #[serde(flatten)]
     pub measures: std::collections::BTreeMap<String, Option<f64>>,

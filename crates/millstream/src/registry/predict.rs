@@ -10,8 +10,8 @@ use serde_json::{Map, Number, Value};
 
 use super::input::{Inputs, Row};
 use super::{
-    Encoding, Feature, FeatureSet, Fitted, ModelFile, Outcome, Task, Unfit, Values, Version, Why, evaluate_as,
-    number_text,
+    Encoding, Feature, FeatureSet, Fitted, ModelFile, Outcome, Recommender, Task, Unfit, Values, Version, Why,
+    evaluate_as, number_text,
 };
 use crate::config::Missing;
 use crate::expression::{Expression, ExpressionError};
@@ -41,12 +41,20 @@ pub struct InputFault {
     pub message: String,
 }
 
+/// What answers, by what was learned from.
+#[derive(Debug)]
+pub(super) enum Answers {
+    Rows(Box<Predictor>),
+    Ratings(Box<Recommender>),
+}
+
+/// Of features and a target.
 #[derive(Debug)]
 pub struct Predictor {
-    pub(super) fitted: Fitted,
-    pub(super) features: FeatureSet,
-    pub(super) inputs: Inputs,
-    pub(super) output: Option<Output>,
+    fitted: Fitted,
+    features: FeatureSet,
+    inputs: Inputs,
+    output: Option<Output>,
     /// Of a classification: the keys of `probability`.
     class_names: Vec<String>,
 }
@@ -91,10 +99,56 @@ impl Predictor {
         let features = FeatureSet::compile(&file.features, file.missing, algorithm, inputs.schema())?;
         let output = file.output.as_deref().map(Output::compile).transpose()?;
         let class_names = match &file.task {
-            Task::Regression => Vec::new(),
+            Task::Regression | Task::Recommendation(_) => Vec::new(),
             Task::Classification { classes } => classes.iter().map(class_name).collect(),
         };
         Ok(Self { fitted, features, inputs, output, class_names })
+    }
+
+    /// The features, compiled against the inputs; `rebind` them to what a block holds.
+    pub fn feature_set(&self) -> &FeatureSet {
+        &self.features
+    }
+
+    pub fn output(&self) -> Option<&Output> {
+        self.output.as_ref()
+    }
+
+    /// The model's answers to encoded rows, after `output`; NaN where there is none.
+    pub fn answer(&self, columns: Vec<Column>) -> Result<Outcome, String> {
+        let table = Table::new(columns).map_err(|error| error.to_string())?;
+        match (self.fitted.outcome(&table).map_err(|error| error.to_string())?, &self.output) {
+            (Outcome::Numbers(numbers), Some(output)) => {
+                output.apply(numbers).map(Outcome::Numbers).map_err(|error| error.to_string())
+            }
+            (outcome, _) => Ok(outcome),
+        }
+    }
+
+    fn numbers(&self, numbers: Vec<f64>, warnings: Vec<Vec<String>>) -> Result<Vec<Prediction>, InputFault> {
+        let numbers = match &self.output {
+            Some(output) => output.apply(numbers).map_err(|error| general_fault(&error))?,
+            None => numbers,
+        };
+        let answers = numbers.into_iter().zip(warnings).enumerate().map(|(row, (number, warnings))| {
+            let value = Number::from_f64(number).ok_or_else(|| not_finite(row, &warnings))?;
+            Ok(Prediction { value: Value::Number(value), probability: None, warnings })
+        });
+        answers.collect()
+    }
+
+    /// Finds the row and the feature that cannot be computed.
+    fn evaluation_fault(&self, batch: &RecordBatch, error: ExpressionError) -> InputFault {
+        let rows = (0..batch.num_rows()).map(|row| (row, batch.slice(row, 1)));
+        for (row, one) in rows {
+            for expression in self.features.expressions() {
+                if let Err(error) = expression.evaluate(&one) {
+                    let field = expression.columns().first().cloned().unwrap_or_default();
+                    return InputFault { row, field, message: error.to_string() };
+                }
+            }
+        }
+        InputFault { row: 0, field: String::new(), message: error.to_string() }
     }
 }
 
@@ -112,36 +166,35 @@ impl Version {
         if rows.is_empty() {
             return Ok(Vec::new());
         }
-        let predictor = &*self.predictor;
+        match &*self.answers {
+            Answers::Rows(predictor) => self.predict_rows(predictor, rows),
+            Answers::Ratings(recommender) => recommender.predict(rows),
+        }
+    }
+
+    fn predict_rows(&self, predictor: &Predictor, rows: &[Row]) -> Result<Vec<Prediction>, InputFault> {
         let batch = predictor.inputs.batch(rows)?;
-        let encoded = predictor.features.encode(&batch).map_err(|error| self.evaluation_fault(&batch, error))?;
+        let encoded = predictor.features.encode(&batch).map_err(|error| predictor.evaluation_fault(&batch, error))?;
         if let Some(unfit) = encoded.unfit.iter().min_by_key(|unfit| unfit.row) {
-            return Err(self.unfit_fault(&batch, unfit));
+            return Err(self.unfit_fault(predictor, &batch, unfit));
         }
         let warnings = (0..rows.len()).map(|row| warnings(&self.file.features, &encoded.columns, row)).collect();
         let table = Table::new(encoded.columns).map_err(|error| general_fault(&error))?;
         let outcome = predictor.fitted.outcome(&table).map_err(|error| general_fault(&error))?;
         match outcome {
-            Outcome::Numbers(numbers) => self.numbers(numbers, warnings),
-            Outcome::Probabilities(probabilities) => self.classes(&probabilities, warnings),
+            Outcome::Numbers(numbers) => predictor.numbers(numbers, warnings),
+            Outcome::Probabilities(probabilities) => self.classes(predictor, &probabilities, warnings),
         }
     }
 
-    fn numbers(&self, numbers: Vec<f64>, warnings: Vec<Vec<String>>) -> Result<Vec<Prediction>, InputFault> {
-        let numbers = match &self.predictor.output {
-            Some(output) => output.apply(numbers).map_err(|error| general_fault(&error))?,
-            None => numbers,
-        };
-        let answers = numbers.into_iter().zip(warnings).enumerate().map(|(row, (number, warnings))| {
-            let value = Number::from_f64(number).ok_or_else(|| not_finite(row, &warnings))?;
-            Ok(Prediction { value: Value::Number(value), probability: None, warnings })
-        });
-        answers.collect()
-    }
-
-    fn classes(&self, probabilities: &[f64], warnings: Vec<Vec<String>>) -> Result<Vec<Prediction>, InputFault> {
+    fn classes(
+        &self,
+        predictor: &Predictor,
+        probabilities: &[f64],
+        warnings: Vec<Vec<String>>,
+    ) -> Result<Vec<Prediction>, InputFault> {
         let Task::Classification { classes } = &self.file.task else { return Ok(Vec::new()) };
-        let names = &self.predictor.class_names;
+        let names = &predictor.class_names;
         let best = most_probable(probabilities, classes.len());
         let rows = probabilities.chunks_exact(classes.len()).zip(best).zip(warnings).enumerate();
         let answers = rows.map(|(row, ((probabilities, best), warnings))| {
@@ -156,8 +209,8 @@ impl Version {
     }
 
     /// Names the input that made the feature unfit: the null one among those it reads, else the first.
-    fn unfit_fault(&self, batch: &RecordBatch, unfit: &Unfit) -> InputFault {
-        let expression = &self.predictor.features.expressions()[unfit.feature];
+    fn unfit_fault(&self, predictor: &Predictor, batch: &RecordBatch, unfit: &Unfit) -> InputFault {
+        let expression = &predictor.features.expressions()[unfit.feature];
         let is_null = |name: &&String| batch.column_by_name(name).is_some_and(|column| column.is_null(unfit.row));
         let null = expression.columns().iter().find(is_null);
         let field = null.or(expression.columns().first()).cloned().unwrap_or_default();
@@ -186,20 +239,6 @@ impl Version {
                 format!("one of {} categories such as {}", categories.len(), categories[..SHOWN].join(", "))
             }
         }
-    }
-
-    /// Finds the row and the feature that cannot be computed.
-    fn evaluation_fault(&self, batch: &RecordBatch, error: ExpressionError) -> InputFault {
-        let rows = (0..batch.num_rows()).map(|row| (row, batch.slice(row, 1)));
-        for (row, one) in rows {
-            for expression in self.predictor.features.expressions() {
-                if let Err(error) = expression.evaluate(&one) {
-                    let field = expression.columns().first().cloned().unwrap_or_default();
-                    return InputFault { row, field, message: error.to_string() };
-                }
-            }
-        }
-        InputFault { row: 0, field: String::new(), message: error.to_string() }
     }
 }
 

@@ -22,7 +22,7 @@ impl Version {
         let kinds = [EvaluationKind::Common, EvaluationKind::Holdout, EvaluationKind::NextBatch];
         let mut measured = kinds.iter().filter_map(|kind| self.evaluation(*kind)).map(|evaluation| &evaluation.scores);
         let figures = measured.find(|scores| scores.beats_baseline.is_some()).and_then(|scores| {
-            let name = ["rmse", "log_loss"].into_iter().find(|name| scores.measures.contains_key(*name))?;
+            let name = ["rmse", "log_loss", "ndcg_10"].into_iter().find(|name| scores.measures.contains_key(*name))?;
             let figure =
                 |value: Option<&Option<f64>>| value.copied().flatten().map(|value| format!("{name} {value:.5}"));
             let baseline = figure(scores.baseline.measures.get(name)).unwrap_or_default();

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::{ModelFile, RegistryError, Version, arrays_to_bytes, version_folder};
+use super::{ModelFile, Recommendation, RegistryError, Task, Version, arrays_to_bytes, version_folder};
 use crate::batch::{Batch, Cut, Manifest, cut_key, manifest_key};
 use crate::schema::StreamSchema;
 use crate::store::{Store, read_optional};
@@ -82,8 +82,21 @@ fn retrain(store: &dyn Store, file: &ModelFile) -> Result<String, TrainError> {
         }
         batches.push(batch);
     }
-    let trained = train(store, &recipe, &schema, &batches)?;
-    Ok(blake3::hash(&arrays_to_bytes(&trained.fitted.to_arrays())?).to_hex().to_string())
+    let parent = parent(store, file)?;
+    let trained = train(store, &recipe, &schema, &batches, parent.as_ref())?;
+    Ok(blake3::hash(&arrays_to_bytes(&trained.arrays)?).to_hex().to_string())
+}
+
+/// The version that this one started from, if it is still the one it was.
+fn parent(store: &dyn Store, file: &ModelFile) -> Result<Option<Version>, RegistryError> {
+    let Task::Recommendation(Recommendation { parent: Some(parent), .. }) = &file.task else { return Ok(None) };
+    let version = Version::load(store, &file.model, parent.version)?;
+    if version.file.file_digest != parent.file_digest {
+        let place = store.place(&format!("{}/{}", version_folder(&file.model, parent.version), version.file.file));
+        let (found, expected) = (version.file.file_digest, parent.file_digest.clone());
+        return Err(RegistryError::NotTheParent { place, found, expected });
+    }
+    Ok(Some(version))
 }
 
 fn read_batch(store: &dyn Store, batch: u32) -> Result<Batch, TrainError> {

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::{App, BatchReadError, BatchSource, ServeContext};
 use crate::batch::{Batch, Cut, CutReason, Manifest};
-use crate::config::{self, Missing, Pipeline, Route, TrainOn};
+use crate::config::{self, Columns, Missing, Pipeline, Route, Supervised, TrainOn};
 use crate::registry::{
     Baseline, Draft, Encoding, Evaluation, EvaluationKind, Feature, Holdout, Input, ModelFile, Registry, Scores,
     TargetSummary, Task, TrainedBatch, arrays_to_bytes, publish, publish_evaluation, version_numbers,
@@ -178,6 +178,7 @@ fn evaluations(number: u32) -> Vec<Evaluation> {
         batches: vec![number],
         scores: Scores {
             rows: 233_012,
+            counts: None,
             measures: BTreeMap::from([("rmse".to_owned(), Some(rmse))]),
             baseline: Baseline {
                 kind: "mean".to_owned(),
@@ -251,14 +252,16 @@ fn pipeline(routes: Vec<Route>) -> Pipeline {
         name: name.to_owned(),
         algorithm: Algorithm::LinearRegression,
         train_on: TrainOn::Each,
-        features: vec!["Open".to_owned()],
-        target: "Close".to_owned(),
         filter: None,
         params: BTreeMap::new(),
-        categorical: BTreeMap::new(),
-        missing: Missing::Drop,
-        output: None,
-        baseline: None,
+        columns: Columns::Supervised(Supervised {
+            features: vec!["Open".to_owned()],
+            target: "Close".to_owned(),
+            categorical: BTreeMap::new(),
+            missing: Missing::Drop,
+            output: None,
+            baseline: None,
+        }),
         seed: 1,
     };
     Pipeline {

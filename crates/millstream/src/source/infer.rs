@@ -99,9 +99,9 @@ impl<'a> Columns<'a> {
     }
 
     fn use_of(&self, name: &str) -> Use {
-        if self.key == Some(name) {
-            Use::Key
-        } else if self.rules.time.as_deref() == Some(name) {
+        if self.key == Some(name) || self.rules.ids.contains(name) {
+            Use::Id
+        } else if self.rules.time.as_deref() == Some(name) || self.rules.times.contains(name) {
             Use::Time
         } else {
             Use::Value
@@ -120,7 +120,8 @@ impl<'a> Columns<'a> {
 enum Use {
     Value,
     Time,
-    Key,
+    /// Of something, or the Kafka key.
+    Id,
 }
 
 struct Found {
@@ -183,10 +184,10 @@ impl Found {
     fn kind(&self, used: Use) -> ColumnType {
         match (self.texts, self.numbers, self.flags) {
             (0, 1.., 0) => match used {
-                Use::Time | Use::Key if self.integers == self.numbers => ColumnType::Int64,
+                Use::Time | Use::Id if self.integers == self.numbers => ColumnType::Int64,
                 // Ids beyond 64 bits: no number of ours holds them all.
-                Use::Key if self.whole == self.numbers => ColumnType::Utf8,
-                Use::Value | Use::Time | Use::Key => ColumnType::Float64,
+                Use::Id if self.whole == self.numbers => ColumnType::Utf8,
+                Use::Value | Use::Time | Use::Id => ColumnType::Float64,
             },
             (0, 0, 1..) => ColumnType::Boolean,
             _ => ColumnType::Utf8,

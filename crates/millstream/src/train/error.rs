@@ -29,6 +29,10 @@ pub enum TrainError {
         "no row is left to train on: of {total} rows {held_out} are held out, {filtered} fail `where`, {no_target} have no target and {missing} lack a feature (missing = …)"
     )]
     NoRows { total: u64, held_out: u64, filtered: u64, no_target: u64, missing: u64 },
+    #[error(
+        "no rating is left to train on: of {total} rows {held_out} are held out, {filtered} fail `where`, {missing} lack a user, an item or a rating, and {out_of_scale} have a rating outside `scale`"
+    )]
+    NoRatings { total: u64, held_out: u64, filtered: u64, missing: u64, out_of_scale: u64 },
     #[error("feature `{feature}` has no value in any row: leave it out, or mend the schema's types")]
     NoValues { feature: String },
     #[error(
@@ -72,6 +76,7 @@ impl TrainError {
             | Self::TargetAllNull { .. }
             | Self::OneClass { .. }
             | Self::NoRows { .. }
+            | Self::NoRatings { .. }
             | Self::NoValues { .. }
             | Self::TooManyCategories { .. }
             | Self::MissingNumbers { .. }

@@ -8,12 +8,13 @@ use datafusion::arrow::datatypes::SchemaRef;
 use serde_json::Value;
 
 use super::TrainError;
+use super::evaluate_ratings::evaluate_ratings;
 use super::measure::{Classes, Numbers, UNKNOWN_CLASS};
 use super::prepare::{condition, keep, narrow};
 use super::read::{for_each_block, held_out};
 use crate::batch::Batch;
 use crate::expression::{Expression, ValueKind};
-use crate::registry::{FeatureSet, Holdout, Outcome, Scores, Task, Values, Version, evaluate_as};
+use crate::registry::{FeatureSet, Holdout, Outcome, Predictor, Scores, Task, Values, Version, evaluate_as};
 use crate::schema::StreamSchema;
 use crate::store::Store;
 
@@ -32,7 +33,15 @@ pub struct Measured<'a> {
     pub batches: &'a [u32],
 }
 
-/// The scores of each, in their order. `batches`: those that any of them names, each read once.
+/// One that answers rows.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    version: &'a Version,
+    predictor: &'a Predictor,
+    batches: &'a [u32],
+}
+
+/// The scores of each, in their order. `batches`: all there are; those that any of them names are read once.
 pub fn evaluate(
     store: &dyn Store,
     schema: &StreamSchema,
@@ -40,7 +49,36 @@ pub fn evaluate(
     batches: &[Batch],
     rows: Rows,
 ) -> Result<Vec<Scores>, TrainError> {
-    let bound: Result<Vec<Bound>, _> = measured.iter().map(|one| Bound::compile(one.version, schema)).collect();
+    let (mut asked, mut of_rows, mut of_ratings) = (Vec::new(), Vec::new(), Vec::new());
+    for (place, one) in measured.iter().enumerate() {
+        match one.version.predictor() {
+            Some(predictor) => {
+                of_rows.push(place);
+                asked.push(Asked { version: one.version, predictor, batches: one.batches });
+            }
+            None => of_ratings.push(place),
+        }
+    }
+    let mut scored: Vec<(usize, Scores)> = Vec::with_capacity(measured.len());
+    if !asked.is_empty() {
+        scored.extend(of_rows.into_iter().zip(evaluate_rows(store, schema, &asked, batches, rows)?));
+    }
+    if !of_ratings.is_empty() {
+        let measured: Vec<Measured> = of_ratings.iter().map(|&place| measured[place]).collect();
+        scored.extend(of_ratings.into_iter().zip(evaluate_ratings(store, schema, &measured, batches, rows)?));
+    }
+    scored.sort_by_key(|(place, _)| *place);
+    Ok(scored.into_iter().map(|(_, scores)| scores).collect())
+}
+
+fn evaluate_rows(
+    store: &dyn Store,
+    schema: &StreamSchema,
+    measured: &[Asked],
+    batches: &[Batch],
+    rows: Rows,
+) -> Result<Vec<Scores>, TrainError> {
+    let bound: Result<Vec<Bound>, _> = measured.iter().map(|one| Bound::compile(one, schema)).collect();
     let bound = bound?;
     let block_schema = narrow(bound.iter().flat_map(Bound::expressions), &schema.arrow());
     let rebound: Result<Vec<Bound>, _> = bound.iter().map(|bound| bound.rebind(&block_schema)).collect();
@@ -64,7 +102,7 @@ pub fn evaluate(
                     }
                 };
                 if block.num_rows() > 0 {
-                    tally.add(one.version, bound, &block)?;
+                    tally.add(one, bound, &block)?;
                 }
             }
             Ok(())
@@ -82,13 +120,13 @@ struct Bound {
 }
 
 impl Bound {
-    fn compile(version: &Version, schema: &StreamSchema) -> Result<Self, TrainError> {
+    fn compile(asked: &Asked, schema: &StreamSchema) -> Result<Self, TrainError> {
         let stream = schema.arrow();
-        let file = &version.file;
+        let file = &asked.version.file;
         let compile = |key: &'static str, text: &str| {
             Expression::compile(text, &stream).map_err(|source| TrainError::Expression { key, source })
         };
-        let features = version.feature_set().rebind(&stream);
+        let features = asked.predictor.feature_set().rebind(&stream);
         Ok(Self {
             features: features.map_err(|source| TrainError::Expression { key: "features", source })?,
             target: compile("target", &file.target)?,
@@ -168,7 +206,8 @@ fn bits(value: f64) -> u64 {
 impl Tally {
     fn new(version: &Version) -> Self {
         match &version.file.task {
-            Task::Regression => Self::Numbers(Numbers::default()),
+            // A recommender is measured elsewhere.
+            Task::Regression | Task::Recommendation(_) => Self::Numbers(Numbers::default()),
             Task::Classification { classes } => {
                 Self::Classes { classes: Classes::new(classes.len()), lookup: Lookup::new(classes) }
             }
@@ -183,7 +222,7 @@ impl Tally {
         }
     }
 
-    fn add(&mut self, version: &Version, bound: &Bound, block: &RecordBatch) -> Result<(), TrainError> {
+    fn add(&mut self, asked: &Asked, bound: &Bound, block: &RecordBatch) -> Result<(), TrainError> {
         let of = |key: &'static str| move |source| TrainError::Expression { key, source };
         let block = match &bound.filter {
             Some(filter) => keep(block, &condition(filter, block).map_err(of("where"))?, &mut 0)?,
@@ -203,13 +242,13 @@ impl Tally {
         let encoded = bound.features.encode(&block).map_err(of("features"))?;
         let mut fits = vec![true; block.num_rows()];
         encoded.unfit.iter().for_each(|unfit| fits[unfit.row] = false);
-        let answers = version.answer(encoded.columns).map_err(|problem| TrainError::Part {
-            place: format!("{}@{}", version.file.model, version.file.version),
+        let answers = asked.predictor.answer(encoded.columns).map_err(|problem| TrainError::Part {
+            place: format!("{}@{}", asked.version.file.model, asked.version.file.version),
             problem,
         })?;
         match (self, answers, target) {
             (Self::Numbers(numbers), Outcome::Numbers(answers), Values::Numbers(target)) => {
-                let target = match version.output() {
+                let target = match asked.predictor.output() {
                     Some(output) => output.apply(target).map_err(of("output"))?,
                     None => target,
                 };

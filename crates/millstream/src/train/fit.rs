@@ -1,21 +1,23 @@
 //! A recipe and batches into a fitted model: the same for a new version and for one that is verified.
 
 use millstream_learn::{
-    Algorithm, Column, FitError, ParamFault, Seed, Table, linear_regression, logistic_regression, random_forest,
+    Algorithm, Arrays, Column, FitError, ParamFault, Seed, Table, linear_regression, logistic_regression, random_forest,
 };
 
 use super::TrainError;
+use super::fit_ratings::train_ratings;
 use super::prepare::{Counts, Prepared, Target, prepare};
 use super::recipe::Recipe;
 use crate::batch::Batch;
-use crate::registry::{Feature, Fitted, Input, Output, TargetSummary, Task};
+use crate::config::{Columns, Supervised};
+use crate::registry::{Feature, Fitted, Input, Output, TargetSummary, Task, Version};
 use crate::schema::StreamSchema;
 use crate::store::Store;
 
 /// All of a version but its name and its place.
 #[derive(Debug)]
 pub struct Trained {
-    pub fitted: Fitted,
+    pub arrays: Arrays,
     pub features: Vec<Feature>,
     pub inputs: Vec<Input>,
     pub task: Task,
@@ -24,19 +26,36 @@ pub struct Trained {
     pub notes: Vec<String>,
 }
 
+/// `parent`: the version of the same configuration on all of `batches` but the last, where there is one; algorithms that can
+/// start from it do.
 pub fn train(
     store: &dyn Store,
     recipe: &Recipe,
     schema: &StreamSchema,
     batches: &[Batch],
+    parent: Option<&Version>,
 ) -> Result<Trained, TrainError> {
-    let Prepared { columns, features, inputs, target, counts } = prepare(store, recipe, schema, batches)?;
-    let n_parameters = columns.iter().map(independent_parameters).sum();
-    let target_summary = summary(recipe, &target)?;
-    let fit_error = |source| name_feature(recipe, source);
-    let table = Table::new(columns)
+    match &recipe.columns {
+        Columns::Supervised(columns) => train_supervised(store, recipe, columns, schema, batches),
+        Columns::Ratings(columns) => train_ratings(store, recipe, columns, schema, batches, parent),
+    }
+}
+
+fn train_supervised(
+    store: &dyn Store,
+    recipe: &Recipe,
+    columns: &Supervised,
+    schema: &StreamSchema,
+    batches: &[Batch],
+) -> Result<Trained, TrainError> {
+    let prepared = prepare(store, recipe, columns, schema, batches)?;
+    let Prepared { columns: learned, features, inputs, target, counts } = prepared;
+    let n_parameters = learned.iter().map(independent_parameters).sum();
+    let target_summary = summary(columns, &target)?;
+    let fit_error = |source| name_feature(columns, source);
+    let table = Table::new(learned)
         .map_err(|error| TrainError::Part { place: "the prepared columns".to_owned(), problem: error.to_string() })?;
-    let fitted = fit(recipe, &table, &target)?.map_err(fit_error)?;
+    let fitted = fit(recipe, columns, &table, &target)?.map_err(fit_error)?;
     if matches!(target_summary, TargetSummary::Mean { mean } if !mean.is_finite()) {
         return Err(fit_error(FitError::TargetTooLarge));
     }
@@ -48,11 +67,16 @@ pub fn train(
         Target::Numbers(_) => Task::Regression,
         Target::Classes { classes, .. } => Task::Classification { classes },
     };
-    Ok(Trained { fitted, features, inputs, task, target_summary, counts, notes })
+    Ok(Trained { arrays: fitted.to_arrays(), features, inputs, task, target_summary, counts, notes })
 }
 
 /// The outer error is the configuration's, the inner one the data's.
-fn fit(recipe: &Recipe, table: &Table, target: &Target) -> Result<Result<Fitted, FitError>, TrainError> {
+fn fit(
+    recipe: &Recipe,
+    columns: &Supervised,
+    table: &Table,
+    target: &Target,
+) -> Result<Result<Fitted, FitError>, TrainError> {
     let seed = Seed(recipe.seed);
     let values = &recipe.params;
     Ok(match (recipe.algorithm, target) {
@@ -72,10 +96,12 @@ fn fit(recipe: &Recipe, table: &Table, target: &Target) -> Result<Result<Fitted,
             let params = random_forest::Params::from_values(values).map_err(faults)?;
             random_forest::fit_classification(table, codes, n_classes(classes), &params, seed).map(Fitted::Forest)
         }
-        (Algorithm::LinearRegression, Target::Classes { .. }) | (Algorithm::LogisticRegression, Target::Numbers(_)) => {
+        (Algorithm::LinearRegression, Target::Classes { .. })
+        | (Algorithm::LogisticRegression, Target::Numbers(_))
+        | (Algorithm::Als, _) => {
             return Err(TrainError::Kind {
                 key: "target",
-                text: recipe.target.clone(),
+                text: columns.target.clone(),
                 found: "another task's target".to_owned(),
                 remedy: "this is a bug: please report it",
             });
@@ -101,12 +127,12 @@ fn independent_parameters(column: &Column) -> usize {
     }
 }
 
-fn faults(faults: Vec<ParamFault>) -> TrainError {
+pub(super) fn faults(faults: Vec<ParamFault>) -> TrainError {
     TrainError::Params(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; params."))
 }
 
 /// Learning counts columns, people name them.
-fn name_feature(recipe: &Recipe, source: FitError) -> TrainError {
+fn name_feature(columns: &Supervised, source: FitError) -> TrainError {
     let column = match &source {
         FitError::Missing { column, .. } | FitError::NotFinite { column, .. } | FitError::TooLarge { column } => {
             Some(*column)
@@ -120,15 +146,23 @@ fn name_feature(recipe: &Recipe, source: FitError) -> TrainError {
         | FitError::TooManyParameters { .. }
         | FitError::TooManyRows { .. }
         | FitError::TooManyClasses { .. }
-        | FitError::LayoutChanged => None,
+        | FitError::LayoutChanged
+        | FitError::RatingLengths { .. }
+        | FitError::UnknownUser { .. }
+        | FitError::UnknownItem { .. }
+        | FitError::RatingNotFinite { .. }
+        | FitError::RatingTooLarge { .. }
+        | FitError::ValidationShape { .. }
+        | FitError::StartLength { .. }
+        | FitError::StartCode { .. } => None,
     };
-    TrainError::Fit { feature: column.and_then(|column| recipe.features.get(column).cloned()), source }
+    TrainError::Fit { feature: column.and_then(|column| columns.features.get(column).cloned()), source }
 }
 
 /// The mean is of the target as answered, after `output`; a row whose output is not finite does not count.
-fn summary(recipe: &Recipe, target: &Target) -> Result<TargetSummary, TrainError> {
+fn summary(columns: &Supervised, target: &Target) -> Result<TargetSummary, TrainError> {
     let output_error = |source| TrainError::Expression { key: "output", source };
-    match (target, &recipe.output) {
+    match (target, &columns.output) {
         (Target::Numbers(numbers), None) => Ok(TargetSummary::Mean { mean: mean(numbers) }),
         (Target::Numbers(numbers), Some(output)) => {
             let output = Output::compile(output).map_err(output_error)?;

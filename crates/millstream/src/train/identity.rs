@@ -3,31 +3,53 @@
 //! In the digest is all that shapes the arrays or the meaning of an answer or a measure; `train_on` is not, for it only
 //! chooses the batches, which are in the identity themselves: a version of `each` is found again by `cumulative`.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::recipe::Recipe;
+use crate::config::{Columns, RatingColumns, Supervised};
 use crate::registry::TrainedBatch;
 
 /// BLAKE3 over the recipe as JSON in a fixed order of keys.
 pub fn configuration_digest(recipe: &Recipe) -> String {
-    let categorical: Vec<_> = recipe.features.iter().map(|feature| recipe.categorical.get(feature)).collect();
-    let canonical = json!([
-        ["format", 1],
-        ["algorithm", recipe.algorithm.name()],
-        ["features", recipe.features],
-        ["target", recipe.target],
-        ["where", recipe.filter],
-        ["output", recipe.output],
-        ["baseline", recipe.baseline],
-        ["missing", recipe.missing],
-        ["categorical", categorical],
+    let mut canonical = vec![json!(["format", 1]), json!(["algorithm", recipe.algorithm.name()])];
+    canonical.extend(match &recipe.columns {
+        Columns::Supervised(columns) => supervised(columns, recipe.filter.as_deref()),
+        Columns::Ratings(columns) => ratings(columns, recipe.filter.as_deref()),
+    });
+    canonical.extend([
         // A `BTreeMap` made it: in the order of the names.
-        ["parameters", recipe.parameters()],
-        ["seed", recipe.seed],
-        ["holdout", [json!(recipe.holdout.share), json!(recipe.holdout.seed)]],
-        ["schema", recipe.schema],
+        json!(["parameters", recipe.parameters()]),
+        json!(["seed", recipe.seed]),
+        json!(["holdout", [json!(recipe.holdout.share), json!(recipe.holdout.seed)]]),
+        json!(["schema", recipe.schema]),
     ]);
-    blake3::hash(canonical.to_string().as_bytes()).to_hex().to_string()
+    blake3::hash(Value::Array(canonical).to_string().as_bytes()).to_hex().to_string()
+}
+
+fn supervised(columns: &Supervised, filter: Option<&str>) -> Vec<Value> {
+    let categorical: Vec<_> = columns.features.iter().map(|feature| columns.categorical.get(feature)).collect();
+    vec![
+        json!(["features", columns.features]),
+        json!(["target", columns.target]),
+        json!(["where", filter]),
+        json!(["output", columns.output]),
+        json!(["baseline", columns.baseline]),
+        json!(["missing", columns.missing]),
+        json!(["categorical", categorical]),
+    ]
+}
+
+fn ratings(columns: &RatingColumns, filter: Option<&str>) -> Vec<Value> {
+    vec![
+        json!(["user", columns.user]),
+        json!(["item", columns.item]),
+        json!(["rating", columns.rating]),
+        json!(["time", columns.time]),
+        json!(["group", columns.group]),
+        json!(["scale", columns.scale]),
+        json!(["relevant", columns.relevant]),
+        json!(["where", filter]),
+    ]
 }
 
 /// `batches` ascending. Every part is one line, so that no two lists read alike.
@@ -56,17 +78,26 @@ mod tests {
             name: "close".to_owned(),
             algorithm: Algorithm::LinearRegression,
             train_on: crate::config::TrainOn::Each,
-            features: vec!["Timestamp".to_owned()],
-            target: "Close".to_owned(),
             filter: None,
             params,
-            categorical: BTreeMap::new(),
-            missing: Missing::Drop,
-            output: None,
-            baseline: None,
             seed: 0,
+            columns: Columns::Supervised(Supervised {
+                features: vec!["Timestamp".to_owned()],
+                target: "Close".to_owned(),
+                categorical: BTreeMap::new(),
+                missing: Missing::Drop,
+                output: None,
+                baseline: None,
+            }),
         };
         Recipe::from_config(&model, 0.1, 1)
+    }
+
+    fn supervised_of(recipe: &mut Recipe) -> &mut Supervised {
+        match &mut recipe.columns {
+            Columns::Supervised(columns) => columns,
+            Columns::Ratings(_) => panic!("it has features"),
+        }
     }
 
     // Frozen: another digest for the same configuration would train every version of every store once more.
@@ -87,12 +118,12 @@ mod tests {
             change(&mut other);
             others.push(other);
         };
-        change(&|recipe| recipe.target = "Open".to_owned());
-        change(&|recipe| recipe.features.push("Open".to_owned()));
+        change(&|recipe| supervised_of(recipe).target = "Open".to_owned());
+        change(&|recipe| supervised_of(recipe).features.push("Open".to_owned()));
         change(&|recipe| recipe.filter = Some("Close > 1".to_owned()));
-        change(&|recipe| recipe.output = Some("exp(prediction)".to_owned()));
-        change(&|recipe| recipe.baseline = Some("Open".to_owned()));
-        change(&|recipe| recipe.missing = Missing::Mean);
+        change(&|recipe| supervised_of(recipe).output = Some("exp(prediction)".to_owned()));
+        change(&|recipe| supervised_of(recipe).baseline = Some("Open".to_owned()));
+        change(&|recipe| supervised_of(recipe).missing = Missing::Mean);
         change(&|recipe| recipe.seed = 1);
         change(&|recipe| recipe.holdout = Holdout { share: 0.2, seed: 0 });
         change(&|recipe| recipe.schema = 2);

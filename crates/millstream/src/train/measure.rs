@@ -31,7 +31,7 @@ impl Numbers {
         let better = |name: &str| Some(value(&measures, name)? < value(&by_baseline, name)?);
         let beats_baseline = better("rmse");
         let baseline = Baseline { kind: kind.to_owned(), measures: by_baseline };
-        Scores { rows: self.actual.len() as u64, measures, baseline, beats_baseline }
+        Scores { rows: self.actual.len() as u64, counts: None, measures, baseline, beats_baseline }
     }
 }
 
@@ -141,7 +141,7 @@ impl Classes {
             Some(own < other && no_worse)
         };
         let beats_baseline = beats();
-        Scores { rows: self.rows, measures, baseline, beats_baseline }
+        Scores { rows: self.rows, counts: None, measures, baseline, beats_baseline }
     }
 
     fn baseline(&self, kind: &str, accuracy: Option<f64>, log_loss: Option<f64>) -> Baseline {

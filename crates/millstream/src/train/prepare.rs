@@ -13,9 +13,9 @@ use serde_json::Value;
 use super::TrainError;
 use super::columns::{Gathered, Interned};
 use super::read::{block_schema, for_each_block, held_out};
-use super::recipe::Recipe;
+use super::recipe::{DEFAULT_CATEGORICAL, Recipe};
 use crate::batch::Batch;
-use crate::config::{Missing, Unseen};
+use crate::config::{Missing, Supervised, Unseen};
 use crate::expression::{Expression, ValueKind, projected};
 use crate::registry::{Encoding, Feature, Input, Slots, evaluate_as, takes_missing_numbers};
 use crate::schema::StreamSchema;
@@ -69,45 +69,47 @@ pub struct Compiled {
 pub fn prepare(
     store: &dyn Store,
     recipe: &Recipe,
+    columns: &Supervised,
     schema: &StreamSchema,
     batches: &[Batch],
 ) -> Result<Prepared, TrainError> {
-    let compiled = Compiled::new(recipe, schema)?;
+    let compiled = Compiled::new(recipe, columns, schema)?;
     let (mut features, mut target, mut counts) = gather(store, recipe, &compiled, batches)?;
     let with_target = (counts.total - counts.held_out - counts.filtered) - counts.no_target;
     if with_target == 0 && counts.no_target > 0 {
-        return Err(TrainError::TargetAllNull { target: recipe.target.clone(), rows: counts.no_target });
+        return Err(TrainError::TargetAllNull { target: columns.target.clone(), rows: counts.no_target });
     }
-    drop_missing(recipe, &compiled, &mut features, &mut target, &mut counts)?;
+    drop_missing(recipe, columns, &compiled, &mut features, &mut target, &mut counts)?;
     if counts.fitted == 0 {
         let Counts { total, held_out, filtered, no_target, missing, .. } = counts;
         return Err(TrainError::NoRows { total, held_out, filtered, no_target, missing });
     }
-    let target = finish_target(recipe, &compiled, target)?;
-    let mut columns = Vec::with_capacity(features.len());
+    let target = finish_target(columns, &compiled, target)?;
+    let mut learned = Vec::with_capacity(features.len());
     let mut encodings = Vec::with_capacity(features.len());
-    for (text, gathered) in recipe.features.iter().zip(features) {
+    for (text, gathered) in columns.features.iter().zip(features) {
         let (column, encoding) = match gathered {
-            Gathered::Numbers(values) => numeric(recipe, text, values)?,
-            Gathered::Texts(texts) => categorical(recipe, text, texts)?,
+            Gathered::Numbers(values) => numeric(columns.missing, text, values)?,
+            Gathered::Texts(texts) => categorical(columns, text, texts)?,
         };
-        columns.push(column);
+        learned.push(column);
         encodings.push(Feature { expression: text.clone(), encoding });
     }
-    Ok(Prepared { columns, features: encodings, inputs: inputs(&compiled.features, schema), target, counts })
+    let inputs = inputs(&compiled.features, schema);
+    Ok(Prepared { columns: learned, features: encodings, inputs, target, counts })
 }
 
 impl Compiled {
-    pub fn new(recipe: &Recipe, schema: &StreamSchema) -> Result<Self, TrainError> {
+    pub fn new(recipe: &Recipe, columns: &Supervised, schema: &StreamSchema) -> Result<Self, TrainError> {
         let stream = schema.arrow();
         let compile = |key: &'static str, text: &str| {
             Expression::compile(text, &stream).map_err(|source| TrainError::Expression { key, source })
         };
-        let features: Result<Vec<_>, _> = recipe.features.iter().map(|text| compile("features", text)).collect();
+        let features: Result<Vec<_>, _> = columns.features.iter().map(|text| compile("features", text)).collect();
         let features = features?;
-        let target = compile("target", &recipe.target)?;
+        let target = compile("target", &columns.target)?;
         let filter = recipe.filter.as_deref().map(|text| compile("where", text)).transpose()?;
-        let as_text: Result<Vec<bool>, _> = features.iter().map(|feature| is_categorical(recipe, feature)).collect();
+        let as_text: Result<Vec<bool>, _> = features.iter().map(|feature| is_categorical(columns, feature)).collect();
         let regression = is_regression(recipe.algorithm, &target)?;
         if let Some(filter) = filter.as_ref().filter(|filter| filter.kind() != ValueKind::Boolean) {
             return Err(kind("where", filter, "write a condition, such as Close is not null"));
@@ -129,10 +131,10 @@ fn kind(key: &'static str, expression: &Expression, remedy: &'static str) -> Tra
     TrainError::Kind { key, text: expression.text().to_owned(), found, remedy }
 }
 
-fn is_categorical(recipe: &Recipe, feature: &Expression) -> Result<bool, TrainError> {
+fn is_categorical(columns: &Supervised, feature: &Expression) -> Result<bool, TrainError> {
     match feature.kind() {
         ValueKind::Text => Ok(true),
-        ValueKind::Number | ValueKind::Boolean => Ok(recipe.categorical.contains_key(feature.text())),
+        ValueKind::Number | ValueKind::Boolean => Ok(columns.categorical.contains_key(feature.text())),
         ValueKind::Other => {
             Err(kind("features", feature, "make it a number, a text or a boolean, with cast or extract"))
         }
@@ -153,6 +155,7 @@ fn is_regression(algorithm: Algorithm, target: &Expression) -> Result<bool, Trai
         (Algorithm::LogisticRegression, _) | (Algorithm::RandomForest, ValueKind::Text | ValueKind::Boolean) => {
             Ok(false)
         }
+        (Algorithm::Als, _) => Err(kind("target", target, "als learns from ratings: take user, item and rating")),
     }
 }
 
@@ -224,6 +227,7 @@ pub fn keep(block: &RecordBatch, flags: &BooleanArray, dropped: &mut u64) -> Res
 /// Drops the rows that the rule for missing values gives up; never makes a value up here.
 fn drop_missing(
     recipe: &Recipe,
+    columns: &Supervised,
     compiled: &Compiled,
     features: &mut [Gathered],
     target: &mut Gathered,
@@ -231,8 +235,8 @@ fn drop_missing(
 ) -> Result<(), TrainError> {
     let n_rows = target.len();
     let mut flags = vec![true; n_rows];
-    for ((gathered, text), &as_text) in features.iter().zip(&recipe.features).zip(&compiled.as_text) {
-        let drops = match (recipe.missing, as_text) {
+    for ((gathered, text), &as_text) in features.iter().zip(&columns.features).zip(&compiled.as_text) {
+        let drops = match (columns.missing, as_text) {
             (Missing::Drop, _) | (Missing::Mean | Missing::Median, true) => true,
             (Missing::Mean | Missing::Median, false) | (Missing::Category, true) => false,
             (Missing::Category, false) => {
@@ -257,14 +261,14 @@ fn drop_missing(
     Ok(())
 }
 
-fn finish_target(recipe: &Recipe, compiled: &Compiled, target: Gathered) -> Result<Target, TrainError> {
+fn finish_target(columns: &Supervised, compiled: &Compiled, target: Gathered) -> Result<Target, TrainError> {
     let (codes, classes) = match target {
         Gathered::Numbers(values) if compiled.regression => return Ok(Target::Numbers(values)),
         Gathered::Numbers(values) => number_classes(&values, compiled.target.data_type()),
         Gathered::Texts(texts) => text_classes(&texts),
     };
     if let [class] = classes.as_slice() {
-        return Err(TrainError::OneClass { target: recipe.target.clone(), class: class.to_string() });
+        return Err(TrainError::OneClass { target: columns.target.clone(), class: class.to_string() });
     }
     Ok(Target::Classes { codes, classes })
 }
@@ -306,13 +310,13 @@ fn text_classes(texts: &Interned) -> (Vec<u32>, Vec<Value>) {
 }
 
 /// Missing values left here are filled, or are for the algorithm to place.
-fn numeric(recipe: &Recipe, text: &str, mut values: Vec<f64>) -> Result<(Column, Encoding), TrainError> {
+fn numeric(missing: Missing, text: &str, mut values: Vec<f64>) -> Result<(Column, Encoding), TrainError> {
     let present = || values.iter().copied().filter(|value| !value.is_nan());
     let n_present = present().count();
     let (min, max) =
         present().fold((f64::INFINITY, f64::NEG_INFINITY), |(min, max), value| (min.min(value), max.max(value)));
     let range = |value: f64| (n_present > 0).then_some(value);
-    let fill = match recipe.missing {
+    let fill = match missing {
         Missing::Drop | Missing::Category => None,
         Missing::Mean | Missing::Median if n_present == 0 => {
             return Err(TrainError::NoValues { feature: text.to_owned() });
@@ -337,8 +341,8 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 /// The `max` most frequent texts, of equals the first in text order, are categories; the rest is "other".
-fn categorical(recipe: &Recipe, text: &str, texts: Interned) -> Result<(Column, Encoding), TrainError> {
-    let rule = recipe.rule(text);
+fn categorical(columns: &Supervised, text: &str, texts: Interned) -> Result<(Column, Encoding), TrainError> {
+    let rule = columns.categorical.get(text).copied().unwrap_or(DEFAULT_CATEGORICAL);
     let counts = texts.counts();
     let mut order: Vec<usize> = (0..texts.names.len()).filter(|&name| counts[name] > 0).collect();
     order.sort_by(|&a, &b| counts[b].cmp(&counts[a]).then_with(|| texts.names[a].cmp(&texts.names[b])));
@@ -347,7 +351,7 @@ fn categorical(recipe: &Recipe, text: &str, texts: Interned) -> Result<(Column, 
         return Err(TrainError::TooManyCategories { feature: text.to_owned(), found, max });
     }
     order.truncate(rule.max as usize);
-    let slots = Slots::new(order.len(), rule, recipe.missing);
+    let slots = Slots::new(order.len(), rule, columns.missing);
     let mut numbers = vec![slots.other.unwrap_or(MISSING_CODE); texts.names.len()];
     for (&name, number) in order.iter().zip(0..) {
         numbers[name] = number;

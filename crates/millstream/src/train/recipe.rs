@@ -6,8 +6,8 @@ use millstream_learn::{Algorithm, ParamDefault, ParamValue};
 use serde_json::{Map, Value};
 
 use super::holdout;
-use crate::config::{Categorical, Missing, Model, Unseen};
-use crate::registry::{Encoding, Holdout, ModelFile};
+use crate::config::{Categorical, Columns, Model, Supervised, Unseen};
+use crate::registry::{Encoding, Holdout, ModelFile, Task};
 
 /// Of a text feature that `categorical` does not name.
 pub const DEFAULT_CATEGORICAL: Categorical = Categorical { max: 1000, unseen: Unseen::Other };
@@ -15,13 +15,8 @@ pub const DEFAULT_CATEGORICAL: Categorical = Categorical { max: 1000, unseen: Un
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recipe {
     pub algorithm: Algorithm,
-    pub features: Vec<String>,
-    pub target: String,
+    pub columns: Columns,
     pub filter: Option<String>,
-    pub output: Option<String>,
-    pub baseline: Option<String>,
-    pub missing: Missing,
-    pub categorical: BTreeMap<String, Categorical>,
     /// Every one, defaults included, in the type of the default.
     pub params: BTreeMap<String, ParamValue>,
     pub seed: u64,
@@ -34,13 +29,8 @@ impl Recipe {
     pub fn from_config(model: &Model, holdout_share: f64, schema: u32) -> Self {
         Self {
             algorithm: model.algorithm,
-            features: model.features.clone(),
-            target: model.target.clone(),
+            columns: model.columns.clone(),
             filter: model.filter.clone(),
-            output: model.output.clone(),
-            baseline: model.baseline.clone(),
-            missing: model.missing,
-            categorical: model.categorical.clone(),
             params: with_defaults(model.algorithm, &model.params),
             seed: model.seed,
             holdout: Holdout { share: holdout_share, seed: holdout::SEED },
@@ -52,19 +42,14 @@ impl Recipe {
     pub fn from_file(file: &ModelFile) -> Option<Self> {
         let algorithm = Algorithm::from_name(&file.algorithm)?;
         let params = file.parameters.iter().filter_map(|(name, value)| Some((name.clone(), param(value)?))).collect();
-        let categorical = file.features.iter().filter_map(|feature| match &feature.encoding {
-            Encoding::Categorical { rule, .. } => Some((feature.expression.clone(), *rule)),
-            Encoding::Numeric { .. } => None,
-        });
+        let columns = match &file.task {
+            Task::Regression | Task::Classification { .. } => Columns::Supervised(supervised(file)),
+            Task::Recommendation(task) => Columns::Ratings(task.columns()),
+        };
         Some(Self {
             algorithm,
-            features: file.features.iter().map(|feature| feature.expression.clone()).collect(),
-            target: file.target.clone(),
+            columns,
             filter: file.filter.clone(),
-            output: file.output.clone(),
-            baseline: file.baseline.clone(),
-            missing: file.missing,
-            categorical: categorical.collect(),
             params: with_defaults(algorithm, &params),
             seed: file.seed,
             holdout: file.holdout,
@@ -76,9 +61,20 @@ impl Recipe {
     pub fn parameters(&self) -> Map<String, Value> {
         self.params.iter().map(|(name, value)| (name.clone(), json(value))).collect()
     }
+}
 
-    pub fn rule(&self, feature: &str) -> Categorical {
-        self.categorical.get(feature).copied().unwrap_or(DEFAULT_CATEGORICAL)
+fn supervised(file: &ModelFile) -> Supervised {
+    let categorical = file.features.iter().filter_map(|feature| match &feature.encoding {
+        Encoding::Categorical { rule, .. } => Some((feature.expression.clone(), *rule)),
+        Encoding::Numeric { .. } => None,
+    });
+    Supervised {
+        features: file.features.iter().map(|feature| feature.expression.clone()).collect(),
+        target: file.target.clone(),
+        categorical: categorical.collect(),
+        missing: file.missing,
+        output: file.output.clone(),
+        baseline: file.baseline.clone(),
     }
 }
 

@@ -16,7 +16,7 @@ use super::identity::{configuration_digest, identity};
 use super::recipe::Recipe;
 use super::{TrainError, plan};
 use crate::batch::Batch;
-use crate::config::{Model, Pipeline, TrainOn};
+use crate::config::{Columns, Missing, Model, Pipeline, TrainOn};
 use crate::registry::{
     Draft, Evaluation, EvaluationKind, FORMAT, ModelFile, Published, RegistryError, Remedy, Scores, TrainedBatch,
     Version, arrays_to_bytes, publish, publish_evaluation, read_evaluations, version_numbers,
@@ -166,7 +166,9 @@ impl Trainer {
         let started_ms = now_ms();
         let training = Training { model: model.name.clone(), batches: numbers.clone(), started_ms };
         self.status.update(|snapshot| snapshot.training.push(training));
-        let version = self.train_version(model, &recipe, &chosen, (trained_on, configuration, identity.clone()));
+        let parent = versions.and_then(|versions| parent(versions, &configuration, &trained_on));
+        let version =
+            self.train_version(model, &recipe, &chosen, parent, (trained_on, configuration, identity.clone()));
         let is_this = |training: &Training| training.model == model.name && training.batches == numbers;
         self.status.update(|snapshot| snapshot.training.retain(|training| !is_this(training)));
         match version {
@@ -197,11 +199,19 @@ impl Trainer {
         model: &Model,
         recipe: &Recipe,
         batches: &[Batch],
+        parent: Option<&Version>,
         (trained_on, configuration_digest, identity): (Vec<TrainedBatch>, String, String),
     ) -> Result<Version, TrainError> {
         let started = Instant::now();
-        let Trained { fitted, features, inputs, task, target_summary, counts, notes } =
-            train(&*self.store, recipe, &self.schema, batches)?;
+        let Trained { arrays, features, inputs, task, target_summary, counts, notes } =
+            train(&*self.store, recipe, &self.schema, batches, parent)?;
+        let (target, missing, output, baseline) = match &recipe.columns {
+            Columns::Supervised(columns) => {
+                (columns.target.as_str(), columns.missing, columns.output.clone(), columns.baseline.clone())
+            }
+            // Every row is a 1 where none says more.
+            Columns::Ratings(columns) => (columns.rating.as_deref().unwrap_or("1"), Missing::Drop, None, None),
+        };
         let file = ModelFile {
             format: FORMAT,
             model: model.name.clone(),
@@ -214,12 +224,12 @@ impl Trainer {
             target_summary,
             inputs,
             features,
-            target: recipe.target.clone(),
+            target: target.to_owned(),
             filter: recipe.filter.clone(),
             train_on: train_on_json(&model.train_on),
-            output: recipe.output.clone(),
-            baseline: recipe.baseline.clone(),
-            missing: recipe.missing,
+            output,
+            baseline,
+            missing,
             parameters: recipe.parameters(),
             batches: trained_on,
             rows: counts.fitted,
@@ -233,7 +243,7 @@ impl Trainer {
             training_seconds: started.elapsed().as_secs_f64(),
             notes,
         };
-        let arrays = arrays_to_bytes(&fitted.to_arrays())?;
+        let arrays = arrays_to_bytes(&arrays)?;
         let (Published::Mine(number) | Published::Already(number)) = publish(&*self.store, &Draft { file, arrays })?;
         Ok(Version::load(&*self.store, &model.name, number)?)
     }
@@ -351,6 +361,18 @@ impl Trainer {
         });
         self.status.event("problem", message, Value::Null);
     }
+}
+
+/// The version of the same configuration on all of these batches but the last: what a warm start begins with.
+fn parent<'a>(
+    versions: &'a BTreeMap<u32, Version>,
+    configuration: &str,
+    trained_on: &[TrainedBatch],
+) -> Option<&'a Version> {
+    let (_, before) = trained_on.split_last().filter(|(_, before)| !before.is_empty())?;
+    let same =
+        |version: &&Version| version.file.configuration_digest == configuration && version.file.batches == before;
+    versions.values().find(same)
 }
 
 /// The batches from 1 on without a gap.

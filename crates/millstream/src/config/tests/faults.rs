@@ -396,9 +396,10 @@ fn models_are_checked() {
     );
     m("fetures = []", "model.m.fetures: unknown key; did you mean `features`?");
     m(
-        "algorithm = \"als\"\nuser = \"u\"",
-        "model.m.algorithm = \"als\": not yet in this version; it has linear_regression, logistic_regression, random_forest",
+        "algorithm = \"kmeans\"",
+        "model.m.algorithm = \"kmeans\": not yet in this version; it has als, linear_regression, logistic_regression, random_forest",
     );
+    m("user = \"u\"", "model.m.user: is not for linear_regression, which takes features and a target; remove it");
     m(
         "text = { a = { terms = 5 } }",
         "model.m.text: not yet in this version; a text feature is one category per value",
@@ -432,10 +433,47 @@ fn models_are_checked() {
     check(
         "[[model]]\n",
         "model[1].name: missing; give the model a name, such as name = \"close\"
-        model[1].algorithm: missing; it is one of linear_regression, logistic_regression, random_forest
+        model[1].algorithm: missing; it is one of als, linear_regression, logistic_regression, random_forest
         model[1].features: missing; list columns or SQL expressions, such as [\"Open\", \"Volume\"]
         model[1].target: missing; name the column or SQL expression to predict",
     );
+}
+
+#[test]
+fn a_model_of_ratings_is_checked() {
+    let m = |lines: &str, expected: &str| {
+        check(&format!("[[model]]\nname = \"m\"\nalgorithm = \"als\"\n{lines}\n"), expected);
+    };
+    let ids = "user = \"u\"\nitem = \"i\"\n";
+    let with = |lines: &str, expected: &str| m(&format!("{ids}{lines}"), expected);
+    let rated = |lines: &str, expected: &str| with(&format!("rating = \"r\"\n{lines}"), expected);
+    with("", "");
+    with("params = { feedback = \"implicit\", alpha = 40 }", "");
+    rated("time = \"t\"\ngroup = \"g\"\nscale = [0.5, 5]\nrelevant = 4", "");
+    m(
+        "features = [\"a\"]\ntarget = \"b\"",
+        "model.m.features: is not for als, which takes user, item and rating; remove it
+        model.m.target: is not for als, which takes user, item and rating; remove it
+        model.m.user: missing; name the column or SQL expression of who rated
+        model.m.item: missing; name the column or SQL expression of what was rated",
+    );
+    m("user = \"u\"\nitem = \" \"", "model.m.item = \" \": must not be empty; fill it in or remove it");
+    with("raiting = \"r\"", "model.m.raiting: unknown key; did you mean `rating`?");
+    rated("scale = [5, 1]", "model.m.scale = [5, 1]: must be the least and the greatest rating, such as [0.5, 5]");
+    rated("scale = 5", "model.m.scale = 5: must be the least and the greatest rating, such as [0.5, 5]");
+    rated("scale = [1, nan]", "model.m.scale = [1, nan]: must be the least and the greatest rating, such as [0.5, 5]");
+    rated("scale = [1, 5]\nrelevant = 6", "model.m.relevant = 6: must lie in the scale, 1 to 5");
+    rated("relevant = inf", "model.m.relevant = inf: must be a rating");
+    with(
+        "scale = [1, 5]\nrelevant = 4",
+        "model.m.scale = [1, 5]: is about ratings, and this model has no rating; name its column or remove this
+        model.m.relevant = 4: is about ratings, and this model has no rating; name its column or remove this",
+    );
+    with(
+        "params = { feedback = \"explicit\" }",
+        "model.m.params.feedback = \"explicit\": learns from ratings, and this model has no rating; name its column, or remove feedback: that a row is there then says it all",
+    );
+    with("params = { rnak = 3 }", "model.m.params.rnak: unknown parameter of als; did you mean `rank`?");
 }
 
 #[test]

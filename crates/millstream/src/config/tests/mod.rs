@@ -8,7 +8,7 @@ mod schema;
 
 use std::path::Path;
 
-use super::{Bad, ConfigFaults, Faults, Loaded, Overrides, check_models, load_text};
+use super::{Bad, Columns, ConfigFaults, Faults, Loaded, Model, Overrides, Supervised, check_models, load_text};
 use crate::schema::{ColumnType, StreamColumn, StreamSchema};
 
 /// Adds what every file must have, where `text` does not.
@@ -58,6 +58,13 @@ fn model(lines: &str) -> String {
         }
     }
     text + lines + "\n"
+}
+
+fn supervised(model: &Model) -> &Supervised {
+    match &model.columns {
+        Columns::Supervised(columns) => columns,
+        Columns::Ratings(_) => panic!("{} has no features", model.name),
+    }
 }
 
 fn candles() -> StreamSchema {

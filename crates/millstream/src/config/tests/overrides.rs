@@ -48,7 +48,7 @@ fn an_override_reaches_every_table() {
     assert_eq!(pipeline.source.as_ref().unwrap().place, crate::config::SourcePlace::File("/data/x y.csv".into()));
     assert_eq!(pipeline.source.as_ref().unwrap().pace, Pace::Rate(5.0));
     assert_eq!(pipeline.schema.columns["a.b"].kind, Some(ColumnType::Int64));
-    assert_eq!(pipeline.models[0].target, "High");
+    assert_eq!(supervised(&pipeline.models[0]).target, "High");
     assert_eq!(pipeline.models[0].params["l2"], millstream_learn::ParamValue::Float(0.5));
     assert_eq!(pipeline.serve.listen.port(), 0);
 }

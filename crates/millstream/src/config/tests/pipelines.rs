@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use millstream_learn::ParamValue;
+
 use super::*;
 use crate::config::{
     Bad, BatchFormat, BatchRule, BrokerChoice, Categorical, Compression, Encoding, Missing, OnStop, Pace, SourceFormat,
@@ -126,9 +128,10 @@ seed = 9
 "#;
     let model = pipeline(&format!("[batch]\nparts = 3\n{}", model(text))).models.remove(0);
     assert_eq!(model.train_on, TrainOn::Batches(vec![1, 3]));
-    assert_eq!(model.categorical["Town/City"], Categorical { max: 50, unseen: Unseen::Error });
-    assert_eq!((model.missing, model.seed), (Missing::Median, 9));
-    assert_eq!(model.baseline.as_deref(), Some("Open"));
+    let columns = supervised(&model);
+    assert_eq!(columns.categorical["Town/City"], Categorical { max: 50, unseen: Unseen::Error });
+    assert_eq!((columns.missing, model.seed), (Missing::Median, 9));
+    assert_eq!(columns.baseline.as_deref(), Some("Open"));
 }
 
 #[test]
@@ -151,4 +154,38 @@ fn the_rules_of_a_batch_are_read() {
     let batch = window("\"1d\"\nidle = \"30s\"\nformat = \"jsonl\"");
     assert_eq!((batch.rule, batch.idle), (of(86_400_000, WindowTime::Arrival), Some(Duration::from_secs(30))));
     assert_eq!(batch.format, BatchFormat::Jsonl);
+}
+
+#[test]
+fn a_model_of_ratings_is_read_whole_and_names_its_ids() {
+    let text = r#"
+[[model]]
+name = "taste"
+algorithm = "als"
+user = "userId"
+item = "cast(movieId as bigint)"
+rating = "rating"
+time = "timestamp"
+group = "device"
+scale = [0.5, 5]
+relevant = 4
+[[model]]
+name = "watched"
+algorithm = "als"
+user = "userId"
+item = "movieId"
+"#;
+    let pipeline = pipeline(text);
+    let Columns::Ratings(columns) = &pipeline.models[0].columns else { panic!("{:?}", pipeline.models[0]) };
+    assert_eq!((columns.user.as_str(), columns.item.as_str()), ("userId", "cast(movieId as bigint)"));
+    assert_eq!((columns.rating.as_deref(), columns.time.as_deref()), (Some("rating"), Some("timestamp")));
+    assert_eq!(
+        (columns.scale, columns.relevant, columns.group.as_deref()),
+        (Some((0.5, 5.0)), Some(4.0), Some("device"))
+    );
+    assert!(pipeline.models[0].params.is_empty());
+    // Without a rating feedback is implicit.
+    assert_eq!(pipeline.models[1].params["feedback"], ParamValue::Text("implicit".to_owned()));
+    assert!(["userId", "movieId"].iter().all(|name| pipeline.schema.ids.contains(*name)));
+    assert!(!pipeline.schema.ids.contains("rating") && pipeline.schema.times.contains("timestamp"));
 }

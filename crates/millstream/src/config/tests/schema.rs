@@ -40,6 +40,32 @@ fn types_must_fit_the_algorithm() {
 }
 
 #[test]
+fn users_items_and_ratings_are_of_their_types() {
+    let als = |lines: &str, expected: &str| {
+        check_schema(&format!("[[model]]\nname = \"m\"\nalgorithm = \"als\"\n{lines}\n"), expected);
+    };
+    als("user = \"Timestamp\"\nitem = \"Town/City\"\nrating = \"Close\"\ntime = \"Timestamp\"", "");
+    als("user = \"Timestamp\"\nitem = \"concat(\\\"Town/City\\\", '!')\"", "");
+    als(
+        "user = \"Open\"\nitem = \"Town/City\"",
+        "warning: model.m.user = \"Open\": has numbers with fractions by its type: whole ones up to 2^53 are taken as ids, other rows are left out; to keep larger ones, make the column int64 in [schema.columns]",
+    );
+    als(
+        "user = \"Open > 1\"\nitem = \"1\"\nrating = \"Town/City\"\ntime = \"Open > 1\"\nwhere = \"Open\"\ngroup = \"grop\"",
+        "model.m.user = \"Open > 1\": must be a whole number or text, and is true or false; cast it, as in cast(… as bigint) or cast(… as text)
+        model.m.item = \"1\": reads no column: it is the same for every row
+        model.m.rating = \"Town/City\": must be a number, and is text; cast it, as in cast(… as double)
+        model.m.time = \"Open > 1\": must be an epoch number, a timestamp or its text, and is true or false
+        model.m.group = \"grop\": unknown column `grop`; a text value goes in 'single quotes', a column whose name is no plain word in \"double quotes\"
+        model.m.where = \"Open\": must be true or false, and is a number; compare it with something",
+    );
+    als(
+        "user = \"Timestamp\"\nitem = \"Timestamp\"",
+        "model.m.item = \"Timestamp\": is what user is; name the column of what was rated",
+    );
+}
+
+#[test]
 fn a_leak_is_a_warning() {
     check_schema(
         &model(

@@ -109,6 +109,17 @@ fn objects_tell_their_types_and_columns_come_as_they_first_appear() {
 }
 
 #[test]
+fn what_models_call_ids_and_times_are_integers_where_they_are_whole() {
+    let rules = SchemaRules {
+        ids: ["userId".to_owned(), "code".to_owned(), "isbn".to_owned(), "name".to_owned()].into(),
+        times: ["at".to_owned()].into(),
+        ..SchemaRules::default()
+    };
+    let text = "userId,code,isbn,name,at,rating\n1,0.5,97801403288729780140328872,a,5,4\n2,1,1,b,6,5\n";
+    check(text, &rules, "userId:int64 code:float64 isbn:utf8 name:utf8 at:int64 rating:float64");
+}
+
+#[test]
 fn a_parquet_file_tells_its_types_itself() {
     let bytes = parquet_of(&[
         ("i", array(Int32Array::from(vec![1, 2, 3]))),

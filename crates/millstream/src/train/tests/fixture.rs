@@ -14,12 +14,14 @@ use millstream_learn::{Algorithm, ParamValue};
 use serde_json::{Value, json};
 
 use crate::batch::{Batch, cut_key, manifest_key};
-use crate::config::{self, BatchRule, BrokerChoice, Missing, Model, OnStop, Pipeline, StoreUrl, TrainOn};
+use crate::config::{
+    self, BatchRule, BrokerChoice, Columns, Missing, Model, OnStop, Pipeline, StoreUrl, Supervised, TrainOn,
+};
 use crate::registry::{Row, Version};
 use crate::schema::{ColumnType, StreamColumn, StreamSchema};
 use crate::status::Status;
 use crate::store::{LocalStore, SharedStore};
-use crate::train::{TrainReport, Trainer};
+use crate::train::{Prepared, Recipe, TrainError, TrainReport, Trainer, prepare};
 
 pub const COLUMNS: [(&str, ColumnType); 6] = [
     ("Timestamp", ColumnType::Int64),
@@ -39,17 +41,21 @@ pub struct Fixture {
 }
 
 pub fn fixture(partitions: u64) -> Fixture {
+    fixture_of(&COLUMNS, partitions)
+}
+
+pub fn fixture_of(columns: &[(&str, ColumnType)], partitions: u64) -> Fixture {
     let folder = tempfile::tempdir().unwrap();
     let store: SharedStore = Arc::new(LocalStore::open(folder.path()).unwrap());
-    let column = |(name, kind): (&str, ColumnType)| StreamColumn {
-        name: name.to_owned(),
-        kind,
+    let column = |(name, kind): &(&str, ColumnType)| StreamColumn {
+        name: (*name).to_owned(),
+        kind: *kind,
         inferred: false,
         null: vec![String::new()],
         bad: crate::config::Bad::Reject,
     };
-    let schema =
-        StreamSchema { format: 1, schema: 1, columns: COLUMNS.map(column).to_vec(), derived: Vec::new(), time: None };
+    let columns = columns.iter().map(column).collect();
+    let schema = StreamSchema { format: 1, schema: 1, columns, derived: Vec::new(), time: None };
     store.create("schema/000001.json", &serde_json::to_vec(&schema).unwrap()).unwrap();
     Fixture { _folder: folder, store, batches: Mutex::default(), schema, partitions }
 }
@@ -84,11 +90,20 @@ pub fn row_with(index: u64, name: &str, value: Value) -> Value {
 impl Fixture {
     /// Commits the next batch: row g of the stream goes to partition g mod P, offset g / P.
     pub fn commit(&self, rows: &[Value]) -> &Self {
+        self.commit_parts(rows.len() as u64, |partition, first| {
+            let indexed = rows.iter().enumerate().map(|(index, row)| (first + index as u64, row));
+            let own: Vec<(u64, &Value)> = indexed.filter(|(index, _)| index % self.partitions == partition).collect();
+            (own.len(), self.part(partition, &own))
+        })
+    }
+
+    /// Commits the next batch of `n_rows`. `part`: of a partition and the stream's first row of the batch the rows and the file.
+    pub fn commit_parts(&self, n_rows: u64, part: impl Fn(u64, u64) -> (usize, Vec<u8>)) -> &Self {
         let mut batches = self.batches.lock().unwrap();
         let number = batches.len() as u32 + 1;
         let first: u64 = batches.iter().map(Batch::rows).sum();
         let folder = crate::batch::batch_folder(number);
-        let total = first + rows.len() as u64;
+        let total = first + n_rows;
         let end = |partition: u64, rows: u64| (rows + self.partitions - 1 - partition) / self.partitions;
         let ends: Vec<u64> = (0..self.partitions).map(|partition| end(partition, total)).collect();
         let cut = json!({
@@ -97,16 +112,14 @@ impl Fixture {
         self.store.create(&cut_key(number), cut.to_string().as_bytes()).unwrap();
         let mut parts = Vec::new();
         for partition in 0..self.partitions {
-            let indexed = rows.iter().enumerate().map(|(index, row)| (first + index as u64, row));
-            let own: Vec<(u64, &Value)> = indexed.filter(|(index, _)| index % self.partitions == partition).collect();
-            let bytes = self.part(partition, &own);
-            let file = (!own.is_empty()).then(|| format!("part-{partition:04}-a.parquet"));
+            let (n_rows, bytes) = part(partition, first);
+            let file = (n_rows > 0).then(|| format!("part-{partition:04}-a.parquet"));
             if let Some(file) = &file {
                 self.store.create(&format!("{folder}/{file}"), &bytes).unwrap();
             }
             // As JSON, so that fields which are added to the manifest do not break the tests.
             let manifest = json!({
-                "format": 1, "batch": number, "partition": partition, "attempt": "a", "rows": own.len(), "rejects": 0,
+                "format": 1, "batch": number, "partition": partition, "attempt": "a", "rows": n_rows, "rejects": 0,
                 "first_offset": end(partition, first), "end_offset": ends[partition as usize], "skipped": 0, "late": 0,
                 "min_time": null, "max_time": null, "digest": blake3::hash(&bytes).to_hex().to_string(), "file": file,
                 "file_digest": null, "rejects_file": null, "schema": 1, "committed_at_ms": 0,
@@ -120,18 +133,16 @@ impl Fixture {
     }
 
     fn part(&self, partition: u64, rows: &[(u64, &Value)]) -> Vec<u8> {
-        let of = |name: &'static str| rows.iter().map(move |(_, row)| &row[name]);
-        let mut columns: Vec<ArrayRef> = COLUMNS
-            .iter()
-            .map(|&(name, kind)| -> ArrayRef {
-                match kind {
-                    ColumnType::Float64 => Arc::new(of(name).map(float).collect::<Float64Array>()),
-                    ColumnType::Int64 => Arc::new(of(name).map(Value::as_i64).collect::<Int64Array>()),
-                    ColumnType::Utf8 => Arc::new(of(name).map(Value::as_str).collect::<StringArray>()),
-                    ColumnType::Boolean => Arc::new(of(name).map(Value::as_bool).collect::<BooleanArray>()),
-                }
-            })
-            .collect();
+        let array = |column: &StreamColumn| -> ArrayRef {
+            let values = rows.iter().map(|(_, row)| &row[&column.name]);
+            match column.kind {
+                ColumnType::Float64 => Arc::new(values.map(float).collect::<Float64Array>()),
+                ColumnType::Int64 => Arc::new(values.map(Value::as_i64).collect::<Int64Array>()),
+                ColumnType::Utf8 => Arc::new(values.map(Value::as_str).collect::<StringArray>()),
+                ColumnType::Boolean => Arc::new(values.map(Value::as_bool).collect::<BooleanArray>()),
+            }
+        };
+        let mut columns: Vec<ArrayRef> = self.schema.columns.iter().map(array).collect();
         columns.push(Arc::new(Int32Array::from(vec![partition as i32; rows.len()])));
         columns.push(Arc::new(Int64Array::from_iter_values(
             rows.iter().map(|(index, _)| (index / self.partitions) as i64),
@@ -182,22 +193,40 @@ pub fn model(name: &str, algorithm: Algorithm, features: &[&str], target: &str) 
     let trees = ParamValue::Integer(5);
     let params = match algorithm {
         Algorithm::RandomForest => BTreeMap::from([("trees".to_owned(), trees)]),
-        Algorithm::LinearRegression | Algorithm::LogisticRegression => BTreeMap::new(),
+        Algorithm::LinearRegression | Algorithm::LogisticRegression | Algorithm::Als => BTreeMap::new(),
     };
     Model {
         name: name.to_owned(),
         algorithm,
         train_on: TrainOn::Each,
-        features: features.iter().map(|feature| (*feature).to_owned()).collect(),
-        target: target.to_owned(),
         filter: None,
         params,
-        categorical: BTreeMap::new(),
-        missing: Missing::Drop,
-        output: None,
-        baseline: None,
         seed: 0,
+        columns: Columns::Supervised(Supervised {
+            features: features.iter().map(|feature| (*feature).to_owned()).collect(),
+            target: target.to_owned(),
+            categorical: BTreeMap::new(),
+            missing: Missing::Drop,
+            output: None,
+            baseline: None,
+        }),
     }
+}
+
+/// The model with other columns.
+pub fn with(mut model: Model, change: impl FnOnce(&mut Supervised)) -> Model {
+    match &mut model.columns {
+        Columns::Supervised(columns) => change(columns),
+        Columns::Ratings(_) => panic!("{} has no features", model.name),
+    }
+    model
+}
+
+/// What a fit of the model would take.
+pub fn prepared(fixture: &Fixture, model: &Model, holdout: f64) -> Result<Prepared, TrainError> {
+    let recipe = Recipe::from_config(model, holdout, 1);
+    let Columns::Supervised(columns) = &recipe.columns else { panic!("{} has no features", model.name) };
+    prepare(&*fixture.store, &recipe, columns, &fixture.schema, &fixture.batches.lock().unwrap())
 }
 
 fn pipeline(holdout: f64, models: Vec<Model>) -> Pipeline {

@@ -4,11 +4,13 @@
 use std::path::{Path, PathBuf};
 
 use millstream_learn::Algorithm::{LinearRegression, LogisticRegression, RandomForest};
+use millstream_learn::{Id, Ids};
 use serde_json::{Value, json};
 
 use super::fixture::*;
+use super::recommending::recommenders;
 use crate::config::{Categorical, Missing, Model, Unseen};
-use crate::registry::Version;
+use crate::registry::{Version, evaluations_prefix, model_key};
 use crate::store::{LocalStore, Store};
 
 const FEATURES: &[&str] = &["Open", "Town/City", "Timestamp / 60"];
@@ -17,21 +19,23 @@ fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/golden/format-1")
 }
 
+/// Recommenders came later, in the same format.
+fn golden_recommenders() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/golden/format-1-recommenders")
+}
+
 fn models() -> Vec<Model> {
     let categorical = [("Town/City".to_owned(), Categorical { max: 2, unseen: Unseen::Other })];
-    let price = Model {
-        target: "ln(Close)".to_owned(),
-        output: Some("exp(prediction)".to_owned()),
-        baseline: Some("Open".to_owned()),
-        missing: Missing::Category,
-        ..model("price", RandomForest, FEATURES, "Close")
-    };
+    let price = with(model("price", RandomForest, FEATURES, "ln(Close)"), |price| {
+        price.output = Some("exp(prediction)".to_owned());
+        price.baseline = Some("Open".to_owned());
+        price.missing = Missing::Category;
+    });
     vec![
-        Model {
-            categorical: categorical.into(),
-            missing: Missing::Mean,
-            ..model("close", LinearRegression, FEATURES, "Close")
-        },
+        with(model("close", LinearRegression, FEATURES, "Close"), |close| {
+            close.categorical = categorical.into();
+            close.missing = Missing::Mean;
+        }),
         Model { filter: Some("Open > 0".to_owned()), ..model("trend", LogisticRegression, FEATURES, "trend") },
         price,
         model("town", RandomForest, &["Open", "Timestamp"], "Town/City"),
@@ -74,6 +78,66 @@ fn what_format_1_stored_still_loads_and_answers() {
         assert_eq!(serde_json::to_value(&version.evaluations[0]).unwrap(), stored);
     }
     assert_eq!(expected.as_object().unwrap().len(), 4);
+}
+
+/// Pairs of every kind: rated and not, an id beyond 2^53 as a number and as text.
+fn pairs(version: &Version) -> Value {
+    let recommender = version.recommender().unwrap();
+    let id = |ids: &Ids, code: u32| match ids.get(code).unwrap() {
+        Id::Integer(integer) => json!(integer),
+        Id::Text(text) => json!(text),
+    };
+    let users = (0..4).map(|user| id(&recommender.users, user));
+    users
+        .flat_map(|user| (0..3).map(move |item| json!({ "user": user, "item": id(&recommender.items, item) })))
+        .collect()
+}
+
+fn estimates(version: &Version, pairs: &Value) -> Value {
+    let rows: Vec<_> = pairs.as_array().unwrap().iter().map(object).collect();
+    version.predict(&rows).unwrap().into_iter().map(|answer| answer.value).collect()
+}
+
+#[test]
+fn what_format_1_stored_of_recommenders_still_loads_and_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    copy(&golden_recommenders(), folder.path());
+    let store = LocalStore::open(folder.path()).unwrap();
+    let expected: Value = serde_json::from_slice(&store.read("answers.json").unwrap()).unwrap();
+    let expected = expected.as_array().unwrap();
+    assert_eq!(expected.len(), 3);
+    for one in expected {
+        let (model, number) = (one["model"].as_str().unwrap(), one["version"].as_u64().unwrap() as u32);
+        let version = Version::load(&store, model, number).unwrap();
+        assert_close(&estimates(&version, &one["pairs"]), &one["estimates"], model);
+        let stored: Value = serde_json::from_slice(&store.read(&model_key(model, number)).unwrap()).unwrap();
+        assert_eq!(serde_json::to_value(&version.file).unwrap(), stored);
+        let key = format!("{}000001.json", evaluations_prefix(model, number));
+        let stored: Value = serde_json::from_slice(&store.read(&key).unwrap()).unwrap();
+        assert_eq!(serde_json::to_value(&version.evaluations[0]).unwrap(), stored);
+    }
+}
+
+/// Made the files once, as `write_the_golden_files`.
+#[test]
+#[ignore = "writes the golden files of a new format"]
+fn write_the_golden_recommenders() {
+    assert!(!golden_recommenders().exists(), "golden files are never edited");
+    let fixture = recommenders();
+    let mut expected = Vec::new();
+    for key in fixture.store.list("models/").unwrap() {
+        let target = golden_recommenders().join(&key);
+        std::fs::create_dir_all(target.parent().unwrap()).unwrap();
+        std::fs::write(target, fixture.store.read(&key).unwrap()).unwrap();
+    }
+    for (model, number) in [("taste", 1), ("taste", 2), ("watched", 1)] {
+        let version = fixture.load(model, number);
+        let pairs = pairs(&version);
+        let estimates = estimates(&version, &pairs);
+        expected.push(json!({ "model": model, "version": number, "pairs": pairs, "estimates": estimates }));
+    }
+    let answers = serde_json::to_vec_pretty(&Value::Array(expected)).unwrap();
+    std::fs::write(golden_recommenders().join("answers.json"), answers).unwrap();
 }
 
 /// Another processor may differ in the last bits of a sum.

@@ -5,5 +5,6 @@
 mod fixture;
 mod golden;
 mod publishing;
+mod recommending;
 mod serving;
 mod training;

@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use super::fixture::*;
 use crate::config::{Categorical, Missing, Model, Unseen};
 use crate::registry::{InputFault, Outcome, Row, Version};
-use crate::train::{Recipe, prepare};
 
 fn trained(model: Model) -> Version {
     let fixture = fixture(1);
@@ -86,11 +85,9 @@ fn a_value_outside_what_training_saw_carries_a_warning() {
 
 #[test]
 fn an_answer_is_a_number_or_a_fault_never_nan() {
-    let squared = Model {
-        target: "ln(Close)".to_owned(),
-        output: Some("exp(prediction)".to_owned()),
-        ..model("close", LinearRegression, &["Open"], "Close")
-    };
+    let squared = with(model("close", LinearRegression, &["Open"], "ln(Close)"), |squared| {
+        squared.output = Some("exp(prediction)".to_owned());
+    });
     let version = trained(squared);
     for absurd in [1e308, -1e308, f64::MAX, f64::MIN_POSITIVE, -0.0] {
         match version.predict(&[row_of(json!({ "Open": absurd }))]) {
@@ -122,9 +119,10 @@ fn classes_come_with_their_probabilities() {
 
 #[test]
 fn an_unseen_category_is_other_or_a_fault_as_the_rule_says() {
-    let with = |unseen| Model {
-        categorical: [("Town/City".to_owned(), Categorical { max: 10, unseen })].into(),
-        ..model("close", LinearRegression, &["Town/City"], "Close")
+    let with = |unseen| {
+        with(model("close", LinearRegression, &["Town/City"], "Close"), |columns| {
+            columns.categorical = [("Town/City".to_owned(), Categorical { max: 10, unseen })].into();
+        })
     };
     let row = json!({ "Town/City": "Paris" });
     assert!(trained(with(Unseen::Other)).predict(&[row_of(row.clone())]).is_ok());
@@ -137,7 +135,9 @@ fn an_unseen_category_is_other_or_a_fault_as_the_rule_says() {
 
 #[test]
 fn a_missing_value_is_filled_as_in_training_when_there_is_a_rule() {
-    let with = |missing| Model { missing, ..model("close", LinearRegression, &["Open", "Timestamp"], "Close") };
+    let with = |missing| {
+        with(model("close", LinearRegression, &["Open", "Timestamp"], "Close"), |columns| columns.missing = missing)
+    };
     let version = trained(with(Missing::Mean));
     let absent = version.predict(&[row_of(json!({ "Timestamp": 1_600_000_060 }))]).unwrap();
     let null = version.predict(&[row_of(json!({ "Timestamp": 1_600_000_060, "Open": null }))]).unwrap();
@@ -152,9 +152,7 @@ fn a_missing_value_is_filled_as_in_training_when_there_is_a_rule() {
 fn check_equal(model: &Model, rows: &[Value]) {
     let fixture = fixture(2);
     fixture.commit(rows);
-    let recipe = Recipe::from_config(model, 0.0, 1);
-    let batches = fixture.batches.lock().unwrap().clone();
-    let Ok(prepared) = prepare(&*fixture.store, &recipe, &fixture.schema, &batches) else { return };
+    let Ok(prepared) = prepared(&fixture, model, 0.0) else { return };
     if !fixture.train(0.0, vec![model.clone()]).failed.is_empty() {
         return;
     }
@@ -163,14 +161,14 @@ fn check_equal(model: &Model, rows: &[Value]) {
     // Partition by partition, as the parts are read.
     let in_order = (0..2).flat_map(|partition| rows.iter().skip(partition).step_by(2));
     let served: Vec<Value> = in_order
-        .filter(|row| !row[&model.target].is_null())
+        .filter(|row| !row[&version.file.target].is_null())
         .filter_map(|row| version.predict(&[request(row, &columns)]).ok())
         .map(|mut answers| {
             json!([answers[0].value, answers.remove(0).probability.map(|p| p.values().cloned().collect::<Vec<_>>())])
         })
         .collect();
     let table = Table::new(prepared.columns).unwrap();
-    let trained: Vec<Value> = match version.answer(table.columns().to_vec()).unwrap() {
+    let trained: Vec<Value> = match version.predictor().unwrap().answer(table.columns().to_vec()).unwrap() {
         Outcome::Numbers(numbers) => numbers.iter().map(|number| json!([number, null])).collect(),
         Outcome::Probabilities(all) => {
             let rows = all.chunks_exact(all.len() / table.n_rows());
@@ -207,7 +205,11 @@ proptest! {
         let target = if algorithm == LogisticRegression { "trend" } else { "Close" };
         let features = ["Open", "Town/City", "flag", "case when Timestamp > 0 then Open else -1 end", "upper(\"Town/City\")"];
         let categorical = [("Town/City".to_owned(), Categorical { max, unseen: Unseen::Other })].into();
-        check_equal(&Model { missing, categorical, ..model("m", algorithm, &features, target) }, &rows);
+        let changed = with(model("m", algorithm, &features, target), |columns| {
+            columns.missing = missing;
+            columns.categorical = categorical;
+        });
+        check_equal(&changed, &rows);
     }
 }
 

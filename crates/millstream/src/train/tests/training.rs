@@ -11,7 +11,7 @@ use super::fixture::*;
 use crate::config::{Categorical, Missing, Model, TrainOn, Unseen};
 use crate::registry::{Encoding, EvaluationKind, Holdout, Task, arrays_to_bytes, verify, version_numbers};
 use crate::train::holdout::is_held_out;
-use crate::train::{Recipe, Target, TrainError, prepare, train};
+use crate::train::{Recipe, Target, TrainError, train};
 
 const OPEN: &[&str] = &["Open", "Town/City"];
 
@@ -90,8 +90,7 @@ fn held_out_records_are_never_trained_on() {
     let holdout_scores = &version.evaluation(EvaluationKind::Holdout).unwrap().scores;
     assert_eq!(holdout_scores.rows, n_held_out);
     assert!(holdout_scores.measures["rmse"].unwrap() > 1e11);
-    let recipe = Recipe::from_config(&cumulative, 0.3, 1);
-    let prepared = prepare(&*fixture.store, &recipe, &fixture.schema, &fixture.batches.lock().unwrap()).unwrap();
+    let prepared = prepared(&fixture, &cumulative, 0.3).unwrap();
     let Target::Numbers(targets) = prepared.target else { panic!("{:?}", prepared.target) };
     assert!(targets.iter().all(|target| *target < 1e12));
     assert_eq!(prepared.counts.held_out, n_held_out);
@@ -135,7 +134,7 @@ fn versions_are_measured_on_the_held_out_the_next_batch_and_all_so_far() {
 fn a_baseline_column_is_measured_on_the_same_rows() {
     let fixture = fixture(1);
     fixture.commit(&rows(0..400));
-    fixture.train(0.2, vec![Model { baseline: Some("Close".to_owned()), ..linear() }]);
+    fixture.train(0.2, vec![with(linear(), |columns| columns.baseline = Some("Close".to_owned()))]);
     let scores = fixture.load("close", 1).evaluation(EvaluationKind::Holdout).unwrap().scores.clone();
     assert_eq!((scores.baseline.kind.as_str(), scores.baseline.measures["rmse"]), ("Close", Some(0.0)));
     assert_eq!(scores.beats_baseline, Some(false));
@@ -170,7 +169,10 @@ fn classes_come_from_texts_booleans_and_numbers() {
 fn an_output_is_what_is_answered_and_measured() {
     let fixture = fixture(1);
     fixture.commit(&rows(0..300));
-    let logarithm = Model { target: "ln(Close)".to_owned(), output: Some("exp(prediction)".to_owned()), ..linear() };
+    let logarithm = with(linear(), |columns| {
+        columns.target = "ln(Close)".to_owned();
+        columns.output = Some("exp(prediction)".to_owned());
+    });
     assert_eq!(fixture.train(0.2, vec![logarithm]).failed, []);
     let version = fixture.load("close", 1);
     let answer = version.predict(&[request(&row(7), OPEN)]).unwrap();
@@ -183,8 +185,7 @@ fn an_output_is_what_is_answered_and_measured() {
 fn encodings(model: Model, rows: &[Value]) -> Result<(Vec<Column>, Vec<Encoding>, u64), TrainError> {
     let fixture = fixture(1);
     fixture.commit(rows);
-    let recipe = Recipe::from_config(&model, 0.0, 1);
-    let prepared = prepare(&*fixture.store, &recipe, &fixture.schema, &fixture.batches.lock().unwrap())?;
+    let prepared = prepared(&fixture, &model, 0.0)?;
     let encodings = prepared.features.into_iter().map(|feature| feature.encoding).collect();
     Ok((prepared.columns, encodings, prepared.counts.missing))
 }
@@ -197,7 +198,7 @@ fn a_missing_number_follows_the_rule_and_is_never_a_silent_zero() {
         .map(|(index, open)| row_with(index as u64, "Open", open))
         .collect();
     let check = |missing: Missing, expected: &[f64], fill: Option<f64>, dropped: u64| {
-        let model = Model { missing, ..model("m", RandomForest, &["Open"], "Close") };
+        let model = with(model("m", RandomForest, &["Open"], "Close"), |columns| columns.missing = missing);
         let (columns, encodings, found) = encodings(model, &rows).unwrap();
         let Column::Numeric(values) = &columns[0] else { panic!() };
         let bits = |values: &[f64]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
@@ -210,7 +211,7 @@ fn a_missing_number_follows_the_rule_and_is_never_a_silent_zero() {
     check(Missing::Mean, &[1.0, 3.0, 2.0, 3.0, 3.0, 6.0], Some(3.0), 0);
     check(Missing::Median, &[1.0, 2.0, 2.0, 2.0, 2.0, 6.0], Some(2.0), 0);
     check(Missing::Category, &[1.0, nan, 2.0, nan, nan, 6.0], None, 0);
-    let model = Model { missing: Missing::Category, ..model("m", LinearRegression, &["Open"], "Close") };
+    let model = with(model("m", LinearRegression, &["Open"], "Close"), |columns| columns.missing = Missing::Category);
     let error = encodings(model, &rows).unwrap_err();
     assert!(matches!(error, TrainError::MissingNumbers { rows: 3, .. }), "{error}");
 }
@@ -224,7 +225,10 @@ fn categories_are_the_most_frequent_texts_then_other_then_missing() {
     let check = |missing: Missing, max: u32, unseen: Unseen, expected_codes: &[u32], n: u32, names: &[&str]| {
         let rule = Categorical { max, unseen };
         let categorical = [("Town/City".to_owned(), rule)].into();
-        let model = Model { missing, categorical, ..model("m", RandomForest, &["Town/City"], "Close") };
+        let model = with(model("m", RandomForest, &["Town/City"], "Close"), |columns| {
+            columns.missing = missing;
+            columns.categorical = categorical;
+        });
         let (columns, encodings, _) = encodings(model, &rows).unwrap();
         assert_eq!(columns[0], Column::Categorical { codes: expected_codes.to_vec(), n_categories: n });
         let categories = names.iter().map(|name| (*name).to_owned()).collect();
@@ -235,7 +239,7 @@ fn categories_are_the_most_frequent_texts_then_other_then_missing() {
     check(Missing::Mean, 2, Unseen::Other, &[1, 0, 1, 2, 0, 2], 3, &["Hull", "York"]);
     check(Missing::Category, 3, Unseen::Other, &[1, 0, 1, 3, 0, 2, 4], 5, &["Hull", "York", "Ely"]);
     let categorical = [("Town/City".to_owned(), Categorical { max: 3, unseen: Unseen::Error })].into();
-    let error = encodings(Model { categorical, ..linear() }, &rows).unwrap_err();
+    let error = encodings(with(linear(), |columns| columns.categorical = categorical), &rows).unwrap_err();
     assert!(matches!(error, TrainError::TooManyCategories { found: 4, max: 3, .. }), "{error}");
 }
 
@@ -279,14 +283,15 @@ fn what_cannot_be_trained_says_what_to_mend_and_stops_no_other() {
     refuse(never, &good, "30 fail `where`");
     let not_a_condition = Model { filter: Some("Close".to_owned()), ..bad(LinearRegression, &["Open"], "Close") };
     refuse(not_a_condition, &good, "write a condition");
-    let mean = Model { missing: Missing::Mean, ..bad(LinearRegression, &["Open", "Timestamp"], "Close") };
+    let mean = with(bad(LinearRegression, &["Open", "Timestamp"], "Close"), |columns| columns.missing = Missing::Mean);
     refuse(mean, &all("Open", Value::Null), "feature `Open` has no value in any row");
     let typo = Model {
         params: [("l3".to_owned(), ParamValue::Integer(1))].into(),
         ..bad(LinearRegression, &["Open"], "Close")
     };
     refuse(typo, &good, "params.l3: unknown parameter");
-    let output = Model { output: Some("exp(prediction)".to_owned()), ..bad(RandomForest, &["Open"], "trend") };
+    let output =
+        with(bad(RandomForest, &["Open"], "trend"), |columns| columns.output = Some("exp(prediction)".to_owned()));
     refuse(output, &good, "remove output");
     refuse(bad(LinearRegression, &["1 / (Timestamp - Timestamp)"], "Close"), &good, "cannot be computed");
     refuse(bad(LinearRegression, &["Open"], "Close"), &[], "no row is left");
@@ -323,10 +328,11 @@ fn training_again_gives_the_same_bytes() {
     let rule = [("Town/City".to_owned(), Categorical { max: 2, unseen: Unseen::Other })];
     let forest = Model {
         train_on: TrainOn::Cumulative,
-        missing: Missing::Median,
-        categorical: rule.into(),
         seed: 7,
-        ..model("forest", RandomForest, OPEN, "Close")
+        ..with(model("forest", RandomForest, OPEN, "Close"), |columns| {
+            columns.missing = Missing::Median;
+            columns.categorical = rule.into();
+        })
     };
     fixture.train(0.2, vec![linear(), forest, model("trend", LogisticRegression, OPEN, "trend")]);
     for (model, version) in [("close", 2), ("forest", 2), ("trend", 1)] {
@@ -352,8 +358,8 @@ fn the_number_of_partitions_does_not_change_what_a_stream_teaches() {
         let fixture = fixture(partitions);
         fixture.commit(&rows(0..100));
         let recipe = Recipe::from_config(&linear(), 0.0, 1);
-        let trained = train(&*fixture.store, &recipe, &fixture.schema, &fixture.batches.lock().unwrap()).unwrap();
-        trained.fitted.to_arrays()
+        let trained = train(&*fixture.store, &recipe, &fixture.schema, &fixture.batches.lock().unwrap(), None);
+        trained.unwrap().arrays
     };
     // Not byte by byte: the rows come in another order.
     let (one, three) = (arrays(1), arrays(3));

@@ -1,0 +1,98 @@
+//! `[[model]]` with `algorithm = "als"`: who rated what. What needs the columns is in `check_models`.
+
+use std::collections::BTreeMap;
+
+use millstream_learn::ParamValue;
+use toml::Value;
+
+use super::check_route::words;
+use super::fault::Faults;
+use super::raw::Section;
+use super::{Columns, Model, RatingColumns, SchemaRules};
+
+pub(super) const FEEDBACK: &str = "feedback";
+
+pub(super) fn columns(section: &Section, faults: &mut Faults) -> Option<RatingColumns> {
+    let user = section.required_text("user", "name the column or SQL expression of who rated", faults);
+    let item = section.required_text("item", "name the column or SQL expression of what was rated", faults);
+    let text = |key: &str, faults: &mut Faults| section.filled_text(key, faults).map(str::to_owned);
+    let (rating, time, group) = (text("rating", faults), text("time", faults), text("group", faults));
+    let scale = scale(section, faults);
+    let relevant = section.number("relevant", faults);
+    if relevant.is_some_and(|relevant| !relevant.is_finite()) {
+        section.fault("relevant", "must be a rating", faults);
+    }
+    if !section.has("rating") {
+        for key in ["scale", "relevant"].into_iter().filter(|key| section.has(key)) {
+            section.fault(
+                key,
+                "is about ratings, and this model has no rating; name its column or remove this",
+                faults,
+            );
+        }
+    } else if let (Some(relevant), Some((low, high))) = (relevant, scale)
+        && !(low..=high).contains(&relevant)
+    {
+        section.fault("relevant", format!("must lie in the scale, {low} to {high}"), faults);
+    }
+    Some(RatingColumns { user: user?.to_owned(), item: item?.to_owned(), rating, time, group, scale, relevant })
+}
+
+/// What models call ids and times, word by word: of `cast(userId as bigint)` also `userId`.
+pub(super) fn name_ids(models: &[Model], schema: &mut SchemaRules) {
+    for model in models {
+        let Columns::Ratings(ratings) = &model.columns else { continue };
+        schema.ids.extend(words(&ratings.user));
+        schema.ids.extend(words(&ratings.item));
+        schema.times.extend(ratings.time.iter().flat_map(|time| words(time)));
+    }
+}
+
+/// The least and the greatest rating.
+fn scale(section: &Section, faults: &mut Faults) -> Option<(f64, f64)> {
+    const RULE: &str = "must be the least and the greatest rating, such as [0.5, 5]";
+    let value = section.value("scale")?;
+    #[expect(clippy::cast_precision_loss, reason = "no rating is beyond 2^53")]
+    let number = |value: &Value| match value {
+        Value::Float(number) => Some(*number),
+        Value::Integer(number) => Some(*number as f64),
+        Value::String(_) | Value::Boolean(_) | Value::Datetime(_) | Value::Array(_) | Value::Table(_) => None,
+    };
+    let ends: Option<Vec<f64>> = value.as_array().and_then(|ends| ends.iter().map(number).collect());
+    // Ratings are f32 inside: two ends must still be two then.
+    #[expect(clippy::cast_possible_truncation, reason = "what overflows is infinite, and refused")]
+    let fits =
+        |low: f64, high: f64| (low as f32) < high as f32 && (low as f32).is_finite() && (high as f32).is_finite();
+    match ends.as_deref() {
+        Some([low, high]) if fits(*low, *high) => Some((*low, *high)),
+        _ => {
+            section.fault("scale", RULE, faults);
+            None
+        }
+    }
+}
+
+/// Without a rating feedback is implicit, also where nobody says so.
+pub(super) fn feedback(
+    section: &Section,
+    mut params: BTreeMap<String, ParamValue>,
+    faults: &mut Faults,
+) -> Option<BTreeMap<String, ParamValue>> {
+    if section.has("rating") {
+        return Some(params);
+    }
+    let implicit = ParamValue::Text("implicit".to_owned());
+    match params.get(FEEDBACK) {
+        None => {
+            params.insert(FEEDBACK.to_owned(), implicit);
+        }
+        Some(given) if *given == implicit => {}
+        Some(_) => {
+            let message = "learns from ratings, and this model has no rating; name its column, or remove feedback: that a row \
+                           is there then says it all";
+            faults.add_text(section.key("params.feedback"), "explicit", message);
+            return None;
+        }
+    }
+    Some(params)
+}
