@@ -4,6 +4,9 @@
 //! What is let through is deterministic and looks at one row only; DataFusion plans it, with names as they are written
 //! (`Close` is `Close`). Nothing here reads a file or a clock.
 
+mod lists;
+mod strangers;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::ControlFlow;
@@ -22,12 +25,16 @@ use datafusion::physical_expr::expressions::Column;
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, ExprWithAlias, visit_expressions};
 
+pub use strangers::STACK_BYTES as STRANGERS_STACK_BYTES;
+
 /// Holds the functions and the options; never runs a query.
 static PLANNER: LazyLock<SessionState> = LazyLock::new(|| {
     let config = SessionConfig::new()
         .set_bool("datafusion.sql_parser.enable_ident_normalization", false)
         .set_bool("datafusion.sql_parser.map_string_types_to_utf8view", false);
-    SessionStateBuilder::new().with_config(config).with_default_features().build()
+    // Ours comes first: the others take what it leaves.
+    let builder = SessionStateBuilder::new().with_config(config).with_expr_planners(vec![Arc::new(lists::Lists)]);
+    builder.with_default_features().build()
 });
 
 /// Compiled once, evaluated from any thread.
@@ -37,6 +44,18 @@ pub struct Expression {
     columns: Vec<String>,
     data_type: DataType,
     physical: Arc<dyn PhysicalExpr>,
+    rules: Rules,
+}
+
+/// What is let through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rules {
+    /// One value per row.
+    Value,
+    /// One value, or one list of values.
+    ValueOrList,
+    /// One value, by somebody who is not trusted: what a request says.
+    Stranger,
 }
 
 /// What a value of an expression is, as far as learning and JSON care.
@@ -45,7 +64,7 @@ pub enum ValueKind {
     Number,
     Boolean,
     Text,
-    /// Dates, timestamps, intervals, binary, null.
+    /// Dates, timestamps, intervals, binary, null, lists.
     Other,
 }
 
@@ -78,6 +97,14 @@ pub enum ExpressionFault {
     Unsupported { name: String },
     #[error("it gives a {found}, not one value per row: pick a number, a text or a boolean out of it")]
     NotScalar { found: String },
+    #[error("it is {found} bytes long, {most} are the most")]
+    TooLong { found: usize, most: usize },
+    #[error("it is nested more than {most} deep: use `in (…)` for a list of values")]
+    TooDeep { most: usize },
+    #[error(
+        "`{name}` is not for filters: use comparisons, `in`, `like`, `case`, `array_has` and functions such as lower(…)"
+    )]
+    NotForStrangers { name: String },
     #[error("{0}")]
     Plan(String),
     #[error("it cannot be computed: {0}")]
@@ -99,35 +126,60 @@ impl std::error::Error for ExpressionError {}
 impl Expression {
     /// A text equal to a column's name is that column; anything else is a SQL scalar of one row.
     pub fn compile(text: &str, schema: &Schema) -> Result<Self, ExpressionError> {
+        Self::compile_by(Rules::Value, text, schema)
+    }
+
+    /// As `compile`, and it may give a list for each row.
+    pub fn compile_list(text: &str, schema: &Schema) -> Result<Self, ExpressionError> {
+        Self::compile_by(Rules::ValueOrList, text, schema)
+    }
+
+    /// As `compile`, of a text that somebody sent: short, shallow, and only with functions whose values do not grow. Recurses as
+    /// deep as the text is nested: needs [`STRANGERS_STACK_BYTES`] of stack, as `evaluate` then does.
+    pub fn compile_of_stranger(text: &str, schema: &Schema) -> Result<Self, ExpressionError> {
+        strangers::check_length(text)?;
+        Self::compile_by(Rules::Stranger, text, schema)
+    }
+
+    fn compile_by(rules: Rules, text: &str, schema: &Schema) -> Result<Self, ExpressionError> {
         if let Ok(index) = schema.index_of(text) {
             return Ok(Self {
                 text: text.to_owned(),
                 columns: vec![text.to_owned()],
                 data_type: schema.field(index).data_type().clone(),
                 physical: Arc::new(Column::new(text, index)),
+                rules,
             });
         }
         if text.trim().is_empty() {
             return Err(fault(text, None, ExpressionFault::Empty));
         }
         let sql = parse(text)?;
+        if rules == Rules::Stranger {
+            strangers::check_depth(text, &sql)?;
+        }
         let df_schema = DFSchema::try_from(schema.clone()).map_err(|error| planning(text, schema, &error))?;
         let logical = PLANNER
             .create_logical_expr_from_sql_expr(sql, &df_schema)
             .map_err(|error| planning(text, schema, &error))?
             .unalias();
         refuse_what_is_not_of_one_row(text, &logical)?;
+        if rules == Rules::Stranger {
+            strangers::check_functions(text, &logical)?;
+        }
+        let logical = lists::ask_what_they_hold(logical, &df_schema).map_err(|error| planning(text, schema, &error))?;
         let logical = simplify(logical, &df_schema).map_err(|error| planning(text, schema, &error))?;
         let physical = PLANNER
             .create_physical_expr(logical.clone(), &df_schema)
             .map_err(|error| planning(text, schema, &error))?;
         let data_type = physical.data_type(schema).map_err(|error| planning(text, schema, &error))?;
-        if is_nested(&data_type) {
+        let may_be_list = rules == Rules::ValueOrList && lists::is_list_of_values(&data_type);
+        if is_nested(&data_type) && !may_be_list {
             return Err(fault(text, None, ExpressionFault::NotScalar { found: data_type.to_string() }));
         }
         let used: BTreeSet<&str> = logical.column_refs().into_iter().map(|column| column.name.as_str()).collect();
         let columns = schema.fields().iter().map(|field| field.name()).filter(|name| used.contains(name.as_str()));
-        Ok(Self { text: text.to_owned(), columns: columns.cloned().collect(), data_type, physical })
+        Ok(Self { text: text.to_owned(), columns: columns.cloned().collect(), data_type, physical, rules })
     }
 
     /// As it was written.
@@ -155,7 +207,7 @@ impl Expression {
 
     /// The same expression over a schema that holds only some columns, such as those that were read from a part.
     pub fn rebind(&self, schema: &Schema) -> Result<Self, ExpressionError> {
-        Self::compile(&self.text, schema)
+        Self::compile_by(self.rules, &self.text, schema)
     }
 
     /// One value per row. The batch has the schema the expression was compiled with.
@@ -322,10 +374,9 @@ fn first_line(error: &DataFusionError) -> String {
         "This feature is not implemented: ",
     ];
     let line = kinds.iter().fold(line, |line, kind| line.strip_prefix(kind).unwrap_or(line));
-    match line.strip_prefix("ParserError(\"").and_then(|inner| inner.strip_suffix("\")")) {
-        Some(inner) => inner.to_owned(),
-        None => line.to_owned(),
-    }
+    let inner = ["ParserError(\"", "TokenizerError(\""].iter().find_map(|wrapper| line.strip_prefix(wrapper));
+    let inner = inner.map(|inner| inner.strip_suffix("\")").unwrap_or(inner));
+    inner.unwrap_or(line).to_owned()
 }
 
 /// The column in sqlparser's `… at Line: 1, Column: 8`.

@@ -8,9 +8,11 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod batch;
+pub mod catalogue;
 pub mod cli;
 pub mod config;
 pub mod expression;
+pub mod interactions;
 pub mod page;
 pub mod query;
 pub mod ratings;

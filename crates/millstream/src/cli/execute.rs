@@ -17,10 +17,14 @@ use super::{
     BatchesAction, Command, Demo, Invocation, LogFormat, ModelsAction, NewFrom, Stage, exit, pipeline_for, write_new,
 };
 use crate::batch::{Batch, IDENTITY_KEY, StoredBatches};
-use crate::config::{ConfigFaults, CsvFormat, Loaded, Overrides, Pipeline, Retention, SchemaRules, StoreUrl, load};
+use crate::catalogue::check_file;
+use crate::config::{
+    CatalogueFrom, ConfigFaults, CsvFormat, Fault, Faults, Loaded, Overrides, Pipeline, Retention, SchemaRules,
+    StoreUrl, load,
+};
 use crate::registry::{Registry, Version};
 use crate::run::{self, Alone, Options, Outcome, Progress, check_data, open_broker, open_store, run, with_rules};
-use crate::source::{Dataset, demo, profile};
+use crate::source::{Dataset, profile};
 use crate::status::Status;
 use crate::store::{SharedStore, read_optional};
 
@@ -50,7 +54,7 @@ fn execute(command: Command, bars: Option<MultiProgress>) -> anyhow::Result<u8> 
         Command::Run { file, overrides, exit_when_done } => {
             run_pipeline(load(&file, &overrides)?, exit_when_done, bars, |_| {})
         }
-        Command::Demo(demo) => run_demo(&demo, bars),
+        Command::Demo(demo) => run_demo(demo, bars),
         Command::Stage { stage: alone, file, overrides, exit_when_done } => {
             stage(load(&file, &overrides)?, alone, exit_when_done, bars)
         }
@@ -121,26 +125,13 @@ fn exit_code(outcome: &Outcome) -> u8 {
     }
 }
 
-fn run_demo(demo: &Demo, bars: Option<MultiProgress>) -> anyhow::Result<u8> {
+fn run_demo(demo: Demo, bars: Option<MultiProgress>) -> anyhow::Result<u8> {
     let loaded = demo.pipeline()?;
-    std::fs::create_dir_all(&demo.data).with_context(|| format!("{}: cannot be made", demo.data.display()))?;
+    demo.generate().with_context(|| format!("{}: cannot be written", demo.data.display()))?;
     let csv = demo.csv();
-    if !csv.exists() {
-        // Under another name first: an interrupted demo leaves no half of a file behind.
-        let partial = csv.with_extension("partial");
-        demo::write_bitcoin(&partial, demo.rows, demo.seed)
-            .and_then(|()| std::fs::rename(&partial, &csv))
-            .with_context(|| format!("{}: cannot be written", csv.display()))?;
-    }
     tracing::info!(target: "millstream", kind = "generated", rows = demo.rows, seed = demo.seed, "{}", csv.display());
-    run_pipeline(loaded, demo.exit_when_done, bars, |address| {
-        say(&format!(
-            "try, once the first batches are trained:\n  \
-             curl 'http://{address}/predict/high_low?open=20000&volume=25'\n  \
-             curl 'http://{address}/predict/trend?open=20000&close=20010&volume=25'\n  \
-             curl 'http://{address}/predict/close?timestamp=1500000000'\n  \
-             curl http://{address}/v1/models"
-        ));
+    run_pipeline(loaded, demo.exit_when_done, bars, move |address| {
+        say(&format!("try, once the first batches are trained:{}", demo.curl_lines(address)));
     })
 }
 
@@ -167,7 +158,14 @@ fn check(file: &Path, overrides: &Overrides) -> anyhow::Result<u8> {
     for warning in &loaded.warnings {
         say(&format!("warning: {warning}"));
     }
+    let mut faults = Faults::new(file.display().to_string());
+    if let Some(rules) = &pipeline.catalogue
+        && let CatalogueFrom::File(items) = &rules.from
+    {
+        check_file(rules, items, &mut faults)?;
+    }
     let Some(source) = &pipeline.source else {
+        faults.finish()?;
         say(&format!("{}: good, as far as can be told without a record of the topic", file.display()));
         return Ok(exit::DONE);
     };
@@ -176,7 +174,12 @@ fn check(file: &Path, overrides: &Overrides) -> anyhow::Result<u8> {
         say(&format!("warning: {}: {warning}", file.display()));
     }
     let schema = with_rules(pipeline, found.schema)?;
-    check_data(pipeline, &schema, &Status::new(&pipeline.name))?;
+    let checked = check_data(pipeline, &schema, &Status::new(&pipeline.name));
+    let mistakes: Vec<Fault> =
+        [checked.err(), faults.finish().err()].into_iter().flatten().flat_map(|faults| faults.0).collect();
+    if !mistakes.is_empty() {
+        return Err(ConfigFaults(mistakes).into());
+    }
     say(&format!(
         "{}: good: {}{} columns, {} models, {} routes",
         file.display(),

@@ -21,6 +21,7 @@ pub enum NewFrom {
 pub enum Example {
     #[default]
     Bitcoin,
+    Movielens,
 }
 
 impl Example {
@@ -28,12 +29,14 @@ impl Example {
     pub fn file(self) -> &'static str {
         match self {
             Self::Bitcoin => "examples/bitcoin.toml",
+            Self::Movielens => "examples/movielens.toml",
         }
     }
 
     pub fn text(self) -> &'static str {
         match self {
             Self::Bitcoin => include_str!("../../../../examples/bitcoin.toml"),
+            Self::Movielens => include_str!("../../../../examples/movielens.toml"),
         }
     }
 

@@ -11,10 +11,10 @@ use super::duration::duration;
 use super::fault::{ConfigFaults, Fault, Faults};
 use super::raw::{self, Keys, Section};
 use super::{
-    Batch, BatchFormat, BatchRule, Model, OnStop, Overrides, Pace, Pipeline, SchemaRules, Serve, Source, SourcePlace,
-    StoreUrl, Train, WindowTime,
+    Batch, BatchFormat, BatchRule, CatalogueFrom, Model, OnStop, Overrides, Pace, Pipeline, SchemaRules, Serve, Source,
+    SourcePlace, StoreUrl, Train, WindowTime,
 };
-use super::{check_model, check_ratings, check_route, check_source, check_stream};
+use super::{check_catalogue, check_model, check_ratings, check_route, check_source, check_stream};
 
 /// Every table of the file; `--set` looks here for the table of a key.
 pub(super) const KEYS: &[(&str, &Keys)] = &[
@@ -26,17 +26,17 @@ pub(super) const KEYS: &[(&str, &Keys)] = &[
     ("store", &STORE),
     ("train", &TRAIN),
     ("serve", &SERVE),
+    ("catalogue", &check_catalogue::CATALOGUE),
     ("model", &check_model::MODEL),
     ("route", &check_route::ROUTE),
     ("schema.columns", &check_source::COLUMN),
 ];
 
 const TOP: Keys = Keys {
-    known: &["name", "source", "schema", "stream", "batch", "store", "train", "model", "route", "serve"],
+    known: &["name", "source", "schema", "stream", "batch", "store", "train", "model", "route", "catalogue", "serve"],
     later: &[
         ("table", "join the columns into the source file beforehand"),
         ("view", "query the Parquet files of the store with DuckDB or pandas"),
-        ("catalogue", "remove it"),
     ],
 };
 
@@ -123,6 +123,10 @@ fn checked(file: &Path, text: &str, overrides: &Overrides, faults: &mut Faults) 
     let routes = check_route::routes(&root, &models, faults);
     let models: Vec<Model> = models.into_iter().filter_map(|model| model.checked).collect();
     check_ratings::name_ids(&models, &mut schema);
+    let catalogue = check_catalogue::catalogue(&root, faults);
+    if let Some(rules) = catalogue.as_ref().filter(|rules| rules.from == CatalogueFrom::Batches) {
+        schema.ids.extend(rules.id_columns());
+    }
     let serve = serve(&root, faults);
     Some(Pipeline {
         file: file.to_owned(),
@@ -138,6 +142,7 @@ fn checked(file: &Path, text: &str, overrides: &Overrides, faults: &mut Faults) 
         train,
         models,
         routes,
+        catalogue,
         serve,
     })
 }

@@ -6,22 +6,29 @@ use std::collections::{BTreeMap, BTreeSet};
 use millstream_learn::Algorithm;
 use toml::{Table, Value};
 
-use super::Route;
 use super::check::table_list;
+use super::check_action::{asking, fits_models};
 use super::check_model::Draft;
 use super::fault::{Faults, did_you_mean, nearest};
 use super::raw::{Keys, Section, type_name};
 use super::template::{self, Allowed};
+use super::{Action, Argument, Route};
 
 pub(super) const ROUTE: Keys = Keys {
-    known: &["path", "model", "models", "method", "input", "body", "response"],
-    later: &[
-        ("view", "answer from a model"),
-        ("action", "without it a route predicts; remove it"),
-        ("args", "name request parameters with input"),
-        ("first_version", "versions count from 1"),
-        ("empty", "a prediction is never empty; remove it"),
+    known: &[
+        "path",
+        "model",
+        "models",
+        "action",
+        "args",
+        "first_version",
+        "method",
+        "input",
+        "body",
+        "response",
+        "empty",
     ],
+    later: &[("view", "answer from a model")],
 };
 
 /// DESIGN §8: what lies at or below these is Millstream's own.
@@ -30,8 +37,9 @@ const RESERVED: [&str; 10] =
 
 pub(super) fn routes(root: &Table, models: &[Draft], faults: &mut Faults) -> Vec<Route> {
     let mut routes: Vec<Route> = Vec::new();
+    let shown = catalogue_columns(root);
     for (index, table) in table_list(root, "route", faults).into_iter().enumerate() {
-        if let Some(route) = route(index + 1, table, models, faults) {
+        if let Some(route) = route(index + 1, table, models, &shown, faults) {
             if let Some(other) = routes.iter().find(|other| overlap(other, &route)) {
                 let message = format!("the route `{}` answers some of the same URLs; change one of them", other.path);
                 faults.add_text(format!("route[{}].path", index + 1), &route.path, message);
@@ -42,24 +50,18 @@ pub(super) fn routes(root: &Table, models: &[Draft], faults: &mut Faults) -> Vec
     routes
 }
 
-fn route(number: usize, table: &Table, models: &[Draft], faults: &mut Faults) -> Option<Route> {
+fn route(number: usize, table: &Table, models: &[Draft], shown: &[String], faults: &mut Faults) -> Option<Route> {
     let label = match table.get("path").and_then(Value::as_str) {
         Some(path) => format!("route[{path}]"),
         None => format!("route[{number}]"),
     };
-    let predicts = table.get("action").and_then(Value::as_str) == Some("predict");
-    let without_action: Table;
-    let table = if predicts {
-        let kept = table.iter().filter(|(key, _)| key.as_str() != "action");
-        without_action = kept.map(|(key, value)| (key.clone(), value.clone())).collect();
-        &without_action
-    } else {
-        table
-    };
     let section = Section::new(label, Some(table), &ROUTE, faults);
     let path = path(&section, faults);
     let names = model_names(&section, models, faults);
-    let (get, post) = methods(&section, faults);
+    let parameters: Vec<&str> = path.iter().flat_map(|path| path_parameters(path)).collect();
+    let asking = asking(&section, &parameters, faults);
+    let folds_in = asking.as_ref().is_some_and(|asking| asking.args.contains_key(&Argument::Ratings));
+    let (get, post) = methods(&section, folds_in, faults);
     let input = input(&section, faults);
     let body = section.filled_text("body", faults).map(str::to_owned);
     if body.is_some() && !post {
@@ -70,14 +72,64 @@ fn route(number: usize, table: &Table, models: &[Draft], faults: &mut Faults) ->
         names.iter().filter_map(named).collect()
     });
     let response = section.table("response", faults).map(|table| template::json(&Value::Table(table.clone())));
-    let checked = path.zip(names).map(|(path, models)| Route { path, models, get, post, input, body, response });
-    // A model with faults of its own has unknown columns: what its route says of them is then not judged.
-    if let (Some(route), Some(asked)) = (&checked, asked)
-        && let Some(asked) = asked.into_iter().map(asked_model).collect::<Option<Vec<_>>>()
-    {
-        columns_and_parameters(route, &asked, faults);
+    if let (Some(asking), Some(asked)) = (&asking, &asked) {
+        fits_models(&section, asking.action, asked, faults);
     }
-    checked
+    let asking = asking?;
+    let route = Route {
+        path: path?,
+        models: names?,
+        action: asking.action,
+        args: asking.args,
+        first_version: asking.first_version,
+        get,
+        post,
+        input,
+        body,
+        response,
+        empty_is_error: asking.empty_is_error,
+    };
+    match (route.action, asked) {
+        // A model with faults of its own has unknown columns: what its route says of them is then not judged.
+        (Action::Predict, Some(asked)) => {
+            if let Some(asked) = asked.into_iter().map(asked_model).collect::<Option<Vec<_>>>() {
+                columns_and_parameters(&route, &asked, faults);
+            }
+        }
+        _ => arguments_and_template(&route, shown, faults),
+    }
+    Some(route)
+}
+
+/// What items have besides their ids, when there is a catalogue.
+fn catalogue_columns(root: &Table) -> Vec<String> {
+    let Some(catalogue) = root.get("catalogue").and_then(Value::as_table) else { return Vec::new() };
+    let image = catalogue.contains_key("image").then(|| "image".to_owned());
+    let columns = catalogue.get("columns").and_then(Value::as_table).into_iter().flat_map(Table::keys).cloned();
+    std::iter::once("title".to_owned()).chain(image).chain(columns).collect()
+}
+
+/// Checks the path's parameters and the template of a route with arguments.
+fn arguments_and_template(route: &Route, shown: &[String], faults: &mut Faults) {
+    let label = format!("route[{}]", route.path);
+    let taken: BTreeSet<String> =
+        route.args.values().filter_map(|origin| origin.parameter()).map(str::to_owned).collect();
+    let named = |parameter: &str| route.response.as_ref().is_some_and(|response| template::names(response, parameter));
+    for parameter in path_parameters(&route.path).filter(|parameter| !taken.contains(*parameter) && !named(parameter)) {
+        let message = format!("no argument takes the parameter `{parameter}`; map one to it with args");
+        faults.add_text(format!("{label}.path"), &route.path, message);
+    }
+    let Some(response) = &route.response else { return };
+    let shown = || shown.iter().filter(|_| route.action.shows_items()).cloned();
+    let outputs = route.action.outputs().iter().map(|name| (*name).to_owned());
+    let items = route.action.item_outputs().map(|names| names.iter().map(|name| (*name).to_owned()).chain(shown()));
+    let allowed = Allowed {
+        // The one item of an estimate is the answer's own.
+        outputs: if items.is_some() { outputs.collect() } else { outputs.chain(shown()).collect() },
+        inputs: path_parameters(&route.path).map(str::to_owned).chain(taken).collect(),
+        items: items.map(Iterator::collect),
+    };
+    template::check(&format!("{label}.response"), response, &allowed, faults);
 }
 
 /// A model as its routes see it.
@@ -100,6 +152,9 @@ fn asked_model(draft: &Draft) -> Option<Asked<'_>> {
 
 /// Checks `input`, the path's parameters and the template against the columns that the models read.
 pub(super) fn columns_and_parameters(route: &Route, models: &[Asked], faults: &mut Faults) {
+    if route.action != Action::Predict {
+        return;
+    }
     let label = format!("route[{}]", route.path);
     let columns: BTreeSet<&str> = models.iter().flat_map(|model| &model.columns).map(String::as_str).collect();
     for column in route.input.keys().filter(|column| !columns.contains(column.as_str())) {
@@ -109,6 +164,7 @@ pub(super) fn columns_and_parameters(route: &Route, models: &[Asked], faults: &m
     }
     for parameter in path_parameters(&route.path) {
         let taken = route.input.values().any(|name| name == parameter)
+            || route.args.values().any(|origin| origin.parameter() == Some(parameter))
             || (columns.contains(parameter) && !route.input.contains_key(parameter))
             || route.response.as_ref().is_some_and(|response| template::names(response, parameter));
         if !taken {
@@ -125,8 +181,9 @@ fn allowed(route: &Route, models: &[Asked], columns: &BTreeSet<&str>) -> Allowed
     let parameter = |column: &&str| route.input.get(*column).cloned().unwrap_or_else(|| (*column).to_owned());
     let mut inputs: BTreeSet<String> = columns.iter().map(parameter).collect();
     inputs.extend(path_parameters(&route.path).map(str::to_owned));
+    inputs.extend(route.args.values().filter_map(|origin| origin.parameter()).map(str::to_owned));
     let outputs = |model: &Asked| {
-        let names = ["prediction", "probability", "model", "version", "warnings"].into_iter();
+        let names = Action::Predict.outputs().iter().copied();
         let has_probability = model.probability;
         names.filter(move |name| has_probability || *name != "probability")
     };
@@ -138,7 +195,7 @@ fn allowed(route: &Route, models: &[Asked], columns: &BTreeSet<&str>) -> Allowed
             several.iter().flat_map(of_model).collect()
         }
     };
-    Allowed { outputs, inputs }
+    Allowed { outputs, inputs, items: None }
 }
 
 fn path(section: &Section, faults: &mut Faults) -> Option<String> {
@@ -244,10 +301,10 @@ fn model_names(section: &Section, models: &[Draft], faults: &mut Faults) -> Opti
     Some(names).filter(|_| !faulty)
 }
 
-/// GET and POST, unless given.
-fn methods(section: &Section, faults: &mut Faults) -> (bool, bool) {
+/// GET and POST, unless given; ratings are posted.
+fn methods(section: &Section, folds_in: bool, faults: &mut Faults) -> (bool, bool) {
     let methods = match section.value("method") {
-        None => return (true, true),
+        None => return (!folds_in, true),
         Some(Value::String(method)) => vec![method.clone()],
         Some(_) => section.texts("method", faults).unwrap_or_else(|| vec!["GET".to_owned()]),
     };
@@ -256,6 +313,9 @@ fn methods(section: &Section, faults: &mut Faults) -> (bool, bool) {
     if !known || methods.is_empty() {
         section.fault("method", "must be \"GET\", \"POST\" or [\"GET\", \"POST\"]", faults);
         return (true, true);
+    }
+    if folds_in && has("GET") {
+        section.fault("method", "must be \"POST\": ratings come in a body", faults);
     }
     (has("GET"), has("POST"))
 }

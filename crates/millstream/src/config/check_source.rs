@@ -41,13 +41,10 @@ const OTHER_FORMATS: [&str; 8] = [".bz2", ".xz", ".zip", ".lz4", ".snappy", ".xl
 pub(super) fn source(root: &Table, faults: &mut Faults) -> Option<Source> {
     let section = Section::of_root(root, "source", &SOURCE, faults);
     let place = place(&section, faults);
-    // What is wrong with the path itself is said by `place`.
-    let (by_name, compression) = format_by_name(section.value("path").and_then(Value::as_str).unwrap_or_default());
-    let choices = [("csv", SourceFormat::Csv), ("jsonl", SourceFormat::Jsonl), ("parquet", SourceFormat::Parquet)];
-    let format = section.choice("format", &choices, faults).unwrap_or(by_name);
+    let (format, compression) = format(&section, "path", faults);
     let pace = pace(&section, faults);
     later_choice(&section, "encoding", "utf-8", &[], "save the file as UTF-8 (iconv does it) and remove this", faults);
-    let csv = csv_format(&section, faults);
+    let csv = csv_format(&section, format, faults);
     let seed = seed(&section, DEFAULT_SEED, faults);
     let key = section.filled_text("key", faults).map(str::to_owned);
     let order_by = section.filled_text("order_by", faults).map(str::to_owned);
@@ -59,22 +56,30 @@ pub(super) fn source(root: &Table, faults: &mut Faults) -> Option<Source> {
         let message = "a Parquet file is read from its end: it must be a plain file or an s3:// URL";
         section.fault("path", message, faults);
     }
-    if format != SourceFormat::Csv {
-        for key in ["separator", "quote", "header"].into_iter().filter(|key| section.has(key)) {
-            section.fault(key, "belongs to csv; remove it, or set source.format = \"csv\"", faults);
-        }
-    }
     Some(Source { place, format, compression, pace, csv, key, order_by, seed })
+}
+
+/// The format and packing of the file that `key` names.
+pub(super) fn format(section: &Section, key: &str, faults: &mut Faults) -> (SourceFormat, Compression) {
+    // What is wrong with the path itself is said by `place_at`.
+    let (by_name, compression) = format_by_name(section.value(key).and_then(Value::as_str).unwrap_or_default());
+    let choices = [("csv", SourceFormat::Csv), ("jsonl", SourceFormat::Jsonl), ("parquet", SourceFormat::Parquet)];
+    (section.choice("format", &choices, faults).unwrap_or(by_name), compression)
 }
 
 fn place(section: &Section, faults: &mut Faults) -> Option<SourcePlace> {
     let remedy = "name the file to replay, such as path = \"data/rows.csv\"; to listen to a topic that others write, \
                   remove [source]";
     let path = section.required_text("path", remedy, faults)?;
+    place_at(section, "path", path, faults)
+}
+
+/// What the text of `key` names.
+pub(super) fn place_at(section: &Section, key: &str, path: &str, faults: &mut Faults) -> Option<SourcePlace> {
     let lower = path.to_lowercase();
     if let Some(ending) = OTHER_FORMATS.iter().find(|ending| lower.ends_with(*ending)) {
         let message = format!("`{ending}` files are not read; turn it into csv, jsonl or Parquet, plain, .gz or .zst");
-        section.fault("path", message, faults);
+        section.fault(key, message, faults);
         return None;
     }
     match lower.split_once("://") {
@@ -86,13 +91,13 @@ fn place(section: &Section, faults: &mut Faults) -> Option<SourcePlace> {
             Some(SourcePlace::S3(path.to_owned()))
         }
         Some(("s3", _)) => {
-            section.fault("path", "expected s3://bucket/key", faults);
+            section.fault(key, "expected s3://bucket/key", faults);
             None
         }
         Some((scheme, _)) => {
             let message =
                 format!("there is no source `{scheme}://`; name a file, an s3:// URL, or \"-\" for standard input");
-            section.fault("path", message, faults);
+            section.fault(key, message, faults);
             None
         }
     }
@@ -139,11 +144,17 @@ fn pace(section: &Section, faults: &mut Faults) -> Pace {
     }
 }
 
-fn csv_format(section: &Section, faults: &mut Faults) -> CsvFormat {
+pub(super) fn csv_format(section: &Section, format: SourceFormat, faults: &mut Faults) -> CsvFormat {
     let separator = one_byte(section, "separator", b',', faults);
     let quote = one_byte(section, "quote", b'"', faults);
     if separator == quote {
-        section.fault("separator", "must differ from source.quote", faults);
+        section.fault("separator", format!("must differ from {}", section.key("quote")), faults);
+    }
+    if format != SourceFormat::Csv {
+        let message = format!("belongs to csv; remove it, or set {} = \"csv\"", section.key("format"));
+        for key in ["separator", "quote", "header"].into_iter().filter(|key| section.has(key)) {
+            section.fault(key, message.as_str(), faults);
+        }
     }
     CsvFormat { separator, quote, header: section.flag("header", faults).unwrap_or(true) }
 }

@@ -3,7 +3,10 @@
 //!
 //! Paths in the file are relative to the working directory, as on the command line.
 
+mod action;
 mod check;
+mod check_action;
+mod check_catalogue;
 mod check_model;
 mod check_models;
 mod check_ratings;
@@ -19,7 +22,9 @@ mod template;
 #[cfg(test)]
 mod tests;
 
+pub use action::{Action, Argument, ITEMS_DEFAULT, ITEMS_MOST, Sort};
 pub use check::{Loaded, address, load, load_text, pipeline_name_fault};
+pub use check_catalogue::check_catalogue;
 pub use check_model::RATING_INPUTS;
 pub use check_models::check_models;
 pub use check_source::format_by_name;
@@ -50,6 +55,7 @@ pub struct Pipeline {
     pub train: Train,
     pub models: Vec<Model>,
     pub routes: Vec<Route>,
+    pub catalogue: Option<CatalogueRules>,
     pub serve: Serve,
 }
 
@@ -385,6 +391,11 @@ pub struct Route {
     /// Segments of the path; `{name}` is a parameter.
     pub path: String,
     pub models: Vec<String>,
+    pub action: Action,
+    /// Where the action's arguments come from; one that is absent has its default.
+    pub args: BTreeMap<Argument, Origin>,
+    /// What this API calls version 1.
+    pub first_version: u32,
     pub get: bool,
     pub post: bool,
     /// Model column → request parameter; a column that is absent goes by its own name.
@@ -393,6 +404,41 @@ pub struct Route {
     pub body: Option<String>,
     /// The JSON template; `None`: the built-in shape.
     pub response: Option<serde_json::Value>,
+    /// 404 instead of a list without items.
+    pub empty_is_error: bool,
+}
+
+/// Where a route takes an argument from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Origin {
+    /// The request's parameter of this name.
+    Parameter(String),
+    /// The same for every request.
+    Constant(serde_json::Value),
+    /// The posted object or list itself: of ratings.
+    Body,
+}
+
+/// `[catalogue]`: the items that pages and recommendations show. Its expressions are columns' names or SQL.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CatalogueRules {
+    pub from: CatalogueFrom,
+    pub id: String,
+    pub title: Option<String>,
+    /// Gives a URL.
+    pub image: Option<String>,
+    /// Name and expression, in the file's order.
+    pub columns: Vec<(String, String)>,
+    /// Names among `columns`.
+    pub facets: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum CatalogueFrom {
+    /// The records of the stream.
+    Batches,
+    /// A file of its own; neither `stdin` nor paced.
+    File(Box<Source>),
 }
 
 #[derive(Debug, Clone, PartialEq)]

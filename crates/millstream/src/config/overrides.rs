@@ -121,12 +121,16 @@ fn target<'a>(root: &'a mut Table, key: &str) -> Result<(&'a mut Table, String),
             let column = rest["columns.".len()..].to_owned();
             Ok((child(child(root, "schema")?, "columns")?, column))
         }
-        "source" | "schema" | "stream" | "batch" | "store" | "train" | "serve" => {
+        "catalogue" if rest.starts_with("columns.") => {
+            let column = rest["columns.".len()..].to_owned();
+            Ok((child(child(root, "catalogue")?, "columns")?, column))
+        }
+        "source" | "schema" | "stream" | "batch" | "store" | "train" | "catalogue" | "serve" => {
             Ok((child(root, first)?, rest.to_owned()))
         }
         "route" => Err("routes have no names to override them by; change the file".to_owned()),
         other => {
-            let names = ["source", "schema", "stream", "batch", "store", "train", "model", "serve"];
+            let names = ["source", "schema", "stream", "batch", "store", "train", "model", "catalogue", "serve"];
             Err(format!("unknown table `{other}`{}", did_you_mean(other, names)))
         }
     }

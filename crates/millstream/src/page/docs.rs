@@ -12,7 +12,7 @@ pub fn docs(app: &App) -> Response<Body> {
     let paths = document.get("paths").and_then(Value::as_object);
     let own: Vec<&str> = app.routes.iter().map(|route| route.route.path.as_str()).collect();
     let is_own = |path: &str| own.contains(&path);
-    let is_model = |path: &str| path.ends_with("/predict") && !is_own(path);
+    let is_model = |path: &str| path.starts_with("/v1/models/") && !path.contains("{model}") && !is_own(path);
     let entries = || paths.into_iter().flatten();
     let body = html! {
         main .docs {
@@ -66,7 +66,7 @@ fn operations(path: &str, methods: &Value) -> Markup {
 }
 
 fn curl(path: &str, method: &str, operation: &Value) -> String {
-    let schema = &operation["requestBody"]["content"]["application/json"]["schema"]["oneOf"][0];
+    let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
     if method == "post" {
         return format!("curl -s $URL{path} -H 'content-type: application/json' -d '{}'", example(schema));
     }
@@ -81,13 +81,23 @@ fn curl(path: &str, method: &str, operation: &Value) -> String {
     format!("curl -s \"$URL{path}{mark}{}\"", query.join("&"))
 }
 
-/// A row of the right shape.
+/// A value of the right shape; of an object that says what it needs, no more than that.
 fn example(schema: &Value) -> Value {
+    if let Some(first) = schema["oneOf"].get(0) {
+        return example(first);
+    }
     match schema["type"].as_str() {
-        Some("object") => {
-            let properties = schema["properties"].as_object().into_iter().flatten();
-            properties.map(|(name, schema)| (name.clone(), example(schema))).collect()
+        Some("object") if schema["additionalProperties"].is_object() => {
+            [("…".to_owned(), example(&schema["additionalProperties"]))].into_iter().collect()
         }
+        Some("object") => {
+            let required = schema["required"].as_array();
+            let is_needed = |name: &&String| required.is_none_or(|names| names.iter().any(|known| known == *name));
+            let properties = schema["properties"].as_object().into_iter().flatten();
+            let shown = properties.filter(|(name, _)| is_needed(name));
+            shown.map(|(name, schema)| (name.clone(), example(schema))).collect()
+        }
+        Some("array") => [example(&schema["items"])].into_iter().collect(),
         Some("number") => Value::from(1.5),
         Some("integer") => Value::from(1),
         Some("boolean") => Value::from(true),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use maud::{Markup, html};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use crate::config::Action;
 use crate::registry::{Encoding, Feature, Input, Version};
 use crate::schema::ColumnType;
 use crate::serve::{App, UserRoute};
@@ -40,8 +41,8 @@ pub fn forms(app: &App) -> Markup {
         }
         @for route in &app.routes {
             @let versions: Vec<Arc<Version>> = route.route.models.iter().filter_map(answering).collect();
-            // Without all of its models a route cannot answer.
-            @if versions.len() == route.route.models.len() { (route_form(route, &versions)) }
+            // Without all of its models a route cannot answer; one with arguments has no form yet.
+            @if route.route.action == Action::Predict && versions.len() == route.route.models.len() { (route_form(route, &versions)) }
         }
         @for name in served.models.keys() {
             @if let Some(version) = answering(name) { (model_form(&version)) }

@@ -26,7 +26,7 @@ pub use load::{Version, read_evaluations, read_model_file, version_numbers};
 pub use model_file::*;
 pub use predict::{InputFault, Output, Prediction, Predictor, class_name};
 pub use recommender::{Recommender, to_arrays};
-pub use served::{Alias, Registry, Served, ServedModel};
+pub use served::{Alias, LATEST, Registry, Served, ServedModel};
 pub use verdict::Verdict;
 pub use verify::{VerifyReport, verify};
 pub use write::{Draft, Published, publish, publish_evaluation};

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::broker::{Reached, reach};
 use super::prepare::{Join, prepare, wait_for_schema};
-use super::serving::Stored;
+use super::serving::{Stored, open_catalogue, read_interactions, refresh_catalogue};
 use super::stages::{Stages, is_last, say_batch, say_source_ended, source_ends};
 use super::stop::{Stop, stop_on_signal};
 use super::{Options, Outcome, lock_store, open_store};
@@ -197,13 +197,17 @@ pub fn serve_alone(pipeline: Pipeline, options: Options, status: Arc<Status>) ->
     let listener = bind(pipeline.serve.listen)?;
     let address = listener.local_addr()?;
     let registry = Arc::new(Registry::open(store.clone())?);
+    let batches = Arc::new(StoredBatches::new(store.clone()));
+    let stop = Arc::new(Stop::default());
+    let catalogue = open_catalogue(&pipeline, &store, &batches, &status)?;
     let context = ServeContext {
         pipeline,
         registry: registry.clone(),
         status: status.clone(),
-        batches: Arc::new(Stored(Arc::new(StoredBatches::new(store)))),
+        batches: Arc::new(Stored(batches.clone())),
+        interactions: read_interactions(&store, &batches, &registry, &stop)?,
+        catalogue: catalogue.clone(),
     };
-    let stop = Arc::new(Stop::default());
     runtime.spawn(stop_on_signal(stop.clone()));
     let server = runtime.spawn(serve(listener, context, stop.serving()));
     (options.announce)(address);
@@ -218,6 +222,9 @@ pub fn serve_alone(pipeline: Pipeline, options: Options, status: Arc<Status>) ->
             status.event("problem", problem.clone(), json!({}));
         }
         said = problem;
+        if let Some(catalogue) = catalogue.as_ref().filter(|catalogue| catalogue.is_from_batches()) {
+            refresh_catalogue(catalogue, &batches, &status);
+        }
     }
     stop.all();
     runtime.block_on(server)?;

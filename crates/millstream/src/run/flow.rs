@@ -221,7 +221,9 @@ impl Flow {
         for version in served.models.values().filter_map(|model| model.latest()) {
             let verdict = version.verdict();
             let name = format!("{}@{}", version.file.model, version.file.version);
-            let message = format!("{name} {}: {}, the baseline {}", verdict.words, verdict.model, verdict.baseline);
+            let lists = verdict.lists.map(|lists| format!("; {lists}")).unwrap_or_default();
+            let message =
+                format!("{name} {}: {}, the baseline {}{lists}", verdict.words, verdict.model, verdict.baseline);
             self.status.event("verdict", message, json!({ "version": name, "verdict": verdict.words }));
         }
     }

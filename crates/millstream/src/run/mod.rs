@@ -33,7 +33,7 @@ use crate::serve::{ServeContext, bind, serve};
 use crate::status::Status;
 use crate::store::{LocalStore, S3Store, SharedStore};
 use flow::Flow;
-use serving::{Stored, follow};
+use serving::{Stored, follow, follow_catalogue, open_catalogue, read_interactions};
 use stop::{Stop, stop_on_signal};
 
 /// How a run ended.
@@ -95,16 +95,22 @@ pub fn run(pipeline: Pipeline, options: Options, status: Arc<Status>) -> anyhow:
     let address = listener.local_addr()?;
     let registry = Arc::new(Registry::open(store.clone())?);
     let batches = Arc::new(StoredBatches::new(store.clone()));
+    let stop = Arc::new(Stop::default());
+    let catalogue = open_catalogue(&pipeline, &store, &batches, &status)?;
     let context = ServeContext {
         pipeline: pipeline.clone(),
         registry: registry.clone(),
         status: status.clone(),
         batches: Arc::new(Stored(batches.clone())),
+        interactions: read_interactions(&store, &batches, &registry, &stop)?,
+        catalogue: catalogue.clone(),
     };
-    let stop = Arc::new(Stop::default());
     runtime.spawn(stop_on_signal(stop.clone()));
     let server = runtime.spawn(serve(listener, context, stop.serving()));
     runtime.spawn(follow(registry.clone(), status.listen()));
+    if let Some(catalogue) = catalogue {
+        runtime.spawn(follow_catalogue(catalogue, batches.clone(), status.clone(), status.listen()));
+    }
     (options.announce)(address);
     status.update(|snapshot| "running".clone_into(&mut snapshot.state));
 

@@ -10,7 +10,10 @@ use serde_json::json;
 use crate::batch::{
     Begun, Identity, Plan, SCHEMA_KEY, SourceIdentity, create_or_read, positions, read as read_identity, read_schema,
 };
-use crate::config::{BrokerChoice, ConfigFaults, Fault, Faults, Pipeline, SourcePlace, Start, check_models};
+use crate::config::{
+    BrokerChoice, CatalogueFrom, ConfigFaults, Fault, Faults, Pipeline, SourcePlace, Start, check_catalogue,
+    check_models,
+};
 use crate::schema::{FORMAT, RuleFault, StreamSchema};
 use crate::source::{Dataset, Profile, profile_values};
 use crate::status::{Status, now_ms};
@@ -44,6 +47,9 @@ pub enum Join<'a> {
 pub fn check_data(pipeline: &Pipeline, schema: &StreamSchema, status: &Status) -> Result<(), ConfigFaults> {
     let mut faults = Faults::new(pipeline.file.display().to_string());
     check_models(pipeline, schema, &mut faults);
+    if let Some(rules) = pipeline.catalogue.as_ref().filter(|rules| rules.from == CatalogueFrom::Batches) {
+        check_catalogue(rules, &schema.arrow(), &mut faults);
+    }
     for warning in faults.finish()? {
         status.event("warning", warning.to_string(), json!({}));
     }

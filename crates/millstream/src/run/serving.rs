@@ -1,13 +1,20 @@
 //! What the API is given: the registry, kept up to date, and the stored batches.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
+use serde_json::json;
 use tokio::sync::broadcast;
 
+use super::stop::Stop;
 use crate::batch::{Batch, StoredBatches};
+use crate::catalogue::{CatalogueError, Catalogues, Refreshed};
+use crate::config::Pipeline;
+use crate::interactions::{Interactions, StoredRows};
 use crate::registry::Registry;
 use crate::serve::{BatchReadError, BatchSource};
-use crate::status::Event;
+use crate::status::{Event, Status};
+use crate::store::SharedStore;
 
 /// New versions and evaluations are served as soon as they are stored.
 pub(super) async fn follow(registry: Arc<Registry>, mut events: broadcast::Receiver<Event>) {
@@ -25,6 +32,101 @@ pub(super) async fn follow(registry: Arc<Registry>, mut events: broadcast::Recei
             Err(broadcast::error::RecvError::Closed) => return,
         }
     }
+}
+
+/// What users have seen, read in the background for as long as the process serves.
+pub(super) fn read_interactions(
+    store: &SharedStore,
+    batches: &Arc<StoredBatches>,
+    registry: &Arc<Registry>,
+    stop: &Arc<Stop>,
+) -> std::io::Result<Arc<Interactions>> {
+    let rows = StoredRows { store: store.clone(), batches: batches.clone() };
+    let interactions = Arc::new(Interactions::new(rows));
+    let (reading, registry, stop) = (interactions.clone(), registry.clone(), stop.clone());
+    let read = move || reading.keep_up(&registry, || stop.asked.load(Ordering::Relaxed));
+    // Nobody waits for its end: it holds nothing but memory.
+    std::thread::Builder::new().name("interactions".to_owned()).spawn(read)?;
+    Ok(interactions)
+}
+
+/// The items as they are now: those of a file, or of the batches that are complete already.
+pub(super) fn open_catalogue(
+    pipeline: &Pipeline,
+    store: &SharedStore,
+    batches: &StoredBatches,
+    status: &Status,
+) -> anyhow::Result<Option<Arc<Catalogues>>> {
+    let opened = Catalogues::open(pipeline, store).map_err(|error| match error {
+        // A fault of the pipeline file ends the command as one.
+        CatalogueError::Config(faults) => anyhow::Error::from(faults),
+        other => other.into(),
+    });
+    let Some((catalogue, refreshed)) = opened? else { return Ok(None) };
+    let catalogue = Arc::new(catalogue);
+    if catalogue.is_from_batches() {
+        refresh_catalogue(&catalogue, batches, status);
+    } else {
+        say_catalogue(status, &refreshed);
+    }
+    Ok(Some(catalogue))
+}
+
+/// The items that new batches bring are there as soon as they are committed.
+pub(super) async fn follow_catalogue(
+    catalogue: Arc<Catalogues>,
+    batches: Arc<StoredBatches>,
+    status: Arc<Status>,
+    mut events: broadcast::Receiver<Event>,
+) {
+    if !catalogue.is_from_batches() {
+        return;
+    }
+    loop {
+        match events.recv().await {
+            Ok(event) if event.kind != "batch_committed" => {}
+            Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {
+                let (catalogue, batches, status) = (catalogue.clone(), batches.clone(), status.clone());
+                // Its fault is told by itself, and a panic by the runtime; the next batch tries again.
+                let _ = tokio::task::spawn_blocking(move || refresh_catalogue(&catalogue, &batches, &status)).await;
+            }
+            Err(broadcast::error::RecvError::Closed) => return,
+        }
+    }
+}
+
+/// Takes in what is complete. What cannot be read is said, and tried again with the next batch; until then the items stay
+/// as they are.
+pub(super) fn refresh_catalogue(catalogue: &Catalogues, batches: &StoredBatches, status: &Status) {
+    let complete = batches.complete().map_err(|error| error.to_string());
+    let refreshed = complete.and_then(|complete| catalogue.refresh(&complete).map_err(|error| error.to_string()));
+    match refreshed {
+        Ok(None) => {}
+        Ok(Some(refreshed)) => say_catalogue(status, &refreshed),
+        Err(problem) => {
+            let message = format!("the catalogue cannot be refreshed: {problem}");
+            let said = status.snapshot().problems.contains(&message);
+            if !said {
+                status.update(|snapshot| snapshot.problems.push(message.clone()));
+                status.event("problem", message, json!({}));
+            }
+        }
+    }
+}
+
+fn say_catalogue(status: &Status, refreshed: &Refreshed) {
+    let Refreshed { items, tally } = refreshed;
+    let count = |number: u64, what: &str| if number == 0 { String::new() } else { format!(", {number} {what}") };
+    let message = format!(
+        "catalogue: {items} items of {} records{}{}{}",
+        tally.records,
+        count(tally.without_id, "left out without an id"),
+        count(tally.unreadable, "left out as no rows"),
+        count(tally.uncomputable, "values that the SQL could not compute"),
+    );
+    let data = json!({"items": items, "records": tally.records, "without_id": tally.without_id,
+        "unreadable": tally.unreadable, "uncomputable": tally.uncomputable});
+    status.event("catalogue", message, data);
 }
 
 pub(super) struct Stored(pub Arc<StoredBatches>);

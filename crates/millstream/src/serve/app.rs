@@ -15,20 +15,24 @@ use tokio::sync::{Semaphore, watch};
 use super::body::LARGE_BODIES;
 use super::error::{ApiError, hint};
 use super::metrics::Metrics;
+use super::recommend::{self, AskPath, Bindings, PATHS};
 use super::route::{PathParameters, UserRoute};
-use super::{ServeContext, lists, live, openapi, predict, reply, route, rows};
+use super::{ServeContext, catalogue, lists, live, openapi, predict, reply, route, rows};
+use crate::config::Argument;
 use crate::page;
 use crate::registry::Served;
 
 /// Open event streams; each holds a connection and a queue of 256 events.
 const EVENT_STREAMS_MAX: usize = 256;
 const READ: &str = "GET, HEAD";
+const POST: &str = "POST";
 const READ_AND_POST: &str = "GET, HEAD, POST";
 
 pub struct App {
     pub context: ServeContext,
     pub routes: Vec<Arc<UserRoute>>,
     pub metrics: Metrics,
+    pub bindings: Bindings,
     pub large_bodies: Arc<Semaphore>,
     pub event_streams: Arc<Semaphore>,
     /// True once the server drains: event streams end.
@@ -59,6 +63,10 @@ pub enum Endpoint {
     Versions(String),
     Version(String, String),
     Predict(String, Option<String>),
+    /// Of a recommender: model, version, and what the path says.
+    Ask(&'static AskPath, String, Option<String>, Vec<(Argument, String)>),
+    Catalogue,
+    CatalogueItem(String),
     User(Arc<UserRoute>, PathParameters),
 }
 
@@ -90,6 +98,16 @@ impl Endpoint {
             ["v1", "models", model, "versions", version, "predict"] => {
                 Self::Predict((*model).to_owned(), Some((*version).to_owned()))
             }
+            ["v1", "catalogue"] => Self::Catalogue,
+            ["v1", "catalogue", id] => Self::CatalogueItem((*id).to_owned()),
+            ["v1", "models", model, "versions", version, tail @ ..] => {
+                let (path, given) = recommend::find(tail)?;
+                Self::Ask(path, (*model).to_owned(), Some((*version).to_owned()), given)
+            }
+            ["v1", "models", model, tail @ ..] => {
+                let (path, given) = recommend::find(tail)?;
+                Self::Ask(path, (*model).to_owned(), None, given)
+            }
             _ => return None,
         };
         Some(endpoint)
@@ -103,7 +121,15 @@ impl Endpoint {
             Self::Docs | Self::OpenApi | Self::Metrics | Self::Alive | Self::Ready | Self::Health => READ,
             Self::Status | Self::Events | Self::Batches | Self::Batch(_) | Self::BatchRows(_) => READ,
             Self::Models | Self::Model(_) | Self::Versions(_) | Self::Version(..) => READ,
+            Self::Catalogue | Self::CatalogueItem(_) => READ,
             Self::Predict(..) => READ_AND_POST,
+            Self::Ask(path, ..) => {
+                if path.posts {
+                    POST
+                } else {
+                    READ
+                }
+            }
             Self::User(route, _) => route.allow(),
         }
     }
@@ -134,13 +160,16 @@ impl Endpoint {
             Self::Version(..) => "/v1/models/{model}/versions/{version}",
             Self::Predict(_, None) => "/v1/models/{model}/predict",
             Self::Predict(_, Some(_)) => "/v1/models/{model}/versions/{version}/predict",
+            Self::Ask(path, _, version, _) => path.pattern(version.is_some()),
+            Self::Catalogue => "/v1/catalogue",
+            Self::CatalogueItem(_) => "/v1/catalogue/{id}",
             Self::User(route, _) => &route.route.path,
         }
     }
 }
 
 /// For the nearest path of a 404.
-const PATTERNS: [&str; 18] = [
+const PATTERNS: [&str; 20] = [
     "/",
     "/docs",
     "/openapi.json",
@@ -159,6 +188,8 @@ const PATTERNS: [&str; 18] = [
     "/v1/models/{model}/versions",
     "/v1/models/{model}/versions/{version}",
     "/v1/models/{model}/versions/{version}/predict",
+    "/v1/catalogue",
+    "/v1/catalogue/{id}",
 ];
 
 impl App {
@@ -167,6 +198,7 @@ impl App {
             routes: UserRoute::compile(&context.pipeline.routes),
             context,
             metrics: Metrics::default(),
+            bindings: Bindings::default(),
             large_bodies: Arc::new(Semaphore::new(LARGE_BODIES)),
             event_streams: Arc::new(Semaphore::new(EVENT_STREAMS_MAX)),
             stopping,
@@ -208,7 +240,9 @@ impl App {
         match user {
             Some((route, parameters)) => Ok(Endpoint::User(Arc::clone(route), parameters)),
             None => {
-                let known = self.routes.iter().map(|route| route.route.path.as_str()).chain(PATTERNS);
+                let of_recommenders = PATHS.iter().map(|path| path.pattern(false));
+                let own = self.routes.iter().map(|route| route.route.path.as_str());
+                let known = own.chain(PATTERNS).chain(of_recommenders);
                 Err(ApiError::not_found("unknown_path", format!("nothing at {path}{}", hint(path, known))))
             }
         }
@@ -269,6 +303,12 @@ impl App {
                 let version = predict::find_version(self, &model, version.as_deref())?;
                 predict::answer(self, request, version).await
             }
+            Endpoint::Ask(path, model, version, given) => {
+                let version = predict::find_version(self, &model, version.as_deref())?;
+                recommend::answer(self, request, version, path.action, given).await
+            }
+            Endpoint::Catalogue => catalogue::list(self, &query).await,
+            Endpoint::CatalogueItem(id) => catalogue::item(self, &id).await,
             Endpoint::User(route, path) => route::answer(self, request, route, path).await,
         }
     }

@@ -70,6 +70,11 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "no_version", message)
     }
 
+    /// Not now: the same question may be answered in a moment.
+    pub fn unavailable(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message)
+    }
+
     /// A fault of ours. The details are in the log, under the same words.
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
@@ -106,9 +111,18 @@ pub fn hint<'a>(wanted: &str, known: impl Iterator<Item = &'a str> + Clone) -> S
 /// A message stays readable with so many names.
 const NAMES_LISTED: usize = 40;
 
+/// A client's word in a message as it is, short enough to read.
+pub fn shortened(text: &str) -> String {
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+const SHOWN: usize = 80;
+
 /// A client's text in a message, short enough to read.
 pub fn quote(text: &str) -> String {
-    const SHOWN: usize = 80;
     match text.char_indices().nth(SHOWN) {
         Some((end, _)) => format!("{:?}…", &text[..end]),
         None => format!("{text:?}"),

@@ -9,9 +9,12 @@ use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
+use super::recommend::fixture::FakeRows;
 use super::{App, BatchReadError, BatchSource, ServeContext};
 use crate::batch::{Batch, Cut, CutReason, Manifest};
+use crate::catalogue::Catalogues;
 use crate::config::{self, Columns, Missing, Pipeline, Route, Supervised, TrainOn};
+use crate::interactions::Interactions;
 use crate::registry::{
     Baseline, Draft, Encoding, Evaluation, EvaluationKind, Feature, Holdout, Input, ModelFile, Registry, Scores,
     TargetSummary, Task, TrainedBatch, arrays_to_bytes, publish, publish_evaluation, version_numbers,
@@ -48,6 +51,31 @@ pub fn fixture(routes: Vec<Route>) -> Fixture {
     let batches = vec![batch(1, 10, 0), batch(2, 10, 2), batch(3, 10, 0)];
     let (context, models) = context(routes, batches);
     models.publish_all(3);
+    of_context(context, models)
+}
+
+/// Without models: the items of a csv file, by the keys of `[catalogue]`, which need no `from`.
+pub fn fixture_with_catalogue(items: &str, rules: &str) -> Fixture {
+    let (mut context, models) = context(Vec::new(), Vec::new());
+    add_catalogue(&mut context, &models, items, rules);
+    of_context(context, models)
+}
+
+/// As `fixture_with_catalogue`, of models that are there.
+pub fn add_catalogue(context: &mut ServeContext, models: &Models, items: &str, rules: &str) {
+    let path = models.folder.path().join("items.csv");
+    std::fs::write(&path, items).unwrap();
+    let from = if rules.contains("from =") { String::new() } else { format!("from = '{}'\n", path.display()) };
+    let text = format!("name = \"p\"\nsource.path = \"a.csv\"\nbatch.rows = 1\n[catalogue]\n{from}{rules}");
+    let loaded = config::load_text("p.toml".as_ref(), &text, &config::Overrides::default());
+    let mut pipeline = (*context.pipeline).clone();
+    pipeline.catalogue = loaded.unwrap_or_else(|faults| panic!("{faults}")).pipeline.catalogue;
+    let opened = Catalogues::open(&pipeline, &models.store).unwrap_or_else(|error| panic!("{error}"));
+    context.catalogue = opened.map(|(catalogues, _)| Arc::new(catalogues));
+    context.pipeline = Arc::new(pipeline);
+}
+
+fn of_context(context: ServeContext, models: Models) -> Fixture {
     let status = Arc::clone(&context.status);
     let (running, stopping) = watch::channel(false);
     Fixture { app: Arc::new(App::new(context, stopping)), status, _models: models, _running: running }
@@ -55,9 +83,9 @@ pub fn fixture(routes: Vec<Route>) -> Fixture {
 
 /// A store of its own, and the registry that reads it.
 pub struct Models {
-    store: SharedStore,
-    registry: Arc<Registry>,
-    _folder: TempDir,
+    pub store: SharedStore,
+    pub registry: Arc<Registry>,
+    folder: TempDir,
 }
 
 pub fn context(routes: Vec<Route>, batches: Vec<Batch>) -> (ServeContext, Models) {
@@ -69,8 +97,10 @@ pub fn context(routes: Vec<Route>, batches: Vec<Batch>) -> (ServeContext, Models
         registry: Arc::clone(&registry),
         status: Arc::new(Status::new("bitcoin")),
         batches: Arc::new(FakeBatches(batches)),
+        interactions: Arc::new(Interactions::new(FakeRows::default())),
+        catalogue: None,
     };
-    (context, Models { store, registry, _folder: folder })
+    (context, Models { store, registry, folder })
 }
 
 impl Models {
@@ -239,11 +269,15 @@ pub fn route(path: &str, models: &[&str], input: &[(&str, &str)], response: Opti
     Route {
         path: path.to_owned(),
         models: models.iter().map(|model| (*model).to_owned()).collect(),
+        action: config::Action::Predict,
+        args: BTreeMap::new(),
+        first_version: 1,
         get: true,
         post: true,
         input: input.iter().map(|(column, name)| ((*column).to_owned(), (*name).to_owned())).collect(),
         body: None,
         response,
+        empty_is_error: false,
     }
 }
 
@@ -290,6 +324,7 @@ fn pipeline(routes: Vec<Route>) -> Pipeline {
         train: config::Train { holdout: 0.1 },
         models: ["close", "high", "low", "typed", "waiting"].map(model).to_vec(),
         routes,
+        catalogue: None,
         serve: config::Serve { listen: "127.0.0.1:0".parse().unwrap() },
     }
 }

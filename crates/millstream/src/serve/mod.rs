@@ -5,16 +5,19 @@
 
 mod app;
 mod body;
+mod catalogue;
 mod error;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 mod lists;
 mod live;
 mod metrics;
 mod openapi;
 mod predict;
+mod recommend;
 mod reply;
 mod route;
+mod route_action;
 mod rows;
 mod template;
 #[cfg(test)]
@@ -43,7 +46,9 @@ pub(crate) use reply::html;
 pub(crate) use route::UserRoute;
 
 use crate::batch::Batch;
+use crate::catalogue::Catalogues;
 use crate::config::Pipeline;
+use crate::interactions::Interactions;
 use crate::registry::Registry;
 use crate::status::Status;
 
@@ -63,6 +68,9 @@ pub struct ServeContext {
     pub registry: Arc<Registry>,
     pub status: Arc<Status>,
     pub batches: Arc<dyn BatchSource>,
+    pub interactions: Arc<Interactions>,
+    /// `None`: the pipeline has no `[catalogue]`.
+    pub catalogue: Option<Arc<Catalogues>>,
 }
 
 /// The stored batches. Both calls may read files: they run off the serving threads.

@@ -5,16 +5,21 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::app::App;
+use super::recommend::{AskPath, PATHS};
 use super::route::{UserRoute, versions};
-use crate::registry::{Input, ModelFile, ServedModel};
+use crate::config::{Action, Argument, Origin, Sort};
+use crate::registry::{Input, ModelFile, ServedModel, Task};
 use crate::schema::ColumnType;
 
 pub fn document(app: &App) -> Value {
-    let mut paths = built_in_paths();
+    let mut paths = built_in_paths(app);
     let served = app.context.registry.snapshot();
     for (name, model) in &served.models {
         if let Some(version) = model.champion_or_latest() {
             paths.insert(format!("/v1/models/{name}/predict"), predict_path(&version.file, model));
+            if version.recommender().is_some() {
+                ask_paths(name, &version.file, &mut paths);
+            }
         }
     }
     for route in &app.routes {
@@ -33,7 +38,7 @@ pub fn document(app: &App) -> Value {
 }
 
 /// Method, path, what it answers: the same for every pipeline. Parameters in braces are the path's.
-const BUILT_IN: [(&str, &str); 14] = [
+const BUILT_IN: [(&str, &str); 16] = [
     ("/livez", "The process serves"),
     ("/readyz", "200 once a version can be asked, else 503"),
     ("/healthz", "State and problems"),
@@ -46,18 +51,29 @@ const BUILT_IN: [(&str, &str); 14] = [
     ("/v1/models/{model}", "One model"),
     ("/v1/models/{model}/versions", "Versions of a model"),
     ("/v1/models/{model}/versions/{version}", "One version (a number or an alias), with its metrics"),
+    (
+        "/v1/catalogue",
+        "Items: q searches titles, filter is SQL over their columns, sort names columns (-year,title), a facet takes any of its values",
+    ),
+    ("/v1/catalogue/{id}", "One item"),
     ("/metrics", "Counters, for Prometheus"),
     ("/openapi.json", "This document"),
 ];
 
-fn built_in_paths() -> Map<String, Value> {
+fn built_in_paths(app: &App) -> Map<String, Value> {
     let path = |&(path, summary): &(&str, &str)| {
         let mut parameters: Vec<Value> = path
             .split('/')
             .filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
             .map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}))
             .collect();
-        if matches!(path, "/v1/batches" | "/v1/batches/{batch}/rows" | "/v1/models" | "/v1/models/{model}/versions") {
+        if path == "/v1/catalogue" {
+            parameters.extend(catalogue_parameters(app));
+        }
+        if matches!(
+            path,
+            "/v1/batches" | "/v1/batches/{batch}/rows" | "/v1/models" | "/v1/models/{model}/versions" | "/v1/catalogue"
+        ) {
             parameters.extend(
                 ["limit", "offset"]
                     .map(|name| json!({"name": name, "in": "query", "schema": {"type": "integer", "minimum": 0}})),
@@ -66,6 +82,16 @@ fn built_in_paths() -> Map<String, Value> {
         (path.to_owned(), json!({"get": {"summary": summary, "parameters": parameters, "responses": responses()}}))
     };
     BUILT_IN.iter().map(path).collect()
+}
+
+/// A facet may be given more than once.
+fn catalogue_parameters(app: &App) -> Vec<Value> {
+    let texts = ["q", "filter", "sort"].map(|name| json!({"name": name, "in": "query", "schema": {"type": "string"}}));
+    let facets = super::catalogue::facet_names(app).into_iter().map(|name| {
+        json!({"name": name, "in": "query", "explode": true,
+            "schema": {"type": "array", "items": {"type": "string"}}})
+    });
+    texts.into_iter().chain(facets).collect()
 }
 
 fn predict_path(file: &ModelFile, model: &ServedModel) -> Value {
@@ -80,7 +106,159 @@ fn predict_path(file: &ModelFile, model: &ServedModel) -> Value {
     })
 }
 
+/// What a recommender answers: below its champion, and below each version.
+fn ask_paths(name: &str, file: &ModelFile, paths: &mut Map<String, Value>) {
+    let kinds = Kinds::of(Some(file));
+    for path in PATHS {
+        let method = if path.posts { "post" } else { "get" };
+        let summary = format!("{} ({name})", path.summary);
+        let of_model = path.pattern(false).replacen("{model}", name, 1);
+        paths.insert(of_model, json!({method: ask_operation(path, &summary, &kinds, &[])}));
+        let of_version = ask_operation(path, path.summary, &kinds, &["model", "version"]);
+        paths.insert(path.pattern(true).to_owned(), json!({method: of_version}));
+    }
+}
+
+fn ask_operation(path: &AskPath, summary: &str, kinds: &Kinds, above: &[&str]) -> Value {
+    let in_path = |name: &str, schema: Value| json!({"name": name, "in": "path", "required": true, "schema": schema});
+    let mut parameters: Vec<Value> = above.iter().map(|name| in_path(name, json!({"type": "string"}))).collect();
+    parameters.extend(path.arguments.iter().map(|argument| in_path(argument.name(), kinds.schema(*argument))));
+    let told = path.action.arguments().iter().copied().filter(|argument| {
+        *argument != Argument::Version && !path.arguments.contains(argument) && is_told_by(*argument, path.posts)
+    });
+    if path.posts {
+        let properties: Map<String, Value> =
+            told.map(|argument| (argument.name().to_owned(), described(argument, kinds))).collect();
+        let required = [Argument::Ratings.name()];
+        let body = json!({"type": "object", "required": required, "additionalProperties": false,
+            "properties": properties});
+        return json!({"summary": summary, "parameters": parameters, "requestBody": request_body(&body),
+            "responses": responses()});
+    }
+    parameters.extend(told.map(|argument| {
+        json!({"name": argument.name(), "in": "query", "description": argument.meaning(),
+            "schema": kinds.schema(argument)})
+    }));
+    json!({"summary": summary, "parameters": parameters, "responses": responses()})
+}
+
+/// A user is in a path, ratings are in a body.
+fn is_told_by(argument: Argument, posts: bool) -> bool {
+    match argument {
+        Argument::Ratings | Argument::Exclude => posts,
+        Argument::User | Argument::Strict => !posts,
+        Argument::Item
+        | Argument::N
+        | Argument::Offset
+        | Argument::Filter
+        | Argument::ExcludeSeen
+        | Argument::Rated
+        | Argument::Group
+        | Argument::Version => true,
+    }
+}
+
+fn described(argument: Argument, kinds: &Kinds) -> Value {
+    let mut schema = kinds.schema(argument);
+    schema["description"] = argument.meaning().into();
+    schema
+}
+
+/// The types of a recommender's ids.
+struct Kinds {
+    user: ColumnType,
+    item: ColumnType,
+}
+
+impl Kinds {
+    fn of(file: Option<&ModelFile>) -> Self {
+        match file.map(|file| &file.task) {
+            Some(Task::Recommendation(task)) => Self { user: task.user.kind, item: task.item.kind },
+            Some(Task::Regression | Task::Classification { .. }) | None => {
+                Self { user: ColumnType::Utf8, item: ColumnType::Utf8 }
+            }
+        }
+    }
+
+    fn schema(&self, argument: Argument) -> Value {
+        match argument.sort() {
+            Sort::Id if argument == Argument::User => type_schema(self.user),
+            Sort::Id => type_schema(self.item),
+            Sort::Ids => json!({"type": "array", "items": type_schema(self.item)}),
+            Sort::Ratings => {
+                let rating = json!({"type": "object", "required": ["item"], "properties":
+                    {"item": type_schema(self.item), "rating": {"type": "number"}}});
+                json!({"oneOf": [{"type": "object", "additionalProperties": {"type": "number"}},
+                    {"type": "array", "items": rating}]})
+            }
+            Sort::Count(most) => json!({"type": "integer", "minimum": 0, "maximum": most}),
+            Sort::Flag => json!({"type": "boolean"}),
+            Sort::Text | Sort::Version => json!({"type": "string"}),
+        }
+    }
+}
+
+/// A route with arguments.
+fn action_path(app: &App, route: &UserRoute) -> Value {
+    let version = versions(app, route).unwrap_or_default().into_iter().next();
+    let kinds = Kinds::of(version.as_ref().map(|version| &version.file));
+    let named = || {
+        let args = route.route.args.iter();
+        args.filter_map(|(argument, origin)| Some((*argument, origin.parameter()?)))
+    };
+    let parameter = |place: &str, argument: Argument, name: &str| {
+        json!({"name": name, "in": place, "required": place == "path" || is_needed(route, argument),
+            "description": argument.meaning(), "schema": kinds.schema(argument)})
+    };
+    let mut path: Vec<Value> = named()
+        .filter(|(_, name)| route.is_path_parameter(name))
+        .map(|(argument, name)| parameter("path", argument, name))
+        .collect();
+    let unasked = route.path_parameters().filter(|name| named().all(|(_, known)| known != *name));
+    path.extend(
+        unasked.map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}})),
+    );
+    let given: Vec<(Argument, &str)> = named().filter(|(_, name)| !route.is_path_parameter(name)).collect();
+    let summary = format!("{} of {}", capitalised(route.route.action.name()), route.route.models.join(", "));
+    let mut methods = Map::new();
+    if route.route.get {
+        let mut all = path.clone();
+        all.extend(given.iter().map(|(argument, name)| parameter("query", *argument, name)));
+        methods.insert("get".to_owned(), json!({"summary": summary, "parameters": all, "responses": responses()}));
+    }
+    if route.route.post {
+        let row = match route.route.args.values().any(|origin| *origin == Origin::Body) {
+            true => kinds.schema(Argument::Ratings),
+            false => {
+                let properties: Map<String, Value> =
+                    given.iter().map(|(argument, name)| ((*name).to_owned(), described(*argument, &kinds))).collect();
+                json!({"type": "object", "additionalProperties": false, "properties": properties})
+            }
+        };
+        let body = match &route.route.body {
+            Some(key) => json!({"type": "object", "required": [key], "properties": {key.as_str(): row}}),
+            None => row,
+        };
+        let post = json!({"summary": summary, "parameters": path, "requestBody": request_body(&body),
+            "responses": responses()});
+        methods.insert("post".to_owned(), post);
+    }
+    Value::Object(methods)
+}
+
+fn is_needed(route: &UserRoute, argument: Argument) -> bool {
+    route.route.action.required().contains(&argument) || argument == Argument::Ratings
+}
+
+fn capitalised(name: &str) -> String {
+    let (first, rest) = name.split_at(name.len().min(1));
+    first.to_uppercase() + rest
+}
+
 fn route_path(app: &App, route: &Arc<UserRoute>) -> Value {
+    if route.route.action != Action::Predict {
+        return action_path(app, route);
+    }
     // A route whose models have no version yet has its path and methods, and no parameters.
     let versions = versions(app, route).unwrap_or_default();
     let parameters = route.parameters(&versions);

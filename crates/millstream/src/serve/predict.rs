@@ -15,6 +15,21 @@ use crate::registry::{InputFault, ModelFile, Prediction, ServedModel, Version};
 
 /// The version that answers: by number, alias or `latest`; without a name the champion, else the latest.
 pub fn find_version(app: &App, model: &str, version: Option<&str>) -> Result<Arc<Version>, ApiError> {
+    find_in(app, model, |known| {
+        let found = match version {
+            Some(name) => known.resolve(name),
+            None => known.champion_or_latest(),
+        };
+        found.cloned().ok_or_else(|| unknown_version(known, version.unwrap_or("latest"), 1))
+    })
+}
+
+/// The version that `pick` finds among those of a model that has some.
+pub fn find_in(
+    app: &App,
+    model: &str,
+    pick: impl FnOnce(&ServedModel) -> Result<Arc<Version>, ApiError>,
+) -> Result<Arc<Version>, ApiError> {
     let served = app.context.registry.snapshot();
     let Some(known) = served.models.get(model) else {
         if app.context.pipeline.models.iter().any(|configured| configured.name == model) {
@@ -27,18 +42,20 @@ pub fn find_version(app: &App, model: &str, version: Option<&str>) -> Result<Arc
     if known.versions.is_empty() {
         return Err(ApiError::no_version(model));
     }
-    let found = match version {
-        Some(name) => known.resolve(name),
-        None => known.champion_or_latest(),
-    };
-    found.cloned().ok_or_else(|| unknown_version(known, version.unwrap_or("latest")))
+    pick(known)
 }
 
-fn unknown_version(model: &ServedModel, wanted: &str) -> ApiError {
+/// `first`: what the API that was asked calls version 1.
+pub fn unknown_version(model: &ServedModel, wanted: &str, first: u32) -> ApiError {
     let aliases = model.aliases.keys().map(String::as_str).filter(|alias| *alias != "latest");
-    let numbers: Vec<String> = model.versions.keys().map(u32::to_string).collect();
+    let numbers: Vec<String> = model
+        .versions
+        .keys()
+        .map(|number| (u64::from(number.saturating_sub(1)) + u64::from(first)).to_string())
+        .collect();
     let known: Vec<&str> = numbers.iter().map(String::as_str).chain(["latest"]).chain(aliases).collect();
-    let message = format!("model {} has no version {wanted}; known: {}", model.name, known.join(", "));
+    let message =
+        format!("model {} has no version {}; known: {}", model.name, super::error::shortened(wanted), known.join(", "));
     ApiError::not_found("unknown_version", message)
 }
 

@@ -9,12 +9,13 @@ use serde_json::{Map, Value};
 use super::app::App;
 use super::body::{self, Received, SMALL_BODY_BYTES};
 use super::error::{ApiError, hint};
-use super::predict::{blocking, find_version, input_error, refuse_query, version_name};
-use super::reply;
+use super::predict::{blocking, find_in, input_error, refuse_query, unknown_version, version_name};
+use super::recommend::{Given, version_json};
 use super::rows::{self, Posted, Row};
 use super::template::{Scope, Template};
-use crate::config::Route;
-use crate::registry::{Input, Prediction, Version};
+use super::{reply, route_action};
+use crate::config::{Action, Argument, Origin, Route};
+use crate::registry::{Input, LATEST, Prediction, Version};
 
 pub struct UserRoute {
     pub route: Route,
@@ -72,8 +73,76 @@ impl UserRoute {
         }
     }
 
+    pub fn path_parameters(&self) -> impl Iterator<Item = &str> {
+        self.segments.iter().filter_map(|segment| match segment {
+            Segment::Parameter(name) => Some(name.as_str()),
+            Segment::Fixed(_) => None,
+        })
+    }
+
     pub fn is_path_parameter(&self, name: &str) -> bool {
-        self.segments.iter().any(|segment| matches!(segment, Segment::Parameter(known) if known == name))
+        self.path_parameters().any(|known| known == name)
+    }
+
+    /// Whether a parameter is the version.
+    fn is_version(&self, name: &str) -> bool {
+        self.route.args.get(&Argument::Version).and_then(Origin::parameter) == Some(name)
+    }
+
+    pub fn template(&self) -> Option<&Template> {
+        self.template.as_ref()
+    }
+
+    /// What this API calls a version.
+    pub fn number(&self, version: u32) -> u64 {
+        u64::from(version.saturating_sub(1)) + u64::from(self.route.first_version)
+    }
+
+    /// The version that a request wants: by this API's number for it, or by alias; without a word of it the champion, else
+    /// the latest.
+    pub fn version(&self, app: &App, model: &str, wanted: Option<&Given>) -> Result<Arc<Version>, ApiError> {
+        let first = self.route.first_version;
+        let wanted = wanted.map(|given| match given {
+            Given::Text(text) | Given::Json(Value::String(text)) => text.clone(),
+            Given::Json(value) => value.to_string(),
+        });
+        find_in(app, model, |known| {
+            let Some(wanted) = wanted.filter(|wanted| !wanted.is_empty()) else {
+                return known.champion_or_latest().cloned().ok_or_else(|| unknown_version(known, LATEST, first));
+            };
+            // "007" is no name of version 7.
+            let number = wanted.parse::<u64>().ok().filter(|number| number.to_string() == wanted);
+            let found = match number {
+                Some(number) => (number + 1)
+                    .checked_sub(u64::from(first))
+                    .and_then(|number| known.versions.get(&u32::try_from(number).ok()?)),
+                None => known.resolve(&wanted),
+            };
+            found.cloned().ok_or_else(|| unknown_version(known, &wanted, first))
+        })
+    }
+
+    /// The row of a posted object: itself, or what lies under the key `body`.
+    pub fn row_in(&self, mut outer: Row, index: Option<usize>) -> Result<Value, ApiError> {
+        let Some(key) = &self.route.body else { return Ok(Value::Object(outer)) };
+        let at = index.map_or_else(String::new, |index| format!("row {index}: "));
+        let Some(row) = outer.shift_remove(key) else {
+            let message = format!("{at}{key}: is missing; expected an object that holds the row");
+            return Err(ApiError::value("missing", key, message));
+        };
+        match outer.keys().next() {
+            None => Ok(row),
+            Some(name) => {
+                let message = format!("{at}{name}: unknown; the body holds {key} alone");
+                Err(ApiError::value("unknown_parameter", name, message))
+            }
+        }
+    }
+
+    pub fn no_row(&self, value: &Value, index: Option<usize>) -> ApiError {
+        let key = self.route.body.as_deref().unwrap_or("body");
+        let at = index.map_or_else(String::new, |index| format!("row {index}: "));
+        ApiError::value("bad_value", key, format!("{at}{key}: expected an object, got {}", rows::noun(value)))
     }
 
     /// The request's name for a model's column.
@@ -94,9 +163,9 @@ impl UserRoute {
     }
 }
 
-/// The versions that answer a route now.
+/// The versions that answer a route now, when a request names none.
 pub fn versions(app: &App, route: &UserRoute) -> Result<Vec<Arc<Version>>, ApiError> {
-    route.route.models.iter().map(|model| find_version(app, model, None)).collect()
+    route.route.models.iter().map(|model| route.version(app, model, None)).collect()
 }
 
 pub async fn answer(
@@ -105,7 +174,20 @@ pub async fn answer(
     route: Arc<UserRoute>,
     path: PathParameters,
 ) -> Result<Response<Body>, ApiError> {
-    let versions = versions(app, &route)?;
+    if route.route.action != Action::Predict {
+        return route_action::answer(app, request, route, path).await;
+    }
+    let wanted = match route.route.args.get(&Argument::Version) {
+        // `check` allows those of the path alone.
+        Some(Origin::Parameter(name)) => {
+            path.iter().find(|(known, _)| known == name).map(|(_, text)| Given::Text(text.clone()))
+        }
+        Some(Origin::Constant(value)) => Some(Given::Json(value.clone())),
+        Some(Origin::Body) | None => None,
+    };
+    let versions: Result<Vec<Arc<Version>>, ApiError> =
+        route.route.models.iter().map(|model| route.version(app, model, wanted.as_ref())).collect();
+    let versions = versions?;
     let query = request.uri().query().unwrap_or_default();
     if request.method() != Method::POST {
         let mut given = path;
@@ -145,6 +227,8 @@ struct Call<'a> {
 
 /// One row's parameters, in their types, and what each model says of it.
 struct Answered {
+    /// What this API calls version 1.
+    first_version: u32,
     parameters: Row,
     outputs: Vec<(Arc<Version>, Prediction)>,
 }
@@ -153,34 +237,36 @@ impl Call<'_> {
     fn one(&self, posted: Row) -> Result<Response<Body>, ApiError> {
         let answered = self.predict(vec![posted], false)?;
         let value = match &self.route.template {
-            Some(template) => template.render(&answered),
+            Some(template) => template.render(answered.first(), &answered),
             None => answered.first().map_or(Value::Null, Answered::built_in),
         };
         Ok(self.reply(&value))
     }
 
     fn object(&self, outer: Row) -> Result<Response<Body>, ApiError> {
-        match self.row_in(outer, None)? {
+        match self.route.row_in(outer, None)? {
             Value::Array(values) => {
                 let rows = rows::rows_of(values, self.route.route.body.as_deref())?;
                 let answered = self.predict(rows, true)?;
                 match &self.route.template {
                     // It has a place for all rows: one answer.
-                    Some(template) if template.repeats() => Ok(self.reply(&template.render(&answered))),
+                    Some(template) if template.repeats() => {
+                        Ok(self.reply(&template.render(answered.first(), &answered)))
+                    }
                     _ => Ok(self.reply(&self.each(&answered))),
                 }
             }
             Value::Object(row) => self.one(row),
-            other => Err(self.no_row(&other, None)),
+            other => Err(self.route.no_row(&other, None)),
         }
     }
 
     fn array(&self, outers: Vec<Row>) -> Result<Response<Body>, ApiError> {
         let mut posted = Vec::with_capacity(outers.len());
         for (index, outer) in outers.into_iter().enumerate() {
-            match self.row_in(outer, Some(index))? {
+            match self.route.row_in(outer, Some(index))? {
                 Value::Object(row) => posted.push(row),
-                other => return Err(self.no_row(&other, Some(index))),
+                other => return Err(self.route.no_row(&other, Some(index))),
             }
         }
         let answered = self.predict(posted, true)?;
@@ -190,33 +276,12 @@ impl Call<'_> {
     /// One element per row; a template that is a list already gives its elements.
     fn each(&self, answered: &[Answered]) -> Value {
         match &self.route.template {
-            Some(template @ Template::Each(_)) => template.render(answered),
-            Some(template) => answered.iter().map(|row| template.render(std::slice::from_ref(row))).collect(),
+            Some(template @ Template::Each(_)) => template.render(answered.first(), answered),
+            Some(template) => {
+                answered.iter().map(|row| template.render(Some(row), std::slice::from_ref(row))).collect()
+            }
             None => answered.iter().map(Answered::built_in).collect(),
         }
-    }
-
-    /// The row of a posted object: itself, or what lies under the key `body`.
-    fn row_in(&self, mut outer: Row, index: Option<usize>) -> Result<Value, ApiError> {
-        let Some(key) = &self.route.route.body else { return Ok(Value::Object(outer)) };
-        let at = index.map_or_else(String::new, |index| format!("row {index}: "));
-        let Some(row) = outer.shift_remove(key) else {
-            let message = format!("{at}{key}: is missing; expected an object that holds the row");
-            return Err(ApiError::value("missing", key, message));
-        };
-        match outer.keys().next() {
-            None => Ok(row),
-            Some(name) => {
-                let message = format!("{at}{name}: unknown; the body holds {key} alone");
-                Err(ApiError::value("unknown_parameter", name, message))
-            }
-        }
-    }
-
-    fn no_row(&self, value: &Value, index: Option<usize>) -> ApiError {
-        let key = self.route.route.body.as_deref().unwrap_or("body");
-        let at = index.map_or_else(String::new, |index| format!("row {index}: "));
-        ApiError::value("bad_value", key, format!("{at}{key}: expected an object, got {}", rows::noun(value)))
     }
 
     fn predict(&self, posted: Vec<Row>, list: bool) -> Result<Vec<Answered>, ApiError> {
@@ -224,7 +289,8 @@ impl Call<'_> {
         let known = self.route.parameters(self.versions);
         for (index, row) in posted.into_iter().enumerate() {
             let parameters = self.parameters(row, &known, list.then_some(index))?;
-            answered.push(Answered { parameters, outputs: Vec::with_capacity(self.versions.len()) });
+            let first_version = self.route.route.first_version;
+            answered.push(Answered { first_version, parameters, outputs: Vec::with_capacity(self.versions.len()) });
         }
         for version in self.versions {
             let inputs: Vec<Row> = answered.iter().map(|row| self.inputs(version, &row.parameters)).collect();
@@ -256,6 +322,7 @@ impl Call<'_> {
             }
             let value = match known.iter().find(|(known, _)| known == name) {
                 Some((_, input)) => rows::parse_text(name, text, input.kind)?,
+                None if self.route.is_version(name) => Some(version_json(Given::Text(text.clone()))),
                 None if self.route.is_path_parameter(name) => Some(Value::from(text.as_str())),
                 None => return Err(unknown(name)),
             };
@@ -286,7 +353,7 @@ impl Answered {
         let shape = |(version, prediction): &(Arc<Version>, Prediction)| {
             let mut object = Map::new();
             for name in ["model", "version", "prediction", "probability", "warnings"] {
-                if let Some(value) = output(version, prediction, name) {
+                if let Some(value) = self.output(version, prediction, name) {
                     object.insert(name.to_owned(), value);
                 }
             }
@@ -295,6 +362,19 @@ impl Answered {
         match self.outputs.as_slice() {
             [one] => shape(one),
             several => several.iter().map(|one| (one.0.file.model.clone(), shape(one))).collect(),
+        }
+    }
+
+    fn output(&self, version: &Version, prediction: &Prediction, name: &str) -> Option<Value> {
+        match name {
+            "model" => Some(version.file.model.clone().into()),
+            "version" => {
+                Some((u64::from(version.file.version.saturating_sub(1)) + u64::from(self.first_version)).into())
+            }
+            "prediction" => Some(prediction.value.clone()),
+            "probability" => prediction.probability.clone().map(Value::Object),
+            "warnings" => (!prediction.warnings.is_empty()).then(|| prediction.warnings.clone().into()),
+            other => prediction.probability.as_ref()?.get(other.strip_prefix("probability.")?).cloned(),
         }
     }
 }
@@ -306,28 +386,17 @@ impl Scope for Answered {
             return Some(value.clone());
         }
         if let [(version, prediction)] = self.outputs.as_slice()
-            && let Some(value) = output(version, prediction, name)
+            && let Some(value) = self.output(version, prediction, name)
         {
             return Some(value);
         }
         self.outputs.iter().find_map(|(version, prediction)| {
             let name = name.strip_prefix(version.file.model.as_str())?.strip_prefix('.')?;
-            output(version, prediction, name)
+            self.output(version, prediction, name)
         })
     }
 
     fn row(&self) -> &Row {
         &self.parameters
-    }
-}
-
-fn output(version: &Version, prediction: &Prediction, name: &str) -> Option<Value> {
-    match name {
-        "model" => Some(version.file.model.clone().into()),
-        "version" => Some(version.file.version.into()),
-        "prediction" => Some(prediction.value.clone()),
-        "probability" => prediction.probability.clone().map(Value::Object),
-        "warnings" => (!prediction.warnings.is_empty()).then(|| prediction.warnings.clone().into()),
-        other => prediction.probability.as_ref()?.get(other.strip_prefix("probability.")?).cloned(),
     }
 }

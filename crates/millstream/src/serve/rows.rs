@@ -20,15 +20,27 @@ const VALUES_MAX: usize = 1_000_000;
 /// `a=1&b=x%20y`, decoded once, each name once.
 pub fn parse_query(query: &str) -> Result<Vec<(String, String)>, ApiError> {
     let mut pairs: Vec<(String, String)> = Vec::new();
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (name, text) = pair.split_once('=').unwrap_or((pair, ""));
-        let (name, text) = (decode_query(name)?, decode_query(text)?);
+    for (name, text) in parse_pairs(query)? {
         if pairs.iter().any(|(known, _)| *known == name) {
-            return Err(ApiError::value("repeated", &name, format!("{name}: given more than once")));
+            return Err(repeated(&name));
         }
         pairs.push((name, text));
     }
     Ok(pairs)
+}
+
+/// As `parse_query`, and a name may be given more than once.
+pub fn parse_pairs(query: &str) -> Result<Vec<(String, String)>, ApiError> {
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    let decoded = pairs.map(|pair| {
+        let (name, text) = pair.split_once('=').unwrap_or((pair, ""));
+        Ok((decode_query(name)?, decode_query(text)?))
+    });
+    decoded.collect()
+}
+
+pub fn repeated(name: &str) -> ApiError {
+    ApiError::value("repeated", name, format!("{name}: given more than once"))
 }
 
 fn decode_query(text: &str) -> Result<String, ApiError> {
@@ -83,7 +95,12 @@ pub enum Posted {
 
 /// Reads a JSON body: an object, or a list of them.
 pub fn parse_body(body: &[u8]) -> Result<Posted, ApiError> {
-    match parse_json(body)? {
+    posted(parse_json(body)?)
+}
+
+/// What a body is when it holds rows.
+pub fn posted(value: Value) -> Result<Posted, ApiError> {
+    match value {
         Value::Object(row) => Ok(Posted::One(row)),
         Value::Array(values) => Ok(Posted::Many(rows_of(values, None)?)),
         other => Err(ApiError::shape(format!("the body must be an object or a list of objects, not {}", noun(&other)))),
@@ -116,7 +133,7 @@ pub fn noun(value: &Value) -> &'static str {
     }
 }
 
-fn parse_json(body: &[u8]) -> Result<Value, ApiError> {
+pub fn parse_json(body: &[u8]) -> Result<Value, ApiError> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Err(ApiError::not_json("the body is empty: expected a JSON object or a list of objects"));
     }

@@ -1,7 +1,8 @@
 //! Response templates: parsed once at start, rendered for each answer. Knows no model: names are looked up in a [`Scope`].
 //!
-//! A string is a name; a one-element list repeats its element per row; the key `"{column}"` makes one entry per row; the
-//! key or string `"*"` is the row itself. A name that has no value answers null, so the keys are always the template's.
+//! A string is a name; a one-element list repeats its element per row (of a list: per item); the key `"{column}"` makes one
+//! entry per row or item; the key or string `"*"` is the row or item itself. A name that has no value answers null, so the
+//! keys are always the template's.
 
 use serde_json::{Map, Value};
 
@@ -25,7 +26,7 @@ pub enum Key {
     Splice,
 }
 
-/// The values that one row gives to a template's names.
+/// The values that one row, one item, or the answer as a whole gives to a template's names.
 pub trait Scope {
     fn value(&self, name: &str) -> Option<Value>;
     fn row(&self) -> &Map<String, Value>;
@@ -59,19 +60,20 @@ impl Template {
         }
     }
 
-    /// Names outside a repetition are those of the first row.
-    pub fn render<S: Scope>(&self, scopes: &[S]) -> Value {
-        let first = scopes.first();
+    /// `whole` is for the names outside a repetition, `each` for those inside, one after the other.
+    pub fn render<S: Scope>(&self, whole: Option<&S>, each: &[S]) -> Value {
         match self {
             Self::Literal(value) => value.clone(),
-            Self::Name(name) => first.and_then(|scope| scope.value(name)).unwrap_or(Value::Null),
-            Self::Whole => Value::Object(first.map(|scope| scope.row().clone()).unwrap_or_default()),
-            Self::Each(item) => scopes.iter().map(|scope| item.render(std::slice::from_ref(scope))).collect(),
-            Self::List(items) => items.iter().map(|item| item.render(scopes)).collect(),
+            Self::Name(name) => whole.and_then(|scope| scope.value(name)).unwrap_or(Value::Null),
+            Self::Whole => Value::Object(whole.map(|scope| scope.row().clone()).unwrap_or_default()),
+            Self::Each(item) => {
+                each.iter().map(|scope| item.render(Some(scope), std::slice::from_ref(scope))).collect()
+            }
+            Self::List(items) => items.iter().map(|item| item.render(whole, each)).collect(),
             Self::Object(entries) => {
                 let mut object = Map::with_capacity(entries.len());
                 for (key, value) in entries {
-                    key.render(value, scopes, &mut object);
+                    key.render(value, whole, each, &mut object);
                 }
                 Value::Object(object)
             }
@@ -89,19 +91,19 @@ impl Key {
         }
     }
 
-    fn render<S: Scope>(&self, value: &Template, scopes: &[S], object: &mut Map<String, Value>) {
+    fn render<S: Scope>(&self, value: &Template, whole: Option<&S>, each: &[S], object: &mut Map<String, Value>) {
         match self {
             Self::Fixed(key) => {
-                object.insert(key.clone(), value.render(scopes));
+                object.insert(key.clone(), value.render(whole, each));
             }
             Self::Column(name) => {
-                for scope in scopes {
+                for scope in each {
                     let key = scope.value(name).map_or_else(|| "null".to_owned(), text);
-                    object.insert(key, value.render(std::slice::from_ref(scope)));
+                    object.insert(key, value.render(Some(scope), std::slice::from_ref(scope)));
                 }
             }
             Self::Splice => {
-                let entries = scopes.first().map(|scope| scope.row().clone()).unwrap_or_default();
+                let entries = whole.map(|scope| scope.row().clone()).unwrap_or_default();
                 object.extend(entries);
             }
         }
@@ -138,7 +140,7 @@ mod tests {
     fn check(template: Value, rows: Value, expected: Value) {
         let scopes: Vec<Fields> =
             rows.as_array().unwrap().iter().map(|row| Fields(row.as_object().unwrap().clone())).collect();
-        let rendered = Template::parse(&template).render(&scopes);
+        let rendered = Template::parse(&template).render(scopes.first(), &scopes);
         assert_eq!(rendered.to_string(), expected.to_string(), "{template}");
     }
 
@@ -195,7 +197,7 @@ mod tests {
             let scopes: Vec<Fields> = (0..n_rows).map(|index| {
                 Fields([("a".to_owned(), json!(index)), ("extra".to_owned(), json!(0))].into_iter().collect())
             }).collect();
-            let answer = Template::parse(&template).render(&scopes);
+            let answer = Template::parse(&template).render(scopes.first(), &scopes);
             prop_assert!(same_keys(&template, &answer), "{template} gave {answer}");
         }
     }

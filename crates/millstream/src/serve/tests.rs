@@ -42,7 +42,7 @@ fn routes() -> Vec<Route> {
     ]
 }
 
-async fn ask(app: &Arc<App>, method: &str, target: &str, body: &str) -> (u16, HeaderMap, String) {
+pub(super) async fn ask(app: &Arc<App>, method: &str, target: &str, body: &str) -> (u16, HeaderMap, String) {
     let request = Request::builder().method(method).uri(target).header("content-type", "application/json");
     let response = app.handle(request.body(Body::from(body.to_owned())).unwrap()).await;
     let (head, body) = response.into_parts();
@@ -51,7 +51,7 @@ async fn ask(app: &Arc<App>, method: &str, target: &str, body: &str) -> (u16, He
 }
 
 /// Runs `METHOD target [body]` and compares the whole answer, with floats rounded to 6 digits.
-async fn check(fixture: &Fixture, request: &str, status: u16, expected: Value) {
+pub(super) async fn check(fixture: &Fixture, request: &str, status: u16, expected: Value) {
     let mut words = request.splitn(3, ' ');
     let (method, target) = (words.next().unwrap(), words.next().unwrap());
     let (found, _, body) = ask(&fixture.app, method, target, words.next().unwrap_or("")).await;
@@ -60,7 +60,14 @@ async fn check(fixture: &Fixture, request: &str, status: u16, expected: Value) {
 }
 
 /// An error: its status, code, field, and words of its message.
-async fn refuse(fixture: &Fixture, request: &str, status: u16, code: &str, field: Option<&str>, words: &[&str]) {
+pub(super) async fn refuse(
+    fixture: &Fixture,
+    request: &str,
+    status: u16,
+    code: &str,
+    field: Option<&str>,
+    words: &[&str],
+) {
     let mut parts = request.splitn(3, ' ');
     let (method, target) = (parts.next().unwrap(), parts.next().unwrap());
     let (found, _, body) = ask(&fixture.app, method, target, parts.next().unwrap_or("")).await;

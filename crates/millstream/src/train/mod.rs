@@ -16,7 +16,7 @@ mod prepare;
 mod read;
 mod recipe;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod trainer;
 
 pub use error::TrainError;

@@ -127,7 +127,12 @@ impl Bench {
     }
 
     pub fn serve_with(&self, more: &[&str], change: impl FnOnce(&mut Command)) -> Served {
-        let mut served = self.spawn_with(&[&["run", "test.toml"], more].concat(), change);
+        self.serving(&[&["run", "test.toml"], more].concat(), change)
+    }
+
+    /// Starts any command that serves, and waits until the API answers.
+    pub fn serving(&self, arguments: &[&str], change: impl FnOnce(&mut Command)) -> Served {
+        let mut served = self.spawn_with(arguments, change);
         let line = served.wait_for("the page and the API: http://");
         let address = line.split("http://").nth(1).unwrap();
         served.address = address.split_whitespace().next().unwrap().to_owned();

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use millstream_learn::Algorithm;
 
+use super::super::Action;
 use super::super::check::KEYS;
 
 const BEGIN: &str = "<!-- parameters: made from the code, see config/tests/documents.rs -->\n";
@@ -56,6 +57,23 @@ fn every_key_is_documented() {
         let section = section.split("\n## ").next().unwrap_or_default();
         for key in keys.known {
             assert!(section.contains(&format!("| `{key}` |")), "{heading} does not name `{key}`");
+        }
+    }
+}
+
+#[test]
+fn every_action_is_documented_with_its_arguments_and_outputs() {
+    let found = std::fs::read_to_string(document()).unwrap();
+    for action in Action::ALL {
+        let row = found.lines().find(|line| line.starts_with(&format!("| `{}` | ", action.name())));
+        let row = row.unwrap_or_else(|| panic!("no row of {}", action.name()));
+        let arguments = action.arguments().iter().map(|argument| argument.name());
+        let items = action.item_outputs().into_iter().flatten().copied();
+        for name in arguments.chain(items) {
+            assert!(row.contains(&format!("`{name}`")), "{}: no {name} in {row}", action.name());
+        }
+        for name in action.required() {
+            assert!(row.contains(&format!("**`{}`**", name.name())), "{}: {} is needed", action.name(), name.name());
         }
     }
 }

@@ -85,7 +85,6 @@ fn the_top_level_is_checked() {
         "[[view]]\nname = \"v\"",
         "view: not yet in this version; query the Parquet files of the store with DuckDB or pandas",
     );
-    check("[catalogue]\nid = \"x\"", "catalogue: not yet in this version; remove it");
     check("[[table]]\nid = \"x\"", "table: not yet in this version; join the columns into the source file beforehand");
 }
 
@@ -529,14 +528,6 @@ fn routes_are_checked() {
     route("path = \"/r\"\nmodel = \"high\"\nmodels = []", "R: has both model and models; keep one of them");
     route("path = \"/r\"\nmodels = [\"low\", \"low\"]", "R.models = [\"low\", \"low\"]: has `low` twice; keep one");
     route(
-        "path = \"/r\"\nmodel = \"high\"\naction = \"recommend\"",
-        "R.action = \"recommend\": not yet in this version; without it a route predicts; remove it",
-    );
-    route(
-        "path = \"/r\"\nmodel = \"high\"\nfirst_version = 0",
-        "R.first_version = 0: not yet in this version; versions count from 1",
-    );
-    route(
         "path = \"/r\"\nmodel = \"high\"\nmethod = \"PUT\"",
         "R.method = \"PUT\": must be \"GET\", \"POST\" or [\"GET\", \"POST\"]",
     );
@@ -554,6 +545,112 @@ fn routes_are_checked() {
     route(&other("/r/{Open}"), &format!("route[2].path = \"/r/{{Open}}\": the route `/r/{{Open}}` {clash}"));
     route(&other("/r/x"), &format!("route[2].path = \"/r/x\": the route `/r/{{Open}}` {clash}"));
     route(&other("/r/x/y"), "");
+}
+
+const TASTE: &str = "[[model]]\nname = \"taste\"\nalgorithm = \"als\"\nuser = \"u\"\nitem = \"i\"\nrating = \"r\"\n";
+
+/// A route `/r` of the recommender `taste`; `R` in what is expected stands for it.
+fn action(lines: &str, expected: &str) {
+    let path = if lines.contains("path =") { "" } else { "path = \"/r\"\n" };
+    let model = if lines.contains("model =") { "" } else { "model = \"taste\"\n" };
+    let text = format!("{TASTE}{}[[route]]\n{path}{model}{lines}", model_lines());
+    check(&text, &expected.replace("R.", "route[/r]."));
+}
+
+fn model_lines() -> String {
+    model("name = \"close\"")
+}
+
+#[test]
+fn actions_take_their_own_arguments() {
+    action("action = \"recommend\"\nargs = { user = \"who\" }", "");
+    action("path = \"/{user}/top/{n}\"\naction = \"recommend\"", "");
+    action("action = \"recommend\"\nargs = { ratings = \"*\", n = 5 }", "");
+    action("action = \"popular\"\nempty = 404\nfirst_version = 0", "");
+    action("path = \"/r/{version}\"\naction = \"predict\"\nargs = { version = \"version\" }", "");
+    action(
+        "action = \"recomend\"",
+        "R.action = \"recomend\": must be \"predict\" or \"estimate\" or \"recommend\" or \"similar\" or \"popular\" or \
+         \"history\" or \"users\" or \"because\"; did you mean \"recommend\"?",
+    );
+    let needs = |action: &str, name: &str, also: &str| {
+        format!(
+            "R.args.{name}: missing; {action} needs it: name the request parameter it comes from, as in args = \
+             {{ {name} = \"{name}\" }}{also}"
+        )
+    };
+    action("action = \"recommend\"", &needs("recommend", "user", "; or take ratings, for users who are not known"));
+    action("action = \"estimate\"", &format!("{}\n{}", needs("estimate", "user", ""), needs("estimate", "item", "")));
+    // All at once.
+    action(
+        "model = \"close\"\naction = \"similar\"\nargs = { itm = \"x\", n = 1001 }\nempty = 403\ninput = { Open = \"o\" }",
+        "R.args.itm: similar takes no such argument; did you mean `item`?\n\
+         R.args.n = 1001: expected a whole number from 0 to 1000, or a request parameter's name in quotes, found a whole number\n\
+         R.empty = 403: must be 404: what to answer when there are no items; or remove it\n\
+         R.input = { Open = \"o\" }: names a model's columns, and similar takes arguments; use args\n\
+         R.action = \"similar\": model `close` is a linear_regression: similar is for als",
+    );
+    action(
+        "action = \"recommend\"\nargs = { ratings = \"r\", user = \"u\", strict = true }",
+        "R.args.user: the ratings are the user's own; keep one of user and ratings\n\
+         R.args.strict: is about users who are not known, and ratings bring their own user; remove it",
+    );
+    action(
+        "action = \"recommend\"\nargs = { user = \"u\", exclude = [1] }",
+        "R.args.exclude: goes with ratings; for a user exclude_seen leaves out what was seen",
+    );
+    action(
+        "action = \"recommend\"\nargs = { ratings = \"r\" }\nmethod = \"GET\"",
+        "R.method = \"GET\": must be \"POST\": ratings come in a body",
+    );
+    action(
+        "action = \"history\"\nargs = { user = \"\" }",
+        "R.args.user = \"\": must not be empty; name the request parameter",
+    );
+    action(
+        "action = \"history\"\nargs = { user = { valu = 1 } }",
+        "R.args.user: expected a request parameter's name in quotes, or a constant as { value = … }",
+    );
+    action("empty = 404", "R.empty = 404: is for lists, and predict answers none; remove it");
+    action(
+        "args = { version = \"v\" }",
+        "R.args.version = \"v\": must be a parameter of the path, such as /{version}/…, or a constant",
+    );
+    action("action = \"popular\"\nfirst_version = -1", "R.first_version = -1: must be at least 0");
+    action(
+        "path = \"/r/{x}\"\naction = \"popular\"",
+        "route[/r/{x}].path = \"/r/{x}\": no argument takes the parameter `x`; map one to it with args",
+    );
+}
+
+#[test]
+fn templates_of_lists_name_an_items_own_where_they_repeat() {
+    let response = |response: &str, expected: &str| {
+        let lines = format!("action = \"recommend\"\nargs = {{ user = \"who\" }}\nresponse = {response}");
+        action(&lines, &expected.replace("S.", "route[/r].response."));
+    };
+    let rule = "names neither an output nor a request parameter";
+    response("{ who = \"who\", of = \"total\", items = [{ \"*\" = \"*\", v = \"version\" }] }", "");
+    response("{ \"{id}\" = \"score\" }", "");
+    let catalogue = "[catalogue]\nfrom = \"batches\"\nid = \"i\"\ntitle = \"t\"\ncolumns = { year = \"y\" }\n";
+    let titled =
+        "action = \"recommend\"\nargs = { user = \"who\" }\nresponse = { a = [{ t = \"title\", y = \"year\" }] }\n";
+    action(&format!("{titled}{catalogue}"), "");
+    let estimated =
+        "action = \"estimate\"\nargs = { user = \"u\", item = \"i\" }\nresponse = { t = \"title\", y = \"year\" }\n";
+    action(&format!("{estimated}{catalogue}"), "");
+    response(
+        "{ best = \"id\" }",
+        "S.best = \"id\": is each item's own: name it in a list of one element, which repeats for every item",
+    );
+    response(
+        "{ items = [{ t = \"titel\", s = \"scor\" }] }",
+        &format!(
+            "S.items.t = \"titel\": {rule}; allowed are id, score, model, version, source, total, unknown_items, \
+             unknown_items_total, who\n\
+             S.items.s = \"scor\": {rule}; did you mean `score`?"
+        ),
+    );
 }
 
 #[test]
@@ -597,4 +694,83 @@ fn templates_name_parameters_and_outputs_alone() {
         "{}",
         "route[/r].response: is empty; name what to answer, or remove it for the built-in shape",
     );
+}
+
+#[test]
+fn the_catalogue_is_checked() {
+    let catalogue = |lines: &str, expected: &str| check(&format!("[catalogue]\n{lines}"), expected);
+    let good = "from = \"batches\"\nid = \"movieId\"\n";
+    catalogue(good, "");
+    catalogue("from = \"s3://b/m.csv.gz\"\nid = \"i\"\nseparator = \";\"\nheader = false\nformat = \"csv\"", "");
+    catalogue(
+        "from = \"m.parquet\"\nid = \"i\"\ntitle = \"t\"\nimage = \"u\"\ncolumns = { a = \"b\" }\nfacets = [\"a\"]",
+        "",
+    );
+    catalogue(
+        "",
+        "catalogue.from: missing; \"batches\" takes the items from the stream, a path such as \"data/movies.csv\" from a file of their own
+        catalogue.id: missing; name the column, or the SQL, that tells one item from another, such as id = \"movieId\"",
+    );
+    catalogue(
+        "from = \"-\"\nid = \"\"\ntitel = \"t\"\nimages = \"posters/\"\nfacets = [\"genre\"]",
+        "catalogue.titel: unknown key; did you mean `title`?
+        catalogue.images = \"posters/\": not yet in this version; give the whole URL with image, such as image = \"'https://host/' || poster\"
+        catalogue.from = \"-\": is read anew at every start, which standard input cannot be; write it to a file
+        catalogue.id = \"\": must not be empty; fill it in or remove it
+        catalogue.facets = [\"genre\"]: `genre` is none of catalogue.columns",
+    );
+    let own =
+        |from: &str, more: &str, expected: &str| catalogue(&format!("from = \"{from}\"\nid = \"i\"\n{more}"), expected);
+    own(
+        "gs://b/m.csv",
+        "",
+        "catalogue.from = \"gs://b/m.csv\": there is no source `gs://`; name a file, an s3:// URL, or \"-\" for standard input",
+    );
+    own(
+        "m.xlsx",
+        "",
+        "catalogue.from = \"m.xlsx\": `.xlsx` files are not read; turn it into csv, jsonl or Parquet, plain, .gz or .zst",
+    );
+    own(
+        "m.parquet.gz",
+        "",
+        "catalogue.from = \"m.parquet.gz\": a Parquet file is read from its end: it must be a plain file or an s3:// URL",
+    );
+    own(
+        "m.jsonl",
+        "quote = \"'\"",
+        "catalogue.quote = \"'\": belongs to csv; remove it, or set catalogue.format = \"csv\"",
+    );
+    own("m.csv", "quote = \",\"", "catalogue.separator: must differ from catalogue.quote");
+    catalogue(
+        &format!("{good}separator = \";\""),
+        "catalogue.separator = \";\": belongs to a file; the batches know their own format; remove it",
+    );
+    catalogue(
+        &format!("{good}facets = [\"yaer\", \"year\", \"year\", \"limit\"]\n[catalogue.columns]\nyear = \"y\"\nlimit = \"l\"\nid = \"i\"\n\"a-b\" = \"c\"\nd = \"\"\ne = 5"),
+        "catalogue.columns.id: every item has `id` of its own: set catalogue.id, or choose another name
+        catalogue.columns.a-b: must begin with a letter and hold only letters, digits and `_`: it stands in URLs and in SQL
+        catalogue.columns.d = \"\": must not be empty; write a column or a SQL expression, or remove it
+        catalogue.columns.e = 5: expected a column or a SQL expression in quotes, found a whole number
+        catalogue.facets = [\"yaer\", \"year\", \"year\", \"limit\"]: `yaer` is none of catalogue.columns; did you mean `year`?
+        catalogue.facets = [\"yaer\", \"year\", \"year\", \"limit\"]: has `year` twice; keep one
+        catalogue.facets = [\"yaer\", \"year\", \"year\", \"limit\"]: `limit` is a parameter of /v1/catalogue itself; give the column another name",
+    );
+    check_with(
+        &format!("[catalogue]\n{good}"),
+        &Overrides::new(None, &["catalogue.columns.year=".to_owned() + "5", "catalogue.from=m.xls".to_owned()]),
+        "--set: catalogue.from = \"m.xls\": `.xls` files are not read; turn it into csv, jsonl or Parquet, plain, .gz or .zst
+        --set: catalogue.columns.year = 5: expected a column or a SQL expression in quotes, found a whole number",
+    );
+}
+
+#[test]
+fn the_ids_of_items_in_the_stream_stay_integers() {
+    let ids = |catalogue: &str| {
+        let loaded = load(&format!("[catalogue]\n{catalogue}"), &Overrides::default()).unwrap();
+        loaded.pipeline.schema.ids.into_iter().collect::<Vec<_>>()
+    };
+    assert_eq!(ids("from = \"batches\"\nid = \"movieId\""), ["movieId"]);
+    assert!(ids("from = \"batches\"\nid = \"concat(a, b)\"").contains(&"a".to_owned()));
+    assert!(ids("from = \"m.csv\"\nid = \"movieId\"").is_empty());
 }

@@ -256,6 +256,7 @@ fn pipeline(holdout: f64, models: Vec<Model>) -> Pipeline {
         train: config::Train { holdout },
         models,
         routes: Vec::new(),
+        catalogue: None,
         serve: config::Serve { listen: "127.0.0.1:0".parse().unwrap() },
     }
 }

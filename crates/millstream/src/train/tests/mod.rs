@@ -2,7 +2,7 @@
 
 #![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_possible_wrap)]
 
-mod fixture;
+pub(crate) mod fixture;
 mod golden;
 mod publishing;
 mod recommending;

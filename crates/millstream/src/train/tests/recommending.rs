@@ -666,6 +666,7 @@ fn implicit_feedback_is_measured_by_its_lists() {
     assert_eq!(version.beats_baseline(), Some(true));
     assert_eq!(version.verdict().model, format!("ndcg_10 {:.5}", scores["ndcg_10"].as_f64().unwrap()));
     assert_eq!(version.recommender().unwrap().model.scale(), None);
+    assert_eq!(version.verdict().lists, None);
 }
 
 // Frozen: another digest for the same configuration would train every version of every store once more.

@@ -1,4 +1,4 @@
-//! Generated data of the shape of a known dataset, for `millstream demo` and the benchmarks.
+//! Candles: a random walk with a volatility of its own.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -6,7 +6,9 @@ use std::path::Path;
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use rand_distr::{Distribution, Normal, StandardNormal};
+use rand_distr::Distribution;
+
+use super::normal;
 
 /// 2017-01-01T00:00:00Z.
 const FIRST_MINUTE: i64 = 1_483_228_800;
@@ -44,13 +46,6 @@ pub fn write_bitcoin(path: &Path, rows: u64, seed: u64) -> io::Result<()> {
         writeln!(out, "{timestamp},{open:.1},{high:.1},{low:.1},{close:.1},{volume:.3}")?;
     }
     out.flush()
-}
-
-fn normal(deviation: f64) -> io::Result<Normal<f64>>
-where
-    StandardNormal: Distribution<f64>,
-{
-    Normal::new(0.0, deviation).map_err(io::Error::other)
 }
 
 #[cfg(test)]

@@ -1,0 +1,143 @@
+//! Reads items: from a file of their own, or from the batches that are complete.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{AsArray, RecordBatch};
+use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef};
+
+use super::CatalogueError;
+use super::gather::{Gather, Place, Tally};
+use super::plan::Plan;
+use crate::batch::{Batch, RowDecoder, Selection, read_blocks};
+use crate::config::{CatalogueRules, Encoding, Faults, SchemaRules, Source, check_catalogue};
+use crate::schema::{OFFSET_COLUMN, PARTITION_COLUMN, StreamSchema};
+use crate::source::{Dataset, Row, SourceError};
+use crate::store::Store;
+
+/// Rows of a file that are typed and gathered at a time.
+const BLOCK_ROWS: usize = 8192;
+
+/// What is wrong with a catalogue that has a file of its own, as faults of the pipeline file.
+pub fn check_file(rules: &CatalogueRules, source: &Source, faults: &mut Faults) -> Result<(), CatalogueError> {
+    file(rules, source, faults).map(|_| ())
+}
+
+/// All items of a file; `None`: there is something wrong with it, which `faults` says.
+pub fn file(
+    rules: &CatalogueRules,
+    source: &Source,
+    faults: &mut Faults,
+) -> Result<Option<(Gather, Plan)>, CatalogueError> {
+    let place = source.place.to_string();
+    let dataset = Dataset::new(source);
+    let columns = SchemaRules { ids: rules.id_columns(), ..SchemaRules::default() };
+    let schema = match dataset.profile(&columns) {
+        Ok(profile) => profile.schema,
+        Err(error) => {
+            faults.add_text("catalogue.from", &place, without_place(&error, source));
+            return Ok(None);
+        }
+    };
+    let arrow = schema.arrow();
+    check_catalogue(rules, &arrow, faults);
+    // Its faults are told already.
+    let Ok(plan) = Plan::compile(rules, &arrow) else { return Ok(None) };
+    let gather = read(&dataset, &schema, &plan)?;
+    if gather.ids.is_empty() {
+        let Tally { records, .. } = gather.tally;
+        let message =
+            format!("is null, or no whole number, in all {records} rows of {place}: name the column that has the ids");
+        faults.add_text("catalogue.id", &rules.id, message);
+        return Ok(None);
+    }
+    Ok(Some((gather, plan)))
+}
+
+/// A source's error, said of the catalogue.
+fn without_place(error: &SourceError, source: &Source) -> String {
+    let (text, place) = (causes(error), format!("{}: ", source.place));
+    text.strip_prefix(&place).unwrap_or(&text).replace("source.path", "catalogue.from").replace("dataset", "file")
+}
+
+/// An error with its causes.
+pub fn causes(error: &SourceError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}
+
+/// `schema`: what was found in the file.
+fn read(dataset: &Dataset, schema: &StreamSchema, plan: &Plan) -> Result<Gather, CatalogueError> {
+    let mut gather = Gather::new(plan);
+    let mut decoder = RowDecoder::new(schema, Encoding::Json)?;
+    let mut reader = dataset.reader(Encoding::Json)?;
+    let (mut row, mut offset, mut first) = (Row::default(), 0_i64, 0_i64);
+    // A file's times are no times of records: none is ahead of the clock.
+    let (time_ms, now_ms) = (0, i64::MAX);
+    let take = |decoder: &mut RowDecoder, gather: &mut Gather, first: &mut i64| -> Result<(), CatalogueError> {
+        let rows = decoder.take()?.rows;
+        let start = *first;
+        let place = |row: usize| Place { batch: 0, offset: start.saturating_add_unsigned(row as u64), partition: 0 };
+        *first = start.saturating_add_unsigned(rows.num_rows() as u64);
+        gather.add(plan, &rows, place)
+    };
+    while reader.next(&mut row)? {
+        let fits = row.stub.is_none() && decoder.push(&row.value, 0, offset, time_ms, now_ms).is_ok();
+        offset += 1;
+        if !fits {
+            gather.tally.unreadable += 1;
+        }
+        if decoder.rows() == BLOCK_ROWS {
+            take(&mut decoder, &mut gather, &mut first)?;
+        }
+    }
+    take(&mut decoder, &mut gather, &mut first)?;
+    Ok(gather)
+}
+
+/// What of a part is read for the items: the columns that they are made of, and where the records stand.
+#[derive(Debug, Clone)]
+pub struct PartColumns {
+    plan: Plan,
+    schema: SchemaRef,
+}
+
+impl PartColumns {
+    /// `stream`: the schema that parts have. Faults are told as those of the pipeline file.
+    pub fn new(rules: &CatalogueRules, stream: &StreamSchema) -> Result<Self, CatalogueError> {
+        let arrow = stream.arrow();
+        let whole = Plan::compile(rules, &arrow).map_err(CatalogueError::Rules)?;
+        let reads = whole.reads(&arrow);
+        let plan = whole.rebind(&reads)?;
+        let own =
+            [Field::new(PARTITION_COLUMN, DataType::Int32, false), Field::new(OFFSET_COLUMN, DataType::Int64, false)];
+        let fields: Vec<_> = reads.fields().iter().cloned().chain(own.map(Arc::new)).collect();
+        Ok(Self { plan, schema: Arc::new(Schema::new(fields)) })
+    }
+
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    pub fn read(&self, store: &dyn Store, batch: &Batch, gather: &mut Gather) -> Result<(), CatalogueError> {
+        for key in batch.files() {
+            for block in read_blocks(store, &key, &self.schema, &Selection::all())? {
+                self.add(batch.number(), &block?, gather)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&self, batch: u32, block: &RecordBatch, gather: &mut Gather) -> Result<(), CatalogueError> {
+        let own = block.num_columns() - 2;
+        let partitions = block.column(own).as_primitive::<Int32Type>().values();
+        let offsets = block.column(own + 1).as_primitive::<Int64Type>().values();
+        let place = |row: usize| Place { batch, offset: offsets[row], partition: partitions[row] };
+        let columns: Vec<usize> = (0..own).collect();
+        gather.add(&self.plan, &block.project(&columns)?, place)
+    }
+}

@@ -1,0 +1,199 @@
+//! What can be asked of a model, with which arguments, and what it answers: the words that `[[route]]`, the API's paths and
+//! its description share.
+
+/// What a route does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Action {
+    Predict,
+    Estimate,
+    Recommend,
+    Similar,
+    Popular,
+    History,
+    Users,
+    Because,
+}
+
+/// What an action is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Argument {
+    User,
+    Item,
+    Ratings,
+    N,
+    Offset,
+    Filter,
+    ExcludeSeen,
+    Exclude,
+    Strict,
+    Rated,
+    Group,
+    Version,
+}
+
+/// Which values an argument takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sort {
+    /// A user's or an item's.
+    Id,
+    Ids,
+    Ratings,
+    /// From 0 to so many.
+    Count(u64),
+    Flag,
+    Text,
+    /// A number or an alias.
+    Version,
+}
+
+/// A list is as long at most; more come with `offset`.
+pub const ITEMS_MOST: u64 = 1000;
+/// Of a list without `n`.
+pub const ITEMS_DEFAULT: u64 = 10;
+const OFFSET_MOST: u64 = 1_000_000_000;
+
+impl Action {
+    pub const ALL: [Self; 8] = [
+        Self::Predict,
+        Self::Estimate,
+        Self::Recommend,
+        Self::Similar,
+        Self::Popular,
+        Self::History,
+        Self::Users,
+        Self::Because,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Predict => "predict",
+            Self::Estimate => "estimate",
+            Self::Recommend => "recommend",
+            Self::Similar => "similar",
+            Self::Popular => "popular",
+            Self::History => "history",
+            Self::Users => "users",
+            Self::Because => "because",
+        }
+    }
+
+    /// All that it may be told; `predict` is told the model's columns besides.
+    pub fn arguments(self) -> &'static [Argument] {
+        use Argument::{Exclude, ExcludeSeen, Filter, Group, Item, N, Offset, Rated, Ratings, Strict, User, Version};
+        match self {
+            Self::Predict => &[Version],
+            Self::Estimate => &[User, Item, Version],
+            Self::Recommend => &[User, Ratings, N, Offset, Filter, ExcludeSeen, Exclude, Strict, Version],
+            Self::Similar => &[Item, N, Offset, Filter, Version],
+            Self::Popular => &[Group, N, Offset, Filter, Version],
+            Self::History => &[User, N, Offset, Version],
+            Self::Users => &[Item, N, Offset, ExcludeSeen, Rated, Version],
+            Self::Because => &[User, Item, N, Offset, Version],
+        }
+    }
+
+    /// What it cannot do without; `recommend` takes ratings in place of a user.
+    pub fn required(self) -> &'static [Argument] {
+        match self {
+            Self::Predict | Self::Popular => &[],
+            Self::Estimate | Self::Because => &[Argument::User, Argument::Item],
+            Self::Recommend | Self::History => &[Argument::User],
+            Self::Similar | Self::Users => &[Argument::Item],
+        }
+    }
+
+    /// What a template may name of the whole answer.
+    pub fn outputs(self) -> &'static [&'static str] {
+        match self {
+            Self::Predict => &["prediction", "probability", "model", "version", "warnings"],
+            Self::Estimate => &["prediction", "id", "model", "version", "source"],
+            Self::Recommend => &["model", "version", "source", "total", "unknown_items", "unknown_items_total"],
+            Self::Because => &["score", "prediction", "model", "version", "source", "total"],
+            Self::Similar | Self::Popular | Self::History | Self::Users => &["model", "version", "source", "total"],
+        }
+    }
+
+    /// What a template may name of each item of a list, besides the catalogue's columns; `None`: it answers no list.
+    pub fn item_outputs(self) -> Option<&'static [&'static str]> {
+        match self {
+            Self::Predict | Self::Estimate => None,
+            Self::Recommend | Self::Similar => Some(&["id", "score"]),
+            Self::Popular => Some(&["id", "score", "mean"]),
+            Self::History => Some(&["id", "rating", "time"]),
+            Self::Users => Some(&["id", "score", "rating", "time"]),
+            Self::Because => Some(&["id", "score", "rating"]),
+        }
+    }
+
+    /// Whether what it answers is, or has, items of the catalogue.
+    pub fn shows_items(self) -> bool {
+        match self {
+            Self::Predict | Self::Users => false,
+            Self::Estimate | Self::Recommend | Self::Similar | Self::Popular | Self::History | Self::Because => true,
+        }
+    }
+}
+
+impl Argument {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Item => "item",
+            Self::Ratings => "ratings",
+            Self::N => "n",
+            Self::Offset => "offset",
+            Self::Filter => "filter",
+            Self::ExcludeSeen => "exclude_seen",
+            Self::Exclude => "exclude",
+            Self::Strict => "strict",
+            Self::Rated => "rated",
+            Self::Group => "group",
+            Self::Version => "version",
+        }
+    }
+
+    pub fn sort(self) -> Sort {
+        match self {
+            Self::User | Self::Item => Sort::Id,
+            Self::Exclude => Sort::Ids,
+            Self::Ratings => Sort::Ratings,
+            Self::N => Sort::Count(ITEMS_MOST),
+            Self::Offset => Sort::Count(OFFSET_MOST),
+            Self::ExcludeSeen | Self::Strict | Self::Rated => Sort::Flag,
+            Self::Filter | Self::Group => Sort::Text,
+            Self::Version => Sort::Version,
+        }
+    }
+
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::User => "whose",
+            Self::Item => "of which item",
+            Self::Ratings => "of a user who need not be known: {item: rating}, or a list of {item, rating}",
+            Self::N => "how many, 10 unless given",
+            Self::Offset => "how many to leave out at the beginning",
+            Self::Filter => "a condition on the catalogue's columns, in SQL",
+            Self::ExcludeSeen => "leave out what the user has seen; true unless given",
+            Self::Exclude => "ids to leave out",
+            Self::Strict => "404 for an unknown user instead of what is popular",
+            Self::Rated => "those who rated it, newest first, instead of those who would like it",
+            Self::Group => "popular in this group alone",
+            Self::Version => "a version's number or alias",
+        }
+    }
+}
+
+impl Sort {
+    /// For messages.
+    pub fn expected(self) -> String {
+        match self {
+            Self::Id => "an id".to_owned(),
+            Self::Ids => "a list of ids".to_owned(),
+            Self::Ratings => "ratings: an object {item: rating}, or a list of {item, rating}".to_owned(),
+            Self::Count(most) => format!("a whole number from 0 to {most}"),
+            Self::Flag => "true or false".to_owned(),
+            Self::Text => "text".to_owned(),
+            Self::Version => "a version's number or alias".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! `[[route]]`: what it asks of its model. Which argument comes from where, and whether nothing is missing.
+
+use std::collections::BTreeMap;
+
+use millstream_learn::Algorithm;
+use serde_json::Value as Json;
+use toml::Value;
+
+use super::check_model::Draft;
+use super::fault::{Faults, did_you_mean};
+use super::raw::{Section, type_name};
+use super::{Action, Argument, Origin, Sort, template};
+
+/// An API that counts from more is a slip of the keyboard.
+const FIRST_VERSION_MOST: i64 = 1_000_000;
+const NOT_FOUND: i64 = 404;
+
+/// What a route says of its action.
+pub(super) struct Asking {
+    pub action: Action,
+    pub args: BTreeMap<Argument, Origin>,
+    pub first_version: u32,
+    pub empty_is_error: bool,
+}
+
+/// `None`: the action is faulty, and nothing more can be said of the route. `parameters`: those of the path.
+pub(super) fn asking(section: &Section, parameters: &[&str], faults: &mut Faults) -> Option<Asking> {
+    let choices = Action::ALL.map(|action| (action.name(), action));
+    let action = match section.has("action") {
+        true => section.choice("action", &choices, faults)?,
+        false => Action::Predict,
+    };
+    let first_version = section.whole("first_version", 0, FIRST_VERSION_MOST, "", faults).unwrap_or(1);
+    let args = arguments(section, action, parameters, first_version, faults);
+    Some(Asking {
+        action,
+        args,
+        first_version: u32::try_from(first_version).unwrap_or(1),
+        empty_is_error: empty(section, action, faults),
+    })
+}
+
+fn empty(section: &Section, action: Action, faults: &mut Faults) -> bool {
+    let Some(value) = section.value("empty") else { return false };
+    if action.item_outputs().is_none() {
+        section.fault("empty", format!("is for lists, and {} answers none; remove it", action.name()), faults);
+    } else if value.as_integer() != Some(NOT_FOUND) {
+        section.fault("empty", "must be 404: what to answer when there are no items; or remove it", faults);
+    }
+    true
+}
+
+fn arguments(
+    section: &Section,
+    action: Action,
+    parameters: &[&str],
+    first_version: i64,
+    faults: &mut Faults,
+) -> BTreeMap<Argument, Origin> {
+    let mut args = BTreeMap::new();
+    // A predicting route has the query and the body for the models' columns.
+    let is_elsewhere = |origin: &Origin| {
+        action == Action::Predict && origin.parameter().is_some_and(|name| !parameters.contains(&name))
+    };
+    let mut complete = true;
+    for (name, value) in section.table("args", faults).into_iter().flatten() {
+        let key = section.key(&format!("args.{name}"));
+        let Some(argument) = action.arguments().iter().find(|argument| argument.name() == name).copied() else {
+            let names: Vec<&str> = action.arguments().iter().map(|argument| argument.name()).collect();
+            faults.add(key, None, format!("{} takes no such argument{}", action.name(), did_you_mean(name, names)));
+            complete = false;
+            continue;
+        };
+        match origin(argument, value, first_version) {
+            Ok(origin) if is_elsewhere(&origin) => {
+                faults.add(key, Some(value), "must be a parameter of the path, such as /{version}/…, or a constant");
+            }
+            Ok(origin) => {
+                args.insert(argument, origin);
+            }
+            Err(message) => {
+                faults.add(key, Some(value).filter(|value| !value.is_table()), message);
+                complete = false;
+            }
+        }
+    }
+    by_own_name(action, parameters, &mut args);
+    if complete {
+        together(section, action, &args, faults);
+    }
+    args
+}
+
+/// An argument that nobody mentions is the path's parameter of its name, where there is one.
+fn by_own_name(action: Action, parameters: &[&str], args: &mut BTreeMap<Argument, Origin>) {
+    if action == Action::Predict {
+        // A model's column may be called `version`.
+        return;
+    }
+    for argument in action.arguments() {
+        let name = argument.name();
+        let is_free = !args.values().any(|origin| origin.parameter() == Some(name));
+        if parameters.contains(&name) && is_free && *argument != Argument::Ratings {
+            args.entry(*argument).or_insert_with(|| Origin::Parameter(name.to_owned()));
+        }
+    }
+}
+
+/// Which arguments exclude or need each other.
+fn together(section: &Section, action: Action, args: &BTreeMap<Argument, Origin>, faults: &mut Faults) {
+    let has = |argument| args.contains_key(&argument);
+    let folds_in = has(Argument::Ratings);
+    for argument in action.required().iter().filter(|argument| !has(**argument)) {
+        if *argument == Argument::User && folds_in {
+            continue;
+        }
+        let name = argument.name();
+        let also = if action == Action::Recommend { "; or take ratings, for users who are not known" } else { "" };
+        let message = format!(
+            "missing; {} needs it: name the request parameter it comes from, as in args = {{ {name} = \"{name}\" }}{also}",
+            action.name()
+        );
+        faults.add(section.key(&format!("args.{name}")), None, message);
+    }
+    let mut clash = |argument: Argument, message: &str| {
+        faults.add(section.key(&format!("args.{}", argument.name())), None, message);
+    };
+    if folds_in && has(Argument::User) {
+        clash(Argument::User, "the ratings are the user's own; keep one of user and ratings");
+    }
+    if folds_in && has(Argument::Strict) {
+        clash(Argument::Strict, "is about users who are not known, and ratings bring their own user; remove it");
+    }
+    if !folds_in && has(Argument::Exclude) {
+        clash(Argument::Exclude, "goes with ratings; for a user exclude_seen leaves out what was seen");
+    }
+}
+
+/// A text is a request parameter's name; a number, true or false or a list is a constant, and so is what stands in
+/// `{ value = … }`.
+fn origin(argument: Argument, value: &Value, first_version: i64) -> Result<Origin, String> {
+    let constant = match value {
+        Value::String(name) if name == "*" && argument == Argument::Ratings => return Ok(Origin::Body),
+        Value::String(name) if name.trim().is_empty() => {
+            return Err("must not be empty; name the request parameter".to_owned());
+        }
+        Value::String(name) => return Ok(Origin::Parameter(name.clone())),
+        Value::Table(table) => match table.get("value") {
+            Some(value) if table.len() == 1 => value,
+            _ => return Err("expected a request parameter's name in quotes, or a constant as { value = … }".to_owned()),
+        },
+        Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) | Value::Array(_) => value,
+    };
+    let is_id = |value: &Value| value.is_integer() || value.is_str();
+    let fits = match argument.sort() {
+        Sort::Ratings => return Err("comes with each request; name the request parameter, or \"*\"".to_owned()),
+        Sort::Id => is_id(constant),
+        Sort::Ids => constant.as_array().is_some_and(|ids| ids.iter().all(is_id)),
+        Sort::Count(most) => {
+            constant.as_integer().and_then(|count| u64::try_from(count).ok()).is_some_and(|count| count <= most)
+        }
+        Sort::Flag => constant.is_bool(),
+        Sort::Text => constant.is_str(),
+        Sort::Version => constant.is_str() || constant.as_integer().is_some_and(|number| number >= first_version),
+    };
+    if !fits {
+        let expected = argument.sort().expected();
+        return Err(format!(
+            "expected {expected}, or a request parameter's name in quotes, found {}",
+            type_name(constant)
+        ));
+    }
+    Ok(Origin::Constant(template::json(constant)))
+}
+
+impl Origin {
+    /// The request's name for the argument.
+    pub fn parameter(&self) -> Option<&str> {
+        match self {
+            Self::Parameter(name) => Some(name),
+            Self::Constant(_) | Self::Body => None,
+        }
+    }
+
+    pub fn constant(&self) -> Option<&Json> {
+        match self {
+            Self::Constant(value) => Some(value),
+            Self::Parameter(_) | Self::Body => None,
+        }
+    }
+}
+
+/// Whether the models of a route can do what it asks, in the words it may use.
+pub(super) fn fits_models(section: &Section, action: Action, asked: &[&Draft], faults: &mut Faults) {
+    if action == Action::Predict {
+        return;
+    }
+    if section.has("input") {
+        let message = format!("names a model's columns, and {} takes arguments; use args", action.name());
+        section.fault("input", message, faults);
+    }
+    if asked.len() > 1 {
+        section.fault("models", format!("{} asks one model; name it with model", action.name()), faults);
+    }
+    for draft in asked {
+        let (Some(name), Some(algorithm)) = (&draft.name, draft.algorithm) else { continue };
+        if !is_able(algorithm, action) {
+            let able: Vec<&str> =
+                Algorithm::ALL.iter().filter(|other| is_able(**other, action)).map(|other| other.name()).collect();
+            let able = if able.is_empty() { "no algorithm here".to_owned() } else { able.join(", ") };
+            let message = format!("model `{name}` is a {}: {} is for {able}", algorithm.name(), action.name());
+            section.fault("action", message, faults);
+        }
+    }
+}
+
+fn is_able(algorithm: Algorithm, action: Action) -> bool {
+    match algorithm {
+        Algorithm::LinearRegression | Algorithm::LogisticRegression | Algorithm::RandomForest => {
+            action == Action::Predict
+        }
+        Algorithm::Als => true,
+    }
+}

@@ -1,0 +1,140 @@
+//! `[catalogue]`: what can be said of it without its columns, and, once they are known, of its expressions.
+
+use std::collections::BTreeSet;
+
+use datafusion::arrow::datatypes::Schema;
+use toml::{Table, Value};
+
+use super::check_route::words;
+use super::check_source::{csv_format, format, place_at};
+use super::fault::{Faults, did_you_mean};
+use super::raw::{Keys, Section, type_name};
+use super::{CatalogueFrom, CatalogueRules, Compression, Pace, Source, SourceFormat, SourcePlace};
+use crate::catalogue::{IDENTITY, Plan};
+
+pub(super) const CATALOGUE: Keys = Keys {
+    known: &["from", "format", "separator", "quote", "header", "id", "title", "image", "columns", "facets"],
+    later: &[("images", "give the whole URL with image, such as image = \"'https://host/' || poster\"")],
+};
+
+/// Parameters of `/v1/catalogue`, which no facet may hide.
+const PARAMETERS: [&str; 5] = ["q", "filter", "sort", "limit", "offset"];
+
+pub(super) fn catalogue(root: &Table, faults: &mut Faults) -> Option<CatalogueRules> {
+    root.get("catalogue")?;
+    let section = Section::of_root(root, "catalogue", &CATALOGUE, faults);
+    let from = from(&section, faults);
+    let remedy = "name the column, or the SQL, that tells one item from another, such as id = \"movieId\"";
+    let id = section.required_text("id", remedy, faults).map(str::to_owned);
+    let title = section.filled_text("title", faults).map(str::to_owned);
+    let image = section.filled_text("image", faults).map(str::to_owned);
+    let columns = columns(&section, faults);
+    let facets = facets(&section, &columns, faults);
+    let columns = columns.into_iter().filter_map(|(name, text)| Some((name, text?))).collect();
+    Some(CatalogueRules { from: from?, id: id?, title, image, columns, facets })
+}
+
+impl CatalogueRules {
+    /// The columns that the id is made of: their whole numbers stay integers, with all their digits.
+    pub fn id_columns(&self) -> BTreeSet<String> {
+        words(&self.id)
+    }
+}
+
+fn from(section: &Section, faults: &mut Faults) -> Option<CatalogueFrom> {
+    let remedy =
+        "\"batches\" takes the items from the stream, a path such as \"data/movies.csv\" from a file of their own";
+    let path = section.required_text("from", remedy, faults)?;
+    if path == "batches" {
+        for key in ["format", "separator", "quote", "header"].into_iter().filter(|key| section.has(key)) {
+            section.fault(key, "belongs to a file; the batches know their own format; remove it", faults);
+        }
+        return Some(CatalogueFrom::Batches);
+    }
+    let place = place_at(section, "from", path, faults);
+    let (format, compression) = format(section, "from", faults);
+    let csv = csv_format(section, format, faults);
+    let place = place?;
+    let message = match (&place, format, compression) {
+        (SourcePlace::Stdin, ..) => "is read anew at every start, which standard input cannot be; write it to a file",
+        (_, SourceFormat::Parquet, Compression::Gzip | Compression::Zstd) => {
+            "a Parquet file is read from its end: it must be a plain file or an s3:// URL"
+        }
+        _ => {
+            let source =
+                Source { place, format, compression, pace: Pace::FullSpeed, csv, key: None, order_by: None, seed: 1 };
+            return Some(CatalogueFrom::File(Box::new(source)));
+        }
+    };
+    section.fault("from", message, faults);
+    None
+}
+
+/// Every name, with its expression where that is none at fault: what facets say of it is then still judged.
+fn columns(section: &Section, faults: &mut Faults) -> Vec<(String, Option<String>)> {
+    let mut columns = Vec::new();
+    for (name, value) in section.table("columns", faults).into_iter().flatten() {
+        let key = section.key(&format!("columns.{name}"));
+        if IDENTITY.contains(&name.as_str()) {
+            faults.add(
+                key.as_str(),
+                None,
+                format!("every item has `{name}` of its own: set catalogue.{name}, or choose another name"),
+            );
+        } else if !is_plain(name) {
+            let message =
+                "must begin with a letter and hold only letters, digits and `_`: it stands in URLs and in SQL";
+            faults.add(key.as_str(), None, message);
+        }
+        let text = match value {
+            Value::String(text) if !text.trim().is_empty() => Some(text.clone()),
+            Value::String(_) => {
+                faults.add(key, Some(value), "must not be empty; write a column or a SQL expression, or remove it");
+                None
+            }
+            other => {
+                let found = type_name(other);
+                faults.add(key, Some(value), format!("expected a column or a SQL expression in quotes, found {found}"));
+                None
+            }
+        };
+        columns.push((name.clone(), text));
+    }
+    columns
+}
+
+fn is_plain(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+fn facets(section: &Section, columns: &[(String, Option<String>)], faults: &mut Faults) -> Vec<String> {
+    if !section.has("facets") {
+        return Vec::new();
+    }
+    let facets = section.texts("facets", faults).unwrap_or_default();
+    let mut seen = BTreeSet::new();
+    for facet in &facets {
+        if !seen.insert(facet.as_str()) {
+            section.fault("facets", format!("has `{facet}` twice; keep one"), faults);
+        } else if PARAMETERS.contains(&facet.as_str()) {
+            let message = format!("`{facet}` is a parameter of /v1/catalogue itself; give the column another name");
+            section.fault("facets", message, faults);
+        } else if !columns.iter().any(|(name, _)| name == facet) {
+            let hint = did_you_mean(facet, columns.iter().map(|(name, _)| name.as_str()));
+            section.fault("facets", format!("`{facet}` is none of catalogue.columns{hint}"), faults);
+        }
+    }
+    facets
+}
+
+/// Checks the expressions against the columns of what the items are made of.
+pub fn check_catalogue(rules: &CatalogueRules, schema: &Schema, faults: &mut Faults) {
+    if let Err(found) = Plan::compile(rules, schema) {
+        for fault in found {
+            match &fault.value {
+                Some(value) => faults.add_text(fault.key, value, fault.message),
+                None => faults.add(fault.key, None, fault.message),
+            }
+        }
+    }
+}

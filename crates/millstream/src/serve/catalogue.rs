@@ -1,0 +1,187 @@
+//! `/v1/catalogue`: the items, found by words, facets and filters, in pages.
+//!
+//! A facet may be given several times, and then takes the items that have any of its values; different facets, `q` and
+//! `filter` narrow together. (`genre=Drama,Comedy` is one value: values may have commas in them.) What is asked for is
+//! computed off the serving threads.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{Response, StatusCode};
+use millstream_learn::Id;
+use serde_json::{Map, Value, json};
+
+use super::app::App;
+use super::error::{ApiError, hint, quote};
+use super::predict::blocking;
+use super::{reply, rows};
+use crate::catalogue::{Catalogue, Catalogues, FilterError, Kind, Query, Sort, Unfit};
+use crate::config::CatalogueRules;
+
+const LIMIT: usize = 20;
+const LIMIT_MAX: usize = 1000;
+/// A longer text is no title that anyone looks for.
+const SEARCH_CHARS_MOST: usize = 500;
+/// More columns decide nothing.
+const SORT_COLUMNS_MOST: usize = 4;
+const PARAMETERS: [&str; 5] = ["q", "filter", "sort", "limit", "offset"];
+
+/// What was asked, not yet compared with what the catalogue has.
+#[derive(Debug)]
+struct Asked {
+    search: Option<String>,
+    filter: Option<String>,
+    sort: Option<String>,
+    limit: usize,
+    offset: usize,
+    facets: BTreeMap<String, Vec<String>>,
+}
+
+fn catalogues(app: &App) -> Result<&Arc<Catalogues>, ApiError> {
+    app.context.catalogue.as_ref().ok_or_else(|| {
+        let message =
+            "this pipeline has no catalogue: add [catalogue] to its file, with from and id, and start it again";
+        ApiError::not_found("no_catalogue", message)
+    })
+}
+
+pub async fn list(app: &Arc<App>, query: &str) -> Result<Response<Body>, ApiError> {
+    let catalogue = catalogues(app)?.snapshot();
+    let facets = facet_names(app);
+    let asked = Asked::parse(query, &facets)?;
+    let answer = blocking(move || answer(&catalogue, asked, &facets)).await?;
+    Ok(reply::json(StatusCode::OK, &answer))
+}
+
+pub async fn item(app: &Arc<App>, id: &str) -> Result<Response<Body>, ApiError> {
+    let catalogue = catalogues(app)?.snapshot();
+    let Some(row) = catalogue.row(Id::Text(id)) else {
+        let message = format!("there is no item {} in the catalogue, which has {}", quote(id), catalogue.len());
+        return Err(ApiError::not_found("unknown_item", message));
+    };
+    Ok(reply::json(StatusCode::OK, &Value::Object(catalogue.item(row))))
+}
+
+/// As the file has them: known before the first batch is.
+pub fn facet_names(app: &App) -> Vec<String> {
+    let rules: Option<&CatalogueRules> = app.context.pipeline.catalogue.as_ref();
+    rules.map_or(Vec::new(), |rules| rules.facets.clone())
+}
+
+impl Asked {
+    fn parse(query: &str, facets: &[String]) -> Result<Self, ApiError> {
+        let mut asked =
+            Self { search: None, filter: None, sort: None, limit: LIMIT, offset: 0, facets: BTreeMap::new() };
+        let mut given: Vec<String> = Vec::new();
+        for (name, text) in rows::parse_pairs(query)? {
+            if facets.contains(&name) {
+                asked.facets.entry(name).or_default().push(text);
+                continue;
+            }
+            if given.contains(&name) {
+                return Err(rows::repeated(&name));
+            }
+            let number = text.parse::<usize>().ok();
+            match (name.as_str(), number) {
+                ("q", _) if text.chars().count() > SEARCH_CHARS_MOST => {
+                    let message = format!("q: at most {SEARCH_CHARS_MOST} characters are looked for");
+                    return Err(ApiError::value("bad_value", "q", message));
+                }
+                ("q", _) => asked.search = Some(text),
+                ("filter", _) => asked.filter = Some(text).filter(|text| !text.trim().is_empty()),
+                ("sort", _) => asked.sort = Some(text).filter(|text| !text.trim().is_empty()),
+                ("limit", Some(limit)) if limit <= LIMIT_MAX => asked.limit = limit,
+                ("offset", Some(offset)) => asked.offset = offset,
+                ("limit", _) => {
+                    let message = format!("limit: expected a whole number from 0 to {LIMIT_MAX}, got {}", quote(&text));
+                    return Err(ApiError::value("bad_value", "limit", message));
+                }
+                ("offset", None) => {
+                    let message = format!("offset: expected a whole number from 0, got {}", quote(&text));
+                    return Err(ApiError::value("bad_value", "offset", message));
+                }
+                _ => {
+                    let known = PARAMETERS.into_iter().chain(facets.iter().map(String::as_str));
+                    let message = format!("{name}: unknown parameter{}", hint(&name, known));
+                    return Err(ApiError::value("unknown_parameter", &name, message));
+                }
+            }
+            given.push(name);
+        }
+        Ok(asked)
+    }
+
+    /// As the catalogue understands it.
+    fn query(self, catalogue: &Catalogue) -> Result<Query, ApiError> {
+        let mut query = Query { search: self.search, offset: self.offset, limit: self.limit, ..Query::default() };
+        for (place, facet) in catalogue.facets().iter().enumerate() {
+            let Some(texts) = self.facets.get(&facet.name) else { continue };
+            let choice = facet.choose(place, texts).map_err(|Unfit { text, expected }| {
+                let message = format!("{}: expected {expected}, got {}", facet.name, quote(&text));
+                ApiError::value("bad_value", &facet.name, message)
+            });
+            query.choices.push(choice?);
+        }
+        query.sort = self.sort.map(|text| sort(&text, catalogue)).transpose()?.unwrap_or_default();
+        // Last, for it may take longest.
+        query.filter = self.filter.map(|text| catalogue.filter(&text).map_err(filter_fault)).transpose()?;
+        Ok(query)
+    }
+}
+
+/// What a client is told of a filter that is none.
+pub fn filter_fault(error: FilterError) -> ApiError {
+    match error {
+        FilterError::Expression { .. } | FilterError::NotBoolean { .. } | FilterError::TooSlow { .. } => {
+            ApiError::value("bad_filter", "filter", format!("filter: {error}"))
+        }
+        FilterError::Busy => ApiError {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            ..ApiError::value("busy", "filter", format!("filter: {error}"))
+        },
+        FilterError::Broken(reason) => {
+            tracing::error!(reason, "a filter cannot be computed");
+            ApiError::internal("the filter cannot be computed; the server's log says why")
+        }
+    }
+}
+
+/// `-year,title`: by year from the newest, then by title.
+fn sort(text: &str, catalogue: &Catalogue) -> Result<Vec<Sort>, ApiError> {
+    let fault = |message: String| ApiError::value("bad_value", "sort", format!("sort: {message}"));
+    let columns = catalogue.columns();
+    let sorts = text.split(',').map(str::trim).map(|name| {
+        let (name, descending) = name.strip_prefix('-').map_or((name, false), |name| (name, true));
+        let Some(column) = columns.iter().position(|column| column == name) else {
+            let hint = hint(name, columns.iter().map(String::as_str));
+            return Err(fault(format!("there is no column {}{hint}", quote(name))));
+        };
+        match catalogue.kind(column) {
+            Kind::One(_) => Ok(Sort { column, descending }),
+            Kind::List(_) => Err(fault(format!("{name} is a list, and lists have no order; sort by another column"))),
+        }
+    });
+    let sorts: Vec<Sort> = sorts.collect::<Result<_, _>>()?;
+    if sorts.len() > SORT_COLUMNS_MOST {
+        return Err(fault(format!("at most {SORT_COLUMNS_MOST} columns, got {}", sorts.len())));
+    }
+    Ok(sorts)
+}
+
+fn answer(catalogue: &Catalogue, asked: Asked, facets: &[String]) -> Result<Value, ApiError> {
+    if catalogue.waits() {
+        let facets: Map<String, Value> = facets.iter().map(|name| (name.clone(), json!([]))).collect();
+        return Ok(json!({"items": [], "total": 0, "facets": facets}));
+    }
+    let page = catalogue.page(&asked.query(catalogue)?);
+    let items: Vec<Value> = page.rows.iter().map(|row| Value::Object(catalogue.item(*row))).collect();
+    let counted = page.facets.into_iter().map(|(name, values)| {
+        let values: Value = values.into_iter().map(|(value, count)| json!({"value": value, "count": count})).collect();
+        (name, values)
+    });
+    Ok(json!({"items": items, "total": page.total, "facets": counted.collect::<Map<_, _>>()}))
+}

@@ -1,0 +1,163 @@
+//! What a recommender answers, for the API's own paths and for the user's routes alike: lists of items or users, and
+//! estimates.
+
+mod arguments;
+mod binding;
+#[cfg(test)]
+pub mod fixture;
+mod paths;
+mod posted;
+#[cfg(test)]
+mod tests;
+mod work;
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{Method, Request, Response};
+use serde_json::{Map, Value};
+
+use arguments::{Arguments, argument};
+pub use arguments::{Given, Told, version_json};
+pub use binding::Bindings;
+pub use paths::{AskPath, PATHS, find};
+use work::Work;
+pub use work::{Answer, List};
+
+use super::app::App;
+use super::body::{self, SMALL_BODY_BYTES};
+use super::error::ApiError;
+use super::predict::{blocking, refuse_query, version_name};
+use super::reply;
+use super::rows::{self, Posted};
+use crate::config::{Action, Argument};
+use crate::registry::{Recommender, Version};
+
+/// A path of the API below a model: `recommend/7`, `popular`, …
+pub async fn answer(
+    app: &Arc<App>,
+    request: Request<Body>,
+    version: Arc<Version>,
+    action: Action,
+    path: Vec<(Argument, String)>,
+) -> Result<Response<Body>, ApiError> {
+    check_able(&version, action)?;
+    let query = request.uri().query().unwrap_or_default();
+    let mut told: Vec<Told> =
+        path.into_iter().map(|(argument, text)| (argument, argument.name().to_owned(), Given::Text(text))).collect();
+    if request.method() == Method::POST {
+        refuse_query(query)?;
+        body::require_json(request.headers())?;
+        let received = body::read(request.into_body(), &app.large_bodies).await?;
+        let is_small = received.bytes.len() <= SMALL_BODY_BYTES;
+        let parse = move || told_by_body(action, &received.bytes);
+        told.extend(if is_small { parse()? } else { blocking(parse).await? });
+    } else {
+        for (name, text) in rows::parse_query(query)? {
+            let argument = argument(action, &name)?;
+            if matches!(argument, Argument::Ratings | Argument::Exclude) {
+                return Err(ApiError::value("unknown_parameter", &name, format!("{name}: is posted, in a JSON body")));
+            }
+            refuse_repeated(&told, argument, &name)?;
+            told.push((argument, name, Given::Text(text)));
+        }
+    }
+    let name = version_name(&version.file);
+    let (answer, _) = ask(app, version, action, told).await?;
+    Ok(reply::from_models(&answer.built_in(), &name))
+}
+
+fn told_by_body(action: Action, bytes: &[u8]) -> Result<Vec<Told>, ApiError> {
+    let Posted::One(entries) = rows::parse_body(bytes)? else {
+        return Err(ApiError::shape("the body must be an object with ratings, not a list"));
+    };
+    if !entries.contains_key(Argument::Ratings.name()) {
+        let message = "ratings: is missing; expected an object {item: rating}, or a list of {\"item\", \"rating\"}";
+        return Err(ApiError::value("missing", Argument::Ratings.name(), message));
+    }
+    let mut told: Vec<Told> = Vec::with_capacity(entries.len());
+    for (name, value) in entries {
+        let argument = argument(action, &name)?;
+        if matches!(argument, Argument::User | Argument::Strict) {
+            let message = format!("{name}: the ratings are the user's own; GET …/recommend/{{user}} is for known ones");
+            return Err(ApiError::value("unknown_parameter", name, message));
+        }
+        refuse_repeated(&told, argument, &name)?;
+        told.push((argument, name, Given::Json(value)));
+    }
+    Ok(told)
+}
+
+/// `limit` is `n`, and a query can name what the path says.
+fn refuse_repeated(told: &[Told], argument: Argument, name: &str) -> Result<(), ApiError> {
+    match told.iter().any(|(known, ..)| *known == argument) {
+        true => Err(ApiError::value("repeated", name, format!("{name}: {} is given twice", argument.name()))),
+        false => Ok(()),
+    }
+}
+
+/// Whether the version's algorithm does this at all.
+pub fn check_able(version: &Version, action: Action) -> Result<(), ApiError> {
+    if action == Action::Predict || version.recommender().is_some() {
+        return Ok(());
+    }
+    let file = &version.file;
+    let message = format!(
+        "model {} is a {}: it has predict, and no {}, which is for recommenders (als)",
+        file.model,
+        file.algorithm,
+        action.name()
+    );
+    Err(ApiError::not_found("no_recommender", message))
+}
+
+/// Answers one question; also what was said, in its types. The version can do it: see `check_able`.
+pub async fn ask(
+    app: &App,
+    version: Arc<Version>,
+    action: Action,
+    told: Vec<Told>,
+) -> Result<(Answer, Map<String, Value>), ApiError> {
+    let (Some(model), Some(binding)) = (version.recommender(), app.bindings.of(&version)) else {
+        return Err(ApiError::internal("the version recommends nothing"));
+    };
+    let mut arguments = Arguments::read(action, told, &version, model)?;
+    let said = std::mem::take(&mut arguments.said);
+    let shown = match needs_interactions(action, &arguments, model) {
+        false => None,
+        true => {
+            let shown = app.context.interactions.shown(&binding.rule, version.newest_batch()).await;
+            Some(shown.map_err(|fault| ApiError::unavailable("loading", format!("{fault}; ask again in a moment")))?)
+        }
+    };
+    let catalogue = app.context.catalogue.as_ref().map(|catalogues| catalogues.snapshot());
+    let work = Work { version: Arc::clone(&version), action, arguments, binding, shown, catalogue };
+    let answer = if work.is_long(model) { blocking(move || work.run()).await? } else { work.run()? };
+    Ok((answer, said))
+}
+
+fn needs_interactions(action: Action, arguments: &Arguments, model: &Recommender) -> bool {
+    let is_known = || arguments.user.as_ref().is_some_and(|user| model.users.code(user.id()).is_some());
+    match action {
+        Action::Predict | Action::Similar => false,
+        Action::Estimate => !is_known(),
+        Action::Recommend => match &arguments.ratings {
+            Some(ratings) => ratings.items.is_empty(),
+            None => arguments.exclude_seen || !is_known(),
+        },
+        Action::Users => arguments.exclude_seen || arguments.rated,
+        Action::Popular | Action::History | Action::Because => true,
+    }
+}
+
+impl Answer {
+    /// Without a template.
+    pub fn built_in(self) -> Value {
+        let mut object = self.head;
+        if let Some(List { items, total }) = self.list {
+            object.insert("items".to_owned(), items.into_iter().map(Value::Object).collect());
+            object.insert("total".to_owned(), total.into());
+        }
+        Value::Object(object)
+    }
+}

@@ -1,0 +1,555 @@
+//! What each action answers: from one version, one state of the interactions and one of the catalogue. Pure computing, which
+//! may take long: see [`Work::is_long`].
+
+use std::borrow::Cow;
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use millstream_learn::Id;
+use millstream_learn::top_n::{Admit, Bitmap, Metric, Scored, top_n_exact};
+use serde_json::{Map, Value};
+
+use super::arguments::{Arguments, OwnedId, score_json};
+use super::binding::{Binding, NONE};
+use crate::catalogue::{Catalogue, Filter, id_json};
+use crate::config::Action;
+use crate::interactions::{Entry, Shown};
+use crate::registry::{Recommendation, Recommender, Task, Version};
+use crate::serve::catalogue::filter_fault;
+use crate::serve::error::{ApiError, hint, quote};
+use crate::serve::predict::version_name;
+use crate::serve::rows::Row;
+
+/// So many factors are looked through in about a quarter of a millisecond.
+const FACTORS_SHORT: usize = 4_000_000;
+/// To fold in so many ratings takes as long.
+const RATINGS_SHORT: usize = 200;
+const LIST_SHORT: usize = 2_000;
+
+/// One question, and all that its answer takes.
+pub struct Work {
+    pub version: Arc<Version>,
+    pub action: Action,
+    pub arguments: Arguments,
+    pub binding: Arc<Binding>,
+    /// Where the action, or the user, asks for them.
+    pub shown: Option<Arc<Shown>>,
+    pub catalogue: Option<Arc<Catalogue>>,
+}
+
+/// What is answered, before it takes its shape.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// Of the answer as a whole.
+    pub head: Row,
+    /// `None`: it is no list.
+    pub list: Option<List>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct List {
+    pub items: Vec<Row>,
+    pub total: usize,
+}
+
+const ALS: &str = "als";
+const FOLD_IN: &str = "fold_in";
+const POPULARITY: &str = "popularity";
+const HISTORY: &str = "history";
+
+impl Work {
+    /// Whether it is too long for a thread that serves connections.
+    pub fn is_long(&self, model: &Recommender) -> bool {
+        let factors = |n_rows: usize| n_rows * model.model.rank() > FACTORS_SHORT;
+        let listed = self.arguments.n + self.arguments.offset > LIST_SHORT;
+        let rated = self.arguments.ratings.as_ref().map_or(0, |ratings| ratings.items.len()) > RATINGS_SHORT;
+        match self.action {
+            Action::Predict => false,
+            Action::Estimate => self.shown.is_some(),
+            Action::Recommend | Action::Similar => {
+                self.arguments.filter.is_some() || rated || listed || factors(model.model.n_items())
+            }
+            Action::Popular => self.arguments.filter.is_some() || self.arguments.group.is_some() || listed,
+            Action::History | Action::Because | Action::Users => true,
+        }
+    }
+
+    pub fn run(self) -> Result<Answer, ApiError> {
+        let version = Arc::clone(&self.version);
+        let Some(model) = version.recommender() else {
+            return Err(ApiError::internal("the version recommends nothing"));
+        };
+        let asking = Asking { work: &self, model };
+        match self.action {
+            Action::Predict => Err(ApiError::internal("predictions are made elsewhere")),
+            Action::Estimate => asking.estimate(),
+            Action::Recommend => asking.recommend(),
+            Action::Similar => asking.similar(),
+            Action::Popular => asking.popular(),
+            Action::History => asking.history(),
+            Action::Users => asking.users(),
+            Action::Because => asking.because(),
+        }
+    }
+}
+
+/// Of a user, and where it is from.
+type Vector<'a> = (Cow<'a, [f32]>, &'static str);
+
+struct Asking<'a> {
+    work: &'a Work,
+    model: &'a Recommender,
+}
+
+impl Asking<'_> {
+    fn arguments(&self) -> &Arguments {
+        &self.work.arguments
+    }
+
+    fn recommend(&self) -> Result<Answer, ApiError> {
+        let filter = self.filter()?;
+        if self.arguments().ratings.is_some() { self.fold_in(filter) } else { self.recommend_to_user(filter) }
+    }
+
+    fn recommend_to_user(&self, filter: Option<Arc<Filter>>) -> Result<Answer, ApiError> {
+        let arguments = self.arguments();
+        let user = self.user()?;
+        match self.known(user)? {
+            Some((vector, source)) => {
+                let seen = if arguments.exclude_seen { self.seen_items(user)? } else { Vec::new() };
+                Ok(self.best(&vector, source, &seen, filter))
+            }
+            None if arguments.strict => Err(self.unknown_user(user)),
+            None => {
+                let shown = self.shown()?;
+                let seen = shown.user(user).filter(|_| arguments.exclude_seen).map(|user| shown.seen(user));
+                self.popular_instead(&seen.unwrap_or_default(), filter)
+            }
+        }
+    }
+
+    /// For a user of whom the request says all.
+    fn fold_in(&self, filter: Option<Arc<Filter>>) -> Result<Answer, ApiError> {
+        let arguments = self.arguments();
+        let Some(ratings) = &arguments.ratings else { return Err(ApiError::internal("there are no ratings")) };
+        let mut answer = if ratings.items.is_empty() {
+            let shown = self.shown()?;
+            let unknown = ratings.unknown.iter().filter(|_| arguments.exclude_seen);
+            let left_out = unknown.chain(&arguments.exclude).filter_map(|id| shown.item(id.id()));
+            self.popular_instead(&sorted(left_out), filter)?
+        } else {
+            let vector = self.model.model.fold_in(&ratings.items, &ratings.values);
+            let given = ratings.items.iter().filter(|_| arguments.exclude_seen).copied();
+            let named = arguments.exclude.iter().filter_map(|id| self.model.items.code(id.id()));
+            self.best(&vector, FOLD_IN, &sorted(given.chain(named)), filter)
+        };
+        let unknown = ratings.unknown.iter().map(|id| id_json(id.id())).collect();
+        answer.head.insert("unknown_items".to_owned(), unknown);
+        answer.head.insert("unknown_items_total".to_owned(), ratings.n_unknown.into());
+        Ok(answer)
+    }
+
+    /// `exclude`: the version's items, ascending.
+    fn best(&self, vector: &[f32], source: &'static str, exclude: &[u32], filter: Option<Arc<Filter>>) -> Answer {
+        let only = self.admitted(filter);
+        let admit = Admit { exclude, only: only.as_deref() };
+        let factors = self.model.model.item_factors();
+        let total = self.n_admitted(&admit);
+        let best = self.page_of_best(total, |n| self.model.top.search(factors, vector, n, &admit));
+        let rows = best.iter().map(|scored| {
+            let score = self.model.model.clamp(f64::from(scored.score));
+            self.item_row(self.model.items.get(scored.item), [("score", score_json(score))])
+        });
+        self.list(source, rows.collect(), total)
+    }
+
+    /// What most took up, with what they made of it: within the scale of the ratings, or the share of users who did.
+    fn popular_instead(&self, exclude: &[u32], filter: Option<Arc<Filter>>) -> Result<Answer, ApiError> {
+        let shown = self.shown()?;
+        let n_users = shown.n_users().max(1) as f64;
+        let (page, total) = self.page_of_items(shown, shown.popular(), exclude, filter);
+        let rows = page.into_iter().map(|item| {
+            let popularity = shown.popularity(item);
+            let score = match self.model.model.scale() {
+                Some(_) => self.model.model.clamp(popularity.mean().unwrap_or(self.model.model.mean())),
+                None => f64::from(popularity.users) / n_users,
+            };
+            self.item_row(shown.items().get(item), [("score", score_json(score))])
+        });
+        Ok(self.list(POPULARITY, rows.collect(), total))
+    }
+
+    fn popular(&self) -> Result<Answer, ApiError> {
+        let filter = self.filter()?;
+        let shown = self.shown()?;
+        let has_ratings = self.task().is_some_and(|task| task.rating.is_some());
+        let row = |item: u32, users: u32, mean: Option<f64>| {
+            let mean = has_ratings.then(|| ("mean", mean.map_or(Value::Null, score_json)));
+            self.item_row(shown.items().get(item), [("score", users.into())].into_iter().chain(mean))
+        };
+        let Some((name, group)) = &self.arguments().group else {
+            let (page, total) = self.page_of_items(shown, shown.popular(), &[], filter);
+            let rows = page.into_iter().map(|item| {
+                let popularity = shown.popularity(item);
+                row(item, popularity.users, popularity.mean())
+            });
+            return Ok(self.list(POPULARITY, rows.collect(), total));
+        };
+        let counts = self.popular_in(shown, name, group)?;
+        let items: Vec<u32> = counts.iter().map(|(item, _)| *item).collect();
+        let users: HashMap<u32, u32> = counts.into_iter().collect();
+        let (page, total) = self.page_of_items(shown, &items, &[], filter);
+        let rows = page.into_iter().map(|item| {
+            let mean = shown.popularity(item).mean();
+            row(item, users.get(&item).copied().unwrap_or(0), mean)
+        });
+        Ok(self.list(POPULARITY, rows.collect(), total))
+    }
+
+    fn popular_in(&self, shown: &Shown, name: &str, group: &str) -> Result<Vec<(u32, u32)>, ApiError> {
+        if self.task().is_none_or(|task| task.group.is_none()) {
+            let message = format!("{name}: model {} has no group; name its column in [[model]]", self.name());
+            return Err(ApiError::value("bad_value", name, message));
+        }
+        shown.popular_in(group).ok_or_else(|| {
+            let message = format!("there is no group {}{}", quote(group), hint(group, shown.groups()));
+            ApiError::not_found("unknown_group", message)
+        })
+    }
+
+    fn similar(&self) -> Result<Answer, ApiError> {
+        let only = self.admitted(self.filter()?);
+        let item = self.item()?;
+        let exclude = [item];
+        let admit = Admit { exclude: &exclude, only: only.as_deref() };
+        let (model, factors) = (&self.model.model, self.model.model.item_factors());
+        let total = self.n_admitted(&admit);
+        let best = self.page_of_best(total, |n| self.model.similar.search(factors, model.item(item), n, &admit));
+        let row = |scored: &Scored| {
+            self.item_row(self.model.items.get(scored.item), [("score", score_json(f64::from(scored.score)))])
+        };
+        Ok(self.list(ALS, best.iter().map(row).collect(), total))
+    }
+
+    /// All that a user has taken up, newest first.
+    fn history(&self) -> Result<Answer, ApiError> {
+        let shown = self.shown()?;
+        let user = self.user()?;
+        let Some(user) = self.shown_user(shown, user) else { return Err(self.unknown_user(user)) };
+        let mut entries = shown.of_user(user, |_| true);
+        entries.sort_by_key(|entry| Reverse((entry.time, entry.mark.batch())));
+        let total = entries.len();
+        let page = entries.iter().skip(self.arguments().offset).take(self.arguments().n);
+        let rows = page.map(|entry| self.item_row(shown.items().get(entry.item), self.word(entry)));
+        Ok(self.list(HISTORY, rows.collect(), total))
+    }
+
+    fn users(&self) -> Result<Answer, ApiError> {
+        if self.arguments().rated {
+            return self.raters();
+        }
+        let item = self.item()?;
+        let exclude = match self.arguments().exclude_seen {
+            false => Vec::new(),
+            true => {
+                let shown = self.shown()?;
+                let id = self.item_id()?;
+                let raters = shown.item(id).map_or_else(Vec::new, |item| shown.of_item(item));
+                let codes = raters.iter().filter_map(|(user, _)| self.model.users.code(shown.users().get(*user)?));
+                sorted(codes)
+            }
+        };
+        let model = &self.model.model;
+        let admit = Admit { exclude: &exclude, only: None };
+        let total = model.n_users() - exclude.len();
+        let best = self.page_of_best(total, |n| {
+            let metric = Metric::InnerProduct;
+            top_n_exact(model.user_factors(), model.rank(), model.item(item), n, metric, &admit)
+        });
+        let rows = best.iter().map(|scored| {
+            let score = score_json(model.clamp(f64::from(scored.score)));
+            id_row(self.model.users.get(scored.item), [("score", score)])
+        });
+        Ok(self.list(ALS, rows.collect(), total))
+    }
+
+    /// Who has taken the item up, newest first.
+    fn raters(&self) -> Result<Answer, ApiError> {
+        let shown = self.shown()?;
+        let id = self.item_id()?;
+        let mut raters = shown.item(id).map_or_else(Vec::new, |item| shown.of_item(item));
+        if raters.is_empty() {
+            return Err(self.unknown_item(id));
+        }
+        raters.sort_by_key(|(_, entry)| Reverse((entry.time, entry.mark.batch())));
+        let total = raters.len();
+        let page = raters.iter().skip(self.arguments().offset).take(self.arguments().n);
+        let rows = page.map(|(user, entry)| id_row(shown.users().get(*user), self.word(entry)));
+        Ok(self.list(HISTORY, rows.collect(), total))
+    }
+
+    fn estimate(&self) -> Result<Answer, ApiError> {
+        let (user, item) = (self.user()?, self.item()?);
+        let Some((vector, source)) = self.known(user)? else { return Err(self.unknown_user(user)) };
+        let estimate = self.model.model.clamp(self.model.model.score(&vector, item));
+        let mut head = self.head(source);
+        self.insert_pair(&mut head, user, item);
+        head.insert("prediction".to_owned(), score_json(estimate));
+        let shown = self.item_row(self.model.items.get(item), []);
+        for (name, value) in shown {
+            head.entry(name).or_insert(value);
+        }
+        Ok(Answer { head, list: None })
+    }
+
+    /// Which of the user's ratings speak for the item: their parts of its score, largest first.
+    fn because(&self) -> Result<Answer, ApiError> {
+        let (user, item) = (self.user()?, self.item()?);
+        let shown = self.shown()?;
+        let is_known = self.model.users.code(user).is_some();
+        let (items, values) = match self.shown_user(shown, user) {
+            Some(user) => self.ratings(shown, user, is_known),
+            None => return Err(self.unknown_user(user)),
+        };
+        if !is_known && items.is_empty() {
+            return Err(self.unknown_user(user));
+        }
+        let parts = self.model.model.because(&items, &values, item);
+        let score: f64 = parts.iter().sum();
+        let mut order: Vec<usize> = (0..items.len()).collect();
+        order.sort_by(|left, right| parts[*right].total_cmp(&parts[*left]).then(left.cmp(right)));
+        let has_ratings = self.task().is_some_and(|task| task.rating.is_some());
+        let page = order.iter().skip(self.arguments().offset).take(self.arguments().n);
+        let rows = page.map(|at| {
+            let rating = has_ratings.then(|| ("rating", score_json(f64::from(values[*at]))));
+            let part = [("score", Value::from(parts[*at]))].into_iter();
+            self.item_row(self.model.items.get(items[*at]), part.chain(rating))
+        });
+        let rows = rows.collect();
+        let mut answer = self.list(if is_known { ALS } else { FOLD_IN }, rows, items.len());
+        self.insert_pair(&mut answer.head, user, item);
+        answer.head.insert("score".to_owned(), score.into());
+        let prediction = score_json(self.model.model.clamp(score));
+        answer.head.insert("prediction".to_owned(), prediction);
+        Ok(answer)
+    }
+
+    /// The user's vector and where it is from: of the version, or folded in when all that is known of the user came later.
+    /// `None`: nothing is known that the version could use.
+    fn known(&self, user: Id) -> Result<Option<Vector<'_>>, ApiError> {
+        if let Some(code) = self.model.users.code(user) {
+            return Ok(Some((Cow::Borrowed(self.model.model.user(code)), ALS)));
+        }
+        let shown = self.shown()?;
+        let Some(user) = self.shown_user(shown, user) else { return Ok(None) };
+        let (items, values) = self.ratings(shown, user, false);
+        if items.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some((Cow::Owned(self.model.model.fold_in(&items, &values)), FOLD_IN)))
+    }
+
+    /// A user's ratings of the version's items, ascending: those that it was trained on, or all that it could have been.
+    fn ratings(&self, shown: &Shown, user: u32, trained: bool) -> (Vec<u32>, Vec<f32>) {
+        let batches = &self.work.version.file.batches;
+        let scale = self.task().and_then(|task| task.scale);
+        #[expect(clippy::cast_possible_truncation, reason = "as the reader of the ratings compares them")]
+        let fits = |rating: f32| scale.is_none_or(|(low, high)| (low as f32..=high as f32).contains(&rating));
+        let is_taken = |entry: &Entry| {
+            let was_there = || batches.binary_search_by_key(&entry.mark.batch(), |batch| batch.batch).is_ok();
+            let is_rating = entry.mark.passes() && !entry.rating.is_nan() && fits(entry.rating);
+            is_rating && (!trained || (!entry.mark.held_out() && was_there()))
+        };
+        let codes = self.work.binding.items(shown, self.model);
+        let entries = shown.of_user(user, is_taken);
+        let known = entries.iter().map(|entry| (codes[entry.item as usize], entry.rating));
+        let mut known: Vec<(u32, f32)> = known.filter(|(item, _)| *item != NONE).collect();
+        known.sort_by_key(|(item, _)| *item);
+        known.into_iter().unzip()
+    }
+
+    /// The version's items that the user has seen, ascending.
+    fn seen_items(&self, user: Id) -> Result<Vec<u32>, ApiError> {
+        let shown = self.shown()?;
+        let Some(user) = shown.user(user) else { return Ok(Vec::new()) };
+        let codes = self.work.binding.items(shown, self.model);
+        let seen = shown.seen(user);
+        Ok(sorted(seen.iter().map(|item| codes[*item as usize]).filter(|item| *item != NONE)))
+    }
+
+    /// A user of whom some row tells.
+    fn shown_user(&self, shown: &Shown, user: Id) -> Option<u32> {
+        shown.user(user).filter(|user| shown.has_entries(*user))
+    }
+
+    fn shown(&self) -> Result<&Shown, ApiError> {
+        self.work.shown.as_deref().ok_or_else(|| ApiError::internal("the interactions were not asked for"))
+    }
+
+    fn task(&self) -> Option<&Recommendation> {
+        match &self.work.version.file.task {
+            Task::Recommendation(task) => Some(task),
+            Task::Regression | Task::Classification { .. } => None,
+        }
+    }
+
+    fn name(&self) -> String {
+        version_name(&self.work.version.file)
+    }
+
+    fn user(&self) -> Result<Id<'_>, ApiError> {
+        let user = self.arguments().user.as_ref();
+        user.map(OwnedId::id).ok_or_else(|| ApiError::internal("there is no user"))
+    }
+
+    fn item_id(&self) -> Result<Id<'_>, ApiError> {
+        let item = self.arguments().item.as_ref();
+        item.map(OwnedId::id).ok_or_else(|| ApiError::internal("there is no item"))
+    }
+
+    /// The version's item.
+    fn item(&self) -> Result<u32, ApiError> {
+        let id = self.item_id()?;
+        self.model.items.code(id).ok_or_else(|| self.unknown_item(id))
+    }
+
+    fn unknown_user(&self, user: Id) -> ApiError {
+        let message = format!("{} does not know the user {}", self.name(), quote(&user.to_string()));
+        ApiError::not_found("unknown_user", format!("{message}; POST …/recommend takes a new user's ratings"))
+    }
+
+    fn unknown_item(&self, item: Id) -> ApiError {
+        let message = format!("{} does not know the item {}", self.name(), quote(&item.to_string()));
+        ApiError::not_found("unknown_item", format!("{message}: nobody had taken it up when it was trained"))
+    }
+
+    fn filter(&self) -> Result<Option<Arc<Filter>>, ApiError> {
+        let Some((name, text)) = &self.arguments().filter else { return Ok(None) };
+        let Some(catalogue) = &self.work.catalogue else {
+            let message =
+                format!("{name}: there is no catalogue to filter by; [catalogue] in the pipeline file makes one");
+            return Err(ApiError::value("no_catalogue", name, message));
+        };
+        let filter = catalogue.filter(text);
+        filter.map(Some).map_err(|fault| {
+            let fault = filter_fault(fault);
+            // The request may have a name of its own for it.
+            let field = fault.field.as_ref().map(|_| name.clone());
+            ApiError { message: fault.message.replacen("filter:", &format!("{name}:"), 1), field, ..fault }
+        })
+    }
+
+    fn admitted(&self, filter: Option<Arc<Filter>>) -> Option<Arc<Bitmap>> {
+        let (filter, catalogue) = (filter?, self.work.catalogue.as_ref()?);
+        Some(self.work.binding.admitted(catalogue, filter, self.model))
+    }
+
+    /// How many of the version's items may be in a list.
+    fn n_admitted(&self, admit: &Admit) -> usize {
+        match admit.only {
+            None => self.model.model.n_items() - admit.exclude.len(),
+            Some(only) => only.count() - admit.exclude.iter().filter(|item| only.contains(**item)).count(),
+        }
+    }
+
+    /// The asked-for part of the best. `search` finds the first n of `total`.
+    fn page_of_best(&self, total: usize, search: impl FnOnce(usize) -> Vec<Scored>) -> Vec<Scored> {
+        let Arguments { n, offset, .. } = *self.arguments();
+        if n == 0 || offset >= total {
+            return Vec::new();
+        }
+        let mut best = search((offset + n).min(total));
+        best.drain(..offset.min(best.len()));
+        best
+    }
+
+    /// The asked-for part of the interactions' items, and how many there are. `exclude`: ascending.
+    fn page_of_items(
+        &self,
+        shown: &Shown,
+        items: &[u32],
+        exclude: &[u32],
+        filter: Option<Arc<Filter>>,
+    ) -> (Vec<u32>, usize) {
+        let Arguments { n, offset, .. } = *self.arguments();
+        let left = items.iter().copied().filter(|item| exclude.binary_search(item).is_err());
+        let (Some(filter), Some(catalogue)) = (&filter, &self.work.catalogue) else {
+            let n_excluded = exclude.iter().filter(|item| shown.popularity(**item).users > 0).count();
+            return (left.skip(offset).take(n).collect(), items.len() - n_excluded);
+        };
+        let (mut page, mut total) = (Vec::new(), 0);
+        // The ids are asked for one by one: held through a million of them they would keep the next batch waiting, and it
+        // all who come after.
+        let row = |item: u32| shown.items().get(item).and_then(|id| catalogue.row(id));
+        for item in left.filter(|item| row(*item).is_some_and(|row| filter.admits(row))) {
+            if total >= offset && page.len() < n {
+                page.push(item);
+            }
+            total += 1;
+        }
+        (page, total)
+    }
+
+    /// What a user said of an item, and when: as much of it as the model has columns for.
+    fn word(&self, entry: &Entry) -> impl Iterator<Item = (&'static str, Value)> + use<> {
+        let (has_rating, has_time) =
+            self.task().map_or((false, false), |task| (task.rating.is_some(), task.time.is_some()));
+        let rating = if entry.rating.is_nan() { Value::Null } else { score_json(f64::from(entry.rating)) };
+        let time = if entry.time == i64::MIN { Value::Null } else { entry.time.into() };
+        let rating = has_rating.then_some(("rating", rating));
+        rating.into_iter().chain(has_time.then_some(("time", time)))
+    }
+
+    /// An item of a list: its id, `more`, and its row in the catalogue. What the catalogue does not know is null.
+    fn item_row(&self, id: Option<Id>, more: impl IntoIterator<Item = (&'static str, Value)>) -> Row {
+        let mut row = id_row(id, more);
+        let Some(catalogue) = &self.work.catalogue else { return row };
+        match id.and_then(|id| catalogue.row(id)) {
+            Some(at) => {
+                for (name, value) in catalogue.item(at) {
+                    row.entry(name).or_insert(value);
+                }
+            }
+            None => {
+                for name in catalogue.columns() {
+                    row.entry(name).or_insert(Value::Null);
+                }
+            }
+        }
+        row
+    }
+
+    fn insert_pair(&self, head: &mut Row, user: Id, item: u32) {
+        head.insert("user".to_owned(), id_json(user));
+        head.insert("item".to_owned(), self.model.items.get(item).map_or(Value::Null, id_json));
+    }
+
+    fn head(&self, source: &str) -> Row {
+        let file = &self.work.version.file;
+        let mut head = Map::new();
+        head.insert("model".to_owned(), file.model.clone().into());
+        head.insert("version".to_owned(), file.version.into());
+        head.insert("source".to_owned(), source.into());
+        head
+    }
+
+    fn list(&self, source: &str, items: Vec<Row>, total: usize) -> Answer {
+        Answer { head: self.head(source), list: Some(List { items, total }) }
+    }
+}
+
+fn id_row(id: Option<Id>, more: impl IntoIterator<Item = (&'static str, Value)>) -> Row {
+    let mut row = Map::new();
+    row.insert("id".to_owned(), id.map_or(Value::Null, id_json));
+    row.extend(more.into_iter().map(|(name, value)| (name.to_owned(), value)));
+    row
+}
+
+/// Ascending, each once.
+fn sorted(items: impl Iterator<Item = u32>) -> Vec<u32> {
+    let mut items: Vec<u32> = items.collect();
+    items.sort_unstable();
+    items.dedup();
+    items
+}

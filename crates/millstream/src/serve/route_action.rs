@@ -1,0 +1,232 @@
+//! A route that asks a recommender: its arguments from the path, the query or the body, its answer by the template.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{Method, Request, Response};
+use serde_json::Value;
+
+use super::app::App;
+use super::body::{self, Received, SMALL_BODY_BYTES};
+use super::error::{ApiError, hint};
+use super::predict::{blocking, refuse_query, version_name};
+use super::recommend::{Answer, Given, List, Told, ask, check_able};
+use super::reply;
+use super::route::{PathParameters, UserRoute};
+use super::rows::{self, Posted, Row};
+use super::template::{Scope, Template};
+use crate::config::{Action, Argument, Origin};
+
+/// Rows of one posted list: each may be answered by a list of a thousand items, or by one number.
+const LIST_ROWS_MOST: usize = 100;
+const ESTIMATE_ROWS_MOST: usize = 1000;
+
+/// What a request says, by its own names.
+type Parameters = Vec<(String, Given)>;
+
+pub async fn answer(
+    app: &App,
+    request: Request<Body>,
+    route: Arc<UserRoute>,
+    path: PathParameters,
+) -> Result<Response<Body>, ApiError> {
+    let mut parameters: Parameters = path.into_iter().map(|(name, text)| (name, Given::Text(text))).collect();
+    let call = Call { app, route: &route };
+    let query = request.uri().query().unwrap_or_default();
+    if request.method() != Method::POST {
+        for (name, text) in rows::parse_query(query)? {
+            add(&mut parameters, name, Given::Text(text), "query")?;
+        }
+        let answered = call.one(parameters, None).await?;
+        return call.reply(&[answered], false);
+    }
+    refuse_query(query)?;
+    body::require_json(request.headers())?;
+    let received = body::read(request.into_body(), &app.large_bodies).await?;
+    let Received { bytes, permit } = received;
+    let value = if bytes.len() <= SMALL_BODY_BYTES {
+        rows::parse_json(&bytes)?
+    } else {
+        blocking(move || rows::parse_json(&bytes)).await?
+    };
+    let response = call.posted(parameters, value).await;
+    drop(permit);
+    response
+}
+
+/// The same name twice is a fault, whichever of the two is meant.
+fn add(parameters: &mut Parameters, name: String, given: Given, place: &str) -> Result<(), ApiError> {
+    if parameters.iter().any(|(known, _)| *known == name) {
+        return Err(ApiError::value("repeated", &name, format!("{name}: given in the path and in the {place}")));
+    }
+    parameters.push((name, given));
+    Ok(())
+}
+
+struct Call<'a> {
+    app: &'a App,
+    route: &'a UserRoute,
+}
+
+/// One question, answered.
+struct Answered {
+    version: String,
+    said: Row,
+    answer: Answer,
+}
+
+impl Call<'_> {
+    async fn posted(&self, path: Parameters, value: Value) -> Result<Response<Body>, ApiError> {
+        let is_body = |origin: &Origin| *origin == Origin::Body;
+        if self.route.route.args.values().any(is_body) {
+            let value = match (&self.route.route.body, value) {
+                (Some(_), Value::Object(outer)) => self.route.row_in(outer, None)?,
+                (_, value) => value,
+            };
+            let answered = self.one(path, Some(value)).await?;
+            return self.reply(&[answered], false);
+        }
+        let (rows, is_list) = match rows::posted(value)? {
+            Posted::One(outer) => match self.route.row_in(outer, None)? {
+                Value::Object(row) => (vec![row], false),
+                Value::Array(values) => (rows::rows_of(values, self.route.route.body.as_deref())?, true),
+                other => return Err(self.route.no_row(&other, None)),
+            },
+            Posted::Many(outers) => {
+                let row_in = |(index, outer)| match self.route.row_in(outer, Some(index))? {
+                    Value::Object(row) => Ok(row),
+                    other => Err(self.route.no_row(&other, Some(index))),
+                };
+                (outers.into_iter().enumerate().map(row_in).collect::<Result<_, _>>()?, true)
+            }
+        };
+        let is_short = self.route.route.action.item_outputs().is_none();
+        let most = if is_short { ESTIMATE_ROWS_MOST } else { LIST_ROWS_MOST };
+        if rows.len() > most {
+            return Err(ApiError::too_large(format!("{} rows in one request: at most {most}", rows.len())));
+        }
+        let mut answered = Vec::with_capacity(rows.len());
+        for (index, row) in rows.into_iter().enumerate() {
+            let mut parameters = path.clone();
+            for (name, value) in row {
+                add(&mut parameters, name, Given::Json(value), "body")?;
+            }
+            let one = self.one(parameters, None).await;
+            answered.push(one.map_err(|fault| if is_list { of_row(fault, index) } else { fault })?);
+        }
+        self.reply(&answered, is_list)
+    }
+
+    /// `body`: the whole of it, where it is an argument.
+    async fn one(&self, parameters: Parameters, body: Option<Value>) -> Result<Answered, ApiError> {
+        let route = &self.route.route;
+        let named = || route.args.values().filter_map(Origin::parameter);
+        // Of the path all are taken; `check` has seen to it that some argument or the template names each.
+        let is_known = |name: &str| named().any(|known| known == name) || self.route.is_path_parameter(name);
+        if let Some((name, _)) = parameters.iter().find(|(name, _)| !is_known(name)) {
+            let message = format!("{name}: not a parameter of {}{}", route.path, hint(name, named()));
+            return Err(ApiError::value("unknown_parameter", name, message));
+        }
+        let mut told: Vec<Told> = Vec::with_capacity(route.args.len());
+        for (argument, origin) in &route.args {
+            match origin {
+                Origin::Constant(value) => {
+                    told.push((*argument, argument.name().to_owned(), Given::Json(value.clone())));
+                }
+                Origin::Parameter(name) => {
+                    let given = parameters.iter().find(|(known, given)| known == name && !given.is_absent());
+                    if given.is_none() && is_needed(route.action, *argument) {
+                        let message = format!("{name}: is missing; expected {}", argument.sort().expected());
+                        return Err(ApiError::value("missing", name, message));
+                    }
+                    told.extend(given.map(|(_, given)| (*argument, name.clone(), given.clone())));
+                }
+                Origin::Body => {
+                    let value = body.clone().unwrap_or(Value::Null);
+                    told.push((*argument, argument.name().to_owned(), Given::Json(value)));
+                }
+            }
+        }
+        let wanted = told.iter().find(|(argument, ..)| *argument == Argument::Version).map(|(.., given)| given);
+        let Some(model) = route.models.first() else { return Err(ApiError::internal("the route asks no model")) };
+        let version = self.route.version(self.app, model, wanted)?;
+        check_able(&version, route.action)?;
+        let name = version_name(&version.file);
+        let number = self.route.number(version.file.version);
+        let (mut answer, mut said) = ask(self.app, version, route.action, told).await?;
+        answer.head.insert("version".to_owned(), number.into());
+        // What no argument takes is there for the template.
+        for (name, given) in parameters {
+            if let Given::Text(text) = given {
+                said.entry(name).or_insert_with(|| Value::from(text));
+            }
+        }
+        if route.empty_is_error && answer.list.as_ref().is_some_and(|list| list.items.is_empty()) {
+            return Err(ApiError::not_found("empty", format!("{} has no items to answer", route.action.name())));
+        }
+        Ok(Answered { version: name, said, answer })
+    }
+
+    fn reply(&self, answered: &[Answered], is_list: bool) -> Result<Response<Body>, ApiError> {
+        let template = self.route.template();
+        let value = match (template, answered, is_list) {
+            // Of estimates the template repeats per row, of lists per item.
+            (Some(template), answered, true)
+                if template.repeats() && answered.iter().all(|one| one.answer.list.is_none()) =>
+            {
+                let parts: Vec<Part> = answered.iter().map(Answered::part).collect();
+                template.render(parts.first(), &parts)
+            }
+            (template, [one], false) => one.render(template),
+            (template, several, _) => several.iter().map(|one| one.render(template)).collect(),
+        };
+        let versions: BTreeSet<&str> = answered.iter().map(|one| one.version.as_str()).collect();
+        let versions: Vec<&str> = versions.into_iter().collect();
+        Ok(reply::from_models(&value, &versions.join(", ")))
+    }
+}
+
+/// A route that takes ratings is of no use without them.
+fn is_needed(action: Action, argument: Argument) -> bool {
+    action.required().contains(&argument) || argument == Argument::Ratings
+}
+
+fn of_row(fault: ApiError, index: usize) -> ApiError {
+    ApiError { message: format!("row {index}: {}", fault.message), ..fault }
+}
+
+impl Answered {
+    fn part(&self) -> Part<'_> {
+        Part { said: &self.said, head: &self.answer.head, item: None }
+    }
+
+    fn render(&self, template: Option<&Template>) -> Value {
+        let Some(template) = template else { return self.answer.clone().built_in() };
+        let whole = self.part();
+        let parts: Vec<Part> = match &self.answer.list {
+            Some(List { items, .. }) => items.iter().map(|item| Part { item: Some(item), ..whole }).collect(),
+            None => vec![whole],
+        };
+        template.render(Some(&whole), &parts)
+    }
+}
+
+/// What a name of the template stands for: in an item its own values first, then what the request said, then the answer.
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    said: &'a Row,
+    head: &'a Row,
+    item: Option<&'a Row>,
+}
+
+impl Scope for Part<'_> {
+    fn value(&self, name: &str) -> Option<Value> {
+        let item = self.item.and_then(|item| item.get(name));
+        item.or_else(|| self.said.get(name)).or_else(|| self.head.get(name)).cloned()
+    }
+
+    fn row(&self) -> &Row {
+        self.item.unwrap_or(self.said)
+    }
+}
