@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt fuzz bench bench-learn bench-pipeline bench-workers bench-http soak docs
+.PHONY: help demo test check fmt fuzz bench bench-learn bench-pipeline bench-workers bench-http bench-recommend soak docs
 
 help: ## List these targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,16 +23,20 @@ fuzz: ## Fuzz the broker's codec path, SECONDS (60) for each of its three target
 docs: ## Rewrite what the documentation takes from the code
 	UPDATE=1 cargo test -p millstream --lib documents
 
-bench: bench-learn bench-pipeline bench-workers bench-http ## All measurements, each beside its peer in the same run
+bench: bench-learn bench-pipeline bench-workers bench-http bench-recommend ## All measurements, each beside its peer in the same run
 
-bench-learn: ## Trainers beside scikit-learn and LightGBM
+bench-learn: ## Trainers and top-N beside scikit-learn, LightGBM, implicit and usearch
 	crates/learn/benches/run.sh
+	crates/learn/benches/top_n.sh
 
 bench-pipeline: ## csv to batches beside bare librdkafka clients, and the whole run; 7 million rows
 	bench/pipeline.sh
 
 bench-http: ## Predictions over HTTP beside Flask (needs wrk)
 	bench/http.sh
+
+bench-recommend: ## A recommender of 20 million ratings: training, memory, top-10 over HTTP beside Flask with implicit (needs wrk)
+	bench/recommend.sh
 
 bench-workers: ## One, two and three ingest workers on three full partitions, after bench-pipeline
 	bench/workers.sh
