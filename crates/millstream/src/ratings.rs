@@ -14,7 +14,7 @@ use crate::expression::{Expression, ExpressionError, ExpressionFault, ValueKind}
 use crate::registry::Holdout;
 use crate::schema::{ColumnType, StreamSchema};
 use crate::store::Store;
-use crate::train::{TrainError, condition, for_each_block, held_out, narrow};
+use crate::train::{TrainError, condition, for_each_block_in_order, held_out, narrow};
 
 /// What ids of this type are: `int64` or `utf8`; `None`: such values are no ids. Of floats the whole ones up to 2^53 are.
 pub fn id_kind(data_type: &DataType) -> Option<ColumnType> {
@@ -173,14 +173,14 @@ impl RatingReader {
         self.time.is_some()
     }
 
-    /// Calls `visit` with the rows of the batch, partition by partition, in offset order.
+    /// Calls `visit` with the rows of the batch in the order of the stream: by offset, then by partition.
     pub fn for_each(
         &self,
         store: &dyn Store,
         batch: &Batch,
         mut visit: impl FnMut(&RatingBlock) -> Result<(), TrainError>,
     ) -> Result<(), TrainError> {
-        for_each_block(store, batch, &self.schema, |block| visit(&self.block(block)?))
+        for_each_block_in_order(store, batch, &self.schema, |block| visit(&self.block(block)?))
     }
 
     fn block(&self, block: &RecordBatch) -> Result<RatingBlock, TrainError> {

@@ -115,26 +115,34 @@ async fn a_fault_is_told_at_once_and_mended_by_the_next_reading() {
 /// The rows of the store's own parts, with their marks.
 #[tokio::test]
 async fn stored_batches_are_read_as_training_reads_them() {
+    // Three towns in turn on two partitions: the newest of a town is on either of them.
     let stored = fixture::fixture(2);
     stored.commit(&fixture::rows(0..50)).commit(&fixture::rows(50..80));
     let batches = Arc::new(StoredBatches::new(stored.store.clone()));
     let interactions = Interactions::new(StoredRows { store: stored.store.clone(), batches });
     let rule = rule("Open");
-    interactions.refresh(std::slice::from_ref(&rule));
-    let shown = tokio::time::timeout(Duration::from_secs(5), interactions.shown(&rule, 2)).await.unwrap().unwrap();
+    let untimed = Rule { columns: RatingColumns { time: None, ..rule.columns.clone() }, ..rule.clone() };
+    interactions.refresh(&[rule.clone(), untimed.clone()]);
+    let show = async |rule: &Rule| {
+        tokio::time::timeout(Duration::from_secs(5), interactions.shown(rule, 2)).await.unwrap().unwrap()
+    };
+    let (shown, by_stream) = (show(&rule).await, show(&untimed).await);
     assert_eq!((shown.batches, shown.n_rows(), shown.n_users()), (2, 80, 3));
     let rows = fixture::rows(0..80);
     for town in ["Hull", "Leeds", "York"] {
-        let user = shown.user(Id::Text(town)).unwrap();
         for trend in ["Up", "Down"] {
             let is_pair = |row: &&Value| row["Town/City"] == town && row["trend"] == trend;
             let Some(newest) = rows.iter().rfind(is_pair) else { continue };
-            let item = shown.item(Id::Text(trend)).unwrap();
-            let entries = shown.of_user(user, |_| true);
-            let entry = entries.iter().find(|entry| entry.item == item).unwrap();
+            for shown in [&shown, &by_stream] {
+                let (user, item) = (shown.user(Id::Text(town)).unwrap(), shown.item(Id::Text(trend)).unwrap());
+                let entries = shown.of_user(user, |_| true);
+                let entry = entries.iter().find(|entry| entry.item == item).unwrap();
+                assert!((f64::from(entry.rating) - newest["Open"].as_f64().unwrap()).abs() < 1e-4);
+                assert_eq!(entry.mark.passes(), newest["flag"] == true);
+            }
+            let (user, item) = (shown.user(Id::Text(town)).unwrap(), shown.item(Id::Text(trend)).unwrap());
+            let entry = shown.of_user(user, |entry| entry.item == item)[0];
             assert_eq!(entry.time, newest["Timestamp"].as_i64().unwrap() * 1000);
-            assert!((f64::from(entry.rating) - newest["Open"].as_f64().unwrap()).abs() < 1e-4);
-            assert_eq!(entry.mark.passes(), newest["flag"] == true);
         }
     }
     let marks =

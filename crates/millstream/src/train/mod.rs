@@ -24,6 +24,6 @@ pub use evaluate::{Measured, Rows, evaluate};
 pub use fit::{Trained, train};
 pub use prepare::{Prepared, Target, prepare};
 pub(crate) use prepare::{condition, narrow};
-pub(crate) use read::{for_each_block, held_out};
+pub(crate) use read::{for_each_block_in_order, held_out};
 pub use recipe::Recipe;
 pub use trainer::{TrainReport, Trainer};

@@ -1,20 +1,27 @@
 //! The rows of committed parts, block by block, with only the columns that are asked for.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::sync::{Arc, mpsc};
 use std::thread;
 
 use datafusion::arrow::array::{AsArray, BooleanArray, RecordBatch};
+use datafusion::arrow::compute::interleave_record_batch;
 use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef};
 
 use super::TrainError;
 use super::holdout::Sieve;
-use crate::batch::{Batch, Selection, read_blocks};
+use crate::batch::{Batch, Blocks, Selection, read_blocks};
 use crate::registry::Holdout;
 use crate::schema::{OFFSET_COLUMN, PARTITION_COLUMN};
 use crate::store::Store;
 
 /// Enough to keep both threads at work; 4 blocks of 20 columns are 10 MiB.
 const BLOCKS_AHEAD: usize = 4;
+/// Rows of several parts that are put in order at once.
+const MERGED_ROWS: usize = 16_384;
+/// Each open part holds a file, and one more for every column; of more parts each is opened again for its next block.
+const OPEN_PARTS_MOST: usize = 32;
 
 /// The asked columns, then `_partition` and `_offset`: what a block holds.
 pub fn block_schema(columns: &Schema) -> SchemaRef {
@@ -29,23 +36,48 @@ pub fn for_each_block(
     store: &dyn Store,
     batch: &Batch,
     schema: &SchemaRef,
+    visit: impl FnMut(&RecordBatch) -> Result<(), TrainError>,
+) -> Result<(), TrainError> {
+    ahead(|give| decode(store, batch, schema, give), visit)
+}
+
+/// As `for_each_block`, with the rows in the order of the stream: by offset, those of one offset by partition. So replay in turn
+/// has the order of its file, and a key has the order of its partition.
+pub fn for_each_block_in_order(
+    store: &dyn Store,
+    batch: &Batch,
+    schema: &SchemaRef,
+    visit: impl FnMut(&RecordBatch) -> Result<(), TrainError>,
+) -> Result<(), TrainError> {
+    let keys = batch.files();
+    if keys.len() < 2 {
+        return for_each_block(store, batch, schema, visit);
+    }
+    let give = |give: &mut dyn FnMut(Result<RecordBatch, TrainError>) -> bool| {
+        if let Err(fault) = Merge::open(store, keys, schema).and_then(|mut merge| merge.run(give)) {
+            give(Err(fault));
+        }
+    };
+    ahead(give, visit)
+}
+
+type Give<'a> = &'a mut dyn FnMut(Result<RecordBatch, TrainError>) -> bool;
+
+/// `decode` gives blocks, or an error that ends them, until its argument wants no more.
+fn ahead(
+    decode: impl FnOnce(Give) + Send,
     mut visit: impl FnMut(&RecordBatch) -> Result<(), TrainError>,
 ) -> Result<(), TrainError> {
     thread::scope(|scope| {
         let (blocks, decoded) = mpsc::sync_channel(BLOCKS_AHEAD);
         // Ends when the visitor gave up and dropped its end.
-        scope.spawn(move || decode(store, batch, schema, |block| blocks.send(block).is_ok()));
-        decoded.into_iter().try_for_each(|block| visit(&block?))
+        scope.spawn(move || decode(&mut |block| blocks.send(block).is_ok()));
+        decoded.into_iter().try_for_each(|block: Result<RecordBatch, TrainError>| visit(&block?))
     })
 }
 
 /// Gives the blocks, or the error that ends them, until `give` wants no more.
-fn decode(
-    store: &dyn Store,
-    batch: &Batch,
-    schema: &SchemaRef,
-    mut give: impl FnMut(Result<RecordBatch, TrainError>) -> bool,
-) {
+fn decode(store: &dyn Store, batch: &Batch, schema: &SchemaRef, give: Give) {
     for key in batch.files() {
         let blocks = match read_blocks(store, &key, schema, &Selection::all()) {
             Ok(blocks) => blocks,
@@ -60,6 +92,111 @@ fn decode(
                 return;
             }
         }
+    }
+}
+
+/// The parts of one batch, put into one order while they are read: a block of each is held.
+struct Merge<'a> {
+    store: &'a dyn Store,
+    schema: &'a SchemaRef,
+    parts: Vec<Part>,
+    /// Of each part that has rows left its next one: offset, partition, place among the parts.
+    heads: BinaryHeap<Reverse<(i64, i32, usize)>>,
+    /// Blocks that rows below are of.
+    blocks: Vec<RecordBatch>,
+    /// The next rows, in order: which block, which of its rows.
+    rows: Vec<(usize, usize)>,
+}
+
+struct Part {
+    key: String,
+    /// `None`: it is opened again for the next block.
+    open: Option<Blocks>,
+    rows_read: usize,
+    /// The place in `blocks` of its block, and the next row in it.
+    block: usize,
+    row: usize,
+}
+
+impl<'a> Merge<'a> {
+    fn open(store: &'a dyn Store, keys: Vec<String>, schema: &'a SchemaRef) -> Result<Self, TrainError> {
+        let stay_open = keys.len() <= OPEN_PARTS_MOST;
+        let part = |key: String| {
+            let open = stay_open.then(|| read_blocks(store, &key, schema, &Selection::all())).transpose()?;
+            Ok(Part { key, open, rows_read: 0, block: 0, row: 0 })
+        };
+        let parts = keys.into_iter().map(part).collect::<Result<Vec<Part>, TrainError>>()?;
+        let heads = BinaryHeap::with_capacity(parts.len());
+        let mut merge = Self { store, schema, parts, heads, blocks: Vec::new(), rows: Vec::with_capacity(MERGED_ROWS) };
+        (0..merge.parts.len()).try_for_each(|at| merge.read(at))?;
+        Ok(merge)
+    }
+
+    fn run(&mut self, give: Give) -> Result<(), TrainError> {
+        while let Some(Reverse((.., at))) = self.heads.pop() {
+            let part = &mut self.parts[at];
+            self.rows.push((part.block, part.row));
+            part.row += 1;
+            if part.row < self.blocks[part.block].num_rows() {
+                self.push_head(at);
+            } else {
+                self.read(at)?;
+            }
+            if (self.rows.len() == MERGED_ROWS || self.heads.is_empty()) && !give(Ok(self.take()?)) {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// The next block of a part, where it has one.
+    fn read(&mut self, at: usize) -> Result<(), TrainError> {
+        let part = &mut self.parts[at];
+        loop {
+            let block = match &mut part.open {
+                Some(blocks) => blocks.next(),
+                None => {
+                    let next = Selection { skip: part.rows_read, limit: Some(MERGED_ROWS), row_groups: None };
+                    read_blocks(self.store, &part.key, self.schema, &next)?.next()
+                }
+            };
+            let Some(block) = block.transpose()? else { return Ok(()) };
+            if block.num_rows() > 0 {
+                part.rows_read += block.num_rows();
+                (part.block, part.row) = (self.blocks.len(), 0);
+                self.blocks.push(block);
+                self.push_head(at);
+                return Ok(());
+            }
+        }
+    }
+
+    fn push_head(&mut self, at: usize) {
+        let Part { block, row, .. } = self.parts[at];
+        let block = &self.blocks[block];
+        // They are the last two columns: see `block_schema`.
+        let columns = block.num_columns();
+        let partition = block.column(columns - 2).as_primitive::<Int32Type>().value(row);
+        let offset = block.column(columns - 1).as_primitive::<Int64Type>().value(row);
+        self.heads.push(Reverse((offset, partition, at)));
+    }
+
+    /// The rows in order so far, as a block; blocks that are used up are let go.
+    fn take(&mut self) -> Result<RecordBatch, TrainError> {
+        let merged = interleave_record_batch(&self.blocks.iter().collect::<Vec<_>>(), &self.rows);
+        let merged = merged.map_err(|error| TrainError::Part {
+            place: self.parts.first().map_or(String::new(), |part| part.key.clone()),
+            problem: error.to_string(),
+        })?;
+        self.rows.clear();
+        let mut left = Vec::with_capacity(self.parts.len());
+        for Reverse((.., at)) in &self.heads {
+            let part = &mut self.parts[*at];
+            left.push(self.blocks[part.block].clone());
+            part.block = left.len() - 1;
+        }
+        self.blocks = left;
+        Ok(merged)
     }
 }
 

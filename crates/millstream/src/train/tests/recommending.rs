@@ -191,6 +191,32 @@ fn versions_start_from_the_one_before_and_verify_repeats_it() {
     assert!(report.faults[0].contains("there is no version 1 of model `taste`"), "{report:?}");
 }
 
+/// Whatever partitions carry the stream, the last of two ratings counts: the same bytes come out. Of equal times it is the last, too.
+#[test]
+fn the_last_rating_in_the_stream_counts_over_any_number_of_partitions() {
+    let digests = |partitions: u64| {
+        let fixture = fixture_of(&RATINGS, partitions);
+        let mut rows = planted(0..900);
+        rows.iter_mut().enumerate().for_each(|(row, value)| value["timestamp"] = json!(1_000_000_000 + row / 300));
+        rows.chunks(450).for_each(|rows| {
+            fixture.commit(rows);
+        });
+        let timed = with_columns(Model { name: "timed".to_owned(), ..als(&[]) }, |columns| {
+            columns.time = Some("timestamp".to_owned());
+        });
+        assert_eq!(fixture.train(0.0, vec![als(&[]), timed]).failed, []);
+        ["taste", "timed"].map(|model| {
+            let version = fixture.load(model, 2);
+            assert!(task(&version).duplicates > 100, "{}", task(&version).duplicates);
+            version.file.file_digest.clone()
+        })
+    };
+    let expected = digests(1);
+    for partitions in [2, 3, 7, 40] {
+        assert_eq!(digests(partitions), expected, "{partitions} partitions");
+    }
+}
+
 #[test]
 fn what_is_no_rating_is_left_out_and_counted() {
     let fixture = fixture_of(&RATINGS, 1);
@@ -349,31 +375,32 @@ fn implicit() -> Model {
 
 /// A batch of ratings by `n_users` of `n_items`, written without JSON between: popular items often.
 fn commit_many(fixture: &Fixture, n_rows: u64, n_users: u64, n_items: u64) {
-    const ROWS_PER_GROUP: u64 = 1 << 20;
+    const ROWS_PER_GROUP: usize = 1 << 20;
     let schema = fixture.schema.part();
-    fixture.commit_parts(n_rows, |_, first| {
+    let partitions = fixture.partitions;
+    fixture.commit_parts(n_rows, |partition, first| {
         let mut writer = ArrowWriter::try_new(Vec::new(), schema.clone(), None).unwrap();
-        for begin in (0..n_rows).step_by(ROWS_PER_GROUP as usize) {
-            let rows = begin..(begin + ROWS_PER_GROUP).min(n_rows);
+        let own: Vec<u64> = (0..n_rows).filter(|row| (first + row) % partitions == partition).collect();
+        for rows in own.chunks(ROWS_PER_GROUP) {
             let mix = |row: u64, salt: u64| (row + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15 ^ (salt << 17)) >> 33;
-            let user = |row: u64| (mix(row, 1) % n_users) as i64;
-            let item = |row: u64| (mix(row, 2) % n_items).min(mix(row, 3) % n_items) as i64;
-            let stars = |row: u64| ((user(row) + item(row)) % 5) as f64 * 0.8 + (mix(row, 4) % 2) as f64 + 0.5;
-            let n = (rows.end - rows.start) as usize;
+            let user = |&row: &u64| (mix(row, 1) % n_users) as i64;
+            let item = |&row: &u64| (mix(row, 2) % n_items).min(mix(row, 3) % n_items) as i64;
+            let stars = |row: &u64| ((user(row) + item(row)) % 5) as f64 * 0.8 + (mix(*row, 4) % 2) as f64 + 0.5;
+            let n = rows.len();
             let columns: Vec<ArrayRef> = vec![
-                Arc::new(Int64Array::from_iter_values(rows.clone().map(user))),
-                Arc::new(Int64Array::from_iter_values(rows.clone().map(item))),
-                Arc::new(Float64Array::from_iter_values(rows.clone().map(stars))),
-                Arc::new(Int64Array::from_iter_values(rows.clone().map(|row| row as i64 ^ 1))),
+                Arc::new(Int64Array::from_iter_values(rows.iter().map(user))),
+                Arc::new(Int64Array::from_iter_values(rows.iter().map(item))),
+                Arc::new(Float64Array::from_iter_values(rows.iter().map(stars))),
+                Arc::new(Int64Array::from_iter_values(rows.iter().map(|&row| row as i64 ^ 1))),
                 Arc::new(StringArray::from(vec!["phone"; n])),
-                Arc::new(Int32Array::from(vec![0; n])),
-                Arc::new(Int64Array::from_iter_values(rows.clone().map(|row| (first + row) as i64))),
+                Arc::new(Int32Array::from(vec![partition as i32; n])),
+                Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| ((first + row) / partitions) as i64))),
                 Arc::new(TimestampMillisecondArray::from(vec![0; n]).with_timezone("UTC")),
             ];
             writer.write(&RecordBatch::try_new(schema.clone(), columns).unwrap()).unwrap();
             writer.flush().unwrap();
         }
-        (n_rows as usize, writer.into_inner().unwrap())
+        (own.len(), writer.into_inner().unwrap())
     });
 }
 
@@ -390,7 +417,8 @@ fn peak_mib() -> u64 {
 #[ignore = "minutes, and gigabytes"]
 fn twenty_million_ratings_train_within_three_times_their_size_and_load_in_a_second() {
     let n_ratings = std::env::var("RATINGS").map_or(20_000_000, |count| count.parse().unwrap());
-    let fixture = fixture_of(&RATINGS, 1);
+    let partitions = std::env::var("PARTITIONS").map_or(1, |count| count.parse().unwrap());
+    let fixture = fixture_of(&RATINGS, partitions);
     commit_many(&fixture, n_ratings, 138_000, 27_000);
     let rank = std::env::var("RANK").map_or(64, |rank| rank.parse().unwrap());
     let params = [("rank", ParamValue::Integer(rank)), ("iterations", ParamValue::Integer(1))];
@@ -474,23 +502,17 @@ struct Row {
     held_out: bool,
 }
 
-/// The rows of batch `number` in the order they are read: partition by partition.
+/// The rows of batch `number` in the order of the stream.
 fn stored(batches: &[Vec<Value>], partitions: u64, share: Holdout, number: u32) -> Vec<Row> {
     let first: usize = batches[..number as usize - 1].iter().map(Vec::len).sum();
-    let mut rows = Vec::new();
-    for partition in 0..partitions {
-        for (row, value) in
-            (first as u64..).zip(&batches[number as usize - 1]).filter(|(row, _)| row % partitions == partition)
-        {
-            rows.push(Row {
-                user: value["userId"].as_i64().unwrap(),
-                item: value["movieId"].as_i64().unwrap(),
-                value: value["rating"].as_f64().unwrap(),
-                held_out: holdout::is_held_out(share, partition as i64, (row / partitions) as i64),
-            });
-        }
-    }
-    rows
+    let rows = (first as u64..).zip(&batches[number as usize - 1]);
+    rows.map(|(row, value)| Row {
+        user: value["userId"].as_i64().unwrap(),
+        item: value["movieId"].as_i64().unwrap(),
+        value: value["rating"].as_f64().unwrap(),
+        held_out: holdout::is_held_out(share, (row % partitions) as i64, (row / partitions) as i64),
+    })
+    .collect()
 }
 
 #[derive(Default)]
