@@ -239,6 +239,37 @@ fn solve_nonnegative_dense(a: &[Vec<f64>], b: &[f64]) -> Vec<f64> {
     allowed.min_by(|x, y| cost(x).total_cmp(&cost(y))).unwrap()
 }
 
+/// With hardly any penalty and more components than ratings the matrix is singular but for the penalty: the solution is
+/// still reached, quickly, the same from whichever vector it began, and its parts still add up to it.
+#[test]
+fn non_negative_vectors_are_the_solution_however_small_lambda_is() {
+    let begun = std::time::Instant::now();
+    let triples: Triples = triples(100, 60, 0.18);
+    assert!(triples.len() > 900, "{}", triples.len());
+    let ratings = ratings(&triples, 100, 60);
+    for lambda in ["1e-9", "1e-6", "1e-3"] {
+        for kind in ["explicit", "explicit lambda_scale=none", "implicit alpha=40"] {
+            let params = params(&format!("rank=100 nonnegative=true iterations=2 lambda={lambda} feedback={kind}"));
+            let model = als::fit(&ratings, None, None, &params, Seed(7)).unwrap().model;
+            let vectors = vectors_of(model.item_factors(), 100);
+            for user in 0..100 {
+                let (items, values) = ratings.of_user(user);
+                let row: BTreeMap<u32, f32> = items.iter().copied().zip(values.iter().copied()).collect();
+                let (a, b) = dense_system(&params, &vectors, &row);
+                let folded = model.fold_in(items, values);
+                check_solves(&params, &a, &b, &folded, 2e-6);
+                check_solves(&params, &a, &b, model.user(user), 2e-6);
+                for item in 0..60 {
+                    let sum: f64 = model.because(items, values, item).iter().sum();
+                    let score = model.score(&folded, item);
+                    assert!((sum - score).abs() < 1e-3 * score.abs().max(1.0), "{lambda} {kind}: {sum} is not {score}");
+                }
+            }
+        }
+    }
+    assert!(begun.elapsed().as_secs() < 60, "{:?}", begun.elapsed());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 

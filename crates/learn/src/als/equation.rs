@@ -185,39 +185,90 @@ impl System {
         solve_psd(&whole, &rhs).x
     }
 
-    /// Block principal pivoting (Kim and Park 2011, §3): solve for the free components, then exchange those which break
-    /// x ≥ 0 or gradient ≥ 0. When exchanging all of them has not helped three times, only the last one is, which cannot
-    /// go round in circles (Murty 1974); so the end is reached, and it is the one solution, wherever it began.
+    /// Block principal pivoting (Kim and Park 2011, §3): solve for the free components, then exchange all those which break
+    /// x ≥ 0 or gradient ≥ 0. It needs a few solves; where exchanging has not helped three times it may go round in
+    /// circles, and the slower descent ends what it began.
     fn solve_nonnegative(&self, start: &[f32]) -> Vec<f64> {
-        /// Each exchange of one alone may be repeated; far more than was ever seen.
-        const EXCHANGES_MAX: usize = 10_000;
         let n = self.n;
-        let tolerance = 1e-12 * self.b.iter().fold(0.0f64, |most, b| most.max(b.abs()));
         let mut is_free: Vec<bool> = start.iter().take(n).map(|value| *value > 0.0).collect();
         is_free.resize(n, false);
         let (mut fewest, mut chances) = (n + 1, 3);
-        let mut x = vec![0.0; n];
-        for _ in 0..EXCHANGES_MAX {
-            let free: Vec<usize> = (0..n).filter(|&i| is_free[i]).collect();
-            x = self.solve_among(&free);
-            let breaks = |i: &usize| {
-                if is_free[*i] { x[*i] < 0.0 } else { dot(&self.a[i * n..(i + 1) * n], &x) - self.b[*i] < -tolerance }
-            };
-            let broken: Vec<usize> = (0..n).filter(breaks).collect();
-            let Some(&last) = broken.last() else { break };
+        loop {
+            let mut x = self.solve_among(&indices(&is_free));
+            let broken: Vec<usize> =
+                (0..n).filter(|&i| if is_free[i] { x[i] < 0.0 } else { self.pull(i, &x) > PULL_MIN }).collect();
+            if broken.is_empty() {
+                return x;
+            }
             if broken.len() < fewest {
                 (fewest, chances) = (broken.len(), 3);
             } else if chances > 0 {
                 chances -= 1;
             } else {
-                is_free[last] = !is_free[last];
-                continue;
+                x.iter_mut().for_each(|value| *value = value.max(0.0));
+                return self.descend(x);
             }
             broken.iter().for_each(|&i| is_free[i] = !is_free[i]);
         }
-        x.iter_mut().for_each(|value| *value = value.max(0.0));
+    }
+
+    /// From a feasible x to the solution, never uphill (Lawson and Hanson 1974, ch. 23, on the normal equations): go
+    /// towards the solution of the free components, as far as none falls below 0; one that reaches 0 is bound there. At
+    /// the solution free the bound component that pulls most. Each set of free components is left for a lower one, so
+    /// none comes twice, and what rounding makes of that ends with the budget.
+    fn descend(&self, mut x: Vec<f64>) -> Vec<f64> {
+        /// Solves to a component: far more than was ever seen.
+        const SOLVES: usize = 6;
+        let n = self.n;
+        let mut is_free: Vec<bool> = x.iter().map(|value| *value > 0.0).collect();
+        // Freed in vain: rounding, not the objective, had pulled.
+        let mut is_refused = vec![false; n];
+        let mut freed = false;
+        for _ in 0..SOLVES * n {
+            let free = indices(&is_free);
+            let goal = self.solve_among(&free);
+            let share = |i: usize| if goal[i] < 0.0 { x[i] / (x[i] - goal[i]) } else { 1.0 };
+            let step = free.iter().map(|&i| share(i)).fold(1.0, f64::min);
+            let reach_0: Vec<usize> = free.iter().copied().filter(|&i| goal[i] < 0.0 && share(i) <= step).collect();
+            for &i in &free {
+                x[i] = (x[i] + step * (goal[i] - x[i])).max(0.0);
+            }
+            if !reach_0.is_empty() {
+                for &i in &reach_0 {
+                    (x[i], is_free[i], is_refused[i]) = (0.0, false, is_refused[i] || step == 0.0);
+                }
+                freed &= step > 0.0;
+                continue;
+            }
+            if freed {
+                is_refused.fill(false);
+            }
+            let strongest = (0..n)
+                .filter(|&i| !is_free[i] && !is_refused[i])
+                .map(|i| (self.pull(i, &x), i))
+                .max_by(|a, b| a.0.total_cmp(&b.0));
+            match strongest {
+                Some((pull, i)) if pull > PULL_MIN => (is_free[i], freed) = (true, true),
+                Some(_) | None => return x,
+            }
+        }
         x
     }
+
+    /// How far component i is from rest, upwards: minus its gradient, as a share of the terms that it is the sum of.
+    fn pull(&self, i: usize, x: &[f64]) -> f64 {
+        let row = &self.a[i * self.n..(i + 1) * self.n];
+        let terms: f64 = row.iter().zip(x).map(|(a, x)| (a * x).abs()).sum();
+        let largest = terms.max(self.b[i].abs());
+        if largest > 0.0 { (self.b[i] - dot(row, x)) / largest } else { 0.0 }
+    }
+}
+
+/// Below it a gradient is rounding.
+const PULL_MIN: f64 = 1e-11;
+
+fn indices(is_free: &[bool]) -> Vec<usize> {
+    is_free.iter().enumerate().filter(|(_, free)| **free).map(|(i, _)| i).collect()
 }
 
 /// The upper triangle of a += w·yyᵀ.

@@ -28,6 +28,10 @@ const CONJUGATE_BYTES_MAX: usize = 384 << 10;
 /// Conjugate gradients pay from this rank on; below, Cholesky is as fast and exact.
 const CONJUGATE_RANK_MIN: usize = 40;
 
+/// Non-negative vectors are solved from 32-bit sums where the penalty is above this share of the largest diagonal element:
+/// below it the rounding of the sums is no longer small beside the penalty, and what they give may have no solution.
+const PENALTY_SHARE_MIN: f64 = 1e-3;
+
 /// How rows are solved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Method {
@@ -119,7 +123,11 @@ fn add_upper(matrix: &[Lanes], rank: usize, total: &mut [f64]) {
 
 /// Computes every vector of `targets`, whose row r has the ratings `rows.row(r)` of the vectors `fixed`.
 pub(super) fn half_step(rows: &Rows, fixed: &Factors, equation: &Equation, method: Method, targets: &mut Factors) {
-    let base = if equation.is_implicit() { fixed.gram() } else { Vec::new() };
+    let base = match (equation.is_implicit(), equation.nonnegative) {
+        (false, _) => Vec::new(),
+        (true, false) => fixed.gram(),
+        (true, true) => exact_gram(&fixed.unpadded(), fixed.rank),
+    };
     let step = HalfStep { rows, fixed: fixed.fixed(), equation, method, padded_base: padded(&base, fixed.rank), base };
     step.run(targets);
 }
@@ -193,7 +201,11 @@ impl HalfStep<'_> {
                 b.iter_mut().zip(sum.right.as_flattened()).for_each(|(total, value)| *total += f64::from(*value));
             }
         }
-        System::of_sums(a, b, self.equation.penalty(values)).solve(self.equation.nonnegative, start)
+        let penalty = self.equation.penalty(values);
+        if self.equation.nonnegative && !is_penalised(&a, rank, penalty) {
+            return self.in_f64(columns, values, start);
+        }
+        System::of_sums(a, b, penalty).solve(self.equation.nonnegative, start)
     }
 
     /// The row in f64 from its vectors on.
@@ -232,7 +244,7 @@ impl HalfStep<'_> {
             }
             add_ratings::<FUSED>(fixed, self.equation, columns, values, scratch);
             if self.equation.nonnegative {
-                let solution = self.nonnegative(scratch, penalty, target);
+                let solution = self.nonnegative(columns, values, scratch, penalty, target);
                 store(&solution, target.as_flattened_mut());
                 true
             } else {
@@ -245,13 +257,29 @@ impl HalfStep<'_> {
     }
 
     #[inline(never)]
-    fn nonnegative(&self, scratch: &Scratch, penalty: f64, start: &[Lanes]) -> Vec<f64> {
+    fn nonnegative(
+        &self,
+        columns: &[u32],
+        values: &[f32],
+        scratch: &Scratch,
+        penalty: f64,
+        start: &[Lanes],
+    ) -> Vec<f64> {
         let rank = self.fixed.rank;
         let mut a = vec![0.0; rank * rank];
         add_upper(&scratch.matrix, rank, &mut a);
+        if !is_penalised(&a, rank, penalty) {
+            return self.in_f64(columns, values, start.as_flattened());
+        }
         let b = scratch.right.as_flattened()[..rank].iter().map(|&value| f64::from(value)).collect();
         System::of_sums(a, b, penalty).solve(true, start.as_flattened())
     }
+}
+
+/// Of a matrix in f32 sums.
+fn is_penalised(a: &[f64], rank: usize, penalty: f64) -> bool {
+    let largest = (0..rank).map(|i| a[i * rank + i]).fold(0.0, f64::max);
+    penalty >= PENALTY_SHARE_MIN * largest
 }
 
 fn store(solution: &[f64], target: &mut [f32]) {
