@@ -63,6 +63,8 @@ pub enum FitError {
     StartLength { side: &'static str, expected: usize, found: usize },
     #[error("the warm start has code {code} among its {side}, but the earlier model has {known}")]
     StartCode { side: &'static str, code: u32, known: usize },
+    #[error("it was stopped before its end")]
+    Stopped,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

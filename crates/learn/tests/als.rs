@@ -472,6 +472,20 @@ fn ratings_which_cannot_be_used_are_named() {
 }
 
 #[test]
+fn a_fit_ends_soon_after_it_is_told_to() {
+    let train = ratings(&triples(40, 20, 0.4), 40, 20);
+    let run = |halves: usize| {
+        let asked = std::cell::Cell::new(0);
+        let stopped = || asked.replace(asked.get() + 1) == halves;
+        als::fit_until(&train, None, None, &params("rank=3 iterations=1000"), Seed(7), &stopped)
+    };
+    for halves in [0, 1, 7] {
+        assert_eq!(run(halves), Err(FitError::Stopped));
+    }
+    assert_eq!(run(usize::MAX).unwrap(), fit(&train, "rank=3 iterations=1000"));
+}
+
+#[test]
 fn a_scale_which_is_given_is_the_one_clamped_to() {
     let train = ratings(&triples(30, 20, 0.4), 30, 20);
     let mut with_scale = params("rank=3 iterations=2");

@@ -35,17 +35,33 @@ pub struct Fit {
     pub notes: Vec<String>,
 }
 
-/// Fits vectors of users and items to the ratings. `validation`, of the same users and items, is for stopping early; its
-/// pairs of a user or an item without ratings to train on are left out.
+/// As [`fit_until`], to the end.
 ///
 /// # Errors
-/// [`FitError::NoRows`]; [`FitError::ValidationShape`]; [`FitError::StartLength`] and [`FitError::StartCode`].
+/// Those of [`fit_until`] but [`FitError::Stopped`].
 pub fn fit(
     ratings: &Ratings,
     validation: Option<&Ratings>,
     start: Option<&Start>,
     params: &Params,
     seed: Seed,
+) -> Result<Fit, FitError> {
+    fit_until(ratings, validation, start, params, seed, &|| false)
+}
+
+/// Fits vectors of users and items to the ratings. `validation`, of the same users and items, is for stopping early; its
+/// pairs of a user or an item without ratings to train on are left out. `stopped` is asked before every half of an iteration.
+///
+/// # Errors
+/// [`FitError::NoRows`]; [`FitError::ValidationShape`]; [`FitError::StartLength`] and [`FitError::StartCode`];
+/// [`FitError::Stopped`] when `stopped` says so.
+pub fn fit_until(
+    ratings: &Ratings,
+    validation: Option<&Ratings>,
+    start: Option<&Start>,
+    params: &Params,
+    seed: Seed,
+    stopped: &dyn Fn() -> bool,
 ) -> Result<Fit, FitError> {
     let Some(extremes) = ratings.extremes() else {
         return Err(FitError::NoRows);
@@ -63,7 +79,7 @@ pub fn fit(
         notes.push("no validation rating has a user and an item to train on, so nothing was stopped early".to_owned());
     }
     let method = Method::of(&Equation::of(params), params.rank as usize);
-    let trained = iterate(ratings, start, params, seed, watch, method, &mut notes)?;
+    let trained = iterate(ratings, start, params, seed, (watch, stopped), method, &mut notes)?;
     let model = Model::new(&trained.users, &trained.items, Equation::of(params), scale, ratings);
     Ok(Fit { model, iterations: trained.iterations, validation: trained.measures, notes })
 }
@@ -80,16 +96,19 @@ fn iterate(
     start: Option<&Start>,
     params: &Params,
     seed: Seed,
-    mut watch: Option<Watch>,
+    (mut watch, stopped): (Option<Watch>, &dyn Fn() -> bool),
     method: Method,
     notes: &mut Vec<String>,
 ) -> Result<Trained, FitError> {
+    let go_on = || if stopped() { Err(FitError::Stopped) } else { Ok(()) };
     let equation = Equation::of(params);
     let (by_user, by_item) = (&ratings.rows, ratings.rows.transposed(ratings.n_items()));
     let (mut users, mut items) = begin(ratings, start, params, seed, method, notes)?;
     let mut iterations = 0;
     for _ in 0..params.iterations {
+        go_on()?;
         half_step(&by_item, &users, &equation, method, &mut items);
+        go_on()?;
         half_step(by_user, &items, &equation, method, &mut users);
         iterations += 1;
         if watch.as_mut().is_some_and(|watch| watch.stop(&users, &items)) {
@@ -109,6 +128,7 @@ fn iterate(
         }
     }
     if !users_are_exact {
+        go_on()?;
         half_step(by_user, &items, &equation, Method::Exact, &mut users);
     }
     Ok(Trained { users, items, iterations, measures })

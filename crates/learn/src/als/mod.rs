@@ -12,7 +12,7 @@ mod params;
 mod ratings;
 mod rows;
 
-pub use fit::{Fit, Start, fit};
+pub use fit::{Fit, Start, fit, fit_until};
 pub use model::Model;
 pub use params::{Feedback, LambdaScale, Params, SPECS};
-pub use ratings::Ratings;
+pub use ratings::{RATING_MAX, Ratings};

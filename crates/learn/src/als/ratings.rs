@@ -9,7 +9,7 @@ use crate::numeric::{index_u32, mix};
 use super::rows::{Rows, ends_of, entries, parts, split_lengths};
 
 /// Ratings are refused above this magnitude, so that sums of their squares stay far inside 32-bit floats.
-const RATING_MAX: f32 = 1e9;
+pub const RATING_MAX: f32 = 1e9;
 
 /// Ratings by user, one a pair of user and item; the items of a user are ascending.
 #[derive(Debug, Clone, PartialEq)]

@@ -83,7 +83,7 @@ fn retrain(store: &dyn Store, file: &ModelFile) -> Result<String, TrainError> {
         batches.push(batch);
     }
     let parent = parent(store, file)?;
-    let trained = train(store, &recipe, &schema, &batches, parent.as_ref())?;
+    let trained = train(store, &recipe, &schema, &batches, parent.as_ref(), &|| false)?;
     Ok(blake3::hash(&arrays_to_bytes(&trained.arrays)?).to_hex().to_string())
 }
 

@@ -49,6 +49,8 @@ pub enum TrainError {
         #[source]
         source: FitError,
     },
+    #[error("the training was stopped before its end")]
+    Stopped,
     #[error("{place}: {problem}")]
     Part { place: String, problem: String },
     #[error(transparent)]
@@ -83,7 +85,7 @@ impl TrainError {
             | Self::Fit { .. } => Remedy::Config,
             Self::Part { .. } | Self::Unreadable(_) | Self::Batch { .. } | Self::Safetensors(_) => Remedy::Store,
             Self::Registry(error) => error.remedy(),
-            Self::Store(_) => Remedy::Retry,
+            Self::Stopped | Self::Store(_) => Remedy::Retry,
         }
     }
 }

@@ -27,17 +27,18 @@ pub struct Trained {
 }
 
 /// `parent`: the version of the same configuration on all of `batches` but the last, where there is one; algorithms that can
-/// start from it do.
+/// start from it do. `stopped` is asked now and then where training is long: then it ends as [`TrainError::Stopped`].
 pub fn train(
     store: &dyn Store,
     recipe: &Recipe,
     schema: &StreamSchema,
     batches: &[Batch],
     parent: Option<&Version>,
+    stopped: &dyn Fn() -> bool,
 ) -> Result<Trained, TrainError> {
     match &recipe.columns {
         Columns::Supervised(columns) => train_supervised(store, recipe, columns, schema, batches),
-        Columns::Ratings(columns) => train_ratings(store, recipe, columns, schema, batches, parent),
+        Columns::Ratings(columns) => train_ratings(store, recipe, columns, schema, batches, (parent, stopped)),
     }
 }
 
@@ -154,7 +155,8 @@ fn name_feature(columns: &Supervised, source: FitError) -> TrainError {
         | FitError::RatingTooLarge { .. }
         | FitError::ValidationShape { .. }
         | FitError::StartLength { .. }
-        | FitError::StartCode { .. } => None,
+        | FitError::StartCode { .. }
+        | FitError::Stopped => None,
     };
     TrainError::Fit { feature: column.and_then(|column| columns.features.get(column).cloned()), source }
 }

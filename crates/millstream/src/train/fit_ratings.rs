@@ -29,22 +29,27 @@ pub(super) fn train_ratings(
     columns: &RatingColumns,
     schema: &StreamSchema,
     batches: &[Batch],
-    parent: Option<&Version>,
+    (parent, stopped): (Option<&Version>, &dyn Fn() -> bool),
 ) -> Result<Trained, TrainError> {
     let reader = reader(recipe, columns, schema)?;
-    let Gathered { trained, held_out, counts, out_of_scale } = gather(store, &reader, batches)?;
+    let Gathered { trained, held_out, counts, out_of_scale } = gather(store, &reader, batches, stopped)?;
     if trained.values.is_empty() {
         let Counts { total, held_out, filtered, missing, .. } = counts;
         return Err(TrainError::NoRatings { total, held_out, filtered, missing, out_of_scale });
     }
-    let fit_error = |source| TrainError::Fit { feature: None, source };
+    let fit_error = |source| match source {
+        FitError::Stopped => TrainError::Stopped,
+        source => TrainError::Fit { feature: None, source },
+    };
     let (users, items, ratings, earlier) = trained.into_ratings().map_err(fit_error)?;
     let duplicates = earlier + ratings.duplicates();
     let validation = held_out.known_to(&users, &items).map_err(fit_error)?;
     let warm = parent.and_then(|version| Some((version, version.recommender()?)));
     let start = warm.map(|(_, recommender)| start(recommender, &users, &items));
     let params = params(recipe, columns, start.is_some(), validation.is_some())?;
-    let fit = als::fit(&ratings, validation.as_ref(), start.as_ref(), &params, Seed(recipe.seed)).map_err(fit_error)?;
+    let seed = Seed(recipe.seed);
+    let fit = als::fit_until(&ratings, validation.as_ref(), start.as_ref(), &params, seed, stopped);
+    let fit = fit.map_err(fit_error)?;
     let mut notes = fit.notes;
     if validation.is_some() && params.early_stop() > 0 {
         notes.push(
@@ -152,7 +157,12 @@ struct Triples {
     timed: bool,
 }
 
-fn gather(store: &dyn Store, reader: &RatingReader, batches: &[Batch]) -> Result<Gathered, TrainError> {
+fn gather(
+    store: &dyn Store,
+    reader: &RatingReader,
+    batches: &[Batch],
+    stopped: &dyn Fn() -> bool,
+) -> Result<Gathered, TrainError> {
     let rows_max = usize::try_from(batches.iter().map(Batch::rows).sum::<u64>()).unwrap_or(0);
     let mut gathered = Gathered {
         trained: Triples::new(reader, rows_max),
@@ -162,6 +172,9 @@ fn gather(store: &dyn Store, reader: &RatingReader, batches: &[Batch]) -> Result
     };
     for batch in batches {
         reader.for_each(store, batch, |block| {
+            if stopped() {
+                return Err(TrainError::Stopped);
+            }
             let counts = &mut gathered.counts;
             counts.total += block.len() as u64;
             for row in 0..block.len() {

@@ -70,8 +70,8 @@ impl Trainer {
         Self { store, pipeline, schema, status, known: Mutex::default() }
     }
 
-    /// Trains and measures all that is due. `batches`: complete, from 1. `stop` is looked at between trainings. One failed
-    /// training never stops the others; an error is the registry's, which fails them all.
+    /// Trains and measures all that is due. `batches`: complete, from 1. `stop` is looked at between trainings, and while a
+    /// recommender trains: what is stopped publishes nothing. One failed training never stops the others; an error is the registry's, which fails them all.
     pub fn train_due(&self, batches: &[Batch], stop: &AtomicBool) -> Result<TrainReport, RegistryError> {
         let mut known = self.known();
         let batches = whole_run(batches);
@@ -91,7 +91,7 @@ impl Trainer {
                     if stop.load(Ordering::Relaxed) {
                         return Ok(report);
                     }
-                    self.train_one(&mut known, model, chosen, batches, &mut report);
+                    self.train_one(&mut known, model, chosen, (batches, stop), &mut report);
                 }
             }
             // With the last batch comes the pass over all of them.
@@ -149,7 +149,14 @@ impl Trainer {
         Ok(())
     }
 
-    fn train_one(&self, known: &mut Known, model: &Model, chosen: &[u32], batches: &[Batch], report: &mut TrainReport) {
+    fn train_one(
+        &self,
+        known: &mut Known,
+        model: &Model,
+        chosen: &[u32],
+        (batches, stop): (&[Batch], &AtomicBool),
+        report: &mut TrainReport,
+    ) {
         let recipe = Recipe::from_config(model, self.pipeline.train.holdout, self.schema.schema);
         let chosen = select(batches, chosen);
         let trained_on: Vec<TrainedBatch> =
@@ -167,8 +174,8 @@ impl Trainer {
         let training = Training { model: model.name.clone(), batches: numbers.clone(), started_ms };
         self.status.update(|snapshot| snapshot.training.push(training));
         let parent = versions.and_then(|versions| parent(versions, &configuration, &trained_on));
-        let version =
-            self.train_version(model, &recipe, &chosen, parent, (trained_on, configuration, identity.clone()));
+        let identities = (trained_on, configuration, identity.clone());
+        let version = self.train_version(model, &recipe, &chosen, (parent, stop), identities);
         let is_this = |training: &Training| training.model == model.name && training.batches == numbers;
         self.status.update(|snapshot| snapshot.training.retain(|training| !is_this(training)));
         match version {
@@ -178,6 +185,8 @@ impl Trainer {
                 let versions = known.versions.entry(model.name.clone()).or_default();
                 versions.insert(version.file.version, version);
             }
+            // What is due is found again after the next start.
+            Err(TrainError::Stopped) => {}
             Err(error) => {
                 if error.remedy() != Remedy::Retry {
                     known.failed.insert(identity);
@@ -199,12 +208,12 @@ impl Trainer {
         model: &Model,
         recipe: &Recipe,
         batches: &[Batch],
-        parent: Option<&Version>,
+        (parent, stop): (Option<&Version>, &AtomicBool),
         (trained_on, configuration_digest, identity): (Vec<TrainedBatch>, String, String),
     ) -> Result<Version, TrainError> {
         let started = Instant::now();
         let Trained { arrays, features, inputs, task, target_summary, counts, notes } =
-            train(&*self.store, recipe, &self.schema, batches, parent)?;
+            train(&*self.store, recipe, &self.schema, batches, parent, &|| stop.load(Ordering::Relaxed))?;
         let (target, missing, output, baseline) = match &recipe.columns {
             Columns::Supervised(columns) => {
                 (columns.target.as_str(), columns.missing, columns.output.clone(), columns.baseline.clone())

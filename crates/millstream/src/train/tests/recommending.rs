@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use datafusion::arrow::array::{
     ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray,
@@ -13,10 +14,10 @@ use serde_json::{Value, json};
 
 use super::fixture::*;
 use crate::config::{Columns, Model, RatingColumns, TrainOn};
-use crate::registry::{EvaluationKind, Holdout, Recommendation, Task, Version, verify};
+use crate::registry::{EvaluationKind, Holdout, Recommendation, Remedy, Task, Version, verify};
 use crate::schema::ColumnType;
 use crate::train::identity::configuration_digest;
-use crate::train::{Recipe, holdout, train};
+use crate::train::{Recipe, TrainError, TrainReport, holdout, train};
 
 const RATINGS: [(&str, ColumnType); 5] = [
     ("userId", ColumnType::Int64),
@@ -215,6 +216,36 @@ fn the_last_rating_in_the_stream_counts_over_any_number_of_partitions() {
     for partitions in [2, 3, 7, 40] {
         assert_eq!(digests(partitions), expected, "{partitions} partitions");
     }
+}
+
+#[test]
+fn a_training_that_is_stopped_publishes_nothing_and_is_made_up_for() {
+    let fixture = fixture_of(&RATINGS, 1);
+    fixture.commit(&planted(0..400));
+    let model = als(&[("iterations", ParamValue::Integer(1000)), ("early_stop", ParamValue::Integer(0))]);
+    let recipe = Recipe::from_config(&model, 0.1, 1);
+    let asked = std::cell::Cell::new(0);
+    let stopped = || asked.replace(asked.get() + 1) == 20;
+    let batches = fixture.batches.lock().unwrap().clone();
+    let error = train(&*fixture.store, &recipe, &fixture.schema, &batches, None, &stopped).unwrap_err();
+    assert!(matches!(error, TrainError::Stopped) && error.remedy() == Remedy::Retry, "{error}");
+    assert_eq!(asked.get(), 21);
+    // And in the middle of a trainer's work, which would take a minute and more.
+    let long = Model { params: als(&[("rank", ParamValue::Integer(512))]).params, ..model.clone() };
+    let long = Model { params: long.params.into_iter().chain(model.params.clone()).collect(), ..long };
+    let (stop, begun) = (AtomicBool::new(false), std::time::Instant::now());
+    let report = std::thread::scope(|scope| {
+        let trainer = fixture.trainer(0.1, vec![long]);
+        let (stop, batches) = (&stop, &batches);
+        let training = scope.spawn(move || trainer.train_due(batches, stop).unwrap());
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        stop.store(true, Ordering::Relaxed);
+        training.join().unwrap()
+    });
+    assert_eq!(report, TrainReport::default(), "neither trained nor failed");
+    assert!(begun.elapsed().as_secs() < 15, "{:?}", begun.elapsed());
+    let short = als(&[]);
+    assert_eq!(fixture.train(0.1, vec![short]).trained, [("taste".to_owned(), 1)]);
 }
 
 #[test]
@@ -430,7 +461,9 @@ fn twenty_million_ratings_train_within_three_times_their_size_and_load_in_a_seco
         };
         let started = std::time::Instant::now();
         let recipe = Recipe::from_config(&model, 0.1, 1);
-        let trained = train(&*fixture.store, &recipe, &fixture.schema, &fixture.batches.lock().unwrap(), None).unwrap();
+        let trained =
+            train(&*fixture.store, &recipe, &fixture.schema, &fixture.batches.lock().unwrap(), None, &|| false)
+                .unwrap();
         let mib = peak_mib() - before;
         let factors = 4 * rank as u64 * (138_000 + 27_000) / (1 << 20);
         let allowed = 3 * 12 * n_ratings / (1 << 20);

@@ -358,7 +358,8 @@ fn the_number_of_partitions_does_not_change_what_a_stream_teaches() {
         let fixture = fixture(partitions);
         fixture.commit(&rows(0..100));
         let recipe = Recipe::from_config(&linear(), 0.0, 1);
-        let trained = train(&*fixture.store, &recipe, &fixture.schema, &fixture.batches.lock().unwrap(), None);
+        let trained =
+            train(&*fixture.store, &recipe, &fixture.schema, &fixture.batches.lock().unwrap(), None, &|| false);
         trained.unwrap().arrays
     };
     // Not byte by byte: the rows come in another order.
