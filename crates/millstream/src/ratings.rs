@@ -7,6 +7,7 @@ use datafusion::arrow::array::{
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Float64Type, Int64Type, SchemaRef, TimeUnit, TimestampMillisecondType};
 use millstream_learn::Id;
+use millstream_learn::als::RATING_MAX;
 
 use crate::batch::{Batch, Value, event_time, exact_integer};
 use crate::config::RatingColumns;
@@ -88,7 +89,17 @@ pub enum LeftOut {
     Filtered,
     /// It has no user, no item or no finite rating.
     Missing,
+    /// Or of a magnitude that nothing is fitted to.
     OutOfScale,
+}
+
+/// Whether a model of this scale takes the rating: the one rule of training, measuring and serving.
+pub fn fits(scale: Option<(f64, f64)>, rating: f32) -> bool {
+    is_within(scale.map(narrowed), rating)
+}
+
+fn is_within(scale: Option<(f32, f32)>, rating: f32) -> bool {
+    rating.abs() <= RATING_MAX && scale.is_none_or(|(low, high)| (low..=high).contains(&rating))
 }
 
 impl RatingReader {
@@ -306,10 +317,15 @@ impl RatingBlock {
 
     /// 1 where the model has no rating; `None`: null, or no finite number.
     pub fn rating(&self, row: usize) -> Option<f32> {
+        self.said(row).filter(|value| value.is_finite())
+    }
+
+    /// As `rating`, what is too large for an f32 being infinite.
+    fn said(&self, row: usize) -> Option<f32> {
         let Some(ratings) = &self.ratings else { return Some(1.0) };
-        #[expect(clippy::cast_possible_truncation, reason = "ratings are f32; what overflows is infinite, and none")]
-        let value = ratings.is_valid(row).then(|| ratings.value(row) as f32);
-        value.filter(|value| value.is_finite())
+        let value = ratings.is_valid(row).then(|| ratings.value(row)).filter(|value| value.is_finite());
+        #[expect(clippy::cast_possible_truncation, reason = "ratings are f32; what overflows is infinite")]
+        value.map(|value| value as f32)
     }
 
     /// Milliseconds since the epoch; `None`: the model has no time, or the row's is none.
@@ -337,13 +353,9 @@ impl RatingBlock {
         if !self.passes(row) {
             return Err(LeftOut::Filtered);
         }
-        let (Some(user), Some(item), Some(value)) = (self.user(row), self.item(row), self.rating(row)) else {
+        let (Some(user), Some(item), Some(value)) = (self.user(row), self.item(row), self.said(row)) else {
             return Err(LeftOut::Missing);
         };
-        if self.scale.is_none_or(|(low, high)| (low..=high).contains(&value)) {
-            Ok(Rating { user, item, value })
-        } else {
-            Err(LeftOut::OutOfScale)
-        }
+        if is_within(self.scale, value) { Ok(Rating { user, item, value }) } else { Err(LeftOut::OutOfScale) }
     }
 }

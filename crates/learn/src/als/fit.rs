@@ -175,10 +175,6 @@ fn stop_note(done: u32, params: &Params, best: usize, measures: &[f64], feedback
 
 fn notes_on(ratings: &Ratings, extremes: (f32, f32), scale: Option<(f32, f32)>, params: &Params) -> Vec<String> {
     let mut notes = Vec::new();
-    if ratings.duplicates() > 0 {
-        let n = ratings.duplicates();
-        notes.push(format!("{n} ratings were of a user and an item rated again later: the last one counts"));
-    }
     let rank = params.rank as usize;
     let n_items = ratings.item_counts().into_iter().filter(|count| *count > 0).count();
     let n_users = (0..ratings.n_users()).filter(|&user| !ratings.rows.range(user).is_empty()).count();

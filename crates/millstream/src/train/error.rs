@@ -30,7 +30,7 @@ pub enum TrainError {
     )]
     NoRows { total: u64, held_out: u64, filtered: u64, no_target: u64, missing: u64 },
     #[error(
-        "no rating is left to train on: of {total} rows {held_out} are held out, {filtered} fail `where`, {missing} lack a user, an item or a rating, and {out_of_scale} have a rating outside `scale`"
+        "no rating is left to train on: of {total} rows {held_out} are held out, {filtered} fail `where`, {missing} lack a user, an item or a rating, and {out_of_scale} have a rating outside `scale`, or beyond a thousand million: rescale those in `rating`"
     )]
     NoRatings { total: u64, held_out: u64, filtered: u64, missing: u64, out_of_scale: u64 },
     #[error("feature `{feature}` has no value in any row: leave it out, or mend the schema's types")]

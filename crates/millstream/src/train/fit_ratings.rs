@@ -126,7 +126,7 @@ fn clamped_to(columns: &RatingColumns, params: &Params) -> Option<(f32, f32)> {
 fn left_out(counts: &Counts, out_of_scale: u64, duplicates: u64) -> Vec<String> {
     let said = [
         (counts.missing, "rows had no user, no item or no rating and were left out"),
-        (out_of_scale, "rows had a rating outside the scale and were left out"),
+        (out_of_scale, "rows had a rating outside the scale, or beyond a thousand million, and were left out"),
         (duplicates, "ratings were replaced by a later one of the same user and item"),
     ];
     said.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect()

@@ -263,6 +263,8 @@ fn what_is_no_rating_is_left_out_and_counted() {
     }
     rows.push(rating(900, 3, 9.0, 9));
     rows.push(rating(901, 3, -1.0, 9));
+    rows.push(rating(903, 3, 2e9, 9));
+    rows.push(rating(903, 3, 1e300, 9));
     rows.push(json!({ "userId": 902, "movieId": 3, "rating": 3.0, "timestamp": 9, "device": "tv" }));
     fixture.commit(&rows);
     let model = with_columns(als(&[]), |columns| columns.scale = Some((0.5, 5.0)));
@@ -270,16 +272,29 @@ fn what_is_no_rating_is_left_out_and_counted() {
     let timed = with_columns(Model { name: "timed".to_owned(), ..model.clone() }, |columns| {
         columns.time = Some("timestamp".to_owned());
     });
-    assert_eq!(fixture.train(0.0, vec![model, timed]).failed, []);
+    // Without a scale what is too large to be fitted to is left out all the same.
+    let unscaled = Model { name: "unscaled".to_owned(), ..model.clone() };
+    let unscaled = with_columns(unscaled, |columns| columns.scale = None);
+    assert_eq!(fixture.train(0.0, vec![model, timed, unscaled]).failed, []);
     let (version, timed) = (fixture.load("taste", 1), fixture.load("timed", 1));
-    assert_eq!((version.file.dropped_missing, task(&version).out_of_scale), (4, 2));
+    assert_eq!((version.file.dropped_missing, task(&version).out_of_scale), (4, 4));
+    let unscaled = fixture.load("unscaled", 1);
+    assert_eq!((unscaled.file.dropped_missing, task(&unscaled).out_of_scale), (4, 2));
+    assert_eq!(unscaled.recommender().unwrap().model.scale(), Some((-1.0, 9.0)));
+    for version in [&version, &timed, &unscaled] {
+        let said = version.file.notes.iter().filter(|note| note.contains("later"));
+        assert_eq!(said.count(), 1, "{:?}", version.file.notes);
+    }
     assert_eq!(version.file.rows + task(&version).duplicates, 102);
     assert!(task(&version).duplicates > 0);
     assert_eq!(task(&timed).duplicates, task(&version).duplicates);
     assert_eq!(version.recommender().unwrap().users.code(Id::Integer(902)), None);
     assert_ne!(version.file.file_digest, timed.file.file_digest, "another of the two ratings counts");
     let notes = version.file.notes.join("; ");
-    assert!(notes.contains("4 rows had no user") && notes.contains("2 rows had a rating outside the scale"), "{notes}");
+    assert!(
+        notes.contains("4 rows had no user") && notes.contains("4 rows had a rating outside the scale, or beyond"),
+        "{notes}"
+    );
 }
 
 #[test]
@@ -351,7 +366,7 @@ fn whatever_the_ratings_are_a_version_comes_or_one_clear_message() {
     check("all equal", &few, 0.3, als(&[]), "");
     check("all zero", &[rating(1, 1, 0.0, 0), rating(2, 2, 0.0, 0)], 0.0, als(&[]), "");
     check("rank above items", &few, 0.2, als(&[("rank", ParamValue::Integer(64))]), "");
-    check("huge ratings", &[rating(1, 1, 1e30, 0)], 0.0, als(&[]), "rescale the ratings");
+    check("huge ratings", &[rating(1, 1, 1e30, 0)], 0.0, als(&[]), "rescale those in `rating`");
     check("implicit", &planted(0..200), 0.2, implicit(), "");
     check(
         "explicit with non-negative factors",
