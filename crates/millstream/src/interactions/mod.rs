@@ -1,5 +1,5 @@
 //! Who has taken up what, by all batches so far: what a user has seen, what is popular. Read in the background from the
-//! complete batches, once for every rule that a served version was trained by, and kept in memory (24 bytes a row).
+//! complete batches, once for every rule that a served version was trained by, and kept in memory (24 bytes a row, 26 with groups).
 //!
 //! A request takes one state and keeps it. It waits, within a bound, only for batches that were there when the version was
 //! first asked for, or that the version was trained on; later ones join as they come.
@@ -46,8 +46,8 @@ impl Rule {
     pub fn of(file: &ModelFile) -> Option<Self> {
         let Task::Recommendation(task) = &file.task else { return None };
         Some(Self {
-            // Which ratings count is each version's own business: all are shown.
-            columns: RatingColumns { scale: None, relevant: None, ..task.columns() },
+            // Ratings outside the scale are shown too; what is popular goes by the others.
+            columns: RatingColumns { relevant: None, ..task.columns() },
             user_kind: task.user.kind,
             item_kind: task.item.kind,
             filter: file.filter.clone(),
@@ -195,9 +195,7 @@ impl Interactions {
         let batches = self.source.batches();
         for (key, rule) in keys.into_iter().zip(rules) {
             let slot = self.slot(rule);
-            let table = tables
-                .entry(key)
-                .or_insert_with(|| Table::new(rule.user_kind, rule.item_kind, rule.columns.time.is_some()));
+            let table = tables.entry(key).or_insert_with(|| Table::new(rule));
             let read = batches.as_ref().map_err(String::clone).and_then(|batches| self.read(&slot, table, batches));
             let fault = read.err();
             slot.state.send_if_modified(|state| {

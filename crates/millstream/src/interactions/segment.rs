@@ -1,6 +1,7 @@
 //! A run of interactions, packed by user and by item; never changed once made. Pure.
 //!
-//! An interaction costs 24 bytes here: item 4, rating 4, time 8, mark 4, and 4 where it stands in its item's list.
+//! An interaction costs 24 bytes here: item 4, rating 4, time 8, mark 4, and 4 where it stands in its item's list; 2 more where
+//! there are groups.
 
 use std::ops::Range;
 
@@ -15,10 +16,10 @@ pub struct Row {
     pub time: i64,
     pub mark: Mark,
     /// `NO_GROUP`: in none.
-    pub group: u32,
+    pub group: u16,
 }
 
-pub const NO_GROUP: u32 = u32::MAX;
+pub const NO_GROUP: u16 = u16::MAX;
 
 /// What a version must know of a row to say whether it trained on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +55,8 @@ pub struct Entry {
     pub rating: f32,
     pub time: i64,
     pub mark: Mark,
+    /// `NO_GROUP`: in none.
+    pub group: u16,
 }
 
 #[derive(Debug, Default)]
@@ -66,6 +69,8 @@ pub struct Segment {
     ratings: Vec<f32>,
     times: Vec<i64>,
     marks: Vec<Mark>,
+    /// Empty where no row is in a group.
+    groups: Vec<u16>,
     /// Distinct, ascending; of the same length the ends of their places.
     rated_items: Vec<u32>,
     item_ends: Vec<u32>,
@@ -77,28 +82,30 @@ impl Segment {
     /// `rows` in the order in which they came, fewer than 2^32; sorted as the entries are.
     pub fn new(rows: &mut [Row]) -> Self {
         rows.sort_by_key(|row| (u64::from(row.user) << 32) | u64::from(row.item));
-        let mut segment = Self::with_capacity(rows.len());
+        let mut segment = Self::with_capacity(rows.len(), rows.iter().any(|row| row.group != NO_GROUP));
         for row in rows.iter() {
-            let Row { user, item, rating, time, mark, .. } = *row;
-            segment.push(user, Entry { item, rating, time, mark });
+            let Row { user, item, rating, time, mark, group } = *row;
+            segment.push(user, Entry { item, rating, time, mark, group });
         }
         segment.index_items();
         segment
     }
 
-    fn with_capacity(len: usize) -> Self {
+    fn with_capacity(len: usize, has_groups: bool) -> Self {
         Self {
             items: Vec::with_capacity(len),
             ratings: Vec::with_capacity(len),
             times: Vec::with_capacity(len),
             marks: Vec::with_capacity(len),
+            groups: Vec::with_capacity(if has_groups { len } else { 0 }),
             ..Self::default()
         }
     }
 
     /// Both in one; `newer` came after `older`.
     pub fn merge(older: &Self, newer: &Self) -> Self {
-        let mut merged = Self::with_capacity(older.len() + newer.len());
+        let has_groups = !older.groups.is_empty() || !newer.groups.is_empty();
+        let mut merged = Self::with_capacity(older.len() + newer.len(), has_groups);
         let mut users: Vec<u32> = older.users.iter().chain(&newer.users).copied().collect();
         users.sort_unstable();
         users.dedup();
@@ -119,6 +126,10 @@ impl Segment {
         self.ratings.push(entry.rating);
         self.times.push(entry.time);
         self.marks.push(entry.mark);
+        if entry.group != NO_GROUP || !self.groups.is_empty() {
+            self.groups.resize(self.items.len() - 1, NO_GROUP);
+            self.groups.push(entry.group);
+        }
         let end = index(self.items.len());
         match (self.users.last(), self.user_ends.last_mut()) {
             (Some(last), Some(last_end)) if *last == user => *last_end = end,
@@ -193,7 +204,13 @@ impl Segment {
     }
 
     fn entry(&self, place: usize) -> Entry {
-        Entry { item: self.items[place], rating: self.ratings[place], time: self.times[place], mark: self.marks[place] }
+        Entry {
+            item: self.items[place],
+            rating: self.ratings[place],
+            time: self.times[place],
+            mark: self.marks[place],
+            group: self.groups.get(place).copied().unwrap_or(NO_GROUP),
+        }
     }
 }
 
@@ -221,13 +238,13 @@ mod tests {
             rating: rating as f32,
             time: i64::from(rating * 7 % 5),
             mark: Mark::new(batch, held_out, passes),
-            group: NO_GROUP,
+            group: if rating < 3 { NO_GROUP } else { 7 },
         });
         prop::collection::vec(row, 0..40)
     }
 
     fn entry(row: &Row) -> Entry {
-        Entry { item: row.item, rating: row.rating, time: row.time, mark: row.mark }
+        Entry { item: row.item, rating: row.rating, time: row.time, mark: row.mark, group: row.group }
     }
 
     fn check(segment: &Segment, rows: &[Row]) {

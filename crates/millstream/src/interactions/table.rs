@@ -9,7 +9,9 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use millstream_learn::{Id, Ids};
 
+use super::Rule;
 use super::segment::{Entry, Mark, NO_GROUP, Row, Segment};
+use crate::ratings::fits;
 use crate::schema::ColumnType;
 
 /// 28 MiB of rows are packed at once.
@@ -26,11 +28,11 @@ struct Names {
     items: RwLock<Ids>,
 }
 
-/// How often an item was taken up, each user counted once.
+/// How often an item was taken up, each user counted once, with the user's latest rating.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Popularity {
     pub users: u32,
-    /// Of them, those with a rating, and the sum of these.
+    /// Of them, those with a rating in the scale, and the sum of these.
     rated: u32,
     sum: f64,
 }
@@ -42,11 +44,13 @@ impl Popularity {
     }
 }
 
-/// Users who took up each item, in one group.
-type GroupCounts = HashMap<u32, u32>;
+/// Of each item that the rows of one group name, as if these were all.
+type GroupCounts = HashMap<u32, Popularity>;
 
 #[derive(Debug, Clone, Default)]
 struct Counts {
+    /// A rating outside it is none here.
+    scale: Option<(f64, f64)>,
     /// By item.
     items: Vec<Popularity>,
     groups: Vec<(String, Arc<GroupCounts>)>,
@@ -84,7 +88,7 @@ pub struct Table {
     names: Arc<Names>,
     segments: Vec<Arc<Segment>>,
     counts: Counts,
-    group_codes: HashMap<String, u32>,
+    group_codes: HashMap<String, u16>,
     /// Without times the order of the stream is the order of time.
     has_time: bool,
     n_rows: i64,
@@ -96,23 +100,27 @@ pub struct Table {
 #[derive(Debug, Default)]
 struct Open {
     rows: Vec<Row>,
-    /// With the group of each of its entries.
-    segments: Vec<(Arc<Segment>, Vec<u32>)>,
+    segments: Vec<Arc<Segment>>,
 }
 
 impl Table {
-    pub fn new(user_kind: ColumnType, item_kind: ColumnType, has_time: bool) -> Self {
+    pub fn new(rule: &Rule) -> Self {
         let ids = |kind| RwLock::new(if kind == ColumnType::Utf8 { Ids::texts() } else { Ids::integers() });
         Self {
-            names: Arc::new(Names { users: ids(user_kind), items: ids(item_kind) }),
+            names: Arc::new(Names { users: ids(rule.user_kind), items: ids(rule.item_kind) }),
             segments: Vec::new(),
-            counts: Counts::default(),
+            counts: Counts { scale: rule.columns.scale, ..Counts::default() },
             group_codes: HashMap::new(),
-            has_time,
+            has_time: rule.columns.time.is_some(),
             n_rows: 0,
             batches: 0,
             batch: Open::default(),
         }
+    }
+
+    /// Batches 1 to this are in it.
+    pub fn batches(&self) -> u32 {
+        self.batches
     }
 
     /// Forgets what a batch that broke off has brought.
@@ -138,11 +146,11 @@ impl Table {
         }
     }
 
-    fn group(&mut self, name: &str) -> u32 {
+    fn group(&mut self, name: &str) -> u16 {
         if let Some(code) = self.group_codes.get(name) {
             return *code;
         }
-        let Ok(code) = u32::try_from(self.counts.groups.len()) else { return NO_GROUP };
+        let Ok(code) = u16::try_from(self.counts.groups.len()) else { return NO_GROUP };
         if self.counts.groups.len() == GROUPS_MOST {
             return NO_GROUP;
         }
@@ -153,8 +161,7 @@ impl Table {
 
     fn pack(&mut self) {
         let mut rows = std::mem::take(&mut self.batch.rows);
-        let segment = Arc::new(Segment::new(&mut rows));
-        self.batch.segments.push((segment, rows.iter().map(|row| row.group).collect()));
+        self.batch.segments.push(Arc::new(Segment::new(&mut rows)));
     }
 
     /// The batch is whole: the next state has it.
@@ -162,8 +169,8 @@ impl Table {
         if !self.batch.rows.is_empty() {
             self.pack();
         }
-        for (segment, groups) in std::mem::take(&mut self.batch.segments) {
-            self.count(&segment, &groups);
+        for segment in std::mem::take(&mut self.batch.segments) {
+            self.count(&segment);
             self.segments.push(segment);
             self.merge();
         }
@@ -172,20 +179,17 @@ impl Table {
     }
 
     /// Adds what a segment, not yet among the others, brings to the counts.
-    fn count(&mut self, segment: &Segment, groups: &[u32]) {
-        let mut place = 0;
+    fn count(&mut self, segment: &Segment) {
+        let (mut before, mut new) = (Vec::new(), Vec::new());
         for user in segment.users() {
             let mut entries = segment.of_user(*user).peekable();
             while let Some(first) = entries.next() {
-                let group = groups[place];
-                place += 1;
-                let mut latest = first;
-                while let Some(next) = entries.next_if(|next| next.item == first.item) {
-                    place += 1;
-                    latest = later(latest, next);
-                }
-                let before = self.segments.iter().flat_map(|older| older.of_pair(*user, first.item)).reduce(later);
-                self.counts.add(before, latest, group);
+                new.clear();
+                new.push(first);
+                new.extend(std::iter::from_fn(|| entries.next_if(|next| next.item == first.item)));
+                before.clear();
+                before.extend(self.segments.iter().flat_map(|older| older.of_pair(*user, first.item)));
+                self.counts.add(&before, &new);
             }
         }
     }
@@ -220,29 +224,40 @@ impl Table {
 }
 
 impl Counts {
-    /// One user's latest word on an item, and the one that it replaces.
-    fn add(&mut self, before: Option<Entry>, latest: Entry, group: u32) {
+    /// What one user said of an item in earlier rows, and in new ones.
+    fn add(&mut self, before: &[Entry], new: &[Entry]) {
+        let Some(latest) = new.iter().copied().reduce(later) else { return };
         let item = latest.item as usize;
         if self.items.len() <= item {
             self.items.resize(item + 1, Popularity::default());
         }
-        let count = &mut self.items[item];
-        let Some(before) = before else {
-            count.users += 1;
-            count.rate(latest.rating, 1);
-            if let Some((_, counts)) = self.groups.get_mut(group as usize) {
-                *Arc::make_mut(counts).entry(latest.item).or_default() += 1;
+        self.items[item].add(before.iter().copied().reduce(later), latest, self.scale);
+        for (at, entry) in new.iter().enumerate() {
+            let Some((_, counts)) = self.groups.get_mut(usize::from(entry.group)) else { continue };
+            let in_group =
+                |entries: &[Entry]| entries.iter().copied().filter(|other| other.group == entry.group).reduce(later);
+            // Each group once, at its first row.
+            if let (None, Some(latest)) = (in_group(&new[..at]), in_group(new)) {
+                Arc::make_mut(counts).entry(latest.item).or_default().add(in_group(before), latest, self.scale);
             }
-            return;
-        };
-        count.rate(before.rating, -1);
-        count.rate(later(before, latest).rating, 1);
+        }
     }
 }
 
 impl Popularity {
-    fn rate(&mut self, rating: f32, times: i32) {
-        if !rating.is_nan() {
+    /// One user's latest word, and the one that it replaces.
+    fn add(&mut self, before: Option<Entry>, latest: Entry, scale: Option<(f64, f64)>) {
+        let Some(before) = before else {
+            self.users += 1;
+            self.rate(latest.rating, 1, scale);
+            return;
+        };
+        self.rate(before.rating, -1, scale);
+        self.rate(later(before, latest).rating, 1, scale);
+    }
+
+    fn rate(&mut self, rating: f32, times: i32, scale: Option<(f64, f64)>) {
+        if fits(scale, rating) {
             self.rated = self.rated.wrapping_add_signed(times);
             self.sum += f64::from(rating) * f64::from(times);
         }
@@ -326,10 +341,11 @@ impl Shown {
     }
 
     /// Items by the number of a group's users who took them up. `None`: there is no such group.
-    pub fn popular_in(&self, group: &str) -> Option<Vec<(u32, u32)>> {
+    pub fn popular_in(&self, group: &str) -> Option<Vec<(u32, Popularity)>> {
         let (_, counts) = self.counts.groups.iter().find(|(name, _)| name == group)?;
-        let mut popular: Vec<(u32, u32)> = counts.iter().map(|(item, users)| (*item, *users)).collect();
-        popular.sort_unstable_by_key(|(item, users)| (std::cmp::Reverse(*users), *item));
+        let mut popular: Vec<(u32, Popularity)> =
+            counts.iter().map(|(item, popularity)| (*item, *popularity)).collect();
+        popular.sort_unstable_by_key(|(item, popularity)| (std::cmp::Reverse(popularity.users), *item));
         Some(popular)
     }
 
@@ -361,8 +377,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::config::RatingColumns;
+    use crate::registry::Holdout;
 
-    /// user, item, rating, time; a group for every second user.
+    /// user, item, rating, time; ratings of 0 are none, and of 5 outside the scale; rows are in the group of their time.
     type Raw = (i64, i64, u8, i64);
 
     fn read(raw: &Raw) -> Read<'static> {
@@ -372,9 +390,36 @@ mod tests {
             item: Id::Integer(item),
             rating: (rating > 0).then_some(f32::from(rating)),
             time: Some(time),
-            group: (user % 2 == 0).then_some("even"),
+            group: group(time),
             held_out: rating == 1,
             passes: rating != 2,
+        }
+    }
+
+    fn group(time: i64) -> Option<&'static str> {
+        match time {
+            0 | 1 => Some("early"),
+            2 | 3 => Some("late"),
+            _ => None,
+        }
+    }
+
+    fn rule(kind: ColumnType, has_time: bool) -> Rule {
+        let text = |text: &str| text.to_owned();
+        Rule {
+            columns: RatingColumns {
+                user: text("user"),
+                item: text("item"),
+                rating: Some(text("rating")),
+                time: has_time.then(|| text("time")),
+                group: Some(text("group")),
+                scale: Some((1.0, 4.0)),
+                relevant: None,
+            },
+            user_kind: kind,
+            item_kind: kind,
+            filter: None,
+            holdout: Holdout { share: 0.0, seed: 0 },
         }
     }
 
@@ -384,7 +429,7 @@ mod tests {
     }
 
     fn table(batches: &[Vec<Raw>], has_time: bool) -> Table {
-        let mut table = Table::new(ColumnType::Int64, ColumnType::Int64, has_time);
+        let mut table = Table::new(&rule(ColumnType::Int64, has_time));
         for (number, batch) in (1..).zip(batches) {
             table.begin();
             batch.iter().for_each(|raw| table.add(number, &read(raw)));
@@ -437,14 +482,26 @@ mod tests {
                     continue;
                 };
                 prop_assert_eq!(shown.of_item(code).len(), theirs.len());
-                let ratings: Vec<f64> = theirs.iter().filter(|raw| raw.2 > 0).map(|raw| f64::from(raw.2)).collect();
-                let mean = (!ratings.is_empty()).then(|| ratings.iter().sum::<f64>() / ratings.len() as f64);
-                let popularity = shown.popularity(code);
-                prop_assert_eq!(popularity.users as usize, theirs.len());
-                prop_assert_eq!(popularity.mean().map(|mean| (mean * 1e9).round()), mean.map(|mean| (mean * 1e9).round()));
-                let even = theirs.iter().filter(|raw| raw.0 % 2 == 0).count();
-                let counted = shown.popular_in("even").into_iter().flatten().find(|(other, _)| *other == code);
-                prop_assert_eq!(counted.map_or(0, |(_, users)| users as usize), even);
+                let check = |found: Popularity, theirs: Vec<&Raw>| -> Result<(), TestCaseError> {
+                    let rated = theirs.iter().filter(|raw| (1..=4).contains(&raw.2)).map(|raw| f64::from(raw.2));
+                    let (count, sum) = (rated.clone().count(), rated.sum::<f64>());
+                    let mean = (count > 0).then(|| sum / count as f64);
+                    prop_assert_eq!(found.users as usize, theirs.len());
+                    prop_assert_eq!(found.mean().map(|mean| (mean * 1e9).round()), mean.map(|mean| (mean * 1e9).round()));
+                    Ok(())
+                };
+                check(shown.popularity(code), theirs)?;
+                // In a group all is as if its rows were all there are.
+                for name in ["early", "late"] {
+                    let own: Vec<Vec<Raw>> = batches
+                        .iter()
+                        .map(|batch| batch.iter().filter(|raw| group(raw.3) == Some(name)).copied().collect())
+                        .collect();
+                    let own = latest(&own, has_time);
+                    let found = shown.popular_in(name).into_iter().flatten().find(|(other, _)| *other == code);
+                    let found = found.map_or(Popularity::default(), |(_, popularity)| popularity);
+                    check(found, own.values().filter(|raw| raw.1 == item).collect())?;
+                }
             }
             let users: Vec<u32> = shown.popular().iter().map(|item| shown.popularity(*item).users).collect();
             prop_assert!(users.is_sorted_by(|left, right| left >= right));
@@ -458,12 +515,12 @@ mod tests {
             let all = |shown: &Shown| {
                 (0..7).map(|user| format!("{:?}", shown.of_user(user, |_| true))).collect::<Vec<_>>()
             };
-            let (before, groups) = (all(&shown), shown.popular_in("even"));
+            let (before, groups) = (all(&shown), shown.popular_in("early"));
             table.begin();
-            (0..7).for_each(|id| table.add(99, &read(&(id, 6 - id, 3, 9))));
+            (0..7).for_each(|id| table.add(99, &read(&(id, 6 - id, 3, 1))));
             prop_assert_eq!(all(&table.shown()), all(&shown));
             table.end(99);
-            prop_assert_eq!((all(&shown), shown.popular_in("even")), (before, groups));
+            prop_assert_eq!((all(&shown), shown.popular_in("early")), (before, groups));
         }
     }
 
@@ -483,7 +540,7 @@ mod tests {
 
     #[test]
     fn a_group_of_too_many_values_stops_growing() {
-        let mut table = Table::new(ColumnType::Utf8, ColumnType::Utf8, false);
+        let mut table = Table::new(&rule(ColumnType::Utf8, false));
         table.begin();
         for user in 0..2000 {
             let name = format!("g{user}");

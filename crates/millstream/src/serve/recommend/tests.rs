@@ -258,6 +258,21 @@ async fn popular_counts_each_user_once_also_in_a_group() {
     for item in even["items"].as_array().unwrap() {
         assert_eq!(item["score"], json!(expected(item["id"].as_str().unwrap(), &|user| user % 2 == 0)), "{item}");
     }
+    // The mean, too, is that of the group's users: of each the latest rating.
+    for (group, keep) in [("even", 0), ("odd", 1)] {
+        let answer = get(&world, &format!("GET ~/popular?n=100&group={group}")).await;
+        for item in answer["items"].as_array().unwrap() {
+            let rows = world.rows.0.lock().unwrap().clone();
+            let mut own: Vec<_> = rows.iter().filter(|row| row.item == item["id"] && row.user % 2 == keep).collect();
+            own.sort_by_key(|row| row.time);
+            let latest: std::collections::BTreeMap<i64, _> = own.iter().map(|row| (row.user, row.rating)).collect();
+            let ratings: Vec<f32> = latest.into_values().flatten().collect();
+            let mean = (!ratings.is_empty()).then(|| f64::from(ratings.iter().sum::<f32>()) / ratings.len() as f64);
+            let found = item["mean"].as_f64();
+            let differ = |(found, mean): (f64, f64)| (found - mean).abs() > 1e-5;
+            assert!(found.is_some() == mean.is_some() && !found.zip(mean).is_some_and(differ), "{item} {mean:?}");
+        }
+    }
     refuse(&world, "GET ~/popular?group=evn", 404, "unknown_group", None, &["did you mean even"]).await;
     refuse(&world, "GET /v1/models/clicks/popular?group=x", 422, "bad_value", Some("group"), &["no group"]).await;
 }

@@ -14,7 +14,8 @@ use super::arguments::{Arguments, OwnedId, score_json};
 use super::binding::{Binding, NONE};
 use crate::catalogue::{Catalogue, Filter, id_json};
 use crate::config::Action;
-use crate::interactions::{Entry, Shown};
+use crate::interactions::{Entry, Popularity, Shown};
+use crate::ratings::fits;
 use crate::registry::{Recommendation, Recommender, Task, Version};
 use crate::serve::catalogue::filter_fault;
 use crate::serve::error::{ApiError, hint, quote};
@@ -198,16 +199,16 @@ impl Asking<'_> {
         };
         let counts = self.popular_in(shown, name, group)?;
         let items: Vec<u32> = counts.iter().map(|(item, _)| *item).collect();
-        let users: HashMap<u32, u32> = counts.into_iter().collect();
+        let of_items: HashMap<u32, Popularity> = counts.into_iter().collect();
         let (page, total) = self.page_of_items(shown, &items, &[], filter);
         let rows = page.into_iter().map(|item| {
-            let mean = shown.popularity(item).mean();
-            row(item, users.get(&item).copied().unwrap_or(0), mean)
+            let popularity = of_items.get(&item).copied().unwrap_or_default();
+            row(item, popularity.users, popularity.mean())
         });
         Ok(self.list(POPULARITY, rows.collect(), total))
     }
 
-    fn popular_in(&self, shown: &Shown, name: &str, group: &str) -> Result<Vec<(u32, u32)>, ApiError> {
+    fn popular_in(&self, shown: &Shown, name: &str, group: &str) -> Result<Vec<(u32, Popularity)>, ApiError> {
         if self.task().is_none_or(|task| task.group.is_none()) {
             let message = format!("{name}: model {} has no group; name its column in [[model]]", self.name());
             return Err(ApiError::value("bad_value", name, message));
@@ -354,11 +355,9 @@ impl Asking<'_> {
     fn ratings(&self, shown: &Shown, user: u32, trained: bool) -> (Vec<u32>, Vec<f32>) {
         let batches = &self.work.version.file.batches;
         let scale = self.task().and_then(|task| task.scale);
-        #[expect(clippy::cast_possible_truncation, reason = "as the reader of the ratings compares them")]
-        let fits = |rating: f32| scale.is_none_or(|(low, high)| (low as f32..=high as f32).contains(&rating));
         let is_taken = |entry: &Entry| {
             let was_there = || batches.binary_search_by_key(&entry.mark.batch(), |batch| batch.batch).is_ok();
-            let is_rating = entry.mark.passes() && !entry.rating.is_nan() && fits(entry.rating);
+            let is_rating = entry.mark.passes() && fits(scale, entry.rating);
             is_rating && (!trained || (!entry.mark.held_out() && was_there()))
         };
         let codes = self.work.binding.items(shown, self.model);
