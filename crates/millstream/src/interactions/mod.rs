@@ -131,14 +131,12 @@ impl Interactions {
 
     /// The state for a version that was trained on batches up to `newest_batch`. Waits for it, a bounded time.
     pub async fn shown(&self, rule: &Rule, newest_batch: u32) -> Result<Arc<Shown>, NotLoaded> {
-        let slot = self.slot(rule);
-        if let Some(answer) = slot.state.borrow().answer(newest_batch) {
+        let (_, mut state) = self.slot(rule);
+        if let Some(answer) = state.borrow().answer(newest_batch) {
             return answer;
         }
         self.wake();
-        let mut state = slot.state.subscribe();
         let ready = state.wait_for(|state| state.answer(newest_batch).is_some());
-        // The bound is over, or the rule was given up meanwhile.
         let waited = tokio::time::timeout(WAIT_MOST, ready).await;
         if let Ok(Ok(state)) = &waited
             && let Some(answer) = state.answer(newest_batch)
@@ -146,18 +144,21 @@ impl Interactions {
             return answer;
         }
         drop(waited);
-        let state = slot.state.borrow();
+        let state = state.borrow();
         Err(NotLoaded::Reading { loaded: state.loaded(), due: state.due.unwrap_or(0).max(newest_batch) })
     }
 
-    fn slot(&self, rule: &Rule) -> Arc<Slot> {
+    /// Also a receiver of its state: while one is there the slot stays.
+    fn slot(&self, rule: &Rule) -> (Arc<Slot>, watch::Receiver<State>) {
         let key = rule.key();
+        // Subscribed to under the lock, or the slot could be let go before.
+        let held = |slot: &Arc<Slot>| (Arc::clone(slot), slot.state.subscribe());
         if let Some(slot) = self.slots.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
-            return Arc::clone(slot);
+            return held(slot);
         }
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
         let new = || Arc::new(Slot { rule: rule.clone(), state: watch::Sender::new(State::default()) });
-        Arc::clone(slots.entry(key).or_insert_with(new))
+        held(slots.entry(key).or_insert_with(new))
     }
 
     fn wake(&self) {
@@ -194,7 +195,7 @@ impl Interactions {
         }
         let batches = self.source.batches();
         for (key, rule) in keys.into_iter().zip(rules) {
-            let slot = self.slot(rule);
+            let (slot, _) = self.slot(rule);
             let table = tables.entry(key).or_insert_with(|| Table::new(rule));
             let read = batches.as_ref().map_err(String::clone).and_then(|batches| self.read(&slot, table, batches));
             let fault = read.err();
@@ -214,16 +215,24 @@ impl Interactions {
         let due = batches.last().map_or(0, Batch::number);
         slot.state.send_modify(|state| {
             state.due.get_or_insert(due);
-            if state.shown.is_none() && due == 0 {
+            // Nothing is there to be read, or all is read and only the slot is new.
+            if state.shown.is_none() && due <= table.batches() {
                 state.shown = Some(Arc::new(table.shown()));
             }
         });
-        let loaded = slot.state.borrow().loaded();
+        // What the table has, not what is shown: a slot that is waited for outlives its table.
+        let loaded = table.batches();
         for batch in batches.iter().filter(|batch| batch.number() > loaded) {
             table.begin();
             self.source.read(&slot.rule, batch, &mut |row| table.add(batch.number(), row))?;
             let shown = Arc::new(table.end(batch.number()));
-            slot.state.send_modify(|state| state.shown = Some(shown));
+            slot.state.send_if_modified(|state| {
+                let is_more = state.shown.is_none() || shown.batches > state.loaded();
+                if is_more {
+                    state.shown = Some(shown);
+                }
+                is_more
+            });
         }
         Ok(())
     }

@@ -95,6 +95,25 @@ async fn a_request_waits_for_what_was_there_and_not_for_what_comes() {
 }
 
 #[tokio::test]
+async fn a_rule_that_is_waited_for_while_it_is_let_go_is_read_from_the_beginning() {
+    let made = Made::default();
+    *made.batches.lock().unwrap() = 2;
+    let interactions = Arc::new(Interactions::new(made.clone()));
+    interactions.refresh(&[rule("a")]);
+    let (slot, waiting) = interactions.slot(&rule("a"));
+    // No version needs it; whoever holds it keeps it, though its rows go.
+    interactions.refresh(&[rule("b")]);
+    assert!(Arc::ptr_eq(&interactions.slot(&rule("a")).0, &slot));
+    *made.batches.lock().unwrap() = 3;
+    interactions.refresh(&[rule("a")]);
+    let shown = waiting.borrow().shown.clone().unwrap();
+    assert_eq!((shown.batches, shown.n_rows()), (3, 9), "the rows of the first two batches too");
+    drop(waiting);
+    interactions.refresh(&[rule("b")]);
+    assert!(!Arc::ptr_eq(&interactions.slot(&rule("a")).0, &slot));
+}
+
+#[tokio::test]
 async fn a_fault_is_told_at_once_and_mended_by_the_next_reading() {
     let made = Made::default();
     *made.batches.lock().unwrap() = 1;
