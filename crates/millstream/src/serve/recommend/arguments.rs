@@ -50,6 +50,19 @@ impl OwnedId {
     }
 }
 
+/// To check so many takes about a tenth of a millisecond.
+const ENTRIES_SHORT: usize = 1000;
+
+/// Whether reading these arguments is too long for a thread that serves connections.
+pub fn is_long(told: &[Told]) -> bool {
+    let entries = |given: &Given| match given {
+        Given::Json(Value::Array(values)) => values.len(),
+        Given::Json(Value::Object(entries)) => entries.len(),
+        Given::Text(_) | Given::Json(Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => 0,
+    };
+    told.iter().map(|(.., given)| entries(given)).sum::<usize>() > ENTRIES_SHORT
+}
+
 #[derive(Debug, Clone, Default)]
 pub struct Arguments {
     pub user: Option<OwnedId>,
@@ -107,7 +120,7 @@ impl Arguments {
             }
             Argument::Ratings => {
                 let Given::Json(value) = given else { return Err(unfit(argument, &name, &given)) };
-                self.ratings = Some(posted_ratings(&name, value, kinds.item, model)?);
+                self.ratings = Some(posted_ratings(&name, value, kinds.item, kinds.scale, model)?);
                 return Ok(());
             }
             Argument::N => whole(&mut self.n, argument, &name, &given)?,
@@ -152,13 +165,17 @@ impl Arguments {
 struct Kinds {
     user: ColumnType,
     item: ColumnType,
+    /// Of ratings, as configured.
+    scale: Option<(f64, f64)>,
 }
 
 impl Kinds {
     fn of(version: &Version) -> Self {
         match &version.file.task {
-            Task::Recommendation(task) => Self { user: task.user.kind, item: task.item.kind },
-            Task::Regression | Task::Classification { .. } => Self { user: ColumnType::Utf8, item: ColumnType::Utf8 },
+            Task::Recommendation(task) => Self { user: task.user.kind, item: task.item.kind, scale: task.scale },
+            Task::Regression | Task::Classification { .. } => {
+                Self { user: ColumnType::Utf8, item: ColumnType::Utf8, scale: None }
+            }
         }
     }
 }

@@ -198,6 +198,7 @@ fn trained_on(rows: &[FakeRow], batches: &[u32]) -> Vec<FakeRow> {
     latest.into_values().collect()
 }
 
+/// `unscaled` has no configured scale.
 pub fn publish_ratings(models: &Models, rows: &FakeRows, model: &str, batches: &[u32], feedback: Feedback) {
     publish_of_rank(models, rows, model, batches, feedback, 3);
 }
@@ -219,7 +220,7 @@ fn publish_of_rank(models: &Models, rows: &FakeRows, model: &str, batches: &[u32
         given.insert("feedback".to_owned(), ParamValue::Text("implicit".to_owned()));
     }
     let mut params = als::Params::from_values(&given).unwrap();
-    params.scale = Some((0.5, 5.0));
+    params.scale = (model != "unscaled").then_some((0.5, 5.0));
     let fit = als::fit(&ratings, None, None, &params, Seed(1)).unwrap();
     let number = u32::try_from(batches.len()).unwrap();
     let number = if is_implicit { 1 } else { number };
@@ -240,7 +241,7 @@ fn publish_of_rank(models: &Models, rows: &FakeRows, model: &str, batches: &[u32
             time: of("timestamp"),
             group: of("audience"),
             feedback,
-            scale: (!is_implicit).then_some((0.5, 5.0)),
+            scale: (!is_implicit && model != "unscaled").then_some((0.5, 5.0)),
             relevant: None,
             users: users.len() as u64,
             items: items.len() as u64,

@@ -17,7 +17,7 @@ use axum::body::Body;
 use axum::http::{Method, Request, Response};
 use serde_json::{Map, Value};
 
-use arguments::{Arguments, argument};
+use arguments::{Arguments, argument, is_long};
 pub use arguments::{Given, Told, version_json};
 pub use binding::Bindings;
 pub use paths::{AskPath, PATHS, find};
@@ -25,7 +25,7 @@ use work::Work;
 pub use work::{Answer, List};
 
 use super::app::App;
-use super::body::{self, SMALL_BODY_BYTES};
+use super::body::{self, Received, SMALL_BODY_BYTES};
 use super::error::ApiError;
 use super::predict::{blocking, refuse_query, version_name};
 use super::reply;
@@ -45,12 +45,15 @@ pub async fn answer(
     let query = request.uri().query().unwrap_or_default();
     let mut told: Vec<Told> =
         path.into_iter().map(|(argument, text)| (argument, argument.name().to_owned(), Given::Text(text))).collect();
+    // Of a large body: its share of the memory, until the answer is made.
+    let mut held = None;
     if request.method() == Method::POST {
         refuse_query(query)?;
         body::require_json(request.headers())?;
-        let received = body::read(request.into_body(), &app.large_bodies).await?;
-        let is_small = received.bytes.len() <= SMALL_BODY_BYTES;
-        let parse = move || told_by_body(action, &received.bytes);
+        let Received { bytes, permit } = body::read(request.into_body(), &app.large_bodies).await?;
+        held = permit;
+        let is_small = bytes.len() <= SMALL_BODY_BYTES;
+        let parse = move || told_by_body(action, &bytes);
         told.extend(if is_small { parse()? } else { blocking(parse).await? });
     } else {
         for (name, text) in rows::parse_query(query)? {
@@ -63,8 +66,9 @@ pub async fn answer(
         }
     }
     let name = version_name(&version.file);
-    let (answer, _) = ask(app, version, action, told).await?;
-    Ok(reply::from_models(&answer.built_in(), &name))
+    let answered = ask(app, version, action, told).await;
+    drop(held);
+    Ok(reply::from_models(&answered?.0.built_in(), &name))
 }
 
 fn told_by_body(action: Action, bytes: &[u8]) -> Result<Vec<Told>, ApiError> {
@@ -121,7 +125,17 @@ pub async fn ask(
     let (Some(model), Some(binding)) = (version.recommender(), app.bindings.of(&version)) else {
         return Err(ApiError::internal("the version recommends nothing"));
     };
-    let mut arguments = Arguments::read(action, told, &version, model)?;
+    let mut arguments = match is_long(&told) {
+        false => Arguments::read(action, told, &version, model)?,
+        true => {
+            let version = Arc::clone(&version);
+            blocking(move || match version.recommender() {
+                Some(model) => Arguments::read(action, told, &version, model),
+                None => Err(ApiError::internal("the version recommends nothing")),
+            })
+            .await?
+        }
+    };
     let said = std::mem::take(&mut arguments.said);
     let shown = match needs_interactions(action, &arguments, model) {
         false => None,

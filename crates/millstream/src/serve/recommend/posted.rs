@@ -2,10 +2,11 @@
 //! know is named.
 
 use millstream_learn::Id;
-use millstream_learn::als::Feedback;
+use millstream_learn::als::{Feedback, RATING_MAX};
 use serde_json::{Map, Value};
 
 use super::arguments::{OwnedId, id_of_json};
+use crate::ratings::fits;
 use crate::registry::Recommender;
 use crate::schema::ColumnType;
 use crate::serve::error::{ApiError, quote};
@@ -13,24 +14,27 @@ use crate::serve::rows::noun;
 
 /// A user with more is none.
 const RATINGS_MOST: usize = 100_000;
-/// An answer names so many; the rest are counted.
-const UNKNOWN_NAMED: usize = 100;
-
 /// By the version's items, each once.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Ratings {
     /// Ascending.
     pub items: Vec<u32>,
     pub values: Vec<f32>,
-    /// The first that the version does not know.
+    /// Those that the version does not know.
     pub unknown: Vec<OwnedId>,
-    pub n_unknown: usize,
 }
 
 /// An object `{item: rating}`, or a list of `{"item", "rating"}`; for implicit feedback also a list of items. Of one item
-/// given twice the last counts, as in training.
-pub fn posted_ratings(name: &str, value: Value, kind: ColumnType, model: &Recommender) -> Result<Ratings, ApiError> {
-    let reader = Reader { name, kind, model };
+/// given twice the last counts, as in training. `scale`: as configured. Where none is, a rating need not be one that has
+/// occurred.
+pub fn posted_ratings(
+    name: &str,
+    value: Value,
+    kind: ColumnType,
+    scale: Option<(f64, f64)>,
+    model: &Recommender,
+) -> Result<Ratings, ApiError> {
+    let reader = Reader { name, kind, scale, model };
     let check_length = |len: usize| match len <= RATINGS_MOST {
         true => Ok(()),
         false => Err(ApiError::too_large(format!("{name}: {len} ratings: at most {RATINGS_MOST}"))),
@@ -58,6 +62,7 @@ pub fn posted_ratings(name: &str, value: Value, kind: ColumnType, model: &Recomm
 struct Reader<'a> {
     name: &'a str,
     kind: ColumnType,
+    scale: Option<(f64, f64)>,
     model: &'a Recommender,
 }
 
@@ -100,15 +105,13 @@ impl Reader<'_> {
 
     fn entry(&self, item: OwnedId, rating: &Value) -> Result<(OwnedId, f32), ApiError> {
         #[expect(clippy::cast_possible_truncation, reason = "ratings are f32; what overflows is infinite, and refused")]
-        let value = rating.as_f64().map(|value| value as f32).filter(|value| value.is_finite());
-        let scale = self.model.model.scale();
-        let fits = |value: &f32| scale.is_none_or(|(low, high)| (low..=high).contains(value));
-        match value.filter(fits) {
+        let value = rating.as_f64().map(|value| value as f32);
+        match value.filter(|value| fits(self.scale, *value)) {
             Some(value) => Ok((item, value)),
             None => {
-                let expected = match scale {
+                let expected = match self.scale {
                     Some((low, high)) => format!("a number from {low} to {high}"),
-                    None => "a finite number".to_owned(),
+                    None => format!("a number from -{RATING_MAX} to {RATING_MAX}"),
                 };
                 let got = match rating {
                     Value::Number(number) => number.to_string(),
@@ -127,12 +130,7 @@ impl Reader<'_> {
         for (item, value) in given {
             match self.code(&item) {
                 Some(code) => known.push((code, value)),
-                None => {
-                    ratings.n_unknown += 1;
-                    if ratings.unknown.len() < UNKNOWN_NAMED {
-                        ratings.unknown.push(self.shown(item));
-                    }
-                }
+                None => ratings.unknown.push(self.shown(item)),
             }
         }
         // Stable: of one item the last given is the last.

@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 
 use super::fixture::{ITEMS, LARGE_USER, LATE_USER, World, action_route, world, world_with_catalogue};
 use crate::config::{Action, Argument, Origin, Route};
+use crate::registry::Feedback;
 use crate::serve::App;
+use crate::serve::body::LARGE_BODIES;
 
 async fn ask(app: &Arc<App>, request: &str) -> (u16, String, Value) {
     let mut words = request.splitn(3, ' ');
@@ -238,6 +240,63 @@ async fn a_user_who_came_later_is_folded_in_and_a_stranger_gets_what_is_popular(
     {
         refuse(f, &format!("GET ~/{path}"), 404, "unknown_item", None, &["taste@2"]).await;
     }
+}
+
+#[tokio::test]
+async fn ratings_that_have_not_occurred_are_taken_where_no_scale_says_otherwise() {
+    let world = world(Vec::new());
+    super::fixture::publish_ratings(&world.models, &world.rows, "unscaled", &[1, 2], Feedback::Explicit);
+    world.models.refresh();
+    world.read();
+    let list = "POST /v1/models/unscaled/recommend";
+    for rating in [-3.0, 0.0, 7.25, 1e9] {
+        let answer = get(&world, &format!("{list} {}", json!({"ratings": {"10": rating}}))).await;
+        assert_eq!(answer["source"], "fold_in");
+        assert!(scores(&answer).iter().all(|score| (1.5..=5.0).contains(score)), "clamped to what there is: {answer}");
+    }
+    let range = ["from -1000000000 to 1000000000"];
+    for rating in ["1e10", "1e300", "-2e9", "null", "\"5\""] {
+        let request = format!("{list} {{\"ratings\": {{\"10\": {rating}}}}}");
+        refuse(&world, &request, 422, "bad_value", Some("ratings"), &range).await;
+    }
+    refuse(&world, r#"POST ~/recommend {"ratings": {"10": 7}}"#, 422, "bad_value", Some("ratings"), &["0.5 to 5"])
+        .await;
+}
+
+#[tokio::test]
+async fn all_posted_items_are_left_out_of_what_is_popular_though_few_are_named() {
+    let world = world(Vec::new());
+    // `new` came after the version: it does not know it, and it is popular.
+    let mut ratings: serde_json::Map<String, Value> =
+        (0..150).map(|item| (format!("nowhere {item}"), json!(4))).collect();
+    ratings.insert("new".to_owned(), json!(5));
+    let answer = get(&world, &format!("POST ~/recommend {}", json!({"ratings": ratings, "n": 100}))).await;
+    assert_eq!((&answer["source"], &answer["unknown_items_total"]), (&json!("popularity"), &json!(151)));
+    assert_eq!(answer["unknown_items"].as_array().unwrap().len(), 100);
+    assert!(!ids(&answer).contains(&"new") && answer["total"] == json!(ITEMS.len()), "{answer}");
+}
+
+/// A large body's share of the memory is its own until it is answered.
+#[tokio::test]
+async fn a_large_body_is_accounted_for_until_its_answer() {
+    let world = world(Vec::new());
+    // Trained on a batch that never comes: the answer waits for it.
+    super::fixture::publish_ratings(&world.models, &world.rows, "unscaled", &[1, 2, 99], Feedback::Explicit);
+    world.models.refresh();
+    let ratings: serde_json::Map<String, Value> = (0..5000).map(|item| (format!("nowhere {item}"), json!(4))).collect();
+    let text = json!({ "ratings": ratings }).to_string();
+    let (first, second) = text.split_at(text.len() / 2);
+    let frames = [first, second].map(|frame| Ok::<_, std::convert::Infallible>(frame.to_owned()));
+    let request = Request::builder().method("POST").uri("/v1/models/unscaled/recommend");
+    let body = Body::from_stream(futures_util::stream::iter(frames));
+    let request = request.header("content-type", "application/json").body(body).unwrap();
+    let app = Arc::clone(&world.app);
+    let answered = tokio::spawn(async move { app.handle(request).await.status().as_u16() });
+    tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+    assert!(!answered.is_finished());
+    assert_eq!(world.app.large_bodies.available_permits(), LARGE_BODIES - 1);
+    assert_eq!(answered.await.unwrap(), 503);
+    assert_eq!(world.app.large_bodies.available_permits(), LARGE_BODIES);
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use super::arguments::{Arguments, OwnedId, score_json};
 use super::binding::{Binding, NONE};
+use super::posted::Ratings;
 use crate::catalogue::{Catalogue, Filter, id_json};
 use crate::config::Action;
 use crate::interactions::{Entry, Popularity, Shown};
@@ -27,6 +28,8 @@ const FACTORS_SHORT: usize = 4_000_000;
 /// To fold in so many ratings takes as long.
 const RATINGS_SHORT: usize = 200;
 const LIST_SHORT: usize = 2_000;
+/// An answer names so many items that the version does not know; the rest are counted.
+const UNKNOWN_NAMED: usize = 100;
 
 /// One question, and all that its answer takes.
 pub struct Work {
@@ -64,7 +67,8 @@ impl Work {
     pub fn is_long(&self, model: &Recommender) -> bool {
         let factors = |n_rows: usize| n_rows * model.model.rank() > FACTORS_SHORT;
         let listed = self.arguments.n + self.arguments.offset > LIST_SHORT;
-        let rated = self.arguments.ratings.as_ref().map_or(0, |ratings| ratings.items.len()) > RATINGS_SHORT;
+        let n_rated = |ratings: &Ratings| ratings.items.len() + ratings.unknown.len();
+        let rated = self.arguments.ratings.as_ref().map_or(0, n_rated) > RATINGS_SHORT;
         match self.action {
             Action::Predict => false,
             Action::Estimate => self.shown.is_some(),
@@ -145,9 +149,9 @@ impl Asking<'_> {
             let named = arguments.exclude.iter().filter_map(|id| self.model.items.code(id.id()));
             self.best(&vector, FOLD_IN, &sorted(given.chain(named)), filter)
         };
-        let unknown = ratings.unknown.iter().map(|id| id_json(id.id())).collect();
+        let unknown = ratings.unknown.iter().take(UNKNOWN_NAMED).map(|id| id_json(id.id())).collect();
         answer.head.insert("unknown_items".to_owned(), unknown);
-        answer.head.insert("unknown_items_total".to_owned(), ratings.n_unknown.into());
+        answer.head.insert("unknown_items_total".to_owned(), ratings.unknown.len().into());
         Ok(answer)
     }
 
