@@ -128,6 +128,9 @@ fn measured(version: &Version, evaluation: Option<&Evaluation>) -> Markup {
         @if let Some(counts) = scores.counts.filter(|counts| counts.unknown_pairs > 0) {
             div .muted .nowrap { (format::count(counts.unknown_pairs)) " of unknown users or items" }
         }
+        @if let Some(counts) = scores.counts.filter(|counts| counts.repeated > 0) {
+            div .muted .nowrap { (format::count(counts.repeated)) " of pairs trained on, or said again" }
+        }
     }
 }
 

@@ -228,6 +228,12 @@ pub struct Scores {
     pub beats_baseline: Option<bool>,
 }
 
+/// Records of an earlier release have no such count.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 /// Which records a recommender was measured on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct RatingCounts {
@@ -237,6 +243,9 @@ pub struct RatingCounts {
     pub new_user_pairs: u64,
     /// Not scored: the version does not know the item, or the user, and could fold in nothing.
     pub unknown_pairs: u64,
+    /// Not scored: records of a pair that was trained on, or that has a later record among these.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub repeated: u64,
     /// Users of the batch that the version does not know, and those of them that were scored.
     pub new_users: u64,
     pub folded_in_users: u64,

@@ -1,10 +1,11 @@
 //! Measures recommenders on committed ratings: versions that read the same columns share one pass over the data. Besides the records
 //! to be scored that pass gathers what the versions trained on, for what a user has rated is no candidate of the user's list.
 //!
-//! Of held-out records those count whose user and item a version knows. Of a whole batch also new users do: the first half of the
-//! ratings of each, by time or else in the order of the stream, is folded in, and the second half scored.
+//! As in training, of several records of one user and item the latest counts; none does of a pair that was trained on by another
+//! record. Of held-out records those count whose user and item a version knows. Of a whole batch also new users do: the first half
+//! of the ratings of each, by time or else in the order of the stream, is folded in, and the second half scored.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use millstream_learn::{Id, Ids};
@@ -171,16 +172,16 @@ fn score(one: &Asked, found: &Found, rows: Rows) -> Scores {
         users: codes(&found.users, &one.recommender.users),
         items: codes(&found.items, &one.recommender.items),
     };
-    let tests: Vec<Test> = one
+    let mut tests: Vec<Test> = one
         .batches
         .iter()
         .filter_map(|batch| found.ranges.get(batch))
         .flat_map(|(tests, _)| &found.tests[tests.clone()])
         .copied()
         .collect();
+    let mut counts = RatingCounts { repeated: keep_latest(&mut tests), ..RatingCounts::default() };
     let (of_known, of_new): (Vec<Test>, Vec<Test>) =
         tests.into_iter().partition(|test| known.users[test.user as usize] != UNKNOWN);
-    let mut counts = RatingCounts::default();
     let of_known_users = known_users(one, found, &known, &of_known, &mut counts);
     let of_new_users = match rows {
         Rows::HeldOut => {
@@ -191,6 +192,19 @@ fn score(one: &Asked, found: &Found, rows: Rows) -> Scores {
     };
     let measured = measure_ratings::Measured { known: of_known_users, new: of_new_users, counts };
     measured.scores(one.recommender.model.feedback())
+}
+
+/// Of the records of a user and an item the latest stays, of equal times the last, all in their order. Answers how many went.
+fn keep_latest(tests: &mut Vec<Test>) -> u64 {
+    let before = tests.len();
+    let pair = |at: usize| (tests[at].user, tests[at].item);
+    let mut order: Vec<usize> = (0..before).collect();
+    order.sort_unstable_by_key(|&at| (pair(at), tests[at].time, at));
+    let mut is_latest = vec![true; before];
+    order.windows(2).for_each(|two| is_latest[two[0]] = pair(two[0]) != pair(two[1]));
+    let mut at = 0..;
+    tests.retain(|_| at.next().is_some_and(|at: usize| is_latest[at]));
+    (before - tests.len()) as u64
 }
 
 /// From which rating on an item is relevant.
@@ -213,10 +227,16 @@ fn known_users(
     let mut errors = Errors::default();
     let mut relevant: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     let threshold = threshold(one);
+    let users: BTreeSet<u32> = tests.iter().map(|test| test.user).collect();
+    let seen = Seen::of(one, found, known, &users);
     for test in tests {
         let (user, item) = (known.users[test.user as usize], known.items[test.item as usize]);
         if item == UNKNOWN {
             counts.unknown_pairs += 1;
+            continue;
+        }
+        if seen.items_of(test.user).binary_search(&item).is_ok() {
+            counts.repeated += 1;
             continue;
         }
         counts.known_pairs += 1;
@@ -226,7 +246,6 @@ fn known_users(
             relevant.entry(test.user).or_default().push(item);
         }
     }
-    let seen = Seen::of(one, found, known, &relevant);
     let mut candidates: Vec<(u32, RankedUser)> = Vec::with_capacity(relevant.len());
     for (user, relevant) in relevant {
         let vector = model.user(known.users[user as usize]).to_vec();
@@ -261,7 +280,7 @@ fn hash(id: Option<Id>) -> u64 {
     }
 }
 
-/// What some users rated in training: the items of the version, ascending, without doubles.
+/// What some users, ascending, rated in training: the items of the version, ascending, without doubles.
 struct Seen {
     /// Of each user of the pass its place among those asked for.
     places: Vec<u32>,
@@ -270,9 +289,9 @@ struct Seen {
 }
 
 impl Seen {
-    fn of(one: &Asked, found: &Found, known: &Known, users: &BTreeMap<u32, Vec<u32>>) -> Self {
+    fn of(one: &Asked, found: &Found, known: &Known, users: &BTreeSet<u32>) -> Self {
         let mut places = vec![UNKNOWN; found.users.len()];
-        users.keys().zip(0..).for_each(|(&user, place)| places[user as usize] = place);
+        users.iter().zip(0..).for_each(|(&user, place)| places[user as usize] = place);
         let trained = || {
             let own = one.version.file.batches.iter().filter_map(|batch| found.ranges.get(&batch.batch));
             let pairs = own.flat_map(|(_, trained)| &found.trained[trained.clone()]);

@@ -43,7 +43,7 @@ pub(super) fn train_ratings(
     };
     let (users, items, ratings, earlier) = trained.into_ratings().map_err(fit_error)?;
     let duplicates = earlier + ratings.duplicates();
-    let validation = held_out.known_to(&users, &items).map_err(fit_error)?;
+    let validation = held_out.known_to(&users, &items, &ratings).map_err(fit_error)?;
     let warm = parent.and_then(|version| Some((version, version.recommender()?)));
     let start = warm.map(|(_, recommender)| start(recommender, &users, &items));
     let params = params(recipe, columns, start.is_some(), validation.is_some())?;
@@ -235,15 +235,18 @@ impl Triples {
         Ok((self.users, self.items, ratings, superseded))
     }
 
-    /// The ratings whose user and item are in these tables; `None`: there are none.
-    fn known_to(mut self, users: &Ids, items: &Ids) -> Result<Option<Ratings>, FitError> {
+    /// The ratings whose user and item are in these tables, but for pairs that were trained on; `None`: there are none.
+    fn known_to(mut self, users: &Ids, items: &Ids, trained: &Ratings) -> Result<Option<Ratings>, FitError> {
         self.drop_superseded();
         let codes = |own: &Ids, known: &Ids| own.iter().map(|id| known.code(id).unwrap_or(UNKNOWN)).collect::<Vec<_>>();
         let (user_of, item_of) = (codes(&self.users, users), codes(&self.items, items));
         for (user, item) in self.user_codes.iter_mut().zip(&mut self.item_codes) {
             (*user, *item) = (user_of[*user as usize], item_of[*item as usize]);
         }
-        self.keep(|triples, row| triples.user_codes[row] != UNKNOWN && triples.item_codes[row] != UNKNOWN);
+        self.keep(|triples, row| {
+            let (user, item) = (triples.user_codes[row], triples.item_codes[row]);
+            user != UNKNOWN && item != UNKNOWN && trained.of_user(user).0.binary_search(&item).is_err()
+        });
         if self.values.is_empty() {
             return Ok(None);
         }
@@ -380,10 +383,12 @@ mod tests {
         fn of_held_out_ratings_those_of_known_pairs_validate(rows in rows(), held_out in rows(), timed: bool) {
             let (users, items, ratings, _) = triples(&rows, timed).into_ratings().unwrap();
             let mut expected = naive(&held_out, timed);
+            let trained = naive(&rows, timed);
             expected.retain(|(user, item), _| {
-                users.code(Id::Text(user)).is_some() && items.code(Id::Text(item)).is_some()
+                let is_known = users.code(Id::Text(user)).is_some() && items.code(Id::Text(item)).is_some();
+                is_known && !trained.contains_key(&(user.clone(), item.clone()))
             });
-            match triples(&held_out, timed).known_to(&users, &items).unwrap() {
+            match triples(&held_out, timed).known_to(&users, &items, &ratings).unwrap() {
                 None => prop_assert!(expected.is_empty()),
                 Some(known) => {
                     prop_assert_eq!((known.n_users(), known.n_items()), (ratings.n_users(), ratings.n_items()));
