@@ -1,6 +1,7 @@
 //! What a version is worth, in a few words for logs and tables.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use super::{EvaluationKind, Scores, Version};
 
@@ -41,6 +42,17 @@ impl Version {
         });
         let (model, baseline) = figures.unwrap_or_default();
         Verdict { words, model, baseline, lists: decisive.and_then(poor_lists) }
+    }
+}
+
+/// In one line, without the version.
+impl fmt::Display for Verdict {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.write_str(self.words)?;
+        if !self.model.is_empty() {
+            write!(formatter, ": {}, the baseline {}", self.model, self.baseline)?;
+        }
+        self.lists.iter().try_for_each(|lists| write!(formatter, "; {lists}"))
     }
 }
 

@@ -221,10 +221,11 @@ impl Flow {
         for version in served.models.values().filter_map(|model| model.latest()) {
             let verdict = version.verdict();
             let name = format!("{}@{}", version.file.model, version.file.version);
-            let lists = verdict.lists.map(|lists| format!("; {lists}")).unwrap_or_default();
-            let message =
-                format!("{name} {}: {}, the baseline {}{lists}", verdict.words, verdict.model, verdict.baseline);
-            self.status.event("verdict", message, json!({ "version": name, "verdict": verdict.words }));
+            self.status.event(
+                "verdict",
+                format!("{name} {verdict}"),
+                json!({ "version": name, "verdict": verdict.words }),
+            );
         }
     }
 

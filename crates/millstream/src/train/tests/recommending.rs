@@ -176,6 +176,7 @@ fn versions_start_from_the_one_before_and_verify_repeats_it() {
     assert!(notes.iter().any(|note| note.contains("slightly optimistic")), "{notes:?}");
     // Without records to stop on a warm start does half of them.
     assert_eq!([1, 2].map(|version| task(&fixture.load("all", version)).iterations), [10, 5]);
+    assert_eq!(fixture.load("all", 3).verdict().to_string(), "was not measured");
     let shown = fixture.load("taste", 2).to_json();
     assert_eq!((&shown["task"], &shown["feedback"]), (&json!("recommendation"), &json!("explicit")));
     assert_eq!(
