@@ -173,7 +173,9 @@ impl Trainer {
         let started_ms = now_ms();
         let training = Training { model: model.name.clone(), batches: numbers.clone(), started_ms };
         self.status.update(|snapshot| snapshot.training.push(training));
-        let parent = versions.and_then(|versions| parent(versions, &configuration, &trained_on));
+        let parent = versions
+            .filter(|_| model.train_on == TrainOn::Cumulative)
+            .and_then(|versions| parent(versions, &configuration, &trained_on));
         let identities = (trained_on, configuration, identity.clone());
         let version = self.train_version(model, &recipe, &chosen, (parent, stop), identities);
         let is_this = |training: &Training| training.model == model.name && training.batches == numbers;
@@ -372,7 +374,8 @@ impl Trainer {
     }
 }
 
-/// The version of the same configuration on all of these batches but the last: what a warm start begins with.
+/// The version of the same configuration on all of these batches but the last: what the warm start of a cumulative model begins
+/// with.
 fn parent<'a>(
     versions: &'a BTreeMap<u32, Version>,
     configuration: &str,

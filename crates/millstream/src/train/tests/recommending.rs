@@ -1,6 +1,7 @@
 //! Recommenders from committed ratings: what they learn, what is left out, warm starts, and bad input.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -152,16 +153,19 @@ fn versions_start_from_the_one_before_and_verify_repeats_it() {
     let fixture = fixture_of(&RATINGS, 2);
     fixture.commit(&planted(0..400)).commit(&planted(400..800)).commit(&planted(800..1200));
     let without_holdout = Model { name: "all".to_owned(), ..als(&[]) };
-    assert_eq!(
-        fixture
-            .train(0.2, vec![als(&[]), Model { name: "each".to_owned(), train_on: TrainOn::Each, ..als(&[]) }])
-            .failed,
-        []
-    );
+    let named = |name: &str, train_on| Model { name: name.to_owned(), train_on, ..als(&[]) };
+    // Of the last three batches the first two versions are on all so far, and still no one's children.
+    let others = [named("each", TrainOn::Each), named("last", TrainOn::Last(NonZeroU32::new(3).unwrap()))];
+    assert_eq!(fixture.train(0.2, [als(&[])].into_iter().chain(others).collect()).failed, []);
     assert_eq!(fixture.train(0.0, vec![without_holdout]).failed, []);
-    for (model, version, parent) in
-        [("taste", 1, None), ("taste", 2, Some(1)), ("taste", 3, Some(2)), ("each", 2, None), ("all", 3, Some(2))]
-    {
+    for (model, version, parent) in [
+        ("taste", 1, None),
+        ("taste", 2, Some(1)),
+        ("taste", 3, Some(2)),
+        ("each", 2, None),
+        ("last", 2, None),
+        ("all", 3, Some(2)),
+    ] {
         let loaded = fixture.load(model, version);
         let found = task(&loaded).parent.clone();
         assert_eq!(found.as_ref().map(|parent| parent.version), parent, "{model}@{version}");
