@@ -1,7 +1,7 @@
 //! Millstream turns a stream of rows into served models.
 //!
 //! The modules lie in the order of a record's path: `source` → `topic` → `batch` → `train` → `registry` → `serve` →
-//! `page`. A stage knows the contract of the stage before it (a manifest, a version) and nothing else of it;
+//! `page`, with `views` beside the registry. A stage knows the contract of the stage before it (a manifest, a version) and nothing else of it;
 //! `run` is the one file that wires them. `config`, `schema`, `expression`, `ratings`, `store`,
 //! `query` and `status` serve all of them.
 
@@ -25,3 +25,4 @@ pub mod status;
 pub mod store;
 pub mod topic;
 pub mod train;
+pub mod views;

@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{AsArray, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef};
+use millstream_learn::Ids;
 
-use super::CatalogueError;
 use super::gather::{Gather, Place, Tally};
-use super::plan::Plan;
+use super::plan::{ID, Plan};
+use super::{Catalogue, CatalogueError};
 use crate::batch::{Batch, RowDecoder, Selection, read_blocks};
-use crate::config::{CatalogueRules, Encoding, Faults, SchemaRules, Source, check_catalogue};
+use crate::config::{CatalogueFrom, CatalogueRules, Encoding, Faults, SchemaRules, Source, check_catalogue};
 use crate::schema::{OFFSET_COLUMN, PARTITION_COLUMN, StreamSchema};
-use crate::source::{Dataset, Row, SourceError};
+use crate::source::{Dataset, Row, SourceError, causes};
 use crate::store::Store;
 
 /// Rows of a file that are typed and gathered at a time.
@@ -20,6 +21,33 @@ const BLOCK_ROWS: usize = 8192;
 /// What is wrong with a catalogue that has a file of its own, as faults of the pipeline file.
 pub fn check_file(rules: &CatalogueRules, source: &Source, faults: &mut Faults) -> Result<(), CatalogueError> {
     file(rules, source, faults).map(|_| ())
+}
+
+/// The columns of the catalogue as a table of no rows; `stream`: the schema of the records. `None`: there is something wrong with
+/// `[catalogue]` itself.
+pub fn empty_catalogue(rules: &CatalogueRules, stream: &StreamSchema) -> Option<RecordBatch> {
+    let schema = match &rules.from {
+        CatalogueFrom::Batches => stream.arrow(),
+        CatalogueFrom::File(source) => {
+            let columns = SchemaRules { ids: rules.id_columns(), ..SchemaRules::default() };
+            Dataset::new(source).profile(&columns).ok()?.schema.arrow()
+        }
+    };
+    empty_items(rules, &schema).ok()
+}
+
+/// As `empty_catalogue`, over the columns that the items come with.
+pub fn empty_items(rules: &CatalogueRules, schema: &Schema) -> Result<RecordBatch, CatalogueError> {
+    let plan = Plan::compile(rules, schema).map_err(CatalogueError::Rules)?;
+    let ids = if plan.has_number_ids() { Ids::integers() } else { Ids::texts() };
+    let columns = RecordBatch::new_empty(plan.schema());
+    let items = Catalogue::new(ids, &columns, rules)?;
+    let mut fields: Vec<_> = items.items.schema().fields().iter().cloned().collect();
+    if !plan.has_number_ids() {
+        // Without an item nothing tells that ids are texts.
+        fields[0] = Arc::new(Field::new(ID, DataType::Utf8, false));
+    }
+    Ok(RecordBatch::new_empty(Arc::new(Schema::new(fields))))
 }
 
 /// All items of a file; `None`: there is something wrong with it, which `faults` says.
@@ -57,17 +85,6 @@ pub fn file(
 fn without_place(error: &SourceError, source: &Source) -> String {
     let (text, place) = (causes(error), format!("{}: ", source.place));
     text.strip_prefix(&place).unwrap_or(&text).replace("source.path", "catalogue.from").replace("dataset", "file")
-}
-
-/// An error with its causes.
-pub fn causes(error: &SourceError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }
 
 /// `schema`: what was found in the file.

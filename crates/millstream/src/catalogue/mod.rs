@@ -10,6 +10,7 @@
 mod facets;
 mod filter;
 mod gather;
+mod images;
 mod load;
 mod order;
 mod page;
@@ -30,10 +31,11 @@ use serde_json::{Map, Value};
 pub use facets::{Choice, Facet, Unfit};
 pub use filter::{Filter, FilterError};
 pub use gather::Tally;
-pub use load::check_file;
+pub use images::{ImageFault, Images, Picture, is_url, placeholder};
+pub use load::{check_file, empty_catalogue, empty_items};
 pub use page::{Page, Query, Sort};
 pub use plan::{IDENTITY, Kind, Plan, Scalar};
-pub use value::id_json;
+pub use value::{float_json, id_json};
 
 use crate::batch::{Batch, DecideError, DeriveError, PartFault, read_schema};
 use crate::config::{CatalogueFrom, CatalogueRules, ConfigFaults, Faults, Pipeline};
@@ -56,7 +58,7 @@ pub enum CatalogueError {
         "the catalogue has {items} items of {bytes} bytes, {most} are the most: name fewer columns, or shorter ones"
     )]
     TooLarge { items: usize, bytes: usize, most: usize },
-    #[error("catalogue.from: {}", load::causes(.0))]
+    #[error("catalogue.from: {}", crate::source::causes(.0))]
     File(#[from] SourceError),
     #[error(transparent)]
     Schema(#[from] DecideError),
@@ -80,6 +82,8 @@ pub struct Catalogue {
     ids: Ids,
     /// `id`, `title`, `image` where it is configured, then the configured columns.
     items: RecordBatch,
+    /// What `image` gives, where `items` has the path that it is served under.
+    images: Option<StringArray>,
     /// Of the columns of `items`.
     kinds: Vec<Kind>,
     words: Words,
@@ -92,7 +96,7 @@ pub struct Catalogue {
 
 impl Catalogue {
     /// `columns`: all but the ids, a row for each of them.
-    fn new(ids: Ids, columns: &RecordBatch, facets: &[String]) -> Result<Self, ArrowError> {
+    fn new(ids: Ids, columns: &RecordBatch, rules: &CatalogueRules) -> Result<Self, ArrowError> {
         let n_rows = columns.num_rows();
         let id_column = id_column(&ids);
         let schema = columns.schema();
@@ -104,22 +108,27 @@ impl Catalogue {
         }
         fields.extend(schema.fields().iter().map(|field| field.as_ref().clone()));
         arrays.extend(columns.columns().iter().cloned());
+        let image = fields.iter().position(|field| field.name() == plan::IMAGE);
+        let images = image.map(|place| arrays[place].as_string::<i32>().clone());
+        if let (Some(place), Some(images), true) = (image, &images, rules.images.is_some()) {
+            arrays[place] = Arc::new(images::shown(&ids, images));
+        }
         let kinds: Vec<Kind> = fields.iter().map(|field| plan::kind_of(field.data_type())).collect();
         let titles = arrays[1].as_string::<i32>();
         let words = Words::new((0..n_rows).map(|row| titles.is_valid(row).then(|| titles.value(row))));
-        let faceted = facets.iter().filter_map(|name| {
+        let faceted = rules.facets.iter().filter_map(|name| {
             let place = fields.iter().position(|field| field.name() == name)?;
             Some(Facet::new(name, arrays[place].as_ref(), kinds[place]))
         });
         let facets = faceted.collect();
         let orders = kinds.iter().map(|_| OnceLock::new()).collect();
         let items = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)?;
-        Ok(Self { ids, items, kinds, words, facets, orders, filters: Filters::default(), waits: false })
+        Ok(Self { ids, items, images, kinds, words, facets, orders, filters: Filters::default(), waits: false })
     }
 
-    fn waiting() -> Result<Self, ArrowError> {
+    fn waiting(rules: &CatalogueRules) -> Result<Self, ArrowError> {
         let nothing = RecordBatch::new_empty(Arc::new(Schema::empty()));
-        Ok(Self { waits: true, ..Self::new(Ids::integers(), &nothing, &[])? })
+        Ok(Self { waits: true, ..Self::new(Ids::integers(), &nothing, rules)? })
     }
 
     /// Has no batch brought items yet? Whatever is asked of the catalogue then finds nothing.
@@ -158,6 +167,17 @@ impl Catalogue {
     pub fn title(&self, row: u32) -> Option<&str> {
         let (titles, row) = (self.items.column(1).as_string::<i32>(), row as usize);
         (row < titles.len() && titles.is_valid(row)).then(|| titles.value(row))
+    }
+
+    /// Where an item's picture is: a URL, or a file's name.
+    pub fn image(&self, row: u32) -> Option<&str> {
+        let (images, row) = (self.images.as_ref()?, row as usize);
+        (row < images.len() && images.is_valid(row)).then(|| images.value(row)).filter(|text| !text.trim().is_empty())
+    }
+
+    /// All items as rows; `None`: no batch has brought any, and not even their columns are known.
+    pub fn items(&self) -> Option<&RecordBatch> {
+        (!self.waits && !self.is_empty()).then_some(&self.items)
     }
 
     /// Of an item, in its order.
@@ -226,15 +246,15 @@ impl Catalogues {
     pub fn open(pipeline: &Pipeline, store: &SharedStore) -> Result<Option<(Self, Refreshed)>, CatalogueError> {
         let Some(rules) = &pipeline.catalogue else { return Ok(None) };
         let (catalogue, tally) = match &rules.from {
-            CatalogueFrom::Batches => (Catalogue::waiting()?, Tally::default()),
+            CatalogueFrom::Batches => (Catalogue::waiting(rules)?, Tally::default()),
             CatalogueFrom::File(source) => {
                 let mut faults = Faults::new(pipeline.file.display().to_string());
                 let loaded = load::file(rules, source, &mut faults)?;
                 faults.finish()?;
                 // Where there is no fault, there are items.
-                let Some((mut gather, plan)) = loaded else { return Ok(None) };
+                let Some((mut gather, _)) = loaded else { return Ok(None) };
                 let items = gather.items()?;
-                (Catalogue::new(gather.ids, &items, plan.facets())?, gather.tally)
+                (Catalogue::new(gather.ids, &items, rules)?, gather.tally)
             }
         };
         let refreshed = Refreshed { items: catalogue.len(), tally };
@@ -278,7 +298,7 @@ impl Catalogues {
             columns.read(self.store.as_ref(), batch, &mut gather)?;
         }
         let items = gather.items()?;
-        let catalogue = Catalogue::new(gather.ids.clone(), &items, columns.plan().facets())?;
+        let catalogue = Catalogue::new(gather.ids.clone(), &items, &self.rules)?;
         let refreshed = Refreshed { items: catalogue.len(), tally: gather.tally };
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(catalogue);
         *stream = Stream { newest, read: Some((columns, gather)) };

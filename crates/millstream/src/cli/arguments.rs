@@ -130,7 +130,7 @@ enum TypedCommand {
     /// List, show or verify the trained versions
     #[command(subcommand)]
     Models(TypedModels),
-    /// Answer SQL over the committed batches: the table is `batches`, names keep their case
+    /// Answer SQL over the committed batches: the tables are `batches`, `catalogue` and each [[table]], names keep their case
     Query {
         #[command(flatten)]
         target: Target,

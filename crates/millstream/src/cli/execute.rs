@@ -27,6 +27,7 @@ use crate::run::{self, Alone, Options, Outcome, Progress, check_data, open_broke
 use crate::source::{Dataset, profile};
 use crate::status::Status;
 use crate::store::{SharedStore, read_optional};
+use crate::views::check_files;
 
 pub fn main(invocation: Invocation) -> ExitCode {
     let bars = Progress::on_terminal().filter(|_| invocation.log_format == LogFormat::Text);
@@ -65,7 +66,7 @@ fn execute(command: Command, bars: Option<MultiProgress>) -> anyhow::Result<u8> 
         Command::Models { file, overrides, action } => models(load(&file, &overrides)?, &action),
         Command::Query { file, overrides, sql, format } => {
             let loaded = load(&file, &overrides)?;
-            super::query::query(&open_existing_store(&loaded.pipeline.store)?, &sql, format)?;
+            super::query::query(&loaded.pipeline, &open_existing_store(&loaded.pipeline.store)?, &sql, format)?;
             Ok(exit::DONE)
         }
     }
@@ -165,6 +166,7 @@ fn check(file: &Path, overrides: &Overrides) -> anyhow::Result<u8> {
         check_file(rules, items, &mut faults)?;
     }
     let Some(source) = &pipeline.source else {
+        check_files(pipeline, &mut faults);
         faults.finish()?;
         say(&format!("{}: good, as far as can be told without a record of the topic", file.display()));
         return Ok(exit::DONE);
@@ -181,11 +183,12 @@ fn check(file: &Path, overrides: &Overrides) -> anyhow::Result<u8> {
         return Err(ConfigFaults(mistakes).into());
     }
     say(&format!(
-        "{}: good: {}{} columns, {} models, {} routes",
+        "{}: good: {}{} columns, {} models, {}{} routes",
         file.display(),
         found.rows.map_or(String::new(), |rows| format!("{rows} rows, ")),
         schema.arrow().fields().len(),
         pipeline.models.len(),
+        if pipeline.views.is_empty() { String::new() } else { format!("{} views, ", pipeline.views.len()) },
         pipeline.routes.len()
     ));
     Ok(exit::DONE)

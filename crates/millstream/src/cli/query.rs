@@ -4,19 +4,20 @@ use std::io::{self, BufWriter, ErrorKind, Write};
 
 use anyhow::Context;
 
-use crate::batch::{StoredBatches, read_schema};
-use crate::query::{Answer, Limits, OutputFormat, QueryError, RowWriter, Session};
+use crate::batch::StoredBatches;
+use crate::config::Pipeline;
+use crate::query::{Answer, Limits, OutputFormat, QueryError, RowWriter};
 use crate::store::SharedStore;
+use crate::views::session_of_owner;
 
 const WRITTEN_AT_ONCE_BYTES: usize = 64 * 1024;
 /// Expressions are computed as deep as they are nested, on the runtime's threads (see `query::check`).
 const STACK_BYTES: usize = 16 << 20;
 
-pub(super) fn query(store: &SharedStore, sql: &str, format: OutputFormat) -> anyhow::Result<()> {
-    let schema = read_schema(store.as_ref())?
-        .context("the store has no schema yet, so there is no column to ask for: run the pipeline first")?;
+pub(super) fn query(pipeline: &Pipeline, store: &SharedStore, sql: &str, format: OutputFormat) -> anyhow::Result<()> {
     let batches = StoredBatches::new(store.clone()).complete()?;
-    let session = Session::new(store.clone(), &schema, &batches, Limits::default())?;
+    let session = session_of_owner(pipeline, store, &batches, sql, Limits::default())?
+        .context("the store has no schema yet, so there is no column to ask for: run the pipeline first")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(STACK_BYTES).build()?;
     let out = BufWriter::with_capacity(WRITTEN_AT_ONCE_BYTES, io::stdout().lock());
     let answered = runtime.block_on(async { write(session.run(sql).await?, format, out).await });

@@ -11,10 +11,10 @@ use super::duration::duration;
 use super::fault::{ConfigFaults, Fault, Faults};
 use super::raw::{self, Keys, Section};
 use super::{
-    Batch, BatchFormat, BatchRule, CatalogueFrom, Model, OnStop, Overrides, Pace, Pipeline, SchemaRules, Serve, Source,
-    SourcePlace, StoreUrl, Train, WindowTime,
+    Batch, BatchFormat, BatchRule, CatalogueFrom, Model, OnStop, Overrides, Pace, Pipeline, QueryLimits, SchemaRules,
+    Serve, Source, SourcePlace, StoreUrl, Train, WindowTime, size,
 };
-use super::{check_catalogue, check_model, check_ratings, check_route, check_source, check_stream};
+use super::{check_catalogue, check_model, check_ratings, check_route, check_source, check_stream, check_view};
 
 /// Every table of the file; `--set` looks here for the table of a key.
 pub(super) const KEYS: &[(&str, &Keys)] = &[
@@ -29,15 +29,29 @@ pub(super) const KEYS: &[(&str, &Keys)] = &[
     ("catalogue", &check_catalogue::CATALOGUE),
     ("model", &check_model::MODEL),
     ("route", &check_route::ROUTE),
+    ("table", &check_view::FIXED_TABLE),
+    ("view", &check_view::VIEW),
+    ("view.params", &check_view::PARAMETER),
     ("schema.columns", &check_source::COLUMN),
 ];
 
 const TOP: Keys = Keys {
-    known: &["name", "source", "schema", "stream", "batch", "store", "train", "model", "route", "catalogue", "serve"],
-    later: &[
-        ("table", "join the columns into the source file beforehand"),
-        ("view", "query the Parquet files of the store with DuckDB or pandas"),
+    known: &[
+        "name",
+        "source",
+        "schema",
+        "stream",
+        "batch",
+        "store",
+        "train",
+        "model",
+        "route",
+        "table",
+        "view",
+        "catalogue",
+        "serve",
     ],
+    later: &[],
 };
 
 const BATCH: Keys = Keys {
@@ -60,8 +74,17 @@ const TRAIN: Keys = Keys {
     ],
 };
 
-const SERVE: Keys =
-    Keys { known: &["listen"], later: &[("keys", "bind serve.listen to an address that only you reach")] };
+const SERVE: Keys = Keys {
+    known: &["listen", "query_seconds", "query_rows", "query_memory"],
+    later: &[("keys", "bind serve.listen to an address that only you reach")],
+};
+
+/// A longer query is no request's.
+const QUERY_SECONDS_MOST: f64 = 3600.0;
+/// More rows are no page's.
+const QUERY_ROWS_MOST: i64 = 1_000_000;
+/// Less would not hold a block of rows.
+const QUERY_BYTES_LEAST: u64 = 16 << 20;
 
 /// More batches than this are a slip of the keyboard.
 const PARTS_MOST: i64 = 1_000_000;
@@ -120,7 +143,9 @@ fn checked(file: &Path, text: &str, overrides: &Overrides, faults: &mut Faults) 
     }
     let train = train(&root, faults);
     let models = check_model::models(&root, batch.as_ref(), faults);
-    let routes = check_route::routes(&root, &models, faults);
+    let tables = check_view::tables(&root, faults);
+    let views = check_view::views(&root, faults);
+    let routes = check_route::routes(&root, &models, &views, faults);
     let models: Vec<Model> = models.into_iter().filter_map(|model| model.checked).collect();
     check_ratings::name_ids(&models, &mut schema);
     let catalogue = check_catalogue::catalogue(&root, faults);
@@ -143,6 +168,8 @@ fn checked(file: &Path, text: &str, overrides: &Overrides, faults: &mut Faults) 
         models,
         routes,
         catalogue,
+        tables,
+        views,
         serve,
     })
 }
@@ -365,7 +392,30 @@ fn train(root: &Table, faults: &mut Faults) -> Train {
 
 fn serve(root: &Table, faults: &mut Faults) -> Serve {
     let section = Section::of_root(root, "serve", &SERVE, faults);
-    Serve { listen: listen(&section, faults).unwrap_or(DEFAULT_SERVE) }
+    Serve { listen: listen(&section, faults).unwrap_or(DEFAULT_SERVE), query: query_limits(&section, faults) }
+}
+
+fn query_limits(section: &Section, faults: &mut Faults) -> QueryLimits {
+    let mut limits = QueryLimits::default();
+    match section.number("query_seconds", faults) {
+        Some(seconds) if seconds > 0.0 && seconds <= QUERY_SECONDS_MOST => {
+            limits.time = Duration::from_secs_f64(seconds)
+        }
+        Some(_) => section.fault("query_seconds", format!("must be above 0 and at most {QUERY_SECONDS_MOST}"), faults),
+        None => {}
+    }
+    if let Some(rows) = section.whole("query_rows", 1, QUERY_ROWS_MOST, "", faults) {
+        limits.rows = usize::try_from(rows).unwrap_or(limits.rows);
+    }
+    match section.text("query_memory", faults).map(size) {
+        Some(Ok(bytes)) if bytes >= QUERY_BYTES_LEAST => {
+            limits.memory_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        }
+        Some(Ok(_)) => section.fault("query_memory", "must be at least \"16MiB\"", faults),
+        Some(Err(message)) => section.fault("query_memory", message, faults),
+        None => {}
+    }
+    limits
 }
 
 /// The `listen` key of a section, as an address.

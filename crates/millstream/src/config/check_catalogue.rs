@@ -13,8 +13,8 @@ use super::{CatalogueFrom, CatalogueRules, Compression, Pace, Source, SourceForm
 use crate::catalogue::{IDENTITY, Plan};
 
 pub(super) const CATALOGUE: Keys = Keys {
-    known: &["from", "format", "separator", "quote", "header", "id", "title", "image", "columns", "facets"],
-    later: &[("images", "give the whole URL with image, such as image = \"'https://host/' || poster\"")],
+    known: &["from", "format", "separator", "quote", "header", "id", "title", "image", "images", "columns", "facets"],
+    later: &[],
 };
 
 /// Parameters of `/v1/catalogue`, which no facet may hide.
@@ -28,10 +28,11 @@ pub(super) fn catalogue(root: &Table, faults: &mut Faults) -> Option<CatalogueRu
     let id = section.required_text("id", remedy, faults).map(str::to_owned);
     let title = section.filled_text("title", faults).map(str::to_owned);
     let image = section.filled_text("image", faults).map(str::to_owned);
+    let images = images(&section, faults);
     let columns = columns(&section, faults);
     let facets = facets(&section, &columns, faults);
     let columns = columns.into_iter().filter_map(|(name, text)| Some((name, text?))).collect();
-    Some(CatalogueRules { from: from?, id: id?, title, image, columns, facets })
+    Some(CatalogueRules { from: from?, id: id?, title, image, images, columns, facets })
 }
 
 impl CatalogueRules {
@@ -39,6 +40,25 @@ impl CatalogueRules {
     pub fn id_columns(&self) -> BTreeSet<String> {
         words(&self.id)
     }
+}
+
+/// A folder below the store's own, and none that Millstream writes to.
+fn images(section: &Section, faults: &mut Faults) -> Option<String> {
+    let text = section.filled_text("images", faults)?;
+    let folder = text.strip_suffix('/').unwrap_or(text);
+    let odd = |part: &str| part.is_empty() || part == "." || part == ".." || part.contains(['\\', ':']);
+    let own = ["batches", "models", "aliases", "schema", "source"];
+    let message = if folder.split('/').any(odd) {
+        "must be a folder of the store, such as \"posters/\", without `.` and `..` and not absolute"
+    } else if folder.split('/').next().is_some_and(|first| own.contains(&first) || first.starts_with(['_', '.'])) {
+        "is Millstream's own; put the pictures into a folder of another name, such as \"posters/\""
+    } else if !section.has("image") {
+        "needs catalogue.image: the column, or the SQL, that gives the name of an item's file"
+    } else {
+        return Some(folder.to_owned());
+    };
+    section.fault("images", message, faults);
+    None
 }
 
 fn from(section: &Section, faults: &mut Faults) -> Option<CatalogueFrom> {

@@ -25,7 +25,7 @@ pub fn check_models(pipeline: &Pipeline, schema: &StreamSchema, faults: &mut Fau
     let arrow = schema.arrow();
     let models: Vec<Option<Asked>> =
         pipeline.models.iter().map(|model| Check { model, schema: &arrow, faults }.model()).collect();
-    for route in &pipeline.routes {
+    for route in pipeline.routes.iter().filter(|route| route.view.is_none()) {
         let asked = route.models.iter().map(|name| {
             let model = models.iter().flatten().find(|model| model.name == name)?;
             Some(Asked { name: model.name, probability: model.probability, columns: model.columns.clone() })

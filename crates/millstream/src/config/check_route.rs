@@ -9,16 +9,18 @@ use toml::{Table, Value};
 use super::check::table_list;
 use super::check_action::{asking, fits_models};
 use super::check_model::Draft;
+use super::check_view_route::view_route;
 use super::fault::{Faults, did_you_mean, nearest};
 use super::raw::{Keys, Section, type_name};
 use super::template::{self, Allowed};
-use super::{Action, Argument, Route};
+use super::{Action, Argument, Route, View};
 
 pub(super) const ROUTE: Keys = Keys {
     known: &[
         "path",
         "model",
         "models",
+        "view",
         "action",
         "args",
         "first_version",
@@ -28,18 +30,18 @@ pub(super) const ROUTE: Keys = Keys {
         "response",
         "empty",
     ],
-    later: &[("view", "answer from a model")],
+    later: &[],
 };
 
 /// DESIGN §8: what lies at or below these is Millstream's own.
 const RESERVED: [&str; 10] =
     ["v1", "v2", "docs", "openapi.json", "metrics", "livez", "readyz", "healthz", "assets", "page"];
 
-pub(super) fn routes(root: &Table, models: &[Draft], faults: &mut Faults) -> Vec<Route> {
+pub(super) fn routes(root: &Table, models: &[Draft], views: &[View], faults: &mut Faults) -> Vec<Route> {
     let mut routes: Vec<Route> = Vec::new();
     let shown = catalogue_columns(root);
     for (index, table) in table_list(root, "route", faults).into_iter().enumerate() {
-        if let Some(route) = route(index + 1, table, models, &shown, faults) {
+        if let Some(route) = route(index + 1, table, models, views, &shown, faults) {
             if let Some(other) = routes.iter().find(|other| overlap(other, &route)) {
                 let message = format!("the route `{}` answers some of the same URLs; change one of them", other.path);
                 faults.add_text(format!("route[{}].path", index + 1), &route.path, message);
@@ -50,13 +52,23 @@ pub(super) fn routes(root: &Table, models: &[Draft], faults: &mut Faults) -> Vec
     routes
 }
 
-fn route(number: usize, table: &Table, models: &[Draft], shown: &[String], faults: &mut Faults) -> Option<Route> {
+fn route(
+    number: usize,
+    table: &Table,
+    models: &[Draft],
+    views: &[View],
+    shown: &[String],
+    faults: &mut Faults,
+) -> Option<Route> {
     let label = match table.get("path").and_then(Value::as_str) {
         Some(path) => format!("route[{path}]"),
         None => format!("route[{number}]"),
     };
     let section = Section::new(label, Some(table), &ROUTE, faults);
     let path = path(&section, faults);
+    if section.has("view") {
+        return view_route(&section, path?, views, faults);
+    }
     let names = model_names(&section, models, faults);
     let parameters: Vec<&str> = path.iter().flat_map(|path| path_parameters(path)).collect();
     let asking = asking(&section, &parameters, faults);
@@ -71,7 +83,7 @@ fn route(number: usize, table: &Table, models: &[Draft], shown: &[String], fault
         let named = |name: &String| models.iter().find(|model| model.name.as_ref() == Some(name));
         names.iter().filter_map(named).collect()
     });
-    let response = section.table("response", faults).map(|table| template::json(&Value::Table(table.clone())));
+    let response = response(&section, faults);
     if let (Some(asking), Some(asked)) = (&asking, &asked) {
         fits_models(&section, asking.action, asked, faults);
     }
@@ -79,6 +91,7 @@ fn route(number: usize, table: &Table, models: &[Draft], shown: &[String], fault
     let route = Route {
         path: path?,
         models: names?,
+        view: None,
         action: asking.action,
         args: asking.args,
         first_version: asking.first_version,
@@ -99,6 +112,14 @@ fn route(number: usize, table: &Table, models: &[Draft], shown: &[String], fault
         _ => arguments_and_template(&route, shown, faults),
     }
     Some(route)
+}
+
+/// An object, or a list that repeats.
+pub(super) fn response(section: &Section, faults: &mut Faults) -> Option<serde_json::Value> {
+    match section.value("response")? {
+        value @ (Value::Table(_) | Value::Array(_)) => Some(template::json(value)),
+        other => section.wrong_type("response", other, "a table, such as { name = value }", faults),
+    }
 }
 
 /// What items have besides their ids, when there is a catalogue.
@@ -250,7 +271,7 @@ fn is_parameter(name: &str) -> bool {
 }
 
 /// The parameters of a path, in order.
-fn path_parameters(path: &str) -> impl Iterator<Item = &str> {
+pub(super) fn path_parameters(path: &str) -> impl Iterator<Item = &str> {
     path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
 }
 
@@ -272,10 +293,7 @@ fn model_names(section: &Section, models: &[Draft], faults: &mut Faults) -> Opti
             return None;
         }
         (false, false) => {
-            // `view` has had its own fault.
-            if !section.has("view") {
-                faults.add(section.key("model"), None, "missing; name the model that answers");
-            }
+            faults.add(section.key("model"), None, "missing; name the model that answers, or the view");
             return None;
         }
         (true, false) => vec![section.filled_text("model", faults)?.to_owned()],
@@ -302,7 +320,7 @@ fn model_names(section: &Section, models: &[Draft], faults: &mut Faults) -> Opti
 }
 
 /// GET and POST, unless given; ratings are posted.
-fn methods(section: &Section, folds_in: bool, faults: &mut Faults) -> (bool, bool) {
+pub(super) fn methods(section: &Section, folds_in: bool, faults: &mut Faults) -> (bool, bool) {
     let methods = match section.value("method") {
         None => return (!folds_in, true),
         Some(Value::String(method)) => vec![method.clone()],

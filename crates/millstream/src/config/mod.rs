@@ -13,6 +13,8 @@ mod check_ratings;
 mod check_route;
 mod check_source;
 mod check_stream;
+mod check_view;
+mod check_view_route;
 mod duration;
 mod fault;
 mod overrides;
@@ -29,6 +31,7 @@ pub use check_model::RATING_INPUTS;
 pub use check_models::check_models;
 pub use check_source::format_by_name;
 pub use check_stream::{retention_age, retention_bytes};
+pub use check_view_route::check_view_route;
 pub use fault::{ConfigFaults, Fault, Faults, did_you_mean, nearest};
 pub use overrides::Overrides;
 pub use size::size;
@@ -56,6 +59,8 @@ pub struct Pipeline {
     pub models: Vec<Model>,
     pub routes: Vec<Route>,
     pub catalogue: Option<CatalogueRules>,
+    pub tables: Vec<FixedTable>,
+    pub views: Vec<View>,
     pub serve: Serve,
 }
 
@@ -390,7 +395,9 @@ pub enum Missing {
 pub struct Route {
     /// Segments of the path; `{name}` is a parameter.
     pub path: String,
+    /// None of them where a view answers.
     pub models: Vec<String>,
+    pub view: Option<ViewCall>,
     pub action: Action,
     /// Where the action's arguments come from; one that is absent has its default.
     pub args: BTreeMap<Argument, Origin>,
@@ -406,6 +413,43 @@ pub struct Route {
     pub response: Option<serde_json::Value>,
     /// 404 instead of a list without items.
     pub empty_is_error: bool,
+}
+
+/// The view that a route answers from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ViewCall {
+    pub name: String,
+    /// Where each of the view's parameters comes from.
+    pub args: BTreeMap<String, Origin>,
+}
+
+/// One `[[view]]`: named SQL over the batches, the catalogue and the fixed tables.
+#[derive(Debug, Clone, PartialEq)]
+pub struct View {
+    pub name: String,
+    pub sql: String,
+    /// In the file's order.
+    pub params: Vec<(String, ViewParameter)>,
+}
+
+/// What a view's parameter takes: it is bound as a value of its type.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ViewParameter {
+    pub kind: crate::schema::ColumnType,
+    /// Of numbers.
+    pub min: Option<f64>,
+    pub max: Option<f64>,
+    /// Nothing but these.
+    pub values: Option<Vec<serde_json::Value>>,
+    /// `None`: every request must give it.
+    pub default: Option<serde_json::Value>,
+}
+
+/// One `[[table]]`: a file whose rows views may select from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FixedTable {
+    pub name: String,
+    pub source: Source,
 }
 
 /// Where a route takes an argument from.
@@ -425,8 +469,10 @@ pub struct CatalogueRules {
     pub from: CatalogueFrom,
     pub id: String,
     pub title: Option<String>,
-    /// Gives a URL.
+    /// Gives a URL; or, with `images`, the name of a file.
     pub image: Option<String>,
+    /// The folder of the store that pictures lie in, without a slash at its end.
+    pub images: Option<String>,
     /// Name and expression, in the file's order.
     pub columns: Vec<(String, String)>,
     /// Names among `columns`.
@@ -444,4 +490,21 @@ pub enum CatalogueFrom {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Serve {
     pub listen: SocketAddr,
+    pub query: QueryLimits,
+}
+
+/// What one view or query may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueryLimits {
+    pub time: Duration,
+    /// More rows are left out, and the answer says so.
+    pub rows: usize,
+    /// Of all queries together while they run, and again of the columns that are kept for the next ones.
+    pub memory_bytes: usize,
+}
+
+impl Default for QueryLimits {
+    fn default() -> Self {
+        Self { time: Duration::from_secs(10), rows: 10_000, memory_bytes: 256 << 20 }
+    }
 }

@@ -116,7 +116,7 @@ fn target<'a>(root: &'a mut Table, key: &str) -> Result<(&'a mut Table, String),
         return Err(format!("name a key of {first}, such as {first}.key=value"));
     }
     match first {
-        "model" => model_target(root, rest),
+        "model" => named_target(root, "model", rest, &["params", "categorical"]),
         "schema" if rest.starts_with("columns.") => {
             let column = rest["columns.".len()..].to_owned();
             Ok((child(child(root, "schema")?, "columns")?, column))
@@ -128,9 +128,23 @@ fn target<'a>(root: &'a mut Table, key: &str) -> Result<(&'a mut Table, String),
         "source" | "schema" | "stream" | "batch" | "store" | "train" | "catalogue" | "serve" => {
             Ok((child(root, first)?, rest.to_owned()))
         }
+        "view" => named_target(root, "view", rest, &["params"]),
+        "table" => named_target(root, "table", rest, &[]),
         "route" => Err("routes have no names to override them by; change the file".to_owned()),
         other => {
-            let names = ["source", "schema", "stream", "batch", "store", "train", "model", "catalogue", "serve"];
+            let names = [
+                "source",
+                "schema",
+                "stream",
+                "batch",
+                "store",
+                "train",
+                "model",
+                "table",
+                "view",
+                "catalogue",
+                "serve",
+            ];
             Err(format!("unknown table `{other}`{}", did_you_mean(other, names)))
         }
     }
@@ -143,6 +157,9 @@ fn top_level<'a>(root: &'a mut Table, key: &str) -> Result<(&'a mut Table, Strin
     let owner = KEYS.iter().find(|(table, keys)| !table.is_empty() && keys.known.contains(&key));
     Err(match owner {
         Some(("model", _)) => format!("name the model too: model.NAME.{key}=value"),
+        Some(("table" | "view" | "view.params", _)) => {
+            format!("name the view or the table too, as in view.NAME.{key}=value")
+        }
         Some(("schema.columns", _)) => format!("name the column too: schema.columns.NAME.{key}=value"),
         Some(("route", _)) => "routes have no names to override them by; change the file".to_owned(),
         Some((table, _)) => format!("name the table too: {table}.{key}=value"),
@@ -150,24 +167,30 @@ fn top_level<'a>(root: &'a mut Table, key: &str) -> Result<(&'a mut Table, Strin
     })
 }
 
-fn model_target<'a>(root: &'a mut Table, rest: &str) -> Result<(&'a mut Table, String), String> {
+/// In the table of `[[kind]]` that has the name which `rest` begins with. `groups`: its keys that are tables themselves.
+fn named_target<'a>(
+    root: &'a mut Table,
+    kind: &str,
+    rest: &str,
+    groups: &[&str],
+) -> Result<(&'a mut Table, String), String> {
     let Some((name, key)) = rest.split_once('.') else {
-        return Err("expected model.NAME.key=value".to_owned());
+        return Err(format!("expected {kind}.NAME.key=value"));
     };
-    let models = match root.get_mut("model") {
-        Some(Value::Array(models)) => models.as_mut_slice(),
+    let tables = match root.get_mut(kind) {
+        Some(Value::Array(tables)) => tables.as_mut_slice(),
         _ => &mut [],
     };
-    let name_of = |model: &Value| model.get("name").and_then(Value::as_str).map(str::to_owned);
-    let names: Vec<String> = models.iter().filter_map(name_of).collect();
-    let model = models.iter_mut().find(|model| name_of(model).as_deref() == Some(name));
-    let Some(Value::Table(model)) = model else {
+    let name_of = |table: &Value| table.get("name").and_then(Value::as_str).map(str::to_owned);
+    let names: Vec<String> = tables.iter().filter_map(name_of).collect();
+    let table = tables.iter_mut().find(|table| name_of(table).as_deref() == Some(name));
+    let Some(Value::Table(table)) = table else {
         let hint = did_you_mean(name, names.iter().map(String::as_str));
-        return Err(format!("the file has no model `{name}`{hint}"));
+        return Err(format!("the file has no {kind} `{name}`{hint}"));
     };
     match key.split_once('.') {
-        Some((group @ ("params" | "categorical"), inner)) => Ok((child(model, group)?, inner.to_owned())),
-        _ => Ok((model, key.to_owned())),
+        Some((group, inner)) if groups.contains(&group) => Ok((child(table, group)?, inner.to_owned())),
+        _ => Ok((table, key.to_owned())),
     }
 }
 

@@ -42,7 +42,7 @@ pub fn forms(app: &App) -> Markup {
         @for route in &app.routes {
             @let versions: Vec<Arc<Version>> = route.route.models.iter().filter_map(answering).collect();
             // Without all of its models a route cannot answer; one with arguments has no form yet.
-            @if route.route.action == Action::Predict && versions.len() == route.route.models.len() { (route_form(route, &versions)) }
+            @if route.route.view.is_none() && route.route.action == Action::Predict && versions.len() == route.route.models.len() { (route_form(route, &versions)) }
         }
         @for name in served.models.keys() {
             @if let Some(version) = answering(name) { (model_form(&version)) }

@@ -18,12 +18,24 @@ pub struct Answer {
     deadline: Option<Instant>,
     rows_left: usize,
     cut: bool,
+    is_repeatable: bool,
 }
 
 impl Answer {
-    pub(super) fn new(stream: SendableRecordBatchStream, sql: &str, limits: Limits, deadline: Option<Instant>) -> Self {
+    pub(super) fn new(
+        stream: SendableRecordBatchStream,
+        sql: &str,
+        limits: Limits,
+        deadline: Option<Instant>,
+        is_repeatable: bool,
+    ) -> Self {
         let rows_left = limits.rows.unwrap_or(usize::MAX);
-        Self { stream, sql: sql.to_owned(), limits, deadline, rows_left, cut: false }
+        Self { stream, sql: sql.to_owned(), limits, deadline, rows_left, cut: false, is_repeatable }
+    }
+
+    /// Whether the same query over the same rows has this answer again.
+    pub fn is_repeatable(&self) -> bool {
+        self.is_repeatable
     }
 
     pub fn schema(&self) -> SchemaRef {

@@ -1,4 +1,4 @@
-//! Lets through one statement that reads, of the one table, and says of anything else what it is and where.
+//! Lets through one statement that reads, of the session's tables, and says of anything else what it is and where.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -104,7 +104,7 @@ fn nesting(statement: &Statement, sql: &str) -> Result<(), QueryError> {
     }
 }
 
-fn inner(statement: &Statement) -> Option<&SqlStatement> {
+pub(super) fn inner(statement: &Statement) -> Option<&SqlStatement> {
     match statement {
         Statement::Statement(statement) => Some(statement),
         Statement::Explain(explain) => inner(&explain.statement),
@@ -112,8 +112,13 @@ fn inner(statement: &Statement) -> Option<&SqlStatement> {
     }
 }
 
-/// Refuses every table but the one, so that a file's name gets a better answer than "not found".
-pub(super) fn tables(state: &SessionState, statement: &Statement, sql: &str) -> Result<(), QueryError> {
+/// Refuses every table but the session's, so that a file's name gets a better answer than "not found".
+pub(super) fn tables(
+    state: &SessionState,
+    known: &[String],
+    statement: &Statement,
+    sql: &str,
+) -> Result<(), QueryError> {
     let references = state.resolve_table_references(statement).map_err(|error| parse_fault(&error, sql))?;
     let unknown: BTreeSet<String> = references
         .iter()
@@ -121,16 +126,18 @@ pub(super) fn tables(state: &SessionState, statement: &Statement, sql: &str) -> 
             Some("information_schema") => false,
             // Functions such as `generate_series` stand where tables do; none of them reads a file.
             Some("public") | None => {
-                reference.table() != TABLE && !state.table_functions().contains_key(reference.table())
+                !known.iter().any(|table| table == reference.table())
+                    && !state.table_functions().contains_key(reference.table())
             }
             Some(_) => true,
         })
         .map(ToString::to_string)
         .collect();
     let Some(name) = unknown.first() else { return Ok(()) };
-    let remedy = match nearest(name, [TABLE]) {
-        Some(table) => format!("did you mean `{table}`?"),
-        None => format!("the only table is `{TABLE}`, files cannot be read"),
+    let remedy = match (nearest(name, known.iter().map(String::as_str)), known) {
+        (Some(table), _) => format!("did you mean `{table}`?"),
+        (None, [only]) => format!("the only table is `{only}`, files cannot be read"),
+        (None, several) => format!("the tables are `{}`, files cannot be read", several.join("`, `")),
     };
     let place = place_of_table(statement, name, sql);
     Err(SqlFault::new(sql, format!("unknown table `{name}`; {remedy}"), place).into())

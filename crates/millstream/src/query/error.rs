@@ -67,6 +67,22 @@ impl SqlFault {
     }
 }
 
+impl SqlFault {
+    /// Of no place in it.
+    pub fn of_whole(sql: &str, message: String) -> Self {
+        Self::new(sql, message, None)
+    }
+
+    /// For a list of faults: the place in words, without the line itself.
+    pub fn on_one_line(&self) -> String {
+        match self.place {
+            Some(Place { line: 1, column }) => format!("at character {column}: {}", self.message),
+            Some(Place { line, column }) => format!("line {line}, column {column}: {}", self.message),
+            None => self.message.clone(),
+        }
+    }
+}
+
 impl fmt::Display for SqlFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(Place { line, column }) = self.place else { return write!(f, "SQL: {}", self.message) };

@@ -1,29 +1,34 @@
-//! SQL over the committed batches: one table, `batches`, of the stream's columns and `_batch`, `_partition`, `_offset`, `_time`.
+//! SQL over the committed batches: the table `batches`, of the stream's columns and `_batch`, `_partition`, `_offset`, `_time`,
+//! and whatever other tables and functions the session is given.
 //!
 //! A `Session` is a snapshot of the batches that were complete when it was made. It reads, and nothing else: what would write, or
 //! read a file, is refused before it is planned. Memory is bounded by `Limits`; sorts and aggregations spill to temporary files.
 
 mod answer;
+mod bind;
+mod cache;
 mod check;
 mod error;
+mod json;
+mod kept;
 mod output;
 mod prune;
 mod scan;
 mod table;
 
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::datatypes::{FieldRef, Schema, SchemaRef};
+use datafusion::catalog::{MemTable, MemoryCatalogProviderList, TableProvider};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DataFusionError, TableReference};
-use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{Expr, LogicalPlan, ScalarUDF, Volatility};
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
@@ -31,7 +36,10 @@ use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
 use futures_executor::block_on;
 
 pub use answer::Answer;
+pub use bind::{Bound, Parameters, called_functions, placeholders};
+pub use cache::ColumnCache;
 pub use error::{Place, QueryError, SqlFault};
+pub use json::{rows_of, value_of};
 pub use output::{OutputFormat, RowWriter};
 
 use crate::batch::Batch;
@@ -39,8 +47,10 @@ use crate::schema::StreamSchema;
 use crate::store::SharedStore;
 use table::BatchesTable;
 
-/// The one table.
+/// The table of all records.
 pub const TABLE: &str = "batches";
+/// The table of the items, where the pipeline has a catalogue.
+pub const CATALOGUE: &str = "catalogue";
 /// The number of a row's batch: added to what a part holds.
 pub const BATCH_COLUMN: &str = "_batch";
 
@@ -72,65 +82,125 @@ impl Default for Limits {
     }
 }
 
+/// The options and the functions that every session begins with.
+static PLANNER: LazyLock<SessionState> = LazyLock::new(|| {
+    let config = SessionConfig::new()
+        .with_information_schema(true)
+        .set_bool("datafusion.sql_parser.enable_ident_normalization", false)
+        .set_bool("datafusion.sql_parser.map_string_types_to_utf8view", false)
+        .set_bool("datafusion.sql_parser.collect_spans", true);
+    SessionStateBuilder::new().with_config(config).with_default_features().build()
+});
+
+/// The committed records that a session sees.
+pub enum Records<'a> {
+    /// The complete batches, as `StoredBatches::complete` answers them; the columns that queries read often may be kept.
+    Stored { store: SharedStore, batches: &'a [Batch], cache: Option<Arc<ColumnCache>> },
+    /// None of them: for checking SQL before there are any.
+    None,
+}
+
+/// What a session has besides the batches.
+#[derive(Default)]
+pub struct Extras {
+    pub tables: Vec<(String, Arc<dyn TableProvider>)>,
+    pub functions: Vec<ScalarUDF>,
+}
+
 /// A snapshot that answers queries, from any task, side by side; they share its memory.
 pub struct Session {
     state: SessionState,
     limits: Limits,
+    known: Arc<Known>,
+}
+
+/// What SQL may name, for messages.
+struct Known {
+    tables: Vec<String>,
+    /// Of all tables.
     columns: SchemaRef,
 }
 
+/// A query that is ready to run.
+struct Planned {
+    plan: Arc<dyn ExecutionPlan>,
+    is_repeatable: bool,
+}
+
 impl Session {
-    /// `batches`: the complete ones, as `StoredBatches::complete` answers them. What becomes complete later is not seen.
+    /// `batches`: the complete ones. What becomes complete later is not seen.
     pub fn new(
         store: SharedStore,
         schema: &StreamSchema,
         batches: &[Batch],
         limits: Limits,
     ) -> Result<Self, QueryError> {
+        Self::with(schema, Records::Stored { store, batches, cache: None }, Extras::default(), limits)
+    }
+
+    pub fn with(schema: &StreamSchema, records: Records, extras: Extras, limits: Limits) -> Result<Self, QueryError> {
         if schema.column(BATCH_COLUMN).is_some() {
             return Err(QueryError::ReservedColumn);
         }
-        let table = Arc::new(BatchesTable::new(store, schema, batches));
-        let columns = table.columns();
-        let config = SessionConfig::new()
-            .with_target_partitions(limits.threads.get())
-            .with_information_schema(true)
-            .set_bool("datafusion.sql_parser.enable_ident_normalization", false)
-            .set_bool("datafusion.sql_parser.map_string_types_to_utf8view", false)
-            .set_bool("datafusion.sql_parser.collect_spans", true);
-        let state = SessionStateBuilder::new()
+        let fault = |error: DataFusionError| QueryError::of(&error, "", limits);
+        let records: Arc<dyn TableProvider> = match records {
+            Records::Stored { store, batches, cache } => Arc::new(BatchesTable::new(store, schema, batches, cache)),
+            Records::None => Arc::new(MemTable::try_new(table::columns(schema), vec![Vec::new()]).map_err(fault)?),
+        };
+        let config = PLANNER.config().clone().with_target_partitions(limits.threads.get());
+        let catalogs = Arc::new(MemoryCatalogProviderList::new());
+        let state = SessionStateBuilder::new_from_existing(PLANNER.clone())
             .with_config(config)
-            .with_runtime_env(runtime(limits).map_err(|error| QueryError::of(&error, "", limits))?)
-            .with_default_features()
+            .with_catalog_list(catalogs)
+            .with_runtime_env(runtime(limits).map_err(fault)?)
             .build();
         let context = SessionContext::new_with_state(state);
-        context
-            .register_table(TableReference::bare(TABLE), table)
-            .map_err(|error| QueryError::of(&error, "", limits))?;
-        Ok(Self { state: context.state(), limits, columns })
+        let mut known = Known { tables: Vec::new(), columns: Arc::new(Schema::empty()) };
+        let mut fields: Vec<FieldRef> = Vec::new();
+        for (name, table) in [(TABLE.to_owned(), records)].into_iter().chain(extras.tables) {
+            fields.extend(table.schema().fields().iter().cloned());
+            context.register_table(TableReference::bare(name.as_str()), table).map_err(fault)?;
+            known.tables.push(name);
+        }
+        known.columns = Arc::new(Schema::new(fields));
+        for function in extras.functions {
+            context.register_udf(function);
+        }
+        Ok(Self { state: context.state(), limits, known: Arc::new(known) })
     }
 
     /// Begins to answer one query. To be called, and its answer read, inside a tokio runtime of several threads.
     pub async fn run(&self, sql: &str) -> Result<Answer, QueryError> {
-        let deadline = self.limits.time.map(|time| tokio::time::Instant::now() + time);
-        let within = answer::within(deadline, self.limits, self.start(sql));
-        let stream = within.await??;
-        Ok(Answer::new(stream, sql, self.limits, deadline))
+        self.run_with(sql, &Parameters::new()).await
     }
 
-    async fn start(&self, sql: &str) -> Result<SendableRecordBatchStream, QueryError> {
-        let planned = self.plan(sql).await?;
-        execute_stream(planned, self.state.task_ctx()).map_err(|error| QueryError::of(&error, sql, self.limits))
+    /// As `run`, with values for the SQL's `$name`s.
+    pub async fn run_with(&self, sql: &str, parameters: &Parameters) -> Result<Answer, QueryError> {
+        let deadline = self.limits.time.map(|time| tokio::time::Instant::now() + time);
+        let start = async {
+            let planned = self.plan(sql, parameters).await?;
+            let stream = execute_stream(planned.plan, self.state.task_ctx());
+            let stream = stream.map_err(|error| QueryError::of(&error, sql, self.limits))?;
+            Ok::<_, QueryError>((stream, planned.is_repeatable))
+        };
+        let (stream, is_repeatable) = answer::within(deadline, self.limits, start).await??;
+        Ok(Answer::new(stream, sql, self.limits, deadline, is_repeatable))
+    }
+
+    /// The columns of the answer, without running it.
+    pub fn columns(&self, sql: &str, parameters: &Parameters) -> Result<SchemaRef, QueryError> {
+        block_on(self.plan(sql, parameters)).map(|planned| planned.plan.schema())
     }
 
     /// Plans on a thread with a stack of its own, since planning recurses as deep as the SQL is nested.
-    async fn plan(&self, sql: &str) -> Result<Arc<dyn ExecutionPlan>, QueryError> {
+    async fn plan(&self, sql: &str, parameters: &Parameters) -> Result<Planned, QueryError> {
         let (tell, planned) = tokio::sync::oneshot::channel();
-        let (state, columns, sql, limits) = (self.state.clone(), self.columns.clone(), sql.to_owned(), self.limits);
+        let (state, known, limits) = (self.state.clone(), Arc::clone(&self.known), self.limits);
+        let (sql, parameters) = (sql.to_owned(), parameters.clone());
         let planning = std::thread::Builder::new().name("plan".to_owned()).stack_size(PLANNING_STACK_BYTES);
         let started = planning.spawn(move || {
             // Nobody waits any more when the time was up.
-            let _ = tell.send(plan(state, &columns, &sql, limits));
+            let _ = tell.send(plan(state, &known, &sql, &parameters, limits));
         });
         started.map_err(|error| QueryError::Broken(format!("no thread can be started: {error}")))?;
         let gone = |_| QueryError::Broken("the planner died; this is a bug, report it with the SQL".to_owned());
@@ -140,13 +210,15 @@ impl Session {
 
 fn plan(
     mut state: SessionState,
-    columns: &SchemaRef,
+    known: &Known,
     sql: &str,
+    parameters: &Parameters,
     limits: Limits,
-) -> Result<Arc<dyn ExecutionPlan>, QueryError> {
-    let statement = check::statement(&state, sql)?;
-    check::tables(&state, &statement, sql)?;
-    let fault = |error: DataFusionError| QueryError::of_planning(&error, sql, columns, limits);
+) -> Result<Planned, QueryError> {
+    let mut statement = check::statement(&state, sql)?;
+    check::tables(&state, &known.tables, &statement, sql)?;
+    bind::bind(&mut statement, parameters, sql)?;
+    let fault = |error: DataFusionError| QueryError::of_planning(&error, sql, &known.columns, limits);
     let plan = block_on(state.statement_to_plan(statement)).map_err(fault)?;
     // `check::statement` lets through only what reads; this is the second lock on the same door.
     let reads = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
@@ -156,7 +228,28 @@ fn plan(
     }
     // Times in `now()` are those of this query's beginning, not of the session's.
     state.mark_start_execution();
-    block_on(state.create_physical_plan(&plan)).and_then(interruptible).map_err(fault)
+    let is_repeatable = is_repeatable(&plan);
+    let plan = block_on(state.create_physical_plan(&plan)).and_then(interruptible).map_err(fault)?;
+    Ok(Planned { plan, is_repeatable })
+}
+
+/// Whether the same query over the same rows has the same answer: not with `now()` or `random()` in it.
+fn is_repeatable(plan: &LogicalPlan) -> bool {
+    let mut repeatable = true;
+    let walked = plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expression| {
+            expression.apply(|part| {
+                if let Expr::ScalarFunction(function) = part
+                    && function.func.signature().volatility != Volatility::Immutable
+                {
+                    repeatable = false;
+                    return Ok(TreeNodeRecursion::Stop);
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    });
+    repeatable && walked.is_ok()
 }
 
 /// A join can make more rows than anyone waits for, out of input that was read long ago: it gives way now and then, so that the

@@ -19,8 +19,10 @@ use datafusion::physical_plan::{
 use tokio::sync::mpsc::Sender;
 
 use super::BATCH_COLUMN;
+use super::cache::ColumnCache;
+use super::kept::Kept;
 use super::prune::row_groups_that_may_match;
-use crate::batch::{ParquetPart, Selection, read_blocks};
+use crate::batch::{Blocks, ParquetPart, PartFault, Selection, read_blocks};
 use crate::store::SharedStore;
 
 /// Enough to keep the reader and what follows it at work; 2 blocks of 20 columns are 5 MiB a stream.
@@ -42,33 +44,24 @@ pub(super) struct Scan {
 }
 
 /// What every stream of a scan knows.
-struct Work {
+pub(super) struct Work {
     store: SharedStore,
     parts: Vec<ScanPart>,
     /// What is answered, in this order.
     columns: SchemaRef,
     predicate: Option<Arc<PruningPredicate>>,
+    cache: Option<Arc<ColumnCache>>,
     streams: usize,
 }
 
 impl Scan {
-    pub(super) fn new(
-        store: SharedStore,
-        parts: Vec<ScanPart>,
-        columns: SchemaRef,
-        predicate: Option<Arc<PruningPredicate>>,
-        limit: Option<usize>,
-        threads: usize,
-    ) -> Self {
-        let shared = parts.iter().any(|part| part.rows > SHARED_ROWS);
-        let streams = if shared { threads } else { threads.min(parts.len()) }.max(1);
+    pub(super) fn new(work: Work, limit: Option<usize>) -> Self {
         let properties = PlanProperties::new(
-            EquivalenceProperties::new(Arc::clone(&columns)),
-            Partitioning::UnknownPartitioning(streams),
+            EquivalenceProperties::new(Arc::clone(&work.columns)),
+            Partitioning::UnknownPartitioning(work.streams),
             EmissionType::Incremental,
             Boundedness::Bounded,
         );
-        let work = Work { store, parts, columns, predicate, streams };
         Self { work: Arc::new(work), limit, properties: Arc::new(properties) }
     }
 }
@@ -152,6 +145,19 @@ impl ExecutionPlan for Scan {
 }
 
 impl Work {
+    pub(super) fn new(
+        store: SharedStore,
+        parts: Vec<ScanPart>,
+        columns: SchemaRef,
+        predicate: Option<Arc<PruningPredicate>>,
+        cache: Option<Arc<ColumnCache>>,
+        threads: usize,
+    ) -> Self {
+        let shared = parts.iter().any(|part| part.rows > SHARED_ROWS);
+        let streams = if shared { threads } else { threads.min(parts.len()) }.max(1);
+        Self { store, parts, columns, predicate, cache, streams }
+    }
+
     /// Reads this stream's share, in the order in which it is stored, until all is given, or nobody takes it any more.
     fn read(
         &self,
@@ -164,10 +170,7 @@ impl Work {
         let mut left = limit;
         for (index, part) in self.parts.iter().enumerate() {
             let Some(share) = self.share(stream, index) else { continue };
-            let row_groups = |file: &ParquetPart| share.of(row_groups_that_may_match(self.predicate.as_deref(), file));
-            let selection = Selection { skip: 0, limit: None, row_groups: Some(&row_groups) };
-            let blocks = read_blocks(self.store.as_ref(), &part.key, &read, &selection).map_err(external)?;
-            for block in blocks {
+            for block in self.blocks(part, &share, &read, limit).map_err(external)? {
                 if left == 0 {
                     return Ok(());
                 }
@@ -180,6 +183,29 @@ impl Work {
             }
         }
         Ok(())
+    }
+
+    /// The blocks of a share: from the file, or from what is kept of it.
+    fn blocks<'a>(
+        &'a self,
+        part: &'a ScanPart,
+        share: &Share,
+        read: &'a SchemaRef,
+        limit: usize,
+    ) -> Result<Box<dyn Iterator<Item = Result<RecordBatch, PartFault>> + 'a>, PartFault> {
+        let row_groups = |file: &ParquetPart| share.of(row_groups_that_may_match(self.predicate.as_deref(), file));
+        // A few rows are read faster than a whole column is kept, and rows without columns are only counted.
+        if let Some(cache) = self.cache.as_ref().filter(|_| limit == usize::MAX && !read.fields().is_empty()) {
+            let kept = Kept { store: self.store.as_ref(), key: &part.key, cache };
+            if let Some(chosen) = kept.chosen(part.rows, read, &row_groups)? {
+                let blocks = chosen.into_iter().flat_map(move |row_group| -> Blocks {
+                    kept.blocks(row_group, read).unwrap_or_else(|fault| Box::new(std::iter::once(Err(fault))))
+                });
+                return Ok(Box::new(blocks));
+            }
+        }
+        let selection = Selection { skip: 0, limit: None, row_groups: Some(&row_groups) };
+        Ok(read_blocks(self.store.as_ref(), &part.key, read, &selection)?)
     }
 
     /// What of the part is this stream's: all, none, or its share of the row groups. Every part begins with another stream, so
@@ -221,6 +247,6 @@ impl Share {
     }
 }
 
-fn external(fault: crate::batch::PartFault) -> DataFusionError {
+fn external(fault: PartFault) -> DataFusionError {
     DataFusionError::External(Box::new(fault))
 }

@@ -12,8 +12,9 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
 
 use super::BATCH_COLUMN;
+use super::cache::ColumnCache;
 use super::prune::{self, parts_that_may_match};
-use super::scan::{Scan, ScanPart};
+use super::scan::{Scan, ScanPart, Work};
 use crate::batch::{Batch, Manifest, batch_folder};
 use crate::schema::{PARTITION_COLUMN, StreamSchema};
 use crate::store::SharedStore;
@@ -24,17 +25,27 @@ pub(super) struct BatchesTable {
     columns: SchemaRef,
     /// Those with rows, in the order of batch and partition.
     parts: Vec<Manifest>,
+    cache: Option<Arc<ColumnCache>>,
+}
+
+/// The stream's columns, `_batch`, and what ingest adds to every row.
+pub(super) fn columns(schema: &StreamSchema) -> SchemaRef {
+    let part = schema.part();
+    let own = part.index_of(PARTITION_COLUMN).unwrap_or(part.fields().len());
+    let (own, added) = part.fields().split_at(own);
+    let batch = Arc::new(Field::new(BATCH_COLUMN, DataType::Int64, false));
+    Arc::new(Schema::new(own.iter().cloned().chain([batch]).chain(added.iter().cloned()).collect::<Vec<_>>()))
 }
 
 impl BatchesTable {
-    pub(super) fn new(store: SharedStore, schema: &StreamSchema, batches: &[Batch]) -> Self {
-        let part = schema.part();
-        let own = part.index_of(PARTITION_COLUMN).unwrap_or(part.fields().len());
-        let (own, added) = part.fields().split_at(own);
-        let batch = Arc::new(Field::new(BATCH_COLUMN, DataType::Int64, false));
-        let columns = Schema::new(own.iter().cloned().chain([batch]).chain(added.iter().cloned()).collect::<Vec<_>>());
+    pub(super) fn new(
+        store: SharedStore,
+        schema: &StreamSchema,
+        batches: &[Batch],
+        cache: Option<Arc<ColumnCache>>,
+    ) -> Self {
         let parts = batches.iter().flat_map(|batch| &batch.parts).filter(|part| part.file.is_some());
-        Self { store, columns: Arc::new(columns), parts: parts.cloned().collect() }
+        Self { store, columns: columns(schema), parts: parts.cloned().collect(), cache }
     }
 
     pub(super) fn columns(&self) -> SchemaRef {
@@ -99,7 +110,7 @@ impl TableProvider for BatchesTable {
             None => self.columns(),
         };
         let threads = state.config().target_partitions();
-        let scan = Scan::new(Arc::clone(&self.store), parts.collect(), columns, predicate, limit, threads);
-        Ok(Arc::new(scan))
+        let work = Work::new(Arc::clone(&self.store), parts.collect(), columns, predicate, self.cache.clone(), threads);
+        Ok(Arc::new(Scan::new(work, limit)))
     }
 }

@@ -147,6 +147,85 @@ fn rows_are_those_of_all_batches_with_their_place() {
 }
 
 #[test]
+fn columns_that_are_kept_answer_as_the_parts_do() {
+    let fixture = fixture(65);
+    (1..=3).for_each(|batch| fixture.commit(batch));
+    let batches = StoredBatches::new(fixture.store.clone()).complete().unwrap();
+    // The second has room for a column or two, so that they take each other's place.
+    for bytes_most in [64 << 20, 24 << 10] {
+        let cache = Arc::new(ColumnCache::new(bytes_most));
+        let records =
+            || Records::Stored { store: fixture.store.clone(), batches: &batches, cache: Some(Arc::clone(&cache)) };
+        let kept = Session::with(&schema(), records(), Extras::default(), limits()).unwrap();
+        for sql in [
+            "select count(*) from batches",
+            "select town, count(Close), sum(id % 1000) from batches group by town order by town nulls last",
+            "select id, town, _batch, _partition, _offset, _time from batches order by _partition, _offset",
+            "select _offset, Close, up from batches where Close > 40 and town = 'Hull' order by Close, _partition limit 5",
+            "select id from batches where _batch = 2 and _offset between 70 and 80 order by id",
+            "select _offset, _batch, Close from batches limit 4",
+            "select _time from batches where _offset = 101 and _partition = 0",
+            "select a._offset from batches a join batches b on a.id = b.id + 1 order by 1 limit 3",
+        ] {
+            let expected = answer(&fixture.session(limits()), sql).unwrap();
+            for _ in 0..2 {
+                assert_eq!(answer(&kept, sql).unwrap(), expected, "{sql}, with {bytes_most} bytes");
+            }
+        }
+        assert!(cache.bytes() > 0 && cache.bytes() <= bytes_most);
+    }
+    // What is kept is not read again.
+    let cache = Arc::new(ColumnCache::new(64 << 20));
+    let records = || Records::Stored { store: fixture.store.clone(), batches: &batches, cache: Some(cache.clone()) };
+    let kept = Session::with(&schema(), records(), Extras::default(), limits()).unwrap();
+    check(&kept, "select sum(_offset) from batches", "37830");
+    let before = cache.bytes();
+    check(&kept, "select sum(_offset) from batches", "37830");
+    assert_eq!(cache.bytes(), before);
+}
+
+#[test]
+fn parameters_are_values_of_their_types() {
+    let fixture = fixture(10);
+    fixture.commit(1);
+    let session = fixture.session(limits());
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let run = |sql: &str, name: &str, kind: ColumnType, value: serde_json::Value| {
+        let parameters = Parameters::from([(name.to_owned(), Bound { kind, value })]);
+        runtime.block_on(async {
+            let mut answer = session.run_with(sql, &parameters).await?;
+            let mut rows = Vec::new();
+            while let Some(block) = answer.next().await? {
+                rows.extend(rows_of(&block));
+            }
+            Ok::<_, QueryError>(serde_json::to_value(rows).unwrap())
+        })
+    };
+    let text = "x' or 1=1; --$text\"\\";
+    let found = run("select $text as t, arrow_typeof($text) as k", "text", ColumnType::Utf8, json!(text));
+    assert_eq!(found.unwrap(), json!([{"t": text, "k": "Utf8"}]));
+    let precise = 0.1 + 0.2;
+    let found = run("select $x as x, arrow_typeof($x) as k", "x", ColumnType::Float64, json!(precise)).unwrap();
+    assert_eq!(found, json!([{"x": precise, "k": "Float64"}]));
+    let found = run("select $x as x", "x", ColumnType::Int64, json!(i64::MIN)).unwrap();
+    assert_eq!(found, json!([{"x": "-9223372036854775808"}]));
+    let found =
+        run("select _offset from batches where _partition = 0 order by 1 limit $n", "n", ColumnType::Int64, json!(2));
+    assert_eq!(found.unwrap(), json!([{"_offset": 0}, {"_offset": 1}]));
+    let found = run("select count(*) as n from batches where up = $up", "up", ColumnType::Boolean, json!(true));
+    assert_eq!(found.unwrap(), json!([{"n": 10}]));
+    let found = run("select $x is null as gone", "x", ColumnType::Float64, json!(null)).unwrap();
+    assert_eq!(found, json!([{"gone": true}]));
+    let error = run("select\n $y", "x", ColumnType::Int64, json!(1)).unwrap_err().to_string();
+    assert!(error.contains("`$y` has no value"), "{error}");
+    assert_eq!(
+        placeholders("select $a + $b, '$c' from t where x = $a").unwrap().into_iter().collect::<Vec<_>>(),
+        ["a", "b"]
+    );
+    assert!(placeholders("update t set a = $b").is_err());
+}
+
+#[test]
 fn windows_joins_and_subqueries_work() {
     let fixture = fixture(10);
     (1..=2).for_each(|batch| fixture.commit(batch));

@@ -2,6 +2,7 @@
 //! absent; it never changes. Evaluations and aliases are numbered records beside it.
 
 mod arrays_file;
+mod columns;
 mod error;
 #[cfg(test)]
 mod fault_tests;

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::broker::{Reached, reach};
 use super::prepare::{Join, prepare, wait_for_schema};
-use super::serving::{Stored, open_catalogue, read_interactions, refresh_catalogue};
+use super::serving::{Stored, open_catalogue, open_images, read_interactions, refresh_catalogue};
 use super::stages::{Stages, is_last, say_batch, say_source_ended, source_ends};
 use super::stop::{Stop, stop_on_signal};
 use super::{Options, Outcome, lock_store, open_store};
@@ -23,6 +23,7 @@ use crate::status::Status;
 use crate::store::SharedStore;
 use crate::topic::pause;
 use crate::train::Trainer;
+use crate::views::Views;
 
 /// How often a stage looks whether the one before it has brought something.
 const LOOK_PAUSE: Duration = Duration::from_millis(500);
@@ -200,6 +201,7 @@ pub fn serve_alone(pipeline: Pipeline, options: Options, status: Arc<Status>) ->
     let batches = Arc::new(StoredBatches::new(store.clone()));
     let stop = Arc::new(Stop::default());
     let catalogue = open_catalogue(&pipeline, &store, &batches, &status)?;
+    let (images, views) = (open_images(&pipeline, &store), Arc::new(Views::open(&pipeline, &store)?));
     let context = ServeContext {
         pipeline,
         registry: registry.clone(),
@@ -207,6 +209,8 @@ pub fn serve_alone(pipeline: Pipeline, options: Options, status: Arc<Status>) ->
         batches: Arc::new(Stored(batches.clone())),
         interactions: read_interactions(&store, &batches, &registry, &stop)?,
         catalogue: catalogue.clone(),
+        images,
+        views,
     };
     runtime.spawn(stop_on_signal(stop.clone()));
     let server = runtime.spawn(serve(listener, context, stop.serving()));

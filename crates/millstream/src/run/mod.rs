@@ -32,8 +32,9 @@ use crate::registry::Registry;
 use crate::serve::{ServeContext, bind, serve};
 use crate::status::Status;
 use crate::store::{LocalStore, S3Store, SharedStore};
+use crate::views::Views;
 use flow::Flow;
-use serving::{Stored, follow, follow_catalogue, open_catalogue, read_interactions};
+use serving::{Stored, follow, follow_catalogue, open_catalogue, open_images, read_interactions};
 use stop::{Stop, stop_on_signal};
 
 /// How a run ended.
@@ -97,6 +98,7 @@ pub fn run(pipeline: Pipeline, options: Options, status: Arc<Status>) -> anyhow:
     let batches = Arc::new(StoredBatches::new(store.clone()));
     let stop = Arc::new(Stop::default());
     let catalogue = open_catalogue(&pipeline, &store, &batches, &status)?;
+    let (images, views) = (open_images(&pipeline, &store), Arc::new(Views::open(&pipeline, &store)?));
     let context = ServeContext {
         pipeline: pipeline.clone(),
         registry: registry.clone(),
@@ -104,6 +106,8 @@ pub fn run(pipeline: Pipeline, options: Options, status: Arc<Status>) -> anyhow:
         batches: Arc::new(Stored(batches.clone())),
         interactions: read_interactions(&store, &batches, &registry, &stop)?,
         catalogue: catalogue.clone(),
+        images,
+        views,
     };
     runtime.spawn(stop_on_signal(stop.clone()));
     let server = runtime.spawn(serve(listener, context, stop.serving()));

@@ -19,6 +19,7 @@ use crate::source::{Dataset, Profile, profile_values};
 use crate::status::{Status, now_ms};
 use crate::store::{Settled, SharedStore, Store, settle};
 use crate::topic::{Topic, TopicError, TopicState, pause};
+use crate::views::check_views;
 
 /// Who joins looks so often whether the store was begun.
 const JOIN_PAUSE: Duration = Duration::from_millis(200);
@@ -50,6 +51,7 @@ pub fn check_data(pipeline: &Pipeline, schema: &StreamSchema, status: &Status) -
     if let Some(rules) = pipeline.catalogue.as_ref().filter(|rules| rules.from == CatalogueFrom::Batches) {
         check_catalogue(rules, &schema.arrow(), &mut faults);
     }
+    check_views(pipeline, schema, &mut faults);
     for warning in faults.finish()? {
         status.event("warning", warning.to_string(), json!({}));
     }

@@ -8,7 +8,7 @@ use tokio::sync::broadcast;
 
 use super::stop::Stop;
 use crate::batch::{Batch, StoredBatches};
-use crate::catalogue::{CatalogueError, Catalogues, Refreshed};
+use crate::catalogue::{CatalogueError, Catalogues, Images, Refreshed};
 use crate::config::Pipeline;
 use crate::interactions::{Interactions, StoredRows};
 use crate::registry::Registry;
@@ -70,6 +70,12 @@ pub(super) fn open_catalogue(
         say_catalogue(status, &refreshed);
     }
     Ok(Some(catalogue))
+}
+
+/// The folder of the items' pictures.
+pub(super) fn open_images(pipeline: &Pipeline, store: &SharedStore) -> Option<Arc<Images>> {
+    let folder = pipeline.catalogue.as_ref()?.images.as_ref()?;
+    Some(Arc::new(Images::new(store, &pipeline.store, folder)))
 }
 
 /// The items that new batches bring are there as soon as they are committed.

@@ -17,7 +17,7 @@ use super::error::{ApiError, hint};
 use super::metrics::Metrics;
 use super::recommend::{self, AskPath, Bindings, PATHS};
 use super::route::{PathParameters, UserRoute};
-use super::{ServeContext, catalogue, lists, live, openapi, predict, reply, route, rows};
+use super::{ServeContext, catalogue, lists, live, openapi, predict, reply, route, rows, views};
 use crate::config::Argument;
 use crate::page;
 use crate::registry::Served;
@@ -67,6 +67,10 @@ pub enum Endpoint {
     Ask(&'static AskPath, String, Option<String>, Vec<(Argument, String)>),
     Catalogue,
     CatalogueItem(String),
+    CatalogueImage(String),
+    Views,
+    View(String),
+    Query,
     User(Arc<UserRoute>, PathParameters),
 }
 
@@ -100,6 +104,10 @@ impl Endpoint {
             }
             ["v1", "catalogue"] => Self::Catalogue,
             ["v1", "catalogue", id] => Self::CatalogueItem((*id).to_owned()),
+            ["v1", "catalogue", id, "image"] => Self::CatalogueImage((*id).to_owned()),
+            ["v1", "views"] => Self::Views,
+            ["v1", "views", view] => Self::View((*view).to_owned()),
+            ["v1", "query"] => Self::Query,
             ["v1", "models", model, "versions", version, tail @ ..] => {
                 let (path, given) = recommend::find(tail)?;
                 Self::Ask(path, (*model).to_owned(), Some((*version).to_owned()), given)
@@ -113,15 +121,17 @@ impl Endpoint {
         Some(endpoint)
     }
 
-    /// None of these changes anything yet. One that does takes its own arm here, and `App::answer` must then check
-    /// content type, Host and Origin before it runs (DESIGN §8).
+    /// None of these changes anything yet. One that does takes its own arm here, and must ask `guard` before it runs
+    /// (DESIGN §8).
     fn allow(&self) -> &'static str {
         match self {
             Self::Page | Self::PageLive | Self::PageForms | Self::Style | Self::Script | Self::Icon => READ,
             Self::Docs | Self::OpenApi | Self::Metrics | Self::Alive | Self::Ready | Self::Health => READ,
             Self::Status | Self::Events | Self::Batches | Self::Batch(_) | Self::BatchRows(_) => READ,
             Self::Models | Self::Model(_) | Self::Versions(_) | Self::Version(..) => READ,
-            Self::Catalogue | Self::CatalogueItem(_) => READ,
+            Self::Catalogue | Self::CatalogueItem(_) | Self::CatalogueImage(_) | Self::Views | Self::View(_) => READ,
+            // Not for everybody: it asks who is there itself, and takes no page of another site.
+            Self::Query => POST,
             Self::Predict(..) => READ_AND_POST,
             Self::Ask(path, ..) => {
                 if path.posts {
@@ -163,13 +173,17 @@ impl Endpoint {
             Self::Ask(path, _, version, _) => path.pattern(version.is_some()),
             Self::Catalogue => "/v1/catalogue",
             Self::CatalogueItem(_) => "/v1/catalogue/{id}",
+            Self::CatalogueImage(_) => "/v1/catalogue/{id}/image",
+            Self::Views => "/v1/views",
+            Self::View(_) => "/v1/views/{view}",
+            Self::Query => "/v1/query",
             Self::User(route, _) => &route.route.path,
         }
     }
 }
 
 /// For the nearest path of a 404.
-const PATTERNS: [&str; 20] = [
+const PATTERNS: [&str; 24] = [
     "/",
     "/docs",
     "/openapi.json",
@@ -190,6 +204,10 @@ const PATTERNS: [&str; 20] = [
     "/v1/models/{model}/versions/{version}/predict",
     "/v1/catalogue",
     "/v1/catalogue/{id}",
+    "/v1/catalogue/{id}/image",
+    "/v1/views",
+    "/v1/views/{view}",
+    "/v1/query",
 ];
 
 impl App {
@@ -309,6 +327,11 @@ impl App {
             }
             Endpoint::Catalogue => catalogue::list(self, &query).await,
             Endpoint::CatalogueItem(id) => catalogue::item(self, &id).await,
+            Endpoint::CatalogueImage(id) => catalogue::image(self, &id).await,
+            Endpoint::Views => Ok(views::list(self)),
+            Endpoint::View(view) => views::view(self, &view, &query).await,
+            Endpoint::Query => views::query(self, request).await,
+            Endpoint::User(route, path) if route.route.view.is_some() => views::route(self, request, route, path).await,
             Endpoint::User(route, path) => route::answer(self, request, route, path).await,
         }
     }

@@ -19,7 +19,7 @@ use super::app::App;
 use super::error::{ApiError, hint, quote};
 use super::predict::blocking;
 use super::{reply, rows};
-use crate::catalogue::{Catalogue, Catalogues, FilterError, Kind, Query, Sort, Unfit};
+use crate::catalogue::{Catalogue, Catalogues, FilterError, ImageFault, Kind, Query, Sort, Unfit, is_url, placeholder};
 use crate::config::CatalogueRules;
 
 const LIMIT: usize = 20;
@@ -28,6 +28,9 @@ const LIMIT_MAX: usize = 1000;
 const SEARCH_CHARS_MOST: usize = 500;
 /// More columns decide nothing.
 const SORT_COLUMNS_MOST: usize = 4;
+/// A picture may be kept so long by who has it, and a drawn one until there may be another.
+const PICTURE_SECONDS: u32 = 3600;
+const DRAWN_SECONDS: u32 = 60;
 const PARAMETERS: [&str; 5] = ["q", "filter", "sort", "limit", "offset"];
 
 /// What was asked, not yet compared with what the catalogue has.
@@ -59,11 +62,40 @@ pub async fn list(app: &Arc<App>, query: &str) -> Result<Response<Body>, ApiErro
 
 pub async fn item(app: &Arc<App>, id: &str) -> Result<Response<Body>, ApiError> {
     let catalogue = catalogues(app)?.snapshot();
-    let Some(row) = catalogue.row(Id::Text(id)) else {
-        let message = format!("there is no item {} in the catalogue, which has {}", quote(id), catalogue.len());
-        return Err(ApiError::not_found("unknown_item", message));
-    };
+    let row = catalogue.row(Id::Text(id)).ok_or_else(|| unknown_item(id, &catalogue))?;
     Ok(reply::json(StatusCode::OK, &Value::Object(catalogue.item(row))))
+}
+
+fn unknown_item(id: &str, catalogue: &Catalogue) -> ApiError {
+    let message = format!("there is no item {} in the catalogue, which has {}", quote(id), catalogue.len());
+    ApiError::not_found("unknown_item", message)
+}
+
+/// The item's picture, wherever it is; or one that is drawn, for an item without.
+pub async fn image(app: &Arc<App>, id: &str) -> Result<Response<Body>, ApiError> {
+    let catalogue = catalogues(app)?.snapshot();
+    let row = catalogue.row(Id::Text(id)).ok_or_else(|| unknown_item(id, &catalogue))?;
+    let title = catalogue.title(row).unwrap_or(id).to_owned();
+    let name = match (catalogue.image(row), &app.context.images) {
+        (Some(url), _) if is_url(url) => return Ok(reply::elsewhere(url)),
+        (Some(name), Some(images)) => Some((name.to_owned(), Arc::clone(images))),
+        (Some(_), None) | (None, _) => None,
+    };
+    let Some((name, images)) = name else { return Ok(reply::picture(placeholder(&title), DRAWN_SECONDS)) };
+    let read = blocking(move || Ok(images.read(&name))).await?;
+    match read {
+        Ok(picture) => Ok(reply::picture(picture, PICTURE_SECONDS)),
+        Err(ImageFault::Missing) => Ok(reply::picture(placeholder(&title), DRAWN_SECONDS)),
+        // The data names what may not be served; who asks for a picture can do nothing about it.
+        Err(fault @ ImageFault::Name { .. }) => {
+            tracing::warn!(item = id, %fault, "a picture is not served");
+            Ok(reply::picture(placeholder(&title), DRAWN_SECONDS))
+        }
+        Err(ImageFault::Store(error)) => {
+            tracing::error!(item = id, %error, "a picture cannot be read");
+            Err(ApiError::unavailable("store", "the pictures cannot be read at the moment"))
+        }
+    }
 }
 
 /// As the file has them: known before the first batch is.

@@ -22,6 +22,7 @@ use crate::registry::{
 use crate::schema::ColumnType;
 use crate::status::{Status, now_ms};
 use crate::store::{LocalStore, SharedStore};
+use crate::views::Views;
 
 pub struct Fixture {
     pub app: Arc<App>,
@@ -92,8 +93,11 @@ pub fn context(routes: Vec<Route>, batches: Vec<Batch>) -> (ServeContext, Models
     let folder = tempfile::tempdir().unwrap();
     let store: SharedStore = Arc::new(LocalStore::open(folder.path()).unwrap());
     let registry = Arc::new(Registry::open(Arc::clone(&store)).unwrap());
+    let pipeline = pipeline(routes);
     let context = ServeContext {
-        pipeline: Arc::new(pipeline(routes)),
+        views: Arc::new(Views::open(&pipeline, &store).unwrap()),
+        images: None,
+        pipeline: Arc::new(pipeline),
         registry: Arc::clone(&registry),
         status: Arc::new(Status::new("bitcoin")),
         batches: Arc::new(FakeBatches(batches)),
@@ -269,6 +273,7 @@ pub fn route(path: &str, models: &[&str], input: &[(&str, &str)], response: Opti
     Route {
         path: path.to_owned(),
         models: models.iter().map(|model| (*model).to_owned()).collect(),
+        view: None,
         action: config::Action::Predict,
         args: BTreeMap::new(),
         first_version: 1,
@@ -325,6 +330,8 @@ fn pipeline(routes: Vec<Route>) -> Pipeline {
         models: ["close", "high", "low", "typed", "waiting"].map(model).to_vec(),
         routes,
         catalogue: None,
-        serve: config::Serve { listen: "127.0.0.1:0".parse().unwrap() },
+        tables: Vec::new(),
+        views: Vec::new(),
+        serve: config::Serve { listen: "127.0.0.1:0".parse().unwrap(), query: config::QueryLimits::default() },
     }
 }

@@ -9,6 +9,7 @@ mod catalogue;
 mod error;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod guard;
 mod lists;
 mod live;
 mod metrics;
@@ -22,6 +23,7 @@ mod rows;
 mod template;
 #[cfg(test)]
 mod tests;
+mod views;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -38,6 +40,8 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
+use guard::Peer;
+
 pub use app::App;
 pub use error::ApiError;
 pub(crate) use lists::all_batches;
@@ -46,11 +50,12 @@ pub(crate) use reply::html;
 pub(crate) use route::UserRoute;
 
 use crate::batch::Batch;
-use crate::catalogue::Catalogues;
+use crate::catalogue::{Catalogues, Images};
 use crate::config::Pipeline;
 use crate::interactions::Interactions;
 use crate::registry::Registry;
 use crate::status::Status;
+use crate::views::Views;
 
 /// 1,024 × (a read buffer and a small body) stay inside 128 MiB; more clients wait in the backlog.
 const CONNECTIONS_MAX: usize = 1024;
@@ -71,6 +76,9 @@ pub struct ServeContext {
     pub interactions: Arc<Interactions>,
     /// `None`: the pipeline has no `[catalogue]`.
     pub catalogue: Option<Arc<Catalogues>>,
+    /// Of a folder of the store, where the catalogue has one.
+    pub images: Option<Arc<Images>>,
+    pub views: Arc<Views>,
 }
 
 /// The stored batches. Both calls may read files: they run off the serving threads.
@@ -162,8 +170,12 @@ async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> Option<(TcpSt
 async fn converse(app: Arc<App>, stream: TcpStream, mut stopping: watch::Receiver<bool>, _slot: OwnedSemaphorePermit) {
     // Small answers must not wait for an acknowledgement of the one before; without it they are only slower.
     let _ = stream.set_nodelay(true);
-    let service = service_fn(move |request: hyper::Request<Incoming>| {
+    let peer = stream.peer_addr().ok().map(Peer);
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         let app = Arc::clone(&app);
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(peer);
+        }
         async move { Ok::<_, Infallible>(app.handle(request.map(Body::new)).await) }
     });
     let mut builder = http1::Builder::new();

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::app::App;
 use super::recommend::{AskPath, PATHS};
 use super::route::{UserRoute, versions};
-use crate::config::{Action, Argument, Origin, Sort};
+use crate::config::{Action, Argument, Origin, Sort, View, ViewCall, ViewParameter};
 use crate::registry::{Input, ModelFile, ServedModel, Task};
 use crate::schema::ColumnType;
 
@@ -22,6 +22,10 @@ pub fn document(app: &App) -> Value {
             }
         }
     }
+    for view in &app.context.pipeline.views {
+        paths.insert(format!("/v1/views/{}", view.name), view_path(view));
+    }
+    paths.insert("/v1/query".to_owned(), query_path());
     for route in &app.routes {
         paths.insert(route.route.path.clone(), route_path(app, route));
     }
@@ -38,7 +42,7 @@ pub fn document(app: &App) -> Value {
 }
 
 /// Method, path, what it answers: the same for every pipeline. Parameters in braces are the path's.
-const BUILT_IN: [(&str, &str); 16] = [
+const BUILT_IN: [(&str, &str); 18] = [
     ("/livez", "The process serves"),
     ("/readyz", "200 once a version can be asked, else 503"),
     ("/healthz", "State and problems"),
@@ -56,6 +60,8 @@ const BUILT_IN: [(&str, &str); 16] = [
         "Items: q searches titles, filter is SQL over their columns, sort names columns (-year,title), a facet takes any of its values",
     ),
     ("/v1/catalogue/{id}", "One item"),
+    ("/v1/catalogue/{id}/image", "Its picture; a drawn one for an item without"),
+    ("/v1/views", "All views, with their parameters"),
     ("/metrics", "Counters, for Prometheus"),
     ("/openapi.json", "This document"),
 ];
@@ -82,6 +88,78 @@ fn built_in_paths(app: &App) -> Map<String, Value> {
         (path.to_owned(), json!({"get": {"summary": summary, "parameters": parameters, "responses": responses()}}))
     };
     BUILT_IN.iter().map(path).collect()
+}
+
+fn view_path(view: &View) -> Value {
+    let own = view.params.iter().map(|(name, parameter)| view_parameter(name, name, parameter, "query"));
+    let page = ["limit", "offset"].into_iter().filter(|name| view.params.iter().all(|(own, _)| own != name));
+    let page = page.map(|name| json!({"name": name, "in": "query", "schema": {"type": "integer", "minimum": 0}}));
+    let parameters: Vec<Value> = own.chain(page).collect();
+    json!({"get": {"summary": format!("Rows of the view {}", view.name), "parameters": parameters,
+        "responses": responses()}})
+}
+
+/// `asked`: the request's name for it.
+fn view_parameter(asked: &str, name: &str, parameter: &ViewParameter, place: &str) -> Value {
+    let required = place == "path" || parameter.default.is_none();
+    json!({"name": asked, "in": place, "required": required, "description": format!("`${name}` of the view"),
+        "schema": view_schema(parameter)})
+}
+
+fn view_schema(parameter: &ViewParameter) -> Value {
+    let mut schema = type_schema(parameter.kind);
+    let bounds = [("minimum", parameter.min), ("maximum", parameter.max)];
+    for (key, bound) in bounds.into_iter().filter_map(|(key, bound)| Some((key, bound?))) {
+        schema[key] = bound.into();
+    }
+    if let Some(values) = &parameter.values {
+        schema["enum"] = Value::Array(values.clone());
+    }
+    if let Some(default) = &parameter.default {
+        schema["default"] = default.clone();
+    }
+    schema
+}
+
+fn query_path() -> Value {
+    let body = json!({"type": "object", "required": ["sql"], "additionalProperties": false, "properties": {
+        "sql": {"type": "string"}, "params": {"type": "object"},
+        "limit": {"type": "integer", "minimum": 0}, "offset": {"type": "integer", "minimum": 0}}});
+    json!({"post": {"summary": "Rows of a query over batches, the catalogue and the tables; on this machine alone",
+        "requestBody": request_body(&body), "responses": responses()}})
+}
+
+/// A route that answers from a view.
+fn view_route_path(app: &App, route: &UserRoute, call: &ViewCall) -> Value {
+    let params = app.context.pipeline.views.iter().find(|view| view.name == call.name);
+    let params = params.map(|view| view.params.as_slice()).unwrap_or_default();
+    let asked: Vec<(&str, &str, &ViewParameter)> = params
+        .iter()
+        .filter_map(|(name, parameter)| Some((call.args.get(name)?.parameter()?, name.as_str(), parameter)))
+        .collect();
+    let (in_path, given): (Vec<_>, Vec<_>) = asked.into_iter().partition(|(asked, ..)| route.is_path_parameter(asked));
+    let mut path: Vec<Value> =
+        in_path.iter().map(|(asked, name, parameter)| view_parameter(asked, name, parameter, "path")).collect();
+    let untaken = route.path_parameters().filter(|name| in_path.iter().all(|(asked, ..)| asked != name));
+    path.extend(
+        untaken.map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}})),
+    );
+    let summary = format!("Rows of the view {}", call.name);
+    let mut methods = Map::new();
+    if route.route.get {
+        let mut all = path.clone();
+        all.extend(given.iter().map(|(asked, name, parameter)| view_parameter(asked, name, parameter, "query")));
+        methods.insert("get".to_owned(), json!({"summary": summary, "parameters": all, "responses": responses()}));
+    }
+    if route.route.post {
+        let properties: Map<String, Value> =
+            given.iter().map(|(asked, _, parameter)| ((*asked).to_owned(), view_schema(parameter))).collect();
+        let body = json!({"type": "object", "additionalProperties": false, "properties": properties});
+        let post = json!({"summary": summary, "parameters": path, "requestBody": request_body(&body),
+            "responses": responses()});
+        methods.insert("post".to_owned(), post);
+    }
+    Value::Object(methods)
 }
 
 /// A facet may be given more than once.
@@ -256,6 +334,9 @@ fn capitalised(name: &str) -> String {
 }
 
 fn route_path(app: &App, route: &Arc<UserRoute>) -> Value {
+    if let Some(call) = &route.route.view {
+        return view_route_path(app, route, call);
+    }
     if route.route.action != Action::Predict {
         return action_path(app, route);
     }

@@ -4,6 +4,8 @@ use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde_json::Value;
 
+use crate::catalogue::Picture;
+
 pub const MODEL_VERSION: HeaderName = HeaderName::from_static("x-model-version");
 
 /// Nothing but our own files may be loaded by our pages, and no other site may frame them.
@@ -30,6 +32,26 @@ pub fn from_models(value: &Value, versions: &str) -> Response<Body> {
     // A model's name is checked with the pipeline file; one that is no header value is left out, not a fault.
     if let Ok(versions) = HeaderValue::from_str(versions) {
         response.headers_mut().insert(MODEL_VERSION, versions);
+    }
+    response
+}
+
+/// A picture is only ever looked at: whatever it holds, nothing of it runs.
+pub fn picture(picture: Picture, kept_seconds: u32) -> Response<Body> {
+    let mut response = bytes(StatusCode::OK, picture.content_type, picture.bytes);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));
+    if let Ok(kept) = HeaderValue::from_str(&format!("max-age={kept_seconds}")) {
+        headers.insert(header::CACHE_CONTROL, kept);
+    }
+    response
+}
+
+/// What is asked for lies at another URL, which is one.
+pub fn elsewhere(url: &str) -> Response<Body> {
+    let mut response = bytes(StatusCode::FOUND, "text/plain; charset=utf-8", format!("{url}\n"));
+    if let Ok(url) = HeaderValue::from_str(url) {
+        response.headers_mut().insert(header::LOCATION, url);
     }
     response
 }

@@ -25,7 +25,7 @@ mod stdin;
 mod tests;
 
 pub use dataset::{Dataset, Reader, Row};
-pub use error::SourceError;
+pub use error::{SourceError, causes};
 pub use pace::Pacer;
 pub use payload::{MAX_RECORD_BYTES, Payload, REJECT_HEADER, RowEncoder, is_json_number, key_prefix};
 pub use profile::{Fingerprint, Profile, profile, profile_values};

@@ -50,7 +50,7 @@ fn every_key_is_documented() {
     let found = std::fs::read_to_string(document()).unwrap();
     for (table, keys) in KEYS.iter().filter(|(table, _)| !table.is_empty()) {
         let heading = match *table {
-            "model" | "route" => format!("\n## `[[{table}]]`"),
+            "model" | "route" | "table" | "view" => format!("\n## `[[{table}]]`"),
             other => format!("\n## `[{other}]`"),
         };
         let section = found.split_once(&heading).unwrap_or_else(|| panic!("no {heading}")).1;

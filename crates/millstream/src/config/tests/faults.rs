@@ -83,9 +83,14 @@ fn the_top_level_is_checked() {
     check("[model]\nname = \"m\"", "model: expected a list of tables; write [[model]] with two brackets");
     check(
         "[[view]]\nname = \"v\"",
-        "view: not yet in this version; query the Parquet files of the store with DuckDB or pandas",
+        "view.v.sql: missing; write a query, such as sql = \"select * from catalogue limit 10\"",
     );
-    check("[[table]]\nid = \"x\"", "table: not yet in this version; join the columns into the source file beforehand");
+    check(
+        "[[table]]\nid = \"x\"",
+        "table[1].id: unknown key; the keys here are name, path, format, separator, quote, header
+        table[1].name: missing; it stands in SQL, such as name = \"audiences\"
+        table[1].path: missing; name its file, such as path = \"data/audiences.csv\"",
+    );
 }
 
 #[test]
@@ -522,8 +527,8 @@ fn routes_are_checked() {
     route("path = \"/{x}\"\nmodel = \"high\"\nresponse = { x = \"x\", y = \"prediction\" }", "");
     path("/{opne}", "no model takes the parameter `opne`; map a column to it with input");
     route("model = \"high\"", "route[1].path: missing; give the route a URL path, such as path = \"/predict/close\"");
-    route("path = \"/r\"", "R.model: missing; name the model that answers");
-    route("path = \"/r\"\nview = \"v\"", "R.view = \"v\": not yet in this version; answer from a model");
+    route("path = \"/r\"", "R.model: missing; name the model that answers, or the view");
+    route("path = \"/r\"\nview = \"v\"", "R.view = \"v\": there is no view `v`");
     route("path = \"/r\"\nmodel = \"hihg\"", "R.model = \"hihg\": there is no model `hihg`; did you mean `high`?");
     route("path = \"/r\"\nmodel = \"high\"\nmodels = []", "R: has both model and models; keep one of them");
     route("path = \"/r\"\nmodels = [\"low\", \"low\"]", "R.models = [\"low\", \"low\"]: has `low` twice; keep one");
@@ -714,9 +719,9 @@ fn the_catalogue_is_checked() {
     catalogue(
         "from = \"-\"\nid = \"\"\ntitel = \"t\"\nimages = \"posters/\"\nfacets = [\"genre\"]",
         "catalogue.titel: unknown key; did you mean `title`?
-        catalogue.images = \"posters/\": not yet in this version; give the whole URL with image, such as image = \"'https://host/' || poster\"
         catalogue.from = \"-\": is read anew at every start, which standard input cannot be; write it to a file
         catalogue.id = \"\": must not be empty; fill it in or remove it
+        catalogue.images = \"posters/\": needs catalogue.image: the column, or the SQL, that gives the name of an item's file
         catalogue.facets = [\"genre\"]: `genre` is none of catalogue.columns",
     );
     let own =

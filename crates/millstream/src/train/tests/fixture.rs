@@ -257,6 +257,8 @@ fn pipeline(holdout: f64, models: Vec<Model>) -> Pipeline {
         models,
         routes: Vec::new(),
         catalogue: None,
-        serve: config::Serve { listen: "127.0.0.1:0".parse().unwrap() },
+        tables: Vec::new(),
+        views: Vec::new(),
+        serve: config::Serve { listen: "127.0.0.1:0".parse().unwrap(), query: config::QueryLimits::default() },
     }
 }

@@ -1,0 +1,265 @@
+//! `[[view]]` and `[[table]]`: what can be said of them without data. The SQL is read here, so that what writes, what cannot be
+//! parsed and parameters that do not exist are faults at once; its tables and columns are checked once they are known.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value as Json;
+use toml::{Table, Value};
+
+use super::check::table_list;
+use super::check_source::{csv_format, format, place_at};
+use super::fault::{Faults, did_you_mean};
+use super::raw::{Keys, Section, type_name};
+use super::{Compression, FixedTable, Pace, Source, SourceFormat, SourcePlace, View, ViewParameter, template};
+use crate::query::{CATALOGUE, TABLE, placeholders};
+use crate::schema::ColumnType;
+
+pub(super) const VIEW: Keys = Keys { known: &["name", "sql", "params"], later: &[] };
+pub(super) const PARAMETER: Keys = Keys { known: &["type", "min", "max", "values", "default"], later: &[] };
+pub(super) const FIXED_TABLE: Keys =
+    Keys { known: &["name", "path", "format", "separator", "quote", "header"], later: &[] };
+
+const NAME_CHARS_MOST: usize = 100;
+
+pub(super) fn tables(root: &Table, faults: &mut Faults) -> Vec<FixedTable> {
+    let mut names = BTreeSet::new();
+    let mut tables = Vec::new();
+    for (index, table) in table_list(root, "table", faults).into_iter().enumerate() {
+        let section = named_section("table", index, table, &FIXED_TABLE, faults);
+        let name = name(&section, "SQL, such as name = \"audiences\"", &mut names, faults);
+        if let Some(own) = name.as_deref().filter(|name| [TABLE, CATALOGUE].contains(name)) {
+            section.fault("name", format!("`{own}` is Millstream's own table; choose another name"), faults);
+        }
+        let source = file(&section, faults);
+        if let (Some(name), Some(source)) = (name, source) {
+            tables.push(FixedTable { name, source });
+        }
+    }
+    tables
+}
+
+fn file(section: &Section, faults: &mut Faults) -> Option<Source> {
+    let path = section.required_text("path", "name its file, such as path = \"data/audiences.csv\"", faults)?;
+    let place = place_at(section, "path", path, faults);
+    let (format, compression) = format(section, "path", faults);
+    let csv = csv_format(section, format, faults);
+    let place = place?;
+    let message = match (&place, format, compression) {
+        (SourcePlace::Stdin, ..) => "is read anew at every start, which standard input cannot be; write it to a file",
+        (_, SourceFormat::Parquet, Compression::Gzip | Compression::Zstd) => {
+            "a Parquet file is read from its end: it must be a plain file or an s3:// URL"
+        }
+        _ => {
+            return Some(Source {
+                place,
+                format,
+                compression,
+                pace: Pace::FullSpeed,
+                csv,
+                key: None,
+                order_by: None,
+                seed: 1,
+            });
+        }
+    };
+    section.fault("path", message, faults);
+    None
+}
+
+pub(super) fn views(root: &Table, faults: &mut Faults) -> Vec<View> {
+    let mut names = BTreeSet::new();
+    let mut views = Vec::new();
+    for (index, table) in table_list(root, "view", faults).into_iter().enumerate() {
+        let section = named_section("view", index, table, &VIEW, faults);
+        let name = name(&section, "URLs, such as name = \"top_products\"", &mut names, faults);
+        let params = parameters(&section, faults);
+        let remedy = "write a query, such as sql = \"select * from catalogue limit 10\"";
+        let sql = section.required_text("sql", remedy, faults);
+        if let Some(sql) = sql {
+            reads(&section, sql, &params, faults);
+        }
+        let params = params.into_iter().filter_map(|(name, parameter)| Some((name, parameter?)));
+        if let (Some(name), Some(sql)) = (name, sql) {
+            views.push(View { name, sql: sql.to_owned(), params: params.collect() });
+        }
+    }
+    views
+}
+
+fn named_section<'a>(kind: &str, index: usize, table: &'a Table, keys: &Keys, faults: &mut Faults) -> Section<'a> {
+    let label = match table.get("name").and_then(Value::as_str).filter(|name| !name.is_empty()) {
+        Some(name) => format!("{kind}.{name}"),
+        None => format!("{kind}[{}]", index + 1),
+    };
+    Section::new(label, Some(table), keys, faults)
+}
+
+fn name(section: &Section, stands_in: &str, names: &mut BTreeSet<String>, faults: &mut Faults) -> Option<String> {
+    let name = section.required_text("name", &format!("it stands in {stands_in}"), faults)?;
+    if !is_plain(name) || name.len() > NAME_CHARS_MOST {
+        let message = "must begin with a letter and hold only letters, digits and `_`: it stands in URLs and in SQL";
+        section.fault("name", message, faults);
+        return None;
+    }
+    if !names.insert(name.to_owned()) {
+        section.fault("name", "is there twice; give each its own name", faults);
+        return None;
+    }
+    Some(name.to_owned())
+}
+
+fn is_plain(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// Is it one query that reads, of parameters that are there?
+fn reads(section: &Section, sql: &str, params: &[(String, Option<ViewParameter>)], faults: &mut Faults) {
+    let used = match placeholders(sql) {
+        Ok(used) => used,
+        Err(fault) => return faults.add(section.key("sql"), None, fault.on_one_line()),
+    };
+    let known = || params.iter().map(|(name, _)| name.as_str());
+    for name in used.iter().filter(|name| !known().any(|known| known == name.as_str())) {
+        let hint = did_you_mean(name, known().collect::<Vec<_>>());
+        let hint = if hint.is_empty() { format!("; add params = {{ {name} = {{ type = \"utf8\" }} }}") } else { hint };
+        faults.add(section.key("sql"), None, format!("`${name}` is none of its params{hint}"));
+    }
+    for name in known().filter(|name| !used.contains(*name)) {
+        let key = section.key(&format!("params.{name}"));
+        faults.add(key, None, format!("the SQL does not use it; write `${name}` there, or remove it"));
+    }
+}
+
+/// Every name, with what is said of it where that is without a fault.
+fn parameters(section: &Section, faults: &mut Faults) -> Vec<(String, Option<ViewParameter>)> {
+    let mut parameters = Vec::new();
+    for (name, value) in section.table("params", faults).into_iter().flatten() {
+        let key = section.key(&format!("params.{name}"));
+        if !is_plain(name) {
+            let message = "must begin with a letter and hold only letters, digits and `_`: it stands in SQL as `$name`";
+            faults.add(key.as_str(), None, message);
+        }
+        let parameter = match value {
+            // The type alone.
+            Value::String(_) => {
+                let table: Table = [("type".to_owned(), value.clone())].into_iter().collect();
+                parameter(&Section::new(key, Some(&table), &PARAMETER, faults), faults)
+            }
+            Value::Table(table) => parameter(&Section::new(key, Some(table), &PARAMETER, faults), faults),
+            other => {
+                let message = format!("expected a type, such as {{ type = \"float64\" }}, found {}", type_name(other));
+                faults.add(key, Some(other), message);
+                None
+            }
+        };
+        parameters.push((name.clone(), parameter));
+    }
+    parameters
+}
+
+fn parameter(section: &Section, faults: &mut Faults) -> Option<ViewParameter> {
+    let remedy = format!("its type is one of {}", ColumnType::NAMES.join(", "));
+    let text = section.required_text("type", &remedy, faults)?;
+    let Some(kind) = ColumnType::from_name(text) else {
+        let hint = did_you_mean(text, ColumnType::NAMES);
+        section.fault("type", format!("there is no such type{hint}"), faults);
+        return None;
+    };
+    let mut parameter = ViewParameter { kind, min: None, max: None, values: None, default: None };
+    for (key, bound) in [("min", &mut parameter.min), ("max", &mut parameter.max)] {
+        if section.has(key) && !matches!(kind, ColumnType::Float64 | ColumnType::Int64) {
+            section.fault(key, "is for numbers; use values for a choice of texts", faults);
+        } else {
+            *bound = section.number(key, faults);
+        }
+    }
+    if let (Some(min), Some(max)) = (parameter.min, parameter.max)
+        && min > max
+    {
+        section.fault("max", format!("must be at least min, which is {min}"), faults);
+    }
+    match section.value("values") {
+        None => {}
+        Some(Value::Array(values)) if !values.is_empty() => {
+            let typed: Vec<Json> =
+                values.iter().filter_map(|value| typed(section, "values", value, &parameter, faults)).collect();
+            parameter.values = Some(typed);
+        }
+        Some(_) => section.fault("values", "expected a list of values, such as [\"a\", \"b\"]", faults),
+    }
+    if let Some(value) = section.value("default") {
+        parameter.default = typed(section, "default", value, &parameter, faults);
+    }
+    Some(parameter)
+}
+
+fn typed(section: &Section, key: &str, value: &Value, parameter: &ViewParameter, faults: &mut Faults) -> Option<Json> {
+    match parameter.fit(template::json(value)) {
+        Ok(value) => Some(value),
+        Err(expected) => {
+            section.fault(key, format!("expected {expected}"), faults);
+            None
+        }
+    }
+}
+
+impl ViewParameter {
+    /// The value in the parameter's type; else what was expected.
+    pub fn fit(&self, value: Json) -> Result<Json, String> {
+        let value = match (self.kind, value) {
+            (ColumnType::Float64, Json::Number(number)) => {
+                number.as_f64().filter(|number| number.is_finite()).map(Json::from)
+            }
+            (ColumnType::Int64, Json::Number(number)) => {
+                let whole = number.as_i64().or_else(|| number.as_f64().and_then(crate::batch::exact_integer));
+                whole.map(Json::from)
+            }
+            (ColumnType::Utf8, Json::String(text)) => Some(Json::String(text)),
+            (ColumnType::Boolean, Json::Bool(flag)) => Some(Json::Bool(flag)),
+            _ => None,
+        };
+        value.filter(|value| self.admits(value)).ok_or_else(|| self.expected())
+    }
+
+    fn admits(&self, value: &Json) -> bool {
+        let above = |min: f64| value.as_f64().is_some_and(|number| number >= min);
+        let below = |max: f64| value.as_f64().is_some_and(|number| number <= max);
+        self.min.is_none_or(above)
+            && self.max.is_none_or(below)
+            && self.values.as_ref().is_none_or(|values| values.contains(value))
+    }
+
+    /// For messages.
+    pub fn expected(&self) -> String {
+        if let Some(values) = &self.values {
+            let values: Vec<String> = values.iter().map(Json::to_string).collect();
+            return format!("one of {}", values.join(", "));
+        }
+        let noun = match self.kind {
+            ColumnType::Float64 => "a number",
+            ColumnType::Int64 => "a whole number",
+            ColumnType::Utf8 => "text",
+            ColumnType::Boolean => "true or false",
+        };
+        match (self.min, self.max) {
+            (Some(min), Some(max)) => format!("{noun} from {min} to {max}"),
+            (Some(min), None) => format!("{noun} of at least {min}"),
+            (None, Some(max)) => format!("{noun} of at most {max}"),
+            (None, None) => noun.to_owned(),
+        }
+    }
+
+    /// Some value that it takes: what a view is planned with before anyone asks it.
+    pub fn example(&self) -> Json {
+        let first = self.default.clone().or_else(|| self.values.as_ref()?.first().cloned());
+        first.unwrap_or_else(|| {
+            let number = self.min.or(self.max).unwrap_or(1.0);
+            match self.kind {
+                ColumnType::Float64 => number.into(),
+                ColumnType::Int64 => crate::batch::exact_integer(number.ceil()).unwrap_or(1).into(),
+                ColumnType::Utf8 => "".into(),
+                ColumnType::Boolean => false.into(),
+            }
+        })
+    }
+}

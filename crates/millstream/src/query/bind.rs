@@ -1,0 +1,136 @@
+//! Parameters of a query: `$name` in the SQL, bound as a value of its type. The value takes the placeholder's place in the parsed
+//! statement; it is never text that is parsed, so that nothing in it can be SQL.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::{
+    CastKind, DataType as SqlType, ExactNumberInfo, Expr as SqlExpr, Spanned, Statement as SqlStatement,
+    Value as SqlValue, visit_expressions, visit_expressions_mut,
+};
+use datafusion::sql::sqlparser::tokenizer::Span;
+use serde_json::Value;
+
+use super::error::{Place, SqlFault};
+use super::{QueryError, check};
+use crate::expression::nearest;
+use crate::schema::ColumnType;
+
+/// By the names of the placeholders, without their `$`.
+pub type Parameters = BTreeMap<String, Bound>;
+
+/// A value of a type; null is of any.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Bound {
+    pub kind: ColumnType,
+    pub value: Value,
+}
+
+/// The names of the placeholders of one query that reads; else why it is none.
+pub fn placeholders(sql: &str) -> Result<BTreeSet<String>, SqlFault> {
+    let statement = check::statement(&super::PLANNER, sql).map_err(|error| match error {
+        QueryError::Sql(fault) => fault,
+        other => SqlFault::new(sql, other.to_string(), None),
+    })?;
+    let mut names = BTreeSet::new();
+    if let Some(statement) = check::inner(&statement) {
+        let walked = visit_expressions(statement, |part: &SqlExpr| {
+            if let Some((name, _)) = placeholder(part) {
+                names.insert(name.to_owned());
+            }
+            ControlFlow::<()>::Continue(())
+        });
+        // It never breaks.
+        debug_assert!(walked.is_continue());
+    }
+    Ok(names)
+}
+
+/// The functions of one value per row that a query calls, in lower case, with their places. Nothing of SQL that is none: whoever runs
+/// it is told why.
+pub fn called_functions(sql: &str) -> Vec<(String, Option<Place>)> {
+    let mut called = Vec::new();
+    let Ok(statement) = check::statement(&super::PLANNER, sql) else { return called };
+    if let Some(statement) = check::inner(&statement) {
+        let walked = visit_expressions(statement, |part: &SqlExpr| {
+            if let SqlExpr::Function(function) = part {
+                let start = part.span().start;
+                let name = function.name.to_string().trim_matches('"').to_lowercase();
+                called.push((name, Place::of(start.line, start.column)));
+            }
+            ControlFlow::<()>::Continue(())
+        });
+        debug_assert!(walked.is_continue());
+    }
+    called
+}
+
+fn placeholder(part: &SqlExpr) -> Option<(&str, Span)> {
+    match part {
+        SqlExpr::Value(value) => match &value.value {
+            SqlValue::Placeholder(name) => Some((name.trim_start_matches(['$', ':']), value.span)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Puts the values in. A placeholder without one is a fault.
+pub(super) fn bind(statement: &mut Statement, parameters: &Parameters, sql: &str) -> Result<(), QueryError> {
+    let Some(statement) = inner_mut(statement) else { return Ok(()) };
+    let bound = visit_expressions_mut(statement, |part: &mut SqlExpr| {
+        let Some((name, span)) = placeholder(part) else { return ControlFlow::Continue(()) };
+        match parameters.get(name) {
+            Some(bound) => {
+                *part = literal(bound, span);
+                ControlFlow::Continue(())
+            }
+            None => ControlFlow::Break(unbound(name, part, parameters, sql)),
+        }
+    });
+    match bound {
+        ControlFlow::Break(fault) => Err(fault.into()),
+        ControlFlow::Continue(()) => Ok(()),
+    }
+}
+
+fn unbound(name: &str, part: &SqlExpr, parameters: &Parameters, sql: &str) -> SqlFault {
+    let hint = match nearest(name, parameters.keys().map(String::as_str)) {
+        Some(name) => format!("; did you mean `${name}`?"),
+        None => "; give it with params".to_owned(),
+    };
+    let start = part.span().start;
+    SqlFault::new(sql, format!("`${name}` has no value{hint}"), Place::of(start.line, start.column))
+}
+
+fn inner_mut(statement: &mut Statement) -> Option<&mut SqlStatement> {
+    match statement {
+        Statement::Statement(statement) => Some(statement),
+        Statement::Explain(explain) => inner_mut(&mut explain.statement),
+        Statement::CopyTo(_) | Statement::CreateExternalTable(_) | Statement::Reset(_) => None,
+    }
+}
+
+/// What stands for the value in a statement.
+fn literal(bound: &Bound, span: Span) -> SqlExpr {
+    let value = |value: SqlValue| SqlExpr::Value(value.with_span(span));
+    let kind = match bound.kind {
+        ColumnType::Float64 => SqlType::Double(ExactNumberInfo::None),
+        ColumnType::Int64 => SqlType::BigInt(None),
+        ColumnType::Utf8 => SqlType::Varchar(None),
+        ColumnType::Boolean => SqlType::Boolean,
+    };
+    let inner = match &bound.value {
+        Value::String(text) => return value(SqlValue::SingleQuotedString(text.clone())),
+        Value::Bool(flag) => return value(SqlValue::Boolean(*flag)),
+        // `limit` takes a plain number alone.
+        Value::Number(number) if number.is_u64() && bound.kind == ColumnType::Int64 => {
+            return value(SqlValue::Number(number.to_string(), false));
+        }
+        // As text, a number is read with all its digits.
+        Value::Number(number) => value(SqlValue::SingleQuotedString(number.to_string())),
+        Value::Null | Value::Array(_) | Value::Object(_) => value(SqlValue::Null),
+    };
+    SqlExpr::Cast { kind: CastKind::Cast, expr: Box::new(inner), data_type: kind, array: false, format: None }
+}

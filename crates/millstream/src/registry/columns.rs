@@ -1,0 +1,95 @@
+//! A version's answers to whole columns, for SQL: a row that the model cannot take is null, not an error.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{
+    ArrayRef, BooleanArray, Float64Array, RecordBatch, RecordBatchOptions, StringArray, UInt32Array,
+};
+use datafusion::arrow::compute::{cast, take_record_batch};
+use datafusion::arrow::datatypes::{DataType, Field, Schema};
+use millstream_learn::metrics::most_probable;
+use serde_json::Value;
+
+use super::predict::Answers;
+use super::{Outcome, Predictor, Row, Task, Version};
+use crate::query::value_of;
+
+impl Version {
+    /// What `predict_columns` gives.
+    pub fn answer_type(&self) -> DataType {
+        let Task::Classification { classes } = &self.file.task else { return DataType::Float64 };
+        match classes.first() {
+            Some(Value::Number(_)) => DataType::Float64,
+            Some(Value::Bool(_)) => DataType::Boolean,
+            _ => DataType::Utf8,
+        }
+    }
+
+    /// One answer per row. `columns`: one for each of the version's inputs, in their order, of any type that can be cast to theirs.
+    pub fn predict_columns(&self, columns: &[ArrayRef], n_rows: usize) -> Result<ArrayRef, String> {
+        let fields = self.file.inputs.iter().map(|input| Field::new(&input.name, input.kind.arrow(), true));
+        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        let typed = columns.iter().zip(schema.fields()).map(|(column, field)| cast(column, field.data_type()));
+        let typed = typed.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
+        let counted = RecordBatchOptions::new().with_row_count(Some(n_rows));
+        let rows = RecordBatch::try_new_with_options(schema, typed, &counted).map_err(|error| error.to_string())?;
+        let answers = match &*self.answers {
+            Answers::Rows(predictor) => self.of_rows(predictor, &rows)?,
+            Answers::Ratings(_) => self.one_by_one(&rows),
+        };
+        Ok(self.column(&answers))
+    }
+
+    fn of_rows(&self, predictor: &Predictor, rows: &RecordBatch) -> Result<Vec<Option<Value>>, String> {
+        let mut answers = vec![None; rows.num_rows()];
+        let encoded = predictor.feature_set().encode(rows).map_err(|error| error.to_string())?;
+        let mut fits = vec![true; rows.num_rows()];
+        encoded.unfit.iter().for_each(|unfit| fits[unfit.row] = false);
+        let places: Vec<usize> = (0..fits.len()).filter(|row| fits[*row]).collect();
+        if places.is_empty() {
+            return Ok(answers);
+        }
+        let encoded = if places.len() == fits.len() {
+            encoded
+        } else {
+            let kept = UInt32Array::from_iter_values(places.iter().filter_map(|row| u32::try_from(*row).ok()));
+            let kept = take_record_batch(rows, &kept).map_err(|error| error.to_string())?;
+            predictor.feature_set().encode(&kept).map_err(|error| error.to_string())?
+        };
+        match predictor.answer(encoded.columns)? {
+            Outcome::Numbers(numbers) => {
+                for (row, number) in places.into_iter().zip(numbers) {
+                    // What is no number is null.
+                    answers[row] = serde_json::Number::from_f64(number).map(Value::Number);
+                }
+            }
+            Outcome::Probabilities(probabilities) => {
+                let Task::Classification { classes } = &self.file.task else { return Ok(answers) };
+                for (row, best) in places.into_iter().zip(most_probable(&probabilities, classes.len())) {
+                    answers[row] = classes.get(best as usize).cloned();
+                }
+            }
+        }
+        Ok(answers)
+    }
+
+    fn one_by_one(&self, rows: &RecordBatch) -> Vec<Option<Value>> {
+        let answer = |row: usize| {
+            let names = self.file.inputs.iter().map(|input| input.name.clone());
+            let values = rows.columns().iter().map(|column| value_of(column.as_ref(), row));
+            let asked: Row = names.zip(values).collect();
+            self.predict(&[asked]).ok()?.into_iter().next().map(|prediction| prediction.value)
+        };
+        (0..rows.num_rows()).map(answer).collect()
+    }
+
+    fn column(&self, answers: &[Option<Value>]) -> ArrayRef {
+        let answers = answers.iter().map(Option::as_ref);
+        match self.answer_type() {
+            DataType::Boolean => Arc::new(answers.map(|value| value?.as_bool()).collect::<BooleanArray>()),
+            DataType::Utf8 => Arc::new(answers.map(|value| value?.as_str()).collect::<StringArray>()),
+            // It gives no other type.
+            _ => Arc::new(answers.map(|value| value?.as_f64()).collect::<Float64Array>()),
+        }
+    }
+}

@@ -1,0 +1,368 @@
+//! `/v1/views`, routes that answer from a view, and `POST /v1/query`. Parameters are typed here, before they meet the SQL.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{Method, Request, Response, StatusCode};
+use serde_json::{Map, Value, json};
+
+use super::app::App;
+use super::error::{ApiError, hint, quote};
+use super::guard::{Peer, loopback, same_site};
+use super::lists::all_batches;
+use super::predict::{refuse_query, version_name};
+use super::recommend::Given;
+use super::route::{PathParameters, UserRoute};
+use super::rows::{self, Posted};
+use super::template::Scope;
+use super::{body, reply};
+use crate::config::{Origin, View, ViewParameter};
+use crate::query::{Bound, Parameters, QueryError, called_functions};
+use crate::schema::ColumnType;
+use crate::views::{AskError, Now, Rows};
+
+const PAGE: [&str; 2] = ["limit", "offset"];
+
+/// Which rows of an answer are shown.
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    limit: usize,
+    offset: usize,
+}
+
+impl Window {
+    const ALL: Self = Self { limit: usize::MAX, offset: 0 };
+
+    fn set(&mut self, name: &str, given: &Given) -> Result<(), ApiError> {
+        let number = match given {
+            Given::Text(text) => text.parse::<usize>().ok(),
+            Given::Json(value) => value.as_u64().and_then(|number| usize::try_from(number).ok()),
+        };
+        let Some(number) = number else {
+            return Err(ApiError::value("bad_value", name, format!("{name}: expected a whole number from 0")));
+        };
+        if name == "limit" {
+            self.limit = number
+        } else {
+            self.offset = number
+        }
+        Ok(())
+    }
+}
+
+pub fn list(app: &App) -> Response<Body> {
+    let views: Vec<Value> = app.context.pipeline.views.iter().map(described).collect();
+    reply::json(StatusCode::OK, &json!({"total": views.len(), "views": views}))
+}
+
+fn described(view: &View) -> Value {
+    let parameters = view.params.iter().map(|(name, parameter)| {
+        let mut described = Map::new();
+        described.insert("type".to_owned(), parameter.kind.name().into());
+        for (key, value) in [("min", parameter.min.map(Value::from)), ("max", parameter.max.map(Value::from))] {
+            described.extend(value.map(|value| (key.to_owned(), value)));
+        }
+        described.extend(parameter.values.clone().map(|values| ("values".to_owned(), Value::Array(values))));
+        described.extend(parameter.default.clone().map(|value| ("default".to_owned(), value)));
+        (name.clone(), Value::Object(described))
+    });
+    json!({"name": view.name, "path": format!("/v1/views/{}", view.name),
+        "params": parameters.collect::<Map<_, _>>()})
+}
+
+fn find<'a>(app: &'a App, name: &str) -> Result<&'a View, ApiError> {
+    let views = &app.context.pipeline.views;
+    views.iter().find(|view| view.name == name).ok_or_else(|| {
+        let message = match views.is_empty() {
+            true => "this pipeline has no views: add a [[view]] to its file, and start it again".to_owned(),
+            false => {
+                format!("there is no view {}{}", quote(name), hint(name, views.iter().map(|view| view.name.as_str())))
+            }
+        };
+        ApiError::not_found("unknown_view", message)
+    })
+}
+
+pub async fn view(app: &Arc<App>, name: &str, query: &str) -> Result<Response<Body>, ApiError> {
+    let view = find(app, name)?;
+    let (mut given, mut window) = (Vec::new(), Window::ALL);
+    for (name, text) in rows::parse_query(query)? {
+        let own = view.params.iter().any(|(known, _)| *known == name);
+        if !own && PAGE.contains(&name.as_str()) {
+            window.set(&name, &Given::Text(text))?;
+        } else {
+            given.push((name, Given::Text(text)));
+        }
+    }
+    if let Some((name, _)) = given.iter().find(|(name, _)| view.params.iter().all(|(known, _)| known != name)) {
+        let known = view.params.iter().map(|(name, _)| name.as_str()).chain(PAGE);
+        let message = format!("{name}: unknown parameter{}", hint(name, known));
+        return Err(ApiError::value("unknown_parameter", name, message));
+    }
+    let bound = view.params.iter().map(|(name, parameter)| {
+        let given = given.iter().find(|(known, _)| known == name).map(|(_, given)| given);
+        Ok((name.clone(), bind(name, parameter, given)?))
+    });
+    let bound = bound.collect::<Result<Parameters, ApiError>>()?;
+    let answer = ask(app, &view.sql, bound).await?;
+    Ok(built_in(app, &answer, window))
+}
+
+/// One value in its type; a parameter that is absent has its default.
+fn bind(name: &str, parameter: &ViewParameter, given: Option<&Given>) -> Result<Bound, ApiError> {
+    let kind = parameter.kind;
+    let expected = |found: &str| {
+        let message = format!("{name}: expected {}, got {found}", parameter.expected());
+        ApiError::value("bad_value", name, message)
+    };
+    let value = match given {
+        // An empty field of a form says nothing, unless nothing else is said of it.
+        Some(Given::Text(text)) if text.is_empty() && (kind != ColumnType::Utf8 || parameter.default.is_some()) => None,
+        Some(Given::Text(text)) if kind == ColumnType::Utf8 => Some(Value::from(text.as_str())),
+        Some(Given::Text(text)) => match rows::parse_text(name, text, kind) {
+            Ok(value) => value,
+            Err(_) => return Err(expected(&quote(text))),
+        },
+        Some(Given::Json(Value::Null)) | None => None,
+        Some(Given::Json(value)) => Some(value.clone()),
+    };
+    match (value, &parameter.default) {
+        (Some(value), _) => {
+            let shown = value.to_string();
+            let value = parameter.fit(value).map_err(|_| expected(&super::error::shortened(&shown)))?;
+            Ok(Bound { kind, value })
+        }
+        (None, Some(default)) => Ok(Bound { kind, value: default.clone() }),
+        (None, None) => {
+            let message = format!("{name}: is missing; expected {}", parameter.expected());
+            Err(ApiError::value("missing", name, message))
+        }
+    }
+}
+
+/// What was answered, by which versions.
+struct Answered {
+    rows: Arc<Rows>,
+    versions: String,
+}
+
+async fn ask(app: &Arc<App>, sql: &str, parameters: Parameters) -> Result<Answered, ApiError> {
+    let now = Now {
+        batches: all_batches(app).await?,
+        catalogue: app.context.catalogue.as_ref().map(|catalogue| catalogue.snapshot()),
+        served: app.context.registry.snapshot(),
+    };
+    let views = &app.context.views;
+    let versions = views.asked_versions(sql, &now.served).map_err(fault)?;
+    let versions: Vec<String> = versions.iter().map(|version| version_name(&version.file)).collect();
+    let rows = views.ask(sql, parameters, now).await.map_err(fault)?;
+    Ok(Answered { rows, versions: versions.join(", ") })
+}
+
+/// What a client is told. Nothing that it can ask is a fault of ours, but for a part that cannot be read.
+fn fault(error: AskError) -> ApiError {
+    let message = error.to_string();
+    match error {
+        AskError::NoSchema => ApiError::unavailable("no_schema", message),
+        AskError::NoVersion(model) => ApiError::no_version(&model),
+        AskError::Busy => ApiError::unavailable("busy", message),
+        AskError::TooLarge => ApiError::value("too_large", "sql", message),
+        AskError::Broken(_) => ApiError::value("bad_sql", "sql", message),
+        AskError::Query(error) => match error {
+            QueryError::Sql(_) | QueryError::Broken(_) => ApiError::value("bad_sql", "sql", message),
+            QueryError::Compute(_) => ApiError::value("not_computable", "sql", message),
+            QueryError::Memory { .. } => ApiError::value("too_large", "sql", message),
+            QueryError::Time { .. } => ApiError::value("too_slow", "sql", message),
+            QueryError::Full(_) => ApiError::unavailable("full", message),
+            QueryError::ReservedColumn => ApiError::value("reserved_column", "sql", message),
+            QueryError::Part(fault) => {
+                tracing::error!(%fault, "a query cannot read a part");
+                ApiError::internal("a stored part cannot be read; the server's log says which")
+            }
+        },
+    }
+}
+
+/// `{"columns", "rows", "total"}`, and why rows are missing where some are.
+fn built_in(app: &App, answered: &Answered, window: Window) -> Response<Body> {
+    let rows = &answered.rows;
+    let shown: Vec<Value> =
+        rows.rows.iter().skip(window.offset).take(window.limit).cloned().map(Value::Object).collect();
+    let mut answer = json!({"columns": rows.columns, "rows": shown, "total": rows.rows.len()});
+    if rows.is_cut {
+        let most = app.context.views.rows_most();
+        answer["cut"] = format!(
+            "there are more than {most} rows: narrow them with where, group by or limit, or raise serve.query_rows"
+        )
+        .into();
+    }
+    with_versions(&answer, &answered.versions)
+}
+
+fn with_versions(answer: &Value, versions: &str) -> Response<Body> {
+    if versions.is_empty() { reply::json(StatusCode::OK, answer) } else { reply::from_models(answer, versions) }
+}
+
+pub async fn route(
+    app: &Arc<App>,
+    request: Request<Body>,
+    route: Arc<UserRoute>,
+    path: PathParameters,
+) -> Result<Response<Body>, ApiError> {
+    let Some(call) = &route.route.view else { return Err(ApiError::internal("the route asks no view")) };
+    let view = find(app, &call.name)?;
+    let mut given: Vec<(String, Given)> = path.into_iter().map(|(name, text)| (name, Given::Text(text))).collect();
+    let query = request.uri().query().unwrap_or_default();
+    if request.method() == Method::POST {
+        refuse_query(query)?;
+        body::require_json(request.headers())?;
+        let received = body::read(request.into_body(), &app.large_bodies).await?;
+        match rows::parse_body(&received.bytes)? {
+            Posted::One(row) => {
+                for (name, value) in row {
+                    add(&mut given, name, Given::Json(value), "body")?;
+                }
+            }
+            Posted::Many(_) => return Err(ApiError::shape("the body must be one object: the view's parameters")),
+        }
+    } else {
+        for (name, text) in rows::parse_query(query)? {
+            add(&mut given, name, Given::Text(text), "query")?;
+        }
+    }
+    let named = || call.args.values().filter_map(Origin::parameter);
+    let is_known = |name: &str| named().any(|known| known == name) || route.is_path_parameter(name);
+    if let Some((name, _)) = given.iter().find(|(name, _)| !is_known(name)) {
+        let message = format!("{name}: not a parameter of {}{}", route.route.path, hint(name, named()));
+        return Err(ApiError::value("unknown_parameter", name, message));
+    }
+    let (mut parameters, mut said) = (Parameters::new(), Map::new());
+    for (name, parameter) in &view.params {
+        let bound = match call.args.get(name) {
+            Some(Origin::Constant(value)) => Bound { kind: parameter.kind, value: value.clone() },
+            Some(Origin::Parameter(asked)) => {
+                let value = given.iter().find(|(known, _)| known == asked).map(|(_, given)| given);
+                let bound = bind(asked, parameter, value)?;
+                said.insert(asked.clone(), bound.value.clone());
+                bound
+            }
+            Some(Origin::Body) | None => bind(name, parameter, None)?,
+        };
+        parameters.insert(name.clone(), bound);
+    }
+    // What the view does not take is there for the template.
+    for (name, given) in given {
+        if let Given::Text(text) = given {
+            said.entry(name).or_insert_with(|| Value::from(text));
+        }
+    }
+    let answered = ask(app, &view.sql, parameters).await?;
+    let rows = &answered.rows;
+    if route.route.empty_is_error && rows.rows.is_empty() {
+        let asked: Vec<String> = said.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+        return Err(ApiError::not_found("empty", format!("nothing is there for {}", asked.join(", "))));
+    }
+    let Some(template) = route.template() else { return Ok(built_in(app, &answered, Window::ALL)) };
+    let (total, none) = (rows.rows.len(), Map::new());
+    let whole = Part { said: &said, total, row: rows.rows.first().unwrap_or(&none), is_row: false };
+    let parts: Vec<Part> = rows.rows.iter().map(|row| Part { row, is_row: true, ..whole }).collect();
+    Ok(with_versions(&template.render(Some(&whole), &parts), &answered.versions))
+}
+
+/// The same name twice is a fault, whichever of the two is meant.
+fn add(given: &mut Vec<(String, Given)>, name: String, value: Given, place: &str) -> Result<(), ApiError> {
+    if given.iter().any(|(known, _)| *known == name) {
+        return Err(ApiError::value("repeated", &name, format!("{name}: given in the path and in the {place}")));
+    }
+    given.push((name, value));
+    Ok(())
+}
+
+/// What a name of the template stands for. In a repetition: a row's own value, then what the request said; outside: what the
+/// request said, then the first row's.
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    said: &'a Map<String, Value>,
+    total: usize,
+    row: &'a Map<String, Value>,
+    is_row: bool,
+}
+
+impl Scope for Part<'_> {
+    fn value(&self, name: &str) -> Option<Value> {
+        let (first, second) = if self.is_row { (self.row, self.said) } else { (self.said, self.row) };
+        let found = first.get(name).or_else(|| second.get(name)).cloned();
+        found.or_else(|| (name == "total").then(|| self.total.into()))
+    }
+
+    fn row(&self) -> &Map<String, Value> {
+        self.row
+    }
+}
+
+/// Functions that make much of little: for the SQL of a pipeline file, whose author knows what it is given.
+const NOT_FOR_REQUESTS: [&str; 8] =
+    ["repeat", "lpad", "rpad", "array_repeat", "list_repeat", "array_resize", "list_resize", "range"];
+
+pub async fn query(app: &Arc<App>, request: Request<Body>) -> Result<Response<Body>, ApiError> {
+    loopback(request.extensions().get::<Peer>(), request.headers())?;
+    same_site(request.headers())?;
+    refuse_query(request.uri().query().unwrap_or_default())?;
+    let received = body::read(request.into_body(), &app.large_bodies).await?;
+    let shape = || ApiError::shape("the body must be an object: {\"sql\": \"select …\"}");
+    let Posted::One(posted) = rows::parse_body(&received.bytes)? else { return Err(shape()) };
+    let (mut sql, mut parameters, mut window) = (None, Parameters::new(), Window::ALL);
+    for (name, value) in posted {
+        match (name.as_str(), value) {
+            ("sql", Value::String(text)) => sql = Some(text),
+            ("params", Value::Object(values)) => {
+                for (name, value) in values {
+                    let bound = bound_by_itself(&name, value)?;
+                    parameters.insert(name, bound);
+                }
+            }
+            ("limit" | "offset", value) => window.set(&name, &Given::Json(value))?,
+            ("sql", other) => {
+                let message = format!("sql: expected text, got {}", rows::noun(&other));
+                return Err(ApiError::value("bad_value", "sql", message));
+            }
+            ("params", other) => {
+                let message = format!("params: expected an object, got {}", rows::noun(&other));
+                return Err(ApiError::value("bad_value", "params", message));
+            }
+            _ => {
+                let hint = hint(&name, ["sql", "params", "limit", "offset"].into_iter());
+                return Err(ApiError::value("unknown_parameter", &name, format!("{name}: unknown{hint}")));
+            }
+        }
+    }
+    let missing = || {
+        ApiError::value("missing", "sql", "sql: is missing; expected a query, such as select * from batches limit 10")
+    };
+    let sql = sql.ok_or_else(missing)?;
+    if let Some((name, place)) =
+        called_functions(&sql).into_iter().find(|(name, _)| NOT_FOR_REQUESTS.contains(&name.as_str()))
+    {
+        let place = place.map_or(String::new(), |place| format!(", line {}, column {}", place.line, place.column));
+        let message =
+            format!("SQL{place}: `{name}` can make much of little, and is for the views of the pipeline file");
+        return Err(ApiError::value("bad_sql", "sql", message));
+    }
+    let answered = ask(app, &sql, parameters).await?;
+    Ok(built_in(app, &answered, window))
+}
+
+/// A value of JSON says its type itself.
+fn bound_by_itself(name: &str, value: Value) -> Result<Bound, ApiError> {
+    let kind = match &value {
+        Value::Null | Value::String(_) => ColumnType::Utf8,
+        Value::Bool(_) => ColumnType::Boolean,
+        Value::Number(number) if number.is_i64() => ColumnType::Int64,
+        Value::Number(_) => ColumnType::Float64,
+        Value::Array(_) | Value::Object(_) => {
+            let message = format!("{name}: expected a number, text, or true or false, got {}", rows::noun(&value));
+            return Err(ApiError::value("bad_value", name, message));
+        }
+    };
+    Ok(Bound { kind, value })
+}

@@ -1,0 +1,93 @@
+//! Checks views, and the routes that answer from them, once the columns are known.
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use millstream_learn::Algorithm;
+
+use super::{functions, in_memory, tables};
+use crate::catalogue::empty_catalogue;
+use crate::config::{Faults, Pipeline, View, check_view_route};
+use crate::query::{Bound, CATALOGUE, Extras, Limits, Parameters, QueryError, Records, Session};
+use crate::schema::StreamSchema;
+
+/// What can be said of the tables' files alone.
+pub fn check_files(pipeline: &Pipeline, faults: &mut Faults) {
+    tables::load(&pipeline.tables, faults);
+}
+
+/// Plans every view, with a value for each of its parameters.
+pub fn check_views(pipeline: &Pipeline, schema: &StreamSchema, faults: &mut Faults) {
+    if pipeline.views.is_empty() {
+        return check_files(pipeline, faults);
+    }
+    let before = faults.faults().len();
+    let tables = tables::load(&pipeline.tables, faults);
+    if faults.faults().len() > before {
+        // Views of a table that is not there would only repeat it.
+        return;
+    }
+    let named = |name: &str| pipeline.views.iter().any(|view| view.sql.contains(name));
+    let items = pipeline.catalogue.as_ref().filter(|_| named(CATALOGUE));
+    let items = match items.map(|rules| empty_catalogue(rules, schema)) {
+        None => None,
+        Some(Some(items)) => Some(items),
+        // The catalogue has faults of its own, which are told elsewhere.
+        Some(None) => return,
+    };
+    for view in &pipeline.views {
+        match columns(pipeline, view, schema, &tables, items.as_ref()) {
+            Ok(columns) => {
+                let names: Vec<String> = columns.fields().iter().map(|field| field.name().clone()).collect();
+                let twice = names.iter().enumerate().find(|(place, name)| names[..*place].contains(name));
+                if let Some((_, name)) = twice {
+                    let message = format!("two columns are named `{name}`: name one of them with `as`");
+                    faults.add(format!("view.{}.sql", view.name), None, message);
+                }
+                let routes = pipeline.routes.iter();
+                for route in routes.filter(|route| route.view.as_ref().is_some_and(|call| call.name == view.name)) {
+                    check_view_route(route, &names, faults);
+                }
+            }
+            Err(error) => {
+                let message = match &error {
+                    QueryError::Sql(fault) => fault.on_one_line(),
+                    other => other.to_string(),
+                };
+                faults.add(format!("view.{}.sql", view.name), None, message);
+            }
+        }
+    }
+}
+
+/// What a view answers. A model's answers may be numbers or texts, which only training tells: either will do.
+fn columns(
+    pipeline: &Pipeline,
+    view: &View,
+    schema: &StreamSchema,
+    tables: &[(String, RecordBatch)],
+    items: Option<&RecordBatch>,
+) -> Result<SchemaRef, QueryError> {
+    let of = |answers: DataType| {
+        let mut extras = Extras::default();
+        let all = tables.iter().map(|(name, rows)| (name.as_str(), rows)).chain(items.map(|items| (CATALOGUE, items)));
+        for (name, rows) in all {
+            extras.tables.extend(in_memory(rows).map(|table| (name.to_owned(), table)));
+        }
+        let functions = pipeline.models.iter().map(|model| {
+            let number = matches!(model.algorithm, Algorithm::LinearRegression | Algorithm::Als);
+            functions::of_model(&model.name, if number { DataType::Float64 } else { answers.clone() })
+        });
+        extras.functions = functions.collect();
+        let session = Session::with(schema, Records::None, extras, Limits::default())?;
+        session.columns(&view.sql, &examples(view))
+    };
+    let calls = pipeline.models.iter().any(|model| functions::is_called(&view.sql, &model.name));
+    of(DataType::Float64).or_else(|error| if calls { of(DataType::Utf8).map_err(|_| error) } else { Err(error) })
+}
+
+fn examples(view: &View) -> Parameters {
+    let example = |(name, parameter): &(String, crate::config::ViewParameter)| {
+        (name.clone(), Bound { kind: parameter.kind, value: parameter.example() })
+    };
+    view.params.iter().map(example).collect()
+}

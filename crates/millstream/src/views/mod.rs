@@ -1,0 +1,352 @@
+//! Named SQL over the batches, the catalogue and fixed tables (`[[view]]`, `[[table]]`), and SQL that a request brings.
+//!
+//! A query sees one state of everything: the complete batches, the items, the served versions. That state is made once and kept until
+//! something new comes; answers to the same question are kept as long. All of it is bounded: how long a query takes, how many rows
+//! and bytes it answers, how many run side by side, and the memory of all of them.
+
+mod answers;
+mod check;
+mod functions;
+mod tables;
+
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::catalog::{MemTable, TableProvider};
+use serde_json::{Map, Value};
+use tokio::runtime::Runtime;
+use tokio::sync::Semaphore;
+
+pub use check::{check_files, check_views};
+
+use crate::batch::{Batch, read_schema};
+use crate::catalogue::{Catalogue, Catalogues, empty_items};
+use crate::config::{CatalogueRules, ConfigFaults, Faults, Pipeline};
+use crate::query::{
+    CATALOGUE, ColumnCache, Extras, Limits, Parameters, QueryError, Records, Session, SqlFault, rows_of,
+};
+use crate::registry::{Registry, Served, Version};
+use crate::store::SharedStore;
+use answers::Answers;
+
+/// More queries wait for one of these to end, as long as a query may take.
+const QUERIES_AT_ONCE: usize = 8;
+/// Of one answer, as JSON: what a page takes, and what 8 queries may hold at a time.
+const ANSWER_BYTES_MOST: usize = 32 << 20;
+/// Expressions are computed as deep as they are nested, on the runtime's threads (see `query::check`).
+const STACK_BYTES: usize = 16 << 20;
+/// A query that has lost its way inside one block of rows is left alone so long after its time.
+const GRACE: Duration = Duration::from_millis(500);
+/// Rows of a table in memory that are looked at between two looks at the clock.
+const BLOCK_ROWS: usize = 8192;
+
+/// What a query sees.
+#[derive(Clone)]
+pub struct Now {
+    /// The complete ones, oldest first.
+    pub batches: Vec<Batch>,
+    pub catalogue: Option<Arc<Catalogue>>,
+    pub served: Arc<Served>,
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rows {
+    pub columns: Vec<String>,
+    pub rows: Vec<Map<String, Value>>,
+    /// There were more than the limit.
+    pub is_cut: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    #[error("the stream's columns are not known yet: they are once its first record was read")]
+    NoSchema,
+    #[error("model {0} has no version yet: it is served as soon as its first training is done")]
+    NoVersion(String),
+    #[error("{QUERIES_AT_ONCE} queries are under way, and none of them ended in time: ask again later")]
+    Busy,
+    #[error("the answer has more than {most} MiB: select fewer columns, shorter ones, or fewer rows", most = ANSWER_BYTES_MOST >> 20)]
+    TooLarge,
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    #[error("{0}")]
+    Broken(String),
+}
+
+/// What answers views and queries of a pipeline.
+pub struct Views {
+    store: SharedStore,
+    catalogue: Option<CatalogueRules>,
+    tables: Vec<(String, Arc<dyn TableProvider>)>,
+    models: Vec<String>,
+    limits: Limits,
+    columns: Arc<ColumnCache>,
+    current: Mutex<Option<Current>>,
+    answers: Mutex<Answers>,
+    places: Arc<Semaphore>,
+    /// Of its own, so that a long query takes no thread from those who serve; started with the first query.
+    runtime: OnceLock<Runtime>,
+}
+
+/// The newest state that was asked for.
+#[derive(Clone)]
+struct Current {
+    number: u64,
+    seen: Seen,
+    session: Arc<Session>,
+}
+
+/// Which state it is. Batches, versions and catalogues never change: it is enough to know which ones they are.
+#[derive(Clone)]
+struct Seen {
+    n_batches: usize,
+    /// Weak: the tables hold what they need of it, and the rest of an old catalogue is let go. No other one takes its address.
+    catalogue: Option<Weak<Catalogue>>,
+    versions: Vec<(String, u32)>,
+}
+
+impl Views {
+    /// Reads the fixed tables.
+    pub fn open(pipeline: &Pipeline, store: &SharedStore) -> Result<Self, ConfigFaults> {
+        let mut faults = Faults::new(pipeline.file.display().to_string());
+        let tables = tables::load(&pipeline.tables, &mut faults);
+        faults.finish()?;
+        let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        let query = pipeline.serve.query;
+        let tables = tables.into_iter().filter_map(|(name, rows)| Some((name, in_memory(&rows)?)));
+        Ok(Self {
+            store: Arc::clone(store),
+            catalogue: pipeline.catalogue.clone(),
+            tables: tables.collect(),
+            models: pipeline.models.iter().map(|model| model.name.clone()).collect(),
+            limits: Limits {
+                memory_bytes: query.memory_bytes,
+                time: Some(query.time),
+                rows: Some(query.rows),
+                threads,
+            },
+            columns: Arc::new(ColumnCache::new(query.memory_bytes)),
+            current: Mutex::default(),
+            answers: Mutex::default(),
+            places: Arc::new(Semaphore::new(QUERIES_AT_ONCE)),
+            runtime: OnceLock::new(),
+        })
+    }
+
+    pub fn rows_most(&self) -> usize {
+        self.limits.rows.unwrap_or(usize::MAX)
+    }
+
+    /// The versions whose functions the SQL calls.
+    pub fn asked_versions(&self, sql: &str, served: &Served) -> Result<Vec<Arc<Version>>, AskError> {
+        let of_store = served.models.keys().filter(|name| !self.models.contains(name));
+        let named = self.models.iter().chain(of_store).filter(|model| functions::is_called(sql, model));
+        let version = |model: &String| {
+            let version = served.models.get(model).and_then(|model| model.champion_or_latest());
+            version.cloned().ok_or_else(|| AskError::NoVersion(model.clone()))
+        };
+        named.map(version).collect()
+    }
+
+    pub async fn ask(self: &Arc<Self>, sql: &str, parameters: Parameters, now: Now) -> Result<Arc<Rows>, AskError> {
+        let _versions = self.asked_versions(sql, &now.served)?;
+        let limit = self.limits.time.unwrap_or(Duration::MAX);
+        let busy = |_| AskError::Busy;
+        let place = tokio::time::timeout(limit, Arc::clone(&self.places).acquire_owned()).await.map_err(busy)?;
+        let (views, text) = (Arc::clone(self), sql.to_owned());
+        let work = self.runtime()?.spawn(async move {
+            let answer = views.answer(&text, parameters, now).await;
+            drop(place);
+            answer
+        });
+        let abort = work.abort_handle();
+        match tokio::time::timeout(limit.saturating_add(GRACE), work).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => {
+                tracing::error!(%error, sql, "a query panicked");
+                Err(AskError::Broken("the query failed inside; write it in another way".to_owned()))
+            }
+            Err(_) => {
+                abort.abort();
+                Err(QueryError::Time { limit }.into())
+            }
+        }
+    }
+
+    async fn answer(self: &Arc<Self>, sql: &str, parameters: Parameters, now: Now) -> Result<Arc<Rows>, AskError> {
+        let views = Arc::clone(self);
+        let current = tokio::task::spawn_blocking(move || views.current(now)).await;
+        let current = current.map_err(|error| AskError::Broken(format!("the tables cannot be made: {error}")))??;
+        let question = answers::Question::new(current.number, sql, &parameters);
+        if let Some(rows) = self.kept().get(&question) {
+            return Ok(rows);
+        }
+        let mut answer = current.session.run_with(sql, &parameters).await?;
+        let columns: Vec<String> = answer.schema().fields().iter().map(|field| field.name().clone()).collect();
+        check_names(sql, &columns)?;
+        let mut rows = Rows { columns, rows: Vec::new(), is_cut: false };
+        let mut bytes = 0;
+        while let Some(block) = answer.next().await? {
+            for start in (0..block.num_rows()).step_by(BLOCK_ROWS) {
+                let block = rows_of(&block.slice(start, BLOCK_ROWS.min(block.num_rows() - start)));
+                bytes += block.iter().map(answers::bytes_of_row).sum::<usize>();
+                if bytes > ANSWER_BYTES_MOST {
+                    return Err(AskError::TooLarge);
+                }
+                rows.rows.extend(block);
+            }
+        }
+        rows.is_cut = answer.is_cut();
+        let rows = Arc::new(rows);
+        if answer.is_repeatable() {
+            self.kept().put(question, &rows, bytes);
+        }
+        Ok(rows)
+    }
+
+    fn kept(&self) -> std::sync::MutexGuard<'_, Answers> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn runtime(&self) -> Result<&Runtime, AskError> {
+        if let Some(runtime) = self.runtime.get() {
+            return Ok(runtime);
+        }
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let built = builder.enable_all().thread_name("query").thread_stack_size(STACK_BYTES).build();
+        let built = built.map_err(|error| AskError::Broken(format!("no thread can be started: {error}")))?;
+        if let Err(second) = self.runtime.set(built) {
+            // Another request was faster.
+            second.shutdown_background();
+        }
+        self.runtime.get().ok_or_else(|| AskError::Broken("no runtime".to_owned()))
+    }
+
+    /// The state of this moment: the one that is there, or a new one.
+    fn current(&self, now: Now) -> Result<Current, AskError> {
+        let mut held = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = Seen::of(&now);
+        match held.as_ref() {
+            Some(current) if current.seen == seen => return Ok(current.clone()),
+            // An older question must not throw away the newest state.
+            Some(current) if current.seen.n_batches > seen.n_batches => return Ok(current.clone()),
+            Some(_) | None => {}
+        }
+        let session = Arc::new(self.session(&now)?);
+        let current = Current { number: held.as_ref().map_or(1, |old| old.number + 1), seen, session };
+        *held = Some(current.clone());
+        self.kept().begin(current.number);
+        Ok(current)
+    }
+
+    fn session(&self, now: &Now) -> Result<Session, AskError> {
+        let broken = |error: &dyn std::fmt::Display| AskError::Broken(error.to_string());
+        let schema = read_schema(self.store.as_ref()).map_err(|error| broken(&error))?;
+        let schema = schema.ok_or(AskError::NoSchema)?;
+        let mut extras = Extras { tables: self.tables.clone(), functions: functions::of_versions(&now.served) };
+        if let (Some(catalogue), Some(rules)) = (&now.catalogue, &self.catalogue) {
+            let items = match catalogue.items() {
+                Some(items) => items.clone(),
+                None => empty_items(rules, &schema.arrow()).map_err(|error| broken(&error))?,
+            };
+            extras.tables.extend(in_memory(&items).map(|table| (CATALOGUE.to_owned(), table)));
+        }
+        let records = Records::Stored {
+            store: Arc::clone(&self.store),
+            batches: &now.batches,
+            cache: Some(Arc::clone(&self.columns)),
+        };
+        Ok(Session::with(&schema, records, extras, self.limits)?)
+    }
+}
+
+/// All that a pipeline's views see, for one query by its owner: without the limits of what is served, and nothing kept.
+pub fn session_of_owner(
+    pipeline: &Pipeline,
+    store: &SharedStore,
+    batches: &[Batch],
+    sql: &str,
+    limits: Limits,
+) -> anyhow::Result<Option<Session>> {
+    let Some(schema) = read_schema(store.as_ref())? else { return Ok(None) };
+    let mut faults = Faults::new(pipeline.file.display().to_string());
+    let mut extras = Extras::default();
+    // What the query does not name is not read.
+    let named: Vec<_> = pipeline.tables.iter().filter(|table| sql.contains(&table.name)).cloned().collect();
+    for (name, rows) in tables::load(&named, &mut faults) {
+        extras.tables.extend(in_memory(&rows).map(|table| (name, table)));
+    }
+    faults.finish()?;
+    if sql.contains(CATALOGUE)
+        && let Some((catalogues, _)) = Catalogues::open(pipeline, store)?
+    {
+        catalogues.refresh(batches)?;
+        let catalogue = catalogues.snapshot();
+        let items = match (catalogue.items(), &pipeline.catalogue) {
+            (Some(items), _) => Some(items.clone()),
+            (None, Some(rules)) => Some(empty_items(rules, &schema.arrow())?),
+            (None, None) => None,
+        };
+        extras.tables.extend(items.and_then(|items| Some((CATALOGUE.to_owned(), in_memory(&items)?))));
+    }
+    if sql.to_lowercase().contains("predict_") {
+        extras.functions = functions::of_versions(&Registry::open(Arc::clone(store))?.snapshot());
+    }
+    let records = Records::Stored { store: Arc::clone(store), batches, cache: None };
+    Ok(Some(Session::with(&schema, records, extras, limits)?))
+}
+
+/// The runtime may not be waited for where requests are served.
+impl Drop for Views {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Seen {
+    fn of(now: &Now) -> Self {
+        let versions = now.served.models.values().filter_map(|model| model.champion_or_latest());
+        Self {
+            n_batches: now.batches.len(),
+            catalogue: now.catalogue.as_ref().map(Arc::downgrade),
+            versions: versions.map(|version| (version.file.model.clone(), version.file.version)).collect(),
+        }
+    }
+}
+
+impl PartialEq for Seen {
+    fn eq(&self, other: &Self) -> bool {
+        let same_catalogue = match (&self.catalogue, &other.catalogue) {
+            (Some(one), Some(other)) => Weak::ptr_eq(one, other),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        same_catalogue && self.n_batches == other.n_batches && self.versions == other.versions
+    }
+}
+
+/// A row is an object, and an object has each name once.
+fn check_names(sql: &str, columns: &[String]) -> Result<(), AskError> {
+    let mut names: Vec<&String> = columns.iter().collect();
+    names.sort_unstable();
+    match names.windows(2).find(|pair| pair[0] == pair[1]) {
+        None => Ok(()),
+        Some(pair) => {
+            let message = format!("two columns are named `{}`: name one of them with `as`", pair[0]);
+            Err(QueryError::Sql(SqlFault::of_whole(sql, message)).into())
+        }
+    }
+}
+
+/// Rows that are there, as a table.
+fn in_memory(rows: &RecordBatch) -> Option<Arc<dyn TableProvider>> {
+    let starts = (0..rows.num_rows()).step_by(BLOCK_ROWS);
+    let blocks = starts.map(|start| rows.slice(start, BLOCK_ROWS.min(rows.num_rows() - start)));
+    let table = MemTable::try_new(rows.schema(), vec![blocks.collect()]).ok()?;
+    Some(Arc::new(table))
+}
