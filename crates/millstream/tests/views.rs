@@ -45,11 +45,13 @@ id = "sku"
 title = "name"
 image = "picture"
 images = "posters/"
-columns = { main = "main", sub = "sub", price = "price", rating = "rating", certificate = "certificate" }
+columns = { main = "main", sub = "sub", price = "price", rating = "rating", certificate = "certificate", audience = "coalesce(audience, 'unknown')" }
+facets = ["audience"]
 
 [[table]]
 name = "audiences"
 path = "audiences.csv"
+key = "certificate"
 
 [[view]]
 name = "by_price"
@@ -158,6 +160,14 @@ fn views_answer_by_name_and_through_routes() {
     assert_eq!(good(&served, "/v1/views/records")["rows"], json!([{"rows": 80, "batch": 2}]));
     assert_eq!(good(&served, "/v1/views/audience?audience=children")["total"], 10);
 
+    // What a table with a key says of an item is the item's own.
+    let items = good(&served, "/v1/catalogue?audience=children&limit=1");
+    assert_eq!((&items["total"], &items["items"][0]["audience"]), (&json!(10), &json!("children")));
+    assert_eq!(
+        items["facets"]["audience"],
+        json!([{"value": "adults", "count": 20}, {"value": "children", "count": 10}, {"value": "unknown", "count": 10}])
+    );
+
     // A served version in SQL answers as its endpoint does.
     let guesses = served.get("/v1/views/guesses");
     assert!(guesses.head.contains("x-model-version: value@2"), "{}", guesses.head);
@@ -216,8 +226,8 @@ fn views_answer_by_name_and_through_routes() {
     assert!(cut["cut"].as_str().unwrap().contains("more than 10000 rows"), "{cut}");
 
     // The command line sees the same tables and functions.
-    let sql = "select audience, count(*) as items, round(max(predict_value(price))) as most from catalogue join audiences \
-               using (certificate) group by audience order by audience";
+    let sql = "select a.audience, count(*) as items, round(max(predict_value(price))) as most from catalogue \
+               join audiences a using (certificate) group by 1 order by 1";
     let output = bench.output(&["query", "test.toml", sql, "--format", "csv"]);
     assert_eq!(String::from_utf8_lossy(&output.stdout), "audience,items,most\nadults,20,971.0\nchildren,10,911.0\n");
 
@@ -351,6 +361,13 @@ fn a_faulty_view_is_told_with_its_place_before_anything_runs() {
     check(
         "[[table]]\nname = \"batches\"\npath = \"audiences.csv\"\n[[table]]\nname = \"t\"\npath = \"absent.csv\"\n",
         &["table.batches.name = \"batches\": `batches` is Millstream's own table"],
+    );
+    check(
+        "[[table]]\nname = \"t\"\npath = \"rows.csv\"\nkey = \"sku\"\n[[table]]\nname = \"u\"\npath = \"audiences.csv\"\nkey = \"certificat\"\n",
+        &[
+            "table.t.key = \"sku\": `p0` is there twice",
+            "table.u.key = \"certificat\": no such column; did you mean `certificate`?",
+        ],
     );
     check(
         "[[table]]\nname = \"t\"\npath = \"absent.csv\"\n[[view]]\nname = \"v\"\nsql = \"select * from t\"\n",

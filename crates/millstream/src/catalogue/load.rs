@@ -7,6 +7,7 @@ use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema
 use millstream_learn::Ids;
 
 use super::gather::{Gather, Place, Tally};
+use super::lookup::Lookups;
 use super::plan::{ID, Plan};
 use super::{Catalogue, CatalogueError};
 use crate::batch::{Batch, RowDecoder, Selection, read_blocks};
@@ -19,13 +20,18 @@ use crate::store::Store;
 const BLOCK_ROWS: usize = 8192;
 
 /// What is wrong with a catalogue that has a file of its own, as faults of the pipeline file.
-pub fn check_file(rules: &CatalogueRules, source: &Source, faults: &mut Faults) -> Result<(), CatalogueError> {
-    file(rules, source, faults).map(|_| ())
+pub fn check_file(
+    rules: &CatalogueRules,
+    source: &Source,
+    lookups: &Lookups,
+    faults: &mut Faults,
+) -> Result<(), CatalogueError> {
+    file(rules, source, lookups, faults).map(|_| ())
 }
 
 /// The columns of the catalogue as a table of no rows; `stream`: the schema of the records. `None`: there is something wrong with
 /// `[catalogue]` itself.
-pub fn empty_catalogue(rules: &CatalogueRules, stream: &StreamSchema) -> Option<RecordBatch> {
+pub fn empty_catalogue(rules: &CatalogueRules, lookups: &Lookups, stream: &StreamSchema) -> Option<RecordBatch> {
     let schema = match &rules.from {
         CatalogueFrom::Batches => stream.arrow(),
         CatalogueFrom::File(source) => {
@@ -33,12 +39,12 @@ pub fn empty_catalogue(rules: &CatalogueRules, stream: &StreamSchema) -> Option<
             Dataset::new(source).profile(&columns).ok()?.schema.arrow()
         }
     };
-    empty_items(rules, &schema).ok()
+    empty_items(rules, lookups, &schema).ok()
 }
 
 /// As `empty_catalogue`, over the columns that the items come with.
-pub fn empty_items(rules: &CatalogueRules, schema: &Schema) -> Result<RecordBatch, CatalogueError> {
-    let plan = Plan::compile(rules, schema).map_err(CatalogueError::Rules)?;
+pub fn empty_items(rules: &CatalogueRules, lookups: &Lookups, schema: &Schema) -> Result<RecordBatch, CatalogueError> {
+    let plan = Plan::compile(rules, &lookups.extended(schema)).map_err(CatalogueError::Rules)?;
     let ids = if plan.has_number_ids() { Ids::integers() } else { Ids::texts() };
     let columns = RecordBatch::new_empty(plan.schema());
     let items = Catalogue::new(ids, &columns, rules)?;
@@ -54,6 +60,7 @@ pub fn empty_items(rules: &CatalogueRules, schema: &Schema) -> Result<RecordBatc
 pub fn file(
     rules: &CatalogueRules,
     source: &Source,
+    lookups: &Lookups,
     faults: &mut Faults,
 ) -> Result<Option<(Gather, Plan)>, CatalogueError> {
     let place = source.place.to_string();
@@ -66,11 +73,11 @@ pub fn file(
             return Ok(None);
         }
     };
-    let arrow = schema.arrow();
+    let arrow = lookups.extended(&schema.arrow());
     check_catalogue(rules, &arrow, faults);
     // Its faults are told already.
     let Ok(plan) = Plan::compile(rules, &arrow) else { return Ok(None) };
-    let gather = read(&dataset, &schema, &plan)?;
+    let gather = read(&dataset, &schema, lookups, &plan)?;
     if gather.ids.is_empty() {
         let Tally { records, .. } = gather.tally;
         let message =
@@ -88,7 +95,8 @@ fn without_place(error: &SourceError, source: &Source) -> String {
 }
 
 /// `schema`: what was found in the file.
-fn read(dataset: &Dataset, schema: &StreamSchema, plan: &Plan) -> Result<Gather, CatalogueError> {
+fn read(dataset: &Dataset, schema: &StreamSchema, lookups: &Lookups, plan: &Plan) -> Result<Gather, CatalogueError> {
+    let own: Vec<usize> = (0..schema.arrow().fields().len()).collect();
     let mut gather = Gather::new(plan);
     let mut decoder = RowDecoder::new(schema, Encoding::Json)?;
     let mut reader = dataset.reader(Encoding::Json)?;
@@ -96,7 +104,7 @@ fn read(dataset: &Dataset, schema: &StreamSchema, plan: &Plan) -> Result<Gather,
     // A file's times are no times of records: none is ahead of the clock.
     let (time_ms, now_ms) = (0, i64::MAX);
     let take = |decoder: &mut RowDecoder, gather: &mut Gather, first: &mut i64| -> Result<(), CatalogueError> {
-        let rows = decoder.take()?.rows;
+        let rows = lookups.extend(&decoder.take()?.rows.project(&own)?)?;
         let start = *first;
         let place = |row: usize| Place { batch: 0, offset: start.saturating_add_unsigned(row as u64), partition: 0 };
         *first = start.saturating_add_unsigned(rows.num_rows() as u64);
@@ -119,21 +127,23 @@ fn read(dataset: &Dataset, schema: &StreamSchema, plan: &Plan) -> Result<Gather,
 /// What of a part is read for the items: the columns that they are made of, and where the records stand.
 #[derive(Debug, Clone)]
 pub struct PartColumns {
+    /// Over what is read, and what the tables add to it.
     plan: Plan,
+    lookups: Lookups,
     schema: SchemaRef,
 }
 
 impl PartColumns {
     /// `stream`: the schema that parts have. Faults are told as those of the pipeline file.
-    pub fn new(rules: &CatalogueRules, stream: &StreamSchema) -> Result<Self, CatalogueError> {
-        let arrow = stream.arrow();
+    pub fn new(rules: &CatalogueRules, lookups: &Lookups, stream: &StreamSchema) -> Result<Self, CatalogueError> {
+        let arrow = lookups.extended(&stream.arrow());
         let whole = Plan::compile(rules, &arrow).map_err(CatalogueError::Rules)?;
-        let reads = whole.reads(&arrow);
-        let plan = whole.rebind(&reads)?;
+        let reads = lookups.sources(&whole.reads(&arrow), &stream.arrow());
+        let plan = whole.rebind(&lookups.extended(&reads))?;
         let own =
             [Field::new(PARTITION_COLUMN, DataType::Int32, false), Field::new(OFFSET_COLUMN, DataType::Int64, false)];
         let fields: Vec<_> = reads.fields().iter().cloned().chain(own.map(Arc::new)).collect();
-        Ok(Self { plan, schema: Arc::new(Schema::new(fields)) })
+        Ok(Self { plan, lookups: lookups.clone(), schema: Arc::new(Schema::new(fields)) })
     }
 
     pub fn plan(&self) -> &Plan {
@@ -155,6 +165,6 @@ impl PartColumns {
         let offsets = block.column(own + 1).as_primitive::<Int64Type>().values();
         let place = |row: usize| Place { batch, offset: offsets[row], partition: partitions[row] };
         let columns: Vec<usize> = (0..own).collect();
-        gather.add(&self.plan, &block.project(&columns)?, place)
+        gather.add(&self.plan, &self.lookups.extend(&block.project(&columns)?)?, place)
     }
 }

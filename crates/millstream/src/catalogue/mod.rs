@@ -12,9 +12,11 @@ mod filter;
 mod gather;
 mod images;
 mod load;
+mod lookup;
 mod order;
 mod page;
 mod plan;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -33,8 +35,10 @@ pub use filter::{Filter, FilterError};
 pub use gather::Tally;
 pub use images::{ImageFault, Images, Picture, is_url, placeholder};
 pub use load::{check_file, empty_catalogue, empty_items};
+pub use lookup::Lookups;
 pub use page::{Page, Query, Sort};
 pub use plan::{IDENTITY, Kind, Plan, Scalar};
+pub use tables::load as load_tables;
 pub use value::{float_json, id_json};
 
 use crate::batch::{Batch, DecideError, DeriveError, PartFault, read_schema};
@@ -226,6 +230,7 @@ pub struct Refreshed {
 /// The catalogue of a pipeline, kept up to date.
 pub struct Catalogues {
     rules: CatalogueRules,
+    lookups: Lookups,
     store: SharedStore,
     state: RwLock<Arc<Catalogue>>,
     stream: Mutex<Stream>,
@@ -245,21 +250,24 @@ impl Catalogues {
     /// `[catalogue]`.
     pub fn open(pipeline: &Pipeline, store: &SharedStore) -> Result<Option<(Self, Refreshed)>, CatalogueError> {
         let Some(rules) = &pipeline.catalogue else { return Ok(None) };
+        let mut faults = Faults::new(pipeline.file.display().to_string());
+        let lookups = Lookups::read(&pipeline.tables, &mut faults);
         let (catalogue, tally) = match &rules.from {
             CatalogueFrom::Batches => (Catalogue::waiting(rules)?, Tally::default()),
             CatalogueFrom::File(source) => {
-                let mut faults = Faults::new(pipeline.file.display().to_string());
-                let loaded = load::file(rules, source, &mut faults)?;
-                faults.finish()?;
+                let loaded = load::file(rules, source, &lookups, &mut faults)?;
+                std::mem::take(&mut faults).finish()?;
                 // Where there is no fault, there are items.
                 let Some((mut gather, _)) = loaded else { return Ok(None) };
                 let items = gather.items()?;
                 (Catalogue::new(gather.ids, &items, rules)?, gather.tally)
             }
         };
+        faults.finish()?;
         let refreshed = Refreshed { items: catalogue.len(), tally };
         let catalogues = Self {
             rules: rules.clone(),
+            lookups,
             store: Arc::clone(store),
             state: RwLock::new(Arc::new(catalogue)),
             stream: Mutex::default(),
@@ -289,7 +297,7 @@ impl Catalogues {
             None => {
                 // Whoever began the store wrote the schema before the first batch.
                 let Some(schema) = read_schema(self.store.as_ref())? else { return Ok(None) };
-                let columns = PartColumns::new(&self.rules, &schema)?;
+                let columns = PartColumns::new(&self.rules, &self.lookups, &schema)?;
                 let gather = Gather::new(columns.plan());
                 (columns, gather)
             }

@@ -17,7 +17,7 @@ use super::{
     BatchesAction, Command, Demo, Invocation, LogFormat, ModelsAction, NewFrom, Stage, exit, pipeline_for, write_new,
 };
 use crate::batch::{Batch, IDENTITY_KEY, StoredBatches};
-use crate::catalogue::check_file;
+use crate::catalogue::{Lookups, check_file};
 use crate::config::{
     CatalogueFrom, ConfigFaults, CsvFormat, Fault, Faults, Loaded, Overrides, Pipeline, Retention, SchemaRules,
     StoreUrl, load,
@@ -163,7 +163,9 @@ fn check(file: &Path, overrides: &Overrides) -> anyhow::Result<u8> {
     if let Some(rules) = &pipeline.catalogue
         && let CatalogueFrom::File(items) = &rules.from
     {
-        check_file(rules, items, &mut faults)?;
+        // The tables' own faults are told below.
+        let lookups = Lookups::read(&pipeline.tables, &mut Faults::default());
+        check_file(rules, items, &lookups, &mut faults)?;
     }
     let Some(source) = &pipeline.source else {
         check_files(pipeline, &mut faults);

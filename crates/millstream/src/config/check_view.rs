@@ -17,7 +17,7 @@ use crate::schema::ColumnType;
 pub(super) const VIEW: Keys = Keys { known: &["name", "sql", "params"], later: &[] };
 pub(super) const PARAMETER: Keys = Keys { known: &["type", "min", "max", "values", "default"], later: &[] };
 pub(super) const FIXED_TABLE: Keys =
-    Keys { known: &["name", "path", "format", "separator", "quote", "header"], later: &[] };
+    Keys { known: &["name", "path", "key", "format", "separator", "quote", "header"], later: &[] };
 
 const NAME_CHARS_MOST: usize = 100;
 
@@ -30,9 +30,10 @@ pub(super) fn tables(root: &Table, faults: &mut Faults) -> Vec<FixedTable> {
         if let Some(own) = name.as_deref().filter(|name| [TABLE, CATALOGUE].contains(name)) {
             section.fault("name", format!("`{own}` is Millstream's own table; choose another name"), faults);
         }
+        let key = section.filled_text("key", faults).map(str::to_owned);
         let source = file(&section, faults);
         if let (Some(name), Some(source)) = (name, source) {
-            tables.push(FixedTable { name, source });
+            tables.push(FixedTable { name, key, source });
         }
     }
     tables

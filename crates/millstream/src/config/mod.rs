@@ -445,10 +445,12 @@ pub struct ViewParameter {
     pub default: Option<serde_json::Value>,
 }
 
-/// One `[[table]]`: a file whose rows views may select from.
+/// One `[[table]]`: a file whose rows views may select from, and the catalogue look up.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FixedTable {
     pub name: String,
+    /// The column by which the catalogue's expressions find the others.
+    pub key: Option<String>,
     pub source: Source,
 }
 

@@ -38,6 +38,11 @@ impl ColumnCache {
         Self { bytes_most, held: Mutex::default() }
     }
 
+    /// Whether so many values find room beside one another, by what they take at most as a rule.
+    pub fn holds(&self, values: u64) -> bool {
+        usize::try_from(values).is_ok_and(|values| values.saturating_mul(super::kept::VALUE_BYTES) <= self.bytes_most)
+    }
+
     /// Whether so much may be kept at once: a column that takes the place of all others would only drive them out.
     pub(super) fn has_room_for(&self, bytes: usize) -> bool {
         bytes <= self.bytes_most / 2

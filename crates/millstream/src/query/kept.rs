@@ -13,7 +13,7 @@ use crate::config::BatchFormat;
 use crate::store::Store;
 
 /// What a value of a column takes once it is decoded, for an estimate before it is.
-const VALUE_BYTES: usize = 24;
+pub(super) const VALUE_BYTES: usize = 24;
 
 #[derive(Clone, Copy)]
 pub(super) struct Kept<'a> {

@@ -16,6 +16,7 @@ mod prune;
 mod scan;
 mod table;
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -190,6 +191,21 @@ impl Session {
     /// The columns of the answer, without running it.
     pub fn columns(&self, sql: &str, parameters: &Parameters) -> Result<SchemaRef, QueryError> {
         block_on(self.plan(sql, parameters)).map(|planned| planned.plan.schema())
+    }
+
+    /// The columns of `batches` that the query reads.
+    pub fn reads(&self, sql: &str, parameters: &Parameters) -> Result<BTreeSet<String>, QueryError> {
+        let planned = block_on(self.plan(sql, parameters))?;
+        let mut columns = BTreeSet::new();
+        let walked = planned.plan.apply(|node| {
+            if node.name() == scan::NAME {
+                columns.extend(node.schema().fields().iter().map(|field| field.name().clone()));
+            }
+            Ok(TreeNodeRecursion::Continue)
+        });
+        // It never fails.
+        debug_assert!(walked.is_ok());
+        Ok(columns)
     }
 
     /// Plans on a thread with a stack of its own, since planning recurses as deep as the SQL is nested.

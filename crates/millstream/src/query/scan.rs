@@ -25,6 +25,8 @@ use super::prune::row_groups_that_may_match;
 use crate::batch::{Blocks, ParquetPart, PartFault, Selection, read_blocks};
 use crate::store::SharedStore;
 
+/// Of the node in a plan.
+pub(super) const NAME: &str = "Scan";
 /// Enough to keep the reader and what follows it at work; 2 blocks of 20 columns are 5 MiB a stream.
 const BLOCKS_AHEAD: usize = 2;
 /// A Parquet part with more rows has several row groups (see `batch::part`) and is shared between all streams.
@@ -86,7 +88,7 @@ impl DisplayAs for Scan {
 
 impl ExecutionPlan for Scan {
     fn name(&self) -> &'static str {
-        "Scan"
+        NAME
     }
 
     fn properties(&self) -> &Arc<PlanProperties> {

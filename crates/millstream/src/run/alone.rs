@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::broker::{Reached, reach};
 use super::prepare::{Join, prepare, wait_for_schema};
-use super::serving::{Stored, open_catalogue, open_images, read_interactions, refresh_catalogue};
+use super::serving::{Stored, Warmth, open_catalogue, open_images, read_interactions, refresh_catalogue};
 use super::stages::{Stages, is_last, say_batch, say_source_ended, source_ends};
 use super::stop::{Stop, stop_on_signal};
 use super::{Options, Outcome, lock_store, open_store};
@@ -210,10 +210,12 @@ pub fn serve_alone(pipeline: Pipeline, options: Options, status: Arc<Status>) ->
         interactions: read_interactions(&store, &batches, &registry, &stop)?,
         catalogue: catalogue.clone(),
         images,
-        views,
+        views: views.clone(),
     };
+    let warmth = Warmth { views, batches: batches.clone(), registry: registry.clone(), catalogue: catalogue.clone() };
     runtime.spawn(stop_on_signal(stop.clone()));
     let server = runtime.spawn(serve(listener, context, stop.serving()));
+    runtime.spawn(Arc::new(warmth).keep());
     (options.announce)(address);
     status.update(|snapshot| "running".clone_into(&mut snapshot.state));
     let mut said = String::new();

@@ -34,7 +34,7 @@ use crate::status::Status;
 use crate::store::{LocalStore, S3Store, SharedStore};
 use crate::views::Views;
 use flow::Flow;
-use serving::{Stored, follow, follow_catalogue, open_catalogue, open_images, read_interactions};
+use serving::{Stored, Warmth, follow, follow_catalogue, open_catalogue, open_images, read_interactions};
 use stop::{Stop, stop_on_signal};
 
 /// How a run ended.
@@ -107,11 +107,13 @@ pub fn run(pipeline: Pipeline, options: Options, status: Arc<Status>) -> anyhow:
         interactions: read_interactions(&store, &batches, &registry, &stop)?,
         catalogue: catalogue.clone(),
         images,
-        views,
+        views: views.clone(),
     };
+    let warmth = Warmth { views, batches: batches.clone(), registry: registry.clone(), catalogue: catalogue.clone() };
     runtime.spawn(stop_on_signal(stop.clone()));
     let server = runtime.spawn(serve(listener, context, stop.serving()));
     runtime.spawn(follow(registry.clone(), status.listen()));
+    runtime.spawn(Arc::new(warmth).follow(status.listen()));
     if let Some(catalogue) = catalogue {
         runtime.spawn(follow_catalogue(catalogue, batches.clone(), status.clone(), status.listen()));
     }

@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::batch::{
     Begun, Identity, Plan, SCHEMA_KEY, SourceIdentity, create_or_read, positions, read as read_identity, read_schema,
 };
+use crate::catalogue::Lookups;
 use crate::config::{
     BrokerChoice, CatalogueFrom, ConfigFaults, Fault, Faults, Pipeline, SourcePlace, Start, check_catalogue,
     check_models,
@@ -49,7 +50,9 @@ pub fn check_data(pipeline: &Pipeline, schema: &StreamSchema, status: &Status) -
     let mut faults = Faults::new(pipeline.file.display().to_string());
     check_models(pipeline, schema, &mut faults);
     if let Some(rules) = pipeline.catalogue.as_ref().filter(|rules| rules.from == CatalogueFrom::Batches) {
-        check_catalogue(rules, &schema.arrow(), &mut faults);
+        // The tables' own faults are told with the views.
+        let lookups = Lookups::read(&pipeline.tables, &mut Faults::default());
+        check_catalogue(rules, &lookups.extended(&schema.arrow()), &mut faults);
     }
     check_views(pipeline, schema, &mut faults);
     for warning in faults.finish()? {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use serde_json::json;
 use tokio::sync::broadcast;
@@ -15,6 +16,10 @@ use crate::registry::Registry;
 use crate::serve::{BatchReadError, BatchSource};
 use crate::status::{Event, Status};
 use crate::store::SharedStore;
+use crate::views::{Now, Views};
+
+/// Batches that come in a row are read ahead together.
+const QUIET: Duration = Duration::from_millis(500);
 
 /// New versions and evaluations are served as soon as they are stored.
 pub(super) async fn follow(registry: Arc<Registry>, mut events: broadcast::Receiver<Event>) {
@@ -97,6 +102,47 @@ pub(super) async fn follow_catalogue(
                 let _ = tokio::task::spawn_blocking(move || refresh_catalogue(&catalogue, &batches, &status)).await;
             }
             Err(broadcast::error::RecvError::Closed) => return,
+        }
+    }
+}
+
+/// What views see.
+pub(super) struct Warmth {
+    pub views: Arc<Views>,
+    pub batches: Arc<StoredBatches>,
+    pub registry: Arc<Registry>,
+    pub catalogue: Option<Arc<Catalogues>>,
+}
+
+impl Warmth {
+    /// Reads ahead what views will ask for, as it is now.
+    pub(super) async fn keep(self: Arc<Self>) {
+        let warm = move || {
+            let batches = self.batches.complete().unwrap_or_default();
+            let catalogue = self.catalogue.as_ref().map(|catalogue| catalogue.snapshot());
+            self.views.warm(Now { batches, catalogue, served: self.registry.snapshot() })
+        };
+        // Whoever asks then waits a little longer, and is told what is wrong.
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(warm).await {
+            tracing::debug!(%error, "the views' columns cannot be read ahead");
+        }
+    }
+
+    /// At once, and again whenever the batches that came are followed by a moment of silence.
+    pub(super) async fn follow(self: Arc<Self>, mut events: broadcast::Receiver<Event>) {
+        loop {
+            Arc::clone(&self).keep().await;
+            let mut came = false;
+            loop {
+                let next = events.recv();
+                let next = if came { tokio::time::timeout(QUIET, next).await } else { Ok(next.await) };
+                match next {
+                    Ok(Ok(event)) => came |= event.kind == "batch_committed",
+                    Ok(Err(broadcast::error::RecvError::Lagged(_))) => came = true,
+                    Ok(Err(broadcast::error::RecvError::Closed)) => return,
+                    Err(_) => break,
+                }
+            }
         }
     }
 }

@@ -4,15 +4,16 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use millstream_learn::Algorithm;
 
-use super::{functions, in_memory, tables};
-use crate::catalogue::empty_catalogue;
+use super::{functions, in_memory};
+use crate::catalogue::{Lookups, empty_catalogue, load_tables};
 use crate::config::{Faults, Pipeline, View, check_view_route};
 use crate::query::{Bound, CATALOGUE, Extras, Limits, Parameters, QueryError, Records, Session};
 use crate::schema::StreamSchema;
 
 /// What can be said of the tables' files alone.
 pub fn check_files(pipeline: &Pipeline, faults: &mut Faults) {
-    tables::load(&pipeline.tables, faults);
+    let loaded = load_tables(&pipeline.tables, faults);
+    Lookups::of(&pipeline.tables, &loaded, faults);
 }
 
 /// Plans every view, with a value for each of its parameters.
@@ -21,14 +22,15 @@ pub fn check_views(pipeline: &Pipeline, schema: &StreamSchema, faults: &mut Faul
         return check_files(pipeline, faults);
     }
     let before = faults.faults().len();
-    let tables = tables::load(&pipeline.tables, faults);
+    let tables = load_tables(&pipeline.tables, faults);
+    let lookups = Lookups::of(&pipeline.tables, &tables, faults);
     if faults.faults().len() > before {
         // Views of a table that is not there would only repeat it.
         return;
     }
     let named = |name: &str| pipeline.views.iter().any(|view| view.sql.contains(name));
     let items = pipeline.catalogue.as_ref().filter(|_| named(CATALOGUE));
-    let items = match items.map(|rules| empty_catalogue(rules, schema)) {
+    let items = match items.map(|rules| empty_catalogue(rules, &lookups, schema)) {
         None => None,
         Some(Some(items)) => Some(items),
         // The catalogue has faults of its own, which are told elsewhere.
@@ -85,7 +87,8 @@ fn columns(
     of(DataType::Float64).or_else(|error| if calls { of(DataType::Utf8).map_err(|_| error) } else { Err(error) })
 }
 
-fn examples(view: &View) -> Parameters {
+/// A value for each parameter.
+pub(super) fn examples(view: &View) -> Parameters {
     let example = |(name, parameter): &(String, crate::config::ViewParameter)| {
         (name.clone(), Bound { kind: parameter.kind, value: parameter.example() })
     };

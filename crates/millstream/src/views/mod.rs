@@ -7,8 +7,8 @@
 mod answers;
 mod check;
 mod functions;
-mod tables;
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
@@ -22,10 +22,10 @@ use tokio::sync::Semaphore;
 pub use check::{check_files, check_views};
 
 use crate::batch::{Batch, read_schema};
-use crate::catalogue::{Catalogue, Catalogues, empty_items};
-use crate::config::{CatalogueRules, ConfigFaults, Faults, Pipeline};
+use crate::catalogue::{Catalogue, Catalogues, Lookups, empty_items, load_tables};
+use crate::config::{CatalogueRules, ConfigFaults, Faults, Pipeline, View};
 use crate::query::{
-    CATALOGUE, ColumnCache, Extras, Limits, Parameters, QueryError, Records, Session, SqlFault, rows_of,
+    CATALOGUE, ColumnCache, Extras, Limits, Parameters, QueryError, Records, Session, SqlFault, TABLE, rows_of,
 };
 use crate::registry::{Registry, Served, Version};
 use crate::store::SharedStore;
@@ -79,7 +79,9 @@ pub enum AskError {
 /// What answers views and queries of a pipeline.
 pub struct Views {
     store: SharedStore,
+    views: Vec<View>,
     catalogue: Option<CatalogueRules>,
+    lookups: Lookups,
     tables: Vec<(String, Arc<dyn TableProvider>)>,
     models: Vec<String>,
     limits: Limits,
@@ -112,14 +114,17 @@ impl Views {
     /// Reads the fixed tables.
     pub fn open(pipeline: &Pipeline, store: &SharedStore) -> Result<Self, ConfigFaults> {
         let mut faults = Faults::new(pipeline.file.display().to_string());
-        let tables = tables::load(&pipeline.tables, &mut faults);
+        let tables = load_tables(&pipeline.tables, &mut faults);
+        let lookups = Lookups::of(&pipeline.tables, &tables, &mut faults);
         faults.finish()?;
         let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let query = pipeline.serve.query;
         let tables = tables.into_iter().filter_map(|(name, rows)| Some((name, in_memory(&rows)?)));
         Ok(Self {
             store: Arc::clone(store),
+            views: pipeline.views.clone(),
             catalogue: pipeline.catalogue.clone(),
+            lookups,
             tables: tables.collect(),
             models: pipeline.models.iter().map(|model| model.name.clone()).collect(),
             limits: Limits {
@@ -207,6 +212,31 @@ impl Views {
         Ok(rows)
     }
 
+    /// Reads the columns that the pipeline's views will ask for, so that the first to ask does not wait for it. What would not find
+    /// room is left to who asks. Reads files: not for a thread that serves.
+    pub fn warm(self: &Arc<Self>, now: Now) -> Result<(), AskError> {
+        let rows: u64 = now.batches.iter().map(Batch::rows).sum();
+        if self.views.is_empty() || rows == 0 {
+            return Ok(());
+        }
+        let session = self.current(now)?.session;
+        // A view that cannot be planned, for want of a version for instance, is told to who asks it.
+        let reads = self.views.iter().filter_map(|view| session.reads(&view.sql, &check::examples(view)).ok());
+        let columns: BTreeSet<String> = reads.flatten().filter(|name| !name.starts_with('_')).collect();
+        if columns.is_empty() || !self.columns.holds(rows.saturating_mul(columns.len() as u64)) {
+            return Ok(());
+        }
+        // A column that may be null is counted by reading it.
+        let counts = columns.iter().map(|name| format!("count(\"{}\")", name.replace('"', "\"\"")));
+        let sql = format!("select {} from {TABLE}", counts.collect::<Vec<_>>().join(", "));
+        let read = async move {
+            let mut answer = session.run(&sql).await?;
+            while answer.next().await?.is_some() {}
+            Ok::<_, QueryError>(())
+        };
+        Ok(self.runtime()?.block_on(read)?)
+    }
+
     fn kept(&self) -> std::sync::MutexGuard<'_, Answers> {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -250,7 +280,7 @@ impl Views {
         if let (Some(catalogue), Some(rules)) = (&now.catalogue, &self.catalogue) {
             let items = match catalogue.items() {
                 Some(items) => items.clone(),
-                None => empty_items(rules, &schema.arrow()).map_err(|error| broken(&error))?,
+                None => empty_items(rules, &self.lookups, &schema.arrow()).map_err(|error| broken(&error))?,
             };
             extras.tables.extend(in_memory(&items).map(|table| (CATALOGUE.to_owned(), table)));
         }
@@ -276,7 +306,7 @@ pub fn session_of_owner(
     let mut extras = Extras::default();
     // What the query does not name is not read.
     let named: Vec<_> = pipeline.tables.iter().filter(|table| sql.contains(&table.name)).cloned().collect();
-    for (name, rows) in tables::load(&named, &mut faults) {
+    for (name, rows) in load_tables(&named, &mut faults) {
         extras.tables.extend(in_memory(&rows).map(|table| (name, table)));
     }
     faults.finish()?;
@@ -287,7 +317,10 @@ pub fn session_of_owner(
         let catalogue = catalogues.snapshot();
         let items = match (catalogue.items(), &pipeline.catalogue) {
             (Some(items), _) => Some(items.clone()),
-            (None, Some(rules)) => Some(empty_items(rules, &schema.arrow())?),
+            (None, Some(rules)) => {
+                let lookups = Lookups::read(&pipeline.tables, &mut Faults::default());
+                Some(empty_items(rules, &lookups, &schema.arrow())?)
+            }
             (None, None) => None,
         };
         extras.tables.extend(items.and_then(|items| Some((CATALOGUE.to_owned(), in_memory(&items)?))));

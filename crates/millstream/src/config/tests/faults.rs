@@ -87,7 +87,7 @@ fn the_top_level_is_checked() {
     );
     check(
         "[[table]]\nid = \"x\"",
-        "table[1].id: unknown key; the keys here are name, path, format, separator, quote, header
+        "table[1].id: unknown key; the keys here are name, path, key, format, separator, quote, header
         table[1].name: missing; it stands in SQL, such as name = \"audiences\"
         table[1].path: missing; name its file, such as path = \"data/audiences.csv\"",
     );

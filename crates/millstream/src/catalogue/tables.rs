@@ -13,7 +13,7 @@ const CHUNK_ROWS: usize = 8192;
 const BYTES_MOST: usize = 256 << 20;
 
 /// Those that can be read; `faults` says why the others cannot.
-pub(super) fn load(tables: &[FixedTable], faults: &mut Faults) -> Vec<(String, RecordBatch)> {
+pub fn load(tables: &[FixedTable], faults: &mut Faults) -> Vec<(String, RecordBatch)> {
     let mut loaded = Vec::new();
     for table in tables {
         match read(table) {
