@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt fuzz bench bench-learn bench-pipeline bench-workers bench-http bench-recommend soak docs
+.PHONY: help demo test check fmt fuzz bench bench-learn bench-pipeline bench-workers bench-http bench-recommend bench-views soak docs
 
 help: ## List these targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,9 +23,9 @@ fuzz: ## Fuzz the broker's codec path, SECONDS (60) for each of its three target
 docs: ## Rewrite what the documentation takes from the code
 	UPDATE=1 cargo test -p millstream --lib documents
 
-bench: bench-learn bench-pipeline bench-workers bench-http bench-recommend ## All measurements, each beside its peer in the same run
+bench: bench-learn bench-pipeline bench-workers bench-http bench-recommend bench-views ## All measurements, each beside its peer in the same run
 
-bench-learn: ## Trainers and top-N beside scikit-learn, LightGBM, implicit and usearch
+bench-learn: ## Trainers and top-N beside scikit-learn, LightGBM, implicit, Spark and usearch
 	crates/learn/benches/run.sh
 	crates/learn/benches/top_n.sh
 
@@ -37,6 +37,9 @@ bench-http: ## Predictions over HTTP beside Flask (needs wrk)
 
 bench-recommend: ## A recommender of 20 million ratings: training, memory, top-10 over HTTP beside Flask with implicit (needs wrk)
 	bench/recommend.sh
+
+bench-views: ## A filtered top-5 over a million rows, over HTTP beside DuckDB
+	bench/views.sh
 
 bench-workers: ## One, two and three ingest workers on three full partitions, after bench-pipeline
 	bench/workers.sh
