@@ -148,12 +148,54 @@ def als_spark(case, name, rank):
     iterations(case, "Spark MLlib", fit, 1, 4, lambda model: evaluator.evaluate(model.transform(test)), 1)
 
 
+def clusters(k):
+    """One start and twenty passes over all rows, as ours; each run has its own seed, and the quality is their mean."""
+    if not wanted(f"kmeans_{k}"):
+        return
+    from sklearn.cluster import KMeans
+
+    x = columns(0, 1, 2, 3, 4)
+    inertias = []
+
+    def fit():
+        model = KMeans(k, n_init=1, max_iter=20, tol=0, random_state=len(inertias) + 1).fit(x)
+        inertias.append(model.inertia_ / len(x))
+
+    measure(f"kmeans_{k}", "scikit-learn", fit, lambda _: statistics.mean(inertias))
+
+
+def spark_clusters(k):
+    """The same with Spark, where it is installed and has its session: the cached rows are read by an untimed count."""
+    try:
+        from pyspark.ml.clustering import KMeans as SparkKMeans
+        from pyspark.ml.functions import array_to_vector
+        from pyspark.sql import SparkSession, functions
+    except ImportError:
+        return
+    if not wanted(f"kmeans_{k}"):
+        return
+    import pyarrow.parquet
+
+    spark = SparkSession.builder.master(f"local[{THREADS}]").config("spark.driver.memory", "4g").getOrCreate()
+    spark.sparkContext.setLogLevel("ERROR")
+    names = [f"x{number}" for number in range(5)]
+    pyarrow.parquet.write_table(pyarrow.table({name: column(name) for name in names}), FOLDER / "kmeans.parquet")
+    rows = spark.read.parquet(str(FOLDER / "kmeans.parquet"))
+    rows = rows.select(array_to_vector(functions.array(*names)).alias("features")).cache()
+    n_rows = rows.count()
+    fit = lambda: SparkKMeans(k=k, maxIter=20, tol=0.0, seed=1).fit(rows)
+    measure(f"kmeans_{k}", "spark", fit, lambda m: m.summary.trainingCost / n_rows, runs=1)
+
+
 for case, run in [("linear", linear), ("logistic", logistic)]:
     if wanted(case):
         run()
 for depth in [5, 12]:
     for n_columns in [2, 5]:
         forest(n_columns, depth)
+for k in [8, 100]:
+    clusters(k)
+    spark_clusters(k)
 for suffix in ["", "_1m"]:
     for rank in [10, 64]:
         if wanted(f"als_implicit_{rank}{suffix}"):

@@ -17,10 +17,17 @@ pub enum TableError {
 pub enum FitError {
     #[error("there are no rows to fit on: check the filter and the source")]
     NoRows,
+    #[error("no text has a term that is kept: check the text columns, stop_words and min_documents")]
+    NoTerms,
     #[error("there are {rows} rows but {targets} targets: give one target for each row")]
     TargetCount { rows: usize, targets: usize },
     #[error("column {column} is missing a value in row {row}: drop the row or impute the value first")]
     Missing { column: usize, row: usize },
+    #[error(
+        "column {column} is the words of a text, which only linear_regression and logistic_regression take: take one of \
+         them, or leave the column out"
+    )]
+    Sparse { column: usize },
     #[error("column {column} is not finite in row {row}: drop the row or clip the value first")]
     NotFinite { column: usize, row: usize },
     #[error("column {column} has values too large to square in 64 bits: rescale the column")]
@@ -35,13 +42,17 @@ pub enum FitError {
     OneClass { class: u32 },
     #[error(
         "the columns make {found} parameters, and at most {max} are supported: leave out or group categories of the \
-         widest column"
+         widest column, or keep fewer terms of a text"
     )]
     TooManyParameters { found: usize, max: usize },
     #[error("there are {found} rows, and at most {max} are supported: fit on a sample or a smaller batch")]
     TooManyRows { found: usize, max: usize },
     #[error("there are {found} classes, and at most {max} are supported: group the rarest")]
     TooManyClasses { found: usize, max: usize },
+    #[error(
+        "only {found} rows differ, too few for {clusters} clusters: set k to {found} at most, or wait for more rows"
+    )]
+    TooFewDistinctRows { found: usize, clusters: usize },
     #[error("the columns differ from those summed before: add tables of one layout only")]
     LayoutChanged,
     #[error("there are {users} users, {items} items and {values} ratings: give one of each for each rating")]
@@ -73,6 +84,8 @@ pub enum PredictError {
     ColumnCount { expected: usize, found: usize },
     #[error("the model was fitted with column {column} {expected}, but got it {found}")]
     ColumnKind { column: usize, expected: &'static str, found: &'static str },
+    #[error("the model was fitted with {expected} terms in column {column}, but got {found}")]
+    TermCount { column: usize, expected: usize, found: usize },
     #[error("the model was fitted for {expected}, and this asks for {found}")]
     Task { expected: &'static str, found: &'static str },
 }

@@ -1,4 +1,5 @@
-//! How columns become parameters: a numeric column is one, a categorical column one for each category (one-hot).
+//! How columns become parameters: a numeric column is one, a categorical column one for each category (one-hot), the
+//! words of a text one for each term.
 //! Only the index of a row's category is ever held, never the row of zeros and a one.
 
 use std::ops::Range;
@@ -9,37 +10,68 @@ use crate::numeric::index_u32;
 use crate::table::{Column, MISSING_CODE, Table};
 
 const COLUMN_CATEGORIES: &str = "column_categories";
+/// Only there when a column is sparse.
+const COLUMN_TERMS: &str = "column_terms";
+
+/// What a column is, and how many parameters that makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Numeric,
+    /// At least 1.
+    Categorical(u32),
+    Sparse(u32),
+}
+
+impl Kind {
+    fn of(column: &Column) -> Kind {
+        match column {
+            Column::Numeric(_) => Kind::Numeric,
+            Column::Categorical { n_categories, .. } => Kind::Categorical(*n_categories),
+            Column::Sparse(sparse) => Kind::Sparse(sparse.n_terms()),
+        }
+    }
+
+    fn n_parameters(self) -> usize {
+        match self {
+            Kind::Numeric => 1,
+            Kind::Categorical(n) | Kind::Sparse(n) => n as usize,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Numeric => "numeric",
+            Kind::Categorical(_) => "categorical",
+            Kind::Sparse(_) => "the words of a text",
+        }
+    }
+}
 
 /// The kinds of a table's columns, and where the parameters of each begin.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Layout {
-    /// For each column 0 for numeric, or the number of categories.
-    categories: Vec<u32>,
+    kinds: Vec<Kind>,
     offsets: Vec<usize>,
     n_parameters: usize,
 }
 
 impl Layout {
     pub(crate) fn of(table: &Table) -> Layout {
-        let categories = table.columns().iter().map(|column| match column {
-            Column::Numeric(_) => 0,
-            Column::Categorical { n_categories, .. } => *n_categories,
-        });
-        Layout::new(categories.collect())
+        Layout::new(table.columns().iter().map(Kind::of).collect())
     }
 
-    fn new(categories: Vec<u32>) -> Layout {
-        let mut offsets = Vec::with_capacity(categories.len());
+    fn new(kinds: Vec<Kind>) -> Layout {
+        let mut offsets = Vec::with_capacity(kinds.len());
         let mut n_parameters = 0;
-        for &n_categories in &categories {
+        for kind in &kinds {
             offsets.push(n_parameters);
-            n_parameters += n_categories.max(1) as usize;
+            n_parameters += kind.n_parameters();
         }
-        Layout { categories, offsets, n_parameters }
+        Layout { kinds, offsets, n_parameters }
     }
 
     pub(crate) fn n_columns(&self) -> usize {
-        self.categories.len()
+        self.kinds.len()
     }
 
     pub(crate) fn n_parameters(&self) -> usize {
@@ -49,40 +81,90 @@ impl Layout {
     /// The parameters of one column.
     pub(crate) fn parameters(&self, column: usize) -> Range<usize> {
         let start = self.offsets[column];
-        start..start + self.n_categories(column).max(1)
+        start..start + self.kinds[column].n_parameters()
     }
 
-    /// 0 for a numeric column.
+    pub(crate) fn is_numeric(&self, column: usize) -> bool {
+        self.kinds[column] == Kind::Numeric
+    }
+
+    /// 0 for a column that is not categorical.
     pub(crate) fn n_categories(&self, column: usize) -> usize {
-        self.categories[column] as usize
+        match self.kinds[column] {
+            Kind::Categorical(n_categories) => n_categories as usize,
+            Kind::Numeric | Kind::Sparse(_) => 0,
+        }
     }
 
     /// Whether `table` has columns of these kinds. The number of categories may differ: codes not known here count as
-    /// missing.
+    /// missing. The terms of a sparse column are the same ones, of one [`Bag`](crate::content::Bag).
     pub(crate) fn check(&self, table: &Table) -> Result<(), PredictError> {
         let found = table.columns().len();
         if found != self.n_columns() {
             return Err(PredictError::ColumnCount { expected: self.n_columns(), found });
         }
         for (column, values) in table.columns().iter().enumerate() {
-            let found_numeric = matches!(values, Column::Numeric(_));
-            let numeric = self.categories[column] == 0;
-            if numeric != found_numeric {
-                let (expected, found) = (kind(numeric), kind(found_numeric));
-                return Err(PredictError::ColumnKind { column, expected, found });
+            match (self.kinds[column], Kind::of(values)) {
+                (Kind::Numeric, Kind::Numeric) | (Kind::Categorical(_), Kind::Categorical(_)) => {}
+                (Kind::Sparse(expected), Kind::Sparse(found)) if expected == found => {}
+                (Kind::Sparse(expected), Kind::Sparse(found)) => {
+                    let (expected, found) = (expected as usize, found as usize);
+                    return Err(PredictError::TermCount { column, expected, found });
+                }
+                (expected, found) => {
+                    let (expected, found) = (expected.name(), found.name());
+                    return Err(PredictError::ColumnKind { column, expected, found });
+                }
             }
         }
         Ok(())
     }
 
     pub(crate) fn store(&self, arrays: &mut Arrays) {
-        arrays.insert(COLUMN_CATEGORIES.to_owned(), Array::u32s(self.categories.clone()));
+        let of_each = |count: fn(Kind) -> u32| Array::u32s(self.kinds.iter().map(|kind| count(*kind)).collect());
+        let categories = of_each(|kind| match kind {
+            Kind::Categorical(n_categories) => n_categories,
+            Kind::Numeric | Kind::Sparse(_) => 0,
+        });
+        arrays.insert(COLUMN_CATEGORIES.to_owned(), categories);
+        if self.kinds.iter().any(|kind| matches!(kind, Kind::Sparse(_))) {
+            // One more than there are, for a text may have none, and 0 is a column without.
+            let terms = of_each(|kind| match kind {
+                Kind::Sparse(n_terms) => n_terms + 1,
+                Kind::Numeric | Kind::Categorical(_) => 0,
+            });
+            arrays.insert(COLUMN_TERMS.to_owned(), terms);
+        }
     }
 
     /// Reads what `store` wrote. `n_parameters_max` keeps a damaged file from asking for the memory of the machine.
     pub(crate) fn load(arrays: &Arrays, n_parameters_max: usize) -> Result<Layout, LoadError> {
-        let categories = read_u32(arrays, COLUMN_CATEGORIES, &[Dim::Any])?.to_vec();
-        let layout = Layout::new(categories);
+        let categories = read_u32(arrays, COLUMN_CATEGORIES, &[Dim::Any])?.iter();
+        let kinds = categories.map(|&n| if n == 0 { Kind::Numeric } else { Kind::Categorical(n) });
+        Layout::limited(kinds.collect(), n_parameters_max)
+    }
+
+    /// As `load`, of a model that takes sparse columns too.
+    pub(crate) fn load_sparse(arrays: &Arrays, n_parameters_max: usize) -> Result<Layout, LoadError> {
+        let mut layout = Layout::load(arrays, n_parameters_max)?;
+        if !arrays.contains_key(COLUMN_TERMS) {
+            return Ok(layout);
+        }
+        let terms = read_u32(arrays, COLUMN_TERMS, &[Dim::Exactly(layout.n_columns())])?;
+        for (kind, n_terms) in layout.kinds.iter_mut().zip(terms) {
+            match (*kind, n_terms.checked_sub(1)) {
+                (_, None) => {}
+                (Kind::Numeric, Some(n_terms)) => *kind = Kind::Sparse(n_terms),
+                (Kind::Categorical(_) | Kind::Sparse(_), Some(_)) => {
+                    return Err(damaged(COLUMN_TERMS, "a column has categories and terms"));
+                }
+            }
+        }
+        Layout::limited(layout.kinds, n_parameters_max)
+    }
+
+    fn limited(kinds: Vec<Kind>, n_parameters_max: usize) -> Result<Layout, LoadError> {
+        let layout = Layout::new(kinds);
         if layout.n_parameters > n_parameters_max {
             return Err(damaged(COLUMN_CATEGORIES, format!("{} parameters", layout.n_parameters)));
         }
@@ -90,14 +172,19 @@ impl Layout {
     }
 }
 
-fn kind(numeric: bool) -> &'static str {
-    if numeric { "numeric" } else { "categorical" }
+/// For models that have no use for words.
+pub(crate) fn refuse_sparse(table: &Table) -> Result<(), FitError> {
+    match table.columns().iter().position(|column| matches!(column, Column::Sparse(_))) {
+        None => Ok(()),
+        Some(column) => Err(FitError::Sparse { column }),
+    }
 }
 
-/// scores = bias + Σ over columns of weight·(value − centre), or of the category's weight; NaN where a value is missing
+/// scores = bias + Σ over columns of weight·(value − centre), of the category's weight, or Σ weight·value of a text's
+/// terms; NaN where a value is missing
 /// or its category unknown. The order of the sum is that of the columns, so a row alone scores as it does in a batch.
 ///
-/// `weights`: n_parameters; `centers`: n_columns (unused for categorical ones); `scores`: one for each of `rows`.
+/// `weights`: n_parameters; `centers`: n_columns (unused for others than numeric ones); `scores`: one for each of `rows`.
 pub(crate) fn add_scores(
     layout: &Layout,
     table: &Table,
@@ -122,6 +209,11 @@ pub(crate) fn add_scores(
                     *score += weights.get(code as usize).copied().unwrap_or(f64::NAN);
                 }
             }
+            Column::Sparse(sparse) => {
+                for (score, row) in scores.iter_mut().zip(rows.clone()) {
+                    *score += sparse.row(row).map(|(term, value)| weights[term] * value).sum::<f64>();
+                }
+            }
         }
     }
 }
@@ -138,6 +230,7 @@ pub(crate) fn unusable_value(table: &Table) -> Option<FitError> {
             let row = codes.iter().position(|&code| code == MISSING_CODE)?;
             Some(FitError::Missing { column, row })
         }
+        Column::Sparse(_) => None,
     })
 }
 

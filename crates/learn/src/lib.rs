@@ -10,15 +10,21 @@
 pub mod als;
 pub mod arrays;
 mod chunks;
+pub mod content;
 pub mod error;
 pub mod ids;
+pub mod kmeans;
 mod layout;
 pub mod linear_regression;
 pub mod logistic_regression;
 pub mod metrics;
+pub mod neighbours;
 mod numeric;
 pub mod params;
+pub mod popularity;
 pub mod random_forest;
+mod scales;
+mod simd;
 mod solve;
 pub mod table;
 pub mod top_n;
@@ -37,21 +43,37 @@ pub struct Seed(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Algorithm {
     Als,
+    Content,
+    Kmeans,
     LinearRegression,
     LogisticRegression,
+    Neighbours,
+    Popularity,
     RandomForest,
 }
 
 impl Algorithm {
-    pub const ALL: &'static [Algorithm] =
-        &[Algorithm::Als, Algorithm::LinearRegression, Algorithm::LogisticRegression, Algorithm::RandomForest];
+    pub const ALL: &'static [Algorithm] = &[
+        Algorithm::Als,
+        Algorithm::Content,
+        Algorithm::Kmeans,
+        Algorithm::LinearRegression,
+        Algorithm::LogisticRegression,
+        Algorithm::Neighbours,
+        Algorithm::Popularity,
+        Algorithm::RandomForest,
+    ];
 
     /// The name in configuration files and manifests.
     pub fn name(self) -> &'static str {
         match self {
             Algorithm::Als => "als",
+            Algorithm::Content => "content",
+            Algorithm::Kmeans => "kmeans",
             Algorithm::LinearRegression => "linear_regression",
             Algorithm::LogisticRegression => "logistic_regression",
+            Algorithm::Neighbours => "neighbours",
+            Algorithm::Popularity => "popularity",
             Algorithm::RandomForest => "random_forest",
         }
     }
@@ -65,8 +87,12 @@ impl Algorithm {
     pub fn specs(self) -> &'static [ParamSpec] {
         match self {
             Algorithm::Als => als::SPECS,
+            Algorithm::Content => content::SPECS,
+            Algorithm::Kmeans => kmeans::SPECS,
             Algorithm::LinearRegression => linear_regression::SPECS,
             Algorithm::LogisticRegression => logistic_regression::SPECS,
+            Algorithm::Neighbours => neighbours::SPECS,
+            Algorithm::Popularity => popularity::SPECS,
             Algorithm::RandomForest => random_forest::SPECS,
         }
     }

@@ -1,5 +1,6 @@
 //! The input of every fit and prediction: equally long columns, checked once here.
 
+use crate::content::Rows;
 use crate::error::TableError;
 
 /// The code of a missing category.
@@ -7,15 +8,64 @@ pub const MISSING_CODE: u32 = u32::MAX;
 
 /// One feature of every row.
 ///
-/// Linear and logistic regression treat a categorical column as one-hot and refuse missing values when fitting
-/// ([`FitError::Missing`](crate::FitError::Missing)); predicting, a row with one gets NaN. A forest learns for every
-/// split which way missing values go.
+/// Linear and logistic regression and k-means treat a categorical column as one-hot and refuse missing values when
+/// fitting ([`FitError::Missing`](crate::FitError::Missing)); predicting, a row with one gets NaN, or no cluster. A forest
+/// learns for every split which way missing values go.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Column {
     /// NaN means missing.
     Numeric(Vec<f64>),
     /// Codes are below `n_categories`, or [`MISSING_CODE`].
     Categorical { codes: Vec<u32>, n_categories: u32 },
+    /// The words of a text. Linear and logistic regression have a weight for each; the others refuse it
+    /// ([`FitError::Sparse`](crate::FitError::Sparse)).
+    Sparse(Sparse),
+}
+
+/// Many numbers a row, nearly all of them 0, which take no memory; none is missing. [`Bag`](crate::content::Bag) makes it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sparse {
+    n_terms: u32,
+    rows: Rows,
+}
+
+impl Sparse {
+    /// Terms of `rows` are below `n_terms`.
+    pub(crate) fn new(n_terms: u32, rows: Rows) -> Sparse {
+        debug_assert!(rows.terms.iter().all(|&term| term < n_terms));
+        Sparse { n_terms, rows }
+    }
+
+    /// The number of rows.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many numbers a row has, zeros included.
+    pub fn n_terms(&self) -> u32 {
+        self.n_terms
+    }
+
+    /// The terms of a row, ascending, and their values; the others are 0.
+    pub fn row(&self, row: usize) -> impl Iterator<Item = (usize, f64)> + Clone {
+        let row = self.rows.row_at(row);
+        row.terms.iter().zip(row.values).map(|(&term, &value)| (term as usize, f64::from(value)))
+    }
+
+    /// Whether a row has zeros only.
+    pub fn is_zero(&self, row: usize) -> bool {
+        self.rows.row_at(row).terms.is_empty()
+    }
+
+    /// The rows of these numbers, in their order.
+    pub(crate) fn gathered(&self, rows: &[usize]) -> Sparse {
+        let parts = rows.iter().map(|&row| self.rows.only(row)).collect();
+        Sparse { n_terms: self.n_terms, rows: Rows::concat(parts) }
+    }
 }
 
 impl Column {
@@ -24,6 +74,7 @@ impl Column {
         match self {
             Column::Numeric(values) => values.len(),
             Column::Categorical { codes, .. } => codes.len(),
+            Column::Sparse(sparse) => sparse.len(),
         }
     }
 
@@ -52,6 +103,12 @@ impl Table {
             }
         }
         Ok(Table { n_rows, columns })
+    }
+
+    /// Columns gathered from a checked table, each of `n_rows`.
+    pub(crate) fn gathered(n_rows: usize, columns: Vec<Column>) -> Table {
+        debug_assert!(columns.iter().all(|column| column.len() == n_rows));
+        Table { n_rows, columns }
     }
 
     pub fn n_rows(&self) -> usize {

@@ -59,6 +59,25 @@ def tables():
     print("forest accuracy", np.mean(r.predict(fx[~train]) == fc[~train]))
 
 
+def clusters():
+    # The rows of `spread_rows()` in oracle.rs: no heaps, so that the optimum has to be searched for.
+    from sklearn.cluster import KMeans
+    from sklearn.metrics import silhouette_score
+    from sklearn.preprocessing import StandardScaler
+
+    j = np.arange(3000)
+    kx = np.c_[(j * 7919 % 4001) / 4001, (j * 6151 % 3989) / 398.9, ((j * 104729 % 997) / 997) ** 3 * 1e6]
+    kz = StandardScaler().fit_transform(kx)
+    for clusters in [3, 8]:
+        m = KMeans(clusters, n_init=20, max_iter=1000, tol=1e-6, random_state=0).fit(kz)
+        print("k-means inertia", clusters, m.inertia_)
+    once = [KMeans(40, max_iter=1000, tol=1e-6, random_state=seed).fit(kz).inertia_ for seed in range(200)]
+    print("k-means inertia 40, mean", np.mean(once))
+    labels = (j * 31 % 7 * (kz[:, 0] > 0)).astype(int)
+    labels[17] = 99
+    print("silhouette", silhouette_score(kz, labels), "of", np.bincount(labels).max())
+
+
 def als():
     # The ratings of `rated()` in oracle.rs: 12 users, 9 items.
     cells = [(u, i) for u in range(12) for i in range(9) if (u * 31 + i * 17) % 7 < 3]
@@ -98,6 +117,6 @@ def als():
         show(f"spark {name} solved", vectors(model.userFactors))
 
 
-for name, run in [("tables", tables), ("als", als)]:
+for name, run in [("tables", tables), ("clusters", clusters), ("als", als)]:
     if len(sys.argv) < 2 or sys.argv[1] == name:
         run()

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 
 use millstream_learn::{
-    Array, Column, ParamValue, Seed, Table, als, linear_regression, logistic_regression, metrics, random_forest,
+    Array, Column, ParamValue, Seed, Table, als, kmeans, linear_regression, logistic_regression, metrics, random_forest,
 };
 
 struct Data {
@@ -411,4 +411,54 @@ fn an_implicit_nonnegative_half_step_is_that_of_spark() {
     ];
     let step = HalfStep { by_user: true, shift: -1.5, kind: [1, 1, 1], equation: [0.1, 2.0], tolerance: 2e-4 };
     check_half_step(&step, &given, &solved);
+}
+
+/// Three columns without heaps, so that the optimum has to be searched for.
+fn spread_rows() -> Vec<[f64; 3]> {
+    let row = |j: u64| {
+        let skewed = ((j * 104_729 % 997) as f64 / 997.0).powi(3) * 1e6;
+        [(j * 7919 % 4001) as f64 / 4001.0, (j * 6151 % 3989) as f64 / 398.9, skewed]
+    };
+    (0..3000).map(row).collect()
+}
+
+fn clustered(k: i64, inits: i64, seed: u64) -> f64 {
+    let rows = spread_rows();
+    let column = |axis: usize| Column::Numeric(rows.iter().map(|row| row[axis]).collect());
+    let table = Table::new((0..3).map(column).collect()).unwrap();
+    let values = [("k", ParamValue::Integer(k)), ("inits", ParamValue::Integer(inits))];
+    let values = values.into_iter().chain([("tolerance", ParamValue::Float(1e-6))]);
+    let values = values.map(|(name, value)| (name.to_owned(), value)).collect();
+    kmeans::fit(&table, &kmeans::Params::from_values(&values).unwrap(), Seed(seed)).unwrap().inertia()
+}
+
+/// The figures are the best of twenty starts, and for 40 clusters the mean of two hundred.
+#[test]
+fn k_means_ends_where_scikit_learns_does() {
+    for (k, expected) in [(3, 4910.928278084777), (8, 2137.7810786434184)] {
+        let inertia = clustered(k, 20, 0);
+        assert!((inertia / expected - 1.0).abs() < 0.001, "{k} clusters: {inertia} is not {expected}");
+    }
+    let mean = (0..20).map(|seed| clustered(40, 1, seed)).sum::<f64>() / 20.0;
+    assert!(mean <= 1.005 * 681.2797902979524, "{mean}");
+    let best = clustered(40, 20, 0);
+    assert!(best < mean && best > 660.0, "{best} of starts whose mean is {mean}");
+}
+
+#[test]
+fn the_silhouette_is_that_of_scikit_learn() {
+    let rows = spread_rows();
+    let mut points = vec![0.0; 9000];
+    for axis in 0..3 {
+        let mean = rows.iter().map(|row| row[axis]).sum::<f64>() / 3000.0;
+        let variance = rows.iter().map(|row| (row[axis] - mean).powi(2)).sum::<f64>() / 3000.0;
+        rows.iter().enumerate().for_each(|(at, row)| points[3 * at + axis] = (row[axis] - mean) / variance.sqrt());
+    }
+    let mut clusters: Vec<u32> = (0..3000).map(|j| if points[3 * j] > 0.0 { j as u32 * 31 % 7 } else { 0 }).collect();
+    // Alone in its cluster.
+    clusters[17] = 99;
+    close(&[kmeans::silhouette(&points, 3, &clusters).unwrap()], &[-0.07381736353203718], 1e-12);
+    assert_eq!(kmeans::silhouette(&points, 3, &vec![1; 3000]), None);
+    assert_eq!(kmeans::silhouette(&points, 3, &clusters[1..]), None);
+    assert_eq!(kmeans::silhouette(&[], 3, &[]), None);
 }

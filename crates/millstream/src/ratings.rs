@@ -48,10 +48,11 @@ pub struct RatingReader {
     holdout: Holdout,
 }
 
+/// A user or an item.
 #[derive(Debug)]
-struct IdExpression {
-    expression: Expression,
-    kind: ColumnType,
+pub(crate) struct IdExpression {
+    pub expression: Expression,
+    pub kind: ColumnType,
 }
 
 /// Rows in the order of the stream, evaluated.
@@ -69,7 +70,7 @@ pub struct RatingBlock {
 }
 
 #[derive(Debug)]
-enum IdValues {
+pub(crate) enum IdValues {
     Integers(Int64Array),
     Texts(StringArray),
 }
@@ -242,14 +243,14 @@ fn cast_to(expression: &Expression, values: &ArrayRef, data_type: &DataType) -> 
 }
 
 impl IdExpression {
-    fn new(key: &'static str, expression: Expression) -> Result<Self, TrainError> {
+    pub fn new(key: &'static str, expression: Expression) -> Result<Self, TrainError> {
         match id_kind(expression.data_type()) {
             Some(kind) => Ok(Self { expression, kind }),
             None => Err(kind(key, &expression, "ids are whole numbers or text: cast it to bigint or text")),
         }
     }
 
-    fn evaluate(&self, block: &RecordBatch) -> Result<IdValues, ExpressionError> {
+    pub fn evaluate(&self, block: &RecordBatch) -> Result<IdValues, ExpressionError> {
         let values = self.expression.evaluate(block)?;
         if values.data_type().is_floating() {
             let floats = cast_to(&self.expression, &values, &DataType::Float64)?;
@@ -288,7 +289,8 @@ fn times(time: &Expression, block: &RecordBatch) -> Result<Int64Array, Expressio
 }
 
 impl IdValues {
-    fn get(&self, row: usize) -> Option<Id<'_>> {
+    /// `None`: there is none.
+    pub fn get(&self, row: usize) -> Option<Id<'_>> {
         match self {
             Self::Integers(values) => values.is_valid(row).then(|| Id::Integer(values.value(row))),
             Self::Texts(values) => values.is_valid(row).then(|| Id::Text(values.value(row))),

@@ -9,9 +9,10 @@ mod als;
 use std::path::Path;
 use std::time::Instant;
 
+use millstream_learn::kmeans::Params as KMeansParams;
 use millstream_learn::random_forest::Params as ForestParams;
 use millstream_learn::{Column, ParamValue, Seed, Table};
-use millstream_learn::{linear_regression, logistic_regression, metrics, random_forest};
+use millstream_learn::{kmeans, linear_regression, logistic_regression, metrics, random_forest};
 
 const N_ROWS: usize = 2_333_333;
 const RUNS: usize = 5;
@@ -47,6 +48,12 @@ fn tables(folder: Option<&Path>, wanted: impl Fn(&str) -> bool) {
             if wanted(&name) {
                 forest(&data, &name, n_columns, depth);
             }
+        }
+    }
+    for k in [8, 100] {
+        let name = format!("kmeans_{k}");
+        if wanted(&name) {
+            clusters(&data, &name, k);
         }
     }
 }
@@ -143,6 +150,29 @@ fn forest(data: &Data, name: &str, n_columns: usize, depth: i64) {
     let predict = start.elapsed().as_secs_f64();
     let rmse = metrics::rmse(&data.surface, &predictions).unwrap();
     println!(r#"{{"case":"{name}","seconds":{seconds:.4},"quality":{rmse},"predict_seconds":{predict:.4}}}"#);
+}
+
+/// One start and twenty passes over all rows, whatever moves. Each run has its own seed, and the quality is their mean, for
+/// where one start ends is a matter of luck.
+fn clusters(data: &Data, name: &str, k: i64) {
+    let table = data.table(&[0, 1, 2, 3, 4]);
+    let values = [("k", k), ("inits", 1), ("max_iterations", 20), ("tolerance", 0)];
+    let values = values.into_iter().map(|(name, value)| (name.to_owned(), ParamValue::Integer(value))).collect();
+    let params = KMeansParams::from_values(&values).unwrap();
+    let mut inertias = Vec::new();
+    let (seconds, model) = median(|| {
+        let model = kmeans::fit(&table, &params, Seed(inertias.len() as u64 + 1)).unwrap();
+        inertias.push(model.inertia() / N_ROWS as f64);
+        model
+    });
+    let inertia = inertias.iter().sum::<f64>() / inertias.len() as f64;
+    let start = Instant::now();
+    model.predict(&table).unwrap();
+    let predict = start.elapsed().as_secs_f64();
+    let iterations = model.iterations();
+    println!(
+        r#"{{"case":"{name}","seconds":{seconds:.4},"quality":{inertia},"iterations":{iterations},"predict_seconds":{predict:.4}}}"#
+    );
 }
 
 fn median<T>(mut run: impl FnMut() -> T) -> (f64, T) {

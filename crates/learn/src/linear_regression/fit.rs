@@ -10,11 +10,11 @@ use crate::error::{FitError, LoadError};
 use crate::layout::{Layout, unusable_value};
 use crate::numeric::{dot, sum};
 use crate::solve::solve_psd;
-use crate::table::{Column, Table};
+use crate::table::{Column, Sparse, Table};
 
 use super::{Model, Params};
 
-/// The most parameters (numeric columns plus categories) of a fit: the matrix is then 128 MiB.
+/// The most parameters (numeric columns, categories and terms) of a fit: the matrix is then 128 MiB.
 pub const PARAMETERS_MAX: usize = 4096;
 
 /// The least squares fit of `targets` (n_rows) on the columns; with redundant columns that of least norm.
@@ -134,7 +134,7 @@ impl Gram {
         let mut offset = means[self.layout.n_parameters()];
         for (column, center) in centers.iter_mut().enumerate() {
             let parameters = self.layout.parameters(column);
-            if self.layout.n_categories(column) == 0 {
+            if self.layout.is_numeric(column) {
                 *center = means[parameters.start];
             } else {
                 offset -= dot(&coefficients[parameters.clone()], &means[parameters]);
@@ -147,7 +147,7 @@ impl Gram {
     fn check(&self, batch: &Moments, table: &Table, targets: &[f64]) -> Result<(), FitError> {
         let v = batch.means.len();
         let missing_codes = |column: &Column| match column {
-            Column::Numeric(_) => false,
+            Column::Numeric(_) | Column::Sparse(_) => false,
             Column::Categorical { codes, .. } => codes.contains(&crate::table::MISSING_CODE),
         };
         let finite = batch.comoments.iter().all(|value| value.is_finite());
@@ -228,11 +228,13 @@ fn chunk_moments(layout: &Layout, table: &Table, targets: &[f64], rows: Range<us
     let mean = |values: &[f64]| sum(&values[first_block.clone()]) / first_block.len() as f64;
     let mut numeric: Vec<Variable> = Vec::new();
     let mut categorical: Vec<(usize, &[u32])> = Vec::new();
+    let mut sparse: Vec<(usize, &Sparse)> = Vec::new();
     for (column, values) in table.columns().iter().enumerate() {
         let index = layout.parameters(column).start;
         match values {
             Column::Numeric(values) => numeric.push(Variable { index, values, shift: mean(values) }),
             Column::Categorical { codes, .. } => categorical.push((index, codes)),
+            Column::Sparse(values) => sparse.push((index, values)),
         }
     }
     numeric.push(Variable { index: p, values: targets, shift: mean(targets) });
@@ -248,7 +250,8 @@ fn chunk_moments(layout: &Layout, table: &Table, targets: &[f64], rows: Range<us
             }
         }
         add_numeric(&numeric, &shifted, n, &mut moments);
-        add_categorical(&numeric, &shifted, &categorical, block, &mut moments);
+        add_categorical(&numeric, &shifted, &categorical, block.clone(), &mut moments);
+        add_sparse(&numeric, &shifted, &categorical, &sparse, block, &mut moments);
     }
     centre(&mut moments);
     for variable in &numeric {
@@ -296,6 +299,41 @@ fn add_categorical(
             for &(start, codes) in &categorical[position + 1..] {
                 if let Some(other) = present(start, codes[table_row]) {
                     moments.comoments[index * v + other] += 1.0;
+                }
+            }
+        }
+    }
+}
+
+/// Adds what has a term in it.
+fn add_sparse(
+    numeric: &[Variable],
+    shifted: &[[f64; BLOCK_ROWS]],
+    categorical: &[(usize, &[u32])],
+    sparse: &[(usize, &Sparse)],
+    block: Range<usize>,
+    moments: &mut Moments,
+) {
+    let v = moments.means.len();
+    let Moments { means, comoments, .. } = moments;
+    let mut add = |a: usize, b: usize, value: f64| comoments[a.min(b) * v + a.max(b)] += value;
+    for (row, table_row) in block.enumerate() {
+        for (position, &(start, terms)) in sparse.iter().enumerate() {
+            let terms = terms.row(table_row);
+            for (place, (term, value)) in terms.clone().enumerate() {
+                let index = start + term;
+                means[index] += value;
+                terms.clone().skip(place).for_each(|(other, right)| add(index, start + other, value * right));
+                for &(start, others) in &sparse[position + 1..] {
+                    others.row(table_row).for_each(|(other, right)| add(index, start + other, value * right));
+                }
+                for (variable, shifted) in numeric.iter().zip(shifted) {
+                    add(index, variable.index, value * shifted[row]);
+                }
+                for &(start, codes) in categorical {
+                    if let Some(other) = present(start, codes[table_row]) {
+                        add(index, other, value);
+                    }
                 }
             }
         }

@@ -63,7 +63,7 @@ impl Model {
 
     /// Reads what `to_arrays` gave; anything else is an error which names the array.
     pub fn from_arrays(arrays: &Arrays) -> Result<Model, LoadError> {
-        let layout = Layout::load(arrays, PARAMETERS_MAX)?;
+        let layout = Layout::load_sparse(arrays, PARAMETERS_MAX)?;
         let centers = read_finite(arrays, "centers", &[Dim::Exactly(layout.n_columns())])?.to_vec();
         let coefficients = read_finite(arrays, "coefficients", &[Dim::Exactly(layout.n_parameters())])?.to_vec();
         let offset = read_finite(arrays, "offset", &[Dim::Exactly(1)])?[0];

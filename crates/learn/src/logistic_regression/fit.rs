@@ -11,7 +11,7 @@ use super::model::{Ending, Model};
 use super::newton;
 use super::params::Params;
 use super::pass::Problem;
-use super::scales::Scales;
+use crate::scales::Scales;
 
 /// The most parameters (numeric columns plus categories) of a fit, over all classes.
 pub const PARAMETERS_MAX: usize = 1 << 20;

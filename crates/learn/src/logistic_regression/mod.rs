@@ -6,7 +6,6 @@ mod model;
 mod newton;
 mod params;
 mod pass;
-mod scales;
 
 pub use fit::{CLASSES_MAX, PARAMETERS_MAX, fit};
 pub use model::{Ending, Model};

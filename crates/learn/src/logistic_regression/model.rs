@@ -38,12 +38,12 @@ impl Ending {
 }
 
 /// With one output (two classes) p₁ = σ(score); with K outputs p = softmax(scores).
-/// score = offset + Σ over columns of weight·(value − centre), or of the category's weight.
+/// score = offset + Σ over columns of weight·(value − centre), of the category's weight, or Σ weight·value of the terms.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Model {
     pub(super) layout: Layout,
     pub(super) n_classes: usize,
-    /// n_columns; 0 for a categorical column.
+    /// n_columns; 0 for a column that is not numeric.
     pub(super) centers: Vec<f64>,
     /// n_outputs × n_parameters, row-major.
     pub(super) coefficients: Vec<f64>,
@@ -63,7 +63,8 @@ impl Model {
         self.offsets.len()
     }
 
-    /// n_outputs × n_parameters, row-major; parameters are in column order, one a category for a categorical column.
+    /// n_outputs × n_parameters, row-major; parameters are in column order, one a category for a categorical column,
+    /// one a term for a text.
     pub fn coefficients(&self) -> &[f64] {
         &self.coefficients
     }
@@ -71,7 +72,7 @@ impl Model {
     /// n_outputs: the scores where every number is 0 and no category is set.
     pub fn intercepts(&self) -> Vec<f64> {
         let shift = |output: usize| -> f64 {
-            let numeric = (0..self.layout.n_columns()).filter(|&column| self.layout.n_categories(column) == 0);
+            let numeric = (0..self.layout.n_columns()).filter(|&column| self.layout.is_numeric(column));
             let weights = self.weights(output);
             numeric.map(|column| self.centers[column] * weights[self.layout.parameters(column).start]).sum()
         };
@@ -171,7 +172,7 @@ impl Model {
 
     /// Reads what `to_arrays` gave; anything else is an error which names the array.
     pub fn from_arrays(arrays: &Arrays) -> Result<Model, LoadError> {
-        let layout = Layout::load(arrays, PARAMETERS_MAX)?;
+        let layout = Layout::load_sparse(arrays, PARAMETERS_MAX)?;
         let offsets = read_finite(arrays, "offsets", &[Dim::Any])?.to_vec();
         let n_outputs = offsets.len();
         let n_classes = if n_outputs == 1 { 2 } else { n_outputs };

@@ -5,9 +5,9 @@ use std::ops::Range;
 use crate::chunks::{BLOCK_ROWS, fold_chunks, split};
 use crate::layout::Layout;
 use crate::numeric::{dot, exp_nonpositive, sum};
-use crate::table::{Column, Table};
+use crate::table::{Column, Sparse, Table};
 
-use super::scales::Scales;
+use crate::scales::Scales;
 
 /// What is minimised: Σ log-loss + Σ penalty/2·θ² over standardised columns.
 ///
@@ -17,6 +17,8 @@ pub(super) struct Problem<'a> {
     numeric: Vec<NumericColumn<'a>>,
     /// The first parameter and the codes of each.
     categorical: Vec<(usize, &'a [u32])>,
+    /// The first parameter and the rows of each.
+    sparse: Vec<(usize, &'a Sparse)>,
     classes: &'a [u32],
     n_outputs: usize,
     q: usize,
@@ -79,7 +81,7 @@ impl<'a> Problem<'a> {
         n_outputs: usize,
         l2: f64,
     ) -> Problem<'a> {
-        let (mut numeric, mut categorical) = (Vec::new(), Vec::new());
+        let (mut numeric, mut categorical, mut sparse) = (Vec::new(), Vec::new(), Vec::new());
         for (column, values) in table.columns().iter().enumerate() {
             let parameter = layout.parameters(column).start;
             match values {
@@ -88,6 +90,7 @@ impl<'a> Problem<'a> {
                     numeric.push(NumericColumn { parameter, values, center, inverse });
                 }
                 Column::Categorical { codes, .. } => categorical.push((parameter, codes.as_slice())),
+                Column::Sparse(values) => sparse.push((parameter, values)),
             }
         }
         // A standardised weight is the weight times the standard deviation. That of a constant column stays 0.
@@ -95,7 +98,7 @@ impl<'a> Problem<'a> {
         let penalties = scales.inverse.iter().map(penalty).chain([0.0]).collect();
         let squares = scales.squares.iter().copied().chain([classes.len() as f64]).collect();
         let q = layout.n_parameters() + 1;
-        Problem { numeric, categorical, classes, n_outputs, q, penalties, squares, block_step: 1 }
+        Problem { numeric, categorical, sparse, classes, n_outputs, q, penalties, squares, block_step: 1 }
     }
 
     /// The same on every `block_step`th block of rows, with so much less of a penalty.
@@ -228,6 +231,12 @@ impl<'a> Problem<'a> {
                     *score += theta[start + code as usize];
                 }
             }
+            for (start, sparse) in &self.sparse {
+                let theta = &theta[*start..start + sparse.n_terms() as usize];
+                for (score, row) in scores.iter_mut().zip(rows.clone()) {
+                    *score += sparse.row(row).map(|(term, value)| theta[term] * value).sum::<f64>();
+                }
+            }
         }
     }
 
@@ -241,6 +250,12 @@ impl<'a> Problem<'a> {
             for (start, codes) in &self.categorical {
                 for (residual, &code) in residuals.iter().zip(&codes[rows.clone()]) {
                     gradient[start + code as usize] += residual;
+                }
+            }
+            for (start, sparse) in &self.sparse {
+                let gradient = &mut gradient[*start..start + sparse.n_terms() as usize];
+                for (residual, row) in residuals.iter().zip(rows.clone()) {
+                    sparse.row(row).for_each(|(term, value)| gradient[term] += residual * value);
                 }
             }
             gradient[self.q - 1] += sum(residuals);
@@ -300,6 +315,38 @@ impl<'a> Problem<'a> {
             }
         }
         hessian[q * q - 1] += sum(weights);
+        if !self.sparse.is_empty() {
+            self.add_weighted_terms(rows, block, hessian);
+        }
+    }
+
+    /// The part of Σ w z zᵀ that has a term in it.
+    fn add_weighted_terms(&self, rows: &Range<usize>, block: &Block, hessian: &mut [f64]) {
+        let q = self.q;
+        let mut add = |a: usize, b: usize, value: f64| hessian[a.min(b) * q + a.max(b)] += value;
+        for (at, row) in rows.clone().enumerate() {
+            let weight = block.weights[at];
+            for (position, (start, sparse)) in self.sparse.iter().enumerate() {
+                let terms = sparse.row(row);
+                for (place, (term, value)) in terms.clone().enumerate() {
+                    let (parameter, weighted) = (start + term, weight * value);
+                    add(parameter, q - 1, weighted);
+                    terms
+                        .clone()
+                        .skip(place)
+                        .for_each(|(other, value)| add(parameter, start + other, weighted * value));
+                    for (start, sparse) in &self.sparse[position + 1..] {
+                        sparse.row(row).for_each(|(other, value)| add(parameter, start + other, weighted * value));
+                    }
+                    for (column, z) in self.numeric.iter().zip(&block.z) {
+                        add(parameter, column.parameter, weighted * z[at]);
+                    }
+                    for (start, codes) in &self.categorical {
+                        add(parameter, start + codes[row] as usize, weighted);
+                    }
+                }
+            }
+        }
     }
 }
 

@@ -39,6 +39,7 @@ pub(super) fn bin_columns(
     let columns = table.columns().par_iter().enumerate();
     let binned = columns.map(|(column, values)| match values {
         Column::Numeric(values) => bin_numeric(column, values, n_bins),
+        Column::Sparse(_) => Err(FitError::Sparse { column }),
         Column::Categorical { codes, n_categories } => {
             Ok(bin_categorical(codes, &rank(codes, *n_categories as usize), n_bins))
         }

@@ -36,7 +36,7 @@ const CELL_ROWS_MIN: usize = 1 << 18;
 ///
 /// # Errors
 /// [`FitError::NoRows`], [`FitError::TargetCount`], [`FitError::NotFinite`] (missing is allowed),
-/// [`FitError::TargetNotFinite`], [`FitError::TooManyRows`].
+/// [`FitError::TargetNotFinite`], [`FitError::TooManyRows`], [`FitError::Sparse`].
 pub fn fit_regression(table: &Table, targets: &[f64], params: &Params, seed: Seed) -> Result<Model, FitError> {
     check_rows(table, targets.len())?;
     if let Some(row) = targets.iter().position(|target| !target.is_finite()) {
@@ -63,7 +63,8 @@ pub fn fit_regression(table: &Table, targets: &[f64], params: &Params, seed: See
 ///
 /// # Errors
 /// [`FitError::NoRows`], [`FitError::TargetCount`], [`FitError::UnknownClass`], [`FitError::OneClass`],
-/// [`FitError::NotFinite`] (missing is allowed), [`FitError::TooManyClasses`], [`FitError::TooManyRows`].
+/// [`FitError::NotFinite`] (missing is allowed), [`FitError::TooManyClasses`], [`FitError::TooManyRows`],
+/// [`FitError::Sparse`].
 pub fn fit_classification(
     table: &Table,
     classes: &[u32],

@@ -213,7 +213,9 @@ impl Model {
                     }
                 }
                 // `check` has refused this.
-                (Column::Categorical { .. }, Feature::Numeric) => cells.for_each(|cell| *cell = f64::NAN),
+                (Column::Categorical { .. }, Feature::Numeric) | (Column::Sparse(_), _) => {
+                    cells.for_each(|cell| *cell = f64::NAN)
+                }
             }
         }
     }
@@ -357,6 +359,7 @@ fn kind(column: &Column) -> &'static str {
     match column {
         Column::Numeric(_) => "numeric",
         Column::Categorical { .. } => "categorical",
+        Column::Sparse(_) => "the words of a text",
     }
 }
 

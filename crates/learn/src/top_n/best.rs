@@ -29,18 +29,18 @@ impl PartialEq for Worst {
 impl Eq for Worst {}
 
 /// Holds `n` items at most.
-pub(super) struct Best {
+pub(crate) struct Best {
     n: usize,
     heap: BinaryHeap<Worst>,
 }
 
 impl Best {
-    pub(super) fn new(n: usize) -> Best {
+    pub(crate) fn new(n: usize) -> Best {
         Best { n, heap: BinaryHeap::with_capacity(n) }
     }
 
     /// Takes the item if it is among the n best so far; never one without a score.
-    pub(super) fn push(&mut self, item: u32, score: f32) {
+    pub(crate) fn push(&mut self, item: u32, score: f32) {
         if score.is_nan() {
             return;
         }
@@ -56,12 +56,12 @@ impl Best {
     }
 
     /// The score that a new item must reach, for some items, to be taken; `None` while any is.
-    pub(super) fn floor(&self) -> Option<f32> {
+    pub(crate) fn floor(&self) -> Option<f32> {
         if self.heap.len() < self.n { None } else { self.heap.peek().map(|worst| worst.0.score) }
     }
 
     /// Best first.
-    pub(super) fn into_sorted(self) -> Vec<Scored> {
+    pub(crate) fn into_sorted(self) -> Vec<Scored> {
         self.heap.into_sorted_vec().into_iter().map(|worst| worst.0).collect()
     }
 }

@@ -9,6 +9,7 @@ mod exact;
 mod index;
 mod kernel;
 
+pub(crate) use best::Best;
 pub use bitmap::Bitmap;
 pub use exact::top_n_exact;
 pub use index::TopN;
@@ -42,5 +43,22 @@ pub struct Admit<'a> {
 impl Admit<'_> {
     pub fn admits(&self, item: u32) -> bool {
         self.only.is_none_or(|only| only.contains(item)) && self.exclude.binary_search(&item).is_err()
+    }
+
+    /// What is left out when `item` is, too.
+    pub(crate) fn exclude_also(&self, item: u32) -> Vec<u32> {
+        let mut exclude = self.exclude.to_vec();
+        if let Err(at) = exclude.binary_search(&item) {
+            exclude.insert(at, item);
+        }
+        exclude
+    }
+
+    /// How many of the items 0 .. `n_items` may be in a list. `exclude` holds none beyond them.
+    pub fn count(&self, n_items: usize) -> usize {
+        match self.only {
+            None => n_items.saturating_sub(self.exclude.len()),
+            Some(only) => only.count() - self.exclude.iter().filter(|item| only.contains(**item)).count(),
+        }
     }
 }

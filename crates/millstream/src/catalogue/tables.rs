@@ -1,10 +1,10 @@
-//! Reads `[[table]]`s: whole, at start, into memory.
+//! `[[table]]`s: read whole, at start, into memory.
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::compute::concat_batches;
 
 use crate::batch::RowDecoder;
-use crate::config::{Encoding, Faults, FixedTable, SchemaRules};
+use crate::config::{Encoding, Faults, FixedTable, GivenRows, SchemaRules, Source, TableRows};
 use crate::source::{Dataset, Row, causes};
 
 /// Rows that are typed at a time.
@@ -16,23 +16,37 @@ const BYTES_MOST: usize = 256 << 20;
 pub fn load(tables: &[FixedTable], faults: &mut Faults) -> Vec<(String, RecordBatch)> {
     let mut loaded = Vec::new();
     for table in tables {
-        match read(table) {
-            Ok(rows) => loaded.push((table.name.clone(), rows)),
-            Err(problem) => {
-                faults.add_text(format!("table.{}.path", table.name), &table.source.place.to_string(), problem);
-            }
-        }
+        let read = match &table.rows {
+            TableRows::File(source) => read(source).map_err(|problem| {
+                faults.add_text(format!("table.{}.path", table.name), &source.place.to_string(), problem);
+            }),
+            TableRows::Given(rows) => given(rows).map_err(|problem| {
+                faults.add(format!("table.{}.rows", table.name), None, problem);
+            }),
+        };
+        loaded.extend(read.ok().map(|rows| (table.name.clone(), rows)));
     }
     loaded
 }
 
-fn read(table: &FixedTable) -> Result<RecordBatch, String> {
-    let place = format!("{}: ", table.source.place);
+fn given(given: &GivenRows) -> Result<RecordBatch, String> {
+    let mut decoder = RowDecoder::new(&given.schema, Encoding::Json).map_err(|error| error.to_string())?;
+    for (number, row) in (1_i64..).zip(&given.rows) {
+        let value = serde_json::to_vec(row).map_err(|error| error.to_string())?;
+        let misfit = |misfit: crate::batch::Misfit| format!("row {number} does not fit: {}", misfit.reason);
+        decoder.push(&value, 0, number, 0, i64::MAX).map_err(misfit)?;
+    }
+    let own: Vec<usize> = (0..given.schema.arrow().fields().len()).collect();
+    decoder.take().and_then(|chunk| chunk.rows.project(&own)).map_err(|error| error.to_string())
+}
+
+fn read(source: &Source) -> Result<RecordBatch, String> {
+    let place = format!("{}: ", source.place);
     let said = |error: crate::source::SourceError| {
         let text = causes(&error);
         text.strip_prefix(&place).unwrap_or(&text).replace("source.path", "path").replace("dataset", "file")
     };
-    let dataset = Dataset::new(&table.source);
+    let dataset = Dataset::new(source);
     let schema = dataset.profile(&SchemaRules::default()).map_err(said)?.schema;
     let mut decoder = RowDecoder::new(&schema, Encoding::Json).map_err(|error| error.to_string())?;
     let mut reader = dataset.reader(Encoding::Json).map_err(said)?;
@@ -63,4 +77,27 @@ fn read(table: &FixedTable) -> Result<RecordBatch, String> {
     }
     take(&mut decoder, &mut chunks)?;
     concat_batches(&schema.arrow(), &chunks).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use datafusion::arrow::util::pretty::pretty_format_batches;
+
+    use super::*;
+    use crate::config::{Overrides, load_text};
+
+    #[test]
+    fn rows_of_the_pipeline_file_are_typed_by_all_of_them() {
+        let text = "name = \"p\"\nbatch.rows = 10\n[[table]]\nname = \"t\"\nrows = [ { a = \"x, y\", b = 1 }, { b = 2.5, c = true }, {} ]\n";
+        let loaded = load_text(Path::new("p.toml"), text, &Overrides::default()).unwrap();
+        let mut faults = Faults::new("p.toml");
+        let tables = load(&loaded.pipeline.tables, &mut faults);
+        assert_eq!(faults.faults(), []);
+        let shown = pretty_format_batches(&[tables[0].1.clone()]).unwrap().to_string();
+        let rows: Vec<String> =
+            shown.lines().filter(|line| line.starts_with('|')).map(|line| line.replace(' ', "")).collect();
+        assert_eq!(rows, ["|a|b|c|", "|x,y|1.0||", "||2.5|true|", "||||"], "{shown}");
+    }
 }

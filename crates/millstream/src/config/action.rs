@@ -1,6 +1,10 @@
 //! What can be asked of a model, with which arguments, and what it answers: the words that `[[route]]`, the API's paths and
 //! its description share.
 
+use millstream_learn::Algorithm;
+
+use super::Route;
+
 /// What a route does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Action {
@@ -12,6 +16,7 @@ pub enum Action {
     History,
     Users,
     Because,
+    Clusters,
 }
 
 /// What an action is told.
@@ -19,6 +24,9 @@ pub enum Action {
 pub enum Argument {
     User,
     Item,
+    Title,
+    Text,
+    Row,
     Ratings,
     N,
     Offset,
@@ -36,8 +44,11 @@ pub enum Argument {
 pub enum Sort {
     /// A user's or an item's.
     Id,
+    /// One, or a list of them.
     Ids,
     Ratings,
+    /// Of the model's columns.
+    Row,
     /// From 0 to so many.
     Count(u64),
     Flag,
@@ -53,7 +64,7 @@ pub const ITEMS_DEFAULT: u64 = 10;
 const OFFSET_MOST: u64 = 1_000_000_000;
 
 impl Action {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Predict,
         Self::Estimate,
         Self::Recommend,
@@ -62,6 +73,7 @@ impl Action {
         Self::History,
         Self::Users,
         Self::Because,
+        Self::Clusters,
     ];
 
     pub fn name(self) -> &'static str {
@@ -74,17 +86,21 @@ impl Action {
             Self::History => "history",
             Self::Users => "users",
             Self::Because => "because",
+            Self::Clusters => "clusters",
         }
     }
 
     /// All that it may be told; `predict` is told the model's columns besides.
     pub fn arguments(self) -> &'static [Argument] {
-        use Argument::{Exclude, ExcludeSeen, Filter, Group, Item, N, Offset, Rated, Ratings, Strict, User, Version};
+        use Argument::{
+            Exclude, ExcludeSeen, Filter, Group, Item, N, Offset, Rated, Ratings, Row, Strict, Text, Title, User,
+            Version,
+        };
         match self {
-            Self::Predict => &[Version],
+            Self::Predict | Self::Clusters => &[Version],
             Self::Estimate => &[User, Item, Version],
             Self::Recommend => &[User, Ratings, N, Offset, Filter, ExcludeSeen, Exclude, Strict, Version],
-            Self::Similar => &[Item, N, Offset, Filter, Version],
+            Self::Similar => &[Item, Title, Text, Row, Exclude, N, Offset, Filter, Version],
             Self::Popular => &[Group, N, Offset, Filter, Version],
             Self::History => &[User, N, Offset, Version],
             Self::Users => &[Item, N, Offset, ExcludeSeen, Rated, Version],
@@ -95,21 +111,96 @@ impl Action {
     /// What it cannot do without; `recommend` takes ratings in place of a user.
     pub fn required(self) -> &'static [Argument] {
         match self {
-            Self::Predict | Self::Popular => &[],
+            Self::Predict | Self::Popular | Self::Similar | Self::Clusters => &[],
             Self::Estimate | Self::Because => &[Argument::User, Argument::Item],
             Self::Recommend | Self::History => &[Argument::User],
-            Self::Similar | Self::Users => &[Argument::Item],
+            Self::Users => &[Argument::Item],
         }
+    }
+
+    /// Of these it is told exactly one, where there are any.
+    pub fn one_of(self) -> &'static [Argument] {
+        match self {
+            Self::Similar => &[Argument::Item, Argument::Title, Argument::Text, Argument::Row],
+            Self::Predict
+            | Self::Estimate
+            | Self::Recommend
+            | Self::Popular
+            | Self::History
+            | Self::Users
+            | Self::Because
+            | Self::Clusters => &[],
+        }
+    }
+
+    /// Whether models of this algorithm do it.
+    pub fn suits(self, algorithm: Algorithm) -> bool {
+        match algorithm {
+            Algorithm::LinearRegression | Algorithm::LogisticRegression | Algorithm::RandomForest => {
+                self == Self::Predict
+            }
+            Algorithm::Kmeans => matches!(self, Self::Predict | Self::Clusters),
+            Algorithm::Als => self != Self::Clusters,
+            Algorithm::Content | Algorithm::Neighbours => self == Self::Similar,
+            Algorithm::Popularity => self == Self::Popular,
+        }
+    }
+
+    /// What models of this algorithm can be told.
+    pub fn arguments_of(self, algorithm: Algorithm) -> impl Iterator<Item = Argument> + Clone {
+        let is_known = move |argument: &Argument| match (self, argument) {
+            (Self::Similar, Argument::Title | Argument::Text) => algorithm == Algorithm::Content,
+            (Self::Similar, Argument::Row) => matches!(algorithm, Algorithm::Content | Algorithm::Neighbours),
+            _ => true,
+        };
+        self.arguments().iter().copied().filter(is_known)
+    }
+
+    /// What a template may name of the whole answer of such a model.
+    pub fn outputs_of(self, algorithm: Algorithm) -> impl Iterator<Item = &'static str> {
+        self.outputs().iter().copied().filter(move |name| match (self, *name) {
+            // A forest predicts classes or numbers: only the data tells.
+            (Self::Predict, "probability") => {
+                matches!(algorithm, Algorithm::LogisticRegression | Algorithm::RandomForest)
+            }
+            (Self::Predict, "cluster" | "distance" | "distances" | "label") => algorithm == Algorithm::Kmeans,
+            (Self::Similar, "matched") => algorithm == Algorithm::Content,
+            _ => true,
+        })
+    }
+
+    /// As `item_outputs`, of such a model.
+    pub fn item_outputs_of(self, algorithm: Algorithm) -> Option<impl Iterator<Item = &'static str>> {
+        let names = self.item_outputs()?.iter().copied();
+        Some(names.filter(move |name| match (self, *name) {
+            (Self::Similar, "score") => algorithm != Algorithm::Neighbours,
+            (Self::Similar, "distance" | "row") => algorithm == Algorithm::Neighbours,
+            (Self::Similar, "terms" | "title") => algorithm == Algorithm::Content,
+            (Self::Popular, "votes") => algorithm == Algorithm::Popularity,
+            _ => true,
+        }))
     }
 
     /// What a template may name of the whole answer.
     pub fn outputs(self) -> &'static [&'static str] {
         match self {
-            Self::Predict => &["prediction", "probability", "model", "version", "warnings"],
+            Self::Predict => &[
+                "prediction",
+                "probability",
+                "cluster",
+                "distance",
+                "distances",
+                "label",
+                "model",
+                "version",
+                "warnings",
+            ],
             Self::Estimate => &["prediction", "id", "model", "version", "source"],
             Self::Recommend => &["model", "version", "source", "total", "unknown_items", "unknown_items_total"],
             Self::Because => &["score", "prediction", "model", "version", "source", "total"],
-            Self::Similar | Self::Popular | Self::History | Self::Users => &["model", "version", "source", "total"],
+            Self::Similar => &["model", "version", "source", "total", "matched"],
+            Self::Popular | Self::History | Self::Users => &["model", "version", "source", "total"],
+            Self::Clusters => &["model", "version", "tried", "inertia", "iterations", "standardised"],
         }
     }
 
@@ -117,18 +208,20 @@ impl Action {
     pub fn item_outputs(self) -> Option<&'static [&'static str]> {
         match self {
             Self::Predict | Self::Estimate => None,
-            Self::Recommend | Self::Similar => Some(&["id", "score"]),
-            Self::Popular => Some(&["id", "score", "mean"]),
+            Self::Recommend => Some(&["id", "score"]),
+            Self::Similar => Some(&["id", "score", "terms", "title", "distance", "row"]),
+            Self::Popular => Some(&["id", "score", "votes", "mean"]),
             Self::History => Some(&["id", "rating", "time"]),
             Self::Users => Some(&["id", "score", "rating", "time"]),
             Self::Because => Some(&["id", "score", "rating"]),
+            Self::Clusters => Some(&["cluster", "size", "share", "label", "center", "spread", "traits"]),
         }
     }
 
     /// Whether what it answers is, or has, items of the catalogue.
     pub fn shows_items(self) -> bool {
         match self {
-            Self::Predict | Self::Users => false,
+            Self::Predict | Self::Users | Self::Clusters => false,
             Self::Estimate | Self::Recommend | Self::Similar | Self::Popular | Self::History | Self::Because => true,
         }
     }
@@ -139,6 +232,9 @@ impl Argument {
         match self {
             Self::User => "user",
             Self::Item => "item",
+            Self::Title => "title",
+            Self::Text => "text",
+            Self::Row => "row",
             Self::Ratings => "ratings",
             Self::N => "n",
             Self::Offset => "offset",
@@ -157,10 +253,11 @@ impl Argument {
             Self::User | Self::Item => Sort::Id,
             Self::Exclude => Sort::Ids,
             Self::Ratings => Sort::Ratings,
+            Self::Row => Sort::Row,
             Self::N => Sort::Count(ITEMS_MOST),
             Self::Offset => Sort::Count(OFFSET_MOST),
             Self::ExcludeSeen | Self::Strict | Self::Rated => Sort::Flag,
-            Self::Filter | Self::Group => Sort::Text,
+            Self::Title | Self::Text | Self::Filter | Self::Group => Sort::Text,
             Self::Version => Sort::Version,
         }
     }
@@ -169,12 +266,15 @@ impl Argument {
         match self {
             Self::User => "whose",
             Self::Item => "of which item",
+            Self::Title => "of the item of this title; a slip of typing finds it too",
+            Self::Text => "of an item with these words",
+            Self::Row => "of an item that need not be known: {column: value}",
             Self::Ratings => "of a user who need not be known: {item: rating}, or a list of {item, rating}",
             Self::N => "how many, 10 unless given",
             Self::Offset => "how many to leave out at the beginning",
             Self::Filter => "a condition on the catalogue's columns, in SQL",
             Self::ExcludeSeen => "leave out what the user has seen; true unless given",
-            Self::Exclude => "ids to leave out",
+            Self::Exclude => "an id to leave out, or a list of them",
             Self::Strict => "404 for an unknown user instead of what is popular",
             Self::Rated => "those who rated it, newest first, instead of those who would like it",
             Self::Group => "popular in this group alone",
@@ -188,12 +288,24 @@ impl Sort {
     pub fn expected(self) -> String {
         match self {
             Self::Id => "an id".to_owned(),
-            Self::Ids => "a list of ids".to_owned(),
+            Self::Ids => "an id or a list of ids".to_owned(),
             Self::Ratings => "ratings: an object {item: rating}, or a list of {item, rating}".to_owned(),
+            Self::Row => "an object {column: value} of the model's columns".to_owned(),
             Self::Count(most) => format!("a whole number from 0 to {most}"),
             Self::Flag => "true or false".to_owned(),
             Self::Text => "text".to_owned(),
             Self::Version => "a version's number or alias".to_owned(),
         }
+    }
+}
+
+impl Route {
+    /// Whether each request must bring this argument: a route that takes ratings, or names one item, is of no use without.
+    pub fn needs(&self, argument: Argument) -> bool {
+        let one_of = self.action.one_of();
+        let n_taken = one_of.iter().filter(|argument| self.args.contains_key(argument)).count();
+        self.action.required().contains(&argument)
+            || argument == Argument::Ratings
+            || (one_of.contains(&argument) && n_taken == 1)
     }
 }

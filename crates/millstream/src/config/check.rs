@@ -14,7 +14,9 @@ use super::{
     Batch, BatchFormat, BatchRule, CatalogueFrom, Model, OnStop, Overrides, Pace, Pipeline, QueryLimits, SchemaRules,
     Serve, Source, SourcePlace, StoreUrl, Train, WindowTime, size,
 };
-use super::{check_catalogue, check_model, check_ratings, check_route, check_source, check_stream, check_view};
+use super::{
+    check_catalogue, check_model, check_ratings, check_route, check_similar, check_source, check_stream, check_view,
+};
 
 /// Every table of the file; `--set` looks here for the table of a key.
 pub(super) const KEYS: &[(&str, &Keys)] = &[
@@ -146,9 +148,11 @@ fn checked(file: &Path, text: &str, overrides: &Overrides, faults: &mut Faults) 
     let tables = check_view::tables(&root, faults);
     let views = check_view::views(&root, faults);
     let routes = check_route::routes(&root, &models, &views, faults);
-    let models: Vec<Model> = models.into_iter().filter_map(|model| model.checked).collect();
+    let mut models: Vec<Model> = models.into_iter().filter_map(|model| model.checked).collect();
     check_ratings::name_ids(&models, &mut schema);
+    check_similar::name_ids(&models, &mut schema);
     let catalogue = check_catalogue::catalogue(&root, faults);
+    check_similar::name_titles(&mut models, catalogue.as_ref());
     if let Some(rules) = catalogue.as_ref().filter(|rules| rules.from == CatalogueFrom::Batches) {
         schema.ids.extend(rules.id_columns());
     }

@@ -100,10 +100,15 @@ fn by_own_name(action: Action, parameters: &[&str], args: &mut BTreeMap<Argument
     for argument in action.arguments() {
         let name = argument.name();
         let is_free = !args.values().any(|origin| origin.parameter() == Some(name));
-        if parameters.contains(&name) && is_free && *argument != Argument::Ratings {
+        if parameters.contains(&name) && is_free && !is_posted(*argument) {
             args.entry(*argument).or_insert_with(|| Origin::Parameter(name.to_owned()));
         }
     }
+}
+
+/// What no URL can hold.
+pub(super) fn is_posted(argument: Argument) -> bool {
+    matches!(argument.sort(), Sort::Ratings | Sort::Row)
 }
 
 /// Which arguments exclude or need each other.
@@ -122,6 +127,17 @@ fn together(section: &Section, action: Action, args: &BTreeMap<Argument, Origin>
         );
         faults.add(section.key(&format!("args.{name}")), None, message);
     }
+    let one_of = action.one_of();
+    if let Some(first) = one_of.first().filter(|_| !one_of.iter().any(|argument| has(*argument))) {
+        let name = first.name();
+        let names: Vec<&str> = one_of.iter().map(|argument| argument.name()).collect();
+        let message = format!(
+            "missing; {} needs one of {}: name the request parameter it comes from, as in args = {{ {name} = \"{name}\" }}",
+            action.name(),
+            names.join(", ")
+        );
+        faults.add(section.key(&format!("args.{name}")), None, message);
+    }
     let mut clash = |argument: Argument, message: &str| {
         faults.add(section.key(&format!("args.{}", argument.name())), None, message);
     };
@@ -131,7 +147,7 @@ fn together(section: &Section, action: Action, args: &BTreeMap<Argument, Origin>
     if folds_in && has(Argument::Strict) {
         clash(Argument::Strict, "is about users who are not known, and ratings bring their own user; remove it");
     }
-    if !folds_in && has(Argument::Exclude) {
+    if action == Action::Recommend && !folds_in && has(Argument::Exclude) {
         clash(Argument::Exclude, "goes with ratings; for a user exclude_seen leaves out what was seen");
     }
 }
@@ -140,7 +156,7 @@ fn together(section: &Section, action: Action, args: &BTreeMap<Argument, Origin>
 /// `{ value = … }`.
 fn origin(argument: Argument, value: &Value, first_version: i64) -> Result<Origin, String> {
     let constant = match value {
-        Value::String(name) if name == "*" && argument == Argument::Ratings => return Ok(Origin::Body),
+        Value::String(name) if name == "*" && is_posted(argument) => return Ok(Origin::Body),
         Value::String(name) if name.trim().is_empty() => {
             return Err("must not be empty; name the request parameter".to_owned());
         }
@@ -153,9 +169,11 @@ fn origin(argument: Argument, value: &Value, first_version: i64) -> Result<Origi
     };
     let is_id = |value: &Value| value.is_integer() || value.is_str();
     let fits = match argument.sort() {
-        Sort::Ratings => return Err("comes with each request; name the request parameter, or \"*\"".to_owned()),
+        Sort::Ratings | Sort::Row => {
+            return Err("comes with each request; name the request parameter, or \"*\"".to_owned());
+        }
         Sort::Id => is_id(constant),
-        Sort::Ids => constant.as_array().is_some_and(|ids| ids.iter().all(is_id)),
+        Sort::Ids => is_id(constant) || constant.as_array().is_some_and(|ids| ids.iter().all(is_id)),
         Sort::Count(most) => {
             constant.as_integer().and_then(|count| u64::try_from(count).ok()).is_some_and(|count| count <= most)
         }
@@ -191,34 +209,30 @@ impl Origin {
 }
 
 /// Whether the models of a route can do what it asks, in the words it may use.
-pub(super) fn fits_models(section: &Section, action: Action, asked: &[&Draft], faults: &mut Faults) {
-    if action == Action::Predict {
-        return;
-    }
-    if section.has("input") {
+pub(super) fn fits_models(section: &Section, asking: &Asking, asked: &[&Draft], faults: &mut Faults) {
+    let Asking { action, args, .. } = asking;
+    let action = *action;
+    if action != Action::Predict && section.has("input") && !args.contains_key(&Argument::Row) {
         let message = format!("names a model's columns, and {} takes arguments; use args", action.name());
         section.fault("input", message, faults);
     }
-    if asked.len() > 1 {
+    if action != Action::Predict && asked.len() > 1 {
         section.fault("models", format!("{} asks one model; name it with model", action.name()), faults);
     }
     for draft in asked {
         let (Some(name), Some(algorithm)) = (&draft.name, draft.algorithm) else { continue };
-        if !is_able(algorithm, action) {
+        if !action.suits(algorithm) {
             let able: Vec<&str> =
-                Algorithm::ALL.iter().filter(|other| is_able(**other, action)).map(|other| other.name()).collect();
-            let able = if able.is_empty() { "no algorithm here".to_owned() } else { able.join(", ") };
-            let message = format!("model `{name}` is a {}: {} is for {able}", algorithm.name(), action.name());
+                Algorithm::ALL.iter().filter(|other| action.suits(**other)).map(|other| other.name()).collect();
+            let message =
+                format!("model `{name}` is a {}: {} is for {}", algorithm.name(), action.name(), able.join(", "));
             section.fault("action", message, faults);
+            continue;
         }
-    }
-}
-
-fn is_able(algorithm: Algorithm, action: Action) -> bool {
-    match algorithm {
-        Algorithm::LinearRegression | Algorithm::LogisticRegression | Algorithm::RandomForest => {
-            action == Action::Predict
+        let unknown = args.keys().filter(|argument| action.arguments_of(algorithm).all(|known| known != **argument));
+        for argument in unknown {
+            let message = format!("model `{name}` is a {}, which takes none; remove it", algorithm.name());
+            faults.add(section.key(&format!("args.{}", argument.name())), None, message);
         }
-        Algorithm::Als => true,
     }
 }

@@ -3,12 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 
-use millstream_learn::{Algorithm, ParamFault, ParamValue, als, linear_regression, logistic_regression, random_forest};
+use millstream_learn::{
+    Algorithm, ParamFault, ParamValue, als, content, kmeans, linear_regression, logistic_regression, neighbours,
+    popularity, random_forest,
+};
 use toml::{Table, Value};
 
 use super::check::table_list;
 use super::check_ratings;
+use super::check_similar;
 use super::check_source::seed;
+use super::check_text;
 use super::fault::{Faults, did_you_mean, nearest};
 use super::raw::{Keys, Section, type_name};
 use super::{Batch, BatchRule, Categorical, Columns, Missing, Model, Supervised, TrainOn, Unseen};
@@ -34,22 +39,19 @@ pub(super) const MODEL: Keys = Keys {
         "group",
         "scale",
         "relevant",
+        "id",
+        "title",
+        "text",
+        "score",
+        "votes",
     ],
-    later: &[
-        ("text", "a text feature is one category per value"),
-        ("id", OTHER_ALGORITHMS),
-        ("score", OTHER_ALGORITHMS),
-        ("votes", OTHER_ALGORITHMS),
-    ],
+    later: &[],
 };
 
-const OF_SUPERVISED: [&str; 6] = ["features", "target", "categorical", "missing", "output", "baseline"];
-const OF_RATINGS: [&str; 7] = ["user", "item", "rating", "time", "group", "scale", "relevant"];
+/// Keys that every model has; the others are of some kinds only.
+const OF_ALL: [&str; 6] = ["name", "algorithm", "train_on", "where", "params", "seed"];
 
 const CATEGORICAL: Keys = Keys { known: &["max", "unseen"], later: &[] };
-const OTHER_ALGORITHMS: &str =
-    "linear_regression, logistic_regression and random_forest take features and a target, als takes user and item";
-const LATER_ALGORITHMS: [&str; 4] = ["kmeans", "content", "neighbours", "popularity"];
 
 const DEFAULT_SEED: u64 = 1;
 const DEFAULT_CATEGORIES: u32 = 1000;
@@ -84,14 +86,7 @@ pub(super) fn models(root: &Table, batch: Option<&Batch>, faults: &mut Faults) -
 fn model(number: usize, table: &Table, batch: Option<&Batch>, faults: &mut Faults) -> Draft {
     let name = name(number, table, faults);
     let label = name.as_ref().map_or_else(|| format!("model[{number}]"), |name| format!("model.{name}"));
-    // The keys of an algorithm of a later release are no concern of this one.
-    let keys = if is_later(table) { &ANY } else { &MODEL };
-    let section = Section::new(label, Some(table).filter(|_| !is_later(table)), keys, faults);
-    if let Some(Value::String(text)) = table.get("algorithm").filter(|_| is_later(table)) {
-        let known = Algorithm::ALL.iter().map(|algorithm| algorithm.name()).collect::<Vec<_>>().join(", ");
-        faults.add_text(section.key("algorithm"), text, format!("not yet in this version; it has {known}"));
-        return Draft { name, algorithm: None, inputs: None, checked: None };
-    }
+    let section = Section::new(label, Some(table), &MODEL, faults);
     let algorithm = algorithm(&section, faults);
     let train_on = train_on(&section, batch, faults);
     let params = algorithm.and_then(|algorithm| params(&section, algorithm, faults));
@@ -108,6 +103,23 @@ fn model(number: usize, table: &Table, batch: Option<&Batch>, faults: &mut Fault
             let columns = check_ratings::columns(&section, faults);
             let params = params.and_then(|params| check_ratings::feedback(&section, params, faults));
             (Some(RATING_INPUTS.map(str::to_owned).to_vec()), columns.map(Columns::Ratings), params)
+        }
+        Kind::Clusters => {
+            let (features, columns) = check_similar::clusters(&section, faults);
+            (features, columns.map(Columns::Clusters), params)
+        }
+        Kind::Content => {
+            let columns = check_similar::content(&section, faults);
+            let texts = columns.as_ref().map(|columns| columns.text.iter().map(|(text, _)| text.clone()).collect());
+            (texts, columns.map(Columns::Content), params)
+        }
+        Kind::Neighbours => {
+            let (features, columns) = check_similar::neighbours(&section, faults);
+            (features, columns.map(Columns::Neighbours), params)
+        }
+        Kind::Popularity => {
+            let columns = check_similar::popularity(&section, faults);
+            (Some(Vec::new()), columns.map(Columns::Popularity), params)
         }
     };
     let checked = (|| {
@@ -132,14 +144,53 @@ pub const RATING_INPUTS: [&str; 2] = ["user", "item"];
 enum Kind {
     Supervised,
     Ratings,
+    Clusters,
+    Content,
+    Neighbours,
+    Popularity,
 }
 
-/// Of a faulty algorithm: what its keys look like.
+impl Kind {
+    fn keys(self) -> &'static [&'static str] {
+        match self {
+            Self::Supervised => &["features", "target", "categorical", "text", "missing", "output", "baseline"],
+            Self::Ratings => &["user", "item", "rating", "time", "group", "scale", "relevant"],
+            Self::Clusters => &["features", "categorical", "missing"],
+            Self::Content => &["id", "title", "text"],
+            Self::Neighbours => &["id", "features", "categorical"],
+            Self::Popularity => &["item", "score", "votes", "group"],
+        }
+    }
+
+    fn takes(self) -> &'static str {
+        match self {
+            Self::Supervised => "features and a target",
+            Self::Ratings => "user, item and rating",
+            Self::Clusters => "features",
+            Self::Content => "id, title and text",
+            Self::Neighbours => "id and features",
+            Self::Popularity => "item, score, votes and group",
+        }
+    }
+}
+
+/// Of a faulty algorithm: that of the name it may have meant, else what its keys look like.
 fn kind(algorithm: Option<Algorithm>, section: &Section) -> Kind {
-    match algorithm {
+    let meant = || {
+        let name = section.value("algorithm")?.as_str()?;
+        Algorithm::from_name(nearest(name, Algorithm::ALL.iter().map(|algorithm| algorithm.name()))?)
+    };
+    match algorithm.or_else(meant) {
         Some(Algorithm::LinearRegression | Algorithm::LogisticRegression | Algorithm::RandomForest) => Kind::Supervised,
         Some(Algorithm::Als) => Kind::Ratings,
-        None if section.has("user") || section.has("item") => Kind::Ratings,
+        Some(Algorithm::Kmeans) => Kind::Clusters,
+        Some(Algorithm::Content) => Kind::Content,
+        Some(Algorithm::Neighbours) => Kind::Neighbours,
+        Some(Algorithm::Popularity) => Kind::Popularity,
+        None if section.has("user") => Kind::Ratings,
+        None if section.has("item") => Kind::Popularity,
+        None if section.has("id") && section.has("features") => Kind::Neighbours,
+        None if section.has("id") || (section.has("text") && !section.has("features")) => Kind::Content,
         None => Kind::Supervised,
     }
 }
@@ -147,12 +198,9 @@ fn kind(algorithm: Option<Algorithm>, section: &Section) -> Kind {
 /// Keys that only other algorithms take. Without an algorithm nothing is said: its own fault is enough.
 fn keys_of_others(section: &Section, algorithm: Option<Algorithm>, kind: Kind, faults: &mut Faults) {
     let Some(algorithm) = algorithm else { return };
-    let (others, takes): (&[&str], _) = match kind {
-        Kind::Supervised => (&OF_RATINGS, "features and a target"),
-        Kind::Ratings => (&OF_SUPERVISED, "user, item and rating"),
-    };
-    for key in others.iter().filter(|key| section.has(key)) {
-        let message = format!("is not for {}, which takes {takes}; remove it", algorithm.name());
+    let own = |key: &&&str| OF_ALL.contains(*key) || kind.keys().contains(*key);
+    for key in MODEL.known.iter().filter(|key| section.has(key)).filter(|key| !own(key)) {
+        let message = format!("is not for {}, which takes {}; remove it", algorithm.name(), kind.takes());
         faults.add(section.key(key), None, message);
     }
 }
@@ -166,22 +214,15 @@ fn supervised(
     let target =
         section.required_text("target", "name the column or SQL expression to predict", faults).map(str::to_owned);
     let categorical = categorical(section, features.as_deref(), faults);
-    let missing = section.choice(
-        "missing",
-        &[
-            ("drop", Missing::Drop),
-            ("mean", Missing::Mean),
-            ("median", Missing::Median),
-            ("category", Missing::Category),
-        ],
-        faults,
-    );
+    let text = check_text::text(section, algorithm, features.as_deref(), &categorical, faults);
+    let missing = missing(section, faults);
     let output = output(section, algorithm, faults);
     let baseline = section.filled_text("baseline", faults).map(str::to_owned);
     let columns = features.clone().zip(target).map(|(features, target)| Supervised {
         features,
         target,
         categorical,
+        text,
         missing: missing.unwrap_or(Missing::Drop),
         output,
         baseline,
@@ -189,10 +230,14 @@ fn supervised(
     (features, columns)
 }
 
-const ANY: Keys = Keys { known: &[], later: &[] };
-
-fn is_later(table: &Table) -> bool {
-    table.get("algorithm").and_then(Value::as_str).is_some_and(|name| LATER_ALGORITHMS.contains(&name))
+pub(super) fn missing(section: &Section, faults: &mut Faults) -> Option<Missing> {
+    let choices = [
+        ("drop", Missing::Drop),
+        ("mean", Missing::Mean),
+        ("median", Missing::Median),
+        ("category", Missing::Category),
+    ];
+    section.choice("missing", &choices, faults)
 }
 
 fn name(number: usize, table: &Table, faults: &mut Faults) -> Option<String> {
@@ -239,7 +284,7 @@ fn algorithm(section: &Section, faults: &mut Faults) -> Option<Algorithm> {
     found
 }
 
-fn features(section: &Section, faults: &mut Faults) -> Option<Vec<String>> {
+pub(super) fn features(section: &Section, faults: &mut Faults) -> Option<Vec<String>> {
     if !section.has("features") {
         faults.add(
             section.key("features"),
@@ -378,7 +423,7 @@ fn params(section: &Section, algorithm: Algorithm, faults: &mut Faults) -> Optio
     Some(values).filter(|_| !faulty)
 }
 
-fn param_value(value: &Value) -> Option<ParamValue> {
+pub(super) fn param_value(value: &Value) -> Option<ParamValue> {
     match value {
         Value::Float(number) => Some(ParamValue::Float(*number)),
         Value::Integer(number) => Some(ParamValue::Integer(*number)),
@@ -394,11 +439,19 @@ fn param_faults(algorithm: Algorithm, values: &BTreeMap<String, ParamValue>) -> 
         Algorithm::LogisticRegression => logistic_regression::Params::from_values(values).err(),
         Algorithm::RandomForest => random_forest::Params::from_values(values).err(),
         Algorithm::Als => als::Params::from_values(values).err(),
+        Algorithm::Kmeans => kmeans::Params::from_values(values).err(),
+        Algorithm::Content => content::Params::from_values(values).err(),
+        Algorithm::Neighbours => neighbours::Params::from_values(values).err(),
+        Algorithm::Popularity => popularity::Params::from_values(values).err(),
     }
     .unwrap_or_default()
 }
 
-fn categorical(section: &Section, features: Option<&[String]>, faults: &mut Faults) -> BTreeMap<String, Categorical> {
+pub(super) fn categorical(
+    section: &Section,
+    features: Option<&[String]>,
+    faults: &mut Faults,
+) -> BTreeMap<String, Categorical> {
     let mut rules = BTreeMap::new();
     for (feature, value) in section.table("categorical", faults).into_iter().flatten() {
         let key = section.key(&format!("categorical.{feature}"));

@@ -3,12 +3,15 @@
 use std::collections::BTreeSet;
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
-use millstream_learn::Algorithm;
+use millstream_learn::{Algorithm, ParamValue};
 
 use super::check_route::{Asked, columns_and_parameters};
 use super::fault::{Faults, did_you_mean};
-use super::{Columns, Model, Pipeline, RATING_INPUTS, RatingColumns, Supervised};
-use crate::expression::{Expression, ValueKind};
+use super::{
+    Action, ClusterColumns, Columns, ContentColumns, Missing, Model, NeighbourColumns, Pipeline, PopularityColumns,
+    RATING_INPUTS, RatingColumns, Supervised,
+};
+use crate::expression::{Expression, ExpressionError, ValueKind};
 use crate::ratings::{id_kind, is_time};
 use crate::schema::StreamSchema;
 
@@ -28,7 +31,7 @@ pub fn check_models(pipeline: &Pipeline, schema: &StreamSchema, faults: &mut Fau
     for route in pipeline.routes.iter().filter(|route| route.view.is_none()) {
         let asked = route.models.iter().map(|name| {
             let model = models.iter().flatten().find(|model| model.name == name)?;
-            Some(Asked { name: model.name, probability: model.probability, columns: model.columns.clone() })
+            Some(model.clone())
         });
         // A model with faults of its own has unknown columns.
         if let Some(asked) = asked.collect::<Option<Vec<_>>>() {
@@ -48,6 +51,10 @@ impl<'a> Check<'a, '_> {
         match &self.model.columns {
             Columns::Supervised(columns) => self.supervised(columns),
             Columns::Ratings(columns) => self.ratings(columns),
+            Columns::Clusters(columns) => self.clusters(columns),
+            Columns::Content(columns) => self.content(columns),
+            Columns::Neighbours(columns) => self.neighbours(columns),
+            Columns::Popularity(columns) => self.popularity(columns),
         }
     }
 
@@ -59,27 +66,109 @@ impl<'a> Check<'a, '_> {
         {
             self.fault("item", item.text(), "is what user is; name the column of what was rated");
         }
-        if let Some(rating) = columns.rating.as_ref().and_then(|rating| self.compile("rating", rating))
-            && rating.kind() != ValueKind::Number
-        {
-            let message = format!("must be a number, and is {}", a_kind(&rating));
-            self.fault("rating", rating.text(), &format!("{message}; cast it, as in cast(… as double)"));
-        }
+        self.number("rating", columns.rating.as_ref());
         if let Some(time) = columns.time.as_ref().and_then(|time| self.compile("time", time))
             && !is_time(time.data_type())
         {
             let message = format!("must be an epoch number, a timestamp or its text, and is {}", a_kind(&time));
             self.fault("time", time.text(), &message);
         }
-        if let Some(group) = columns.group.as_ref().and_then(|group| self.compile("group", group))
-            && !is_plain(&group)
-        {
-            let message = format!("must be text, a number or true or false, and is {}", a_kind(&group));
-            self.fault("group", group.text(), &format!("{message}; cast it to text"));
+        if let Some(group) = columns.group.as_ref().and_then(|group| self.compile("group", group)) {
+            self.plain("group", &group);
         }
         self.filter();
         let columns = RATING_INPUTS.map(str::to_owned).into();
-        user.and(item).map(|_| Asked { name: &self.model.name, probability: false, columns })
+        user.and(item).map(|_| self.asked_with(columns))
+    }
+
+    fn clusters(&mut self, columns: &ClusterColumns) -> Option<Asked<'a>> {
+        let features: Vec<Option<Expression>> = columns.features.iter().map(|text| self.feature(text)).collect();
+        self.filter();
+        let features = features.into_iter().collect::<Option<Vec<_>>>()?;
+        if columns.missing == Missing::Category
+            && let Some(number) = features
+                .iter()
+                .find(|feature| feature.kind() != ValueKind::Text && !columns.categorical.contains_key(feature.text()))
+        {
+            let message = format!(
+                "kmeans has no category for a missing number, and `{}` is one; take \"drop\", \"mean\" or \"median\", or make it a \
+                 category with categorical",
+                number.text()
+            );
+            self.fault("missing", "category", &message);
+            return None;
+        }
+        Some(self.asked(&features))
+    }
+
+    fn content(&mut self, columns: &ContentColumns) -> Option<Asked<'a>> {
+        let id = self.id("id", &columns.id);
+        if let Some(title) = columns.title.as_ref().and_then(|title| self.compile("title", title)) {
+            self.plain("title", &title);
+        }
+        let texts = columns.text.iter().map(|(text, _)| {
+            let text = self.compile("text", text)?;
+            self.plain("text", &text).then_some(text)
+        });
+        let texts: Vec<Option<Expression>> = texts.collect();
+        self.filter();
+        let texts = texts.into_iter().collect::<Option<Vec<_>>>()?;
+        id.map(|_| self.asked(&texts))
+    }
+
+    fn neighbours(&mut self, columns: &NeighbourColumns) -> Option<Asked<'a>> {
+        let id = self.id("id", &columns.id);
+        let features: Vec<Option<Expression>> = columns.features.iter().map(|text| self.feature(text)).collect();
+        self.filter();
+        let features = features.into_iter().collect::<Option<Vec<_>>>()?;
+        if let Some(own) = features.iter().find(|feature| feature.text() == columns.id) {
+            self.fault("features", own.text(), "is the id, which no two items share; compare by other columns");
+            return None;
+        }
+        id.map(|_| self.asked(&features))
+    }
+
+    fn popularity(&mut self, columns: &PopularityColumns) -> Option<Asked<'a>> {
+        let item = self.id("item", &columns.item);
+        self.number("score", columns.score.as_ref());
+        self.number("votes", columns.votes.as_ref());
+        if let Some(group) =
+            columns.group.as_ref().and_then(|group| self.compile_by("group", group, Expression::compile_list))
+            && !is_list_of_texts(group.data_type())
+        {
+            self.plain("group", &group);
+        }
+        self.filter();
+        item.map(|_| self.asked(&[]))
+    }
+
+    fn asked(&self, read: &[Expression]) -> Asked<'a> {
+        let columns = read.iter().flat_map(Expression::columns).cloned().collect();
+        self.asked_with(columns)
+    }
+
+    fn asked_with(&self, columns: BTreeSet<String>) -> Asked<'a> {
+        let outputs = Action::Predict.outputs_of(self.model.algorithm).collect();
+        Asked { name: &self.model.name, outputs, columns }
+    }
+
+    fn number(&mut self, key: &str, text: Option<&String>) {
+        if let Some(number) = text.and_then(|text| self.compile(key, text))
+            && number.kind() != ValueKind::Number
+        {
+            let message = format!("must be a number, and is {}", a_kind(&number));
+            self.fault(key, number.text(), &format!("{message}; cast it, as in cast(… as double)"));
+        }
+    }
+
+    /// Whether its values are texts, or as good as.
+    fn plain(&mut self, key: &str, expression: &Expression) -> bool {
+        let plain = is_plain(expression);
+        if !plain {
+            let message = format!("must be text, a number or true or false, and is {}", a_kind(expression));
+            self.fault(key, expression.text(), &format!("{message}; cast it to text"));
+        }
+        plain
     }
 
     /// Who or what: a whole number or a text.
@@ -116,9 +205,10 @@ impl<'a> Check<'a, '_> {
     }
 
     fn supervised(&mut self, supervised: &Supervised) -> Option<Asked<'a>> {
-        let model = self.model;
         let features: Vec<Option<Expression>> =
             supervised.features.iter().map(|feature| self.feature(feature)).collect();
+        self.words(supervised, &features);
+        self.words_without_penalty(supervised);
         let target = self.compile("target", &supervised.target).and_then(|target| self.target(target));
         self.filter();
         self.baseline(supervised, target.as_ref());
@@ -131,7 +221,36 @@ impl<'a> Check<'a, '_> {
                            its measures say nothing";
             self.faults.warn(self.key("target"), Some(target.text()), message);
         }
-        Some(Asked { name: &model.name, probability: self.predicts_class(&target), columns })
+        let mut asked = self.asked_with(columns);
+        if !self.predicts_class(&target) {
+            asked.outputs.retain(|output| *output != "probability");
+        }
+        Some(asked)
+    }
+
+    fn words(&mut self, supervised: &Supervised, features: &[Option<Expression>]) {
+        for feature in features.iter().flatten() {
+            if supervised.text.contains_key(feature.text()) && feature.kind() != ValueKind::Text {
+                let message = format!("only a text has words, and this is {}; remove it", a_kind(feature));
+                self.fault("text", feature.text(), &message);
+            }
+        }
+    }
+
+    /// Words are soon more than rows, and then a fit without a penalty repeats its rows and says nothing of others.
+    fn words_without_penalty(&mut self, supervised: &Supervised) {
+        let linear = self.model.algorithm == Algorithm::LinearRegression;
+        let penalty = match self.model.params.get("l2") {
+            Some(ParamValue::Float(l2)) => *l2 != 0.0,
+            Some(ParamValue::Integer(l2)) => *l2 != 0,
+            Some(ParamValue::Text(_) | ParamValue::Bool(_)) => true,
+            None => !linear,
+        };
+        if let Some(feature) = supervised.text.keys().next().filter(|_| !penalty) {
+            let message = "has a weight for each word and no penalty, so the model may learn its rows by heart; set l2 above 0, \
+                           such as params = { l2 = 1.0 }";
+            self.faults.warn(self.key(&format!("text.{feature}")), None, message);
+        }
     }
 
     fn feature(&mut self, text: &str) -> Option<Expression> {
@@ -160,8 +279,11 @@ impl<'a> Check<'a, '_> {
                 Algorithm::LogisticRegression | Algorithm::RandomForest,
                 ValueKind::Number | ValueKind::Boolean | ValueKind::Text,
             ) => None,
-            // It has ratings, not a target.
-            (Algorithm::Als, _) => None,
+            // They have no target.
+            (
+                Algorithm::Als | Algorithm::Content | Algorithm::Kmeans | Algorithm::Neighbours | Algorithm::Popularity,
+                _,
+            ) => None,
             (_, ValueKind::Other) => Some("a model predicts a number, text or true or false; cast it"),
         };
         if let Some(message) = message {
@@ -205,14 +327,28 @@ impl<'a> Check<'a, '_> {
 
     fn predicts_class(&self, target: &Expression) -> bool {
         match self.model.algorithm {
-            Algorithm::LinearRegression | Algorithm::Als => false,
+            Algorithm::LinearRegression
+            | Algorithm::Als
+            | Algorithm::Content
+            | Algorithm::Kmeans
+            | Algorithm::Neighbours
+            | Algorithm::Popularity => false,
             Algorithm::LogisticRegression => true,
             Algorithm::RandomForest => target.kind() != ValueKind::Number,
         }
     }
 
     fn compile(&mut self, key: &str, text: &str) -> Option<Expression> {
-        match Expression::compile(text, self.schema) {
+        self.compile_by(key, text, Expression::compile)
+    }
+
+    fn compile_by(
+        &mut self,
+        key: &str,
+        text: &str,
+        compile: fn(&str, &Schema) -> Result<Expression, ExpressionError>,
+    ) -> Option<Expression> {
+        match compile(text, self.schema) {
             Ok(expression) => Some(expression),
             Err(error) => {
                 // The first character needs no pointing at.
@@ -230,6 +366,15 @@ impl<'a> Check<'a, '_> {
 
     fn fault(&mut self, key: &str, value: &str, message: &str) {
         self.faults.add_text(self.key(key), value, message);
+    }
+}
+
+fn is_list_of_texts(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::List(field) | DataType::LargeList(field) => {
+            matches!(field.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+        }
+        _ => false,
     }
 }
 

@@ -7,13 +7,13 @@ use millstream_learn::Algorithm;
 use toml::{Table, Value};
 
 use super::check::table_list;
-use super::check_action::{asking, fits_models};
+use super::check_action::{asking, fits_models, is_posted};
 use super::check_model::Draft;
 use super::check_view_route::view_route;
 use super::fault::{Faults, did_you_mean, nearest};
 use super::raw::{Keys, Section, type_name};
 use super::template::{self, Allowed};
-use super::{Action, Argument, Route, View};
+use super::{Action, Route, View};
 
 pub(super) const ROUTE: Keys = Keys {
     known: &[
@@ -72,8 +72,8 @@ fn route(
     let names = model_names(&section, models, faults);
     let parameters: Vec<&str> = path.iter().flat_map(|path| path_parameters(path)).collect();
     let asking = asking(&section, &parameters, faults);
-    let folds_in = asking.as_ref().is_some_and(|asking| asking.args.contains_key(&Argument::Ratings));
-    let (get, post) = methods(&section, folds_in, faults);
+    let is_posted = asking.as_ref().is_some_and(|asking| asking.args.keys().any(|argument| is_posted(*argument)));
+    let (get, post) = methods(&section, is_posted, faults);
     let input = input(&section, faults);
     let body = section.filled_text("body", faults).map(str::to_owned);
     if body.is_some() && !post {
@@ -85,7 +85,7 @@ fn route(
     });
     let response = response(&section, faults);
     if let (Some(asking), Some(asked)) = (&asking, &asked) {
-        fits_models(&section, asking.action, asked, faults);
+        fits_models(&section, asking, asked, faults);
     }
     let asking = asking?;
     let route = Route {
@@ -109,7 +109,10 @@ fn route(
                 columns_and_parameters(&route, &asked, faults);
             }
         }
-        _ => arguments_and_template(&route, shown, faults),
+        (_, asked) => {
+            let algorithm = asked.iter().flatten().find_map(|draft| draft.algorithm);
+            arguments_and_template(&route, algorithm, shown, faults);
+        }
     }
     Some(route)
 }
@@ -131,7 +134,7 @@ fn catalogue_columns(root: &Table) -> Vec<String> {
 }
 
 /// Checks the path's parameters and the template of a route with arguments.
-fn arguments_and_template(route: &Route, shown: &[String], faults: &mut Faults) {
+fn arguments_and_template(route: &Route, algorithm: Option<Algorithm>, shown: &[String], faults: &mut Faults) {
     let label = format!("route[{}]", route.path);
     let taken: BTreeSet<String> =
         route.args.values().filter_map(|origin| origin.parameter()).map(str::to_owned).collect();
@@ -142,8 +145,17 @@ fn arguments_and_template(route: &Route, shown: &[String], faults: &mut Faults) 
     }
     let Some(response) = &route.response else { return };
     let shown = || shown.iter().filter(|_| route.action.shows_items()).cloned();
-    let outputs = route.action.outputs().iter().map(|name| (*name).to_owned());
-    let items = route.action.item_outputs().map(|names| names.iter().map(|name| (*name).to_owned()).chain(shown()));
+    let action = route.action;
+    let outputs: Vec<&str> = match algorithm {
+        Some(algorithm) => action.outputs_of(algorithm).collect(),
+        None => action.outputs().to_vec(),
+    };
+    let outputs = outputs.into_iter().map(str::to_owned);
+    let items: Option<Vec<&str>> = match algorithm {
+        Some(algorithm) => action.item_outputs_of(algorithm).map(Iterator::collect),
+        None => action.item_outputs().map(<[&str]>::to_vec),
+    };
+    let items = items.map(|names| names.into_iter().map(str::to_owned).chain(shown()));
     let allowed = Allowed {
         // The one item of an estimate is the answer's own.
         outputs: if items.is_some() { outputs.collect() } else { outputs.chain(shown()).collect() },
@@ -154,10 +166,11 @@ fn arguments_and_template(route: &Route, shown: &[String], faults: &mut Faults) 
 }
 
 /// A model as its routes see it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Asked<'a> {
     pub name: &'a str,
-    pub probability: bool,
+    /// What a template may name of its answers.
+    pub outputs: Vec<&'static str>,
     pub columns: BTreeSet<String>,
 }
 
@@ -165,23 +178,26 @@ fn asked_model(draft: &Draft) -> Option<Asked<'_>> {
     let inputs = draft.inputs.as_ref()?;
     Some(Asked {
         name: draft.name.as_deref()?,
-        // A forest predicts classes or numbers: only the data tells.
-        probability: !matches!(draft.algorithm, Some(Algorithm::LinearRegression | Algorithm::Als)),
+        outputs: match draft.algorithm {
+            Some(algorithm) => Action::Predict.outputs_of(algorithm).collect(),
+            None => Action::Predict.outputs().to_vec(),
+        },
         columns: inputs.iter().flat_map(|feature| words(feature)).collect(),
     })
 }
 
 /// Checks `input`, the path's parameters and the template against the columns that the models read.
 pub(super) fn columns_and_parameters(route: &Route, models: &[Asked], faults: &mut Faults) {
-    if route.action != Action::Predict {
-        return;
-    }
     let label = format!("route[{}]", route.path);
     let columns: BTreeSet<&str> = models.iter().flat_map(|model| &model.columns).map(String::as_str).collect();
     for column in route.input.keys().filter(|column| !columns.contains(column.as_str())) {
         let hint = nearest(column, columns.iter().copied());
         let hint = hint.map_or("name a column of the features".to_owned(), |name| format!("did you mean `{name}`?"));
         faults.add(format!("{label}.input.{column}"), None, format!("no model of this route reads it; {hint}"));
+    }
+    // What else there is to say of other actions is known without the columns.
+    if route.action != Action::Predict {
+        return;
     }
     for parameter in path_parameters(&route.path) {
         let taken = route.input.values().any(|name| name == parameter)
@@ -203,16 +219,14 @@ fn allowed(route: &Route, models: &[Asked], columns: &BTreeSet<&str>) -> Allowed
     let mut inputs: BTreeSet<String> = columns.iter().map(parameter).collect();
     inputs.extend(path_parameters(&route.path).map(str::to_owned));
     inputs.extend(route.args.values().filter_map(|origin| origin.parameter()).map(str::to_owned));
-    let outputs = |model: &Asked| {
-        let names = Action::Predict.outputs().iter().copied();
-        let has_probability = model.probability;
-        names.filter(move |name| has_probability || *name != "probability")
-    };
     // With several models an output's name begins with its model's.
     let outputs: Vec<String> = match models {
-        [one] => outputs(one).map(str::to_owned).collect(),
+        [one] => one.outputs.iter().map(|output| (*output).to_owned()).collect(),
         several => {
-            let of_model = |model| outputs(model).map(|output| format!("{}.{output}", model.name));
+            let of_model = |model: &Asked| {
+                let name = model.name;
+                model.outputs.iter().map(|output| format!("{name}.{output}")).collect::<Vec<_>>()
+            };
             several.iter().flat_map(of_model).collect()
         }
     };
@@ -319,10 +333,10 @@ fn model_names(section: &Section, models: &[Draft], faults: &mut Faults) -> Opti
     Some(names).filter(|_| !faulty)
 }
 
-/// GET and POST, unless given; ratings are posted.
-pub(super) fn methods(section: &Section, folds_in: bool, faults: &mut Faults) -> (bool, bool) {
+/// GET and POST, unless given. `is_posted`: the route takes ratings or a row.
+pub(super) fn methods(section: &Section, is_posted: bool, faults: &mut Faults) -> (bool, bool) {
     let methods = match section.value("method") {
-        None => return (!folds_in, true),
+        None => return (!is_posted, true),
         Some(Value::String(method)) => vec![method.clone()],
         Some(_) => section.texts("method", faults).unwrap_or_else(|| vec!["GET".to_owned()]),
     };
@@ -332,8 +346,8 @@ pub(super) fn methods(section: &Section, folds_in: bool, faults: &mut Faults) ->
         section.fault("method", "must be \"GET\", \"POST\" or [\"GET\", \"POST\"]", faults);
         return (true, true);
     }
-    if folds_in && has("GET") {
-        section.fault("method", "must be \"POST\": ratings come in a body", faults);
+    if is_posted && has("GET") {
+        section.fault("method", "must be \"POST\": ratings and rows come in a body", faults);
     }
     (has("GET"), has("POST"))
 }

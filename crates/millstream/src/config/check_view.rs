@@ -10,14 +10,17 @@ use super::check::table_list;
 use super::check_source::{csv_format, format, place_at};
 use super::fault::{Faults, did_you_mean};
 use super::raw::{Keys, Section, type_name};
-use super::{Compression, FixedTable, Pace, Source, SourceFormat, SourcePlace, View, ViewParameter, template};
+use super::{
+    Compression, FixedTable, Pace, Source, SourceFormat, SourcePlace, TableRows, View, ViewParameter, check_table,
+    template,
+};
 use crate::query::{CATALOGUE, TABLE, placeholders};
 use crate::schema::ColumnType;
 
 pub(super) const VIEW: Keys = Keys { known: &["name", "sql", "params"], later: &[] };
 pub(super) const PARAMETER: Keys = Keys { known: &["type", "min", "max", "values", "default"], later: &[] };
 pub(super) const FIXED_TABLE: Keys =
-    Keys { known: &["name", "path", "key", "format", "separator", "quote", "header"], later: &[] };
+    Keys { known: &["name", "rows", "path", "key", "format", "separator", "quote", "header"], later: &[] };
 
 const NAME_CHARS_MOST: usize = 100;
 
@@ -31,16 +34,27 @@ pub(super) fn tables(root: &Table, faults: &mut Faults) -> Vec<FixedTable> {
             section.fault("name", format!("`{own}` is Millstream's own table; choose another name"), faults);
         }
         let key = section.filled_text("key", faults).map(str::to_owned);
-        let source = file(&section, faults);
-        if let (Some(name), Some(source)) = (name, source) {
-            tables.push(FixedTable { name, key, source });
+        let rows = match section.has("rows") {
+            true => given(&section, faults),
+            false => file(&section, faults).map(TableRows::File),
+        };
+        if let (Some(name), Some(rows)) = (name, rows) {
+            tables.push(FixedTable { name, key, rows });
         }
     }
     tables
 }
 
+fn given(section: &Section, faults: &mut Faults) -> Option<TableRows> {
+    for key in ["path", "format", "separator", "quote", "header"].into_iter().filter(|key| section.has(key)) {
+        section.fault(key, "is of a file, and its rows stand in rows; keep one of path and rows", faults);
+    }
+    check_table::rows(section, faults).map(TableRows::Given)
+}
+
 fn file(section: &Section, faults: &mut Faults) -> Option<Source> {
-    let path = section.required_text("path", "name its file, such as path = \"data/audiences.csv\"", faults)?;
+    let remedy = "name its file, such as path = \"data/audiences.csv\", or write its rows here";
+    let path = section.required_text("path", remedy, faults)?;
     let place = place_at(section, "path", path, faults);
     let (format, compression) = format(section, "path", faults);
     let csv = csv_format(section, format, faults);

@@ -11,8 +11,11 @@ mod check_model;
 mod check_models;
 mod check_ratings;
 mod check_route;
+mod check_similar;
 mod check_source;
 mod check_stream;
+mod check_table;
+mod check_text;
 mod check_view;
 mod check_view_route;
 mod duration;
@@ -325,6 +328,14 @@ pub enum Columns {
     Supervised(Supervised),
     /// `als`.
     Ratings(RatingColumns),
+    /// `kmeans`.
+    Clusters(ClusterColumns),
+    /// `content`.
+    Content(ContentColumns),
+    /// `neighbours`.
+    Neighbours(NeighbourColumns),
+    /// `popularity`.
+    Popularity(PopularityColumns),
 }
 
 /// Features and a target.
@@ -334,12 +345,18 @@ pub struct Supervised {
     pub features: Vec<String>,
     pub target: String,
     pub categorical: BTreeMap<String, Categorical>,
+    /// Features of which each word counts; the keys are among `features`.
+    pub text: BTreeMap<String, TextRule>,
     pub missing: Missing,
     /// SQL over the one column `prediction`; metrics are on its result.
     pub output: Option<String>,
     /// A column or SQL expression to measure against beside the mean, such as the previous value.
     pub baseline: Option<String>,
 }
+
+/// How a text becomes words: every parameter of `millstream_learn::content`, defaults included.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TextRule(pub BTreeMap<String, ParamValue>);
 
 /// Who rated what, and how: each a column's name, or a SQL expression.
 #[derive(Debug, Clone, PartialEq)]
@@ -356,6 +373,48 @@ pub struct RatingColumns {
     pub scale: Option<(f64, f64)>,
     /// A held-out item counts as relevant from this rating on; `None`: the mean of the training ratings.
     pub relevant: Option<f64>,
+}
+
+/// Features without a target.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClusterColumns {
+    /// A column's name, or a SQL expression.
+    pub features: Vec<String>,
+    pub categorical: BTreeMap<String, Categorical>,
+    /// Any but `Skip`.
+    pub missing: Missing,
+}
+
+/// Items and their texts: each a column's name, or a SQL expression.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ContentColumns {
+    /// The latest record of an id counts.
+    pub id: String,
+    /// What items are looked up by; `None`: they are not looked up by a title.
+    pub title: Option<String>,
+    /// What is compared, and how much it counts beside the others; in the file's order.
+    pub text: Vec<(String, f64)>,
+}
+
+/// Rows that are compared: each a column's name, or a SQL expression.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NeighbourColumns {
+    /// The latest record of an id counts.
+    pub id: String,
+    pub features: Vec<String>,
+    pub categorical: BTreeMap<String, Categorical>,
+}
+
+/// Who is liked, how well, and by how many: each a column's name, or a SQL expression.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PopularityColumns {
+    pub item: String,
+    /// `None`: items are ranked by votes alone.
+    pub score: Option<String>,
+    /// How many votes a record sums up, and then the latest record of an item counts; `None`: each record is one vote.
+    pub votes: Option<String>,
+    /// A text, or a list of them: each has a list of its own.
+    pub group: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -388,6 +447,8 @@ pub enum Missing {
     Mean,
     Median,
     Category,
+    /// What lacks a value is not compared; of `neighbours`, which take no other rule.
+    Skip,
 }
 
 /// One `[[route]]`: a URL of the user's choosing that answers from models.
@@ -445,13 +506,28 @@ pub struct ViewParameter {
     pub default: Option<serde_json::Value>,
 }
 
-/// One `[[table]]`: a file whose rows views may select from, and the catalogue look up.
+/// One `[[table]]`: rows that views may select from, and the catalogue look up.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FixedTable {
     pub name: String,
     /// The column by which the catalogue's expressions find the others.
     pub key: Option<String>,
-    pub source: Source,
+    pub rows: TableRows,
+}
+
+/// Where the rows of a fixed table are.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TableRows {
+    File(Source),
+    /// In the pipeline file itself.
+    Given(GivenRows),
+}
+
+/// A column that a row does not name is null there.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GivenRows {
+    pub schema: crate::schema::StreamSchema,
+    pub rows: Vec<serde_json::Map<String, serde_json::Value>>,
 }
 
 /// Where a route takes an argument from.

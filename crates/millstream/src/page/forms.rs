@@ -45,7 +45,8 @@ pub fn forms(app: &App) -> Markup {
             @if route.route.view.is_none() && route.route.action == Action::Predict && versions.len() == route.route.models.len() { (route_form(route, &versions)) }
         }
         @for name in served.models.keys() {
-            @if let Some(version) = answering(name) { (model_form(&version)) }
+            // What only has lists takes no rows.
+            @if let Some(version) = answering(name).filter(|version| version.predicts()) { (model_form(&version)) }
         }
     }
 }
@@ -55,7 +56,7 @@ fn model_form(version: &Version) -> Markup {
     form(&Form {
         id: format!("model-{}", encode(&file.model)),
         title: &file.model,
-        about: format!("{} by {}", file.target, file.algorithm.replace('_', " ")),
+        about: format!("{} by {}", super::versions::subject(file), file.algorithm.replace('_', " ")),
         path: format!("/v1/models/{}/predict", encode(&file.model)),
         get: true,
         body: None,
@@ -98,7 +99,7 @@ fn field(id: &str, name: &str, input: &Input, features: &[&Feature]) -> Markup {
     let feature = features.iter().find(|feature| feature.expression == input.name);
     let categories: &[String] = match feature.map(|feature| &feature.encoding) {
         Some(Encoding::Categorical { categories, .. }) => categories,
-        Some(Encoding::Numeric { .. }) | None => &[],
+        Some(Encoding::Numeric { .. } | Encoding::Text { .. }) | None => &[],
     };
     let hint = match feature.map(|feature| &feature.encoding) {
         Some(Encoding::Numeric { min: Some(min), max: Some(max), .. }) => {

@@ -68,10 +68,14 @@ fn table(model: &ServedModel) -> Markup {
 }
 
 /// What a model answers.
-fn subject(file: &ModelFile) -> String {
+pub(super) fn subject(file: &ModelFile) -> String {
     match &file.task {
         Task::Regression | Task::Classification { .. } => file.target.clone(),
         Task::Recommendation(task) => format!("{} for {}", task.item.expression, task.user.expression),
+        Task::Clustering(task) => format!("{} clusters", task.clusters),
+        Task::Similarity(task) => format!("{} of similar texts", task.id.expression),
+        Task::Neighbourhood(task) => format!("{} of near values", task.id.expression),
+        Task::Popularity(task) => format!("{} by popularity", task.item.expression),
     }
 }
 
@@ -106,6 +110,9 @@ fn measured(version: &Version, evaluation: Option<&Evaluation>) -> Markup {
         Task::Regression => &[("rmse", "RMSE")],
         Task::Classification { .. } => &[("log_loss", "log-loss"), ("accuracy", "accuracy")],
         Task::Recommendation(_) => &[("rmse", "RMSE"), ("ndcg_10", "NDCG@10")],
+        Task::Clustering(_) => &[("silhouette", "silhouette"), ("inertia", "inertia")],
+        Task::Similarity(_) | Task::Neighbourhood(_) => &[("known_items", "known items")],
+        Task::Popularity(_) => &[("rmse", "RMSE"), ("known_items", "known items")],
     };
     html! {
         @for (key, label) in measures {
@@ -137,6 +144,8 @@ fn measured(version: &Version, evaluation: Option<&Evaluation>) -> Markup {
 /// Whether the trivial guess did better by this measure; where one verdict is on all of them, by that.
 fn is_worse(scores: &Scores, key: &str, value: f64, trivial: f64) -> bool {
     match (scores.counts, key) {
+        (None, "silhouette") => value <= trivial,
+        (None, "inertia") => value >= trivial,
         (None, _) => scores.beats_baseline == Some(false),
         (Some(_), "rmse") => value >= trivial,
         (Some(_), _) => value <= trivial,
@@ -146,6 +155,8 @@ fn is_worse(scores: &Scores, key: &str, value: f64, trivial: f64) -> bool {
 /// A recommender's errors are held against the items' means, its lists against popularity.
 fn baseline_name<'a>(scores: &'a Scores, key: &str) -> &'a str {
     match (scores.counts, key) {
+        (None, "silhouette") => "random clusters",
+        (None, "inertia") => "one cluster",
         (None, _) => &scores.baseline.kind,
         (Some(_), "rmse") => "item mean",
         (Some(_), _) => "popularity",
@@ -157,6 +168,7 @@ fn verdict(version: &Version) -> Markup {
         @match version.beats_baseline() {
             Some(true) => span .verdict .good { "✓ beats its baseline" },
             Some(false) => span .verdict .bad { "✗ does not beat its baseline" },
+            None if !version.has_baseline() => span .muted { "nothing trivial to hold it against" },
             None => span .muted { "not measured yet" },
         }
         @let worse: Vec<&str> = KINDS.iter().filter(|(kind, _)| is_beaten(version, *kind)).map(|(_, name)| *name).collect();

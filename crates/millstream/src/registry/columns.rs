@@ -35,7 +35,9 @@ impl Version {
         let rows = RecordBatch::try_new_with_options(schema, typed, &counted).map_err(|error| error.to_string())?;
         let answers = match &*self.answers {
             Answers::Rows(predictor) => self.of_rows(predictor, &rows)?,
-            Answers::Ratings(_) => self.one_by_one(&rows),
+            Answers::Ratings(_) | Answers::Clusters(_) => self.one_by_one(&rows),
+            // `check` of views names what predicts; these answer lists.
+            Answers::Content(_) | Answers::Neighbours(_) | Answers::Popularity(_) => vec![None; n_rows],
         };
         Ok(self.column(&answers))
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch, StringArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Float64Type, Schema};
+use millstream_learn::content::Bag;
 use millstream_learn::table::MISSING_CODE;
 use millstream_learn::{Algorithm, Column};
 
@@ -96,6 +97,8 @@ pub struct FeatureSet {
 struct Shared {
     features: Vec<Feature>,
     codes: Vec<HashMap<String, u32>>,
+    /// Of each feature that counts by its words.
+    bags: Vec<Option<Bag>>,
     missing: Missing,
     takes_missing_numbers: bool,
 }
@@ -103,6 +106,7 @@ struct Shared {
 impl FeatureSet {
     pub fn compile(
         features: &[Feature],
+        bags: Vec<Option<Bag>>,
         missing: Missing,
         algorithm: Algorithm,
         schema: &Schema,
@@ -111,7 +115,7 @@ impl FeatureSet {
             features.iter().map(|feature| Expression::compile(&feature.expression, schema)).collect();
         let codes = features.iter().map(|feature| codes_of(&feature.encoding)).collect();
         let takes_missing_numbers = takes_missing_numbers(algorithm);
-        let shared = Shared { features: features.to_vec(), codes, missing, takes_missing_numbers };
+        let shared = Shared { features: features.to_vec(), codes, bags, missing, takes_missing_numbers };
         Ok(Self { expressions: expressions?, shared: Arc::new(shared) })
     }
 
@@ -122,6 +126,10 @@ impl FeatureSet {
         Ok(Self { expressions: expressions?, shared: Arc::clone(&self.shared) })
     }
 
+    pub fn features(&self) -> &[Feature] {
+        &self.shared.features
+    }
+
     pub fn expressions(&self) -> &[Expression] {
         &self.expressions
     }
@@ -130,10 +138,15 @@ impl FeatureSet {
     pub fn encode(&self, batch: &RecordBatch) -> Result<Encoded, ExpressionError> {
         let mut encoded = Encoded { columns: Vec::with_capacity(self.expressions.len()), unfit: Vec::new() };
         for (index, expression) in self.expressions.iter().enumerate() {
-            let as_text = matches!(self.shared.features[index].encoding, Encoding::Categorical { .. });
-            let column = match evaluate_as(expression, as_text, batch)? {
-                Values::Numbers(values) => self.numeric(index, values, &mut encoded.unfit),
-                Values::Texts(values) => self.categorical(index, &values, &mut encoded.unfit),
+            let as_text = match self.shared.features[index].encoding {
+                Encoding::Numeric { .. } => false,
+                Encoding::Categorical { .. } | Encoding::Text { .. } => true,
+            };
+            let bag = self.shared.bags.get(index).and_then(Option::as_ref);
+            let column = match (evaluate_as(expression, as_text, batch)?, bag) {
+                (Values::Numbers(values), _) => self.numeric(index, values, &mut encoded.unfit),
+                (Values::Texts(values), Some(bag)) => self.words(index, bag, &values, &mut encoded.unfit),
+                (Values::Texts(values), None) => self.categorical(index, &values, &mut encoded.unfit),
             };
             encoded.columns.push(column);
         }
@@ -143,9 +156,13 @@ impl FeatureSet {
     fn numeric(&self, index: usize, mut values: Vec<f64>, unfit: &mut Vec<Unfit>) -> Column {
         let fill = match &self.shared.features[index].encoding {
             Encoding::Numeric { fill, .. } => *fill,
-            Encoding::Categorical { .. } => None,
+            Encoding::Categorical { .. } | Encoding::Text { .. } => None,
         };
-        let keep_missing = self.shared.missing == Missing::Category && self.shared.takes_missing_numbers;
+        let keep_missing = match self.shared.missing {
+            Missing::Drop | Missing::Mean | Missing::Median => false,
+            Missing::Category => self.shared.takes_missing_numbers,
+            Missing::Skip => true,
+        };
         if !keep_missing {
             for (row, value) in values.iter_mut().enumerate().filter(|(_, value)| value.is_nan()) {
                 match fill {
@@ -160,13 +177,14 @@ impl FeatureSet {
     fn categorical(&self, index: usize, values: &StringArray, unfit: &mut Vec<Unfit>) -> Column {
         let (n_known, rule) = match &self.shared.features[index].encoding {
             Encoding::Categorical { categories, rule } => (categories.len(), *rule),
-            Encoding::Numeric { .. } => (0, Categorical { max: 0, unseen: Unseen::Error }),
+            Encoding::Numeric { .. } | Encoding::Text { .. } => (0, Categorical { max: 0, unseen: Unseen::Error }),
         };
         let known = &self.shared.codes[index];
         let slots = Slots::new(n_known, rule, self.shared.missing);
         let mut codes = Vec::with_capacity(values.len());
         for (row, value) in values.iter().enumerate() {
             let code = match value {
+                None if self.shared.missing == Missing::Skip => Ok(MISSING_CODE),
                 None => slots.missing.ok_or(Why::Missing),
                 Some(text) => match (known.get(text), slots.other) {
                     (Some(code), _) => Ok(*code),
@@ -180,6 +198,16 @@ impl FeatureSet {
             }));
         }
         Column::Categorical { codes, n_categories: slots.n_categories }
+    }
+
+    /// A text that is not there has no words, unless rows without one were dropped in training.
+    fn words(&self, index: usize, bag: &Bag, values: &StringArray, unfit: &mut Vec<Unfit>) -> Column {
+        if self.shared.missing == Missing::Drop {
+            let missing = (0..values.len()).filter(|&row| values.is_null(row));
+            unfit.extend(missing.map(|row| Unfit { row, feature: index, why: Why::Missing }));
+        }
+        let texts: Vec<&str> = values.iter().map(Option::unwrap_or_default).collect();
+        Column::Sparse(bag.encode(&texts))
     }
 }
 
@@ -208,7 +236,7 @@ impl Slots {
 
 fn codes_of(encoding: &Encoding) -> HashMap<String, u32> {
     match encoding {
-        Encoding::Numeric { .. } => HashMap::new(),
+        Encoding::Numeric { .. } | Encoding::Text { .. } => HashMap::new(),
         Encoding::Categorical { categories, .. } => categories.iter().cloned().zip(0..).collect(),
     }
 }

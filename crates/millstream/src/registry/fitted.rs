@@ -1,10 +1,10 @@
 //! The one place where a version's algorithm is chosen: fitted models behind one face.
 
 use millstream_learn::{
-    Algorithm, Arrays, LoadError, PredictError, Table, linear_regression, logistic_regression, random_forest,
+    Algorithm, Arrays, LoadError, PredictError, Table, kmeans, linear_regression, logistic_regression, random_forest,
 };
 
-use super::Recommender;
+use super::{ContentParts, NeighbourParts, Popularity, Recommender};
 
 /// What a version's arrays hold: a new algorithm is a new variant here or of `Fitted`, and every `match` below must then
 /// answer for it.
@@ -12,6 +12,10 @@ use super::Recommender;
 pub enum Learned {
     Rows(Fitted),
     Ratings(Box<Recommender>),
+    Clusters(Box<kmeans::Model>),
+    Content(Box<ContentParts>),
+    Neighbours(Box<NeighbourParts>),
+    Popularity(Box<Popularity>),
 }
 
 impl Learned {
@@ -24,6 +28,10 @@ impl Learned {
             }
             Algorithm::RandomForest => rows(random_forest::Model::from_arrays(arrays).map(Fitted::Forest)),
             Algorithm::Als => Ok(Self::Ratings(Box::new(Recommender::from_arrays(arrays)?))),
+            Algorithm::Kmeans => Ok(Self::Clusters(Box::new(kmeans::Model::from_arrays(arrays)?))),
+            Algorithm::Content => Ok(Self::Content(Box::new(ContentParts::from_arrays(arrays)?))),
+            Algorithm::Neighbours => Ok(Self::Neighbours(Box::new(NeighbourParts::from_arrays(arrays)?))),
+            Algorithm::Popularity => Ok(Self::Popularity(Box::new(Popularity::from_arrays(arrays)?))),
         }
     }
 
@@ -31,6 +39,10 @@ impl Learned {
         match self {
             Self::Rows(fitted) => fitted.to_arrays(),
             Self::Ratings(recommender) => recommender.to_arrays(),
+            Self::Clusters(model) => model.to_arrays(),
+            Self::Content(parts) => parts.to_arrays(),
+            Self::Neighbours(parts) => parts.to_arrays(),
+            Self::Popularity(popularity) => popularity.to_arrays(),
         }
     }
 }
@@ -97,8 +109,9 @@ impl Fitted {
 /// Whether the algorithm finds a way for a row with a missing number; the others refuse one.
 pub fn takes_missing_numbers(algorithm: Algorithm) -> bool {
     match algorithm {
-        // Als has no features.
-        Algorithm::LinearRegression | Algorithm::LogisticRegression | Algorithm::Als => false,
-        Algorithm::RandomForest => true,
+        Algorithm::LinearRegression | Algorithm::LogisticRegression | Algorithm::Kmeans => false,
+        Algorithm::RandomForest | Algorithm::Neighbours => true,
+        // They have no features.
+        Algorithm::Als | Algorithm::Content | Algorithm::Popularity => false,
     }
 }

@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use millstream_learn::Algorithm;
+use millstream_learn::content::Bag;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::predict::Answers;
 use super::{
-    Encoding, Evaluation, EvaluationKind, FORMAT, Learned, ModelFile, Predictor, Recommendation, Recommender,
-    RegistryError, TargetSummary, Task, arrays_from_bytes, evaluations_prefix, model_key, number_in, version_folder,
+    Clusters, Content, Encoding, Evaluation, EvaluationKind, FORMAT, Learned, ModelFile, Neighbourhood, Popularity,
+    Predictor, Recommendation, Recommender, RegistryError, TargetSummary, Task, arrays_from_bytes, evaluations_prefix,
+    load_bags, model_key, number_in, version_folder,
 };
 use crate::store::{Store, StoreError, read_optional};
 
@@ -54,22 +56,10 @@ impl Version {
             .map_err(|problem| RegistryError::NotSafetensors { place: place.clone(), problem })?;
         let learned = Learned::from_arrays(algorithm, &arrays)
             .map_err(|source| RegistryError::Arrays { place: place.clone(), source })?;
+        let bags = load_bags(&file.features, &arrays)
+            .map_err(|source| RegistryError::Arrays { place: place.clone(), source })?;
         drop(arrays);
-        let answers = match (learned, expected(&file)) {
-            (Learned::Rows(fitted), Some(Expected::Rows { n_classes })) if fitted.n_classes() == n_classes => {
-                let predictor = Predictor::new(&file, algorithm, fitted)
-                    .map_err(|source| RegistryError::Expression { place: place.clone(), source })?;
-                Answers::Rows(Box::new(predictor))
-            }
-            (Learned::Rows(fitted), Some(Expected::Rows { n_classes })) => {
-                return Err(unfit(format!("it has {} classes, model.json {n_classes}", fitted.n_classes())));
-            }
-            (Learned::Ratings(recommender), Some(Expected::Ratings)) => Answers::Ratings(recommender),
-            (Learned::Rows(_), Some(Expected::Ratings)) | (Learned::Ratings(_), Some(Expected::Rows { .. })) => {
-                return Err(unfit(format!("its task is no task of {}", algorithm.name())));
-            }
-            (_, None) => return Err(unfit("its target_summary is not of its task".to_owned())),
-        };
+        let answers = answers(&file, algorithm, learned, bags, &place)?;
         Ok(Self { file, evaluations, answers: Arc::new(answers) })
     }
 
@@ -80,17 +70,39 @@ impl Version {
 
     /// Of a model of features and a target.
     pub fn predictor(&self) -> Option<&Predictor> {
-        match &*self.answers {
-            Answers::Rows(predictor) => Some(predictor),
-            Answers::Ratings(_) => None,
-        }
+        if let Answers::Rows(predictor) = &*self.answers { Some(predictor) } else { None }
     }
 
     /// Of a model of ratings.
     pub fn recommender(&self) -> Option<&Recommender> {
+        if let Answers::Ratings(recommender) = &*self.answers { Some(recommender) } else { None }
+    }
+
+    /// Of `kmeans`.
+    pub fn clusters(&self) -> Option<&Clusters> {
+        if let Answers::Clusters(clusters) = &*self.answers { Some(clusters) } else { None }
+    }
+
+    /// Of `content`.
+    pub fn content(&self) -> Option<&Content> {
+        if let Answers::Content(content) = &*self.answers { Some(content) } else { None }
+    }
+
+    /// Of `neighbours`.
+    pub fn neighbours(&self) -> Option<&Neighbourhood> {
+        if let Answers::Neighbours(neighbours) = &*self.answers { Some(neighbours) } else { None }
+    }
+
+    /// Of `popularity`.
+    pub fn popularity(&self) -> Option<&Popularity> {
+        if let Answers::Popularity(popularity) = &*self.answers { Some(popularity) } else { None }
+    }
+
+    /// Whether it answers rows; the others have lists only.
+    pub fn predicts(&self) -> bool {
         match &*self.answers {
-            Answers::Rows(_) => None,
-            Answers::Ratings(recommender) => Some(recommender),
+            Answers::Rows(_) | Answers::Ratings(_) | Answers::Clusters(_) => true,
+            Answers::Content(_) | Answers::Neighbours(_) | Answers::Popularity(_) => false,
         }
     }
 
@@ -117,8 +129,13 @@ impl Version {
         let holdout = scores(EvaluationKind::Holdout);
         let baseline = holdout.as_ref().and_then(|scores| scores.get("baseline")).cloned();
         let classes = match &file.task {
-            Task::Regression | Task::Recommendation(_) => Value::Null,
             Task::Classification { classes } => json!(classes),
+            Task::Regression
+            | Task::Recommendation(_)
+            | Task::Clustering(_)
+            | Task::Similarity(_)
+            | Task::Neighbourhood(_)
+            | Task::Popularity(_) => Value::Null,
         };
         let mut shown = json!({
             "model": file.model,
@@ -129,7 +146,7 @@ impl Version {
             "dropped_missing": file.dropped_missing,
             "parameters": file.parameters,
             "features": file.features.iter().map(|feature| feature.expression.as_str()).collect::<Vec<_>>(),
-            "target": file.target,
+            "target": Some(&file.target).filter(|target| !target.is_empty()),
             "output": file.output,
             "task": file.task.name(),
             "classes": classes,
@@ -150,33 +167,84 @@ impl Version {
             "seed": file.seed,
             "notes": file.notes,
         });
-        if let (Task::Recommendation(task), Some(recommender)) = (&file.task, self.recommender())
-            && let (Some(shown), Value::Object(own)) = (shown.as_object_mut(), recommendation_json(task, recommender))
-        {
+        let own = match &file.task {
+            Task::Recommendation(task) => self.recommender().map(|recommender| recommendation_json(task, recommender)),
+            Task::Clustering(task) => Some(json!(task)),
+            Task::Similarity(task) => Some(json!(task)),
+            Task::Neighbourhood(task) => Some(json!(task)),
+            Task::Popularity(task) => Some(json!(task)),
+            Task::Regression | Task::Classification { .. } => None,
+        };
+        if let (Some(shown), Some(Value::Object(own))) = (shown.as_object_mut(), own) {
             shown.extend(own);
         }
         shown
     }
 }
 
-/// What the arrays must be of.
-enum Expected {
-    Rows { n_classes: usize },
-    Ratings,
+/// What answers: the arrays must be of the task that `model.json` names, and of its size.
+/// `bags`: of each feature that counts by its words.
+fn answers(
+    file: &ModelFile,
+    algorithm: Algorithm,
+    learned: Learned,
+    bags: Vec<Option<Bag>>,
+    place: &str,
+) -> Result<Answers, RegistryError> {
+    let unfit = |problem: String| RegistryError::Unfit { place: place.to_owned(), problem };
+    let fits = |found: usize, expected: usize, what: &str| {
+        if found == expected { Ok(()) } else { Err(unfit(format!("it has {found} {what}, model.json {expected}"))) }
+    };
+    if !summary_fits(file) {
+        return Err(unfit("its target_summary is not of its task".to_owned()));
+    }
+    let expression = |source| RegistryError::Expression { place: place.to_owned(), source };
+    match (learned, &file.task) {
+        (Learned::Rows(fitted), Task::Regression | Task::Classification { .. }) => {
+            fits(fitted.n_classes(), n_classes(&file.task), "classes")?;
+            Ok(Answers::Rows(Box::new(Predictor::new(file, algorithm, fitted, bags).map_err(expression)?)))
+        }
+        (Learned::Ratings(recommender), Task::Recommendation(_)) => Ok(Answers::Ratings(recommender)),
+        (Learned::Clusters(model), Task::Clustering(_)) => {
+            fits(model.n_columns(), file.features.len(), "features")?;
+            Ok(Answers::Clusters(Box::new(Clusters::new(file, algorithm, *model).map_err(expression)?)))
+        }
+        (Learned::Content(parts), Task::Similarity(task)) => {
+            fits(parts.model.n_columns(), task.text.len(), "text columns")?;
+            Ok(Answers::Content(Box::new(Content::new(file, *parts).map_err(expression)?)))
+        }
+        (Learned::Neighbours(parts), Task::Neighbourhood(_)) => {
+            fits(parts.model.n_columns(), file.features.len(), "features")?;
+            Ok(Answers::Neighbours(Box::new(Neighbourhood::new(file, algorithm, *parts).map_err(expression)?)))
+        }
+        (Learned::Popularity(popularity), Task::Popularity(_)) => Ok(Answers::Popularity(popularity)),
+        (
+            Learned::Rows(_)
+            | Learned::Ratings(_)
+            | Learned::Clusters(_)
+            | Learned::Content(_)
+            | Learned::Neighbours(_)
+            | Learned::Popularity(_),
+            task,
+        ) => Err(unfit(format!("its task, {}, is no task of {}", task.name(), algorithm.name()))),
+    }
 }
 
-/// `None`: the summary is not of the task.
-fn expected(file: &ModelFile) -> Option<Expected> {
+/// 0 where there are none.
+fn n_classes(task: &Task) -> usize {
+    if let Task::Classification { classes } = task { classes.len() } else { 0 }
+}
+
+fn summary_fits(file: &ModelFile) -> bool {
     match (&file.task, &file.target_summary) {
-        (Task::Regression, TargetSummary::Mean { .. }) => Some(Expected::Rows { n_classes: 0 }),
-        (Task::Classification { classes }, TargetSummary::Frequencies { frequencies })
-            if classes.len() == frequencies.len() && !classes.is_empty() =>
-        {
-            Some(Expected::Rows { n_classes: classes.len() })
+        (Task::Regression | Task::Recommendation(_), summary) => matches!(summary, TargetSummary::Mean { .. }),
+        (Task::Classification { classes }, TargetSummary::Frequencies { frequencies }) => {
+            classes.len() == frequencies.len() && !classes.is_empty()
         }
-        (Task::Recommendation(_), TargetSummary::Mean { .. }) => Some(Expected::Ratings),
-        (Task::Regression | Task::Recommendation(_), TargetSummary::Frequencies { .. })
-        | (Task::Classification { .. }, _) => None,
+        (Task::Classification { .. }, TargetSummary::Mean { .. } | TargetSummary::None) => false,
+        (Task::Clustering(_) | Task::Similarity(_) | Task::Neighbourhood(_) | Task::Popularity(_), summary) => {
+            *summary == TargetSummary::None
+        }
     }
 }
 
@@ -210,6 +278,7 @@ fn inputs_json(file: &ModelFile) -> Vec<Value> {
                 shown["max"] = json!(max);
             }
             Some(Encoding::Categorical { categories, .. }) => shown["categories"] = json!(categories),
+            Some(Encoding::Text { words, .. }) => shown["words"] = json!(words),
             None => {}
         }
         shown

@@ -2,7 +2,10 @@
 //! absent; it never changes. Evaluations and aliases are numbered records beside it.
 
 mod arrays_file;
+mod bags;
+mod clusters;
 mod columns;
+mod encoder;
 mod error;
 #[cfg(test)]
 mod fault_tests;
@@ -14,11 +17,15 @@ mod model_file;
 mod predict;
 mod recommender;
 mod served;
+mod similar;
 mod verdict;
 mod verify;
 mod write;
 
 pub use arrays_file::{arrays_from_bytes, arrays_to_bytes};
+pub use bags::{load_bags, store_bags};
+pub use clusters::{Assigned, Clusters};
+pub use encoder::{EncodedRows, RowEncoder};
 pub use error::{RegistryError, Remedy};
 pub use features::{Encoded, FeatureSet, Slots, Unfit, Values, Why, evaluate_as, number_text};
 pub use fitted::{Fitted, Learned, Outcome, takes_missing_numbers};
@@ -28,6 +35,7 @@ pub use model_file::*;
 pub use predict::{InputFault, Output, Prediction, Predictor, class_name};
 pub use recommender::{Recommender, to_arrays};
 pub use served::{Alias, LATEST, Registry, Served, ServedModel};
+pub use similar::{Content, ContentParts, NeighbourParts, Neighbourhood, Popularity, TitleTexts};
 pub use verdict::Verdict;
 pub use verify::{VerifyReport, verify};
 pub use write::{Draft, Published, publish, publish_evaluation};

@@ -51,7 +51,6 @@ pub struct ModelFile {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
-#[expect(clippy::large_enum_variant, reason = "one for each loaded version")]
 pub enum Task {
     Regression,
     /// Class names, sorted; the index is the class number. `text` tells whether they are JSON strings, numbers or booleans.
@@ -61,6 +60,15 @@ pub enum Task {
     /// Who would like what. `features` are then none, `inputs` are `user` and `item`, `target` is the rating's text, `1` where a
     /// row itself says it all, and `target_summary` the mean of the ratings.
     Recommendation(Recommendation),
+    /// Which rows are alike. `features` and `inputs` are those of a row; `target` is empty, and nothing is summed up of it: of this
+    /// task and of those below.
+    Clustering(ClusteringTask),
+    /// Which items have similar texts. `inputs` are the columns that the texts are made of.
+    Similarity(SimilarityTask),
+    /// Which items have near values. `features` and `inputs` are those of a row.
+    Neighbourhood(NeighbourhoodTask),
+    /// Which items are liked best. `inputs` are none.
+    Popularity(PopularityTask),
 }
 
 impl Task {
@@ -70,6 +78,10 @@ impl Task {
             Self::Regression => "regression",
             Self::Classification { .. } => "classification",
             Self::Recommendation(_) => "recommendation",
+            Self::Clustering(_) => "clustering",
+            Self::Similarity(_) => "similarity",
+            Self::Neighbourhood(_) => "neighbourhood",
+            Self::Popularity(_) => "popularity",
         }
     }
 }
@@ -94,6 +106,59 @@ pub struct Recommendation {
     pub iterations: u32,
     /// The version whose factors this one started from.
     pub parent: Option<Parent>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ClusteringTask {
+    /// As found, where the number was left open.
+    pub clusters: u32,
+    /// Σ squared distance of the fitted rows to their centres.
+    pub inertia: f64,
+    pub iterations: u32,
+    pub converged: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SimilarityTask {
+    pub id: IdColumn,
+    /// What items are looked up by.
+    pub title: Option<String>,
+    pub text: Vec<TextColumn>,
+    pub items: u64,
+    /// Items without a term: similar to none.
+    pub without_text: u64,
+    /// Records of an id in whose place a later one counts.
+    pub replaced: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TextColumn {
+    pub expression: String,
+    pub weight: f64,
+    /// How many terms of it are kept.
+    pub terms: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NeighbourhoodTask {
+    pub id: IdColumn,
+    pub items: u64,
+    /// Records of an id in whose place a later one counts.
+    pub replaced: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PopularityTask {
+    pub item: IdColumn,
+    pub score: Option<String>,
+    pub votes: Option<String>,
+    pub group: Option<String>,
+    pub items: u64,
+    pub groups: u64,
+    /// Of all votes; `None` without scores.
+    pub mean: Option<f64>,
+    /// Records of an item in whose place a later one counts: with `votes` only.
+    pub replaced: u64,
 }
 
 /// A column or an expression whose values are ids.
@@ -142,6 +207,8 @@ pub enum TargetSummary {
     Mean { mean: f64 },
     /// Of each class, in the order of `task.classes`; they sum to 1.
     Frequencies { frequencies: Vec<f64> },
+    /// There is no target.
+    None,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -174,6 +241,12 @@ pub enum Encoding {
         /// `missing = "category"` one more after that is "missing".
         categories: Vec<String>,
         rule: Categorical,
+    },
+    /// Each word counts; the words and their weights are with the arrays, under `text_` and the feature's index.
+    Text {
+        words: u32,
+        /// How the words were chosen: every parameter, defaults included.
+        parameters: serde_json::Map<String, serde_json::Value>,
     },
 }
 
@@ -214,7 +287,7 @@ pub enum EvaluationKind {
 }
 
 /// Measures by name (`rmse`, `mae`, `r2` or `accuracy`, `log_loss`, `auc`, or `rmse`, `mae`, `ndcg_10`, `recall_10`, `map_10`,
-/// `coverage`), beside the trivial baseline on the same rows.
+/// `coverage`, or `silhouette`, `inertia`, or `known_items`, `rmse`, `votes`), beside the trivial baseline on the same rows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Scores {
     pub rows: u64,
@@ -224,7 +297,7 @@ pub struct Scores {
     #[serde(flatten)]
     pub measures: std::collections::BTreeMap<String, Option<f64>>,
     pub baseline: Baseline,
-    /// By RMSE, by log-loss with accuracy no worse, or of implicit feedback by NDCG@10; `None` when there was nothing to measure.
+    /// By RMSE, by log-loss with accuracy no worse, of implicit feedback by NDCG@10, or by silhouette and inertia both; `None` when there was nothing to measure.
     pub beats_baseline: Option<bool>,
 }
 
@@ -255,8 +328,9 @@ pub struct RatingCounts {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Baseline {
-    /// `mean`, `majority class`, `item mean and popularity` (errors beside the first, lists beside the second), `popularity`, or
-    /// the column or expression of `baseline`.
+    /// `mean`, `majority class`, `item mean and popularity` (errors beside the first, lists beside the second), `popularity`, `one
+    /// cluster (inertia), random clusters (silhouette)`, `the item's plain mean`, `nothing trivial`, or the column or expression of
+    /// `baseline`.
     pub kind: String,
     #[serde(flatten)]
     pub measures: std::collections::BTreeMap<String, Option<f64>>,

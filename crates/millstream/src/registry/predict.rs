@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, Float64Array, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use millstream_learn::content::Bag;
 use millstream_learn::metrics::most_probable;
 use millstream_learn::{Algorithm, Column, Table};
 use serde_json::{Map, Number, Value};
 
-use super::input::{Inputs, Row};
+use super::encoder::{EncodedRows, RowEncoder, general_fault};
+use super::input::Row;
 use super::{
-    Encoding, Feature, FeatureSet, Fitted, ModelFile, Outcome, Recommender, Task, Unfit, Values, Version, Why,
-    evaluate_as, number_text,
+    Assigned, Clusters, Content, FeatureSet, Fitted, ModelFile, Neighbourhood, Outcome, Popularity, Recommender, Task,
+    Values, Version, evaluate_as,
 };
-use crate::config::Missing;
 use crate::expression::{Expression, ExpressionError};
 
 /// The one column that `output` sees.
@@ -26,7 +27,7 @@ pub struct Prediction {
     pub value: Value,
     /// By class; `None` for a regression.
     pub probability: Option<Map<String, Value>>,
-    /// Values outside the range that training saw.
+    /// Values outside the range that training saw, and texts without a known word.
     pub warnings: Vec<String>,
 }
 
@@ -46,14 +47,17 @@ pub struct InputFault {
 pub(super) enum Answers {
     Rows(Box<Predictor>),
     Ratings(Box<Recommender>),
+    Clusters(Box<Clusters>),
+    Content(Box<Content>),
+    Neighbours(Box<Neighbourhood>),
+    Popularity(Box<Popularity>),
 }
 
 /// Of features and a target.
 #[derive(Debug)]
 pub struct Predictor {
     fitted: Fitted,
-    features: FeatureSet,
-    inputs: Inputs,
+    encoder: RowEncoder,
     output: Option<Output>,
     /// Of a classification: the keys of `probability`.
     class_names: Vec<String>,
@@ -94,20 +98,29 @@ impl Output {
 }
 
 impl Predictor {
-    pub(super) fn new(file: &ModelFile, algorithm: Algorithm, fitted: Fitted) -> Result<Self, ExpressionError> {
-        let inputs = Inputs::new(&file.inputs, file.missing == Missing::Drop);
-        let features = FeatureSet::compile(&file.features, file.missing, algorithm, inputs.schema())?;
+    pub(super) fn new(
+        file: &ModelFile,
+        algorithm: Algorithm,
+        fitted: Fitted,
+        bags: Vec<Option<Bag>>,
+    ) -> Result<Self, ExpressionError> {
+        let encoder = RowEncoder::new(file, algorithm, bags)?;
         let output = file.output.as_deref().map(Output::compile).transpose()?;
         let class_names = match &file.task {
-            Task::Regression | Task::Recommendation(_) => Vec::new(),
             Task::Classification { classes } => classes.iter().map(class_name).collect(),
+            Task::Regression
+            | Task::Recommendation(_)
+            | Task::Clustering(_)
+            | Task::Similarity(_)
+            | Task::Neighbourhood(_)
+            | Task::Popularity(_) => Vec::new(),
         };
-        Ok(Self { fitted, features, inputs, output, class_names })
+        Ok(Self { fitted, encoder, output, class_names })
     }
 
     /// The features, compiled against the inputs; `rebind` them to what a block holds.
     pub fn feature_set(&self) -> &FeatureSet {
-        &self.features
+        self.encoder.feature_set()
     }
 
     pub fn output(&self) -> Option<&Output> {
@@ -136,20 +149,6 @@ impl Predictor {
         });
         answers.collect()
     }
-
-    /// Finds the row and the feature that cannot be computed.
-    fn evaluation_fault(&self, batch: &RecordBatch, error: ExpressionError) -> InputFault {
-        let rows = (0..batch.num_rows()).map(|row| (row, batch.slice(row, 1)));
-        for (row, one) in rows {
-            for expression in self.features.expressions() {
-                if let Err(error) = expression.evaluate(&one) {
-                    let field = expression.columns().first().cloned().unwrap_or_default();
-                    return InputFault { row, field, message: error.to_string() };
-                }
-            }
-        }
-        InputFault { row: 0, field: String::new(), message: error.to_string() }
-    }
 }
 
 /// A class as a key of a JSON object.
@@ -169,17 +168,23 @@ impl Version {
         match &*self.answers {
             Answers::Rows(predictor) => self.predict_rows(predictor, rows),
             Answers::Ratings(recommender) => recommender.predict(rows),
+            Answers::Clusters(clusters) => {
+                let assigned = clusters.assign(rows)?.into_iter();
+                let answer = |Assigned { cluster, warnings, .. }| Prediction {
+                    value: Value::from(cluster),
+                    probability: None,
+                    warnings,
+                };
+                Ok(assigned.map(answer).collect())
+            }
+            Answers::Content(_) | Answers::Neighbours(_) => Err(no_prediction("similar")),
+            Answers::Popularity(_) => Err(no_prediction("popular")),
         }
     }
 
     fn predict_rows(&self, predictor: &Predictor, rows: &[Row]) -> Result<Vec<Prediction>, InputFault> {
-        let batch = predictor.inputs.batch(rows)?;
-        let encoded = predictor.features.encode(&batch).map_err(|error| predictor.evaluation_fault(&batch, error))?;
-        if let Some(unfit) = encoded.unfit.iter().min_by_key(|unfit| unfit.row) {
-            return Err(self.unfit_fault(predictor, &batch, unfit));
-        }
-        let warnings = (0..rows.len()).map(|row| warnings(&self.file.features, &encoded.columns, row)).collect();
-        let table = Table::new(encoded.columns).map_err(|error| general_fault(&error))?;
+        let EncodedRows { columns, warnings } = predictor.encoder.encode(rows)?;
+        let table = Table::new(columns).map_err(|error| general_fault(&error))?;
         let outcome = predictor.fitted.outcome(&table).map_err(|error| general_fault(&error))?;
         match outcome {
             Outcome::Numbers(numbers) => predictor.numbers(numbers, warnings),
@@ -207,54 +212,11 @@ impl Version {
         });
         answers.collect()
     }
-
-    /// Names the input that made the feature unfit: the null one among those it reads, else the first.
-    fn unfit_fault(&self, predictor: &Predictor, batch: &RecordBatch, unfit: &Unfit) -> InputFault {
-        let expression = &predictor.features.expressions()[unfit.feature];
-        let is_null = |name: &&String| batch.column_by_name(name).is_some_and(|column| column.is_null(unfit.row));
-        let null = expression.columns().iter().find(is_null);
-        let field = null.or(expression.columns().first()).cloned().unwrap_or_default();
-        let text = expression.text();
-        let message = match (&unfit.why, null) {
-            (Why::Unseen(category), _) => {
-                format!(
-                    "`{text}` is {category:?}, which training did not see: expected {}",
-                    self.categories(unfit.feature)
-                )
-            }
-            (Why::Missing, Some(null)) => format!("`{null}` is missing, and this model needs it"),
-            (Why::Missing, None) => format!("`{text}` has no finite value for this row"),
-        };
-        InputFault { row: unfit.row, field, message }
-    }
-
-    fn categories(&self, feature: usize) -> String {
-        const SHOWN: usize = 10;
-        match &self.file.features[feature].encoding {
-            Encoding::Numeric { .. } => "a number".to_owned(),
-            Encoding::Categorical { categories, .. } if categories.len() <= SHOWN => {
-                format!("one of {}", categories.join(", "))
-            }
-            Encoding::Categorical { categories, .. } => {
-                format!("one of {} categories such as {}", categories.len(), categories[..SHOWN].join(", "))
-            }
-        }
-    }
 }
 
-/// Values outside the range seen in training: the answer is an extrapolation.
-fn warnings(features: &[Feature], columns: &[Column], row: usize) -> Vec<String> {
-    let mut warnings = Vec::new();
-    for (feature, column) in features.iter().zip(columns) {
-        if let (Encoding::Numeric { min: Some(min), max: Some(max), .. }, Column::Numeric(values)) =
-            (&feature.encoding, column)
-            && (values[row] < *min || values[row] > *max)
-        {
-            let (value, min, max) = (number_text(values[row]), number_text(*min), number_text(*max));
-            warnings.push(format!("`{}` is {value}, outside what training saw: {min} to {max}", feature.expression));
-        }
-    }
-    warnings
+fn no_prediction(instead: &str) -> InputFault {
+    let message = format!("this model has lists and predicts nothing: ask it for /{instead}");
+    InputFault { row: 0, field: String::new(), message }
 }
 
 fn not_finite(row: usize, warnings: &[String]) -> InputFault {
@@ -263,8 +225,4 @@ fn not_finite(row: usize, warnings: &[String]) -> InputFault {
         None => "its values are too large or too small for the model".to_owned(),
     };
     InputFault { row, field: String::new(), message: format!("the prediction is not a finite number: {why}") }
-}
-
-fn general_fault(error: &dyn std::error::Error) -> InputFault {
-    InputFault { row: 0, field: String::new(), message: error.to_string() }
 }

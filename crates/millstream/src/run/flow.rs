@@ -221,11 +221,8 @@ impl Flow {
         for version in served.models.values().filter_map(|model| model.latest()) {
             let verdict = version.verdict();
             let name = format!("{}@{}", version.file.model, version.file.version);
-            self.status.event(
-                "verdict",
-                format!("{name} {verdict}"),
-                json!({ "version": name, "verdict": verdict.words }),
-            );
+            let message = format!("{name} {verdict}");
+            self.status.event("verdict", message, json!({ "version": name, "verdict": verdict.words }));
         }
     }
 

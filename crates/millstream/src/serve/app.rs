@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, watch};
 use super::body::LARGE_BODIES;
 use super::error::{ApiError, hint};
 use super::metrics::Metrics;
-use super::recommend::{self, AskPath, Bindings, PATHS};
+use super::recommend::{self, AskPath, AskedBy, Bindings, PATHS};
 use super::route::{PathParameters, UserRoute};
 use super::{ServeContext, catalogue, lists, live, openapi, predict, reply, route, rows, views};
 use crate::config::Argument;
@@ -63,7 +63,7 @@ pub enum Endpoint {
     Versions(String),
     Version(String, String),
     Predict(String, Option<String>),
-    /// Of a recommender: model, version, and what the path says.
+    /// Besides predict: model, version, and what the path says.
     Ask(&'static AskPath, String, Option<String>, Vec<(Argument, String)>),
     Catalogue,
     CatalogueItem(String),
@@ -133,13 +133,11 @@ impl Endpoint {
             // Not for everybody: it asks who is there itself, and takes no page of another site.
             Self::Query => POST,
             Self::Predict(..) => READ_AND_POST,
-            Self::Ask(path, ..) => {
-                if path.posts {
-                    POST
-                } else {
-                    READ
-                }
-            }
+            Self::Ask(path, ..) => match path.asked_by {
+                AskedBy::Get => READ,
+                AskedBy::Post => POST,
+                AskedBy::Both => READ_AND_POST,
+            },
             Self::User(route, _) => route.allow(),
         }
     }

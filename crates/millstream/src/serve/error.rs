@@ -1,8 +1,9 @@
-//! What a client is told when a request cannot be answered: `{"error":{"code","message","field"}}`, exactly.
+//! What a client is told when a request cannot be answered: `{"error":{"code","message","field"}}`, exactly; where
+//! something else may have been meant, with `candidates` besides.
 
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::reply;
 
@@ -18,11 +19,13 @@ pub struct ApiError {
     pub field: Option<String>,
     /// The `Allow` header of a 405.
     pub allow: Option<&'static str>,
+    /// What may have been meant; said only when there are some.
+    pub candidates: Vec<Value>,
 }
 
 impl ApiError {
     fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), field: None, allow: None }
+        Self { status, code, message: message.into(), field: None, allow: None, candidates: Vec::new() }
     }
 
     pub fn not_json(message: impl Into<String>) -> Self {
@@ -39,6 +42,11 @@ impl ApiError {
 
     pub fn forbidden(code: &'static str, message: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, code, message)
+    }
+
+    /// More than one thing may be meant.
+    pub fn ambiguous(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, code, message)
     }
 
     pub fn method(allow: &'static str, path: &str) -> Self {
@@ -85,7 +93,10 @@ impl ApiError {
     }
 
     pub fn into_response(self) -> Response<Body> {
-        let body = json!({"error": {"code": self.code, "message": self.message, "field": self.field}});
+        let mut body = json!({"error": {"code": self.code, "message": self.message, "field": self.field}});
+        if !self.candidates.is_empty() {
+            body["error"]["candidates"] = Value::Array(self.candidates);
+        }
         let mut response = reply::json(self.status, &body);
         let headers = response.headers_mut();
         if let Some(allow) = self.allow {

@@ -141,7 +141,7 @@ impl Models {
         let sum = |row: usize| {
             let numbers = columns.iter().map(|column| match column {
                 Column::Numeric(values) => values[row],
-                Column::Categorical { .. } => 0.0,
+                Column::Categorical { .. } | Column::Sparse(_) => 0.0,
             });
             f64::from(number) * numbers.sum::<f64>()
         };
@@ -297,6 +297,7 @@ fn pipeline(routes: Vec<Route>) -> Pipeline {
             features: vec!["Open".to_owned()],
             target: "Close".to_owned(),
             categorical: BTreeMap::new(),
+            text: BTreeMap::new(),
             missing: Missing::Drop,
             output: None,
             baseline: None,

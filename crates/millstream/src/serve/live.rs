@@ -45,6 +45,7 @@ pub fn ready(app: &App) -> Response<Body> {
         message: "no model has a version yet".to_owned(),
         field: None,
         allow: None,
+        candidates: Vec::new(),
     };
     error.into_response()
 }
@@ -87,6 +88,7 @@ pub fn events(app: &Arc<App>) -> Result<Response<Body>, ApiError> {
         message: "too many event streams are open".to_owned(),
         field: None,
         allow: None,
+        candidates: Vec::new(),
     })?;
     let mut tick = interval(STATUS_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -14,6 +14,7 @@ mod lists;
 mod live;
 mod metrics;
 mod openapi;
+mod outputs;
 mod predict;
 mod recommend;
 mod reply;

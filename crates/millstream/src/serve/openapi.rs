@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use millstream_learn::Algorithm;
 use serde_json::{Map, Value, json};
 
 use super::app::App;
@@ -16,9 +17,13 @@ pub fn document(app: &App) -> Value {
     let served = app.context.registry.snapshot();
     for (name, model) in &served.models {
         if let Some(version) = model.champion_or_latest() {
-            paths.insert(format!("/v1/models/{name}/predict"), predict_path(&version.file, model));
-            if version.recommender().is_some() {
-                ask_paths(name, &version.file, &mut paths);
+            let algorithm = Algorithm::from_name(&version.file.algorithm);
+            let is_able = |action: Action| algorithm.is_some_and(|algorithm| action.suits(algorithm));
+            if is_able(Action::Predict) {
+                paths.insert(format!("/v1/models/{name}/predict"), predict_path(&version.file, model));
+            }
+            for path in PATHS.iter().filter(|path| is_able(path.action)) {
+                ask_path(path, &version.file, &mut paths);
             }
         }
     }
@@ -173,7 +178,8 @@ fn catalogue_parameters(app: &App) -> Vec<Value> {
 }
 
 fn predict_path(file: &ModelFile, model: &ServedModel) -> Value {
-    let summary = format!("{} of {} by {} (version {})", file.target, file.model, model.algorithm, file.version);
+    let what = if file.target.is_empty() { "Cluster" } else { &file.target };
+    let summary = format!("{what} of {} by {} (version {})", file.model, model.algorithm, file.version);
     let row = row_schema(file.inputs.iter().map(|input| (input.name.as_str(), input)));
     let body = json!({"oneOf": [row, {"type": "array", "items": row},
         {"type": "object", "required": ["rows"], "properties": {"rows": {"type": "array", "items": row}}}]});
@@ -184,48 +190,69 @@ fn predict_path(file: &ModelFile, model: &ServedModel) -> Value {
     })
 }
 
-/// What a recommender answers: below its champion, and below each version.
-fn ask_paths(name: &str, file: &ModelFile, paths: &mut Map<String, Value>) {
-    let kinds = Kinds::of(Some(file));
-    for path in PATHS {
-        let method = if path.posts { "post" } else { "get" };
-        let summary = format!("{} ({name})", path.summary);
-        let of_model = path.pattern(false).replacen("{model}", name, 1);
-        paths.insert(of_model, json!({method: ask_operation(path, &summary, &kinds, &[])}));
-        let of_version = ask_operation(path, path.summary, &kinds, &["model", "version"]);
-        paths.insert(path.pattern(true).to_owned(), json!({method: of_version}));
+/// What a model answers besides predictions: below its champion, and below each version.
+fn ask_path(path: &AskPath, file: &ModelFile, paths: &mut Map<String, Value>) {
+    let asked = Asked::of(Some(file));
+    let name = &file.model;
+    let of_model = (path.pattern(false).replacen("{model}", name, 1), format!("{} ({name})", path.summary), &[][..]);
+    let of_version = (path.pattern(true).to_owned(), path.summary.to_owned(), &["model", "version"][..]);
+    for (pattern, summary, above) in [of_model, of_version] {
+        let methods = paths.entry(pattern).or_insert_with(|| json!({}));
+        if path.asked_by.gets() {
+            methods["get"] = get_operation(path, &summary, &asked, above);
+        }
+        if path.asked_by.posts() {
+            methods["post"] = post_operation(path, &summary, &asked, above);
+        }
     }
 }
 
-fn ask_operation(path: &AskPath, summary: &str, kinds: &Kinds, above: &[&str]) -> Value {
+fn path_parameters(path: &AskPath, asked: &Asked, above: &[&str]) -> Vec<Value> {
     let in_path = |name: &str, schema: Value| json!({"name": name, "in": "path", "required": true, "schema": schema});
-    let mut parameters: Vec<Value> = above.iter().map(|name| in_path(name, json!({"type": "string"}))).collect();
-    parameters.extend(path.arguments.iter().map(|argument| in_path(argument.name(), kinds.schema(*argument))));
-    let told = path.action.arguments().iter().copied().filter(|argument| {
-        *argument != Argument::Version && !path.arguments.contains(argument) && is_told_by(*argument, path.posts)
-    });
-    if path.posts {
-        let properties: Map<String, Value> =
-            told.map(|argument| (argument.name().to_owned(), described(argument, kinds))).collect();
-        let required = [Argument::Ratings.name()];
-        let body = json!({"type": "object", "required": required, "additionalProperties": false,
-            "properties": properties});
-        return json!({"summary": summary, "parameters": parameters, "requestBody": request_body(&body),
-            "responses": responses()});
-    }
+    let above = above.iter().map(|name| in_path(name, json!({"type": "string"})));
+    above.chain(path.arguments.iter().map(|argument| in_path(argument.name(), asked.schema(*argument)))).collect()
+}
+
+fn get_operation(path: &AskPath, summary: &str, asked: &Asked, above: &[&str]) -> Value {
+    let mut parameters = path_parameters(path, asked, above);
+    let told = asked.told(path).into_iter().filter(|argument| is_told_by(path.action, *argument, false));
     parameters.extend(told.map(|argument| {
         json!({"name": argument.name(), "in": "query", "description": argument.meaning(),
-            "schema": kinds.schema(argument)})
+            "schema": asked.schema(argument)})
     }));
     json!({"summary": summary, "parameters": parameters, "responses": responses()})
 }
 
-/// A user is in a path, ratings are in a body.
-fn is_told_by(argument: Argument, posts: bool) -> bool {
+/// A body that is told one of several things is one of several bodies.
+fn post_operation(path: &AskPath, summary: &str, asked: &Asked, above: &[&str]) -> Value {
+    let told = asked.told(path).into_iter().filter(|argument| is_told_by(path.action, *argument, true));
+    let told: Vec<Argument> = told.collect();
+    let one_of: Vec<Argument> = path.action.one_of().iter().copied().filter(|one| told.contains(one)).collect();
+    let body = |needed: Argument| {
+        let taken = told.iter().filter(|argument| **argument == needed || !one_of.contains(argument));
+        let properties: Map<String, Value> =
+            taken.map(|argument| (argument.name().to_owned(), described(*argument, asked))).collect();
+        json!({"type": "object", "required": [needed.name()], "additionalProperties": false,
+            "properties": properties})
+    };
+    let body = match one_of.as_slice() {
+        [] => body(Argument::Ratings),
+        [one] => body(*one),
+        several => json!({"oneOf": several.iter().map(|one| body(*one)).collect::<Vec<_>>()}),
+    };
+    json!({"summary": summary, "parameters": path_parameters(path, asked, above), "requestBody": request_body(&body),
+        "responses": responses()})
+}
+
+/// A user is in a path, ratings and rows are in a body.
+fn is_told_by(action: Action, argument: Argument, posts: bool) -> bool {
     match argument {
-        Argument::Ratings | Argument::Exclude => posts,
+        Argument::Ratings | Argument::Row => posts,
+        Argument::Exclude => posts || action != Action::Recommend,
         Argument::User | Argument::Strict => !posts,
         Argument::Item
+        | Argument::Title
+        | Argument::Text
         | Argument::N
         | Argument::Offset
         | Argument::Filter
@@ -236,33 +263,58 @@ fn is_told_by(argument: Argument, posts: bool) -> bool {
     }
 }
 
-fn described(argument: Argument, kinds: &Kinds) -> Value {
-    let mut schema = kinds.schema(argument);
+fn described(argument: Argument, asked: &Asked) -> Value {
+    let mut schema = asked.schema(argument);
     schema["description"] = argument.meaning().into();
     schema
 }
 
-/// The types of a recommender's ids.
-struct Kinds {
+/// The version that is asked: the types of its ids, the columns of its rows.
+struct Asked<'a> {
     user: ColumnType,
     item: ColumnType,
+    inputs: &'a [Input],
+    /// With names of its own for the columns.
+    route: Option<&'a UserRoute>,
+    algorithm: Option<Algorithm>,
 }
 
-impl Kinds {
-    fn of(file: Option<&ModelFile>) -> Self {
-        match file.map(|file| &file.task) {
-            Some(Task::Recommendation(task)) => Self { user: task.user.kind, item: task.item.kind },
-            Some(Task::Regression | Task::Classification { .. }) | None => {
-                Self { user: ColumnType::Utf8, item: ColumnType::Utf8 }
-            }
-        }
+impl<'a> Asked<'a> {
+    fn of(file: Option<&'a ModelFile>) -> Self {
+        let text = ColumnType::Utf8;
+        let (user, item) = match file.map(|file| &file.task) {
+            Some(Task::Recommendation(task)) => (task.user.kind, task.item.kind),
+            Some(Task::Similarity(task)) => (text, task.id.kind),
+            Some(Task::Neighbourhood(task)) => (text, task.id.kind),
+            Some(Task::Popularity(task)) => (text, task.item.kind),
+            Some(Task::Regression | Task::Classification { .. } | Task::Clustering(_)) | None => (text, text),
+        };
+        let algorithm = file.and_then(|file| Algorithm::from_name(&file.algorithm));
+        Self { user, item, inputs: file.map_or(&[], |file| &file.inputs), route: None, algorithm }
+    }
+
+    /// What it can be told besides what the path says.
+    fn told(&self, path: &AskPath) -> Vec<Argument> {
+        let all: Vec<Argument> = match self.algorithm {
+            Some(algorithm) => path.action.arguments_of(algorithm).collect(),
+            None => path.action.arguments().to_vec(),
+        };
+        let one_of = path.action.one_of();
+        let says_one = path.arguments.iter().any(|said| one_of.contains(said));
+        let is_said =
+            |argument: &Argument| path.arguments.contains(argument) || (says_one && one_of.contains(argument));
+        all.into_iter().filter(|argument| *argument != Argument::Version && !is_said(argument)).collect()
     }
 
     fn schema(&self, argument: Argument) -> Value {
         match argument.sort() {
             Sort::Id if argument == Argument::User => type_schema(self.user),
             Sort::Id => type_schema(self.item),
-            Sort::Ids => json!({"type": "array", "items": type_schema(self.item)}),
+            Sort::Ids => json!({"oneOf": [{"type": "array", "items": type_schema(self.item)}, type_schema(self.item)]}),
+            Sort::Row => row_schema(self.inputs.iter().map(|input| {
+                let column = input.name.as_str();
+                (self.route.map_or(column, |route| route.parameter(column)), input)
+            })),
             Sort::Ratings => {
                 let rating = json!({"type": "object", "required": ["item"], "properties":
                     {"item": type_schema(self.item), "rating": {"type": "number"}}});
@@ -279,14 +331,14 @@ impl Kinds {
 /// A route with arguments.
 fn action_path(app: &App, route: &UserRoute) -> Value {
     let version = versions(app, route).unwrap_or_default().into_iter().next();
-    let kinds = Kinds::of(version.as_ref().map(|version| &version.file));
+    let asked = Asked { route: Some(route), ..Asked::of(version.as_ref().map(|version| &version.file)) };
     let named = || {
         let args = route.route.args.iter();
         args.filter_map(|(argument, origin)| Some((*argument, origin.parameter()?)))
     };
     let parameter = |place: &str, argument: Argument, name: &str| {
-        json!({"name": name, "in": place, "required": place == "path" || is_needed(route, argument),
-            "description": argument.meaning(), "schema": kinds.schema(argument)})
+        json!({"name": name, "in": place, "required": place == "path" || route.route.needs(argument),
+            "description": argument.meaning(), "schema": asked.schema(argument)})
     };
     let mut path: Vec<Value> = named()
         .filter(|(_, name)| route.is_path_parameter(name))
@@ -305,11 +357,12 @@ fn action_path(app: &App, route: &UserRoute) -> Value {
         methods.insert("get".to_owned(), json!({"summary": summary, "parameters": all, "responses": responses()}));
     }
     if route.route.post {
-        let row = match route.route.args.values().any(|origin| *origin == Origin::Body) {
-            true => kinds.schema(Argument::Ratings),
-            false => {
+        let is_body = route.route.args.iter().find(|(_, origin)| **origin == Origin::Body);
+        let row = match is_body {
+            Some((argument, _)) => asked.schema(*argument),
+            None => {
                 let properties: Map<String, Value> =
-                    given.iter().map(|(argument, name)| ((*name).to_owned(), described(*argument, &kinds))).collect();
+                    given.iter().map(|(argument, name)| ((*name).to_owned(), described(*argument, &asked))).collect();
                 json!({"type": "object", "additionalProperties": false, "properties": properties})
             }
         };
@@ -322,10 +375,6 @@ fn action_path(app: &App, route: &UserRoute) -> Value {
         methods.insert("post".to_owned(), post);
     }
     Value::Object(methods)
-}
-
-fn is_needed(route: &UserRoute, argument: Argument) -> bool {
-    route.route.action.required().contains(&argument) || argument == Argument::Ratings
 }
 
 fn capitalised(name: &str) -> String {

@@ -9,9 +9,12 @@ use serde_json::{Map, Value, json};
 use super::app::App;
 use super::body::{self, Received, SMALL_BODY_BYTES};
 use super::error::{ApiError, hint};
+use super::outputs::Output;
+use super::recommend::check_able;
 use super::reply;
 use super::rows::{self, Posted, Row};
-use crate::registry::{InputFault, ModelFile, Prediction, ServedModel, Version};
+use crate::config::Action;
+use crate::registry::{InputFault, ModelFile, ServedModel, Version};
 
 /// The version that answers: by number, alias or `latest`; without a name the champion, else the latest.
 pub fn find_version(app: &App, model: &str, version: Option<&str>) -> Result<Arc<Version>, ApiError> {
@@ -60,6 +63,7 @@ pub fn unknown_version(model: &ServedModel, wanted: &str, first: u32) -> ApiErro
 }
 
 pub async fn answer(app: &App, request: Request<Body>, version: Arc<Version>) -> Result<Response<Body>, ApiError> {
+    check_able(&version, Action::Predict)?;
     let query = request.uri().query().unwrap_or_default();
     if request.method() != Method::POST {
         let row = row_of_query(&version.file, query)?;
@@ -163,36 +167,39 @@ fn predict_posted(version: &Version, posted: Posted) -> Result<Response<Body>, A
     answer.insert("version".to_owned(), file.version.into());
     match posted {
         Posted::One(row) => {
-            let predictions = version.predict(&[row]).map_err(|fault| input_error(version, fault, None, false))?;
-            let prediction = predictions.into_iter().next();
-            let Some(Prediction { value, probability, warnings }) = prediction else {
+            let outputs = Output::of(version, &[row]).map_err(|fault| input_error(version, fault, None, false))?;
+            let Some(output) = outputs.first() else {
                 return Err(ApiError::internal("the model gave no prediction"));
             };
-            answer.insert("prediction".to_owned(), value);
-            if let Some(probability) = probability {
-                answer.insert("probability".to_owned(), probability.into());
-            }
-            if !warnings.is_empty() {
-                answer.insert("warnings".to_owned(), warnings.into());
-            }
+            output.insert_into(&mut answer);
         }
         Posted::Many(rows) => {
-            let predictions = version.predict(&rows).map_err(|fault| input_error(version, fault, None, true))?;
-            insert_list(&mut answer, predictions);
+            let outputs = Output::of(version, &rows).map_err(|fault| input_error(version, fault, None, true))?;
+            insert_list(&mut answer, outputs);
         }
     }
     Ok(reply::from_models(&Value::Object(answer), &version_name(file)))
 }
 
-/// Values, probabilities and warnings side by side, each in the order of the rows.
-fn insert_list(answer: &mut Map<String, Value>, predictions: Vec<Prediction>) {
-    let mut values = Vec::with_capacity(predictions.len());
+/// Values, probabilities and warnings side by side, each in the order of the rows; of clusters one object a row.
+fn insert_list(answer: &mut Map<String, Value>, outputs: Vec<Output>) {
+    let mut values = Vec::with_capacity(outputs.len());
     let mut probabilities = Vec::new();
-    let mut warnings = Vec::new();
-    for (row, prediction) in predictions.into_iter().enumerate() {
-        values.push(prediction.value);
-        probabilities.extend(prediction.probability.map(Value::Object));
-        warnings.extend(prediction.warnings.into_iter().map(|message| json!({"row": row, "message": message})));
+    let mut warnings: Vec<Value> = Vec::new();
+    for (row, mut output) in outputs.into_iter().enumerate() {
+        let said = output.take_warnings().into_iter();
+        warnings.extend(said.map(|message| json!({"row": row, "message": message})));
+        match output {
+            Output::Prediction(prediction) => {
+                values.push(prediction.value);
+                probabilities.extend(prediction.probability.map(Value::Object));
+            }
+            cluster @ Output::Cluster(_) => {
+                let mut object = Map::new();
+                cluster.insert_into(&mut object);
+                values.push(Value::Object(object));
+            }
+        }
     }
     answer.insert("predictions".to_owned(), values.into());
     if !probabilities.is_empty() {

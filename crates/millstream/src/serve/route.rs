@@ -9,13 +9,14 @@ use serde_json::{Map, Value};
 use super::app::App;
 use super::body::{self, Received, SMALL_BODY_BYTES};
 use super::error::{ApiError, hint};
+use super::outputs::Output;
 use super::predict::{blocking, find_in, input_error, refuse_query, unknown_version, version_name};
 use super::recommend::{Given, version_json};
 use super::rows::{self, Posted, Row};
 use super::template::{Scope, Template};
 use super::{reply, route_action};
 use crate::config::{Action, Argument, Origin, Route};
-use crate::registry::{Input, LATEST, Prediction, Version};
+use crate::registry::{Input, LATEST, Version};
 
 pub struct UserRoute {
     pub route: Route,
@@ -230,7 +231,9 @@ struct Answered {
     /// What this API calls version 1.
     first_version: u32,
     parameters: Row,
-    outputs: Vec<(Arc<Version>, Prediction)>,
+    /// All that was posted, and the parameters; empty where the template does not answer rows whole.
+    whole: Row,
+    outputs: Vec<(Arc<Version>, Output)>,
 }
 
 impl Call<'_> {
@@ -287,25 +290,36 @@ impl Call<'_> {
     fn predict(&self, posted: Vec<Row>, list: bool) -> Result<Vec<Answered>, ApiError> {
         let mut answered = Vec::with_capacity(posted.len());
         let known = self.route.parameters(self.versions);
-        for (index, row) in posted.into_iter().enumerate() {
+        let keeps_others = self.route.template.as_ref().is_some_and(Template::shows_rows);
+        for (index, posted) in posted.into_iter().enumerate() {
+            let mut row = posted;
+            let mut whole = Row::new();
+            if keeps_others {
+                whole = row.clone();
+                row.retain(|name, _| known.iter().any(|(known, _)| known == name));
+            }
             let parameters = self.parameters(row, &known, list.then_some(index))?;
+            if keeps_others {
+                whole.extend(parameters.clone());
+            }
             let first_version = self.route.route.first_version;
-            answered.push(Answered { first_version, parameters, outputs: Vec::with_capacity(self.versions.len()) });
+            let outputs = Vec::with_capacity(self.versions.len());
+            answered.push(Answered { first_version, parameters, whole, outputs });
         }
         for version in self.versions {
             let inputs: Vec<Row> = answered.iter().map(|row| self.inputs(version, &row.parameters)).collect();
-            let predictions = version.predict(&inputs).map_err(|fault| {
+            let outputs = Output::of(version, &inputs).map_err(|fault| {
                 let parameter = self.route.parameter(&fault.field).to_owned();
                 input_error(version, fault, Some(&parameter), list)
             })?;
-            for (row, prediction) in answered.iter_mut().zip(predictions) {
-                row.outputs.push((Arc::clone(version), prediction));
+            for (row, output) in answered.iter_mut().zip(outputs) {
+                row.outputs.push((Arc::clone(version), output));
             }
         }
         Ok(answered)
     }
 
-    /// Everything the request says of one row, by parameter, in its type; a name nobody asks for is a fault.
+    /// What the request says of one row, by parameter, in its type; a name nobody asks for is a fault.
     fn parameters(&self, mut row: Row, known: &[(&str, &Input)], index: Option<usize>) -> Result<Row, ApiError> {
         let unknown = |name: &str| {
             let at = index.map_or_else(String::new, |index| format!("row {index}: "));
@@ -350,13 +364,11 @@ impl Call<'_> {
 impl Answered {
     /// Without a template: as `/v1/models/{m}/predict` answers; with several models, that under each one's name.
     fn built_in(&self) -> Value {
-        let shape = |(version, prediction): &(Arc<Version>, Prediction)| {
+        let shape = |(version, output): &(Arc<Version>, Output)| {
             let mut object = Map::new();
-            for name in ["model", "version", "prediction", "probability", "warnings"] {
-                if let Some(value) = self.output(version, prediction, name) {
-                    object.insert(name.to_owned(), value);
-                }
-            }
+            object.insert("model".to_owned(), version.file.model.clone().into());
+            object.insert("version".to_owned(), self.number(version));
+            output.insert_into(&mut object);
             Value::Object(object)
         };
         match self.outputs.as_slice() {
@@ -365,16 +377,16 @@ impl Answered {
         }
     }
 
-    fn output(&self, version: &Version, prediction: &Prediction, name: &str) -> Option<Value> {
+    /// What this API calls the version.
+    fn number(&self, version: &Version) -> Value {
+        (u64::from(version.file.version.saturating_sub(1)) + u64::from(self.first_version)).into()
+    }
+
+    fn output(&self, version: &Version, output: &Output, name: &str) -> Option<Value> {
         match name {
             "model" => Some(version.file.model.clone().into()),
-            "version" => {
-                Some((u64::from(version.file.version.saturating_sub(1)) + u64::from(self.first_version)).into())
-            }
-            "prediction" => Some(prediction.value.clone()),
-            "probability" => prediction.probability.clone().map(Value::Object),
-            "warnings" => (!prediction.warnings.is_empty()).then(|| prediction.warnings.clone().into()),
-            other => prediction.probability.as_ref()?.get(other.strip_prefix("probability.")?).cloned(),
+            "version" => Some(self.number(version)),
+            name => output.value(name),
         }
     }
 }
@@ -385,18 +397,18 @@ impl Scope for Answered {
         if let Some(value) = self.parameters.get(name) {
             return Some(value.clone());
         }
-        if let [(version, prediction)] = self.outputs.as_slice()
-            && let Some(value) = self.output(version, prediction, name)
+        if let [(version, output)] = self.outputs.as_slice()
+            && let Some(value) = self.output(version, output, name)
         {
             return Some(value);
         }
-        self.outputs.iter().find_map(|(version, prediction)| {
+        self.outputs.iter().find_map(|(version, output)| {
             let name = name.strip_prefix(version.file.model.as_str())?.strip_prefix('.')?;
-            self.output(version, prediction, name)
+            self.output(version, output, name)
         })
     }
 
     fn row(&self) -> &Row {
-        &self.parameters
+        &self.whole
     }
 }

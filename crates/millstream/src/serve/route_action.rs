@@ -1,4 +1,4 @@
-//! A route that asks a recommender: its arguments from the path, the query or the body, its answer by the template.
+//! A route that asks for more than predictions: its arguments from the path, the query or the body, its answer by the template.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use super::reply;
 use super::route::{PathParameters, UserRoute};
 use super::rows::{self, Posted, Row};
 use super::template::{Scope, Template};
-use crate::config::{Action, Argument, Origin};
+use crate::config::{Argument, Origin};
 
 /// Rows of one posted list: each may be answered by a list of a thousand items, or by one number.
 const LIST_ROWS_MOST: usize = 100;
@@ -136,17 +136,30 @@ impl Call<'_> {
                 }
                 Origin::Parameter(name) => {
                     let given = parameters.iter().find(|(known, given)| known == name && !given.is_absent());
-                    if given.is_none() && is_needed(route.action, *argument) {
+                    if given.is_none() && route.needs(*argument) {
                         let message = format!("{name}: is missing; expected {}", argument.sort().expected());
                         return Err(ApiError::value("missing", name, message));
                     }
-                    told.extend(given.map(|(_, given)| (*argument, name.clone(), given.clone())));
+                    if let Some((_, given)) = given {
+                        told.push((*argument, name.clone(), self.in_columns(*argument, given.clone())?));
+                    }
                 }
                 Origin::Body => {
                     let value = body.clone().unwrap_or(Value::Null);
-                    told.push((*argument, argument.name().to_owned(), Given::Json(value)));
+                    let given = self.in_columns(*argument, Given::Json(value))?;
+                    told.push((*argument, argument.name().to_owned(), given));
                 }
             }
+        }
+        let one_of = route.action.one_of();
+        if !one_of.is_empty() && !told.iter().any(|(argument, ..)| one_of.contains(argument)) {
+            let names: Vec<&str> = one_of.iter().filter_map(|argument| route.args.get(argument)?.parameter()).collect();
+            let name = names.first().copied().unwrap_or_default();
+            return Err(ApiError::value(
+                "missing",
+                name,
+                format!("{name}: is missing; give one of {}", names.join(", ")),
+            ));
         }
         let wanted = told.iter().find(|(argument, ..)| *argument == Argument::Version).map(|(.., given)| given);
         let Some(model) = route.models.first() else { return Err(ApiError::internal("the route asks no model")) };
@@ -154,7 +167,8 @@ impl Call<'_> {
         check_able(&version, route.action)?;
         let name = version_name(&version.file);
         let number = self.route.number(version.file.version);
-        let (mut answer, mut said) = ask(self.app, version, route.action, told).await?;
+        let (mut answer, mut said) =
+            ask(self.app, version, route.action, told).await.map_err(|fault| self.in_parameters(fault))?;
         answer.head.insert("version".to_owned(), number.into());
         // What no argument takes is there for the template.
         for (name, given) in parameters {
@@ -166,6 +180,35 @@ impl Call<'_> {
             return Err(ApiError::not_found("empty", format!("{} has no items to answer", route.action.name())));
         }
         Ok(Answered { version: name, said, answer })
+    }
+
+    /// A row by the model's columns, where the request has names of its own for them.
+    fn in_columns(&self, argument: Argument, given: Given) -> Result<Given, ApiError> {
+        let input = &self.route.route.input;
+        let row = match given {
+            Given::Json(Value::Object(row)) if argument == Argument::Row && !input.is_empty() => row,
+            other => return Ok(other),
+        };
+        let mut renamed = Row::new();
+        for (name, value) in row {
+            let column = input.iter().find(|(_, parameter)| **parameter == name).map(|(column, _)| column.clone());
+            if column.is_none() && input.contains_key(&name) {
+                let message =
+                    format!("{name}: not a parameter of {}; it is called {}", self.route.route.path, input[&name]);
+                return Err(ApiError::value("unknown_parameter", name, message));
+            }
+            renamed.insert(column.unwrap_or(name), value);
+        }
+        Ok(Given::Json(Value::Object(renamed)))
+    }
+
+    /// What is said of a column of the row, by the request's name for it.
+    fn in_parameters(&self, fault: ApiError) -> ApiError {
+        let input = &self.route.route.input;
+        let renamed = fault.field.as_ref().and_then(|field| Some((field.clone(), input.get(field)?.clone())));
+        let Some((column, parameter)) = renamed else { return fault };
+        let message = fault.message.replace(&format!("`{column}`"), &format!("`{parameter}`"));
+        ApiError { message, field: Some(parameter), ..fault }
     }
 
     fn reply(&self, answered: &[Answered], is_list: bool) -> Result<Response<Body>, ApiError> {
@@ -185,11 +228,6 @@ impl Call<'_> {
         let versions: Vec<&str> = versions.into_iter().collect();
         Ok(reply::from_models(&value, &versions.join(", ")))
     }
-}
-
-/// A route that takes ratings is of no use without them.
-fn is_needed(action: Action, argument: Argument) -> bool {
-    action.required().contains(&argument) || argument == Argument::Ratings
 }
 
 fn of_row(fault: ApiError, index: usize) -> ApiError {

@@ -60,6 +60,17 @@ impl Template {
         }
     }
 
+    /// Whether it answers rows whole, as they were posted.
+    pub fn shows_rows(&self) -> bool {
+        match self {
+            Self::Literal(_) | Self::Name(_) => false,
+            Self::Whole => true,
+            Self::Each(item) => item.shows_rows(),
+            Self::List(items) => items.iter().any(Self::shows_rows),
+            Self::Object(entries) => entries.iter().any(|(key, value)| *key == Key::Splice || value.shows_rows()),
+        }
+    }
+
     /// `whole` is for the names outside a repetition, `each` for those inside, one after the other.
     pub fn render<S: Scope>(&self, whole: Option<&S>, each: &[S]) -> Value {
         match self {

@@ -93,6 +93,38 @@ fn rounded(value: Value) -> Value {
     }
 }
 
+/// A model that reads a text, trained as the trainer does it.
+#[tokio::test]
+async fn a_text_is_brought_whole_and_answered_by_its_words() {
+    use crate::train::tests::words::{audience, film, trained};
+    let model = audience(millstream_learn::Algorithm::LogisticRegression, "audience", crate::config::Missing::Drop);
+    let (films, version) = trained(model, &(0..300).map(film).collect::<Vec<_>>());
+    let (context, _models) = context(vec![route("/audience", &["m"], &[], Some(json!({"for": "prediction"})))], vec![]);
+    let registry = Arc::new(crate::registry::Registry::open(Arc::clone(&films.store)).unwrap());
+    let (_running, stopping) = tokio::sync::watch::channel(false);
+    let app = Arc::new(App::new(super::ServeContext { registry, ..context }, stopping));
+    let plot = json!({"plot": "Puppies, toys & magic", "genre": "Animation, Comedy", "year": 2001});
+    let row = plot.as_object().unwrap().clone();
+    let (status, _, body) = ask(&app, "POST", "/v1/models/m/predict", &plot.to_string()).await;
+    let answer: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((status, &answer["prediction"]), (200, &json!("all")), "{body}");
+    assert_eq!(answer["probability"], json!(version.predict(&[row]).unwrap()[0].probability), "{body}");
+    let (status, _, body) = ask(&app, "GET", "/audience?plot=a+gang,+a+murder&genre=Crime&year=1980", "").await;
+    assert_eq!((status, body.as_str()), (200, r#"{"for":"adults"}"#));
+    let unknown = json!({"plot": "Zyzzyva!", "genre": "Crime", "year": 1980}).to_string();
+    let (status, _, body) = ask(&app, "POST", "/v1/models/m/predict", &unknown).await;
+    assert!(status == 200 && body.contains("`plot` has no word that training knew"), "{body}");
+    let (status, _, body) = ask(&app, "POST", "/v1/models/m/predict", r#"{"genre":"Crime","year":1980}"#).await;
+    assert!(status == 422 && body.contains("`plot` is missing: expected a text"), "{status} {body}");
+    let (status, _, body) = ask(&app, "POST", "/v1/models/m/predict", r#"{"plot":1,"genre":"","year":1980}"#).await;
+    assert!(status == 422 && body.contains("`plot` is the number 1: expected a text"), "{status} {body}");
+    let (status, _, body) = ask(&app, "GET", "/v1/models/m/versions/1", "").await;
+    let shown: Value = serde_json::from_str(&body).unwrap();
+    assert!(status == 200 && shown["metrics"]["holdout"]["baseline"]["accuracy"].is_number(), "{body}");
+    let (status, _, body) = ask(&app, "GET", "/openapi.json", "").await;
+    assert!(status == 200 && body.contains("\"plot\""), "{status}");
+}
+
 #[tokio::test]
 async fn a_model_predicts_for_one_object_a_list_rows_and_a_query() {
     let fixture = fixture(routes());
@@ -195,6 +227,21 @@ async fn routes_answer_as_their_templates_say() {
     let nested = r#"{"features": {"count": 1, "town": "x", "x": 2}}"#;
     check(f, &format!("POST /nested {nested}"), 200, json!({"n": 1, "town": "x"})).await;
     check(f, &format!("POST /nested [{nested}]"), 200, json!([{"n": 1, "town": "x"}])).await;
+    // What a template answers whole may hold more than the model reads, and that never stands for what the model says.
+    let (status, _, body) =
+        ask(&f.app, "POST", "/York/of/1", r#"{"x": 1, "colour": "red", "prediction": "mine"}"#).await;
+    let answer: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((status, &answer["colour"], &answer["prediction"]), (200, &json!("red"), &json!("mine")), "{body}");
+    assert!(answer["p"].is_number(), "{body}");
+    refuse(
+        f,
+        r#"POST /predict/close {"timestamp": 5, "colour": "red"}"#,
+        422,
+        "unknown_parameter",
+        Some("colour"),
+        &[],
+    )
+    .await;
 
     refuse(f, "GET /predict/close", 422, "bad_value", Some("timestamp"), &["missing", "expected"]).await;
     refuse(f, "GET /predict/close?Timestamp=5", 422, "unknown_parameter", Some("Timestamp"), &["timestamp"]).await;

@@ -13,6 +13,16 @@ pub enum Gathered {
     /// NaN is missing.
     Numbers(Vec<f64>),
     Texts(Interned),
+    /// Texts that count by their words: few are alike.
+    Words(Vec<Option<Box<str>>>),
+}
+
+/// How an expression's values are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    Number,
+    Category,
+    Words,
 }
 
 /// Texts as numbers in the order of their first appearance; a row costs 4 bytes.
@@ -26,11 +36,11 @@ pub struct Interned {
 
 impl Gathered {
     /// `rows_max`: how many may come; what is never written takes no memory.
-    pub fn new(as_text: bool, rows_max: usize) -> Self {
-        if as_text {
-            Self::Texts(Interned { codes: Vec::with_capacity(rows_max), ..Interned::default() })
-        } else {
-            Self::Numbers(Vec::with_capacity(rows_max))
+    pub fn new(taken: Taken, rows_max: usize) -> Self {
+        match taken {
+            Taken::Number => Self::Numbers(Vec::with_capacity(rows_max)),
+            Taken::Category => Self::Texts(Interned { codes: Vec::with_capacity(rows_max), ..Interned::default() }),
+            Taken::Words => Self::Words(Vec::with_capacity(rows_max)),
         }
     }
 
@@ -38,8 +48,9 @@ impl Gathered {
         match (self, values) {
             (Self::Numbers(all), Values::Numbers(values)) => all.extend(values),
             (Self::Texts(all), Values::Texts(values)) => all.append(&values),
+            (Self::Words(all), Values::Texts(values)) => all.extend(values.iter().map(|text| text.map(Box::from))),
             // One expression is evaluated one way only.
-            (Self::Numbers(_), Values::Texts(_)) | (Self::Texts(_), Values::Numbers(_)) => {}
+            (Self::Numbers(_), Values::Texts(_)) | (Self::Texts(_) | Self::Words(_), Values::Numbers(_)) => {}
         }
     }
 
@@ -47,6 +58,7 @@ impl Gathered {
         match self {
             Self::Numbers(values) => values.len(),
             Self::Texts(texts) => texts.codes.len(),
+            Self::Words(texts) => texts.len(),
         }
     }
 
@@ -54,6 +66,7 @@ impl Gathered {
         match self {
             Self::Numbers(values) => values[row].is_nan(),
             Self::Texts(texts) => texts.codes[row] == MISSING_CODE,
+            Self::Words(texts) => texts[row].is_none(),
         }
     }
 
@@ -66,6 +79,7 @@ impl Gathered {
         match self {
             Self::Numbers(values) => keep(values, flags),
             Self::Texts(texts) => keep(&mut texts.codes, flags),
+            Self::Words(texts) => keep(texts, flags),
         }
     }
 }

@@ -33,6 +33,8 @@ pub enum TrainError {
         "no rating is left to train on: of {total} rows {held_out} are held out, {filtered} fail `where`, {missing} lack a user, an item or a rating, and {out_of_scale} have a rating outside `scale`, or beyond a thousand million: rescale those in `rating`"
     )]
     NoRatings { total: u64, held_out: u64, filtered: u64, missing: u64, out_of_scale: u64 },
+    #[error("no item is left: of {total} rows {without_id} have no id, and {filtered} items fail `where`")]
+    NoItems { total: u64, without_id: u64, filtered: u64 },
     #[error("feature `{feature}` has no value in any row: leave it out, or mend the schema's types")]
     NoValues { feature: String },
     #[error(
@@ -79,6 +81,7 @@ impl TrainError {
             | Self::OneClass { .. }
             | Self::NoRows { .. }
             | Self::NoRatings { .. }
+            | Self::NoItems { .. }
             | Self::NoValues { .. }
             | Self::TooManyCategories { .. }
             | Self::MissingNumbers { .. }

@@ -8,6 +8,8 @@ use datafusion::arrow::datatypes::SchemaRef;
 use serde_json::Value;
 
 use super::TrainError;
+use super::evaluate_clusters::evaluate_clusters;
+use super::evaluate_items::evaluate_items;
 use super::evaluate_ratings::evaluate_ratings;
 use super::measure::{Classes, Numbers, UNKNOWN_CLASS};
 use super::prepare::{condition, keep, narrow};
@@ -49,35 +51,58 @@ pub fn evaluate(
     batches: &[Batch],
     rows: Rows,
 ) -> Result<Vec<Scores>, TrainError> {
-    let (mut asked, mut of_rows, mut of_ratings) = (Vec::new(), Vec::new(), Vec::new());
-    for (place, one) in measured.iter().enumerate() {
-        match one.version.predictor() {
-            Some(predictor) => {
-                of_rows.push(place);
-                asked.push(Asked { version: one.version, predictor, batches: one.batches });
-            }
-            None => of_ratings.push(place),
-        }
-    }
     let mut scored: Vec<(usize, Scores)> = Vec::with_capacity(measured.len());
-    if !asked.is_empty() {
-        scored.extend(of_rows.into_iter().zip(evaluate_rows(store, schema, &asked, batches, rows)?));
-    }
-    if !of_ratings.is_empty() {
-        let measured: Vec<Measured> = of_ratings.iter().map(|&place| measured[place]).collect();
-        scored.extend(of_ratings.into_iter().zip(evaluate_ratings(store, schema, &measured, batches, rows)?));
+    for way in [Way::Rows, Way::Ratings, Way::Clusters, Way::Items] {
+        let places: Vec<usize> =
+            (0..measured.len()).filter(|&place| Way::of(&measured[place].version.file.task) == way).collect();
+        if places.is_empty() {
+            continue;
+        }
+        let measured: Vec<Measured> = places.iter().map(|&place| measured[place]).collect();
+        let scores = match way {
+            Way::Rows => evaluate_rows(store, schema, &measured, batches, rows),
+            Way::Ratings => evaluate_ratings(store, schema, &measured, batches, rows),
+            Way::Clusters => evaluate_clusters(store, schema, &measured, batches, rows),
+            Way::Items => evaluate_items(store, schema, &measured, batches),
+        };
+        scored.extend(places.into_iter().zip(scores?));
     }
     scored.sort_by_key(|(place, _)| *place);
     Ok(scored.into_iter().map(|(_, scores)| scores).collect())
 }
 
+/// How a version is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Rows,
+    Ratings,
+    Clusters,
+    Items,
+}
+
+impl Way {
+    fn of(task: &Task) -> Self {
+        match task {
+            Task::Regression | Task::Classification { .. } => Self::Rows,
+            Task::Recommendation(_) => Self::Ratings,
+            Task::Clustering(_) => Self::Clusters,
+            Task::Similarity(_) | Task::Neighbourhood(_) | Task::Popularity(_) => Self::Items,
+        }
+    }
+}
+
 fn evaluate_rows(
     store: &dyn Store,
     schema: &StreamSchema,
-    measured: &[Asked],
+    measured: &[Measured],
     batches: &[Batch],
     rows: Rows,
 ) -> Result<Vec<Scores>, TrainError> {
+    // Loading has made a predictor of every task that comes here.
+    let asked = measured.iter().filter_map(|one| {
+        Some(Asked { version: one.version, predictor: one.version.predictor()?, batches: one.batches })
+    });
+    let measured: Vec<Asked> = asked.collect();
     let bound: Result<Vec<Bound>, _> = measured.iter().map(|one| Bound::compile(one, schema)).collect();
     let bound = bound?;
     let block_schema = narrow(bound.iter().flat_map(Bound::expressions), &schema.arrow());
@@ -206,8 +231,13 @@ fn bits(value: f64) -> u64 {
 impl Tally {
     fn new(version: &Version) -> Self {
         match &version.file.task {
-            // A recommender is measured elsewhere.
-            Task::Regression | Task::Recommendation(_) => Self::Numbers(Numbers::default()),
+            // Those that have no target are measured elsewhere.
+            Task::Regression
+            | Task::Recommendation(_)
+            | Task::Clustering(_)
+            | Task::Similarity(_)
+            | Task::Neighbourhood(_)
+            | Task::Popularity(_) => Self::Numbers(Numbers::default()),
             Task::Classification { classes } => {
                 Self::Classes { classes: Classes::new(classes.len()), lookup: Lookup::new(classes) }
             }

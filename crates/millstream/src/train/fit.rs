@@ -5,12 +5,14 @@ use millstream_learn::{
 };
 
 use super::TrainError;
+use super::fit_clusters::train_clusters;
+use super::fit_items::{train_content, train_neighbours, train_popularity};
 use super::fit_ratings::train_ratings;
 use super::prepare::{Counts, Prepared, Target, prepare};
 use super::recipe::Recipe;
 use crate::batch::Batch;
 use crate::config::{Columns, Supervised};
-use crate::registry::{Feature, Fitted, Input, Output, TargetSummary, Task, Version};
+use crate::registry::{Feature, Fitted, Input, Output, TargetSummary, Task, Version, store_bags};
 use crate::schema::StreamSchema;
 use crate::store::Store;
 
@@ -39,6 +41,10 @@ pub fn train(
     match &recipe.columns {
         Columns::Supervised(columns) => train_supervised(store, recipe, columns, schema, batches),
         Columns::Ratings(columns) => train_ratings(store, recipe, columns, schema, batches, (parent, stopped)),
+        Columns::Clusters(columns) => train_clusters(store, recipe, columns, schema, batches),
+        Columns::Content(columns) => train_content(store, recipe, columns, schema, batches),
+        Columns::Neighbours(columns) => train_neighbours(store, recipe, columns, schema, batches),
+        Columns::Popularity(columns) => train_popularity(store, recipe, columns, schema, batches),
     }
 }
 
@@ -50,10 +56,10 @@ fn train_supervised(
     batches: &[Batch],
 ) -> Result<Trained, TrainError> {
     let prepared = prepare(store, recipe, columns, schema, batches)?;
-    let Prepared { columns: learned, features, inputs, target, counts } = prepared;
+    let Prepared { columns: learned, bags, features, inputs, target, counts } = prepared;
     let n_parameters = learned.iter().map(independent_parameters).sum();
     let target_summary = summary(columns, &target)?;
-    let fit_error = |source| name_feature(columns, source);
+    let fit_error = |source| name_feature(&columns.features, source);
     let table = Table::new(learned)
         .map_err(|error| TrainError::Part { place: "the prepared columns".to_owned(), problem: error.to_string() })?;
     let fitted = fit(recipe, columns, &table, &target)?.map_err(fit_error)?;
@@ -68,7 +74,9 @@ fn train_supervised(
         Target::Numbers(_) => Task::Regression,
         Target::Classes { classes, .. } => Task::Classification { classes },
     };
-    Ok(Trained { arrays: fitted.to_arrays(), features, inputs, task, target_summary, counts, notes })
+    let mut arrays = fitted.to_arrays();
+    store_bags(&bags, &mut arrays);
+    Ok(Trained { arrays, features, inputs, task, target_summary, counts, notes })
 }
 
 /// The outer error is the configuration's, the inner one the data's.
@@ -99,7 +107,10 @@ fn fit(
         }
         (Algorithm::LinearRegression, Target::Classes { .. })
         | (Algorithm::LogisticRegression, Target::Numbers(_))
-        | (Algorithm::Als, _) => {
+        | (
+            Algorithm::Als | Algorithm::Content | Algorithm::Kmeans | Algorithm::Neighbours | Algorithm::Popularity,
+            _,
+        ) => {
             return Err(TrainError::Kind {
                 key: "target",
                 text: columns.target.clone(),
@@ -118,6 +129,7 @@ fn n_classes(classes: &[serde_json::Value]) -> u32 {
 fn independent_parameters(column: &Column) -> usize {
     match column {
         Column::Numeric(_) => 1,
+        Column::Sparse(sparse) => sparse.n_terms() as usize,
         // One-hot: the categories of a row sum to 1, as the intercept does, so one of them is redundant by nature; so are
         // those that no row has.
         Column::Categorical { codes, n_categories } => {
@@ -133,12 +145,14 @@ pub(super) fn faults(faults: Vec<ParamFault>) -> TrainError {
 }
 
 /// Learning counts columns, people name them.
-fn name_feature(columns: &Supervised, source: FitError) -> TrainError {
+pub(super) fn name_feature(features: &[String], source: FitError) -> TrainError {
     let column = match &source {
-        FitError::Missing { column, .. } | FitError::NotFinite { column, .. } | FitError::TooLarge { column } => {
-            Some(*column)
-        }
+        FitError::Missing { column, .. }
+        | FitError::NotFinite { column, .. }
+        | FitError::TooLarge { column }
+        | FitError::Sparse { column } => Some(*column),
         FitError::NoRows
+        | FitError::NoTerms
         | FitError::TargetCount { .. }
         | FitError::TargetNotFinite { .. }
         | FitError::TargetTooLarge
@@ -147,6 +161,7 @@ fn name_feature(columns: &Supervised, source: FitError) -> TrainError {
         | FitError::TooManyParameters { .. }
         | FitError::TooManyRows { .. }
         | FitError::TooManyClasses { .. }
+        | FitError::TooFewDistinctRows { .. }
         | FitError::LayoutChanged
         | FitError::RatingLengths { .. }
         | FitError::UnknownUser { .. }
@@ -158,7 +173,7 @@ fn name_feature(columns: &Supervised, source: FitError) -> TrainError {
         | FitError::StartCode { .. }
         | FitError::Stopped => None,
     };
-    TrainError::Fit { feature: column.and_then(|column| columns.features.get(column).cloned()), source }
+    TrainError::Fit { feature: column.and_then(|column| features.get(column).cloned()), source }
 }
 
 /// The mean is of the target as answered, after `output`; a row whose output is not finite does not count.

@@ -3,10 +3,12 @@
 //! In the digest is all that shapes the arrays or the meaning of an answer or a measure; `train_on` is not, for it only
 //! chooses the batches, which are in the identity themselves: a version of `each` is found again by `cumulative`.
 
-use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
-use super::recipe::Recipe;
-use crate::config::{Columns, RatingColumns, Supervised};
+use serde_json::{Map, Value, json};
+
+use super::recipe::{Recipe, to_json};
+use crate::config::{Categorical, Columns, RatingColumns, Supervised, TextRule};
 use crate::registry::TrainedBatch;
 
 /// BLAKE3 over the recipe as JSON in a fixed order of keys.
@@ -15,6 +17,31 @@ pub fn configuration_digest(recipe: &Recipe) -> String {
     canonical.extend(match &recipe.columns {
         Columns::Supervised(columns) => supervised(columns, recipe.filter.as_deref()),
         Columns::Ratings(columns) => ratings(columns, recipe.filter.as_deref()),
+        Columns::Clusters(columns) => vec![
+            json!(["features", columns.features]),
+            json!(["where", recipe.filter]),
+            json!(["missing", columns.missing]),
+            json!(["categorical", rules(&columns.features, &columns.categorical)]),
+        ],
+        Columns::Content(columns) => vec![
+            json!(["id", columns.id]),
+            json!(["title", columns.title]),
+            json!(["text", columns.text]),
+            json!(["where", recipe.filter]),
+        ],
+        Columns::Neighbours(columns) => vec![
+            json!(["id", columns.id]),
+            json!(["features", columns.features]),
+            json!(["where", recipe.filter]),
+            json!(["categorical", rules(&columns.features, &columns.categorical)]),
+        ],
+        Columns::Popularity(columns) => vec![
+            json!(["item", columns.item]),
+            json!(["score", columns.score]),
+            json!(["votes", columns.votes]),
+            json!(["group", columns.group]),
+            json!(["where", recipe.filter]),
+        ],
     });
     canonical.extend([
         // A `BTreeMap` made it: in the order of the names.
@@ -27,16 +54,29 @@ pub fn configuration_digest(recipe: &Recipe) -> String {
 }
 
 fn supervised(columns: &Supervised, filter: Option<&str>) -> Vec<Value> {
-    let categorical: Vec<_> = columns.features.iter().map(|feature| columns.categorical.get(feature)).collect();
-    vec![
+    let mut canonical = vec![
         json!(["features", columns.features]),
         json!(["target", columns.target]),
         json!(["where", filter]),
         json!(["output", columns.output]),
         json!(["baseline", columns.baseline]),
         json!(["missing", columns.missing]),
-        json!(["categorical", categorical]),
-    ]
+        json!(["categorical", rules(&columns.features, &columns.categorical)]),
+    ];
+    // Later than the others: a configuration without it keeps its digest.
+    if !columns.text.is_empty() {
+        let rule = |rule: &TextRule| -> Map<String, Value> {
+            rule.0.iter().map(|(name, value)| (name.clone(), to_json(value))).collect()
+        };
+        let text: Vec<_> = columns.features.iter().map(|feature| columns.text.get(feature).map(rule)).collect();
+        canonical.push(json!(["text", text]));
+    }
+    canonical
+}
+
+/// Of each feature, in their order.
+fn rules<'a>(features: &[String], categorical: &'a BTreeMap<String, Categorical>) -> Vec<Option<&'a Categorical>> {
+    features.iter().map(|feature| categorical.get(feature)).collect()
 }
 
 fn ratings(columns: &RatingColumns, filter: Option<&str>) -> Vec<Value> {
@@ -64,8 +104,6 @@ pub fn identity(model: &str, configuration_digest: &str, batches: &[TrainedBatch
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use millstream_learn::{Algorithm, ParamValue};
 
     use super::*;
@@ -85,6 +123,7 @@ mod tests {
                 features: vec!["Timestamp".to_owned()],
                 target: "Close".to_owned(),
                 categorical: BTreeMap::new(),
+                text: BTreeMap::new(),
                 missing: Missing::Drop,
                 output: None,
                 baseline: None,
@@ -96,7 +135,7 @@ mod tests {
     fn supervised_of(recipe: &mut Recipe) -> &mut Supervised {
         match &mut recipe.columns {
             Columns::Supervised(columns) => columns,
-            Columns::Ratings(_) => panic!("it has features"),
+            other => panic!("it has features, not {other:?}"),
         }
     }
 
@@ -120,6 +159,10 @@ mod tests {
         };
         change(&|recipe| supervised_of(recipe).target = "Open".to_owned());
         change(&|recipe| supervised_of(recipe).features.push("Open".to_owned()));
+        for terms in [5, 6] {
+            let rule = TextRule([("terms".to_owned(), ParamValue::Integer(terms))].into());
+            change(&|recipe| drop(supervised_of(recipe).text.insert("Timestamp".to_owned(), rule.clone())));
+        }
         change(&|recipe| recipe.filter = Some("Close > 1".to_owned()));
         change(&|recipe| supervised_of(recipe).output = Some("exp(prediction)".to_owned()));
         change(&|recipe| supervised_of(recipe).baseline = Some("Open".to_owned()));

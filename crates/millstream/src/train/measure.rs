@@ -26,7 +26,7 @@ impl Numbers {
         let (kind, by_baseline) = match (baseline, summary) {
             (Some(text), _) => (text, regression(&self.actual, &self.baseline)),
             (None, TargetSummary::Mean { mean }) => ("mean", regression(&self.actual, &vec![*mean; self.actual.len()])),
-            (None, TargetSummary::Frequencies { .. }) => ("mean", Measures::new()),
+            (None, TargetSummary::Frequencies { .. } | TargetSummary::None) => ("mean", Measures::new()),
         };
         let better = |name: &str| Some(value(&measures, name)? < value(&by_baseline, name)?);
         let beats_baseline = better("rmse");

@@ -4,11 +4,16 @@
 mod columns;
 mod error;
 mod evaluate;
+mod evaluate_clusters;
+mod evaluate_items;
 mod evaluate_ratings;
 mod fit;
+mod fit_clusters;
+mod fit_items;
 mod fit_ratings;
 pub mod holdout;
 pub mod identity;
+mod items;
 mod measure;
 mod measure_ratings;
 pub mod plan;

@@ -6,30 +6,70 @@ use std::collections::BTreeMap;
 use datafusion::arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use datafusion::arrow::compute::{and, filter_record_batch, not, prep_null_mask_filter};
 use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
+use millstream_learn::content::{self, Bag};
 use millstream_learn::table::MISSING_CODE;
 use millstream_learn::{Algorithm, Column};
 use serde_json::Value;
 
 use super::TrainError;
-use super::columns::{Gathered, Interned};
+use super::columns::{Gathered, Interned, Taken};
 use super::read::{block_schema, for_each_block, held_out};
-use super::recipe::{DEFAULT_CATEGORICAL, Recipe};
+use super::recipe::{DEFAULT_CATEGORICAL, Recipe, to_json};
 use crate::batch::Batch;
-use crate::config::{Missing, Supervised, Unseen};
+use crate::config::{Categorical, Missing, Supervised, TextRule, Unseen};
 use crate::expression::{Expression, ValueKind, projected};
 use crate::registry::{Encoding, Feature, Input, Slots, evaluate_as, takes_missing_numbers};
 use crate::schema::StreamSchema;
 use crate::store::Store;
+
+/// The words of each feature that counts by them.
+pub type Bags = Vec<Option<Bag>>;
 
 /// What the fit takes, and what `model.json` will say of it.
 #[derive(Debug)]
 pub struct Prepared {
     /// One per feature, of equal length.
     pub columns: Vec<Column>,
+    pub bags: Bags,
     pub features: Vec<Feature>,
     pub inputs: Vec<Input>,
     pub target: Target,
     pub counts: Counts,
+}
+
+/// The same of a fit without a target.
+#[derive(Debug)]
+pub struct PreparedRows {
+    pub columns: Vec<Column>,
+    pub bags: Bags,
+    pub features: Vec<Feature>,
+    pub inputs: Vec<Input>,
+    pub counts: Counts,
+}
+
+/// What is read of each row, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    pub features: &'a [String],
+    pub categorical: &'a BTreeMap<String, Categorical>,
+    /// Only with a target.
+    pub text: Option<&'a BTreeMap<String, TextRule>>,
+    pub missing: Missing,
+    pub target: Option<&'a str>,
+}
+
+impl<'a> Wanted<'a> {
+    /// Of a feature that counts by its words.
+    fn text_rule(&self, feature: &str) -> Option<&'a TextRule> {
+        self.text.and_then(|rules| rules.get(feature))
+    }
+}
+
+impl<'a> From<&'a Supervised> for Wanted<'a> {
+    fn from(columns: &'a Supervised) -> Self {
+        let Supervised { features, target, categorical, text, missing, .. } = columns;
+        Self { features, categorical, text: Some(text), missing: *missing, target: Some(target) }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -59,9 +99,9 @@ pub struct Counts {
 pub struct Compiled {
     pub schema: SchemaRef,
     pub features: Vec<Expression>,
-    /// Of each feature: whether its values are categories.
-    pub as_text: Vec<bool>,
-    pub target: Expression,
+    /// Of each feature.
+    pub taken: Vec<Taken>,
+    pub target: Option<Expression>,
     pub filter: Option<Expression>,
     pub regression: bool,
 }
@@ -73,56 +113,96 @@ pub fn prepare(
     schema: &StreamSchema,
     batches: &[Batch],
 ) -> Result<Prepared, TrainError> {
-    let compiled = Compiled::new(recipe, columns, schema)?;
-    let (mut features, mut target, mut counts) = gather(store, recipe, &compiled, batches)?;
+    let wanted = Wanted::from(columns);
+    let compiled = Compiled::new(recipe, wanted, schema)?;
+    let (rows, target) = gather_and_encode(store, recipe, wanted, &compiled, schema, batches)?;
+    let target = finish_target(columns, &compiled, target)?;
+    let PreparedRows { columns, bags, features, inputs, counts } = rows;
+    Ok(Prepared { columns, bags, features, inputs, target, counts })
+}
+
+/// Without a target.
+pub fn prepare_rows(
+    store: &dyn Store,
+    recipe: &Recipe,
+    wanted: Wanted,
+    schema: &StreamSchema,
+    batches: &[Batch],
+) -> Result<PreparedRows, TrainError> {
+    let compiled = Compiled::new(recipe, wanted, schema)?;
+    gather_and_encode(store, recipe, wanted, &compiled, schema, batches).map(|(rows, _)| rows)
+}
+
+/// The gathered target is empty where none is wanted.
+fn gather_and_encode(
+    store: &dyn Store,
+    recipe: &Recipe,
+    wanted: Wanted,
+    compiled: &Compiled,
+    schema: &StreamSchema,
+    batches: &[Batch],
+) -> Result<(PreparedRows, Gathered), TrainError> {
+    let (mut features, mut target, mut counts) = gather(store, recipe, compiled, batches)?;
     let with_target = (counts.total - counts.held_out - counts.filtered) - counts.no_target;
-    if with_target == 0 && counts.no_target > 0 {
-        return Err(TrainError::TargetAllNull { target: columns.target.clone(), rows: counts.no_target });
+    if let Some(target) = wanted.target.filter(|_| with_target == 0 && counts.no_target > 0) {
+        return Err(TrainError::TargetAllNull { target: target.to_owned(), rows: counts.no_target });
     }
-    drop_missing(recipe, columns, &compiled, &mut features, &mut target, &mut counts)?;
+    drop_missing(recipe, wanted, compiled, &mut features, &mut target, &mut counts)?;
     if counts.fitted == 0 {
         let Counts { total, held_out, filtered, no_target, missing, .. } = counts;
         return Err(TrainError::NoRows { total, held_out, filtered, no_target, missing });
     }
-    let target = finish_target(columns, &compiled, target)?;
-    let mut learned = Vec::with_capacity(features.len());
-    let mut encodings = Vec::with_capacity(features.len());
-    for (text, gathered) in columns.features.iter().zip(features) {
-        let (column, encoding) = match gathered {
-            Gathered::Numbers(values) => numeric(columns.missing, text, values)?,
-            Gathered::Texts(texts) => categorical(columns, text, texts)?,
-        };
-        learned.push(column);
-        encodings.push(Feature { expression: text.clone(), encoding });
-    }
+    let (columns, features, bags) = encode(wanted, features)?;
     let inputs = inputs(&compiled.features, schema);
-    Ok(Prepared { columns: learned, features: encodings, inputs, target, counts })
+    Ok((PreparedRows { columns, bags, features, inputs, counts }, target))
+}
+
+/// By the rules of `wanted`, which are frozen in what it answers.
+pub fn encode(wanted: Wanted, gathered: Vec<Gathered>) -> Result<(Vec<Column>, Vec<Feature>, Bags), TrainError> {
+    let mut columns = Vec::with_capacity(gathered.len());
+    let mut features = Vec::with_capacity(gathered.len());
+    let mut bags = Vec::with_capacity(gathered.len());
+    for (text, gathered) in wanted.features.iter().zip(gathered) {
+        let mut bag = None;
+        let (column, encoding) = match gathered {
+            Gathered::Numbers(values) => numeric(wanted.missing, text, values)?,
+            Gathered::Texts(texts) => categorical(wanted, text, texts)?,
+            Gathered::Words(texts) => words(wanted, text, &texts, &mut bag)?,
+        };
+        columns.push(column);
+        bags.push(bag);
+        features.push(Feature { expression: text.clone(), encoding });
+    }
+    Ok((columns, features, bags))
 }
 
 impl Compiled {
-    pub fn new(recipe: &Recipe, columns: &Supervised, schema: &StreamSchema) -> Result<Self, TrainError> {
+    pub fn new(recipe: &Recipe, wanted: Wanted, schema: &StreamSchema) -> Result<Self, TrainError> {
         let stream = schema.arrow();
         let compile = |key: &'static str, text: &str| {
             Expression::compile(text, &stream).map_err(|source| TrainError::Expression { key, source })
         };
-        let features: Result<Vec<_>, _> = columns.features.iter().map(|text| compile("features", text)).collect();
+        let features: Result<Vec<_>, _> = wanted.features.iter().map(|text| compile("features", text)).collect();
         let features = features?;
-        let target = compile("target", &columns.target)?;
+        let target = wanted.target.map(|text| compile("target", text)).transpose()?;
         let filter = recipe.filter.as_deref().map(|text| compile("where", text)).transpose()?;
-        let as_text: Result<Vec<bool>, _> = features.iter().map(|feature| is_categorical(columns, feature)).collect();
-        let regression = is_regression(recipe.algorithm, &target)?;
+        let taken: Result<Vec<Taken>, _> = features.iter().map(|feature| taken(wanted, feature)).collect();
+        let regression = match &target {
+            Some(target) => is_regression(recipe.algorithm, target)?,
+            None => false,
+        };
         if let Some(filter) = filter.as_ref().filter(|filter| filter.kind() != ValueKind::Boolean) {
             return Err(kind("where", filter, "write a condition, such as Close is not null"));
         }
-        let all = features.iter().chain([&target]).chain(&filter);
+        let all = features.iter().chain(&target).chain(&filter);
         let schema = block_schema(&projected(all, &stream));
         let rebind = |key: &'static str, expression: &Expression| {
             expression.rebind(&schema).map_err(|source| TrainError::Expression { key, source })
         };
         let features: Result<Vec<_>, _> = features.iter().map(|feature| rebind("features", feature)).collect();
-        let target = rebind("target", &target)?;
+        let target = target.as_ref().map(|target| rebind("target", target)).transpose()?;
         let filter = filter.as_ref().map(|filter| rebind("where", filter)).transpose()?;
-        Ok(Self { features: features?, as_text: as_text?, target, filter, regression, schema })
+        Ok(Self { features: features?, taken: taken?, target, filter, regression, schema })
     }
 }
 
@@ -131,10 +211,19 @@ fn kind(key: &'static str, expression: &Expression, remedy: &'static str) -> Tra
     TrainError::Kind { key, text: expression.text().to_owned(), found, remedy }
 }
 
-fn is_categorical(columns: &Supervised, feature: &Expression) -> Result<bool, TrainError> {
+fn taken(wanted: Wanted, feature: &Expression) -> Result<Taken, TrainError> {
+    let categorical = is_categorical(wanted.categorical, feature)?;
+    match (wanted.text_rule(feature.text()), feature.kind()) {
+        (Some(_), ValueKind::Text) => Ok(Taken::Words),
+        (Some(_), _) => Err(kind("text", feature, "only a text has words: remove it from `text`")),
+        (None, _) => Ok(if categorical { Taken::Category } else { Taken::Number }),
+    }
+}
+
+pub fn is_categorical(categorical: &BTreeMap<String, Categorical>, feature: &Expression) -> Result<bool, TrainError> {
     match feature.kind() {
         ValueKind::Text => Ok(true),
-        ValueKind::Number | ValueKind::Boolean => Ok(columns.categorical.contains_key(feature.text())),
+        ValueKind::Number | ValueKind::Boolean => Ok(categorical.contains_key(feature.text())),
         ValueKind::Other => {
             Err(kind("features", feature, "make it a number, a text or a boolean, with cast or extract"))
         }
@@ -155,7 +244,10 @@ fn is_regression(algorithm: Algorithm, target: &Expression) -> Result<bool, Trai
         (Algorithm::LogisticRegression, _) | (Algorithm::RandomForest, ValueKind::Text | ValueKind::Boolean) => {
             Ok(false)
         }
-        (Algorithm::Als, _) => Err(kind("target", target, "als learns from ratings: take user, item and rating")),
+        (
+            Algorithm::Als | Algorithm::Content | Algorithm::Kmeans | Algorithm::Neighbours | Algorithm::Popularity,
+            _,
+        ) => Err(kind("target", target, "this algorithm has no target: remove it")),
     }
 }
 
@@ -167,10 +259,10 @@ fn gather(
     batches: &[Batch],
 ) -> Result<(Vec<Gathered>, Gathered, Counts), TrainError> {
     let rows_max = usize::try_from(batches.iter().map(Batch::rows).sum::<u64>()).unwrap_or(0);
-    let mut features: Vec<Gathered> =
-        compiled.as_text.iter().map(|&as_text| Gathered::new(as_text, rows_max)).collect();
-    let target_as_text = compiled.target.kind() == ValueKind::Text;
-    let mut target = Gathered::new(target_as_text, rows_max);
+    let mut features: Vec<Gathered> = compiled.taken.iter().map(|&taken| Gathered::new(taken, rows_max)).collect();
+    let target_as_text = compiled.target.as_ref().is_some_and(|target| target.kind() == ValueKind::Text);
+    let target_taken = if target_as_text { Taken::Category } else { Taken::Number };
+    let mut target = Gathered::new(target_taken, if compiled.target.is_some() { rows_max } else { 0 });
     let mut counts = Counts::default();
     let of = |key: &'static str| move |source| TrainError::Expression { key, source };
     for batch in batches {
@@ -181,13 +273,19 @@ fn gather(
                 Some(filter) => keep(&block, &condition(filter, &block).map_err(of("where"))?, &mut counts.filtered)?,
                 None => block,
             };
-            let targets = compiled.target.evaluate(&block).map_err(of("target"))?;
-            let is_null = datafusion::arrow::compute::is_not_null(&targets).map_err(arrow)?;
-            let block = keep(&block, &and(&is_null, &finite(&targets)).map_err(arrow)?, &mut counts.no_target)?;
-            target.append(evaluate_as(&compiled.target, target_as_text, &block).map_err(of("target"))?);
-            for ((gathered, expression), &as_text) in features.iter_mut().zip(&compiled.features).zip(&compiled.as_text)
-            {
-                gathered.append(evaluate_as(expression, as_text, &block).map_err(of("features"))?);
+            let block = match &compiled.target {
+                Some(expression) => {
+                    let targets = expression.evaluate(&block).map_err(of("target"))?;
+                    let is_null = datafusion::arrow::compute::is_not_null(&targets).map_err(arrow)?;
+                    let present = and(&is_null, &finite(&targets)).map_err(arrow)?;
+                    let block = keep(&block, &present, &mut counts.no_target)?;
+                    target.append(evaluate_as(expression, target_as_text, &block).map_err(of("target"))?);
+                    block
+                }
+                None => block,
+            };
+            for ((gathered, expression), &taken) in features.iter_mut().zip(&compiled.features).zip(&compiled.taken) {
+                gathered.append(evaluate_as(expression, taken != Taken::Number, &block).map_err(of("features"))?);
             }
             Ok(())
         })?;
@@ -227,19 +325,22 @@ pub fn keep(block: &RecordBatch, flags: &BooleanArray, dropped: &mut u64) -> Res
 /// Drops the rows that the rule for missing values gives up; never makes a value up here.
 fn drop_missing(
     recipe: &Recipe,
-    columns: &Supervised,
+    wanted: Wanted,
     compiled: &Compiled,
     features: &mut [Gathered],
     target: &mut Gathered,
     counts: &mut Counts,
 ) -> Result<(), TrainError> {
-    let n_rows = target.len();
+    // There is at least one feature.
+    let n_rows = features.first().map_or(0, Gathered::len);
     let mut flags = vec![true; n_rows];
-    for ((gathered, text), &as_text) in features.iter().zip(&columns.features).zip(&compiled.as_text) {
-        let drops = match (columns.missing, as_text) {
-            (Missing::Drop, _) | (Missing::Mean | Missing::Median, true) => true,
-            (Missing::Mean | Missing::Median, false) | (Missing::Category, true) => false,
-            (Missing::Category, false) => {
+    for ((gathered, text), &taken) in features.iter().zip(wanted.features).zip(&compiled.taken) {
+        let drops = match (wanted.missing, taken) {
+            (Missing::Drop, _) | (Missing::Mean | Missing::Median, Taken::Category) => true,
+            (Missing::Mean | Missing::Median, Taken::Number) | (Missing::Category, Taken::Category) => false,
+            // A text that is not there has no words.
+            (Missing::Mean | Missing::Median | Missing::Category, Taken::Words) | (Missing::Skip, _) => false,
+            (Missing::Category, Taken::Number) => {
                 let missing = (0..n_rows).filter(|&row| gathered.is_missing(row)).count() as u64;
                 if missing > 0 && !takes_missing_numbers(recipe.algorithm) {
                     let algorithm = recipe.algorithm.name();
@@ -256,7 +357,8 @@ fn drop_missing(
     counts.missing = (n_rows - kept) as u64;
     counts.fitted = kept as u64;
     if kept < n_rows {
-        features.iter_mut().chain([target]).for_each(|gathered| gathered.keep(&flags));
+        let target = compiled.target.is_some().then_some(target);
+        features.iter_mut().chain(target).for_each(|gathered| gathered.keep(&flags));
     }
     Ok(())
 }
@@ -264,8 +366,12 @@ fn drop_missing(
 fn finish_target(columns: &Supervised, compiled: &Compiled, target: Gathered) -> Result<Target, TrainError> {
     let (codes, classes) = match target {
         Gathered::Numbers(values) if compiled.regression => return Ok(Target::Numbers(values)),
-        Gathered::Numbers(values) => number_classes(&values, compiled.target.data_type()),
+        Gathered::Numbers(values) => {
+            number_classes(&values, compiled.target.as_ref().map_or(&DataType::Float64, Expression::data_type))
+        }
         Gathered::Texts(texts) => text_classes(&texts),
+        // Only features are taken by their words.
+        Gathered::Words(_) => (Vec::new(), Vec::new()),
     };
     if let [class] = classes.as_slice() {
         return Err(TrainError::OneClass { target: columns.target.clone(), class: class.to_string() });
@@ -317,7 +423,7 @@ fn numeric(missing: Missing, text: &str, mut values: Vec<f64>) -> Result<(Column
         present().fold((f64::INFINITY, f64::NEG_INFINITY), |(min, max), value| (min.min(value), max.max(value)));
     let range = |value: f64| (n_present > 0).then_some(value);
     let fill = match missing {
-        Missing::Drop | Missing::Category => None,
+        Missing::Drop | Missing::Category | Missing::Skip => None,
         Missing::Mean | Missing::Median if n_present == 0 => {
             return Err(TrainError::NoValues { feature: text.to_owned() });
         }
@@ -341,8 +447,8 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 /// The `max` most frequent texts, of equals the first in text order, are categories; the rest is "other".
-fn categorical(columns: &Supervised, text: &str, texts: Interned) -> Result<(Column, Encoding), TrainError> {
-    let rule = columns.categorical.get(text).copied().unwrap_or(DEFAULT_CATEGORICAL);
+fn categorical(wanted: Wanted, text: &str, texts: Interned) -> Result<(Column, Encoding), TrainError> {
+    let rule = wanted.categorical.get(text).copied().unwrap_or(DEFAULT_CATEGORICAL);
     let counts = texts.counts();
     let mut order: Vec<usize> = (0..texts.names.len()).filter(|&name| counts[name] > 0).collect();
     order.sort_by(|&a, &b| counts[b].cmp(&counts[a]).then_with(|| texts.names[a].cmp(&texts.names[b])));
@@ -351,7 +457,7 @@ fn categorical(columns: &Supervised, text: &str, texts: Interned) -> Result<(Col
         return Err(TrainError::TooManyCategories { feature: text.to_owned(), found, max });
     }
     order.truncate(rule.max as usize);
-    let slots = Slots::new(order.len(), rule, columns.missing);
+    let slots = Slots::new(order.len(), rule, wanted.missing);
     let mut numbers = vec![slots.other.unwrap_or(MISSING_CODE); texts.names.len()];
     for (&name, number) in order.iter().zip(0..) {
         numbers[name] = number;
@@ -363,8 +469,26 @@ fn categorical(columns: &Supervised, text: &str, texts: Interned) -> Result<(Col
     Ok((Column::Categorical { codes, n_categories: slots.n_categories }, Encoding::Categorical { categories, rule }))
 }
 
+/// The words of these rows' texts, and no others.
+fn words(
+    wanted: Wanted,
+    text: &str,
+    texts: &[Option<Box<str>>],
+    found: &mut Option<Bag>,
+) -> Result<(Column, Encoding), TrainError> {
+    let rule = wanted.text_rule(text).map(|rule| rule.0.clone()).unwrap_or_default();
+    let params = content::Params::from_values(&rule).map_err(super::fit::faults)?;
+    let texts = texts.iter().map(|text| text.as_deref().unwrap_or_default()).collect();
+    let (bag, sparse) =
+        Bag::learn(texts, &params).map_err(|source| TrainError::Fit { feature: Some(text.to_owned()), source })?;
+    let parameters = rule.iter().map(|(name, value)| (name.clone(), to_json(value))).collect();
+    let encoding = Encoding::Text { words: bag.n_terms(), parameters };
+    *found = Some(bag);
+    Ok((Column::Sparse(sparse), encoding))
+}
+
 /// The columns a request must bring, in the order of the features that need them.
-fn inputs(features: &[Expression], schema: &StreamSchema) -> Vec<Input> {
+pub fn inputs(features: &[Expression], schema: &StreamSchema) -> Vec<Input> {
     let mut inputs: Vec<Input> = Vec::new();
     for name in features.iter().flat_map(Expression::columns) {
         let known = inputs.iter().any(|input| &input.name == name);

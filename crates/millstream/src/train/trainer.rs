@@ -222,6 +222,9 @@ impl Trainer {
             }
             // Every row is a 1 where none says more.
             Columns::Ratings(columns) => (columns.rating.as_deref().unwrap_or("1"), Missing::Drop, None, None),
+            Columns::Clusters(columns) => ("", columns.missing, None, None),
+            Columns::Neighbours(_) => ("", Missing::Skip, None, None),
+            Columns::Content(_) | Columns::Popularity(_) => ("", Missing::Drop, None, None),
         };
         let file = ModelFile {
             format: FORMAT,

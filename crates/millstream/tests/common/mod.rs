@@ -7,7 +7,7 @@ pub mod services;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write as _};
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -160,6 +160,33 @@ impl Bench {
     }
 }
 
+/// Ports that are free, so that tests stand beside each other.
+pub const ANYWHERE: [&str; 4] = ["--set", "serve.listen=127.0.0.1:0", "--set", "stream.listen=127.0.0.1:0"];
+
+/// `demo SYSTEM`, all of it done, then served.
+pub fn served_demo(bench: &Bench, system: &str, rows: &str) -> Served {
+    let arguments = [&["demo", system, "--rows", rows, "--data", "data"][..], &ANYWHERE].concat();
+    let (code, said) = finish(&bench.output(&[&arguments[..], &["--exit-when-done"]].concat()));
+    assert_eq!(code, 0, "{said}");
+    bench.serving(&arguments, |_| {})
+}
+
+/// An example on a file of the shared data, all of it done, then served; `None` where the file is not there, which is said.
+pub fn served_real(bench: &Bench, example: &str, file: &str) -> Option<Served> {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let file = Path::new("shared/data").join(file);
+    let Some(data) = own.ancestors().map(|folder| folder.join(&file)).find(|data| data.exists()) else {
+        eprintln!("SKIPPED {example} on the real file: {} is in no folder above", file.display());
+        return None;
+    };
+    let example = own.join("../../examples").join(example);
+    let source = format!("source.path={}", data.display());
+    let arguments = [&["run", example.to_str().unwrap(), "--set", &source][..], &ANYWHERE].concat();
+    let (code, said) = finish(&bench.output(&[&arguments[..], &["--exit-when-done"]].concat()));
+    assert_eq!(code, 0, "{said}");
+    Some(bench.serving(&arguments, |_| {}))
+}
+
 /// A broker of its own process, with the log the pipeline names; killed when dropped.
 pub struct BrokerProcess(Child);
 
@@ -275,6 +302,34 @@ impl Served {
             json: serde_json::from_str(body).unwrap_or_default(),
             text: body.to_owned(),
         }
+    }
+
+    /// The JSON of a request that must succeed.
+    pub fn ask(&self, path: &str) -> Value {
+        let answer = self.get(path);
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text);
+        answer.json
+    }
+
+    /// As `ask`, of a posted object or list.
+    pub fn send(&self, path: &str, body: &Value) -> Value {
+        let answer = self.post(path, &body.to_string());
+        assert_eq!(answer.status, 200, "{path} {body}: {}", answer.text);
+        answer.json
+    }
+
+    /// The status and the message of a request that must be refused, with an error in JSON.
+    pub fn refused(&self, path: &str) -> (u16, String) {
+        let answer = self.get(path);
+        let message = answer.json["error"]["message"].as_str();
+        (answer.status, message.unwrap_or_else(|| panic!("{path}: {}", answer.text)).to_owned())
+    }
+
+    /// Ends it as a user does.
+    pub fn stopped(self) {
+        self.signal("TERM");
+        let (code, said) = self.end();
+        assert_eq!(code, 0, "{said}");
     }
 
     pub fn get(&self, path: &str) -> Answer {

@@ -87,9 +87,19 @@ fn the_top_level_is_checked() {
     );
     check(
         "[[table]]\nid = \"x\"",
-        "table[1].id: unknown key; the keys here are name, path, key, format, separator, quote, header
+        "table[1].id: unknown key; the keys here are name, rows, path, key, format, separator, quote, header
         table[1].name: missing; it stands in SQL, such as name = \"audiences\"
-        table[1].path: missing; name its file, such as path = \"data/audiences.csv\"",
+        table[1].path: missing; name its file, such as path = \"data/audiences.csv\", or write its rows here",
+    );
+    check(
+        "[[table]]\nname = \"t\"\nrows = []\n[[table]]\nname = \"u\"\npath = \"a.csv\"\nrows = [ { a = 1 }, { a = 1.5 }, { a = \"x\" } ]
+[[table]]\nname = \"v\"\nrows = [ 1, { a = [2] } ]\n[[table]]\nname = \"w\"\nrows = \"a\"",
+        "table.t.rows = []: must not be empty; write some, such as rows = [ { certificate = \"U\", audience = \"children\" } ]
+        table.u.path = \"a.csv\": is of a file, and its rows stand in rows; keep one of path and rows
+        table.u.rows[3].a = \"x\": is utf8, and rows before it have float64 there; write all alike
+        table.v.rows[1]: expected a row, such as rows = [ { certificate = \"U\", audience = \"children\" } ], found a whole number
+        table.v.rows[2].a: expected a text, a number or true or false, found a list
+        table.w.rows = \"a\": expected a list of rows, such as rows = [ { certificate = \"U\", audience = \"children\" } ], found text",
     );
 }
 
@@ -399,15 +409,7 @@ fn models_are_checked() {
         "model[1].name = \"1st\": must begin with a small letter and hold only small letters, digits and `_`, at most 64 of them: it stands in URLs, folders and templates",
     );
     m("fetures = []", "model.m.fetures: unknown key; did you mean `features`?");
-    m(
-        "algorithm = \"kmeans\"",
-        "model.m.algorithm = \"kmeans\": not yet in this version; it has als, linear_regression, logistic_regression, random_forest",
-    );
     m("user = \"u\"", "model.m.user: is not for linear_regression, which takes features and a target; remove it");
-    m(
-        "text = { a = { terms = 5 } }",
-        "model.m.text: not yet in this version; a text feature is one category per value",
-    );
     m("features = [\"a\", \"b\", \"a\"]", "model.m.features = [\"a\", \"b\", \"a\"]: has `a` twice; keep one");
     m("features = [\"a\", \" \"]", "model.m.features = [\"a\", \" \"]: has an empty entry; remove it");
     m("features = \"a\"", "model.m.features = \"a\": expected a list of texts, such as [\"a\", \"b\"], found text");
@@ -437,9 +439,45 @@ fn models_are_checked() {
     check(
         "[[model]]\n",
         "model[1].name: missing; give the model a name, such as name = \"close\"
-        model[1].algorithm: missing; it is one of als, linear_regression, logistic_regression, random_forest
+        model[1].algorithm: missing; it is one of als, content, kmeans, linear_regression, logistic_regression, neighbours, popularity, random_forest
         model[1].features: missing; list columns or SQL expressions, such as [\"Open\", \"Volume\"]
         model[1].target: missing; name the column or SQL expression to predict",
+    );
+}
+
+#[test]
+fn the_words_of_a_text_are_checked() {
+    let of = |algorithm: &str, lines: &str, expected: &str| {
+        let lines = format!("algorithm = \"{algorithm}\"\nfeatures = [\"Plot\", \"Genre\"]\n{lines}");
+        check(&model(&lines), expected);
+    };
+    let m = |lines: &str, expected: &str| of("logistic_regression", lines, expected);
+    m("text = { Plot = {}, Genre = { terms = \"all\", max_documents = 0.5, stem = \"english\" } }", "");
+    m("text = { Plt = {} }", "model.m.text.Plt: is not among the model's features; did you mean `Plot`?");
+    m("text = \"Plot\"", "model.m.text = \"Plot\": expected a table, such as { name = value }, found text");
+    m("text = { Plot = 1.0 }", "model.m.text.Plot = 1.0: expected a table, such as { terms = 2000 }");
+    m(
+        "text = { Plot = { trems = 5, stop = true, terms = 0, min_documents = [1] } }",
+        "model.m.text.Plot.trems: unknown key; did you mean `terms`?
+        model.m.text.Plot.stop: unknown key; there is terms, min_documents, max_documents, stem, stop_words
+        model.m.text.Plot.min_documents = [1]: expected a plain value, found a list
+        model.m.text.Plot.terms = 0: must be \"all\" or a whole number from 1 to 100000000",
+    );
+    m(
+        "text = { Plot = {} }\ncategorical = { Plot = {} }",
+        "model.m.text.Plot: is in categorical too; a text counts by its words or as a whole: keep one",
+    );
+    of(
+        "random_forest",
+        "text = { Plot = {} }",
+        "model.m.text: random_forest takes no words: use logistic_regression or linear_regression, or remove it and the feature is one category per value",
+    );
+    of(
+        "als",
+        "text = { Plot = {} }\nuser = \"u\"\nitem = \"i\"",
+        "model.m.features: is not for als, which takes user, item and rating; remove it
+        model.m.target: is not for als, which takes user, item and rating; remove it
+        model.m.text: is not for als, which takes user, item and rating; remove it",
     );
 }
 
@@ -576,7 +614,7 @@ fn actions_take_their_own_arguments() {
     action(
         "action = \"recomend\"",
         "R.action = \"recomend\": must be \"predict\" or \"estimate\" or \"recommend\" or \"similar\" or \"popular\" or \
-         \"history\" or \"users\" or \"because\"; did you mean \"recommend\"?",
+         \"history\" or \"users\" or \"because\" or \"clusters\"; did you mean \"recommend\"?",
     );
     let needs = |action: &str, name: &str, also: &str| {
         format!(
@@ -593,7 +631,7 @@ fn actions_take_their_own_arguments() {
          R.args.n = 1001: expected a whole number from 0 to 1000, or a request parameter's name in quotes, found a whole number\n\
          R.empty = 403: must be 404: what to answer when there are no items; or remove it\n\
          R.input = { Open = \"o\" }: names a model's columns, and similar takes arguments; use args\n\
-         R.action = \"similar\": model `close` is a linear_regression: similar is for als",
+         R.action = \"similar\": model `close` is a linear_regression: similar is for als, content, neighbours",
     );
     action(
         "action = \"recommend\"\nargs = { ratings = \"r\", user = \"u\", strict = true }",
@@ -606,7 +644,7 @@ fn actions_take_their_own_arguments() {
     );
     action(
         "action = \"recommend\"\nargs = { ratings = \"r\" }\nmethod = \"GET\"",
-        "R.method = \"GET\": must be \"POST\": ratings come in a body",
+        "R.method = \"GET\": must be \"POST\": ratings and rows come in a body",
     );
     action(
         "action = \"history\"\nargs = { user = \"\" }",
@@ -625,6 +663,84 @@ fn actions_take_their_own_arguments() {
     action(
         "path = \"/r/{x}\"\naction = \"popular\"",
         "route[/r/{x}].path = \"/r/{x}\": no argument takes the parameter `x`; map one to it with args",
+    );
+}
+
+#[test]
+fn models_without_users_take_what_they_can_do() {
+    let models = "[[model]]\nname = \"films\"\nalgorithm = \"content\"\nid = \"id\"\ntext = [\"about\"]\n\
+                  [[model]]\nname = \"near\"\nalgorithm = \"neighbours\"\nid = \"id\"\nfeatures = [\"price\"]\n\
+                  [[model]]\nname = \"groups\"\nalgorithm = \"kmeans\"\nfeatures = [\"price\"]\n\
+                  [[model]]\nname = \"best\"\nalgorithm = \"popularity\"\nitem = \"id\"\n";
+    let route = |lines: &str, expected: &str| {
+        let text = format!("{models}[[route]]\npath = \"/r\"\n{lines}");
+        check(&text, &expected.replace("R.", "route[/r]."));
+    };
+    let similar = |model: &str, args: &str, more: &str| {
+        format!("model = \"{model}\"\naction = \"similar\"\nargs = {{ {args} }}\n{more}")
+    };
+    route(
+        &similar(
+            "films",
+            "title = \"name\", n = 5",
+            "response = { a = [{ t = \"title\", w = \"terms\" }], m = \"matched\" }",
+        ),
+        "",
+    );
+    route(
+        &similar(
+            "near",
+            "row = \"features\", exclude = \"id\"",
+            "response = { a = [{ d = \"distance\", r = \"row\" }] }",
+        ),
+        "",
+    );
+    route(&similar("near", "row = \"*\", exclude = 7", "body = \"features\""), "");
+    route(
+        "model = \"groups\"\nresponse = { c = \"cluster\", d = \"distances\", l = \"label\", p = \"prediction\" }",
+        "",
+    );
+    route("model = \"groups\"\naction = \"clusters\"\nresponse = { a = [{ c = \"center\" }], i = \"inertia\" }", "");
+    route("model = \"best\"\naction = \"popular\"\nresponse = { a = [{ v = \"votes\" }] }", "");
+    route(&similar("near", "row = \"f\"", "input = { price = \"p\" }"), "");
+    let one_of = "R.args.item: missing; similar needs one of item, title, text, row: name the request parameter it comes from, \
+                  as in args = { item = \"item\" }";
+    route("model = \"films\"\naction = \"similar\"", one_of);
+    route(
+        &similar("near", "title = \"t\"", ""),
+        "R.args.title: model `near` is a neighbours, which takes none; remove it",
+    );
+    route(
+        &similar("near", "row = \"f\"", "method = \"GET\""),
+        "R.method = \"GET\": must be \"POST\": ratings and rows come in a body",
+    );
+    route(
+        &similar("near", "row = 7", ""),
+        "R.args.row = 7: comes with each request; name the request parameter, or \"*\"",
+    );
+    route(
+        "model = \"films\"",
+        "R.action: model `films` is a content: predict is for als, kmeans, linear_regression, \
+          logistic_regression, random_forest",
+    );
+    route(
+        "model = \"best\"\naction = \"clusters\"",
+        "R.action = \"clusters\": model `best` is a popularity: clusters is for kmeans",
+    );
+    let rule = "names neither an output nor a request parameter";
+    route(
+        "model = \"groups\"\nresponse = { p = \"probability\" }",
+        &format!(
+            "R.response.p = \"probability\": {rule}; allowed are prediction, cluster, distance, distances, label, model, \
+                  version, warnings, price"
+        ),
+    );
+    route(
+        &similar("films", "item = \"i\"", "response = { a = [{ d = \"distance\" }] }"),
+        &format!(
+            "R.response.a.d = \"distance\": {rule}; allowed are id, score, terms, title, model, version, source, total, \
+                  matched, i"
+        ),
     );
 }
 
@@ -699,6 +815,136 @@ fn templates_name_parameters_and_outputs_alone() {
         "{}",
         "route[/r].response: is empty; name what to answer, or remove it for the built-in shape",
     );
+}
+
+/// A model `m` of this algorithm with these lines.
+fn listed(algorithm: &str, lines: &str, expected: &str) {
+    check(
+        &format!("[[model]]\nname = \"m\"\nalgorithm = \"{algorithm}\"\n{lines}"),
+        &expected.replace("M.", "model.m."),
+    );
+}
+
+#[test]
+fn models_of_clusters_and_items_are_checked() {
+    listed("kmeens", "features = [\"a\"]", "M.algorithm = \"kmeens\": no such algorithm; did you mean `kmeans`?");
+    listed("kmeans", "features = [\"a\"]\nparams = { k = 3 }", "");
+    listed(
+        "kmeans",
+        "target = \"a\"\nfetures = [\"a\"]\nparams = { k = 0, kmax = 3 }\ncategorical = { b = { max = 0 } }",
+        "M.fetures: unknown key; did you mean `features`?
+        M.params.kmax: unknown parameter of kmeans; did you mean `k_max`?
+        M.params.k = 0: must be \"auto\" or a whole number from 1 to 10000
+        M.target: is not for kmeans, which takes features; remove it
+        M.features: missing; list columns or SQL expressions, such as [\"Open\", \"Volume\"]
+        M.categorical.b.max = 0: must be at least 1; it counts the categories kept",
+    );
+    listed(
+        "kmeans",
+        "features = [\"a\"]\nparams = { k = 3, k_max = 5 }",
+        "M.params.k_max = 5: is read only with k = \"auto\": remove it, or set k so",
+    );
+    listed("content", "id = \"i\"\ntext = { a = 1, \"b || c\" = 0.5 }\ntitle = \"t\"", "");
+    listed("content", "id = \"i\"\ntext = [\"a\", \"b\"]", "");
+    listed(
+        "content",
+        "features = [\"a\"]",
+        "M.features: is not for content, which takes id, title and text; remove it
+        M.id: missing; name the column or SQL expression that tells one item from another, such as id = \"movieId\"
+        M.text: missing; name columns and their weights, such as text = { overview = 1.0, genre = 0.5 }",
+    );
+    let content = |text: &str, expected: &str| listed("content", &format!("id = \"i\"\n{text}"), expected);
+    content(
+        "text = { a = 0, b = \"x\", c = { terms = 5 }, d = 1 }",
+        "M.text.a = 0: must be a weight from 0.000001 to 1000000, such as 1.0; leave a column of no weight out
+        M.text.b = \"x\": must be a weight from 0.000001 to 1000000, such as 1.0; leave a column of no weight out
+        M.text.c: must be a weight from 0.000001 to 1000000, such as 1.0; leave a column of no weight out",
+    );
+    content(
+        "text = {}",
+        "M.text = {}: must not be empty; name columns and their weights, such as text = { overview = 1.0, genre = 0.5 }",
+    );
+    content("text = [\"a\", \"a\"]", "M.text = [\"a\", \"a\"]: has `a` twice; keep one");
+    content(
+        "text = \"a\"",
+        "M.text = \"a\": expected columns and their weights, such as text = { overview = 1.0, genre = 0.5 }, found text",
+    );
+    content(
+        "text = [\"a\"]\nparams = { stem = \"klingon\" }",
+        "M.params.stem = \"klingon\": must be \"none\" or one of arabic, danish, dutch, english, finnish, french, german, greek, hungarian, italian, norwegian, portuguese, romanian, russian, spanish, swedish, tamil, turkish",
+    );
+    listed("neighbours", "id = \"i\"\nfeatures = [\"a\"]\nparams = { metric = \"gower\" }", "");
+    listed(
+        "neighbours",
+        "features = []\nmissing = \"drop\"",
+        "M.missing: is not for neighbours, which takes id and features; remove it
+        M.id: missing; name the column or SQL expression that tells one item from another, such as id = \"movieId\"
+        M.features = []: must not be empty; list at least one column or SQL expression",
+    );
+    listed("popularity", "item = \"i\"", "");
+    listed(
+        "popularity",
+        "id = \"i\"\nscore = 1",
+        "M.id: is not for popularity, which takes item, score, votes and group; remove it
+        M.item: missing; name the column or SQL expression of what is liked
+        M.score = 1: expected text in quotes, found a whole number",
+    );
+}
+
+#[test]
+fn models_of_clusters_and_items_are_checked_against_the_columns() {
+    let listed = |algorithm: &str, lines: &str, expected: &str| {
+        let text = format!("[[model]]\nname = \"m\"\nalgorithm = \"{algorithm}\"\n{lines}");
+        check_schema(&text, &expected.replace("M.", "model.m."));
+    };
+    listed("kmeans", "features = [\"Open\", \"Town/City\"]", "");
+    listed(
+        "kmeans",
+        "features = [\"Opne\"]\nwhere = \"Open\"",
+        "M.features = \"Opne\": unknown column `Opne`; did you mean `Open`?
+        M.where = \"Open\": must be true or false, and is a number; compare it with something",
+    );
+    listed(
+        "kmeans",
+        "features = [\"Open\"]\nmissing = \"category\"",
+        "M.missing = \"category\": kmeans has no category for a missing number, and `Open` is one; take \"drop\", \"mean\" or \"median\", or make it a category with categorical",
+    );
+    listed("content", "id = \"Timestamp\"\ntitle = \"\\\"Town/City\\\"\"\ntext = [\"Town/City\"]", "");
+    listed("content", "id = \"Open > 1\"\ntitle = \"make_array(1)\"\ntext = { Twon = 1.0 }",
+        "M.id = \"Open > 1\": must be a whole number or text, and is true or false; cast it, as in cast(… as bigint) or cast(… as text)
+        M.title = \"make_array(1)\": it gives a List(Int64), not one value per row: pick a number, a text or a boolean out of it
+        M.text = \"Twon\": unknown column `Twon`; did you mean `Town/City`?");
+    listed(
+        "neighbours",
+        "id = \"Timestamp\"\nfeatures = [\"Timestamp\", \"Open\"]",
+        "M.features = \"Timestamp\": is the id, which no two items share; compare by other columns",
+    );
+    listed(
+        "popularity",
+        "item = \"Timestamp\"\nscore = \"Open\"\nvotes = \"Volume\"\ngroup = \"string_to_array(\\\"Town/City\\\", '|')\"",
+        "",
+    );
+    listed("popularity", "item = \"1\"\nscore = \"'a'\"\nvotes = \"count(*)\"\ngroup = \"make_array(1)\"",
+        "M.item = \"1\": reads no column: it is the same for every row
+        M.score = \"'a'\": must be a number, and is text; cast it, as in cast(… as double)
+        M.votes = \"count(*)\": `count` looks at many rows: an expression sees one row; make it a column of the source
+        M.group = \"make_array(1)\": must be text, a number or true or false, and is of the type List(Int64); cast it to text");
+}
+
+#[test]
+fn similar_texts_take_the_title_of_the_same_items() {
+    let title = |catalogue: &str, more: &str| {
+        let text = format!(
+            "[[model]]\nname = \"m\"\nalgorithm = \"content\"\nid = \"i\"\ntext = [\"a\"]\n{more}\n[catalogue]\n{catalogue}\ntitle = \"t\""
+        );
+        let loaded = load(&text, &Overrides::default()).unwrap();
+        let Columns::Content(content) = &loaded.pipeline.models[0].columns else { panic!("content") };
+        content.title.clone()
+    };
+    assert_eq!(title("from = \"batches\"\nid = \"i\"", ""), Some("t".to_owned()));
+    assert_eq!(title("from = \"batches\"\nid = \"i\"", "title = \"own\""), Some("own".to_owned()));
+    assert_eq!(title("from = \"batches\"\nid = \"other\"", ""), None);
+    assert_eq!(title("from = \"m.csv\"\nid = \"i\"", ""), None);
 }
 
 #[test]

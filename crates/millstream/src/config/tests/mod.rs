@@ -63,7 +63,7 @@ fn model(lines: &str) -> String {
 fn supervised(model: &Model) -> &Supervised {
     match &model.columns {
         Columns::Supervised(columns) => columns,
-        Columns::Ratings(_) => panic!("{} has no features", model.name),
+        _ => panic!("{} has no features", model.name),
     }
 }
 

@@ -135,6 +135,24 @@ seed = 9
 }
 
 #[test]
+fn a_text_has_every_parameter_of_its_words() {
+    let text = "algorithm = \"logistic_regression\"\nfeatures = [\"Plot\"]\ntext = { Plot = { max_documents = 1 } }\n";
+    let found = pipeline(&model(text)).models.remove(0);
+    let rule = &supervised(&found).text["Plot"].0;
+    let shown: Vec<String> = rule.iter().map(|(name, value)| format!("{name} {value:?}")).collect();
+    assert_eq!(
+        shown,
+        [
+            "max_documents Integer(1)",
+            "min_documents Integer(1)",
+            "stem Text(\"none\")",
+            "stop_words Text(\"none\")",
+            "terms Integer(2000)"
+        ]
+    );
+}
+
+#[test]
 fn a_route_answers_get_and_post_in_the_order_of_its_template() {
     let route = "[[route]]\npath = \"/a/{open}\"\nmodel = \"m\"\ninput = { Open = \"open\" }\n\
                  response = { z = \"prediction\", a = \"open\" }\nbody = \"row\"\naction = \"predict\"\n";

@@ -40,6 +40,24 @@ fn types_must_fit_the_algorithm() {
 }
 
 #[test]
+fn only_a_text_has_words_and_they_need_a_penalty() {
+    check_schema(
+        &model(
+            "features = [\"Volume\", \"Town/City\"]\ntext = { Volume = {}, \"Town/City\" = {} }\nparams = { l2 = 1 }",
+        ),
+        "model.m.text = \"Volume\": only a text has words, and this is a number; remove it",
+    );
+    let warning = "warning: model.m.text.Town/City: has a weight for each word and no penalty, so the model may learn its rows by heart; set l2 above 0, such as params = { l2 = 1.0 }";
+    let by_words =
+        |lines: &str| model(&format!("features = [\"Town/City\"]\ntext = {{ \"Town/City\" = {{}} }}\n{lines}"));
+    check_schema(&by_words(""), warning);
+    check_schema(&by_words("params = { l2 = 0.5 }"), "");
+    let logistic = "algorithm = \"logistic_regression\"\ntarget = \"Close > Open\"\n";
+    check_schema(&by_words(logistic), "");
+    check_schema(&by_words(&format!("{logistic}params = {{ l2 = 0 }}")), warning);
+}
+
+#[test]
 fn users_items_and_ratings_are_of_their_types() {
     let als = |lines: &str, expected: &str| {
         check_schema(&format!("[[model]]\nname = \"m\"\nalgorithm = \"als\"\n{lines}\n"), expected);

@@ -1,6 +1,8 @@
 //! What an action is told: texts of a URL and values of a body, checked once, in their types.
 
-use millstream_learn::Id;
+use std::convert::Infallible;
+
+use millstream_learn::{Algorithm, Id};
 use serde_json::{Number, Value};
 
 use super::posted::{Ratings, posted_ratings};
@@ -67,10 +69,13 @@ pub fn is_long(told: &[Told]) -> bool {
 pub struct Arguments {
     pub user: Option<OwnedId>,
     pub item: Option<OwnedId>,
+    /// With the request's name for it; so are those below.
+    pub title: Option<(String, String)>,
+    pub text: Option<(String, String)>,
+    pub row: Option<(String, Row)>,
     pub ratings: Option<Ratings>,
     pub n: usize,
     pub offset: usize,
-    /// With the request's name for it.
     pub filter: Option<(String, String)>,
     pub group: Option<(String, String)>,
     pub exclude_seen: bool,
@@ -82,15 +87,28 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// Checks all but the version, which is found already.
-    pub fn read(action: Action, told: Vec<Told>, version: &Version, model: &Recommender) -> Result<Self, ApiError> {
+    /// Checks all but the version, which is found already. `model`: what ratings are of.
+    pub fn read(
+        action: Action,
+        told: Vec<Told>,
+        version: &Version,
+        model: Option<&Recommender>,
+    ) -> Result<Self, ApiError> {
         let mut arguments =
             Self { n: usize::try_from(ITEMS_DEFAULT).unwrap_or(usize::MAX), exclude_seen: true, ..Self::default() };
         let kinds = Kinds::of(version);
+        let known: Vec<Argument> = match Algorithm::from_name(&version.file.algorithm) {
+            Some(algorithm) => action.arguments_of(algorithm).collect(),
+            None => action.arguments().to_vec(),
+        };
         for (argument, name, given) in told {
+            if !known.contains(&argument) && !given.is_absent() {
+                return Err(not_of_model(action, &name, &known, version));
+            }
             arguments.take(argument, name, given, &kinds, model)?;
         }
         arguments.check_required(action)?;
+        arguments.check_one_of(action, &known)?;
         Ok(arguments)
     }
 
@@ -100,7 +118,7 @@ impl Arguments {
         name: String,
         given: Given,
         kinds: &Kinds,
-        model: &Recommender,
+        model: Option<&Recommender>,
     ) -> Result<(), ApiError> {
         if given.is_absent() {
             return Ok(());
@@ -118,8 +136,17 @@ impl Arguments {
                 self.exclude = read_ids(&name, given, kinds.item)?;
                 self.exclude.iter().map(|id| id_json(id.id())).collect()
             }
+            Argument::Title => text(&mut self.title, argument, &name, given)?,
+            Argument::Text => text(&mut self.text, argument, &name, given)?,
+            Argument::Row => {
+                let Given::Json(Value::Object(row)) = given else { return Err(unfit(argument, &name, &given)) };
+                let said = Value::Object(row.clone());
+                self.row = Some((name.clone(), row));
+                said
+            }
             Argument::Ratings => {
                 let Given::Json(value) = given else { return Err(unfit(argument, &name, &given)) };
+                let Some(model) = model else { return Err(ApiError::internal("the version takes no ratings")) };
                 self.ratings = Some(posted_ratings(&name, value, kinds.item, kinds.scale, model)?);
                 return Ok(());
             }
@@ -142,6 +169,8 @@ impl Arguments {
                 Argument::User => self.user.is_none() && self.ratings.is_none(),
                 Argument::Item => self.item.is_none(),
                 Argument::Ratings => self.ratings.is_none(),
+                // See `check_one_of`.
+                Argument::Title | Argument::Text | Argument::Row => false,
                 Argument::N
                 | Argument::Offset
                 | Argument::Filter
@@ -160,6 +189,76 @@ impl Arguments {
         }
         Ok(())
     }
+
+    /// `known`: what the version's algorithm can be told.
+    fn check_one_of(&self, action: Action, known: &[Argument]) -> Result<(), ApiError> {
+        let one_of: Vec<Argument> = action.one_of().iter().copied().filter(|one| known.contains(one)).collect();
+        let given: Vec<&str> = one_of.iter().filter_map(|argument| self.name_given(*argument)).collect();
+        match (one_of.as_slice(), given.as_slice()) {
+            ([], _) | (_, [_]) => Ok(()),
+            ([first, ..], []) => {
+                let name = first.name();
+                let names: Vec<&str> = one_of.iter().map(|argument| argument.name()).collect();
+                let message = match names.as_slice() {
+                    [_] => format!("{name}: is missing; expected {}", first.sort().expected()),
+                    names => format!("{name}: is missing; give one of {}", names.join(", ")),
+                };
+                Err(ApiError::value("missing", name, message))
+            }
+            (_, [first, second, ..]) => {
+                let message = format!("{second}: {first} is given too; give one of them");
+                Err(ApiError::value("bad_value", *second, message))
+            }
+        }
+    }
+
+    /// Of those that `one_of` names.
+    fn name_given(&self, argument: Argument) -> Option<&str> {
+        match argument {
+            Argument::Item => self.item.as_ref().map(|_| argument.name()),
+            Argument::Title => self.title.as_ref().map(|(name, _)| name.as_str()),
+            Argument::Text => self.text.as_ref().map(|(name, _)| name.as_str()),
+            Argument::Row => self.row.as_ref().map(|(name, _)| name.as_str()),
+            Argument::User
+            | Argument::Ratings
+            | Argument::N
+            | Argument::Offset
+            | Argument::Filter
+            | Argument::ExcludeSeen
+            | Argument::Exclude
+            | Argument::Strict
+            | Argument::Rated
+            | Argument::Group
+            | Argument::Version => None,
+        }
+    }
+
+    /// The asked-for part of a list. `search` finds the first n of `total`.
+    pub fn page_of_best<T>(&self, total: usize, search: impl FnOnce(usize) -> Vec<T>) -> Vec<T> {
+        let Ok(page) = self.try_page_of_best(total, |n| Ok::<_, Infallible>(search(n)));
+        page
+    }
+
+    pub fn try_page_of_best<T, E>(
+        &self,
+        total: usize,
+        search: impl FnOnce(usize) -> Result<Vec<T>, E>,
+    ) -> Result<Vec<T>, E> {
+        if self.n == 0 || self.offset >= total {
+            return Ok(Vec::new());
+        }
+        let mut best = search((self.offset + self.n).min(total))?;
+        best.drain(..self.offset.min(best.len()));
+        Ok(best)
+    }
+}
+
+fn not_of_model(action: Action, name: &str, known: &[Argument], version: &Version) -> ApiError {
+    let (model, algorithm) = (&version.file.model, &version.file.algorithm);
+    let known = known.iter().filter(|argument| **argument != Argument::Version).map(|argument| argument.name());
+    let known = known.collect::<Vec<_>>().join(", ");
+    let message = format!("{name}: model {model} is a {algorithm}, of which {} takes {known}", action.name());
+    ApiError::value("unknown_parameter", name, message)
 }
 
 struct Kinds {
@@ -170,12 +269,17 @@ struct Kinds {
 }
 
 impl Kinds {
+    fn of_item(item: ColumnType) -> Self {
+        Self { user: ColumnType::Utf8, item, scale: None }
+    }
+
     fn of(version: &Version) -> Self {
         match &version.file.task {
             Task::Recommendation(task) => Self { user: task.user.kind, item: task.item.kind, scale: task.scale },
-            Task::Regression | Task::Classification { .. } => {
-                Self { user: ColumnType::Utf8, item: ColumnType::Utf8, scale: None }
-            }
+            Task::Similarity(task) => Self::of_item(task.id.kind),
+            Task::Neighbourhood(task) => Self::of_item(task.id.kind),
+            Task::Popularity(task) => Self::of_item(task.item.kind),
+            Task::Regression | Task::Classification { .. } | Task::Clustering(_) => Self::of_item(ColumnType::Utf8),
         }
     }
 }
@@ -210,6 +314,7 @@ fn read_id(name: &str, given: Given, kind: ColumnType) -> Result<OwnedId, ApiErr
     }
 }
 
+/// One, or a list of them.
 fn read_ids(name: &str, given: Given, kind: ColumnType) -> Result<Vec<OwnedId>, ApiError> {
     match given {
         Given::Json(Value::Array(ids)) if ids.len() <= rows::ROWS_MAX => {
@@ -218,7 +323,10 @@ fn read_ids(name: &str, given: Given, kind: ColumnType) -> Result<Vec<OwnedId>, 
         Given::Json(Value::Array(ids)) => {
             Err(ApiError::too_large(format!("{name}: {} ids: at most {}", ids.len(), rows::ROWS_MAX)))
         }
-        other => Err(unfit(Argument::Exclude, name, &other)),
+        one @ (Given::Text(_) | Given::Json(Value::String(_) | Value::Number(_))) => {
+            Ok(vec![read_id(name, one, kind)?])
+        }
+        other @ Given::Json(_) => Err(unfit(Argument::Exclude, name, &other)),
     }
 }
 
@@ -285,10 +393,17 @@ pub fn score_json(score: f64) -> Value {
 /// What the API's other lists call `n`.
 const LIMIT: &str = "limit";
 
+/// As items themselves call it.
+const ID: &str = "id";
+
 /// The argument of that name, for a path of the API; the version stands in the path there.
 pub fn argument(action: Action, name: &str) -> Result<Argument, ApiError> {
     let known = || action.arguments().iter().filter(|argument| **argument != Argument::Version);
-    let name = if name == LIMIT { Argument::N.name() } else { name };
+    let name = match name {
+        LIMIT => Argument::N.name(),
+        ID if !action.one_of().is_empty() => Argument::Item.name(),
+        name => name,
+    };
     known().find(|argument| argument.name() == name).copied().ok_or_else(|| {
         let hint = crate::serve::error::hint(name, known().map(|argument| argument.name()));
         ApiError::value("unknown_parameter", name, format!("{name}: not a parameter of {}{hint}", action.name()))

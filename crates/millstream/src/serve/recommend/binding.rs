@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use millstream_learn::Ids;
 use millstream_learn::top_n::Bitmap;
 
 use crate::catalogue::{Catalogue, Filter};
@@ -19,27 +20,36 @@ const FILTERS_KEPT: usize = 16;
 
 /// Of the versions that were asked of late.
 #[derive(Default)]
-pub struct Bindings(Mutex<BTreeMap<(String, u32), Arc<Binding>>>);
+pub struct Bindings {
+    recommenders: Mutex<BTreeMap<(String, u32), Arc<Binding>>>,
+    /// Of versions that know no users.
+    rows: Mutex<BTreeMap<(String, u32), Arc<ItemRows>>>,
+}
 
 impl Bindings {
     /// `None`: the version recommends nothing.
     pub fn of(&self, version: &Version) -> Option<Arc<Binding>> {
         let key = (version.file.model.clone(), version.file.version);
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.recommenders.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(binding) = known.get(&key) {
             return Some(Arc::clone(binding));
         }
-        let binding = Arc::new(Binding {
-            rule: Rule::of(&version.file)?,
-            items: Mutex::default(),
-            rows: Mutex::default(),
-            filters: Mutex::default(),
-        });
+        let binding =
+            Arc::new(Binding { rule: Rule::of(&version.file)?, items: Mutex::default(), rows: ItemRows::default() });
         if known.len() == VERSIONS_BOUND {
             known.clear();
         }
         known.insert(key, Arc::clone(&binding));
         Some(binding)
+    }
+
+    pub fn rows_of(&self, version: &Version) -> Arc<ItemRows> {
+        let key = (version.file.model.clone(), version.file.version);
+        let mut known = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() == VERSIONS_BOUND && !known.contains_key(&key) {
+            known.clear();
+        }
+        Arc::clone(known.entry(key).or_default())
     }
 }
 
@@ -47,6 +57,12 @@ pub struct Binding {
     pub rule: Rule,
     /// The version's item, by the interactions' item.
     items: Mutex<Arc<Vec<u32>>>,
+    pub rows: ItemRows,
+}
+
+/// The version's items in the catalogue.
+#[derive(Default)]
+pub struct ItemRows {
     /// The catalogue's row, by the version's item.
     rows: Mutex<(Weak<Catalogue>, Arc<Vec<u32>>)>,
     /// The version's items that a filter admits; those asked last at the end.
@@ -69,9 +85,11 @@ impl Binding {
         }
         Arc::clone(&known)
     }
+}
 
+impl ItemRows {
     /// The version's items that a filter of this catalogue admits. An item without a row has no columns to admit it by.
-    pub fn admitted(&self, catalogue: &Arc<Catalogue>, filter: Arc<Filter>, model: &Recommender) -> Arc<Bitmap> {
+    pub fn admitted(&self, catalogue: &Arc<Catalogue>, filter: Arc<Filter>, items: &Ids) -> Arc<Bitmap> {
         let mut known = self.filters.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(at) = known.iter().position(|(other, _)| Arc::ptr_eq(other, &filter)) {
             let found = known.remove(at);
@@ -80,7 +98,7 @@ impl Binding {
             return admitted;
         }
         drop(known);
-        let rows = self.rows(catalogue, model);
+        let rows = self.rows(catalogue, items);
         let admits = |item: u32| rows.get(item as usize).is_some_and(|row| *row != NONE && filter.admits(*row));
         let admitted = Arc::new(Bitmap::from_fn(rows.len(), admits));
         let mut known = self.filters.lock().unwrap_or_else(PoisonError::into_inner);
@@ -91,10 +109,10 @@ impl Binding {
         admitted
     }
 
-    fn rows(&self, catalogue: &Arc<Catalogue>, model: &Recommender) -> Arc<Vec<u32>> {
+    fn rows(&self, catalogue: &Arc<Catalogue>, items: &Ids) -> Arc<Vec<u32>> {
         let mut known = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
         if !std::ptr::eq(known.0.as_ptr(), Arc::as_ptr(catalogue)) {
-            let rows = model.items.iter().map(|id| catalogue.row(id).unwrap_or(NONE)).collect();
+            let rows = items.iter().map(|id| catalogue.row(id).unwrap_or(NONE)).collect();
             *known = (Arc::downgrade(catalogue), Arc::new(rows));
         }
         Arc::clone(&known.1)

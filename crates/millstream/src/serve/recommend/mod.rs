@@ -1,10 +1,14 @@
-//! What a recommender answers, for the API's own paths and for the user's routes alike: lists of items or users, and
-//! estimates.
+//! What models answer besides predictions, for the API's own paths and for the user's routes alike: lists of items or users,
+//! estimates, and what clusters are like.
 
 mod arguments;
 mod binding;
 #[cfg(test)]
 pub mod fixture;
+mod items;
+mod likeness;
+#[cfg(test)]
+mod likeness_tests;
 mod paths;
 mod posted;
 #[cfg(test)]
@@ -15,14 +19,16 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::{Method, Request, Response};
+use millstream_learn::Algorithm;
 use serde_json::{Map, Value};
 
 use arguments::{Arguments, argument, is_long};
 pub use arguments::{Given, Told, version_json};
 pub use binding::Bindings;
-pub use paths::{AskPath, PATHS, find};
-use work::Work;
+use likeness::ItemWork;
+pub use paths::{AskPath, AskedBy, PATHS, find};
 pub use work::{Answer, List};
+use work::{ITEMS, Work};
 
 use super::app::App;
 use super::body::{self, Received, SMALL_BODY_BYTES};
@@ -58,7 +64,8 @@ pub async fn answer(
     } else {
         for (name, text) in rows::parse_query(query)? {
             let argument = argument(action, &name)?;
-            if matches!(argument, Argument::Ratings | Argument::Exclude) {
+            let is_of_body = action == Action::Recommend && argument == Argument::Exclude;
+            if is_of_body || matches!(argument, Argument::Ratings | Argument::Row) {
                 return Err(ApiError::value("unknown_parameter", &name, format!("{name}: is posted, in a JSON body")));
             }
             refuse_repeated(&told, argument, &name)?;
@@ -73,9 +80,9 @@ pub async fn answer(
 
 fn told_by_body(action: Action, bytes: &[u8]) -> Result<Vec<Told>, ApiError> {
     let Posted::One(entries) = rows::parse_body(bytes)? else {
-        return Err(ApiError::shape("the body must be an object with ratings, not a list"));
+        return Err(ApiError::shape("the body must be an object that says what is asked, not a list"));
     };
-    if !entries.contains_key(Argument::Ratings.name()) {
+    if action == Action::Recommend && !entries.contains_key(Argument::Ratings.name()) {
         let message = "ratings: is missing; expected an object {item: rating}, or a list of {\"item\", \"rating\"}";
         return Err(ApiError::value("missing", Argument::Ratings.name(), message));
     }
@@ -102,17 +109,26 @@ fn refuse_repeated(told: &[Told], argument: Argument, name: &str) -> Result<(), 
 
 /// Whether the version's algorithm does this at all.
 pub fn check_able(version: &Version, action: Action) -> Result<(), ApiError> {
-    if action == Action::Predict || version.recommender().is_some() {
-        return Ok(());
-    }
     let file = &version.file;
-    let message = format!(
-        "model {} is a {}: it has predict, and no {}, which is for recommenders (als)",
-        file.model,
-        file.algorithm,
-        action.name()
-    );
-    Err(ApiError::not_found("no_recommender", message))
+    let Some(algorithm) = Algorithm::from_name(&file.algorithm).filter(|algorithm| !action.suits(*algorithm)) else {
+        return Ok(());
+    };
+    let names = |actions: &mut dyn Iterator<Item = Action>| actions.map(Action::name).collect::<Vec<_>>().join(" and ");
+    let has = names(&mut Action::ALL.into_iter().filter(|other| other.suits(algorithm)));
+    let able: Vec<&str> =
+        Algorithm::ALL.iter().filter(|other| action.suits(**other)).map(|other| other.name()).collect();
+    let whose = match action {
+        Action::Predict => {
+            let instead = PATHS.iter().find(|path| path.action.suits(algorithm));
+            instead.map_or_else(String::new, |path| {
+                format!("; ask {} instead", path.pattern(false).replacen("{model}", &file.model, 1))
+            })
+        }
+        _ => format!(", which is for {}", able.join(", ")),
+    };
+    let message =
+        format!("model {} is a {}: it has {has}, and no {}{whose}", file.model, file.algorithm, action.name());
+    Err(ApiError::not_found("no_such_action", message))
 }
 
 /// Answers one question; also what was said, in its types. The version can do it: see `check_able`.
@@ -122,21 +138,21 @@ pub async fn ask(
     action: Action,
     told: Vec<Told>,
 ) -> Result<(Answer, Map<String, Value>), ApiError> {
-    let (Some(model), Some(binding)) = (version.recommender(), app.bindings.of(&version)) else {
-        return Err(ApiError::internal("the version recommends nothing"));
-    };
     let mut arguments = match is_long(&told) {
-        false => Arguments::read(action, told, &version, model)?,
+        false => Arguments::read(action, told, &version, version.recommender())?,
         true => {
             let version = Arc::clone(&version);
-            blocking(move || match version.recommender() {
-                Some(model) => Arguments::read(action, told, &version, model),
-                None => Err(ApiError::internal("the version recommends nothing")),
-            })
-            .await?
+            blocking(move || Arguments::read(action, told, &version, version.recommender())).await?
         }
     };
     let said = std::mem::take(&mut arguments.said);
+    let (Some(model), Some(binding)) = (version.recommender(), app.bindings.of(&version)) else {
+        let rows = app.bindings.rows_of(&version);
+        let catalogue = app.context.catalogue.as_ref().map(|catalogues| catalogues.snapshot());
+        let work = ItemWork { version, action, arguments, rows, catalogue };
+        let answer = if work.is_long() { blocking(move || work.run()).await? } else { work.run()? };
+        return Ok((answer, said));
+    };
     let shown = match needs_interactions(action, &arguments, model) {
         false => None,
         true => {
@@ -153,7 +169,7 @@ pub async fn ask(
 fn needs_interactions(action: Action, arguments: &Arguments, model: &Recommender) -> bool {
     let is_known = || arguments.user.as_ref().is_some_and(|user| model.users.code(user.id()).is_some());
     match action {
-        Action::Predict | Action::Similar => false,
+        Action::Predict | Action::Similar | Action::Clusters => false,
         Action::Estimate => !is_known(),
         Action::Recommend => match &arguments.ratings {
             Some(ratings) => ratings.items.is_empty(),
@@ -168,9 +184,12 @@ impl Answer {
     /// Without a template.
     pub fn built_in(self) -> Value {
         let mut object = self.head;
-        if let Some(List { items, total }) = self.list {
-            object.insert("items".to_owned(), items.into_iter().map(Value::Object).collect());
-            object.insert("total".to_owned(), total.into());
+        if let Some(List { key, items, total }) = self.list {
+            object.insert(key.to_owned(), items.into_iter().map(Value::Object).collect());
+            // Of others there is only one page.
+            if key == ITEMS {
+                object.insert("total".to_owned(), total.into());
+            }
         }
         Value::Object(object)
     }

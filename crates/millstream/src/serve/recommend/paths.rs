@@ -1,14 +1,31 @@
-//! The API's paths below a recommender.
+//! The API's paths below a model, besides predict.
 
 use crate::config::{Action, Argument};
+
+/// The methods of a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AskedBy {
+    Get,
+    Post,
+    Both,
+}
+
+impl AskedBy {
+    pub fn gets(self) -> bool {
+        matches!(self, Self::Get | Self::Both)
+    }
+
+    pub fn posts(self) -> bool {
+        matches!(self, Self::Post | Self::Both)
+    }
+}
 
 #[derive(Debug, PartialEq, Eq)]
 pub struct AskPath {
     pub action: Action,
     /// In the path, after the action's name.
     pub arguments: &'static [Argument],
-    /// POST alone; the others are GET.
-    pub posts: bool,
+    pub asked_by: AskedBy,
     /// What it answers, for people.
     pub summary: &'static str,
     pattern: &'static str,
@@ -22,11 +39,11 @@ impl AskPath {
 }
 
 macro_rules! path {
-    ($action:ident, $arguments:expr, $posts:expr, $tail:literal, $summary:literal) => {
+    ($action:ident, $arguments:expr, $asked_by:ident, $tail:literal, $summary:literal) => {
         AskPath {
             action: Action::$action,
             arguments: $arguments,
-            posts: $posts,
+            asked_by: AskedBy::$asked_by,
             summary: $summary,
             pattern: concat!("/v1/models/{model}/", $tail),
             pattern_of_version: concat!("/v1/models/{model}/versions/{version}/", $tail),
@@ -35,26 +52,22 @@ macro_rules! path {
 }
 
 pub const PATHS: &[AskPath] = &[
-    path!(Recommend, &[Argument::User], false, "recommend/{user}", "What a user would like"),
-    path!(Recommend, &[], true, "recommend", "What the user of these ratings would like"),
-    path!(
-        Estimate,
-        &[Argument::User, Argument::Item],
-        false,
-        "estimate/{user}/{item}",
-        "How a user would like an item"
-    ),
+    path!(Recommend, &[Argument::User], Get, "recommend/{user}", "What a user would like"),
+    path!(Recommend, &[], Post, "recommend", "What the user of these ratings would like"),
+    path!(Estimate, &[Argument::User, Argument::Item], Get, "estimate/{user}/{item}", "How a user would like an item"),
     path!(
         Because,
         &[Argument::User, Argument::Item],
-        false,
+        Get,
         "because/{user}/{item}",
         "Which of a user's ratings speak for an item"
     ),
-    path!(History, &[Argument::User], false, "history/{user}", "What a user has taken up, newest first"),
-    path!(Users, &[Argument::Item], false, "users/{item}", "Who would like an item, or has rated it"),
-    path!(Popular, &[], false, "popular", "What most users have taken up"),
-    path!(Similar, &[Argument::Item], false, "similar/{item}", "Items like another"),
+    path!(History, &[Argument::User], Get, "history/{user}", "What a user has taken up, newest first"),
+    path!(Users, &[Argument::Item], Get, "users/{item}", "Who would like an item, or has rated it"),
+    path!(Popular, &[], Get, "popular", "What is liked best, or taken up most"),
+    path!(Similar, &[Argument::Item], Get, "similar/{item}", "Items like another"),
+    path!(Similar, &[], Both, "similar", "Items like one of this title, like these words, or near this row"),
+    path!(Clusters, &[], Get, "clusters", "What the rows of each cluster are like, in numbers and in words"),
 ];
 
 /// The path of these segments, after the model or the version, and what they hold.

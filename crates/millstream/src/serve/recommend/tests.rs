@@ -390,7 +390,7 @@ async fn bad_requests_say_what_was_expected() {
     refuse(f, "GET ~/similar/10?strict=true", 422, "unknown_parameter", Some("strict"), &["similar"]).await;
     refuse(f, "GET ~/recommend/1?filter=year%3E1", 422, "no_catalogue", Some("filter"), &["[catalogue]"]).await;
     refuse(f, "GET ~/versions/9/recommend/1", 404, "unknown_version", None, &["1, 2, latest"]).await;
-    refuse(f, "GET /v1/models/close/recommend/1", 404, "no_recommender", None, &["linear_regression", "predict"]).await;
+    refuse(f, "GET /v1/models/close/recommend/1", 404, "no_such_action", None, &["linear_regression", "predict"]).await;
     refuse(f, "GET /v1/models/nothing/popular", 404, "unknown_model", None, &["taste"]).await;
     refuse(f, "GET ~/recommend", 405, "method_not_allowed", None, &["POST"]).await;
     refuse(f, "POST ~/recommend/1 {}", 405, "method_not_allowed", None, &["GET"]).await;
@@ -423,7 +423,7 @@ async fn bad_requests_say_what_was_expected() {
     )
     .await;
     refuse(f, &post(r#"{"ratings": {}, "n": 1001}"#), 422, "bad_value", Some("n"), &["1000"]).await;
-    refuse(f, &post(r#"{"ratings": {}, "exclude": "10"}"#), 422, "bad_value", Some("exclude"), &["a list of ids"])
+    refuse(f, &post(r#"{"ratings": {}, "exclude": true}"#), 422, "bad_value", Some("exclude"), &["a list of ids"])
         .await;
     refuse(f, &post(r#"{"ratings": {}, "user": 1}"#), 422, "unknown_parameter", Some("user"), &["GET"]).await;
     refuse(f, &post(r#"{"ratings": {}, "nn": 1}"#), 422, "unknown_parameter", Some("nn"), &["did you mean n"]).await;
@@ -623,7 +623,7 @@ async fn a_route_answers_by_the_version_asked_for_as_its_template_says() {
     let predicted = get(f, "GET /predicted/0/2/10").await;
     assert_eq!((&predicted["v"], &predicted["version"]), (&json!(0), &json!(0)));
     refuse(f, "GET /predicted/2/2/10", 404, "unknown_version", None, &["known: 0, 1"]).await;
-    refuse(f, "GET /popular", 404, "no_recommender", None, &["close"]).await;
+    refuse(f, "GET /popular", 404, "no_such_action", None, &["close"]).await;
 }
 
 #[tokio::test]
@@ -696,4 +696,19 @@ async fn look_at_the_speed() {
         took.sort();
         eprintln!("{list}: p50 {:?}, p99 {:?}", took[100], took[198]);
     }
+}
+
+#[tokio::test]
+async fn similar_items_are_asked_for_in_the_path_the_query_or_a_body() {
+    let world = world(Vec::new());
+    let list = get(&world, "GET ~/similar/10?n=100").await;
+    for same in [r#"POST ~/similar {"id": "10", "n": 100}"#, "GET ~/similar?item=10&n=100"] {
+        assert_eq!(get(&world, same).await, list);
+    }
+    let without = get(&world, r#"POST ~/similar {"item": "10", "n": 100, "exclude": ["11", "no such"]}"#).await;
+    let left: Vec<&str> = ids(&list).into_iter().filter(|id| *id != "11").collect();
+    assert_eq!((ids(&without), &without["total"]), (left.clone(), &json!(left.len())));
+    refuse(&world, "GET ~/similar", 422, "missing", Some("item"), &["an id"]).await;
+    refuse(&world, "GET ~/similar?title=x", 422, "unknown_parameter", Some("title"), &["als", "item, exclude"]).await;
+    refuse(&world, "GET ~/clusters", 404, "no_such_action", None, &["kmeans"]).await;
 }

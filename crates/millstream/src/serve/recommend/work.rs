@@ -8,17 +8,17 @@ use std::sync::Arc;
 
 use millstream_learn::Id;
 use millstream_learn::top_n::{Admit, Bitmap, Metric, Scored, top_n_exact};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::arguments::{Arguments, OwnedId, score_json};
 use super::binding::{Binding, NONE};
+use super::items::{self, id_row};
 use super::posted::Ratings;
 use crate::catalogue::{Catalogue, Filter, id_json};
 use crate::config::Action;
 use crate::interactions::{Entry, Popularity, Shown};
 use crate::ratings::fits;
 use crate::registry::{Recommendation, Recommender, Task, Version};
-use crate::serve::catalogue::filter_fault;
 use crate::serve::error::{ApiError, hint, quote};
 use crate::serve::predict::version_name;
 use crate::serve::rows::Row;
@@ -53,9 +53,14 @@ pub struct Answer {
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct List {
+    /// Under which the built-in answer has them.
+    pub key: &'static str,
     pub items: Vec<Row>,
     pub total: usize,
 }
+
+/// What lists of users and items call theirs.
+pub const ITEMS: &str = "items";
 
 const ALS: &str = "als";
 const FOLD_IN: &str = "fold_in";
@@ -70,7 +75,7 @@ impl Work {
         let n_rated = |ratings: &Ratings| ratings.items.len() + ratings.unknown.len();
         let rated = self.arguments.ratings.as_ref().map_or(0, n_rated) > RATINGS_SHORT;
         match self.action {
-            Action::Predict => false,
+            Action::Predict | Action::Clusters => false,
             Action::Estimate => self.shown.is_some(),
             Action::Recommend | Action::Similar => {
                 self.arguments.filter.is_some() || rated || listed || factors(model.model.n_items())
@@ -87,7 +92,7 @@ impl Work {
         };
         let asking = Asking { work: &self, model };
         match self.action {
-            Action::Predict => Err(ApiError::internal("predictions are made elsewhere")),
+            Action::Predict | Action::Clusters => Err(ApiError::internal("recommenders do not do this")),
             Action::Estimate => asking.estimate(),
             Action::Recommend => asking.recommend(),
             Action::Similar => asking.similar(),
@@ -226,7 +231,8 @@ impl Asking<'_> {
     fn similar(&self) -> Result<Answer, ApiError> {
         let only = self.admitted(self.filter()?);
         let item = self.item()?;
-        let exclude = [item];
+        let named = self.arguments().exclude.iter().filter_map(|id| self.model.items.code(id.id()));
+        let exclude = sorted(named.chain([item]));
         let admit = Admit { exclude: &exclude, only: only.as_deref() };
         let (model, factors) = (&self.model.model, self.model.model.item_factors());
         let total = self.n_admitted(&admit);
@@ -393,7 +399,12 @@ impl Asking<'_> {
     fn task(&self) -> Option<&Recommendation> {
         match &self.work.version.file.task {
             Task::Recommendation(task) => Some(task),
-            Task::Regression | Task::Classification { .. } => None,
+            Task::Regression
+            | Task::Classification { .. }
+            | Task::Clustering(_)
+            | Task::Similarity(_)
+            | Task::Neighbourhood(_)
+            | Task::Popularity(_) => None,
         }
     }
 
@@ -428,43 +439,22 @@ impl Asking<'_> {
     }
 
     fn filter(&self) -> Result<Option<Arc<Filter>>, ApiError> {
-        let Some((name, text)) = &self.arguments().filter else { return Ok(None) };
-        let Some(catalogue) = &self.work.catalogue else {
-            let message =
-                format!("{name}: there is no catalogue to filter by; [catalogue] in the pipeline file makes one");
-            return Err(ApiError::value("no_catalogue", name, message));
-        };
-        let filter = catalogue.filter(text);
-        filter.map(Some).map_err(|fault| {
-            let fault = filter_fault(fault);
-            // The request may have a name of its own for it.
-            let field = fault.field.as_ref().map(|_| name.clone());
-            ApiError { message: fault.message.replacen("filter:", &format!("{name}:"), 1), field, ..fault }
-        })
+        items::filter(self.arguments(), self.work.catalogue.as_deref())
     }
 
     fn admitted(&self, filter: Option<Arc<Filter>>) -> Option<Arc<Bitmap>> {
         let (filter, catalogue) = (filter?, self.work.catalogue.as_ref()?);
-        Some(self.work.binding.admitted(catalogue, filter, self.model))
+        Some(self.work.binding.rows.admitted(catalogue, filter, &self.model.items))
     }
 
     /// How many of the version's items may be in a list.
     fn n_admitted(&self, admit: &Admit) -> usize {
-        match admit.only {
-            None => self.model.model.n_items() - admit.exclude.len(),
-            Some(only) => only.count() - admit.exclude.iter().filter(|item| only.contains(**item)).count(),
-        }
+        admit.count(self.model.model.n_items())
     }
 
     /// The asked-for part of the best. `search` finds the first n of `total`.
     fn page_of_best(&self, total: usize, search: impl FnOnce(usize) -> Vec<Scored>) -> Vec<Scored> {
-        let Arguments { n, offset, .. } = *self.arguments();
-        if n == 0 || offset >= total {
-            return Vec::new();
-        }
-        let mut best = search((offset + n).min(total));
-        best.drain(..offset.min(best.len()));
-        best
+        self.arguments().page_of_best(total, search)
     }
 
     /// The asked-for part of the interactions' items, and how many there are. `exclude`: ascending.
@@ -504,23 +494,8 @@ impl Asking<'_> {
         rating.into_iter().chain(has_time.then_some(("time", time)))
     }
 
-    /// An item of a list: its id, `more`, and its row in the catalogue. What the catalogue does not know is null.
     fn item_row(&self, id: Option<Id>, more: impl IntoIterator<Item = (&'static str, Value)>) -> Row {
-        let mut row = id_row(id, more);
-        let Some(catalogue) = &self.work.catalogue else { return row };
-        match id.and_then(|id| catalogue.row(id)) {
-            Some(at) => {
-                for (name, value) in catalogue.item(at) {
-                    row.entry(name).or_insert(value);
-                }
-            }
-            None => {
-                for name in catalogue.columns() {
-                    row.entry(name).or_insert(Value::Null);
-                }
-            }
-        }
-        row
+        items::item_row(self.work.catalogue.as_deref(), id, more)
     }
 
     fn insert_pair(&self, head: &mut Row, user: Id, item: u32) {
@@ -529,28 +504,16 @@ impl Asking<'_> {
     }
 
     fn head(&self, source: &str) -> Row {
-        let file = &self.work.version.file;
-        let mut head = Map::new();
-        head.insert("model".to_owned(), file.model.clone().into());
-        head.insert("version".to_owned(), file.version.into());
-        head.insert("source".to_owned(), source.into());
-        head
+        items::head(&self.work.version.file, Some(source))
     }
 
     fn list(&self, source: &str, items: Vec<Row>, total: usize) -> Answer {
-        Answer { head: self.head(source), list: Some(List { items, total }) }
+        Answer { head: self.head(source), list: Some(List { key: ITEMS, items, total }) }
     }
 }
 
-fn id_row(id: Option<Id>, more: impl IntoIterator<Item = (&'static str, Value)>) -> Row {
-    let mut row = Map::new();
-    row.insert("id".to_owned(), id.map_or(Value::Null, id_json));
-    row.extend(more.into_iter().map(|(name, value)| (name.to_owned(), value)));
-    row
-}
-
 /// Ascending, each once.
-fn sorted(items: impl Iterator<Item = u32>) -> Vec<u32> {
+pub fn sorted(items: impl Iterator<Item = u32>) -> Vec<u32> {
     let mut items: Vec<u32> = items.collect();
     items.sort_unstable();
     items.dedup();

@@ -193,7 +193,13 @@ pub fn model(name: &str, algorithm: Algorithm, features: &[&str], target: &str) 
     let trees = ParamValue::Integer(5);
     let params = match algorithm {
         Algorithm::RandomForest => BTreeMap::from([("trees".to_owned(), trees)]),
-        Algorithm::LinearRegression | Algorithm::LogisticRegression | Algorithm::Als => BTreeMap::new(),
+        Algorithm::Als
+        | Algorithm::Content
+        | Algorithm::Kmeans
+        | Algorithm::LinearRegression
+        | Algorithm::LogisticRegression
+        | Algorithm::Neighbours
+        | Algorithm::Popularity => BTreeMap::new(),
     };
     Model {
         name: name.to_owned(),
@@ -206,6 +212,7 @@ pub fn model(name: &str, algorithm: Algorithm, features: &[&str], target: &str) 
             features: features.iter().map(|feature| (*feature).to_owned()).collect(),
             target: target.to_owned(),
             categorical: BTreeMap::new(),
+            text: BTreeMap::new(),
             missing: Missing::Drop,
             output: None,
             baseline: None,
@@ -217,7 +224,7 @@ pub fn model(name: &str, algorithm: Algorithm, features: &[&str], target: &str) 
 pub fn with(mut model: Model, change: impl FnOnce(&mut Supervised)) -> Model {
     match &mut model.columns {
         Columns::Supervised(columns) => change(columns),
-        Columns::Ratings(_) => panic!("{} has no features", model.name),
+        _ => panic!("{} has no features", model.name),
     }
     model
 }

@@ -8,6 +8,7 @@ use millstream_learn::{Id, Ids};
 use serde_json::{Value, json};
 
 use super::fixture::*;
+use super::grouping;
 use super::recommending::recommenders;
 use crate::config::{Categorical, Missing, Model, Unseen};
 use crate::registry::{Version, evaluations_prefix, model_key};
@@ -138,6 +139,50 @@ fn write_the_golden_recommenders() {
     }
     let answers = serde_json::to_vec_pretty(&Value::Array(expected)).unwrap();
     std::fs::write(golden_recommenders().join("answers.json"), answers).unwrap();
+}
+
+fn golden_groups() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/golden/format-1-groups")
+}
+
+#[test]
+fn what_format_1_stored_of_groups_still_loads_and_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    copy(&golden_groups(), folder.path());
+    let store = LocalStore::open(folder.path()).unwrap();
+    let expected: Value = serde_json::from_slice(&store.read("answers.json").unwrap()).unwrap();
+    for (model, expected) in expected.as_object().unwrap() {
+        let version = Version::load(&store, model, 1).unwrap();
+        assert_close(&grouping::answers(&version), expected, model);
+        let stored: Value = serde_json::from_slice(&store.read(&model_key(model, 1)).unwrap()).unwrap();
+        assert_eq!(serde_json::to_value(&version.file).unwrap(), stored);
+        let key = format!("{}000001.json", evaluations_prefix(model, 1));
+        let stored: Value = serde_json::from_slice(&store.read(&key).unwrap()).unwrap();
+        assert_eq!(serde_json::to_value(&version.evaluations[0]).unwrap(), stored);
+    }
+    assert_eq!(expected.as_object().unwrap().len(), 4);
+}
+
+/// Made the files once, as `write_the_golden_files`.
+#[test]
+#[ignore = "writes the golden files of a new format"]
+fn write_the_golden_groups() {
+    assert!(!golden_groups().exists(), "golden files are never edited");
+    let fixture = grouping::grouped();
+    let mut expected = serde_json::Map::new();
+    for key in fixture.store.list("models/").unwrap() {
+        if !key.contains("/000001/") {
+            continue;
+        }
+        let target = golden_groups().join(&key);
+        std::fs::create_dir_all(target.parent().unwrap()).unwrap();
+        std::fs::write(target, fixture.store.read(&key).unwrap()).unwrap();
+    }
+    for model in ["groups", "like", "near", "best"] {
+        expected.insert(model.to_owned(), grouping::answers(&fixture.load(model, 1)));
+    }
+    std::fs::write(golden_groups().join("answers.json"), serde_json::to_vec_pretty(&Value::Object(expected)).unwrap())
+        .unwrap();
 }
 
 /// Another processor may differ in the last bits of a sum.

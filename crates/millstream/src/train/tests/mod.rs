@@ -4,7 +4,9 @@
 
 pub(crate) mod fixture;
 mod golden;
+mod grouping;
 mod publishing;
 mod recommending;
 mod serving;
 mod training;
+pub(crate) mod words;

@@ -51,7 +51,7 @@ fn als(params: &[(&str, ParamValue)]) -> Model {
 fn with_columns(mut model: Model, change: impl FnOnce(&mut RatingColumns)) -> Model {
     match &mut model.columns {
         Columns::Ratings(columns) => change(columns),
-        Columns::Supervised(_) => panic!("{} has no ratings", model.name),
+        _ => panic!("{} has no ratings", model.name),
     }
     model
 }

@@ -8,24 +8,35 @@ use crate::layout::{Layout, unusable_value};
 use crate::numeric::sum;
 use crate::table::{Column, Table};
 
-pub(super) struct Scales {
-    /// n_columns: the means of numeric columns, 0 for categorical ones.
-    pub(super) centers: Vec<f64>,
-    /// n_parameters: 1 / standard deviation, 0 for a constant column; 1 for categories.
-    pub(super) inverse: Vec<f64>,
-    /// n_parameters: Σ z² of each, z being the standardised value, or 0 and 1 for a category.
-    pub(super) squares: Vec<f64>,
+pub(crate) struct Scales {
+    /// n_columns: the means of numeric columns, 0 for others.
+    pub(crate) centers: Vec<f64>,
+    /// n_parameters: 1 / standard deviation, 0 for a constant column; 1 for categories and terms.
+    pub(crate) inverse: Vec<f64>,
+    /// n_parameters: Σ z² of each, z being the standardised value, 0 and 1 for a category, or a term's value.
+    pub(crate) squares: Vec<f64>,
 }
 
 /// Of one column over some rows: the mean and Σ(x − mean)², or rows in each category.
 #[derive(Clone)]
 enum Spread {
-    Numeric { n_rows: f64, mean: f64, squares: f64 },
-    Counts { counts: Vec<f64>, missing: bool },
+    Numeric {
+        n_rows: f64,
+        mean: f64,
+        squares: f64,
+    },
+    Counts {
+        counts: Vec<f64>,
+        missing: bool,
+    },
+    /// Σ value² of each term.
+    Terms {
+        squares: Vec<f64>,
+    },
 }
 
 impl Scales {
-    pub(super) fn of(layout: &Layout, table: &Table) -> Result<Scales, FitError> {
+    pub(crate) fn of(layout: &Layout, table: &Table) -> Result<Scales, FitError> {
         let mut spreads: Vec<Spread> = Vec::new();
         let of_chunk = |rows: Range<usize>| -> Vec<Spread> {
             table.columns().iter().map(|column| Spread::of(column, rows.clone())).collect()
@@ -63,6 +74,11 @@ impl Scales {
                 self.inverse.extend(counts.iter().map(|_| 1.0));
                 self.squares.extend(counts);
             }
+            Spread::Terms { squares } => {
+                self.centers.push(0.0);
+                self.inverse.extend(squares.iter().map(|_| 1.0));
+                self.squares.extend(squares);
+            }
         }
     }
 }
@@ -81,6 +97,11 @@ impl Spread {
                     }
                 }
                 Spread::Counts { counts, missing }
+            }
+            Column::Sparse(sparse) => {
+                let mut squares = vec![0.0; sparse.n_terms() as usize];
+                rows.flat_map(|row| sparse.row(row)).for_each(|(term, value)| squares[term] += value * value);
+                Spread::Terms { squares }
             }
         }
     }
@@ -118,8 +139,11 @@ impl Spread {
                 counts.iter_mut().zip(other).for_each(|(count, other)| *count += other);
                 *missing |= other_missing;
             }
+            (Spread::Terms { squares }, Spread::Terms { squares: other }) => {
+                squares.iter_mut().zip(other).for_each(|(square, other)| *square += other);
+            }
             // Chunks are of one table.
-            (Spread::Numeric { .. }, Spread::Counts { .. }) | (Spread::Counts { .. }, Spread::Numeric { .. }) => {}
+            (Spread::Numeric { .. } | Spread::Counts { .. } | Spread::Terms { .. }, _) => {}
         }
     }
 
@@ -127,6 +151,7 @@ impl Spread {
         match self {
             Spread::Numeric { squares, mean, .. } => squares.is_finite() && mean.is_finite(),
             Spread::Counts { missing, .. } => !missing,
+            Spread::Terms { .. } => true,
         }
     }
 }

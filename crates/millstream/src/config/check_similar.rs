@@ -1,0 +1,130 @@
+//! `[[model]]` with `algorithm` = `kmeans`, `content`, `neighbours` or `popularity`: what can be said without the data. What needs
+//! the columns is in `check_models`.
+
+use millstream_learn::content::Weight;
+use toml::Value;
+
+use super::check_model::{categorical, features, missing};
+use super::check_route::words;
+use super::fault::Faults;
+use super::raw::{Section, type_name};
+use super::{
+    CatalogueFrom, CatalogueRules, ClusterColumns, Columns, ContentColumns, Missing, Model, NeighbourColumns,
+    PopularityColumns, SchemaRules,
+};
+
+/// A faulty `categorical` is reported, and does not make the features unknown.
+pub(super) fn clusters(section: &Section, faults: &mut Faults) -> (Option<Vec<String>>, Option<ClusterColumns>) {
+    let features = features(section, faults);
+    let categorical = categorical(section, features.as_deref(), faults);
+    let missing = missing(section, faults).unwrap_or(Missing::Drop);
+    let columns = features.clone().map(|features| ClusterColumns { features, categorical, missing });
+    (features, columns)
+}
+
+pub(super) fn neighbours(section: &Section, faults: &mut Faults) -> (Option<Vec<String>>, Option<NeighbourColumns>) {
+    let id = id(section, faults);
+    let features = features(section, faults);
+    let categorical = categorical(section, features.as_deref(), faults);
+    let columns = id.zip(features.clone()).map(|(id, features)| NeighbourColumns { id, features, categorical });
+    (features, columns)
+}
+
+pub(super) fn content(section: &Section, faults: &mut Faults) -> Option<ContentColumns> {
+    let id = id(section, faults);
+    let title = section.filled_text("title", faults).map(str::to_owned);
+    let text = weighted_texts(section, faults);
+    Some(ContentColumns { id: id?, title, text: text? })
+}
+
+pub(super) fn popularity(section: &Section, faults: &mut Faults) -> Option<PopularityColumns> {
+    let item = section.required_text("item", "name the column or SQL expression of what is liked", faults);
+    let text = |key: &str, faults: &mut Faults| section.filled_text(key, faults).map(str::to_owned);
+    let (score, votes, group) = (text("score", faults), text("votes", faults), text("group", faults));
+    Some(PopularityColumns { item: item?.to_owned(), score, votes, group })
+}
+
+fn id(section: &Section, faults: &mut Faults) -> Option<String> {
+    let remedy = "name the column or SQL expression that tells one item from another, such as id = \"movieId\"";
+    section.required_text("id", remedy, faults).map(str::to_owned)
+}
+
+/// A table of weights, or a list of texts that all weigh 1.
+fn weighted_texts(section: &Section, faults: &mut Faults) -> Option<Vec<(String, f64)>> {
+    const EXAMPLE: &str = "such as text = { overview = 1.0, genre = 0.5 }";
+    let texts: Vec<(String, f64)> = match section.value("text") {
+        None => {
+            faults.add(section.key("text"), None, format!("missing; name columns and their weights, {EXAMPLE}"));
+            return None;
+        }
+        Some(Value::Table(table)) => {
+            let weights =
+                table.iter().map(|(text, weight)| Some((text.clone(), weight_of(section, text, weight, faults)?)));
+            // Every fault is met before one of them ends it.
+            let weights: Vec<Option<(String, f64)>> = weights.collect();
+            weights.into_iter().collect::<Option<_>>()?
+        }
+        Some(Value::Array(_)) => section.texts("text", faults)?.into_iter().map(|text| (text, 1.0)).collect(),
+        Some(other) => {
+            let message = format!("expected columns and their weights, {EXAMPLE}, found {}", type_name(other));
+            section.fault("text", message, faults);
+            return None;
+        }
+    };
+    if texts.is_empty() {
+        section.fault("text", format!("must not be empty; name columns and their weights, {EXAMPLE}"), faults);
+        return None;
+    }
+    for (at, (text, _)) in texts.iter().enumerate() {
+        if text.trim().is_empty() {
+            section.fault("text", "has an empty entry; remove it", faults);
+            return None;
+        }
+        if texts[..at].iter().any(|(other, _)| other == text) {
+            section.fault("text", format!("has `{text}` twice; keep one"), faults);
+            return None;
+        }
+    }
+    Some(texts)
+}
+
+fn weight_of(section: &Section, text: &str, weight: &Value, faults: &mut Faults) -> Option<f64> {
+    let number = match weight {
+        Value::Float(number) => *number,
+        #[allow(clippy::cast_precision_loss)] // One beyond 2^53 is refused below.
+        Value::Integer(number) => *number as f64,
+        Value::String(_) | Value::Boolean(_) | Value::Datetime(_) | Value::Array(_) | Value::Table(_) => f64::NAN,
+    };
+    if Weight::new(number).is_none() {
+        let message = "must be a weight from 0.000001 to 1000000, such as 1.0; leave a column of no weight out";
+        faults.add(section.key(&format!("text.{text}")), Some(weight).filter(|weight| !weight.is_table()), message);
+        return None;
+    }
+    Some(number)
+}
+
+/// Where the catalogue takes the same items from the stream, its title is theirs.
+pub(super) fn name_titles(models: &mut [Model], catalogue: Option<&CatalogueRules>) {
+    let Some(rules) = catalogue.filter(|rules| rules.from == CatalogueFrom::Batches) else { return };
+    for model in models {
+        if let Columns::Content(content) = &mut model.columns
+            && content.title.is_none()
+            && content.id == rules.id
+        {
+            content.title.clone_from(&rules.title);
+        }
+    }
+}
+
+/// What models call ids, word by word: of `cast(movieId as bigint)` also `movieId`.
+pub(super) fn name_ids(models: &[Model], schema: &mut SchemaRules) {
+    for model in models {
+        match &model.columns {
+            Columns::Content(content) => schema.ids.extend(words(&content.id)),
+            Columns::Neighbours(neighbours) => schema.ids.extend(words(&neighbours.id)),
+            Columns::Popularity(popularity) => schema.ids.extend(words(&popularity.item)),
+            // Those of ratings are named where they are read.
+            Columns::Supervised(_) | Columns::Clusters(_) | Columns::Ratings(_) => {}
+        }
+    }
+}

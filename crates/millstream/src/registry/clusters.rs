@@ -1,0 +1,174 @@
+//! Loaded clusters: which one a row belongs to, and what each of them is like, in the columns' own units and in words.
+
+use millstream_learn::kmeans::{self, ColumnValue, Description, Trait};
+use millstream_learn::{Algorithm, Table};
+use serde_json::{Map, Value, json};
+
+use super::encoder::{EncodedRows, RowEncoder, general_fault};
+use super::input::Row;
+use super::{Encoding, Feature, FeatureSet, InputFault, ModelFile, Slots};
+use crate::config::Missing;
+use crate::expression::ExpressionError;
+
+#[derive(Debug)]
+pub struct Clusters {
+    pub model: kmeans::Model,
+    encoder: RowEncoder,
+    missing: Missing,
+    labels: Vec<String>,
+}
+
+/// Where a row belongs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Assigned {
+    /// From 0.
+    pub cluster: u32,
+    /// From the cluster's centre, in standard deviations of the columns unless `standardise = false`.
+    pub distance: f64,
+    /// From every centre.
+    pub distances: Vec<f64>,
+    pub label: String,
+    /// Values outside the range that training saw.
+    pub warnings: Vec<String>,
+}
+
+impl Clusters {
+    pub(super) fn new(file: &ModelFile, algorithm: Algorithm, model: kmeans::Model) -> Result<Self, ExpressionError> {
+        let encoder = RowEncoder::new(file, algorithm, Vec::new())?;
+        let features = encoder.feature_set().features();
+        let labels = model.labels(
+            |column| features.get(column).map_or_else(String::new, |feature| feature.expression.clone()),
+            |column, category| {
+                features.get(column).map_or_else(String::new, |feature| category_name(feature, file.missing, category))
+            },
+        );
+        Ok(Self { model, encoder, missing: file.missing, labels })
+    }
+
+    /// In words, of each cluster.
+    pub fn labels(&self) -> &[String] {
+        &self.labels
+    }
+
+    pub fn feature_set(&self) -> &FeatureSet {
+        self.encoder.feature_set()
+    }
+
+    /// The cluster of each row, or the first fault.
+    pub fn assign(&self, rows: &[Row]) -> Result<Vec<Assigned>, InputFault> {
+        let EncodedRows { columns, warnings } = self.encoder.encode(rows)?;
+        let table = Table::new(columns).map_err(|error| general_fault(&error))?;
+        let nearest = self.model.predict(&table).map_err(|error| general_fault(&error))?;
+        let distances = self.model.distances(&table).map_err(|error| general_fault(&error))?;
+        let distances = distances.chunks(self.model.k().max(1));
+        let assigned = nearest.into_iter().zip(distances).zip(warnings).enumerate();
+        let assigned = assigned.map(|(row, ((nearest, distances), warnings))| {
+            let finite =
+                nearest.filter(|nearest| nearest.distance.is_finite() && distances.iter().all(|d| d.is_finite()));
+            let nearest = finite.ok_or_else(|| InputFault {
+                row,
+                field: String::new(),
+                message:
+                    "no cluster is at a finite distance: a value is too large, or a category was not seen in training"
+                        .to_owned(),
+            })?;
+            let label = self.labels.get(nearest.cluster as usize).cloned().unwrap_or_default();
+            let (cluster, distance) = (nearest.cluster, nearest.distance);
+            Ok(Assigned { cluster, distance, distances: distances.to_vec(), label, warnings })
+        });
+        assigned.collect()
+    }
+
+    /// `clusters`, `tried` and `inertia` of `GET …/clusters`.
+    pub fn to_json(&self) -> Map<String, Value> {
+        let clusters: Vec<Value> =
+            self.model.describe().iter().map(|description| self.cluster_json(description)).collect();
+        let tried = self.model.tried().iter().map(
+            |tried| json!({ "k": tried.k, "silhouette": tried.silhouette, "inertia_per_row": tried.inertia_per_row }),
+        );
+        let mut shown = Map::new();
+        shown.insert("clusters".to_owned(), Value::Array(clusters));
+        shown.insert("tried".to_owned(), Value::Array(tried.collect()));
+        shown.insert("inertia".to_owned(), json!(self.model.inertia()));
+        shown.insert("iterations".to_owned(), json!(self.model.iterations()));
+        shown.insert("standardised".to_owned(), json!(self.model.standardised()));
+        shown
+    }
+
+    /// A numeric column's centre and spread are numbers, those of a categorical one the shares of its categories.
+    fn cluster_json(&self, description: &Description) -> Value {
+        let mut traits: Vec<&Trait> = description.traits.iter().collect();
+        let told: Vec<Value> = traits.iter().map(|of| self.trait_json(of)).collect();
+        // Centres in the order of the features.
+        traits.sort_by_key(|of| of.column);
+        let (mut center, mut spread) = (Map::new(), Map::new());
+        for of in traits {
+            let Some(feature) = self.feature_set().features().get(of.column) else { continue };
+            match of.value {
+                ColumnValue::Number { center: mean, spread: deviation, .. } => {
+                    center.insert(feature.expression.clone(), json!(mean));
+                    spread.insert(feature.expression.clone(), json!(deviation));
+                }
+                ColumnValue::Category { .. } => {
+                    center
+                        .insert(feature.expression.clone(), self.shares_json(description.cluster, of.column, feature));
+                }
+            }
+        }
+        json!({
+            "cluster": description.cluster,
+            "size": description.size,
+            "share": description.share,
+            "label": self.labels.get(description.cluster as usize),
+            "center": center,
+            "spread": spread,
+            "traits": told,
+        })
+    }
+
+    fn trait_json(&self, of: &Trait) -> Value {
+        let feature = self.feature_set().features().get(of.column);
+        let column = feature.map(|feature| feature.expression.as_str());
+        match of.value {
+            ColumnValue::Number { center, median, spread, overall, level } => json!({
+                "column": column, "is": level.words(), "shift": of.shift, "center": center, "median": median,
+                "spread": spread, "overall": overall,
+            }),
+            ColumnValue::Category { category, share, overall } => json!({
+                "column": column, "is": feature.map(|feature| category_name(feature, self.missing, category)),
+                "shift": of.shift, "share": share, "overall": overall,
+            }),
+        }
+    }
+
+    /// What share of a cluster's rows is of each category; those of none are left out.
+    fn shares_json(&self, cluster: u32, column: usize, feature: &Feature) -> Value {
+        let n_parameters = self.model.means().len();
+        let features = self.feature_set().features();
+        let width = |feature: &Feature| n_categories(feature, self.missing).map_or(1, |count| count as usize);
+        let start: usize = cluster as usize * n_parameters + features[..column].iter().map(width).sum::<usize>();
+        let shares = self.model.centers().iter().skip(start).take(width(feature));
+        let named = (0..).zip(shares).filter(|(_, share)| **share > 0.0);
+        let named = named.map(|(category, share)| (category_name(feature, self.missing, category), json!(share)));
+        Value::Object(named.collect())
+    }
+}
+
+/// `None` for a number.
+fn n_categories(feature: &Feature, missing: Missing) -> Option<u32> {
+    match &feature.encoding {
+        Encoding::Numeric { .. } | Encoding::Text { .. } => None,
+        Encoding::Categorical { categories, rule } => Some(Slots::new(categories.len(), *rule, missing).n_categories),
+    }
+}
+
+/// As `Slots` numbers them.
+pub(super) fn category_name(feature: &Feature, missing: Missing, category: u32) -> String {
+    let Encoding::Categorical { categories, rule } = &feature.encoding else { return String::new() };
+    let slots = Slots::new(categories.len(), *rule, missing);
+    match categories.get(category as usize) {
+        Some(name) => name.clone(),
+        None if slots.missing == Some(category) => "missing".to_owned(),
+        None => "other".to_owned(),
+    }
+}

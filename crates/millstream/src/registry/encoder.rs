@@ -1,0 +1,124 @@
+//! From rows of JSON to a model's columns: the values are checked, the features computed, and what the model cannot take is a
+//! fault that names the field.
+
+use datafusion::arrow::array::{Array, RecordBatch};
+use millstream_learn::content::Bag;
+use millstream_learn::{Algorithm, Column};
+
+use super::input::{Inputs, Row};
+use super::{Encoding, Feature, FeatureSet, InputFault, ModelFile, Unfit, Why, number_text};
+use crate::config::Missing;
+use crate::expression::ExpressionError;
+
+/// A version's inputs and features.
+#[derive(Debug)]
+pub struct RowEncoder {
+    inputs: Inputs,
+    features: FeatureSet,
+}
+
+/// Posted rows as the learned model takes them.
+#[derive(Debug)]
+pub struct EncodedRows {
+    /// One per feature.
+    pub columns: Vec<Column>,
+    /// Of each row: its values outside the range that training saw, and texts without a known word.
+    pub warnings: Vec<Vec<String>>,
+}
+
+impl RowEncoder {
+    /// `bags`: of each feature that counts by its words; empty where none does.
+    pub(super) fn new(file: &ModelFile, algorithm: Algorithm, bags: Vec<Option<Bag>>) -> Result<Self, ExpressionError> {
+        let inputs = Inputs::new(&file.inputs, file.missing == Missing::Drop);
+        let features = FeatureSet::compile(&file.features, bags, file.missing, algorithm, inputs.schema())?;
+        Ok(Self { inputs, features })
+    }
+
+    /// Compiled against the inputs; `rebind` them to what a block holds.
+    pub fn feature_set(&self) -> &FeatureSet {
+        &self.features
+    }
+
+    pub fn encode(&self, rows: &[Row]) -> Result<EncodedRows, InputFault> {
+        let batch = self.inputs.batch(rows)?;
+        let encoded = self.features.encode(&batch).map_err(|error| self.evaluation_fault(&batch, error))?;
+        if let Some(unfit) = encoded.unfit.iter().min_by_key(|unfit| unfit.row) {
+            return Err(self.unfit_fault(&batch, unfit));
+        }
+        let features = self.features.features();
+        let warnings = (0..rows.len()).map(|row| warnings(features, &encoded.columns, row)).collect();
+        Ok(EncodedRows { columns: encoded.columns, warnings })
+    }
+
+    /// Finds the row and the feature that cannot be computed.
+    fn evaluation_fault(&self, batch: &RecordBatch, error: ExpressionError) -> InputFault {
+        let rows = (0..batch.num_rows()).map(|row| (row, batch.slice(row, 1)));
+        for (row, one) in rows {
+            for expression in self.features.expressions() {
+                if let Err(error) = expression.evaluate(&one) {
+                    let field = expression.columns().first().cloned().unwrap_or_default();
+                    return InputFault { row, field, message: error.to_string() };
+                }
+            }
+        }
+        InputFault { row: 0, field: String::new(), message: error.to_string() }
+    }
+
+    /// Names the input that made the feature unfit: the null one among those it reads, else the first.
+    fn unfit_fault(&self, batch: &RecordBatch, unfit: &Unfit) -> InputFault {
+        let expression = &self.features.expressions()[unfit.feature];
+        let is_null = |name: &&String| batch.column_by_name(name).is_some_and(|column| column.is_null(unfit.row));
+        let null = expression.columns().iter().find(is_null);
+        let field = null.or(expression.columns().first()).cloned().unwrap_or_default();
+        let text = expression.text();
+        let message = match (&unfit.why, null) {
+            (Why::Unseen(category), _) => {
+                format!(
+                    "`{text}` is {category:?}, which training did not see: expected {}",
+                    self.categories(unfit.feature)
+                )
+            }
+            (Why::Missing, Some(null)) => format!("`{null}` is missing, and this model needs it"),
+            (Why::Missing, None) => format!("`{text}` has no finite value for this row"),
+        };
+        InputFault { row: unfit.row, field, message }
+    }
+
+    fn categories(&self, feature: usize) -> String {
+        const SHOWN: usize = 10;
+        match &self.features.features()[feature].encoding {
+            Encoding::Numeric { .. } => "a number".to_owned(),
+            Encoding::Text { .. } => "a text".to_owned(),
+            Encoding::Categorical { categories, .. } if categories.len() <= SHOWN => {
+                format!("one of {}", categories.join(", "))
+            }
+            Encoding::Categorical { categories, .. } => {
+                format!("one of {} categories such as {}", categories.len(), categories[..SHOWN].join(", "))
+            }
+        }
+    }
+}
+
+/// Values outside the range seen in training, or texts of unknown words: the answer is an extrapolation.
+fn warnings(features: &[Feature], columns: &[Column], row: usize) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (feature, column) in features.iter().zip(columns) {
+        if let Column::Sparse(words) = column
+            && words.is_zero(row)
+        {
+            warnings.push(format!("`{}` has no word that training knew", feature.expression));
+        }
+        if let (Encoding::Numeric { min: Some(min), max: Some(max), .. }, Column::Numeric(values)) =
+            (&feature.encoding, column)
+            && (values[row] < *min || values[row] > *max)
+        {
+            let (value, min, max) = (number_text(values[row]), number_text(*min), number_text(*max));
+            warnings.push(format!("`{}` is {value}, outside what training saw: {min} to {max}", feature.expression));
+        }
+    }
+    warnings
+}
+
+pub(super) fn general_fault(error: &dyn std::error::Error) -> InputFault {
+    InputFault { row: 0, field: String::new(), message: error.to_string() }
+}

@@ -1,0 +1,345 @@
+//! Recipes of models that are lists of items, and batches, into what is fitted of them. They take every record: an item whose
+//! record were held out could be found in no list.
+
+use std::collections::BTreeMap;
+
+use datafusion::arrow::array::StringArray;
+use millstream_learn::content::{self, Corpus, TextColumn, Weight};
+use millstream_learn::popularity::{self, Sums, VoteRow};
+use millstream_learn::{FitError, Id, Ids, Table, neighbours};
+
+use super::TrainError;
+use super::columns::{Gathered, Taken};
+use super::fit::{Trained, faults, name_feature};
+use super::fit_clusters::constant;
+use super::items::{As, ItemColumn, ItemReader, Latest, latest};
+use super::prepare::{Counts, Wanted, encode, inputs, is_categorical};
+use super::recipe::Recipe;
+use crate::batch::Batch;
+use crate::config::{Categorical, ContentColumns, Missing, NeighbourColumns, PopularityColumns, Unseen};
+use crate::expression::{Expression, ValueKind};
+use crate::registry::{
+    self, ContentParts, IdColumn, NeighbourParts, NeighbourhoodTask, Popularity, PopularityTask, SimilarityTask,
+    TargetSummary, Task, TitleTexts, Values,
+};
+use crate::schema::StreamSchema;
+use crate::store::Store;
+
+const ALL_TAKEN: &str = "every record was taken, none held out: an item that is held out could be found in no list";
+
+/// A code costs the same whatever the number of categories, so that hardly any has to be \"other\".
+const CATEGORIES: Categorical = Categorical { max: 1_000_000, unseen: Unseen::Other };
+
+/// Texts are appended to an array of 32-bit offsets in pieces.
+const TEXTS_AT_ONCE: usize = 1 << 16;
+
+pub(super) fn train_content(
+    store: &dyn Store,
+    recipe: &Recipe,
+    columns: &ContentColumns,
+    schema: &StreamSchema,
+    batches: &[Batch],
+) -> Result<Trained, TrainError> {
+    let params = content::Params::from_values(&recipe.params).map_err(faults)?;
+    let texts = columns.text.iter().map(|(text, _)| ("text", text.as_str(), As::Text));
+    let title = columns.title.iter().map(|title| ("title", title.as_str(), As::Text));
+    let values: Vec<_> = texts.chain(title).collect();
+    let reader = ItemReader::new(("id", &columns.id), recipe.filter.as_deref(), &values, schema)?;
+    let read: Vec<Expression> = reader.expressions().take(columns.text.len()).cloned().collect();
+    let id_kind = reader.id_kind();
+    let latest = latest(store, &reader, batches)?;
+    let mut notes = vec![ALL_TAKEN.to_owned()];
+    notes.extend(latest.notes());
+    let Latest { ids, columns: mut values, counts, replaced } = latest;
+    let titles = columns.title.is_some().then(|| title_texts(values.pop()));
+    let corpus = corpus(columns, &values)?;
+    let fit_error = |source| TrainError::Fit { feature: None, source };
+    let model = content::fit(&corpus, &params).map_err(fit_error)?;
+    drop(corpus);
+    let text: Vec<registry::TextColumn> = (0..)
+        .zip(&columns.text)
+        .map(|(column, (text, weight))| registry::TextColumn {
+            expression: text.clone(),
+            weight: *weight,
+            terms: model.n_terms(column) as u64,
+        })
+        .collect();
+    let unused = text.iter().filter(|text| text.terms == 0);
+    notes.extend(unused.map(|text| format!("`{}` has no term that is kept: it adds to no score", text.expression)));
+    let without_text = (0..).take(model.n_rows()).filter(|&row| !model.has_terms(row)).count() as u64;
+    if without_text > 0 {
+        notes.push(format!("{without_text} items have no term that is kept, and are similar to none"));
+    }
+    let task = SimilarityTask {
+        id: IdColumn { expression: columns.id.clone(), kind: id_kind },
+        title: columns.title.clone(),
+        text,
+        items: ids.len() as u64,
+        without_text,
+        replaced,
+    };
+    Ok(Trained {
+        arrays: ContentParts { model, ids, titles }.to_arrays(),
+        features: Vec::new(),
+        inputs: inputs(&read, schema),
+        task: Task::Similarity(task),
+        target_summary: TargetSummary::None,
+        counts,
+        notes,
+    })
+}
+
+fn title_texts(column: Option<ItemColumn>) -> TitleTexts {
+    let mut titles = TitleTexts::default();
+    if let Some(ItemColumn::Texts(texts)) = column {
+        texts.iter().for_each(|title| titles.push(title.as_deref().unwrap_or("")));
+    }
+    titles
+}
+
+fn corpus<'a>(columns: &ContentColumns, values: &'a [ItemColumn]) -> Result<Corpus<'a>, TrainError> {
+    let texts = columns.text.iter().zip(values).map(|((text, weight), values)| {
+        let weight = Weight::new(*weight)
+            .ok_or_else(|| TrainError::Params(format!("text: {weight} is no weight of `{text}`")))?;
+        let texts = match values {
+            ItemColumn::Texts(texts) => texts.iter().map(|text| text.as_deref().unwrap_or("")).collect(),
+            // They were asked for as texts.
+            ItemColumn::Numbers(_) | ItemColumn::Lists(_) => Vec::new(),
+        };
+        Ok(TextColumn { weight, texts })
+    });
+    let texts = texts.collect::<Result<Vec<_>, TrainError>>()?;
+    Corpus::new(texts)
+        .map_err(|error| TrainError::Part { place: "the gathered texts".to_owned(), problem: error.to_string() })
+}
+
+pub(super) fn train_neighbours(
+    store: &dyn Store,
+    recipe: &Recipe,
+    columns: &NeighbourColumns,
+    schema: &StreamSchema,
+    batches: &[Batch],
+) -> Result<Trained, TrainError> {
+    let params = neighbours::Params::from_values(&recipe.params).map_err(faults)?;
+    let stream = schema.arrow();
+    let values = columns.features.iter().map(|text| {
+        let of = |source| TrainError::Expression { key: "features", source };
+        let feature = Expression::compile(text, &stream).map_err(of)?;
+        let as_text = is_categorical(&columns.categorical, &feature)?;
+        Ok(("features", text.as_str(), if as_text { As::Text } else { As::Number }))
+    });
+    let values = values.collect::<Result<Vec<_>, TrainError>>()?;
+    let reader = ItemReader::new(("id", &columns.id), recipe.filter.as_deref(), &values, schema)?;
+    let latest = latest(store, &reader, batches)?;
+    let mut notes = vec![ALL_TAKEN.to_owned()];
+    notes.extend(latest.notes());
+    let Latest { ids, columns: values, counts, replaced } = latest;
+    let gathered: Vec<Gathered> = values.into_iter().map(gathered).collect();
+    // The rule of every feature is written down, so that it is the same when it is repeated.
+    let rules: BTreeMap<String, Categorical> = columns
+        .features
+        .iter()
+        .zip(&gathered)
+        .filter(|(_, gathered)| matches!(gathered, Gathered::Texts(_)))
+        .map(|(text, _)| (text.clone(), columns.categorical.get(text).copied().unwrap_or(CATEGORIES)))
+        .collect();
+    let wanted =
+        Wanted { features: &columns.features, categorical: &rules, text: None, missing: Missing::Skip, target: None };
+    let (table, features, _) = encode(wanted, gathered)?;
+    notes.extend(constant(&columns.features, &table));
+    let table = Table::new(table)
+        .map_err(|error| TrainError::Part { place: "the prepared columns".to_owned(), problem: error.to_string() })?;
+    let model = neighbours::fit(&table, &params).map_err(|source| name_feature(&columns.features, source))?;
+    let read: Vec<Expression> = reader.expressions().cloned().collect();
+    let task = NeighbourhoodTask {
+        id: IdColumn { expression: columns.id.clone(), kind: reader.id_kind() },
+        items: ids.len() as u64,
+        replaced,
+    };
+    Ok(Trained {
+        arrays: NeighbourParts { model, ids }.to_arrays(),
+        features,
+        inputs: inputs(&read, schema),
+        task: Task::Neighbourhood(task),
+        target_summary: TargetSummary::None,
+        counts,
+        notes,
+    })
+}
+
+fn gathered(column: ItemColumn) -> Gathered {
+    match column {
+        ItemColumn::Numbers(values) => Gathered::Numbers(values),
+        ItemColumn::Texts(texts) => {
+            let mut gathered = Gathered::new(Taken::Category, texts.len());
+            for texts in texts.chunks(TEXTS_AT_ONCE) {
+                let texts: StringArray = texts.iter().map(Option::as_deref).collect();
+                gathered.append(Values::Texts(texts));
+            }
+            gathered
+        }
+        // Features are numbers and texts.
+        ItemColumn::Lists(lists) => Gathered::Numbers(vec![f64::NAN; lists.len()]),
+    }
+}
+
+pub(super) fn train_popularity(
+    store: &dyn Store,
+    recipe: &Recipe,
+    columns: &PopularityColumns,
+    schema: &StreamSchema,
+    batches: &[Batch],
+) -> Result<Trained, TrainError> {
+    let params = popularity::Params::from_values(&recipe.params).map_err(faults)?;
+    let reader = popularity_reader(columns, recipe.filter.as_deref(), schema)?;
+    let mut gathered = Votes::new(columns, &reader);
+    let (counts, replaced, mut notes) = match &columns.votes {
+        Some(_) => gathered.add_latest(latest(store, &reader, batches)?),
+        None => {
+            let counts = gathered.add_all(store, &reader, batches)?;
+            (counts, 0, left_out(&counts))
+        }
+    };
+    notes.insert(0, ALL_TAKEN.to_owned());
+    if gathered.faulty > 0 {
+        notes.push(format!(
+            "{} records count for nothing: their score is not between −1e9 and 1e9, or their votes are not from 0 to 1e15",
+            gathered.faulty
+        ));
+    }
+    let Votes { sums, items, groups, .. } = gathered;
+    let model = popularity::fit(&sums, &params).map_err(|source| match source {
+        FitError::NoRows => {
+            TrainError::NoItems { total: counts.total, without_id: counts.missing, filtered: counts.filtered }
+        }
+        source => TrainError::Fit { feature: None, source },
+    })?;
+    let task = PopularityTask {
+        item: IdColumn { expression: columns.item.clone(), kind: reader.id_kind() },
+        score: columns.score.clone(),
+        votes: columns.votes.clone(),
+        group: columns.group.clone(),
+        items: items.len() as u64,
+        groups: groups.len() as u64,
+        mean: model.mean(),
+        replaced,
+    };
+    Ok(Trained {
+        arrays: Popularity { model, items, groups }.to_arrays(),
+        features: Vec::new(),
+        inputs: Vec::new(),
+        task: Task::Popularity(task),
+        target_summary: TargetSummary::None,
+        counts,
+        notes,
+    })
+}
+
+/// Values: score, votes and group, those that are configured.
+pub(super) fn popularity_reader(
+    columns: &PopularityColumns,
+    filter: Option<&str>,
+    schema: &StreamSchema,
+) -> Result<ItemReader, TrainError> {
+    let configured = [
+        ("score", &columns.score, As::Number),
+        ("votes", &columns.votes, As::Number),
+        ("group", &columns.group, As::Texts),
+    ];
+    let values = configured.into_iter().filter_map(|(key, text, kind)| Some((key, text.as_deref()?, kind)));
+    let values: Vec<_> = values.collect();
+    let reader = ItemReader::new(("item", &columns.item), filter, &values, schema)?;
+    for (expression, (key, _, kind)) in reader.expressions().zip(&values) {
+        if *kind == As::Number && expression.kind() != ValueKind::Number {
+            return Err(TrainError::Kind {
+                key,
+                text: expression.text().to_owned(),
+                found: expression.data_type().to_string(),
+                remedy: "make it a number, with cast(… as double)",
+            });
+        }
+    }
+    Ok(reader)
+}
+
+fn left_out(counts: &Counts) -> Vec<String> {
+    let said = [(counts.missing, "records had no item and were left out")];
+    said.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect()
+}
+
+struct Votes {
+    sums: Sums,
+    items: Ids,
+    groups: Ids,
+    faulty: u64,
+    score: Option<usize>,
+    votes: Option<usize>,
+    group: Option<usize>,
+}
+
+impl Votes {
+    fn new(columns: &PopularityColumns, reader: &ItemReader) -> Self {
+        let mut next = 0..;
+        let mut place = |wanted: bool| if wanted { next.next() } else { None };
+        let (score, votes, group) =
+            (place(columns.score.is_some()), place(columns.votes.is_some()), place(columns.group.is_some()));
+        let sums = Sums::new(popularity::Columns { score: score.is_some(), votes: votes.is_some() });
+        Self { sums, items: reader.no_ids(), groups: Ids::texts(), faulty: 0, score, votes, group }
+    }
+
+    fn add(&mut self, item: u32, score: Option<f64>, votes: Option<f64>, groups: &[String]) {
+        let groups: Vec<u32> = groups.iter().map(|group| self.groups.intern(Id::Text(group))).collect();
+        let number = |value: Option<f64>| value.filter(|value| !value.is_nan());
+        let row = VoteRow { item, score: number(score), votes: number(votes), groups: &groups };
+        if self.sums.add(&row).is_err() {
+            self.faulty += 1;
+        }
+    }
+
+    /// Each record is a vote.
+    fn add_all(&mut self, store: &dyn Store, reader: &ItemReader, batches: &[Batch]) -> Result<Counts, TrainError> {
+        let mut counts = Counts::default();
+        for batch in batches {
+            reader.for_each(store, batch, |block| {
+                counts.total += block.len() as u64;
+                for row in 0..block.len() {
+                    if !block.passes(row) {
+                        counts.filtered += 1;
+                        continue;
+                    }
+                    let Some(id) = block.id(row) else {
+                        counts.missing += 1;
+                        continue;
+                    };
+                    let item = self.items.intern(id);
+                    let score = self.score.map(|column| block.values[column].number(row));
+                    let groups = self.group.map_or_else(Vec::new, |column| block.values[column].texts(row));
+                    self.add(item, score, None, &groups);
+                    counts.fitted += 1;
+                }
+                Ok(())
+            })?;
+        }
+        Ok(counts)
+    }
+
+    /// The latest record of an item says how many votes it has.
+    fn add_latest(&mut self, latest: Latest) -> (Counts, u64, Vec<String>) {
+        let notes = latest.notes();
+        let Latest { ids, columns, counts, replaced } = latest;
+        let number = |column: Option<usize>, item: usize| match columns.get(column?)? {
+            ItemColumn::Numbers(values) => values.get(item).copied(),
+            ItemColumn::Texts(_) | ItemColumn::Lists(_) => None,
+        };
+        for item in 0..ids.len() {
+            let groups = match self.group.and_then(|column| columns.get(column)) {
+                Some(ItemColumn::Lists(lists)) => lists[item].as_slice(),
+                Some(ItemColumn::Numbers(_) | ItemColumn::Texts(_)) | None => &[],
+            };
+            let code = u32::try_from(item).unwrap_or(u32::MAX);
+            self.add(code, number(self.score, item), number(self.votes, item), groups);
+        }
+        self.items = ids;
+        (counts, replaced, notes)
+    }
+}

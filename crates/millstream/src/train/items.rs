@@ -1,0 +1,345 @@
+//! Items read from committed parts: every record with an id, or of each id the latest record.
+
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, ListArray, RecordBatch, StringArray};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Int64Type, SchemaRef};
+use millstream_learn::{Id, Ids};
+
+use super::TrainError;
+use super::prepare::{Counts, condition, narrow};
+use super::read::for_each_block;
+use crate::batch::Batch;
+use crate::expression::{Expression, ExpressionError, ExpressionFault, ValueKind};
+use crate::ratings::{IdExpression, IdValues};
+use crate::registry::{Values, evaluate_as};
+use crate::schema::{ColumnType, OFFSET_COLUMN, PARTITION_COLUMN, StreamSchema};
+use crate::store::Store;
+
+/// How the values of an expression are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum As {
+    /// NaN is missing.
+    Number,
+    Text,
+    /// A list of texts, or one text.
+    Texts,
+}
+
+/// The expressions of items, compiled against what a block holds.
+#[derive(Debug)]
+pub struct ItemReader {
+    schema: SchemaRef,
+    id: IdExpression,
+    filter: Option<Expression>,
+    values: Vec<(&'static str, Expression, As)>,
+}
+
+/// Rows in the order of the stream, evaluated.
+pub struct ItemBlock {
+    ids: IdValues,
+    passes: Option<BooleanArray>,
+    /// Of each row: offset, then partition.
+    places: Vec<(i64, i32)>,
+    /// In the order of the reader's.
+    pub values: Vec<ItemValues>,
+}
+
+#[derive(Debug)]
+pub enum ItemValues {
+    Numbers(Vec<f64>),
+    Texts(StringArray),
+    Lists(ListArray),
+}
+
+impl ItemReader {
+    /// `values`: each with its key in the pipeline file.
+    pub fn new(
+        (id_key, id): (&'static str, &str),
+        filter: Option<&str>,
+        values: &[(&'static str, &str, As)],
+        schema: &StreamSchema,
+    ) -> Result<Self, TrainError> {
+        let stream = schema.arrow();
+        let compile = |key: &'static str, text: &str| {
+            Expression::compile(text, &stream).map_err(|source| TrainError::Expression { key, source })
+        };
+        let id = IdExpression::new(id_key, compile(id_key, id)?)?;
+        let filter = filter.map(|text| compile("where", text)).transpose()?;
+        if let Some(filter) = filter.as_ref().filter(|filter| filter.kind() != ValueKind::Boolean) {
+            return Err(TrainError::Kind {
+                key: "where",
+                text: filter.text().to_owned(),
+                found: filter.data_type().to_string(),
+                remedy: "write a condition, such as price is not null",
+            });
+        }
+        let values = values.iter().map(|(key, text, kind)| {
+            let compiled = match kind {
+                As::Number | As::Text => compile(key, text)?,
+                As::Texts => {
+                    Expression::compile_list(text, &stream).map_err(|source| TrainError::Expression { key, source })?
+                }
+            };
+            Ok((*key, compiled, *kind))
+        });
+        let values = values.collect::<Result<Vec<_>, TrainError>>()?;
+        let all = [&id.expression].into_iter().chain(&filter).chain(values.iter().map(|(_, value, _)| value));
+        let schema = narrow(all, &stream);
+        let rebind = |key: &'static str, expression: &Expression| {
+            expression.rebind(&schema).map_err(|source| TrainError::Expression { key, source })
+        };
+        let values = values.iter().map(|(key, value, kind)| Ok((*key, rebind(key, value)?, *kind)));
+        Ok(Self {
+            id: IdExpression { expression: rebind(id_key, &id.expression)?, kind: id.kind },
+            filter: filter.as_ref().map(|filter| rebind("where", filter)).transpose()?,
+            values: values.collect::<Result<Vec<_>, TrainError>>()?,
+            schema,
+        })
+    }
+
+    /// `Int64` or `Utf8`.
+    pub fn id_kind(&self) -> ColumnType {
+        self.id.kind
+    }
+
+    /// The expressions of `values`, in their order.
+    pub fn expressions(&self) -> impl Iterator<Item = &Expression> {
+        self.values.iter().map(|(_, expression, _)| expression)
+    }
+
+    /// A table for the ids.
+    pub fn no_ids(&self) -> Ids {
+        match self.id.kind {
+            ColumnType::Utf8 => Ids::texts(),
+            ColumnType::Int64 | ColumnType::Float64 | ColumnType::Boolean => Ids::integers(),
+        }
+    }
+
+    /// Calls `visit` with the rows of the batch, partition by partition, in offset order.
+    pub fn for_each(
+        &self,
+        store: &dyn Store,
+        batch: &Batch,
+        mut visit: impl FnMut(&ItemBlock) -> Result<(), TrainError>,
+    ) -> Result<(), TrainError> {
+        for_each_block(store, batch, &self.schema, |block| visit(&self.block(block)?))
+    }
+
+    fn block(&self, block: &RecordBatch) -> Result<ItemBlock, TrainError> {
+        let of = |key: &'static str| move |source| TrainError::Expression { key, source };
+        let values = self.values.iter().map(|(key, value, kind)| item_values(value, *kind, block).map_err(of(key)));
+        let values = values.collect::<Result<Vec<_>, TrainError>>()?;
+        let passes = self.filter.as_ref().map(|filter| condition(filter, block)).transpose().map_err(of("where"))?;
+        let offsets = block.column_by_name(OFFSET_COLUMN).and_then(|column| column.as_primitive_opt::<Int64Type>());
+        let partitions =
+            block.column_by_name(PARTITION_COLUMN).and_then(|column| column.as_primitive_opt::<Int32Type>());
+        let places = match (offsets, partitions) {
+            (Some(offsets), Some(partitions)) => {
+                offsets.values().iter().copied().zip(partitions.values().iter().copied()).collect()
+            }
+            // Every block has both.
+            (_, _) => vec![(0, 0); block.num_rows()],
+        };
+        Ok(ItemBlock { ids: self.id.evaluate(block).map_err(of("id"))?, passes, places, values })
+    }
+}
+
+fn item_values(expression: &Expression, kind: As, block: &RecordBatch) -> Result<ItemValues, ExpressionError> {
+    if kind == As::Texts && matches!(expression.data_type(), DataType::List(_) | DataType::LargeList(_)) {
+        let lists: ArrayRef = expression.evaluate(block)?;
+        let texts = DataType::List(std::sync::Arc::new(Field::new_list_field(DataType::Utf8, true)));
+        let lists = cast(&lists, &texts).map_err(|error| ExpressionError {
+            text: expression.text().to_owned(),
+            position: None,
+            fault: ExpressionFault::Evaluate(error.to_string()),
+        })?;
+        return Ok(ItemValues::Lists(lists.as_list::<i32>().clone()));
+    }
+    Ok(match evaluate_as(expression, kind != As::Number, block)? {
+        Values::Numbers(values) => ItemValues::Numbers(values),
+        Values::Texts(values) => ItemValues::Texts(values),
+    })
+}
+
+impl ItemValues {
+    /// NaN where there is none.
+    pub fn number(&self, row: usize) -> f64 {
+        match self {
+            Self::Numbers(values) => values[row],
+            Self::Texts(_) | Self::Lists(_) => f64::NAN,
+        }
+    }
+
+    pub fn text(&self, row: usize) -> Option<&str> {
+        match self {
+            Self::Texts(values) => values.is_valid(row).then(|| values.value(row)),
+            Self::Numbers(_) | Self::Lists(_) => None,
+        }
+    }
+
+    /// Those that are not empty.
+    pub fn texts(&self, row: usize) -> Vec<String> {
+        match self {
+            Self::Numbers(_) => Vec::new(),
+            Self::Texts(_) => self.text(row).into_iter().filter(|text| !text.is_empty()).map(str::to_owned).collect(),
+            Self::Lists(lists) if lists.is_valid(row) => {
+                let texts = lists.value(row);
+                let texts = texts.as_string::<i32>().iter().flatten();
+                texts.filter(|text| !text.is_empty()).map(str::to_owned).collect()
+            }
+            Self::Lists(_) => Vec::new(),
+        }
+    }
+}
+
+impl ItemBlock {
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// `None`: null, empty, or no whole number where ids are numbers.
+    pub fn id(&self, row: usize) -> Option<Id<'_>> {
+        self.ids.get(row).filter(|id| *id != Id::Text(""))
+    }
+
+    /// Whether `where` holds.
+    pub fn passes(&self, row: usize) -> bool {
+        self.passes.as_ref().is_none_or(|passes| passes.value(row))
+    }
+}
+
+/// Of each id the latest record, as a catalogue has it: of one batch, offsets come before partitions.
+#[derive(Debug)]
+pub struct Latest {
+    /// In the order in which they first came.
+    pub ids: Ids,
+    /// A value an item.
+    pub columns: Vec<ItemColumn>,
+    pub counts: Counts,
+    /// Records in whose place a later one counts.
+    pub replaced: u64,
+}
+
+#[derive(Debug)]
+pub enum ItemColumn {
+    Numbers(Vec<f64>),
+    Texts(Vec<Option<String>>),
+    Lists(Vec<Vec<String>>),
+}
+
+/// An item's latest record so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    batch: u32,
+    offset: i64,
+    partition: i32,
+}
+
+/// Items whose latest record fails `where` are left out: an older one does not stand for them. Holds memory for the items, not for
+/// the records.
+pub fn latest(store: &dyn Store, reader: &ItemReader, batches: &[Batch]) -> Result<Latest, TrainError> {
+    let columns = reader.values.iter().map(|(_, _, kind)| match kind {
+        As::Number => ItemColumn::Numbers(Vec::new()),
+        As::Text => ItemColumn::Texts(Vec::new()),
+        As::Texts => ItemColumn::Lists(Vec::new()),
+    });
+    let mut latest =
+        Latest { ids: reader.no_ids(), columns: columns.collect(), counts: Counts::default(), replaced: 0 };
+    let mut places: Vec<Place> = Vec::new();
+    let mut passes: Vec<bool> = Vec::new();
+    for batch in batches {
+        let batch_number = batch.number();
+        reader.for_each(store, batch, |block| {
+            latest.counts.total += block.len() as u64;
+            for row in 0..block.len() {
+                let Some(id) = block.id(row) else {
+                    latest.counts.missing += 1;
+                    continue;
+                };
+                let item = latest.ids.intern(id) as usize;
+                let (offset, partition) = block.places[row];
+                let place = Place { batch: batch_number, offset, partition };
+                if let Some(known) = places.get_mut(item) {
+                    latest.replaced += 1;
+                    if *known > place {
+                        continue;
+                    }
+                    *known = place;
+                    passes[item] = block.passes(row);
+                } else {
+                    places.push(place);
+                    passes.push(block.passes(row));
+                }
+                for (column, values) in latest.columns.iter_mut().zip(&block.values) {
+                    column.set(item, values, row);
+                }
+            }
+            Ok(())
+        })?;
+    }
+    latest.keep(&passes);
+    let Latest { counts, ids, .. } = &mut latest;
+    counts.fitted = ids.len() as u64;
+    if ids.is_empty() {
+        return Err(TrainError::NoItems { total: counts.total, without_id: counts.missing, filtered: counts.filtered });
+    }
+    Ok(latest)
+}
+
+impl ItemColumn {
+    /// `item` is one of those there are, or the next.
+    fn set(&mut self, item: usize, values: &ItemValues, row: usize) {
+        fn put<T>(all: &mut Vec<T>, item: usize, value: T) {
+            match all.get_mut(item) {
+                Some(place) => *place = value,
+                None => all.push(value),
+            }
+        }
+        match self {
+            Self::Numbers(all) => put(all, item, values.number(row)),
+            Self::Texts(all) => put(all, item, values.text(row).map(str::to_owned)),
+            Self::Lists(all) => put(all, item, values.texts(row)),
+        }
+    }
+
+    fn keep(&mut self, flags: &[bool]) {
+        fn keep<T>(values: &mut Vec<T>, flags: &[bool]) {
+            let mut flags = flags.iter();
+            values.retain(|_| flags.next().copied().unwrap_or(false));
+        }
+        match self {
+            Self::Numbers(values) => keep(values, flags),
+            Self::Texts(values) => keep(values, flags),
+            Self::Lists(values) => keep(values, flags),
+        }
+    }
+}
+
+impl Latest {
+    /// Keeps the items whose flag is set.
+    fn keep(&mut self, flags: &[bool]) {
+        self.counts.filtered = flags.iter().filter(|flag| !**flag).count() as u64;
+        if self.counts.filtered == 0 {
+            return;
+        }
+        let mut ids = match self.ids.get(0) {
+            Some(Id::Text(_)) => Ids::texts(),
+            Some(Id::Integer(_)) | None => Ids::integers(),
+        };
+        for (id, _) in self.ids.iter().zip(flags).filter(|(_, flag)| **flag) {
+            ids.intern(id);
+        }
+        self.ids = ids;
+        self.columns.iter_mut().for_each(|column| column.keep(flags));
+    }
+
+    /// What a reader of the version should know of the records it did not take.
+    pub fn notes(&self) -> Vec<String> {
+        let said = [
+            (self.counts.missing, "records had no id and were left out"),
+            (self.replaced, "records were replaced by a later one of the same id"),
+            (self.counts.filtered, "items were left out, for their latest record fails `where`"),
+        ];
+        said.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect()
+    }
+}
