@@ -28,6 +28,7 @@ bench: bench-learn bench-pipeline bench-workers bench-http bench-recommend bench
 bench-learn: ## Trainers and top-N beside scikit-learn, LightGBM, implicit, Spark and usearch
 	crates/learn/benches/run.sh
 	crates/learn/benches/top_n.sh
+	crates/learn/benches/content.sh
 
 bench-pipeline: ## csv to batches beside bare librdkafka clients, and the whole run; 7 million rows
 	bench/pipeline.sh

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::Example;
 use crate::config::{ConfigFaults, Loaded, Overrides, load_text};
-use crate::source::demo::{write_bitcoin, write_movies, write_ratings};
+use crate::source::demo::{write_bitcoin, write_films, write_houses, write_movies, write_products, write_ratings};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Demo {
@@ -25,6 +25,31 @@ pub enum DemoSystem {
     #[default]
     Bitcoin,
     Movielens,
+    Products,
+    Movies,
+    Houses,
+}
+
+impl DemoSystem {
+    /// As many as the data that it stands for has, or enough to see it work.
+    pub fn rows(self) -> u64 {
+        match self {
+            Self::Bitcoin | Self::Movielens => 300_000,
+            Self::Products => 1500,
+            Self::Movies => 1000,
+            Self::Houses => 30_000,
+        }
+    }
+
+    fn example(self) -> Example {
+        match self {
+            Self::Bitcoin => Example::Bitcoin,
+            Self::Movielens => Example::Movielens,
+            Self::Products => Example::Products,
+            Self::Movies => Example::Movies,
+            Self::Houses => Example::Houses,
+        }
+    }
 }
 
 impl Demo {
@@ -36,7 +61,7 @@ impl Demo {
     /// The csv file of the items, where the system has one.
     fn items(&self) -> Option<PathBuf> {
         match self.system {
-            DemoSystem::Bitcoin => None,
+            DemoSystem::Bitcoin | DemoSystem::Products | DemoSystem::Movies | DemoSystem::Houses => None,
             DemoSystem::Movielens => Some(self.data.join("movies.csv")),
         }
     }
@@ -57,35 +82,64 @@ impl Demo {
         match self.system {
             DemoSystem::Bitcoin => whole(&self.csv(), &write_bitcoin),
             DemoSystem::Movielens => whole(&self.csv(), &write_ratings),
+            DemoSystem::Products => whole(&self.csv(), &write_products),
+            DemoSystem::Movies => whole(&self.csv(), &write_films),
+            DemoSystem::Houses => whole(&self.csv(), &write_houses),
         }
     }
 
     /// Requests that the served demo answers.
     pub fn curl_lines(&self, address: SocketAddr) -> String {
-        let paths: &[&str] = match self.system {
-            DemoSystem::Bitcoin => &[
+        let get = |path: &&str| format!("\n  curl 'http://{address}{path}'");
+        let post = |path: &str, body: &str| {
+            format!("\n  curl -H 'content-type: application/json' -d '{body}' 'http://{address}{path}'")
+        };
+        let lines = |paths: &[&str]| paths.iter().map(get).collect::<String>();
+        match self.system {
+            DemoSystem::Bitcoin => lines(&[
                 "/predict/high_low?open=20000&volume=25",
                 "/predict/trend?open=20000&close=20010&volume=25",
                 "/predict/close?timestamp=1500000000",
                 "/v1/models",
-            ],
-            DemoSystem::Movielens => &[
+            ]),
+            DemoSystem::Movielens => lines(&[
                 "/1/top/ratings/5/0",
                 "/1/ratings/50/0",
                 "/v1/models/taste/because/1/50",
                 "/v1/models/watched/similar/50",
                 "/v1/catalogue?q=mill&genre=Drama",
-            ],
-        };
-        paths.iter().map(|path| format!("\n  curl 'http://{address}{path}'")).collect()
+            ]),
+            DemoSystem::Products => {
+                let product = r#"[{"price":399,"rating":4.2},{"price":77990,"rating":3.9}]"#;
+                lines(&[
+                    "/api/categories",
+                    "/api/products?category=Electronics",
+                    "/api/products_by_price?target_price=400",
+                    "/v1/catalogue?q=cable",
+                    "/v1/models/price_rating/clusters",
+                ]) + &post("/api/cluster_products_by_price_rating", product)
+            }
+            DemoSystem::Movies => lines(&[
+                "/films?q=comet",
+                "/similar?title=The+Distant+Orbit",
+                "/audiences",
+                "/recommendations/children",
+                "/v1/models/audience",
+            ]),
+            DemoSystem::Houses => {
+                let house = r#""Property Type":"D","Old/New":"N","Duration":"F","Town/City":"WELLOW","District":"WELLOW, BOROUGH OF","County":"WELLOWSHIRE","PPD category":"A","Record status":"A""#;
+                let alike = format!(r#"{{"property_features":{{{house}}},"num_recommendations":5}}"#);
+                post("/predict-price", &format!("{{{house}}}"))
+                    + &post("/clustering", &format!("{{{house}}}"))
+                    + &post("/recommend", &alike)
+                    + &lines(&["/health"])
+            }
+        }
     }
 
     /// The example's pipeline on that file; `MILLSTREAM_SET` and `--set` still win.
     pub fn pipeline(&self) -> Result<Loaded, ConfigFaults> {
-        let example = match self.system {
-            DemoSystem::Bitcoin => Example::Bitcoin,
-            DemoSystem::Movielens => Example::Movielens,
-        };
+        let example = self.system.example();
         let mut overrides = self
             .overrides
             .clone()

@@ -22,6 +22,9 @@ pub enum Example {
     #[default]
     Bitcoin,
     Movielens,
+    Products,
+    Movies,
+    Houses,
 }
 
 impl Example {
@@ -30,6 +33,9 @@ impl Example {
         match self {
             Self::Bitcoin => "examples/bitcoin.toml",
             Self::Movielens => "examples/movielens.toml",
+            Self::Products => "examples/products.toml",
+            Self::Movies => "examples/movies.toml",
+            Self::Houses => "examples/houses.toml",
         }
     }
 
@@ -37,6 +43,9 @@ impl Example {
         match self {
             Self::Bitcoin => include_str!("../../../../examples/bitcoin.toml"),
             Self::Movielens => include_str!("../../../../examples/movielens.toml"),
+            Self::Products => include_str!("../../../../examples/products.toml"),
+            Self::Movies => include_str!("../../../../examples/movies.toml"),
+            Self::Houses => include_str!("../../../../examples/houses.toml"),
         }
     }
 

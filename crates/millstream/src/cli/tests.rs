@@ -85,7 +85,8 @@ fn a_bad_command_line_is_usage() {
     }
     assert!(refused("m new a/b").contains("must begin with a letter or digit"));
     assert!(refused("m new x --from a.csv --example bitcoin").contains("cannot be used with"));
-    assert!(refused("m demo movies").contains("bitcoin"));
+    let said = refused("m demo moovies");
+    assert!(said.contains("bitcoin, movielens, products, movies, houses") && said.contains("'movies'"), "{said}");
     assert!(refused("m promote p.toml").contains("unrecognized subcommand"));
     assert!(refused("m replay p.toml --exit-when-done").contains("unexpected argument"));
 }
@@ -103,6 +104,41 @@ fn the_demo_keeps_to_its_own_folder() {
     assert_eq!(pipeline.serve.listen.port(), 0);
     let Command::Demo(demo) = parsed("m demo").command else { panic!() };
     assert_eq!(demo.data, Path::new("millstream-demo/bitcoin-300000-1"));
+}
+
+#[test]
+fn every_system_has_an_example_and_a_demo_with_rows_of_its_own() {
+    for (name, rows, models, n_routes) in [
+        ("bitcoin", 300_000, 6, 3),
+        ("movielens", 300_000, 3, 5),
+        ("products", 1500, 4, 7),
+        ("movies", 1000, 3, 8),
+        ("houses", 30_000, 3, 4),
+    ] {
+        let Command::New { from: NewFrom::Example(example), .. } = parsed(&format!("m new x --example {name}")).command
+        else {
+            panic!("{name}")
+        };
+        assert_eq!(example.file(), format!("examples/{name}.toml"));
+        let pipeline = loaded(&example.renamed("mine")).pipeline;
+        assert_eq!((pipeline.name.as_str(), pipeline.models.len(), pipeline.routes.len()), ("mine", models, n_routes));
+        let Command::Demo(demo) = parsed(&format!("m demo {name}")).command else { panic!("{name}") };
+        assert_eq!((demo.rows, demo.data.clone()), (rows, format!("millstream-demo/{name}-{rows}-1").into()));
+        assert_eq!(demo.pipeline().unwrap().pipeline.routes, pipeline.routes);
+        // What it says to try is what it answers.
+        let lines = demo.curl_lines("127.0.0.1:8080".parse().unwrap());
+        let paths = lines.lines().filter_map(|line| line.split("http://127.0.0.1:8080").nth(1));
+        let paths: Vec<&str> = paths.map(|path| path.trim_end_matches('\'').split('?').next().unwrap()).collect();
+        assert!(paths.len() >= 4, "{lines}");
+        for path in paths.into_iter().filter(|path| !path.starts_with("/v1/")) {
+            let fits = |route: &crate::config::Route| {
+                let (own, asked): (Vec<&str>, Vec<&str>) = (route.path.split('/').collect(), path.split('/').collect());
+                own.len() == asked.len()
+                    && own.iter().zip(asked).all(|(own, asked)| own.starts_with('{') || *own == asked)
+            };
+            assert!(pipeline.routes.iter().any(fits), "{name} has no {path}");
+        }
+    }
 }
 
 fn loaded(text: &str) -> Loaded {

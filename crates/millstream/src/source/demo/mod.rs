@@ -2,10 +2,17 @@
 //! bytes.
 
 mod bitcoin;
+mod houses;
 mod movielens;
+mod movies;
+mod products;
+mod words;
 
 pub use bitcoin::write_bitcoin;
+pub use houses::write_houses;
 pub use movielens::{write_movies, write_ratings};
+pub use movies::write_films;
+pub use products::write_products;
 
 use std::io;
 
