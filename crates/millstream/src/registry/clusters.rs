@@ -1,7 +1,7 @@
 //! Loaded clusters: which one a row belongs to, and what each of them is like, in the columns' own units and in words.
 
-use millstream_learn::kmeans::{self, ColumnValue, Description, Trait};
-use millstream_learn::{Algorithm, Table};
+use millstream_learn::kmeans::{self, ColumnValue, Description, Nearest, Trait};
+use millstream_learn::{Algorithm, Column, PredictError, Table};
 use serde_json::{Map, Value, json};
 
 use super::encoder::{EncodedRows, RowEncoder, general_fault};
@@ -58,14 +58,11 @@ impl Clusters {
     pub fn assign(&self, rows: &[Row]) -> Result<Vec<Assigned>, InputFault> {
         let EncodedRows { columns, warnings } = self.encoder.encode(rows)?;
         let table = Table::new(columns).map_err(|error| general_fault(&error))?;
-        let nearest = self.model.predict(&table).map_err(|error| general_fault(&error))?;
-        let distances = self.model.distances(&table).map_err(|error| general_fault(&error))?;
+        let (nearest, distances) = self.finite(&table).map_err(|error| general_fault(&error))?;
         let distances = distances.chunks(self.model.k().max(1));
         let assigned = nearest.into_iter().zip(distances).zip(warnings).enumerate();
         let assigned = assigned.map(|(row, ((nearest, distances), warnings))| {
-            let finite =
-                nearest.filter(|nearest| nearest.distance.is_finite() && distances.iter().all(|d| d.is_finite()));
-            let nearest = finite.ok_or_else(|| InputFault {
+            let nearest = nearest.ok_or_else(|| InputFault {
                 row,
                 field: String::new(),
                 message:
@@ -77,6 +74,23 @@ impl Clusters {
             Ok(Assigned { cluster, distance, distances: distances.to_vec(), label, warnings })
         });
         assigned.collect()
+    }
+
+    /// The cluster of each encoded row; none where `assign` has a fault.
+    pub(super) fn nearest(&self, columns: Vec<Column>) -> Result<Vec<Option<u32>>, String> {
+        let table = Table::new(columns).map_err(|error| error.to_string())?;
+        let (nearest, _) = self.finite(&table).map_err(|error| error.to_string())?;
+        Ok(nearest.into_iter().map(|nearest| nearest.map(|nearest| nearest.cluster)).collect())
+    }
+
+    /// The nearest centre of each row all of whose distances are finite, and the distances from every centre, row by row.
+    fn finite(&self, table: &Table) -> Result<(Vec<Option<Nearest>>, Vec<f64>), PredictError> {
+        let (mut nearest, distances) = (self.model.predict(table)?, self.model.distances(table)?);
+        for (nearest, distances) in nearest.iter_mut().zip(distances.chunks(self.model.k().max(1))) {
+            let is_finite = distances.iter().all(|distance| distance.is_finite());
+            *nearest = nearest.filter(|nearest| is_finite && nearest.distance.is_finite());
+        }
+        Ok((nearest, distances))
     }
 
     /// `clusters`, `tried` and `inertia` of `GET …/clusters`.

@@ -7,11 +7,12 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::compute::{cast, take_record_batch};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
+use millstream_learn::Column;
 use millstream_learn::metrics::most_probable;
 use serde_json::Value;
 
 use super::predict::Answers;
-use super::{Outcome, Predictor, Row, Task, Version};
+use super::{Clusters, FeatureSet, Outcome, Predictor, Row, Task, Version};
 use crate::query::value_of;
 
 impl Version {
@@ -35,7 +36,8 @@ impl Version {
         let rows = RecordBatch::try_new_with_options(schema, typed, &counted).map_err(|error| error.to_string())?;
         let answers = match &*self.answers {
             Answers::Rows(predictor) => self.of_rows(predictor, &rows)?,
-            Answers::Ratings(_) | Answers::Clusters(_) => self.one_by_one(&rows),
+            Answers::Clusters(clusters) => of_clusters(clusters, &rows)?,
+            Answers::Ratings(_) => self.one_by_one(&rows),
             // `check` of views names what predicts; these answer lists.
             Answers::Content(_) | Answers::Neighbours(_) | Answers::Popularity(_) => vec![None; n_rows],
         };
@@ -44,21 +46,11 @@ impl Version {
 
     fn of_rows(&self, predictor: &Predictor, rows: &RecordBatch) -> Result<Vec<Option<Value>>, String> {
         let mut answers = vec![None; rows.num_rows()];
-        let encoded = predictor.feature_set().encode(rows).map_err(|error| error.to_string())?;
-        let mut fits = vec![true; rows.num_rows()];
-        encoded.unfit.iter().for_each(|unfit| fits[unfit.row] = false);
-        let places: Vec<usize> = (0..fits.len()).filter(|row| fits[*row]).collect();
+        let Fitting { places, columns } = fitting(predictor.feature_set(), rows)?;
         if places.is_empty() {
             return Ok(answers);
         }
-        let encoded = if places.len() == fits.len() {
-            encoded
-        } else {
-            let kept = UInt32Array::from_iter_values(places.iter().filter_map(|row| u32::try_from(*row).ok()));
-            let kept = take_record_batch(rows, &kept).map_err(|error| error.to_string())?;
-            predictor.feature_set().encode(&kept).map_err(|error| error.to_string())?
-        };
-        match predictor.answer(encoded.columns)? {
+        match predictor.answer(columns)? {
             Outcome::Numbers(numbers) => {
                 for (row, number) in places.into_iter().zip(numbers) {
                     // What is no number is null.
@@ -94,4 +86,37 @@ impl Version {
             _ => Arc::new(answers.map(|value| value?.as_f64()).collect::<Float64Array>()),
         }
     }
+}
+
+/// The rows of a block that a model can take.
+struct Fitting {
+    places: Vec<usize>,
+    /// One per feature; a value for each place.
+    columns: Vec<Column>,
+}
+
+fn fitting(features: &FeatureSet, rows: &RecordBatch) -> Result<Fitting, String> {
+    let encoded = features.encode(rows).map_err(|error| error.to_string())?;
+    let mut fits = vec![true; rows.num_rows()];
+    encoded.unfit.iter().for_each(|unfit| fits[unfit.row] = false);
+    let places: Vec<usize> = (0..fits.len()).filter(|row| fits[*row]).collect();
+    if places.len() == fits.len() {
+        return Ok(Fitting { places, columns: encoded.columns });
+    }
+    let kept = UInt32Array::from_iter_values(places.iter().filter_map(|row| u32::try_from(*row).ok()));
+    let kept = take_record_batch(rows, &kept).map_err(|error| error.to_string())?;
+    let columns = features.encode(&kept).map_err(|error| error.to_string())?.columns;
+    Ok(Fitting { places, columns })
+}
+
+fn of_clusters(clusters: &Clusters, rows: &RecordBatch) -> Result<Vec<Option<Value>>, String> {
+    let mut answers = vec![None; rows.num_rows()];
+    let Fitting { places, columns } = fitting(clusters.feature_set(), rows)?;
+    if places.is_empty() {
+        return Ok(answers);
+    }
+    for (row, nearest) in places.into_iter().zip(clusters.nearest(columns)?) {
+        answers[row] = nearest.map(Value::from);
+    }
+    Ok(answers)
 }
