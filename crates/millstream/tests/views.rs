@@ -394,6 +394,100 @@ fn a_faulty_view_is_told_with_its_place_before_anything_runs() {
     );
 }
 
+/// Models of every kind of answer: numbers, texts, true or false, clusters; and lists, of which SQL knows nothing.
+const MODELS_OF_ALL_KINDS: &str = r#"
+batch.rows = 40
+
+[[model]]
+name = "number"
+algorithm = "random_forest"
+features = ["price"]
+target = "price * 2"
+params = { trees = 5 }
+
+[[model]]
+name = "flag"
+algorithm = "random_forest"
+features = ["price"]
+target = "price > 200"
+params = { trees = 5 }
+
+[[model]]
+name = "text"
+algorithm = "logistic_regression"
+features = ["price"]
+target = "main"
+
+[[model]]
+name = "digit"
+algorithm = "logistic_regression"
+features = ["price"]
+target = "rating"
+
+[[model]]
+name = "group"
+algorithm = "kmeans"
+features = ["price"]
+params = { k = 2 }
+
+[[model]]
+name = "alike"
+algorithm = "content"
+id = "sku"
+text = { name = 1.0 }
+
+[[model]]
+name = "best"
+algorithm = "popularity"
+item = "sku"
+
+[[model]]
+name = "near"
+algorithm = "neighbours"
+id = "sku"
+features = ["price"]
+"#;
+
+#[test]
+fn a_view_has_answers_of_several_models_each_in_its_own_type() {
+    let view = r#"
+[[view]]
+name = "all"
+sql = """
+select predict_number(price) * 2 as a, predict_flag(price) or price > 300 as b, upper(predict_text(price)) as c,
+       predict_digit(price) / 2.0 as d, predict_group(price) + 1 as e
+from batches order by _offset limit 1"""
+"#;
+    let bench = bench(&format!("{MODELS_OF_ALL_KINDS}{view}"));
+    let (code, said) = finish(&bench.output(&["check", "test.toml"]));
+    assert_eq!(code, 0, "{said}");
+    let said = bench.run_well(&[]);
+    let served = bench.serve(&[]);
+    let answer = served.get("/v1/views/all");
+    assert_eq!(answer.status, 200, "{}: {said}", answer.text);
+    let row = &answer.json["rows"][0];
+    assert!(row["a"].is_number() && row["b"].is_boolean() && row["d"].is_number() && row["e"].is_number(), "{row}");
+    assert!(row["c"] == "HOME" || row["c"] == "TOOLS", "{row}");
+}
+
+#[test]
+fn a_view_cannot_call_a_model_of_lists_or_take_a_text_for_a_number() {
+    for (sql, messages) in [
+        ("select predict_text(price) and true as x from batches", ["view.v.sql", "Utf8"]),
+    ] {
+        let bench = bench(&format!("{MODELS_OF_ALL_KINDS}\n[[view]]\nname = \"v\"\nsql = \"{sql}\"\n"));
+        let (code, said) = finish(&bench.output(&["check", "test.toml"]));
+        assert_eq!(code, 78, "{sql}: {said}");
+        assert!(messages.iter().all(|message| said.contains(message)), "{sql}: {said}");
+    }
+    // Of a model with a fault only that is told.
+    let faulty = MODELS_OF_ALL_KINDS.replace("target = \"main\"", "target = \"mian\"");
+    let view = "[[view]]\nname = \"v\"\nsql = \"select upper(predict_text(price)) as x from batches\"\n";
+    let (code, said) = finish(&bench(&format!("{faulty}\n{view}")).output(&["check", "test.toml"]));
+    assert_eq!((code, said.lines().count()), (78, 1), "{said}");
+    assert!(said.contains("model.text.target"), "{said}");
+}
+
 /// What is kept of an answer is forgotten when something new comes.
 #[test]
 fn an_answer_is_of_all_batches_so_far() {

@@ -1,12 +1,13 @@
 //! Checks views, and the routes that answer from them, once the columns are known.
 
 use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use millstream_learn::Algorithm;
 
 use super::{functions, in_memory};
 use crate::catalogue::{Lookups, empty_catalogue, load_tables};
-use crate::config::{Faults, Pipeline, View, check_view_route};
+use crate::config::{Columns, Faults, Model, Pipeline, View, check_view_route};
+use crate::expression::{Expression, ValueKind};
 use crate::query::{Bound, CATALOGUE, Extras, Limits, Parameters, QueryError, Records, Session};
 use crate::schema::StreamSchema;
 
@@ -36,8 +37,10 @@ pub fn check_views(pipeline: &Pipeline, schema: &StreamSchema, faults: &mut Faul
         // The catalogue has faults of its own, which are told elsewhere.
         Some(None) => return,
     };
-    for view in &pipeline.views {
-        match columns(pipeline, view, schema, &tables, items.as_ref()) {
+    let (functions, unknown) = functions(pipeline, schema);
+    let calls_unknown = |view: &&View| unknown.iter().any(|model| functions::is_called(&view.sql, model));
+    for view in pipeline.views.iter().filter(|view| !calls_unknown(view)) {
+        match columns(view, schema, &tables, items.as_ref(), &functions) {
             Ok(columns) => {
                 let names: Vec<String> = columns.fields().iter().map(|field| field.name().clone()).collect();
                 let twice = names.iter().enumerate().find(|(place, name)| names[..*place].contains(name));
@@ -61,30 +64,52 @@ pub fn check_views(pipeline: &Pipeline, schema: &StreamSchema, faults: &mut Faul
     }
 }
 
-/// What a view answers. A model's answers may be numbers or texts, which only training tells: either will do.
+/// A model's function and what it answers.
+type Function<'a> = (&'a str, DataType);
+
+/// The functions of the models, and the models of which nothing can be said: their targets have faults, which are told
+/// elsewhere.
+fn functions<'a>(pipeline: &'a Pipeline, schema: &StreamSchema) -> (Vec<Function<'a>>, Vec<&'a str>) {
+    let (mut functions, mut unknown) = (Vec::new(), Vec::new());
+    let schema = schema.arrow();
+    for model in pipeline.models.iter() {
+        match answer_type(model, &schema) {
+            Some(answers) => functions.push((model.name.as_str(), answers)),
+            None => unknown.push(model.name.as_str()),
+        }
+    }
+    (functions, unknown)
+}
+
+/// What `Version::answer_type` will be, as far as the target's type tells: it does, for classes are values of the target.
+fn answer_type(model: &Model, schema: &Schema) -> Option<DataType> {
+    let Columns::Supervised(columns) = &model.columns else { return Some(DataType::Float64) };
+    Some(match Expression::compile(&columns.target, schema).ok()?.kind() {
+        ValueKind::Number => DataType::Float64,
+        ValueKind::Boolean if model.algorithm == Algorithm::LinearRegression => DataType::Float64,
+        ValueKind::Boolean => DataType::Boolean,
+        ValueKind::Text => DataType::Utf8,
+        ValueKind::Other => return None,
+    })
+}
+
+/// What a view answers.
 fn columns(
-    pipeline: &Pipeline,
     view: &View,
     schema: &StreamSchema,
     tables: &[(String, RecordBatch)],
     items: Option<&RecordBatch>,
+    functions: &[Function],
 ) -> Result<SchemaRef, QueryError> {
-    let of = |answers: DataType| {
-        let mut extras = Extras::default();
-        let all = tables.iter().map(|(name, rows)| (name.as_str(), rows)).chain(items.map(|items| (CATALOGUE, items)));
-        for (name, rows) in all {
-            extras.tables.extend(in_memory(rows).map(|table| (name.to_owned(), table)));
-        }
-        let functions = pipeline.models.iter().map(|model| {
-            let number = matches!(model.algorithm, Algorithm::LinearRegression | Algorithm::Als);
-            functions::of_model(&model.name, if number { DataType::Float64 } else { answers.clone() })
-        });
-        extras.functions = functions.collect();
-        let session = Session::with(schema, Records::None, extras, Limits::default())?;
-        session.columns(&view.sql, &examples(view))
-    };
-    let calls = pipeline.models.iter().any(|model| functions::is_called(&view.sql, &model.name));
-    of(DataType::Float64).or_else(|error| if calls { of(DataType::Utf8).map_err(|_| error) } else { Err(error) })
+    let mut extras = Extras::default();
+    let all = tables.iter().map(|(name, rows)| (name.as_str(), rows)).chain(items.map(|items| (CATALOGUE, items)));
+    for (name, rows) in all {
+        extras.tables.extend(in_memory(rows).map(|table| (name.to_owned(), table)));
+    }
+    let functions = functions.iter().map(|(model, answers)| functions::of_model(model, answers.clone()));
+    extras.functions = functions.collect();
+    let session = Session::with(schema, Records::None, extras, Limits::default())?;
+    session.columns(&view.sql, &examples(view))
 }
 
 /// A value for each parameter.
