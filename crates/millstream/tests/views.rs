@@ -468,11 +468,20 @@ from batches order by _offset limit 1"""
     let row = &answer.json["rows"][0];
     assert!(row["a"].is_number() && row["b"].is_boolean() && row["d"].is_number() && row["e"].is_number(), "{row}");
     assert!(row["c"] == "HOME" || row["c"] == "TOOLS", "{row}");
+    for model in ["alike", "best", "near"] {
+        let arguments = if model == "best" { "" } else { "'x'" };
+        let sql = json!({"sql": format!("select predict_{model}({arguments}) as x")}).to_string();
+        let answer = served.post("/v1/query", &sql);
+        assert_eq!(answer.status, 422, "{model}: {}", answer.text);
+    }
 }
 
 #[test]
 fn a_view_cannot_call_a_model_of_lists_or_take_a_text_for_a_number() {
     for (sql, messages) in [
+        ("select predict_alike(name) as x from batches", ["view.v.sql", "predict_alike"]),
+        ("select predict_best(sku) as x from batches", ["view.v.sql", "predict_best"]),
+        ("select predict_near(price) as x from batches", ["view.v.sql", "predict_near"]),
         ("select predict_text(price) and true as x from batches", ["view.v.sql", "Utf8"]),
     ] {
         let bench = bench(&format!("{MODELS_OF_ALL_KINDS}\n[[view]]\nname = \"v\"\nsql = \"{sql}\"\n"));

@@ -7,13 +7,25 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::compute::{cast, take_record_batch};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
-use millstream_learn::Column;
 use millstream_learn::metrics::most_probable;
+use millstream_learn::{Algorithm, Column};
 use serde_json::Value;
 
 use super::predict::Answers;
 use super::{Clusters, FeatureSet, Outcome, Predictor, Row, Task, Version};
 use crate::query::value_of;
+
+/// Whether its models predict a value for a row, so that SQL has a function for them; those of the others have lists.
+pub fn predicts(algorithm: Algorithm) -> bool {
+    match algorithm {
+        Algorithm::LinearRegression
+        | Algorithm::LogisticRegression
+        | Algorithm::RandomForest
+        | Algorithm::Als
+        | Algorithm::Kmeans => true,
+        Algorithm::Content | Algorithm::Neighbours | Algorithm::Popularity => false,
+    }
+}
 
 impl Version {
     /// What `predict_columns` gives.
@@ -38,8 +50,11 @@ impl Version {
             Answers::Rows(predictor) => self.of_rows(predictor, &rows)?,
             Answers::Clusters(clusters) => of_clusters(clusters, &rows)?,
             Answers::Ratings(_) => self.one_by_one(&rows),
-            // `check` of views names what predicts; these answer lists.
-            Answers::Content(_) | Answers::Neighbours(_) | Answers::Popularity(_) => vec![None; n_rows],
+            // A null would say that the row is at fault.
+            Answers::Content(_) | Answers::Neighbours(_) | Answers::Popularity(_) => {
+                let model = &self.file.model;
+                return Err(format!("there is no function predict_{model}: the model has lists and predicts nothing"));
+            }
         };
         Ok(self.column(&answers))
     }

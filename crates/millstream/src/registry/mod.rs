@@ -25,6 +25,7 @@ mod write;
 pub use arrays_file::{arrays_from_bytes, arrays_to_bytes};
 pub use bags::{load_bags, store_bags};
 pub use clusters::{Assigned, Clusters};
+pub use columns::predicts;
 pub use encoder::{EncodedRows, RowEncoder};
 pub use error::{RegistryError, Remedy};
 pub use features::{Encoded, FeatureSet, Slots, Unfit, Values, Why, evaluate_as, number_text};

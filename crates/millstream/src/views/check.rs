@@ -9,6 +9,7 @@ use crate::catalogue::{Lookups, empty_catalogue, load_tables};
 use crate::config::{Columns, Faults, Model, Pipeline, View, check_view_route};
 use crate::expression::{Expression, ValueKind};
 use crate::query::{Bound, CATALOGUE, Extras, Limits, Parameters, QueryError, Records, Session};
+use crate::registry::predicts;
 use crate::schema::StreamSchema;
 
 /// What can be said of the tables' files alone.
@@ -67,12 +68,12 @@ pub fn check_views(pipeline: &Pipeline, schema: &StreamSchema, faults: &mut Faul
 /// A model's function and what it answers.
 type Function<'a> = (&'a str, DataType);
 
-/// The functions of the models, and the models of which nothing can be said: their targets have faults, which are told
+/// The functions of the models that predict, and the models of which nothing can be said: their targets have faults, which are told
 /// elsewhere.
 fn functions<'a>(pipeline: &'a Pipeline, schema: &StreamSchema) -> (Vec<Function<'a>>, Vec<&'a str>) {
     let (mut functions, mut unknown) = (Vec::new(), Vec::new());
     let schema = schema.arrow();
-    for model in pipeline.models.iter() {
+    for model in pipeline.models.iter().filter(|model| predicts(model.algorithm)) {
         match answer_type(model, &schema) {
             Some(answers) => functions.push((model.name.as_str(), answers)),
             None => unknown.push(model.name.as_str()),

@@ -258,6 +258,19 @@ fn clusters_of_columns_are_those_of_the_rows_one_by_one_and_far_sooner() {
     assert!(fast * 4 < slow, "{fast:?} beside {slow:?}");
 }
 
+/// A null would be taken for an answer.
+#[test]
+fn models_of_lists_have_no_answer_to_columns() {
+    let fixture = grouped();
+    for name in ["like", "near", "best"] {
+        let version = fixture.load(name, 1);
+        let columns: Vec<ArrayRef> =
+            version.file.inputs.iter().map(|_| Arc::new(StringArray::from(vec!["1"])) as ArrayRef).collect();
+        let said = version.predict_columns(&columns, 1).unwrap_err();
+        assert!(said.contains(&format!("there is no function predict_{name}")), "{said}");
+    }
+}
+
 #[test]
 fn planted_clusters_are_found_and_beat_none_and_random_ones() {
     let fixture = stored(1);
