@@ -29,7 +29,17 @@ fn check_routes(served: &Served, id: &str, title: &str, films: u64) {
     let (first, second) = (served.ask("/films?page=1"), served.ask("/films?page=2"));
     assert_eq!((first["found"].as_u64(), list(&first["films"]).len()), (Some(films), 20), "{first}");
     assert!(texts(&first["films"], "id").iter().all(|id| !texts(&second["films"], "id").contains(id)));
+    let keys: Vec<&String> = first["films"][0].as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["id", "title", "year", "rating", "poster"]);
+    let ratings: Vec<f64> = list(&first["films"]).iter().map(|film| film["rating"].as_f64().unwrap()).collect();
+    assert!(ratings.is_sorted_by(|one, next| one >= next), "{ratings:?}");
     assert_eq!(served.refused("/films?page=0").0, 422);
+
+    // How many were found is told where no film is shown.
+    assert_eq!(served.ask("/films?q=zzzzqqqqxxxx"), json!({"found": 0, "films": []}));
+    let beyond = films.div_ceil(20) + 1;
+    assert_eq!(list(&served.ask(&format!("/films?page={}", beyond - 1))["films"]).len() as u64, (films - 1) % 20 + 1);
+    assert_eq!(served.ask(&format!("/films?page={beyond}")), json!({"found": films, "films": []}));
 
     let film = served.ask(&format!("/films/{}", encoded(id)));
     assert_eq!((film["id"].as_str(), film["title"].as_str()), (Some(id), Some(title)), "{film}");
@@ -136,6 +146,7 @@ fn the_movies_example_runs_on_the_real_file() {
     let bench = Bench::new(1, "");
     let Some(served) = served_real(&bench, "movies.toml", "movies/imdb_top_1000.csv") else { return };
     check_routes(&served, "The Godfather: Part II (1974)", "The Godfather: Part II", 1000);
+    assert_eq!(served.ask("/films?q=%25"), json!({"found": 0, "films": []}), "no title holds a percent sign");
     // Its overview holds a separator without quotes around it.
     let shifted = served.ask(&format!("/films/{}", encoded("Rain Man (1988)")));
     assert_eq!((shifted["votes"].as_u64(), shifted["gross"].as_u64()), (Some(473_064), Some(178_800_000)), "{shifted}");
