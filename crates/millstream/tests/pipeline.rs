@@ -5,7 +5,7 @@ mod common;
 
 use std::path::Path;
 
-use common::{Bench, MODELS, finish};
+use common::{Bench, MODELS, finish, shared};
 use serde_json::json;
 
 #[test]
@@ -112,11 +112,7 @@ fn the_demo_needs_nothing() {
 
 #[test]
 fn the_bitcoin_example_runs_on_the_real_file() {
-    let real = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/bitcoin/btcusdt_1min.csv");
-    if !real.exists() {
-        eprintln!("SKIPPED the_bitcoin_example_runs_on_the_real_file: {} is not there", real.display());
-        return;
-    }
+    let Some(real) = shared("bitcoin.toml on the real file", "bitcoin/btcusdt_1min.csv") else { return };
     let bench = Bench::new(1, "");
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/bitcoin.toml");
     std::fs::copy(example, bench.path("test.toml")).unwrap();

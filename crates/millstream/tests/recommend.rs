@@ -5,7 +5,7 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use common::{Answer, Bench, Served, finish};
+use common::{Answer, Bench, Served, finish, shared};
 use serde_json::{Value, json};
 
 const ANYWHERE: [&str; 4] = ["--set", "serve.listen=127.0.0.1:0", "--set", "stream.listen=127.0.0.1:0"];
@@ -164,11 +164,7 @@ fn text_ids_and_ids_beyond_doubles_come_back_as_they_went_in() {
 
 #[test]
 fn the_movielens_example_runs_on_the_real_files() {
-    let real = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/movielens");
-    if !real.exists() {
-        eprintln!("SKIPPED the_movielens_example_runs_on_the_real_files: {} is not there", real.display());
-        return;
-    }
+    let Some(real) = shared("movielens.toml on the real files", "movielens") else { return };
     let bench = Bench::new(1, "");
     let (ratings, movies) = (
         format!("source.path={}/ratings.csv", real.display()),

@@ -171,14 +171,21 @@ pub fn served_demo(bench: &Bench, system: &str, rows: &str) -> Served {
     bench.serving(&arguments, |_| {})
 }
 
-/// An example on a file of the shared data, all of it done, then served; `None` where the file is not there, which is said.
+/// A file or folder of the shared data, in any folder above; `None` where it is not there, which is said.
+pub fn shared(what: &str, path: &str) -> Option<PathBuf> {
+    let path = Path::new("shared/data").join(path);
+    let above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    let found = above.map(|folder| folder.join(&path)).find(|place| place.exists());
+    if found.is_none() {
+        eprintln!("SKIPPED {what}: {} is in no folder above", path.display());
+    }
+    found
+}
+
+/// An example on a file of the shared data, all of it done, then served.
 pub fn served_real(bench: &Bench, example: &str, file: &str) -> Option<Served> {
+    let data = shared(&format!("{example} on the real file"), file)?;
     let own = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let file = Path::new("shared/data").join(file);
-    let Some(data) = own.ancestors().map(|folder| folder.join(&file)).find(|data| data.exists()) else {
-        eprintln!("SKIPPED {example} on the real file: {} is in no folder above", file.display());
-        return None;
-    };
     let example = own.join("../../examples").join(example);
     let source = format!("source.path={}", data.display());
     let arguments = [&["run", example.to_str().unwrap(), "--set", &source][..], &ANYWHERE].concat();
