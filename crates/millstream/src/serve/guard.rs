@@ -13,9 +13,11 @@ use super::error::ApiError;
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub SocketAddr);
 
-/// Headers that only a proxy sends: the client is somewhere else.
-const OF_PROXIES: [HeaderName; 3] =
-    [header::FORWARDED, HeaderName::from_static("x-forwarded-for"), HeaderName::from_static("x-real-ip")];
+/// A header that only a proxy sends: the client is somewhere else.
+fn is_of_a_proxy(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name == "forwarded" || name == "via" || name == "x-real-ip" || name.starts_with("x-forwarded-")
+}
 
 /// A JSON content type, and an `Origin`, if any, that is the `Host`: no form and no script of another site sends such a request.
 pub fn same_site(headers: &HeaderMap) -> Result<(), ApiError> {
@@ -27,8 +29,10 @@ pub fn same_site(headers: &HeaderMap) -> Result<(), ApiError> {
     let Some(host) = text(header::HOST).filter(|_| headers.get_all(header::HOST).iter().count() == 1) else {
         return Err(ApiError::bad_request("the header Host must name this server, once"));
     };
-    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
-    let site = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, site)| site);
+    let mut origins = headers.get_all(header::ORIGIN).iter();
+    let Some(origin) = origins.next() else { return Ok(()) };
+    let only = origins.next().is_none().then_some(origin);
+    let site = only.and_then(|origin| origin.to_str().ok()?.split_once("://")).map(|(_, site)| site);
     if site.is_some_and(|site| site.eq_ignore_ascii_case(host)) {
         return Ok(());
     }
@@ -39,7 +43,7 @@ pub fn same_site(headers: &HeaderMap) -> Result<(), ApiError> {
 pub fn loopback(peer: Option<&Peer>, headers: &HeaderMap) -> Result<(), ApiError> {
     let is_local = |address: IpAddr| address.to_canonical().is_loopback();
     let from_here = peer.is_some_and(|Peer(address)| is_local(address.ip()));
-    let by_proxy = OF_PROXIES.iter().any(|name| headers.contains_key(name));
+    let by_proxy = headers.keys().any(is_of_a_proxy);
     let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
@@ -73,6 +77,9 @@ mod tests {
         assert_eq!(check(&[json, ("host", "localhost:8080"), ("origin", "http://localhost:8080")]), Ok(()));
         assert_eq!(check(&[json, ("host", "localhost:8080"), ("origin", "http://evil.example")]), Err(403));
         assert_eq!(check(&[json, ("host", "localhost:8080"), ("origin", "null")]), Err(403));
+        let mut twice = headers(&[json, ("host", "localhost:8080"), ("origin", "http://localhost:8080")]);
+        twice.append(header::ORIGIN, "http://evil.example".parse().unwrap());
+        assert!(same_site(&twice).is_err(), "one of two origins is another site");
         assert_eq!(check(&[("content-type", "text/plain"), ("host", "localhost:8080")]), Err(415));
         assert_eq!(check(&[("host", "localhost:8080")]), Err(415));
         assert_eq!(check(&[json]), Err(400));
@@ -91,7 +98,9 @@ mod tests {
             assert!(!check("127.0.0.1:4000", &[("host", host)]), "{host}");
         }
         assert!(!check("10.0.0.3:4000", &[("host", "localhost:8080")]));
-        assert!(!check("127.0.0.1:4000", &[("host", "localhost"), ("x-forwarded-for", "10.0.0.3")]));
+        for name in ["x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "forwarded", "via"] {
+            assert!(!check("127.0.0.1:4000", &[("host", "localhost"), (name, "1.1 proxy")]), "{name}");
+        }
         assert!(loopback(None, &headers(&[("host", "localhost")])).is_err());
     }
 }
