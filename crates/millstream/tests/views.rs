@@ -333,6 +333,97 @@ fn sql_of_a_request_reads_and_nothing_else() {
     assert_eq!(good(&served, "/v1/views/records")["rows"][0]["rows"], 80);
 }
 
+/// `keys` of `[serve]` besides where it listens.
+fn bench_serving(keys: &str) -> Bench {
+    let bench = bench(PIPELINE);
+    let text = std::fs::read_to_string(bench.path("test.toml")).unwrap();
+    let listen = "serve.listen = \"127.0.0.1:0\"\n";
+    assert!(text.contains(listen));
+    let text = text.replace(listen, "") + &format!("\n[serve]\nlisten = \"127.0.0.1:0\"\n{keys}\n");
+    std::fs::write(bench.path("test.toml"), text).unwrap();
+    bench
+}
+
+#[test]
+fn sql_that_is_nested_deep_ends_no_server() {
+    let bench = bench_serving("");
+    let mut served = bench.serve(&[]);
+    served.wait_for("serving on http://");
+    for depth in [10, 15, 30, 100, 2000] {
+        let sql = format!("{}select 1 as x{}", "select x from (".repeat(depth), ")".repeat(depth));
+        let answer = served.post("/v1/query", &json!({"sql": sql}).to_string());
+        assert_eq!(answer.status, if depth <= 15 { 200 } else { 422 }, "{depth}: {}", answer.text);
+    }
+    let quoted = served.post("/v1/query", &json!({"sql": "select 'predict_none' as y"}).to_string());
+    assert_eq!((quoted.status, &quoted.json["total"]), (200, &json!(1)), "{}", quoted.text);
+    assert_eq!(good(&served, "/v1/views/records")["rows"][0]["rows"], 80);
+}
+
+#[test]
+fn queries_that_are_lost_take_no_view_with_them() {
+    let bench = bench_serving("query_seconds = 3");
+    let mut served = bench.serve(&[]);
+    served.wait_for("serving on http://");
+    let lost = "select a.sku from batches a, batches b, batches c, batches d, batches e \
+                where a.price + b.price + c.price + d.price + e.price > 1000000";
+    let body = json!({"sql": lost}).to_string();
+    let asked: Vec<_> = (0..8).map(|_| begin_post(&served.address, "/v1/query", &body)).collect();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    for target in [150, 250, 350] {
+        assert!(good(&served, &format!("/v1/views/by_price?target={target}"))["total"].as_u64() > Some(0));
+    }
+    let answers = asked.into_iter().map(|mut stream| {
+        let mut answer = String::new();
+        std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
+        answer
+    });
+    let (busy, late): (Vec<_>, Vec<_>) = answers.partition(|answer| answer.starts_with("HTTP/1.1 503"));
+    assert_eq!((busy.len(), late.len()), (4, 4), "{busy:?} {late:?}");
+    for answer in busy {
+        assert!(answer.contains("retry-after: ") && answer.contains("\"busy\""), "{answer}");
+    }
+    for answer in late {
+        assert!(answer.contains("\"too_slow\""), "{answer}");
+    }
+    let after = served.post("/v1/query", &json!({"sql": "select 1 as x"}).to_string());
+    assert_eq!(after.status, 200, "the places are free again: {}", after.text);
+}
+
+/// Sends, and leaves the answer to be read.
+fn begin_post(address: &str, path: &str, body: &str) -> std::net::TcpStream {
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(common::PATIENCE)).unwrap();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n",
+        body.len()
+    );
+    std::io::Write::write_all(&mut stream, (head + body).as_bytes()).unwrap();
+    stream
+}
+
+#[test]
+fn a_text_of_a_request_has_an_end() {
+    let bench = bench_serving("");
+    let mut served = bench.serve(&[]);
+    served.wait_for("serving on http://");
+    let long = "x".repeat(4097);
+    assert_eq!(good(&served, &format!("/v1/views/of_sub?sub={}", &long[1..]))["total"], 0);
+    assert_eq!(refused(&served, &format!("/v1/views/of_sub?sub={long}")), fault(422, "bad_value", "sub"));
+    let body = json!({"sql": "select $x as x", "params": {"x": long}});
+    assert_eq!(served.post("/v1/query", &body.to_string()).json["error"]["field"], "x");
+}
+
+#[test]
+fn sql_of_requests_can_be_turned_off() {
+    let bench = bench_serving("query = false");
+    let mut served = bench.serve(&[]);
+    served.wait_for("serving on http://");
+    let answer = served.post("/v1/query", &json!({"sql": "select 1"}).to_string());
+    assert_eq!((answer.status, &answer.json["error"]["code"]), (403, &json!("query_off")), "{}", answer.text);
+    assert_eq!(good(&served, "/v1/views/records")["rows"][0]["rows"], 80);
+}
+
 #[test]
 fn a_faulty_view_is_told_with_its_place_before_anything_runs() {
     let check = |views: &str, messages: &[&str]| {

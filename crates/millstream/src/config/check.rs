@@ -77,7 +77,7 @@ const TRAIN: Keys = Keys {
 };
 
 const SERVE: Keys = Keys {
-    known: &["listen", "query_seconds", "query_rows", "query_memory"],
+    known: &["listen", "query", "query_seconds", "query_rows", "query_memory"],
     later: &[("keys", "bind serve.listen to an address that only you reach")],
 };
 
@@ -401,6 +401,7 @@ fn serve(root: &Table, faults: &mut Faults) -> Serve {
 
 fn query_limits(section: &Section, faults: &mut Faults) -> QueryLimits {
     let mut limits = QueryLimits::default();
+    limits.from_requests = section.flag("query", faults).unwrap_or(limits.from_requests);
     match section.number("query_seconds", faults) {
         Some(seconds) if seconds > 0.0 && seconds <= QUERY_SECONDS_MOST => {
             limits.time = Duration::from_secs_f64(seconds)

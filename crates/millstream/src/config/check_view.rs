@@ -11,8 +11,8 @@ use super::check_source::{csv_format, format, place_at};
 use super::fault::{Faults, did_you_mean};
 use super::raw::{Keys, Section, type_name};
 use super::{
-    Compression, FixedTable, Pace, Source, SourceFormat, SourcePlace, TableRows, View, ViewParameter, check_table,
-    template,
+    Compression, FixedTable, Pace, Source, SourceFormat, SourcePlace, TEXT_BYTES, TableRows, View, ViewParameter,
+    check_table, template,
 };
 use crate::query::{CATALOGUE, TABLE, placeholders};
 use crate::schema::ColumnType;
@@ -23,6 +23,8 @@ pub(super) const FIXED_TABLE: Keys =
     Keys { known: &["name", "rows", "path", "key", "format", "separator", "quote", "header"], later: &[] };
 
 const NAME_CHARS_MOST: usize = 100;
+/// A longer text is no parameter's.
+const TEXT_BYTES_MOST: i64 = 1 << 20;
 
 pub(super) fn tables(root: &Table, faults: &mut Faults) -> Vec<FixedTable> {
     let mut names = BTreeSet::new();
@@ -180,9 +182,13 @@ fn parameter(section: &Section, faults: &mut Faults) -> Option<ViewParameter> {
         section.fault("type", format!("there is no such type{hint}"), faults);
         return None;
     };
-    let mut parameter = ViewParameter { kind, min: None, max: None, values: None, default: None };
+    let mut parameter =
+        ViewParameter { kind, min: None, max: None, text_bytes: TEXT_BYTES, values: None, default: None };
     for (key, bound) in [("min", &mut parameter.min), ("max", &mut parameter.max)] {
-        if section.has(key) && !matches!(kind, ColumnType::Float64 | ColumnType::Int64) {
+        if key == "max" && kind == ColumnType::Utf8 {
+            let bytes = section.whole(key, 1, TEXT_BYTES_MOST, "", faults);
+            parameter.text_bytes = bytes.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(TEXT_BYTES);
+        } else if section.has(key) && !matches!(kind, ColumnType::Float64 | ColumnType::Int64) {
             section.fault(key, "is for numbers; use values for a choice of texts", faults);
         } else {
             *bound = section.number(key, faults);
@@ -241,6 +247,7 @@ impl ViewParameter {
         let below = |max: f64| value.as_f64().is_some_and(|number| number <= max);
         self.min.is_none_or(above)
             && self.max.is_none_or(below)
+            && value.as_str().is_none_or(|text| text.len() <= self.text_bytes)
             && self.values.as_ref().is_none_or(|values| values.contains(value))
     }
 
@@ -253,7 +260,7 @@ impl ViewParameter {
         let noun = match self.kind {
             ColumnType::Float64 => "a number",
             ColumnType::Int64 => "a whole number",
-            ColumnType::Utf8 => "text",
+            ColumnType::Utf8 => return format!("text of at most {} bytes", self.text_bytes),
             ColumnType::Boolean => "true or false",
         };
         match (self.min, self.max) {

@@ -493,6 +493,9 @@ pub struct View {
     pub params: Vec<(String, ViewParameter)>,
 }
 
+/// The longest text that a request gives a query, unless its parameter says otherwise.
+pub const TEXT_BYTES: usize = 4 << 10;
+
 /// What a view's parameter takes: it is bound as a value of its type.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ViewParameter {
@@ -500,6 +503,8 @@ pub struct ViewParameter {
     /// Of numbers.
     pub min: Option<f64>,
     pub max: Option<f64>,
+    /// Of texts, the longest.
+    pub text_bytes: usize,
     /// Nothing but these.
     pub values: Option<Vec<serde_json::Value>>,
     /// `None`: every request must give it.
@@ -579,10 +584,12 @@ pub struct QueryLimits {
     pub rows: usize,
     /// Of all queries together while they run, and again of the columns that are kept for the next ones.
     pub memory_bytes: usize,
+    /// Whether SQL that a request brings is answered at all.
+    pub from_requests: bool,
 }
 
 impl Default for QueryLimits {
     fn default() -> Self {
-        Self { time: Duration::from_secs(10), rows: 10_000, memory_bytes: 256 << 20 }
+        Self { time: Duration::from_secs(10), rows: 10_000, memory_bytes: 256 << 20, from_requests: true }
     }
 }

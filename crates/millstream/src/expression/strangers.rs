@@ -18,7 +18,7 @@ const NESTED: usize = 100;
 pub const STACK_BYTES: usize = 32 << 20;
 
 /// By DataFusion's own names. One that it adds later is refused until it is listed here.
-const FUNCTIONS: [&str; 61] = [
+pub const FUNCTIONS: [&str; 61] = [
     "abs",
     "array_element",
     "array_empty",

@@ -6,14 +6,15 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    CastKind, DataType as SqlType, ExactNumberInfo, Expr as SqlExpr, Spanned, Statement as SqlStatement,
-    Value as SqlValue, visit_expressions, visit_expressions_mut,
+    CastKind, DataType as SqlType, ExactNumberInfo, Expr as SqlExpr, LimitClause, Query, Spanned,
+    Statement as SqlStatement, Value as SqlValue, VisitMut, VisitorMut, visit_expressions, visit_expressions_mut,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
+use futures_executor::block_on;
 use serde_json::Value;
 
 use super::error::{Place, SqlFault};
-use super::{QueryError, check};
+use super::{Author, Parsed, QueryError, check};
 use crate::expression::nearest;
 use crate::schema::ColumnType;
 
@@ -29,12 +30,17 @@ pub struct Bound {
 
 /// The names of the placeholders of one query that reads; else why it is none.
 pub fn placeholders(sql: &str) -> Result<BTreeSet<String>, SqlFault> {
-    let statement = check::statement(&super::PLANNER, sql).map_err(|error| match error {
+    let text = sql.to_owned();
+    let named = block_on(super::deep(move || Parsed::new(&text, Author::Owner).map(|parsed| named(&parsed.statement))));
+    named.and_then(|named| named).map_err(|error| match error {
         QueryError::Sql(fault) => fault,
         other => SqlFault::new(sql, other.to_string(), None),
-    })?;
+    })
+}
+
+fn named(statement: &Statement) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    if let Some(statement) = check::inner(&statement) {
+    if let Some(statement) = check::inner(statement) {
         let walked = visit_expressions(statement, |part: &SqlExpr| {
             if let Some((name, _)) = placeholder(part) {
                 names.insert(name.to_owned());
@@ -44,26 +50,7 @@ pub fn placeholders(sql: &str) -> Result<BTreeSet<String>, SqlFault> {
         // It never breaks.
         debug_assert!(walked.is_continue());
     }
-    Ok(names)
-}
-
-/// The functions of one value per row that a query calls, in lower case, with their places. Nothing of SQL that is none: whoever runs
-/// it is told why.
-pub fn called_functions(sql: &str) -> Vec<(String, Option<Place>)> {
-    let mut called = Vec::new();
-    let Ok(statement) = check::statement(&super::PLANNER, sql) else { return called };
-    if let Some(statement) = check::inner(&statement) {
-        let walked = visit_expressions(statement, |part: &SqlExpr| {
-            if let SqlExpr::Function(function) = part {
-                let start = part.span().start;
-                let name = function.name.to_string().trim_matches('"').to_lowercase();
-                called.push((name, Place::of(start.line, start.column)));
-            }
-            ControlFlow::<()>::Continue(())
-        });
-        debug_assert!(walked.is_continue());
-    }
-    called
+    names
 }
 
 fn placeholder(part: &SqlExpr) -> Option<(&str, Span)> {
@@ -79,6 +66,9 @@ fn placeholder(part: &SqlExpr) -> Option<(&str, Span)> {
 /// Puts the values in. A placeholder without one is a fault.
 pub(super) fn bind(statement: &mut Statement, parameters: &Parameters, sql: &str) -> Result<(), QueryError> {
     let Some(statement) = inner_mut(statement) else { return Ok(()) };
+    if let ControlFlow::Break(fault) = statement.visit(&mut Counts { parameters, sql }) {
+        return Err(fault.into());
+    }
     let bound = visit_expressions_mut(statement, |part: &mut SqlExpr| {
         let Some((name, span)) = placeholder(part) else { return ControlFlow::Continue(()) };
         match parameters.get(name) {
@@ -92,6 +82,47 @@ pub(super) fn bind(statement: &mut Statement, parameters: &Parameters, sql: &str
     match bound {
         ControlFlow::Break(fault) => Err(fault.into()),
         ControlFlow::Continue(()) => Ok(()),
+    }
+}
+
+/// Puts the values in where rows are counted: `limit` takes a plain number alone. Anywhere else a plain number can be something else,
+/// in `order by` a column's place.
+struct Counts<'a> {
+    parameters: &'a Parameters,
+    sql: &'a str,
+}
+
+impl Counts<'_> {
+    fn put(&self, part: &mut SqlExpr) -> ControlFlow<SqlFault> {
+        let Some((name, span)) = placeholder(part) else { return ControlFlow::Continue(()) };
+        let Some(Bound { kind: ColumnType::Int64, value: Value::Number(number) }) = self.parameters.get(name) else {
+            return ControlFlow::Continue(());
+        };
+        if !number.is_u64() {
+            let place = Place::of(span.start.line, span.start.column);
+            let message = format!("`${name}` is {number}, and counts rows: it must be at least 0");
+            return ControlFlow::Break(SqlFault::new(self.sql, message, place));
+        }
+        *part = SqlExpr::Value(SqlValue::Number(number.to_string(), false).with_span(span));
+        ControlFlow::Continue(())
+    }
+}
+
+impl VisitorMut for Counts<'_> {
+    type Break = SqlFault;
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<SqlFault> {
+        match &mut query.limit_clause {
+            Some(LimitClause::LimitOffset { limit, offset, .. }) => {
+                limit.as_mut().map_or(ControlFlow::Continue(()), |limit| self.put(limit))?;
+                offset.as_mut().map_or(ControlFlow::Continue(()), |offset| self.put(&mut offset.value))
+            }
+            Some(LimitClause::OffsetCommaLimit { offset, limit }) => {
+                self.put(offset)?;
+                self.put(limit)
+            }
+            None => ControlFlow::Continue(()),
+        }
     }
 }
 
@@ -124,10 +155,6 @@ fn literal(bound: &Bound, span: Span) -> SqlExpr {
     let inner = match &bound.value {
         Value::String(text) => return value(SqlValue::SingleQuotedString(text.clone())),
         Value::Bool(flag) => return value(SqlValue::Boolean(*flag)),
-        // `limit` takes a plain number alone.
-        Value::Number(number) if number.is_u64() && bound.kind == ColumnType::Int64 => {
-            return value(SqlValue::Number(number.to_string(), false));
-        }
         // As text, a number is read with all its digits.
         Value::Number(number) => value(SqlValue::SingleQuotedString(number.to_string())),
         Value::Null | Value::Array(_) | Value::Object(_) => value(SqlValue::Null),

@@ -7,6 +7,7 @@ use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::{DataFusionError, SchemaError};
 use datafusion::sql::sqlparser::parser::ParserError;
 
+use super::watch::Late;
 use super::{BATCH_COLUMN, Limits};
 use crate::batch::PartFault;
 use crate::expression::nearest;
@@ -146,6 +147,7 @@ impl QueryError {
             DataFusionError::ResourcesExhausted(_) => Self::Memory { memory_bytes: limits.memory_bytes },
             DataFusionError::External(cause) => match cause.downcast_ref::<PartFault>() {
                 Some(fault) => Self::Part(fault.clone()),
+                None if cause.is::<Late>() => Self::Time { limit: limits.time.unwrap_or_default() },
                 None => Self::Broken(plain(root)),
             },
             DataFusionError::IoError(error) if error.kind() == std::io::ErrorKind::StorageFull => {

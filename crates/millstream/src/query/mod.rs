@@ -15,6 +15,8 @@ mod output;
 mod prune;
 mod scan;
 mod table;
+mod watch;
+mod weigh;
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
@@ -23,21 +25,21 @@ use std::time::Duration;
 
 use datafusion::arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use datafusion::catalog::{MemTable, MemoryCatalogProviderList, TableProvider};
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DataFusionError, TableReference};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{Expr, LogicalPlan, ScalarUDF, Volatility};
-use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
+use datafusion::sql::parser::Statement;
 
 use futures_executor::block_on;
 
 pub use answer::Answer;
-pub use bind::{Bound, Parameters, called_functions, placeholders};
+pub use bind::{Bound, Parameters, placeholders};
 pub use cache::ColumnCache;
 pub use error::{Place, QueryError, SqlFault};
 pub use json::{rows_of, value_of};
@@ -47,6 +49,7 @@ use crate::batch::Batch;
 use crate::schema::StreamSchema;
 use crate::store::SharedStore;
 use table::BatchesTable;
+use watch::{Watch, watched};
 
 /// The table of all records.
 pub const TABLE: &str = "batches";
@@ -55,8 +58,9 @@ pub const CATALOGUE: &str = "catalogue";
 /// The number of a row's batch: added to what a part holds.
 pub const BATCH_COLUMN: &str = "_batch";
 
-/// Deep enough for any SQL a person writes; a debug build plans the deepest that `check` lets through in a third of it.
-const PLANNING_STACK_BYTES: usize = 64 << 20;
+/// For threads that parse, plan and run SQL: deep enough for any that a person writes; a debug build plans the deepest that `check` lets
+/// through in a third of it.
+pub const STACK_BYTES: usize = 64 << 20;
 /// Temporary files of one session.
 const SPILL_BYTES: u64 = 20 << 30;
 
@@ -122,6 +126,35 @@ struct Known {
     columns: SchemaRef,
 }
 
+/// Whose SQL it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Author {
+    /// Who wrote the pipeline file, and knows what it is given.
+    Owner,
+    /// Whoever sends a request: what makes much of little is refused.
+    Request,
+}
+
+/// One statement that reads.
+pub struct Parsed {
+    statement: Statement,
+    sql: String,
+    called: BTreeSet<String>,
+}
+
+impl Parsed {
+    /// To be called on a thread with a stack of `STACK_BYTES`: parsing recurses as deep as the SQL is nested.
+    pub fn new(sql: &str, author: Author) -> Result<Self, QueryError> {
+        let (statement, called) = check::statement(&PLANNER, sql, author)?;
+        Ok(Self { statement, sql: sql.to_owned(), called })
+    }
+
+    /// The functions that it calls, in lower case.
+    pub fn called(&self) -> &BTreeSet<String> {
+        &self.called
+    }
+}
+
 /// A query that is ready to run.
 struct Planned {
     plan: Arc<dyn ExecutionPlan>,
@@ -170,22 +203,40 @@ impl Session {
         Ok(Self { state: context.state(), limits, known: Arc::new(known) })
     }
 
-    /// Begins to answer one query. To be called, and its answer read, inside a tokio runtime of several threads.
+    /// Begins to answer one query of the pipeline's owner. To be called, and its answer read, inside a tokio runtime.
     pub async fn run(&self, sql: &str) -> Result<Answer, QueryError> {
         self.run_with(sql, &Parameters::new()).await
     }
 
     /// As `run`, with values for the SQL's `$name`s.
     pub async fn run_with(&self, sql: &str, parameters: &Parameters) -> Result<Answer, QueryError> {
-        let deadline = self.limits.time.map(|time| tokio::time::Instant::now() + time);
-        let start = async {
-            let planned = self.plan(sql, parameters).await?;
-            let stream = execute_stream(planned.plan, self.state.task_ctx());
-            let stream = stream.map_err(|error| QueryError::of(&error, sql, self.limits))?;
-            Ok::<_, QueryError>((stream, planned.is_repeatable))
-        };
-        let (stream, is_repeatable) = answer::within(deadline, self.limits, start).await??;
-        Ok(Answer::new(stream, sql, self.limits, deadline, is_repeatable))
+        let deadline = self.deadline();
+        let planned = answer::within(deadline, self.limits, self.plan(sql, parameters)).await??;
+        self.execute(planned, sql, deadline)
+    }
+
+    /// As `run_with`, with what was parsed before; plans on this thread, which needs a stack of `STACK_BYTES`.
+    pub fn start(&self, parsed: Parsed, parameters: &Parameters) -> Result<Answer, QueryError> {
+        let (deadline, sql) = (self.deadline(), parsed.sql.clone());
+        let planned = plan(self.state.clone(), &self.known, parsed, parameters, self.limits)?;
+        self.execute(planned, &sql, deadline)
+    }
+
+    fn deadline(&self) -> Option<tokio::time::Instant> {
+        self.limits.time.map(|time| tokio::time::Instant::now() + time)
+    }
+
+    fn execute(
+        &self,
+        planned: Planned,
+        sql: &str,
+        deadline: Option<tokio::time::Instant>,
+    ) -> Result<Answer, QueryError> {
+        let fault = |error: DataFusionError| QueryError::of(&error, sql, self.limits);
+        let watch = Watch { deadline: deadline.map(Into::into), memory_bytes: self.limits.memory_bytes };
+        let plan = watched(planned.plan, watch).map_err(fault)?;
+        let stream = execute_stream(plan, self.state.task_ctx()).map_err(fault)?;
+        Ok(Answer::new(stream, sql, self.limits, deadline, planned.is_repeatable))
     }
 
     /// The columns of the answer, without running it.
@@ -210,28 +261,34 @@ impl Session {
 
     /// Plans on a thread with a stack of its own, since planning recurses as deep as the SQL is nested.
     async fn plan(&self, sql: &str, parameters: &Parameters) -> Result<Planned, QueryError> {
-        let (tell, planned) = tokio::sync::oneshot::channel();
         let (state, known, limits) = (self.state.clone(), Arc::clone(&self.known), self.limits);
         let (sql, parameters) = (sql.to_owned(), parameters.clone());
-        let planning = std::thread::Builder::new().name("plan".to_owned()).stack_size(PLANNING_STACK_BYTES);
-        let started = planning.spawn(move || {
-            // Nobody waits any more when the time was up.
-            let _ = tell.send(plan(state, &known, &sql, &parameters, limits));
-        });
-        started.map_err(|error| QueryError::Broken(format!("no thread can be started: {error}")))?;
-        let gone = |_| QueryError::Broken("the planner died; this is a bug, report it with the SQL".to_owned());
-        planned.await.map_err(gone)?
+        deep(move || plan(state, &known, Parsed::new(&sql, Author::Owner)?, &parameters, limits)).await?
     }
+}
+
+/// What `work` answers on a thread with a large stack.
+async fn deep<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, QueryError> {
+    let (tell, done) = tokio::sync::oneshot::channel();
+    let thread = std::thread::Builder::new().name("plan".to_owned()).stack_size(STACK_BYTES);
+    let started = thread.spawn(move || {
+        // Nobody waits any more when the time was up.
+        let _ = tell.send(work());
+    });
+    started.map_err(|error| QueryError::Broken(format!("no thread can be started: {error}")))?;
+    let gone = |_| QueryError::Broken("the planner died; this is a bug, report it with the SQL".to_owned());
+    done.await.map_err(gone)
 }
 
 fn plan(
     mut state: SessionState,
     known: &Known,
-    sql: &str,
+    parsed: Parsed,
     parameters: &Parameters,
     limits: Limits,
 ) -> Result<Planned, QueryError> {
-    let mut statement = check::statement(&state, sql)?;
+    let Parsed { mut statement, sql, .. } = parsed;
+    let sql = sql.as_str();
     check::tables(&state, &known.tables, &statement, sql)?;
     bind::bind(&mut statement, parameters, sql)?;
     let fault = |error: DataFusionError| QueryError::of_planning(&error, sql, &known.columns, limits);
@@ -245,7 +302,7 @@ fn plan(
     // Times in `now()` are those of this query's beginning, not of the session's.
     state.mark_start_execution();
     let is_repeatable = is_repeatable(&plan);
-    let plan = block_on(state.create_physical_plan(&plan)).and_then(interruptible).map_err(fault)?;
+    let plan = block_on(state.create_physical_plan(&plan)).map_err(fault)?;
     Ok(Planned { plan, is_repeatable })
 }
 
@@ -266,16 +323,6 @@ fn is_repeatable(plan: &LogicalPlan) -> bool {
         })
     });
     repeatable && walked.is_ok()
-}
-
-/// A join can make more rows than anyone waits for, out of input that was read long ago: it gives way now and then, so that the
-/// time limit is seen and a query that nobody waits for ends. (What reads gives way by itself.)
-fn interruptible(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
-    let wrapped = plan.transform_up(|node| {
-        let makes_rows = node.name().ends_with("JoinExec") || node.name() == "UnnestExec";
-        Ok(if makes_rows { Transformed::yes(Arc::new(CooperativeExec::new(node)) as _) } else { Transformed::no(node) })
-    });
-    wrapped.map(|wrapped| wrapped.data)
 }
 
 /// A plan that picks rows and columns only answers them in the order in which they are stored when one thread does it: what

@@ -212,6 +212,11 @@ fn parameters_are_values_of_their_types() {
     let found =
         run("select _offset from batches where _partition = 0 order by 1 limit $n", "n", ColumnType::Int64, json!(2));
     assert_eq!(found.unwrap(), json!([{"_offset": 0}, {"_offset": 1}]));
+    let by = "select _offset from batches where _partition = 0 order by $o, _offset desc limit 1 offset $o";
+    let found = run(by, "o", ColumnType::Int64, json!(1)).unwrap();
+    assert_eq!(found, json!([{"_offset": 8}]), "a value is no column's place");
+    let error = run("select 1 limit $n", "n", ColumnType::Int64, json!(-1)).unwrap_err().to_string();
+    assert!(error.contains("`$n` is -1, and counts rows: it must be at least 0"), "{error}");
     let found = run("select count(*) as n from batches where up = $up", "up", ColumnType::Boolean, json!(true));
     assert_eq!(found.unwrap(), json!([{"n": 10}]));
     let found = run("select $x is null as gone", "x", ColumnType::Float64, json!(null)).unwrap();
@@ -427,6 +432,79 @@ fn sql_that_is_nested_too_deep_is_an_error() {
         chain(20_000),
     ] {
         assert!(matches!(answer(&session, &sql), Err(QueryError::Sql(_))), "{} bytes", sql.len());
+    }
+}
+
+/// `with t0 as (…), t1 as (…t0…), …`, each of the same query of the one before.
+fn chain(first: &str, next: &str, levels: usize) -> String {
+    let mut sql = format!("with t0 as ({first})");
+    for level in 1..=levels {
+        sql += &format!(", t{level} as ({})", next.replace("BEFORE", &format!("t{}", level - 1)));
+    }
+    sql + &format!(" select * from t{levels}")
+}
+
+#[test]
+fn sql_that_stands_for_more_than_a_planner_holds_is_refused_before() {
+    let session = fixture(3).session(limits());
+    let doubling = "select a.v from BEFORE a cross join BEFORE b";
+    check(&session, &format!("select count(*) from ({})", chain("select 1 as v", doubling, 5)), "1");
+    let nested = |depth: usize| format!("{}select 1 as x{}", "select x from (".repeat(depth), ")".repeat(depth));
+    check(&session, &nested(15), "1");
+    let unions = vec!["select 1 as x"; 1100].join(" union all ");
+    for sql in [chain("select 1 as v", doubling, 30), nested(60), nested(4000), unions] {
+        let error = answer(&session, &sql).map(|(text, _)| text).unwrap_err();
+        assert!(matches!(error, QueryError::Sql(_)), "{} bytes: {error:?}", sql.len());
+    }
+}
+
+#[test]
+fn a_request_may_not_make_much_of_little() {
+    let refused = |sql: &str, author: Author| Parsed::new(sql, author).err().map(|error| error.to_string());
+    for sql in [
+        "select array_length(generate_series(1, 400000000))",
+        "select replace(town, 'a', 'aaaaaaaaaaaaaaaa') from batches",
+        "select regexp_replace(town, '.', 'aaaaaaaaaaaaaaaa', 'g') from batches",
+        "select translate(town, 'a', 'b') from batches",
+        "select REPEAT('x', 1000000000)",
+        "select count(*) from generate_series(1, character_length(rpad('x', 1000000000)))",
+        "select 1 where exists (select lpad('x', 1000000000))",
+    ] {
+        assert!(refused(sql, Author::Request).is_some_and(|error| error.contains("make much of little")), "{sql}");
+        assert_eq!(refused(sql, Author::Owner), None, "{sql}");
+    }
+    for sql in [
+        chain("select 'x' as x", "select concat(x, x) as x from BEFORE", 40),
+        chain("select 'x' as x", "select x || x as x from BEFORE", 40),
+        chain("select 'x' as x", "select concat_ws(x, '', '', '') as x from BEFORE", 40),
+        chain("select make_array(1) as x", "select [x, x] as x from BEFORE", 40),
+        format!("{} where v > 1", chain("select id as v from batches", "select v + v as v from BEFORE", 40)),
+    ] {
+        assert!(refused(&sql, Author::Request).is_some(), "{sql}");
+        assert_eq!(refused(&sql, Author::Owner), None, "{sql}");
+    }
+    for sql in [
+        "select generate_series.value, now() from generate_series(1, 10)",
+        "select town || ' (' || id || ')' as x, length(town), substr(town, 1, 2), round(avg(id), 1) from batches group by 1",
+        "with a as (select *, case when id > 3 then id else -id end as x from batches), b as (select max(x) as x, sum(x) \
+         as y from a group by town having sum(x) > 3) select b.x, a.town from a join b on a.x = b.x where a.x > 2 order by a.x",
+        "select row_number() over (order by id), lag(id) over (order by id), string_agg(town, ', ') over () from batches",
+    ] {
+        assert_eq!(refused(sql, Author::Request), None, "{sql}");
+    }
+}
+
+#[test]
+fn texts_that_outgrow_the_memory_are_an_error() {
+    let fixture = fixture(20);
+    fixture.commit(1);
+    let session = fixture.session(Limits { memory_bytes: 1 << 20, ..limits() });
+    for sql in [
+        "select repeat(town || 'x', 100000) as x from batches",
+        "with recursive t as (select 'x' as x union all select concat(x, x) as x from t) select length(x) from t",
+    ] {
+        let error = answer(&session, sql).map(|(text, _)| text);
+        assert!(matches!(error, Err(QueryError::Memory { .. })), "{sql}: {error:?}");
     }
 }
 

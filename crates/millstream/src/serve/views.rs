@@ -10,16 +10,16 @@ use super::app::App;
 use super::error::{ApiError, hint, quote};
 use super::guard::{Peer, loopback, same_site};
 use super::lists::all_batches;
-use super::predict::{refuse_query, version_name};
+use super::predict::refuse_query;
 use super::recommend::Given;
 use super::route::{PathParameters, UserRoute};
 use super::rows::{self, Posted};
 use super::template::Scope;
 use super::{body, reply};
-use crate::config::{Origin, View, ViewParameter};
-use crate::query::{Bound, Parameters, QueryError, called_functions};
+use crate::config::{Origin, TEXT_BYTES, View, ViewParameter};
+use crate::query::{Author, Bound, Parameters, QueryError};
 use crate::schema::ColumnType;
-use crate::views::{AskError, Now, Rows};
+use crate::views::{AskError, Asked, Now, Rows};
 
 const PAGE: [&str; 2] = ["limit", "offset"];
 
@@ -61,6 +61,9 @@ fn described(view: &View) -> Value {
         described.insert("type".to_owned(), parameter.kind.name().into());
         for (key, value) in [("min", parameter.min.map(Value::from)), ("max", parameter.max.map(Value::from))] {
             described.extend(value.map(|value| (key.to_owned(), value)));
+        }
+        if parameter.kind == ColumnType::Utf8 {
+            described.insert("max".to_owned(), parameter.text_bytes.into());
         }
         described.extend(parameter.values.clone().map(|values| ("values".to_owned(), Value::Array(values))));
         described.extend(parameter.default.clone().map(|value| ("default".to_owned(), value)));
@@ -104,7 +107,7 @@ pub async fn view(app: &Arc<App>, name: &str, query: &str) -> Result<Response<Bo
         Ok((name.clone(), bind(name, parameter, given)?))
     });
     let bound = bound.collect::<Result<Parameters, ApiError>>()?;
-    let answer = ask(app, &view.sql, bound).await?;
+    let answer = ask(app, view_asks(view, bound)).await?;
     Ok(built_in(app, &answer, window))
 }
 
@@ -140,23 +143,15 @@ fn bind(name: &str, parameter: &ViewParameter, given: Option<&Given>) -> Result<
     }
 }
 
-/// What was answered, by which versions.
-struct Answered {
-    rows: Arc<Rows>,
-    versions: String,
+fn view_asks(view: &View, parameters: Parameters) -> Asked {
+    Asked { sql: view.sql.clone(), parameters, author: Author::Owner }
 }
 
-async fn ask(app: &Arc<App>, sql: &str, parameters: Parameters) -> Result<Answered, ApiError> {
-    let now = Now {
-        batches: all_batches(app).await?,
-        catalogue: app.context.catalogue.as_ref().map(|catalogue| catalogue.snapshot()),
-        served: app.context.registry.snapshot(),
-    };
-    let views = &app.context.views;
-    let versions = views.asked_versions(sql, &now.served).map_err(fault)?;
-    let versions: Vec<String> = versions.iter().map(|version| version_name(&version.file)).collect();
-    let rows = views.ask(sql, parameters, now).await.map_err(fault)?;
-    Ok(Answered { rows, versions: versions.join(", ") })
+async fn ask(app: &Arc<App>, asked: Asked) -> Result<Arc<Rows>, ApiError> {
+    // Before the batches, so that no item is seen whose batch is not.
+    let catalogue = app.context.catalogue.as_ref().map(|catalogue| catalogue.snapshot());
+    let now = Now { batches: all_batches(app).await?, catalogue, served: app.context.registry.snapshot() };
+    app.context.views.ask(asked, now).await.map_err(fault)
 }
 
 /// What a client is told. Nothing that it can ask is a fault of ours, but for a part that cannot be read.
@@ -184,8 +179,7 @@ fn fault(error: AskError) -> ApiError {
 }
 
 /// `{"columns", "rows", "total"}`, and why rows are missing where some are.
-fn built_in(app: &App, answered: &Answered, window: Window) -> Response<Body> {
-    let rows = &answered.rows;
+fn built_in(app: &App, rows: &Rows, window: Window) -> Response<Body> {
     let shown: Vec<Value> =
         rows.rows.iter().skip(window.offset).take(window.limit).cloned().map(Value::Object).collect();
     let mut answer = json!({"columns": rows.columns, "rows": shown, "total": rows.rows.len()});
@@ -196,11 +190,15 @@ fn built_in(app: &App, answered: &Answered, window: Window) -> Response<Body> {
         )
         .into();
     }
-    with_versions(&answer, &answered.versions)
+    with_versions(&answer, &rows.versions)
 }
 
-fn with_versions(answer: &Value, versions: &str) -> Response<Body> {
-    if versions.is_empty() { reply::json(StatusCode::OK, answer) } else { reply::from_models(answer, versions) }
+fn with_versions(answer: &Value, versions: &[String]) -> Response<Body> {
+    if versions.is_empty() {
+        reply::json(StatusCode::OK, answer)
+    } else {
+        reply::from_models(answer, &versions.join(", "))
+    }
 }
 
 pub async fn route(
@@ -256,17 +254,16 @@ pub async fn route(
             said.entry(name).or_insert_with(|| Value::from(text));
         }
     }
-    let answered = ask(app, &view.sql, parameters).await?;
-    let rows = &answered.rows;
+    let rows = ask(app, view_asks(view, parameters)).await?;
     if route.route.empty_is_error && rows.rows.is_empty() {
         let asked: Vec<String> = said.iter().map(|(name, value)| format!("{name} = {value}")).collect();
         return Err(ApiError::not_found("empty", format!("nothing is there for {}", asked.join(", "))));
     }
-    let Some(template) = route.template() else { return Ok(built_in(app, &answered, Window::ALL)) };
+    let Some(template) = route.template() else { return Ok(built_in(app, &rows, Window::ALL)) };
     let (total, none) = (rows.rows.len(), Map::new());
     let whole = Part { said: &said, total, row: rows.rows.first().unwrap_or(&none), is_row: false };
     let parts: Vec<Part> = rows.rows.iter().map(|row| Part { row, is_row: true, ..whole }).collect();
-    Ok(with_versions(&template.render(Some(&whole), &parts), &answered.versions))
+    Ok(with_versions(&template.render(Some(&whole), &parts), &rows.versions))
 }
 
 /// The same name twice is a fault, whichever of the two is meant.
@@ -300,11 +297,11 @@ impl Scope for Part<'_> {
     }
 }
 
-/// Functions that make much of little: for the SQL of a pipeline file, whose author knows what it is given.
-const NOT_FOR_REQUESTS: [&str; 8] =
-    ["repeat", "lpad", "rpad", "array_repeat", "list_repeat", "array_resize", "list_resize", "range"];
-
 pub async fn query(app: &Arc<App>, request: Request<Body>) -> Result<Response<Body>, ApiError> {
+    if !app.context.pipeline.serve.query.from_requests {
+        let message = "this pipeline answers no SQL of requests (serve.query = false); GET /v1/views lists its views";
+        return Err(ApiError::forbidden("query_off", message));
+    }
     loopback(request.extensions().get::<Peer>(), request.headers())?;
     same_site(request.headers())?;
     refuse_query(request.uri().query().unwrap_or_default())?;
@@ -340,21 +337,17 @@ pub async fn query(app: &Arc<App>, request: Request<Body>) -> Result<Response<Bo
         ApiError::value("missing", "sql", "sql: is missing; expected a query, such as select * from batches limit 10")
     };
     let sql = sql.ok_or_else(missing)?;
-    if let Some((name, place)) =
-        called_functions(&sql).into_iter().find(|(name, _)| NOT_FOR_REQUESTS.contains(&name.as_str()))
-    {
-        let place = place.map_or(String::new(), |place| format!(", line {}, column {}", place.line, place.column));
-        let message =
-            format!("SQL{place}: `{name}` can make much of little, and is for the views of the pipeline file");
-        return Err(ApiError::value("bad_sql", "sql", message));
-    }
-    let answered = ask(app, &sql, parameters).await?;
-    Ok(built_in(app, &answered, window))
+    let rows = ask(app, Asked { sql, parameters, author: Author::Request }).await?;
+    Ok(built_in(app, &rows, window))
 }
 
 /// A value of JSON says its type itself.
 fn bound_by_itself(name: &str, value: Value) -> Result<Bound, ApiError> {
     let kind = match &value {
+        Value::String(text) if text.len() > TEXT_BYTES => {
+            let message = format!("{name}: expected text of at most {TEXT_BYTES} bytes, got {}", text.len());
+            return Err(ApiError::value("bad_value", name, message));
+        }
         Value::Null | Value::String(_) => ColumnType::Utf8,
         Value::Bool(_) => ColumnType::Boolean,
         Value::Number(number) if number.is_i64() => ColumnType::Int64,

@@ -11,6 +11,8 @@ use crate::query::Parameters;
 /// So many answers are kept, and so many bytes of them.
 const KEPT: usize = 256;
 const KEPT_BYTES: usize = 32 << 20;
+/// The answer to a longer question is not kept.
+const QUESTION_BYTES_MOST: usize = 8 << 10;
 /// Of a value in memory besides its text.
 const VALUE_BYTES: usize = 56;
 
@@ -28,6 +30,11 @@ impl Question {
             (name.clone(), format!("{} {}", bound.kind.name(), bound.value))
         };
         Self { state, sql: sql.to_owned(), parameters: parameters.iter().map(text).collect() }
+    }
+
+    fn bytes(&self) -> usize {
+        let parameters = self.parameters.iter().map(|(name, value)| name.len() + value.len() + VALUE_BYTES);
+        self.sql.len() + parameters.sum::<usize>()
     }
 }
 
@@ -52,7 +59,13 @@ impl Answers {
     }
 
     pub(super) fn put(&mut self, question: Question, rows: &Arc<Rows>, bytes: usize) {
-        if question.state != self.state || bytes > KEPT_BYTES / 4 || self.get(&question).is_some() {
+        let asked = question.bytes();
+        let bytes = bytes.saturating_add(asked);
+        if question.state != self.state
+            || asked > QUESTION_BYTES_MOST
+            || bytes > KEPT_BYTES / 4
+            || self.get(&question).is_some()
+        {
             return;
         }
         self.bytes += bytes;
@@ -87,7 +100,7 @@ mod tests {
         let mut answers = Answers::default();
         answers.begin(1);
         let question = |number: usize| Question::new(1, &format!("select {number}"), &Parameters::new());
-        let rows = Arc::new(Rows { columns: Vec::new(), rows: Vec::new(), is_cut: false });
+        let rows = Arc::new(Rows { columns: Vec::new(), rows: Vec::new(), is_cut: false, versions: Vec::new() });
         for number in 0..KEPT {
             answers.put(question(number), &rows, 10);
         }
@@ -97,9 +110,20 @@ mod tests {
         answers.put(question(1), &rows, KEPT_BYTES);
         assert!(answers.get(&question(1)).is_none(), "one answer does not take the place of all");
         for number in 0..8 {
-            answers.put(question(1000 + number), &rows, KEPT_BYTES / 4);
+            let asked = question(1000 + number);
+            let bytes = KEPT_BYTES / 4 - asked.bytes();
+            answers.put(asked, &rows, bytes);
         }
         assert_eq!((answers.kept.len(), answers.bytes), (4, KEPT_BYTES));
+        let long = |bytes: usize| {
+            let value = crate::query::Bound { kind: crate::schema::ColumnType::Utf8, value: "x".repeat(bytes).into() };
+            Question::new(1, "select $x", &Parameters::from([("x".to_owned(), value)]))
+        };
+        answers.put(long(KEPT_BYTES), &rows, 10);
+        assert!(answers.get(&long(KEPT_BYTES)).is_none(), "a long question is not kept");
+        answers.begin(1);
+        answers.put(long(1000), &rows, 10);
+        assert!(answers.bytes > 1010, "the question counts");
         answers.begin(2);
         assert!(answers.get(&question(1007)).is_none());
         answers.put(question(5), &rows, 10);

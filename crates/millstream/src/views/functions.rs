@@ -1,6 +1,7 @@
 //! `predict_<model>(…)` in SQL: the served version's answer to the values of its inputs, in their order. A row that the model cannot
 //! take is null.
 
+use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -20,6 +21,11 @@ pub(super) fn of_versions(served: &Served) -> Vec<ScalarUDF> {
 /// For checking SQL before there is a version: takes whatever it is given.
 pub(super) fn of_model(model: &str, answers: DataType) -> ScalarUDF {
     ScalarUDF::new_from_impl(Predict::of_nothing(model, answers))
+}
+
+/// Whether one of the called functions, in lower case, is the model's.
+pub(super) fn is_among(called: &BTreeSet<String>, model: &str) -> bool {
+    names(model).iter().any(|name| called.contains(&name.to_lowercase()))
 }
 
 /// Whether the SQL calls the model's function, or names it at least.

@@ -1,8 +1,8 @@
 //! Named SQL over the batches, the catalogue and fixed tables (`[[view]]`, `[[table]]`), and SQL that a request brings.
 //!
-//! A query sees one state of everything: the complete batches, the items, the served versions. That state is made once and kept until
-//! something new comes; answers to the same question are kept as long. All of it is bounded: how long a query takes, how many rows
-//! and bytes it answers, how many run side by side, and the memory of all of them.
+//! A query sees the complete batches, the items and the served versions that are there when it is asked; the items of a batch come
+//! a moment after it. That state is made once and kept until something new comes; answers to the same question are kept as long. All
+//! of it is bounded: how long a query takes, how many rows and bytes it answers, how many run side by side, and the memory of all.
 
 mod answers;
 mod check;
@@ -10,14 +10,14 @@ mod functions;
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::catalog::{MemTable, TableProvider};
 use serde_json::{Map, Value};
 use tokio::runtime::Runtime;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 pub use check::{check_files, check_views};
 
@@ -25,18 +25,20 @@ use crate::batch::{Batch, read_schema};
 use crate::catalogue::{Catalogue, Catalogues, Lookups, empty_items, load_tables};
 use crate::config::{CatalogueRules, ConfigFaults, Faults, Pipeline, View};
 use crate::query::{
-    CATALOGUE, ColumnCache, Extras, Limits, Parameters, QueryError, Records, Session, SqlFault, TABLE, rows_of,
+    Author, CATALOGUE, ColumnCache, Extras, Limits, Parameters, Parsed, QueryError, Records, STACK_BYTES, Session,
+    SqlFault, TABLE, rows_of,
 };
-use crate::registry::{Registry, Served, Version};
+use crate::registry::{Registry, Served};
 use crate::store::SharedStore;
 use answers::Answers;
 
-/// More queries wait for one of these to end, as long as a query may take.
-const QUERIES_AT_ONCE: usize = 8;
-/// Of one answer, as JSON: what a page takes, and what 8 queries may hold at a time.
+/// Of views; whoever else asks waits for one of these to end, for a moment.
+const VIEWS_AT_ONCE: usize = 8;
+/// Of SQL that requests bring: whatever it does, views have their own places.
+const REQUESTS_AT_ONCE: usize = 4;
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Of one answer, as JSON: what a page takes, and what each place may hold at a time.
 const ANSWER_BYTES_MOST: usize = 32 << 20;
-/// Expressions are computed as deep as they are nested, on the runtime's threads (see `query::check`).
-const STACK_BYTES: usize = 16 << 20;
 /// A query that has lost its way inside one block of rows is left alone so long after its time.
 const GRACE: Duration = Duration::from_millis(500);
 /// Rows of a table in memory that are looked at between two looks at the clock.
@@ -51,6 +53,13 @@ pub struct Now {
     pub served: Arc<Served>,
 }
 
+/// A question.
+pub struct Asked {
+    pub sql: String,
+    pub parameters: Parameters,
+    pub author: Author,
+}
+
 /// An answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rows {
@@ -58,6 +67,8 @@ pub struct Rows {
     pub rows: Vec<Map<String, Value>>,
     /// There were more than the limit.
     pub is_cut: bool,
+    /// Of the models that were asked for it: `model@version`.
+    pub versions: Vec<String>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +77,9 @@ pub enum AskError {
     NoSchema,
     #[error("model {0} has no version yet: it is served as soon as its first training is done")]
     NoVersion(String),
-    #[error("{QUERIES_AT_ONCE} queries are under way, and none of them ended in time: ask again later")]
+    #[error(
+        "as many queries as are answered side by side are under way, and none of them ended in time: ask again later"
+    )]
     Busy,
     #[error("the answer has more than {most} MiB: select fewer columns, shorter ones, or fewer rows", most = ANSWER_BYTES_MOST >> 20)]
     TooLarge,
@@ -88,9 +101,8 @@ pub struct Views {
     columns: Arc<ColumnCache>,
     current: Mutex<Option<Current>>,
     answers: Mutex<Answers>,
-    places: Arc<Semaphore>,
-    /// Of its own, so that a long query takes no thread from those who serve; started with the first query.
-    runtime: OnceLock<Runtime>,
+    of_views: Arc<Semaphore>,
+    of_requests: Arc<Semaphore>,
 }
 
 /// The newest state that was asked for.
@@ -117,7 +129,6 @@ impl Views {
         let tables = load_tables(&pipeline.tables, &mut faults);
         let lookups = Lookups::of(&pipeline.tables, &tables, &mut faults);
         faults.finish()?;
-        let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let query = pipeline.serve.query;
         let tables = tables.into_iter().filter_map(|(name, rows)| Some((name, in_memory(&rows)?)));
         Ok(Self {
@@ -131,13 +142,14 @@ impl Views {
                 memory_bytes: query.memory_bytes,
                 time: Some(query.time),
                 rows: Some(query.rows),
-                threads,
+                // Each query has one; they run side by side.
+                threads: NonZeroUsize::MIN,
             },
             columns: Arc::new(ColumnCache::new(query.memory_bytes)),
             current: Mutex::default(),
             answers: Mutex::default(),
-            places: Arc::new(Semaphore::new(QUERIES_AT_ONCE)),
-            runtime: OnceLock::new(),
+            of_views: Arc::new(Semaphore::new(VIEWS_AT_ONCE)),
+            of_requests: Arc::new(Semaphore::new(REQUESTS_AT_ONCE)),
         })
     }
 
@@ -145,54 +157,71 @@ impl Views {
         self.limits.rows.unwrap_or(usize::MAX)
     }
 
-    /// The versions whose functions the SQL calls.
-    pub fn asked_versions(&self, sql: &str, served: &Served) -> Result<Vec<Arc<Version>>, AskError> {
+    /// The versions whose functions are called.
+    fn asked_versions(&self, called: &BTreeSet<String>, served: &Served) -> Result<Vec<String>, AskError> {
         let of_store = served.models.keys().filter(|name| !self.models.contains(name));
-        let named = self.models.iter().chain(of_store).filter(|model| functions::is_called(sql, model));
+        let named = self.models.iter().chain(of_store).filter(|model| functions::is_among(called, model));
         let version = |model: &String| {
             let version = served.models.get(model).and_then(|model| model.champion_or_latest());
-            version.cloned().ok_or_else(|| AskError::NoVersion(model.clone()))
+            let version = version.ok_or_else(|| AskError::NoVersion(model.clone()))?;
+            Ok(format!("{}@{}", version.file.model, version.file.version))
         };
         named.map(version).collect()
     }
 
-    pub async fn ask(self: &Arc<Self>, sql: &str, parameters: Parameters, now: Now) -> Result<Arc<Rows>, AskError> {
-        let _versions = self.asked_versions(sql, &now.served)?;
+    pub async fn ask(self: &Arc<Self>, asked: Asked, now: Now) -> Result<Arc<Rows>, AskError> {
+        if let Some(rows) = self.kept_of(&asked, &now) {
+            return Ok(rows);
+        }
         let limit = self.limits.time.unwrap_or(Duration::MAX);
-        let busy = |_| AskError::Busy;
-        let place = tokio::time::timeout(limit, Arc::clone(&self.places).acquire_owned()).await.map_err(busy)?;
-        let (views, text) = (Arc::clone(self), sql.to_owned());
-        let work = self.runtime()?.spawn(async move {
-            let answer = views.answer(&text, parameters, now).await;
-            drop(place);
-            answer
-        });
-        let abort = work.abort_handle();
-        match tokio::time::timeout(limit.saturating_add(GRACE), work).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => {
-                tracing::error!(%error, sql, "a query panicked");
+        let place = self.place(asked.author).await?;
+        let (views, sql) = (Arc::clone(self), asked.sql.clone());
+        let answer = on_a_thread(place, move || async move { views.answer(asked, now).await })?;
+        match tokio::time::timeout(limit.saturating_add(GRACE), answer).await {
+            Ok(Ok(answer)) => answer?,
+            Ok(Err(_)) => {
+                tracing::error!(sql, "a query panicked");
                 Err(AskError::Broken("the query failed inside; write it in another way".to_owned()))
             }
-            Err(_) => {
-                abort.abort();
-                Err(QueryError::Time { limit }.into())
-            }
+            Err(_) => Err(QueryError::Time { limit }.into()),
         }
     }
 
-    async fn answer(self: &Arc<Self>, sql: &str, parameters: Parameters, now: Now) -> Result<Arc<Rows>, AskError> {
-        let views = Arc::clone(self);
-        let current = tokio::task::spawn_blocking(move || views.current(now)).await;
-        let current = current.map_err(|error| AskError::Broken(format!("the tables cannot be made: {error}")))??;
+    /// What was answered before to the same question, if nothing came since. Waits for nobody.
+    fn kept_of(&self, asked: &Asked, now: &Now) -> Option<Arc<Rows>> {
+        let held = self.current.try_lock().ok()?;
+        let current = held.as_ref().filter(|current| current.seen == Seen::of(now))?;
+        let question = answers::Question::new(current.number, &asked.sql, &asked.parameters);
+        drop(held);
+        self.kept().get(&question)
+    }
+
+    async fn place(&self, author: Author) -> Result<OwnedSemaphorePermit, AskError> {
+        let places = match author {
+            Author::Owner => &self.of_views,
+            Author::Request => &self.of_requests,
+        };
+        let patience = self.limits.time.unwrap_or(PATIENCE).min(PATIENCE);
+        match tokio::time::timeout(patience, Arc::clone(places).acquire_owned()).await {
+            Ok(Ok(place)) => Ok(place),
+            Ok(Err(_)) | Err(_) => Err(AskError::Busy),
+        }
+    }
+
+    async fn answer(self: &Arc<Self>, asked: Asked, now: Now) -> Result<Arc<Rows>, AskError> {
+        let Asked { sql, parameters, author } = asked;
+        let sql = sql.as_str();
+        let parsed = Parsed::new(sql, author)?;
+        let versions = self.asked_versions(parsed.called(), &now.served)?;
+        let current = self.current(now)?;
         let question = answers::Question::new(current.number, sql, &parameters);
         if let Some(rows) = self.kept().get(&question) {
             return Ok(rows);
         }
-        let mut answer = current.session.run_with(sql, &parameters).await?;
+        let mut answer = current.session.start(parsed, &parameters)?;
         let columns: Vec<String> = answer.schema().fields().iter().map(|field| field.name().clone()).collect();
         check_names(sql, &columns)?;
-        let mut rows = Rows { columns, rows: Vec::new(), is_cut: false };
+        let mut rows = Rows { columns, rows: Vec::new(), is_cut: false, versions };
         let mut bytes = 0;
         while let Some(block) = answer.next().await? {
             for start in (0..block.num_rows()).step_by(BLOCK_ROWS) {
@@ -234,25 +263,14 @@ impl Views {
             while answer.next().await?.is_some() {}
             Ok::<_, QueryError>(())
         };
-        Ok(self.runtime()?.block_on(read)?)
+        let runtime = runtime()?;
+        let read = runtime.block_on(read);
+        runtime.shutdown_background();
+        Ok(read?)
     }
 
     fn kept(&self) -> std::sync::MutexGuard<'_, Answers> {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn runtime(&self) -> Result<&Runtime, AskError> {
-        if let Some(runtime) = self.runtime.get() {
-            return Ok(runtime);
-        }
-        let mut builder = tokio::runtime::Builder::new_multi_thread();
-        let built = builder.enable_all().thread_name("query").thread_stack_size(STACK_BYTES).build();
-        let built = built.map_err(|error| AskError::Broken(format!("no thread can be started: {error}")))?;
-        if let Err(second) = self.runtime.set(built) {
-            // Another request was faster.
-            second.shutdown_background();
-        }
-        self.runtime.get().ok_or_else(|| AskError::Broken("no runtime".to_owned()))
     }
 
     /// The state of this moment: the one that is there, or a new one.
@@ -332,13 +350,46 @@ pub fn session_of_owner(
     Ok(Some(Session::with(&schema, records, extras, limits)?))
 }
 
-/// The runtime may not be waited for where requests are served.
-impl Drop for Views {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
+/// Answers on a thread of its own, with a stack for any SQL. The place is held until the thread has really ended: a query that is lost
+/// between two blocks of rows takes no other's thread, and what is lost is bounded by the places. One that nobody waits for ends at
+/// its next block.
+fn on_a_thread<T, F>(
+    place: OwnedSemaphorePermit,
+    work: impl FnOnce() -> F + Send + 'static,
+) -> Result<oneshot::Receiver<Result<T, AskError>>, AskError>
+where
+    T: Send + 'static,
+    F: Future<Output = T>,
+{
+    let (mut tell, told) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("query".to_owned()).stack_size(STACK_BYTES);
+    let started = thread.spawn(move || {
+        // Dropped last, and also where the query panics.
+        let _place = place;
+        let answer = runtime().map(|runtime| {
+            let answer = runtime.block_on(async {
+                tokio::select! {
+                    answer = work() => Some(answer),
+                    () = tell.closed() => None,
+                }
+            });
+            // Threads that decode ahead end when they find that nobody listens.
             runtime.shutdown_background();
+            answer
+        });
+        if let Some(answer) = answer.transpose() {
+            // Whoever asked may have gone.
+            let _ = tell.send(answer);
         }
-    }
+    });
+    started.map_err(|error| AskError::Broken(format!("no thread can be started: {error}")))?;
+    Ok(told)
+}
+
+/// Of one query.
+fn runtime() -> Result<Runtime, AskError> {
+    let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    built.map_err(|error| AskError::Broken(format!("no runtime can be started: {error}")))
 }
 
 impl Seen {
