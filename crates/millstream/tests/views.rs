@@ -404,12 +404,16 @@ fn begin_post(address: &str, path: &str, body: &str) -> std::net::TcpStream {
 
 #[test]
 fn a_text_of_a_request_has_an_end() {
-    let bench = bench_serving("");
+    let bench = bench_serving(
+        "[[view]]\nname = \"longer\"\nsql = \"select length($x) as n\"\nparams = { x = { type = \"utf8\", max = 5000 } }",
+    );
     let mut served = bench.serve(&[]);
     served.wait_for("serving on http://");
     let long = "x".repeat(4097);
     assert_eq!(good(&served, &format!("/v1/views/of_sub?sub={}", &long[1..]))["total"], 0);
     assert_eq!(refused(&served, &format!("/v1/views/of_sub?sub={long}")), fault(422, "bad_value", "sub"));
+    assert_eq!(good(&served, &format!("/v1/views/longer?x={long}"))["rows"], json!([{"n": 4097}]));
+    assert_eq!(refused(&served, &format!("/v1/views/longer?x={long}{long}")), fault(422, "bad_value", "x"));
     let body = json!({"sql": "select $x as x", "params": {"x": long}});
     assert_eq!(served.post("/v1/query", &body.to_string()).json["error"]["field"], "x");
 }
