@@ -15,7 +15,8 @@ use crate::registry::{Served, Version};
 /// One function for each model that has a version.
 pub(super) fn of_versions(served: &Served) -> Vec<ScalarUDF> {
     let versions = served.models.values().filter_map(|model| model.champion_or_latest());
-    versions.map(|version| ScalarUDF::new_from_impl(Predict::new(version))).collect()
+    let predicts = |version: &&Arc<Version>| version.predicts();
+    versions.filter(predicts).map(|version| ScalarUDF::new_from_impl(Predict::new(version))).collect()
 }
 
 /// For checking SQL before there is a version: takes whatever it is given.
