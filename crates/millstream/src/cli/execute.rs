@@ -324,7 +324,7 @@ fn version_row(version: &Version) -> Vec<String> {
         file.rows.to_string(),
         verdict.model,
         verdict.baseline,
-        verdict.words.to_owned(),
+        verdict.lists.map_or_else(|| verdict.words.to_owned(), |lists| format!("{}; {lists}", verdict.words)),
     ]
 }
 
