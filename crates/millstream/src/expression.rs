@@ -25,7 +25,7 @@ use datafusion::physical_expr::expressions::Column;
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, ExprWithAlias, visit_expressions};
 
-pub use strangers::{FUNCTIONS as OF_ROWS, STACK_BYTES as STRANGERS_STACK_BYTES};
+pub use strangers::{FUNCTIONS as OF_ROWS, STACK_BYTES as STRANGERS_STACK_BYTES, is_nested_deeper};
 
 /// Holds the functions and the options; never runs a query.
 static PLANNER: LazyLock<SessionState> = LazyLock::new(|| {

@@ -6,10 +6,10 @@ use datafusion::arrow::datatypes::Schema;
 use toml::{Table, Value};
 
 use super::check_route::words;
-use super::check_source::{csv_format, format, place_at};
+use super::check_source::read_anew;
 use super::fault::{Faults, did_you_mean};
 use super::raw::{Keys, Section, type_name};
-use super::{CatalogueFrom, CatalogueRules, Compression, Pace, Source, SourceFormat, SourcePlace};
+use super::{CatalogueFrom, CatalogueRules};
 use crate::catalogue::{IDENTITY, Plan};
 
 pub(super) const CATALOGUE: Keys = Keys {
@@ -71,23 +71,7 @@ fn from(section: &Section, faults: &mut Faults) -> Option<CatalogueFrom> {
         }
         return Some(CatalogueFrom::Batches);
     }
-    let place = place_at(section, "from", path, faults);
-    let (format, compression) = format(section, "from", faults);
-    let csv = csv_format(section, format, faults);
-    let place = place?;
-    let message = match (&place, format, compression) {
-        (SourcePlace::Stdin, ..) => "is read anew at every start, which standard input cannot be; write it to a file",
-        (_, SourceFormat::Parquet, Compression::Gzip | Compression::Zstd) => {
-            "a Parquet file is read from its end: it must be a plain file or an s3:// URL"
-        }
-        _ => {
-            let source =
-                Source { place, format, compression, pace: Pace::FullSpeed, csv, key: None, order_by: None, seed: 1 };
-            return Some(CatalogueFrom::File(Box::new(source)));
-        }
-    };
-    section.fault("from", message, faults);
-    None
+    read_anew(section, "from", path, faults).map(|source| CatalogueFrom::File(Box::new(source)))
 }
 
 /// Every name, with its expression where that is none at fault: what facets say of it is then still judged.

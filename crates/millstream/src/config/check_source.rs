@@ -74,6 +74,26 @@ fn place(section: &Section, faults: &mut Faults) -> Option<SourcePlace> {
     place_at(section, "path", path, faults)
 }
 
+/// A file that is read whole at every start, beside the stream's own source; `key` holds its path.
+pub(super) fn read_anew(section: &Section, key: &str, path: &str, faults: &mut Faults) -> Option<Source> {
+    let place = place_at(section, key, path, faults);
+    let (format, compression) = format(section, key, faults);
+    let csv = csv_format(section, format, faults);
+    let place = place?;
+    let message = match (&place, format, compression) {
+        (SourcePlace::Stdin, ..) => "is read anew at every start, which standard input cannot be; write it to a file",
+        (_, SourceFormat::Parquet, Compression::Gzip | Compression::Zstd) => {
+            "a Parquet file is read from its end: it must be a plain file or an s3:// URL"
+        }
+        _ => {
+            let pace = Pace::FullSpeed;
+            return Some(Source { place, format, compression, pace, csv, key: None, order_by: None, seed: 1 });
+        }
+    };
+    section.fault(key, message, faults);
+    None
+}
+
 /// What the text of `key` names.
 pub(super) fn place_at(section: &Section, key: &str, path: &str, faults: &mut Faults) -> Option<SourcePlace> {
     let lower = path.to_lowercase();

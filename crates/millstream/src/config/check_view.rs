@@ -7,13 +7,10 @@ use serde_json::Value as Json;
 use toml::{Table, Value};
 
 use super::check::table_list;
-use super::check_source::{csv_format, format, place_at};
+use super::check_source::read_anew;
 use super::fault::{Faults, did_you_mean};
 use super::raw::{Keys, Section, type_name};
-use super::{
-    Compression, FixedTable, Pace, Source, SourceFormat, SourcePlace, TEXT_BYTES, TableRows, View, ViewParameter,
-    check_table, template,
-};
+use super::{FixedTable, Source, TEXT_BYTES, TableRows, View, ViewParameter, check_table, template};
 use crate::query::{CATALOGUE, TABLE, placeholders};
 use crate::schema::ColumnType;
 
@@ -57,30 +54,7 @@ fn given(section: &Section, faults: &mut Faults) -> Option<TableRows> {
 fn file(section: &Section, faults: &mut Faults) -> Option<Source> {
     let remedy = "name its file, such as path = \"data/audiences.csv\", or write its rows here";
     let path = section.required_text("path", remedy, faults)?;
-    let place = place_at(section, "path", path, faults);
-    let (format, compression) = format(section, "path", faults);
-    let csv = csv_format(section, format, faults);
-    let place = place?;
-    let message = match (&place, format, compression) {
-        (SourcePlace::Stdin, ..) => "is read anew at every start, which standard input cannot be; write it to a file",
-        (_, SourceFormat::Parquet, Compression::Gzip | Compression::Zstd) => {
-            "a Parquet file is read from its end: it must be a plain file or an s3:// URL"
-        }
-        _ => {
-            return Some(Source {
-                place,
-                format,
-                compression,
-                pace: Pace::FullSpeed,
-                csv,
-                key: None,
-                order_by: None,
-                seed: 1,
-            });
-        }
-    };
-    section.fault("path", message, faults);
-    None
+    read_anew(section, "path", path, faults)
 }
 
 pub(super) fn views(root: &Table, faults: &mut Faults) -> Vec<View> {

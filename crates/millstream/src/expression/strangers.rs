@@ -92,22 +92,30 @@ pub(super) fn check_length(text: &str) -> Result<(), ExpressionError> {
 }
 
 pub(super) fn check_depth(text: &str, sql: &ExprWithAlias) -> Result<(), ExpressionError> {
-    struct Depth(usize);
+    match is_nested_deeper(sql, NESTED) {
+        true => Err(fault(text, None, ExpressionFault::TooDeep { most: NESTED })),
+        false => Ok(()),
+    }
+}
+
+/// Whether an expression within `sql` has more than `most` others around it.
+pub fn is_nested_deeper(sql: &impl Visit, most: usize) -> bool {
+    struct Depth {
+        now: usize,
+        most: usize,
+    }
     impl Visitor for Depth {
         type Break = ();
         fn pre_visit_expr(&mut self, _: &SqlExpr) -> ControlFlow<()> {
-            self.0 += 1;
-            if self.0 > NESTED { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            self.now += 1;
+            if self.now > self.most { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         }
         fn post_visit_expr(&mut self, _: &SqlExpr) -> ControlFlow<()> {
-            self.0 -= 1;
+            self.now -= 1;
             ControlFlow::Continue(())
         }
     }
-    match sql.visit(&mut Depth(0)) {
-        ControlFlow::Break(()) => Err(fault(text, None, ExpressionFault::TooDeep { most: NESTED })),
-        ControlFlow::Continue(()) => Ok(()),
-    }
+    sql.visit(&mut Depth { now: 0, most }).is_break()
 }
 
 pub(super) fn check_functions(text: &str, logical: &Expr) -> Result<(), ExpressionError> {

@@ -5,14 +5,12 @@ use std::ops::ControlFlow;
 
 use datafusion::execution::session_state::SessionState;
 use datafusion::sql::parser::Statement;
-use datafusion::sql::sqlparser::ast::{
-    Expr as SqlExpr, ObjectName, Spanned, Statement as SqlStatement, Visit, Visitor, visit_relations,
-};
+use datafusion::sql::sqlparser::ast::{ObjectName, Spanned, Statement as SqlStatement, visit_relations};
 
 use super::error::{Place, QueryError, SqlFault, parse_fault};
 use super::weigh::{Call, weigh};
 use super::{Author, TABLE};
-use crate::expression::{OF_ROWS, nearest};
+use crate::expression::{OF_ROWS, is_nested_deeper, nearest};
 
 /// Nobody writes so much by hand, and planning takes memory and stack with the length.
 const SQL_BYTES: usize = 64 * 1024;
@@ -183,25 +181,11 @@ fn what_sql_does(statement: &SqlStatement) -> Does {
 
 /// Refuses what is nested so deep that planning it would need more than the planner's stack.
 fn nesting(statement: &Statement, sql: &str) -> Result<(), QueryError> {
-    struct Depth(usize);
-    impl Visitor for Depth {
-        type Break = ();
-        fn pre_visit_expr(&mut self, _: &SqlExpr) -> ControlFlow<()> {
-            self.0 += 1;
-            if self.0 > NESTED { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        }
-        fn post_visit_expr(&mut self, _: &SqlExpr) -> ControlFlow<()> {
-            self.0 -= 1;
-            ControlFlow::Continue(())
-        }
+    if inner(statement).is_some_and(|statement| is_nested_deeper(statement, NESTED)) {
+        let message = format!("an expression is nested more than {NESTED} deep: use `in (…)` for a list of values");
+        return Err(SqlFault::new(sql, message, None).into());
     }
-    match inner(statement).map(|statement| statement.visit(&mut Depth(0))) {
-        Some(ControlFlow::Break(())) => {
-            let message = format!("an expression is nested more than {NESTED} deep: use `in (…)` for a list of values");
-            Err(SqlFault::new(sql, message, None).into())
-        }
-        Some(ControlFlow::Continue(())) | None => Ok(()),
-    }
+    Ok(())
 }
 
 pub(super) fn inner(statement: &Statement) -> Option<&SqlStatement> {
