@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt fuzz bench bench-learn bench-pipeline bench-workers bench-http bench-recommend bench-views soak docs
+.PHONY: help demo test check fmt fuzz hostile bench bench-learn bench-pipeline bench-workers bench-http bench-recommend bench-views soak docs
 
 help: ## List these targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,10 @@ fmt: ## Format the code
 
 fuzz: ## Fuzz the broker's codec path, SECONDS (60) for each of its three targets
 	crates/broker/fuzz/run.sh $(or $(SECONDS),60)
+
+hostile: ## Some 300 hostile requests, records and files against the release binary, in a cgroup of 2 GiB
+	cargo build --release
+	ci/hostile.sh
 
 docs: ## Rewrite what the documentation takes from the code
 	UPDATE=1 cargo test -p millstream --lib documents
