@@ -63,8 +63,10 @@ pub(crate) enum BatchFault {
     Magic,
     /// The checksum does not match.
     Crc,
-    /// The record count, offsets, or codec make no sense, or it is a control batch.
+    /// The record count, offsets, sequence or codec make no sense, or it is a control batch.
     Content,
+    /// It claims the log's own timestamps.
+    Timestamp,
     /// Part of a transaction, which this broker does not serve.
     Transactional,
 }
@@ -144,8 +146,12 @@ pub(crate) fn check(bytes: &[u8]) -> Result<BatchHeader, BatchFault> {
     }
     // The client's base offset has no meaning; the broker assigns it.
     let header = BatchHeader { base_offset: 0, ..header };
-    if !header.is_plausible() || header.attributes & ATTRIBUTE_CONTROL != 0 {
+    let has_sequence = header.producer_id <= NO_PRODUCER || header.base_sequence >= 0;
+    if !header.is_plausible() || !has_sequence || header.attributes & ATTRIBUTE_CONTROL != 0 {
         return Err(BatchFault::Content);
+    }
+    if header.is_log_append_time() {
+        return Err(BatchFault::Timestamp);
     }
     Ok(header)
 }
@@ -175,7 +181,7 @@ pub(crate) fn whole_batches(bytes: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::samples::batch as sample;
+    use crate::samples::{batch as sample, sealed};
 
     #[test]
     fn a_batch_is_refused_for_what_is_wrong_with_it() {
@@ -193,5 +199,10 @@ mod tests {
         assert_eq!(check(&[]).unwrap_err(), BatchFault::Length);
         let twice = [good.clone(), good].concat();
         assert_eq!(check(&twice).unwrap_err(), BatchFault::Length);
+        let flagged = |attributes, producer| check(&sealed(b"", 1, producer, (0, 0), attributes)).unwrap_err();
+        assert_eq!(flagged(0x08, (NO_PRODUCER, -1, -1)), BatchFault::Timestamp);
+        assert_eq!(flagged(0x10, (NO_PRODUCER, -1, -1)), BatchFault::Transactional);
+        assert_eq!(flagged(0x20, (NO_PRODUCER, -1, -1)), BatchFault::Content);
+        assert_eq!(flagged(0, (7, 0, -1)), BatchFault::Content, "a producer without a sequence");
     }
 }

@@ -36,6 +36,9 @@ pub struct Config {
     pub max_request_bytes: usize,
     /// A record batch beyond this is answered MESSAGE_TOO_LARGE. Default 16 MiB.
     pub max_batch_bytes: usize,
+    /// A record batch whose records decompress to more is answered MESSAGE_TOO_LARGE: a consumer takes a whole batch into
+    /// memory. Default 64 MiB.
+    pub max_decoded_bytes: u64,
     /// All requests being read or handled together; a request waits for its share. Default 256 MiB.
     pub max_in_flight_bytes: usize,
     /// One Fetch answer carries at most this, whatever the client allows, but always one batch.
@@ -65,6 +68,7 @@ impl Config {
             max_connections: 256,
             max_request_bytes: 64 * MIB,
             max_batch_bytes: 16 * MIB,
+            max_decoded_bytes: 64 * MIB as u64,
             max_in_flight_bytes: 256 * MIB,
             max_fetch_bytes: 8 * MIB,
             max_partitions: 512,

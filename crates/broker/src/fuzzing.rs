@@ -5,6 +5,7 @@
 #![allow(clippy::missing_panics_doc)]
 
 use std::fs;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -13,6 +14,7 @@ use bytes::Bytes;
 use crate::api::{self, Caller};
 use crate::batch::{self, BatchHeader};
 use crate::log::PartitionLog;
+use crate::records;
 use crate::retention::Limits;
 use crate::samples;
 use crate::server::Shared;
@@ -21,6 +23,8 @@ use crate::wire::{self, Decoded, schema::APIS};
 
 /// Small, so that a few batches roll.
 const SEGMENT_BYTES: u64 = 400;
+/// Small, so that inputs get past it.
+const DECODED_BYTES_MAX: u64 = 1 << 16;
 /// A log that no damage has reached yet: batches of three records.
 const WHOLE_BATCHES: i32 = 12;
 
@@ -64,7 +68,9 @@ pub fn batches(folder: &Path, mut input: &[u8]) {
         let (bytes, rest) = rest.split_at(usize::from(u16::from_be_bytes(*length)).min(rest.len()));
         input = rest;
         let bytes = samples::mended(bytes);
-        if let Ok(header) = batch::check(&bytes) {
+        if let Ok(header) = batch::check(&bytes)
+            && records::check(&bytes, &header, DECODED_BYTES_MAX).is_ok()
+        {
             timestamps.extend([header.base_timestamp, header.max_timestamp]);
             let _ = log.append(&bytes, header);
         }
@@ -189,9 +195,13 @@ pub fn seeds_of_batches() -> Vec<Vec<u8>> {
         )]));
     }
     let records = &plain[batch::HEADER_BYTES..];
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let mut lz4 = lz4_flex::frame::FrameEncoder::new(Vec::new());
     let packed = [
-        (2, snap::raw::Encoder::new().compress_vec(records).unwrap_or_default()),
-        (4, zstd::stream::encode_all(records, 1).unwrap_or_default()),
+        (1, gzip.write_all(records).and_then(|()| gzip.finish()).expect("memory")),
+        (2, snap::raw::Encoder::new().compress_vec(records).expect("memory")),
+        (3, lz4.write_all(records).map(|()| lz4.finish().expect("memory")).expect("memory")),
+        (4, zstd::stream::encode_all(records, 1).expect("memory")),
     ];
     for (attributes, records) in packed {
         seeds.push(framed(&[&samples::sealed(&records, 3, (-1, -1, -1), (1000, 1002), attributes)]));

@@ -11,9 +11,9 @@ use crate::batch::{BatchHeader, NO_PRODUCER};
 
 /// Batches remembered per producer: a client with idempotence has at most five in flight.
 const BATCHES_PER_PRODUCER: usize = 5;
-/// Producers remembered per partition; a producer is about 200 bytes. Past it the longest silent tenth is forgotten:
-/// if one of those comes back it is refused and asks for a new id.
-const PRODUCERS_MAX: usize = 10_000;
+/// Producers remembered per partition, several times as many as there are connections; a producer is about 200 bytes.
+/// Past it the longest silent tenth is forgotten: if one of those comes back it is refused and asks for a new id.
+const PRODUCERS_MAX: usize = 1000;
 
 /// What to do with a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +59,7 @@ impl Producers {
     /// Whether the batch is next, known, or neither. A producer that the log does not know must begin with 0: this
     /// log forgets nothing, so anything else means that a batch before it was not written.
     pub(crate) fn judge(&self, header: &BatchHeader) -> Verdict {
-        if header.producer_id == NO_PRODUCER {
+        if header.producer_id <= NO_PRODUCER {
             return Verdict::Append;
         }
         let begins = header.base_sequence == 0;
@@ -88,7 +88,7 @@ impl Producers {
 
     /// Notes a batch that is in the log. `header` carries its stored offset.
     pub(crate) fn note(&mut self, header: &BatchHeader) {
-        if header.producer_id == NO_PRODUCER {
+        if header.producer_id <= NO_PRODUCER {
             return;
         }
         if !self.by_id.contains_key(&header.producer_id) && self.by_id.len() >= PRODUCERS_MAX {

@@ -22,6 +22,8 @@ use crate::retention::Piece;
 
 /// One index entry at most every so many bytes: 8192 entries of 24 bytes for a segment of 256 MiB.
 const INDEX_INTERVAL_BYTES: u64 = 32 * 1024;
+/// Batches that one lookup by time unfolds in a segment; an honest header is right the first time, or the second.
+const UNFOLDED_MOST: u32 = 4;
 /// Read at once when a segment is scanned.
 const SCAN_CHUNK_BYTES: usize = 256 * 1024;
 
@@ -290,11 +292,18 @@ fn find(
 impl TimeSearch {
     /// The first record at or past `timestamp` (ms) and not before `from_offset`: its offset and its timestamp. The
     /// batch is found by its header, and only that one is read and unfolded. One that cannot be unfolded answers with
-    /// its first offset: too early at worst, never too late.
+    /// its first offset: too early at worst, never too late. So does one behind some that promised too much: a lookup
+    /// does not unfold a whole log of them.
     pub(crate) fn run(&self, timestamp: i64, from_offset: i64) -> io::Result<Option<(i64, i64)>> {
         let wanted = |header: &BatchHeader| header.max_timestamp >= timestamp && header.next_offset() > from_offset;
         let mut position = self.position;
+        let mut unfolded = 0;
         while let Some((at, header)) = find(&self.file, position, self.end, wanted)? {
+            let by_batch = Ok(Some((header.base_offset.max(from_offset), header.max_timestamp)));
+            if unfolded == UNFOLDED_MOST {
+                return by_batch;
+            }
+            unfolded += 1;
             let mut bytes = vec![0; header.bytes];
             self.file.read_exact_at(&mut bytes, at)?;
             match records::first_at_or_after(&bytes, &header, timestamp, from_offset) {
@@ -304,7 +313,7 @@ impl TimeSearch {
                 Err(cause) => {
                     let base_offset = header.base_offset;
                     warn!(base_offset, %cause, "records not readable; a time in them is answered by their batch");
-                    return Ok(Some((base_offset.max(from_offset), header.max_timestamp)));
+                    return by_batch;
                 }
             }
         }

@@ -404,7 +404,7 @@ fn producer_ids_are_never_given_twice_and_transactions_are_refused() {
         let transactional = TransactionalId(StrBytes::from_static_str("t"));
         let request = InitProducerIdRequest::default().with_transactional_id(Some(transactional));
         let (error_code, _) = producer_id(&mut stream, request);
-        assert_eq!(error_code, 53);
+        assert_eq!(error_code, 35, "UNSUPPORTED_VERSION");
     }
 }
 

@@ -7,9 +7,15 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use common::{call, config, flush, producer, read_all, send, start};
-use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, RequestKind, ResponseKind};
+use bytes::Bytes;
+use common::{call, client, config, flush, producer, read_all, send, start};
+use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use kafka_protocol::messages::{
+    ApiKey, ApiVersionsRequest, MetadataRequest, ProduceRequest, RequestKind, ResponseKind, TopicName, metadata_request,
+};
+use kafka_protocol::protocol::StrBytes;
 use millstream_broker::Broker;
+use rdkafka::producer::{BaseProducer, Producer};
 
 /// Sends bytes and waits for the end of the connection; what came back is dropped.
 fn poke(broker: &Broker, bytes: &[u8], then_close: bool) {
@@ -130,4 +136,109 @@ fn many_connections_share_a_small_budget() {
     for writer in writers {
         writer.join().unwrap();
     }
+}
+
+/// A batch of these bytes as its records, with a right checksum.
+fn batch(records: &[u8], count: i32, attributes: i16) -> Bytes {
+    let mut batch = vec![0; 61];
+    batch[8..12].copy_from_slice(&i32::try_from(49 + records.len()).unwrap().to_be_bytes());
+    batch[16] = 2;
+    batch[21..23].copy_from_slice(&attributes.to_be_bytes());
+    batch[23..27].copy_from_slice(&(count - 1).to_be_bytes());
+    // No producer id, no epoch, no sequence.
+    batch[43..57].fill(0xff);
+    batch[57..61].copy_from_slice(&count.to_be_bytes());
+    batch.extend_from_slice(records);
+    let crc = crc32c::crc32c(&batch[21..]);
+    batch[17..21].copy_from_slice(&crc.to_be_bytes());
+    batch.into()
+}
+
+fn topic_name(topic: &str) -> TopicName {
+    TopicName(StrBytes::from_string(topic.to_owned()))
+}
+
+/// Makes a topic by asking for it.
+fn make(stream: &mut TcpStream, topic: &str) {
+    let asked = metadata_request::MetadataRequestTopic::default().with_name(Some(topic_name(topic)));
+    let request = MetadataRequest::default().with_topics(Some(vec![asked])).with_allow_auto_topic_creation(true);
+    call(stream, ApiKey::Metadata, 9, &RequestKind::Metadata(request));
+}
+
+/// Produces one batch; the error code and its explanation.
+fn produce(stream: &mut TcpStream, topic: &str, records: Bytes) -> (i16, String) {
+    let partition = PartitionProduceData::default().with_records(Some(records));
+    let data = TopicProduceData::default().with_name(topic_name(topic)).with_partition_data(vec![partition]);
+    let request = ProduceRequest::default().with_acks(-1).with_topic_data(vec![data]);
+    match call(stream, ApiKey::Produce, 9, &RequestKind::Produce(request)) {
+        ResponseKind::Produce(answer) => {
+            let partition = &answer.responses[0].partition_responses[0];
+            (partition.error_code, partition.error_message.clone().unwrap_or_default().to_string())
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_no_consumer_could_read_is_not_stored() {
+    const CORRUPT: i16 = 2;
+    const TOO_LARGE: i16 = 10;
+    const TIMESTAMP: i16 = 32;
+    const UNSUPPORTED: i16 = 35;
+    const INVALID: i16 = 87;
+    let folder = tempfile::tempdir().unwrap();
+    let broker = start(config(folder.path()));
+    let mut stream = TcpStream::connect(broker.address()).unwrap();
+    make(&mut stream, "t");
+    let good = [12, 0, 0, 0, 1, 1, 0];
+    // A value of 3 GB, by its length: the zeros end earlier, for a test's sake.
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&[0xec, 0xfb, 0x87, 0xad, 0x16, 0, 0, 0, 1, 0x80, 0xfb, 0x87, 0xad, 0x16]).unwrap();
+    gzip.write_all(&vec![0; 1 << 20]).unwrap();
+    let bomb = gzip.finish().unwrap();
+    let refused = [
+        (batch(b"\xde\xad\xbe\xefgarbage with a right checksum", 1, 0), INVALID),
+        (batch(&good, i32::MAX, 0), INVALID),
+        (batch(&good, 2, 0), INVALID),
+        (batch(&[good, good].concat(), 1, 0), INVALID),
+        (batch(b"no gzip", 1, 1), CORRUPT),
+        (batch(b"no snappy", 1, 2), CORRUPT),
+        (batch(b"no lz4", 1, 3), CORRUPT),
+        (batch(b"no zstd", 1, 4), CORRUPT),
+        (batch(&good, 1, 5), INVALID),
+        (batch(&bomb, 1, 1), TOO_LARGE),
+        (batch(&good, 1, 0x08), TIMESTAMP),
+        (batch(&good, 1, 0x10), UNSUPPORTED),
+        (batch(&good, 1, 0x20), INVALID),
+    ];
+    for (records, expected) in refused {
+        let (error, message) = produce(&mut stream, "t", records.clone());
+        assert_eq!(error, expected, "{:?}: {message}", &records[..records.len().min(80)]);
+    }
+    let (error, message) = produce(&mut stream, "t", batch(&good, 2, 0));
+    assert!(error == INVALID && message.contains("claims"), "{message}");
+    assert_eq!(produce(&mut stream, "t", batch(&good, 1, 0)).0, 0);
+    assert_eq!(read_all_empty(&broker, "t"), 1);
+    still_serves(&broker, "after");
+}
+
+/// How many records without a value a partition holds.
+fn read_all_empty(broker: &Broker, topic: &str) -> usize {
+    use rdkafka::consumer::Consumer;
+    let consumer = common::reader(broker.address(), topic, 0);
+    let (low, high) = consumer.fetch_watermarks(topic, 0, Duration::from_secs(10)).unwrap();
+    let message = consumer.poll(Duration::from_secs(10)).unwrap().unwrap();
+    assert_eq!(rdkafka::Message::payload(&message), None);
+    usize::try_from(high - low).unwrap()
+}
+
+#[test]
+fn a_transactional_producer_is_told_that_it_is_not_supported() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = start(config(folder.path()));
+    let producer: BaseProducer = client(broker.address()).set("transactional.id", "t").create().unwrap();
+    let error = producer.init_transactions(Duration::from_secs(5)).unwrap_err();
+    let text = format!("{error} {error:?}").to_lowercase();
+    assert!(text.contains("unsupported") || text.contains("not supported"), "{text}");
+    assert!(!text.contains("authorization"), "{text}");
 }

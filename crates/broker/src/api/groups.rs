@@ -28,8 +28,8 @@ use crate::coordinator::{JoinEnd, SyncEnd};
 use crate::group::{Application, Fault};
 use crate::server::Shared;
 
-/// A group's key in FindCoordinator; 1 would be a transaction's.
-const KEY_TYPE_GROUP: i8 = 0;
+/// What a key in FindCoordinator names: a group, or a transaction.
+const KEY_TYPES: [i8; 2] = [0, 1];
 /// Session timeouts in ms, from a test's to Apache Kafka's largest.
 const SESSION_TIMEOUT_MS: std::ops::RangeInclusive<i32> = 100..=1_800_000;
 /// The longest round, whatever `max.poll.interval.ms` says; Apache Kafka has no bound.
@@ -54,10 +54,11 @@ fn keep(bytes: &Bytes) -> Bytes {
     Bytes::copy_from_slice(bytes)
 }
 
-/// FindCoordinator. This node coordinates every group; transactions are answered
-/// TRANSACTIONAL_ID_AUTHORIZATION_FAILED, which a producer does not retry.
+/// FindCoordinator. This node coordinates every group. It is also named for transactions, which it does not serve: the
+/// InitProducerId that follows is answered UNSUPPORTED_VERSION, which clients hand to their users, while an error here
+/// makes librdkafka ask again until it times out.
 pub(super) fn find_coordinator(caller: &Caller<'_>, request: FindCoordinatorRequest) -> ResponseKind {
-    let refusal = (request.key_type != KEY_TYPE_GROUP).then(|| code(ResponseError::TransactionalIdAuthorizationFailed));
+    let refusal = (!KEY_TYPES.contains(&request.key_type)).then(|| code(ResponseError::InvalidRequest));
     let error_code = refusal.unwrap_or(NONE);
     let response = if caller.version >= 4 {
         let place = |key| {

@@ -69,7 +69,7 @@ impl From<ResponseKind> for Answer {
 /// Answers one request. Only requests of [`wire::schema::APIS`] come here.
 pub(crate) fn handle(shared: &Shared, caller: &Caller<'_>, request: RequestKind) -> Answer {
     let response = match request {
-        RequestKind::Produce(request) => return produce::produce(shared, request),
+        RequestKind::Produce(request) => return produce::produce(shared, caller, request),
         RequestKind::Fetch(request) => return fetch::fetch(shared, caller, &request),
         RequestKind::ApiVersions(_) => ResponseKind::ApiVersions(wire::api_versions()),
         RequestKind::Metadata(request) => metadata::metadata(shared, caller, request),
