@@ -236,7 +236,7 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
     best.filter(|(score, _)| *score > 0.75).map(|(_, name)| name)
 }
 
-fn did_you_mean(nearest: Option<&str>) -> String {
+pub fn did_you_mean(nearest: Option<&str>) -> String {
     match nearest {
         Some(name) => format!("; did you mean `{name}`?"),
         None => "; a text value goes in 'single quotes', a column whose name is no plain word in \"double quotes\""

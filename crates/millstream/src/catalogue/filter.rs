@@ -1,15 +1,14 @@
-//! Filters: one boolean SQL expression over the columns of the catalogue, evaluated over all its rows once, and kept.
+//! Filters: one text of the filter language over the columns of the catalogue, evaluated over all its rows once, and kept.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
-use datafusion::arrow::array::{Array, AsArray, RecordBatch};
-use datafusion::arrow::datatypes::Schema;
+use datafusion::arrow::array::RecordBatch;
 use millstream_learn::top_n::Bitmap;
+use millstream_untrusted::filter::{Filter as Tree, SyntaxError};
 
-use super::plan::noun;
-use crate::expression::{Expression, ExpressionError, ExpressionFault, STRANGERS_STACK_BYTES, ValueKind};
+use super::condition::Condition;
+use crate::config::{Argument, Faults, Route};
 
 /// So many filters are kept, and so many bytes of them: a site has a few, and what anybody may send must not fill the memory. At a
 /// million items one is 125 KB.
@@ -17,10 +16,6 @@ const KEPT: usize = 64;
 const KEPT_BYTES: usize = 16 << 20;
 /// More requests with new filters than this do not wait for one another, each on a thread.
 const WAITING_MOST: usize = 16;
-/// A longer text over more items is asked of the files themselves.
-const TIME_MOST: Duration = Duration::from_secs(5);
-/// Evaluated so many rows at a time: what is computed on the way stays small.
-const BLOCK_ROWS: usize = 1024;
 
 /// The rows that a filter lets through.
 #[derive(Debug)]
@@ -29,8 +24,10 @@ pub struct Filter {
 }
 
 impl Filter {
-    pub(super) fn of_nothing() -> Self {
-        Self { rows: Bitmap::new(0) }
+    /// Of items whose columns are not known yet.
+    pub(super) fn of_nothing(text: &str) -> Result<Self, FilterError> {
+        Tree::parse(text)?;
+        Ok(Self { rows: Bitmap::new(0) })
     }
 
     /// A row where the expression is null is not let through.
@@ -50,13 +47,11 @@ impl Filter {
 /// Why a text is no filter of this catalogue.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FilterError {
-    /// `hint`: what to write instead, or nothing.
-    #[error("{error}{hint}")]
-    Expression { error: ExpressionError, hint: String },
-    #[error("`{text}` is {found}: a filter must be true or false for every item: compare it with something{hint}")]
-    NotBoolean { text: String, found: String, hint: String },
-    #[error("`{text}` takes more than {seconds} s over {items} items: make it simpler", seconds = TIME_MOST.as_secs())]
-    TooSlow { text: String, items: usize },
+    #[error(transparent)]
+    Syntax(#[from] SyntaxError),
+    /// It parses, and asks of these columns what they do not answer.
+    #[error("`{text}`, at character {position}: {message}")]
+    Unfit { text: String, position: usize, message: String },
     #[error("too many new filters are being computed: ask again in a moment")]
     Busy,
     /// A fault of ours.
@@ -68,8 +63,18 @@ impl FilterError {
     /// The character the fault is at, from 1.
     pub fn position(&self) -> Option<usize> {
         match self {
-            Self::Expression { error, .. } => error.position,
-            Self::NotBoolean { .. } | Self::TooSlow { .. } | Self::Busy | Self::Broken(_) => None,
+            Self::Syntax(error) => error.position,
+            Self::Unfit { position, .. } => Some(*position),
+            Self::Busy | Self::Broken(_) => None,
+        }
+    }
+
+    /// Without the text, for where that is shown already.
+    fn reason(&self) -> String {
+        match self {
+            Self::Syntax(error) => error.reason(),
+            Self::Unfit { position, message, .. } => format!("at character {position}: {message}"),
+            Self::Busy | Self::Broken(_) => self.to_string(),
         }
     }
 }
@@ -95,7 +100,7 @@ impl Filters {
         if let Some(filter) = self.known(text) {
             return Ok(filter);
         }
-        let filter = Arc::new(Filter { rows: with_stack(|| compute(text, items))? });
+        let filter = Arc::new(Filter { rows: compute(text, items)? });
         self.keep(text, &filter);
         Ok(filter)
     }
@@ -140,70 +145,30 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// Planning and computing recurse as deep as the text is nested.
-fn with_stack<T: Send>(work: impl FnOnce() -> Result<T, FilterError> + Send) -> Result<T, FilterError> {
-    std::thread::scope(|scope| {
-        let named = std::thread::Builder::new().name("filter".to_owned()).stack_size(STRANGERS_STACK_BYTES);
-        let started = named.spawn_scoped(scope, work);
-        let thread = started.map_err(|error| FilterError::Broken(format!("no thread can be started: {error}")))?;
-        thread
-            .join()
-            .unwrap_or_else(|_| Err(FilterError::Broken("it panicked; please report this as a bug".to_owned())))
-    })
+/// Checks the routes' constant filters against the columns of the items.
+pub fn check_filters(routes: &[Route], items: &RecordBatch, faults: &mut Faults) {
+    for route in routes {
+        let filter = route.args.get(&Argument::Filter).and_then(|origin| origin.constant());
+        let text = filter.and_then(|constant| constant.as_str()).filter(|text| !text.trim().is_empty());
+        let Some(text) = text else { continue };
+        let checked = Tree::parse(text)
+            .map_err(FilterError::from)
+            .and_then(|tree| Condition::bind(&tree, text, items).map(|_| ()));
+        if let Err(error) = checked {
+            faults.add_text(format!("route[{}].args.filter", route.path), text, error.reason());
+        }
+    }
 }
 
+/// Costs no more than the conditions of the text for each row.
 fn compute(text: &str, items: &RecordBatch) -> Result<Bitmap, FilterError> {
-    let schema = items.schema();
-    let fault = |error: ExpressionError| {
-        let hint = hint(&error, &schema);
-        FilterError::Expression { error, hint }
-    };
-    let expression = Expression::compile_of_stranger(text, &schema).map_err(fault)?;
-    if expression.kind() != ValueKind::Boolean {
-        let found = noun(expression.data_type());
-        return Err(FilterError::NotBoolean { text: text.to_owned(), found, hint: hint_of_lists(text, &schema) });
-    }
-    let (mut rows, started) = (Bitmap::new(items.num_rows()), Instant::now());
-    for start in (0..items.num_rows()).step_by(BLOCK_ROWS) {
-        if started.elapsed() > TIME_MOST {
-            return Err(FilterError::TooSlow { text: text.to_owned(), items: items.num_rows() });
-        }
-        let block = items.slice(start, BLOCK_ROWS.min(items.num_rows() - start));
-        let answers = expression.evaluate(&block).map_err(fault)?;
-        let answers = answers.as_boolean();
-        for row in (0..answers.len()).filter(|row| answers.is_valid(*row) && answers.value(*row)) {
-            // A row is counted as u32 everywhere.
-            rows.set(u32::try_from(start + row).unwrap_or(u32::MAX));
-        }
+    let tree = Tree::parse(text)?;
+    let condition = Condition::bind(&tree, text, items)?;
+    // A row is counted as u32 everywhere.
+    let n_rows = u32::try_from(items.num_rows()).map_err(|error| FilterError::Broken(error.to_string()))?;
+    let mut rows = Bitmap::new(items.num_rows());
+    for row in (0..n_rows).filter(|row| condition.holds(*row as usize) == Some(true)) {
+        rows.set(row);
     }
     Ok(rows)
-}
-
-/// Of a text that asks a list as if it were a value.
-fn hint(error: &ExpressionError, schema: &Schema) -> String {
-    let asked_wrongly = match &error.fault {
-        ExpressionFault::Plan(_) | ExpressionFault::Evaluate(_) | ExpressionFault::NotScalar { .. } => true,
-        ExpressionFault::Empty
-        | ExpressionFault::Syntax(_)
-        | ExpressionFault::UnknownColumn { .. }
-        | ExpressionFault::ManyRows { .. }
-        | ExpressionFault::Subquery
-        | ExpressionFault::NotDeterministic { .. }
-        | ExpressionFault::Unsupported { .. }
-        | ExpressionFault::TooLong { .. }
-        | ExpressionFault::TooDeep { .. }
-        | ExpressionFault::NotForStrangers { .. } => false,
-    };
-    if asked_wrongly { hint_of_lists(&error.text, schema) } else { String::new() }
-}
-
-fn hint_of_lists(text: &str, schema: &Schema) -> String {
-    let is_list = |name: &str| schema.field_with_name(name).is_ok_and(|field| field.data_type().is_nested());
-    let mut words = text.split(|letter: char| !(letter.is_alphanumeric() || letter == '_'));
-    match words.find(|word| is_list(word)) {
-        Some(list) => {
-            format!("; `{list}` is a list: ask what it holds with {list} = 'a value' or array_has({list}, 'a value')")
-        }
-        None => String::new(),
-    }
 }

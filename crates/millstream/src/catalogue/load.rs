@@ -6,12 +6,13 @@ use datafusion::arrow::array::{AsArray, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef};
 use millstream_learn::Ids;
 
+use super::filter::check_filters;
 use super::gather::{Gather, Place, Tally};
 use super::lookup::Lookups;
 use super::plan::{ID, Plan};
 use super::{Catalogue, CatalogueError};
 use crate::batch::{Batch, RowDecoder, Selection, read_blocks};
-use crate::config::{CatalogueFrom, CatalogueRules, Encoding, Faults, SchemaRules, Source, check_catalogue};
+use crate::config::{CatalogueFrom, CatalogueRules, Encoding, Faults, Route, SchemaRules, Source, check_catalogue};
 use crate::schema::{OFFSET_COLUMN, PARTITION_COLUMN, StreamSchema};
 use crate::source::{Dataset, Row, SourceError, causes};
 use crate::store::Store;
@@ -19,14 +20,19 @@ use crate::store::Store;
 /// Rows of a file that are typed and gathered at a time.
 const BLOCK_ROWS: usize = 8192;
 
-/// What is wrong with a catalogue that has a file of its own, as faults of the pipeline file.
+/// What is wrong with a catalogue that has a file of its own, and with the routes' constant filters of it, as faults of the pipeline
+/// file.
 pub fn check_file(
     rules: &CatalogueRules,
     source: &Source,
     lookups: &Lookups,
+    routes: &[Route],
     faults: &mut Faults,
 ) -> Result<(), CatalogueError> {
-    file(rules, source, lookups, faults).map(|_| ())
+    if let Some((_, plan)) = file(rules, source, lookups, faults)? {
+        check_filters(routes, &empty_of(&plan, rules)?, faults);
+    }
+    Ok(())
 }
 
 /// The columns of the catalogue as a table of no rows; `stream`: the schema of the records. `None`: there is something wrong with
@@ -44,7 +50,10 @@ pub fn empty_catalogue(rules: &CatalogueRules, lookups: &Lookups, stream: &Strea
 
 /// As `empty_catalogue`, over the columns that the items come with.
 pub fn empty_items(rules: &CatalogueRules, lookups: &Lookups, schema: &Schema) -> Result<RecordBatch, CatalogueError> {
-    let plan = Plan::compile(rules, &lookups.extended(schema)).map_err(CatalogueError::Rules)?;
+    empty_of(&Plan::compile(rules, &lookups.extended(schema)).map_err(CatalogueError::Rules)?, rules)
+}
+
+fn empty_of(plan: &Plan, rules: &CatalogueRules) -> Result<RecordBatch, CatalogueError> {
     let ids = if plan.has_number_ids() { Ids::integers() } else { Ids::texts() };
     let columns = RecordBatch::new_empty(plan.schema());
     let items = Catalogue::new(ids, &columns, rules)?;

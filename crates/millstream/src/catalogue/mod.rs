@@ -7,6 +7,7 @@
 //! and 4 a value for each facet, 4 for each order that was asked for. While a batch is taken in, the old state and the new
 //! one are both there.
 
+mod condition;
 mod facets;
 mod filter;
 mod gather;
@@ -31,7 +32,7 @@ use millstream_learn::{Id, Ids};
 use serde_json::{Map, Value};
 
 pub use facets::{Choice, Facet, Unfit};
-pub use filter::{Filter, FilterError};
+pub use filter::{Filter, FilterError, check_filters};
 pub use gather::Tally;
 pub use images::{ImageFault, Images, Picture, is_url, placeholder};
 pub use load::{check_file, empty_catalogue, empty_items};
@@ -198,10 +199,10 @@ impl Catalogue {
         &self.facets
     }
 
-    /// One boolean SQL expression over the columns, evaluated over all rows when it is first asked for. That may take a second of a
-    /// large catalogue and a costly text: not for a thread that serves.
+    /// The rows that a text of the filter language lets through, computed when it is first asked for. That may take a second of a
+    /// large catalogue and a long text: not for a thread that serves.
     pub fn filter(&self, text: &str) -> Result<Arc<Filter>, FilterError> {
-        if self.waits { Ok(Arc::new(Filter::of_nothing())) } else { self.filters.get(text, &self.items) }
+        if self.waits { Filter::of_nothing(text).map(Arc::new) } else { self.filters.get(text, &self.items) }
     }
 }
 

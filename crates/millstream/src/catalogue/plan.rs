@@ -209,11 +209,6 @@ impl Made {
     }
 }
 
-/// What values of this type are, in words.
-pub fn noun(data_type: &DataType) -> String {
-    kept_as(data_type).map_or_else(|| format!("of the type {data_type}"), |(kind, _)| kind.noun().to_owned())
-}
-
 /// What a kept column holds.
 pub fn kind_of(data_type: &DataType) -> Kind {
     // Only what `kept_as` gives is ever kept.

@@ -165,7 +165,7 @@ fn check(file: &Path, overrides: &Overrides) -> anyhow::Result<u8> {
     {
         // The tables' own faults are told below.
         let lookups = Lookups::read(&pipeline.tables, &mut Faults::default());
-        check_file(rules, items, &lookups, &mut faults)?;
+        check_file(rules, items, &lookups, &pipeline.routes, &mut faults)?;
     }
     let Some(source) = &pipeline.source else {
         check_files(pipeline, &mut faults);

@@ -272,7 +272,7 @@ impl Argument {
             Self::Ratings => "of a user who need not be known: {item: rating}, or a list of {item, rating}",
             Self::N => "how many, 10 unless given",
             Self::Offset => "how many to leave out at the beginning",
-            Self::Filter => "a condition on the catalogue's columns, in SQL",
+            Self::Filter => "a condition on the catalogue's columns",
             Self::ExcludeSeen => "leave out what the user has seen; true unless given",
             Self::Exclude => "an id to leave out, or a list of them",
             Self::Strict => "404 for an unknown user instead of what is popular",

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use millstream_learn::Algorithm;
+use millstream_untrusted::filter::Filter;
 use serde_json::Value as Json;
 use toml::Value;
 
@@ -187,6 +188,9 @@ fn origin(argument: Argument, value: &Value, first_version: i64) -> Result<Origi
             "expected {expected}, or a request parameter's name in quotes, found {}",
             type_name(constant)
         ));
+    }
+    if let (Argument::Filter, Some(text)) = (argument, constant.as_str().filter(|text| !text.trim().is_empty())) {
+        Filter::parse(text).map_err(|error| error.to_string())?;
     }
     Ok(Origin::Constant(template::json(constant)))
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::batch::{
     Begun, Identity, Plan, SCHEMA_KEY, SourceIdentity, create_or_read, positions, read as read_identity, read_schema,
 };
-use crate::catalogue::Lookups;
+use crate::catalogue::{Lookups, check_filters, empty_items};
 use crate::config::{
     BrokerChoice, CatalogueFrom, ConfigFaults, Fault, Faults, Pipeline, SourcePlace, Start, check_catalogue,
     check_models,
@@ -53,6 +53,10 @@ pub fn check_data(pipeline: &Pipeline, schema: &StreamSchema, status: &Status) -
         // The tables' own faults are told with the views.
         let lookups = Lookups::read(&pipeline.tables, &mut Faults::default());
         check_catalogue(rules, &lookups.extended(&schema.arrow()), &mut faults);
+        // What is wrong with the columns is told already.
+        if let Ok(items) = empty_items(rules, &lookups, &schema.arrow()) {
+            check_filters(&pipeline.routes, &items, &mut faults);
+        }
     }
     check_views(pipeline, schema, &mut faults);
     for warning in faults.finish()? {

@@ -168,7 +168,7 @@ impl Asked {
 /// What a client is told of a filter that is none.
 pub fn filter_fault(error: FilterError) -> ApiError {
     match error {
-        FilterError::Expression { .. } | FilterError::NotBoolean { .. } | FilterError::TooSlow { .. } => {
+        FilterError::Syntax(_) | FilterError::Unfit { .. } => {
             ApiError::value("bad_filter", "filter", format!("filter: {error}"))
         }
         FilterError::Busy => ApiError {

@@ -62,7 +62,7 @@ const BUILT_IN: [(&str, &str); 18] = [
     ("/v1/models/{model}/versions/{version}", "One version (a number or an alias), with its metrics"),
     (
         "/v1/catalogue",
-        "Items: q searches titles, filter is SQL over their columns, sort names columns (-year,title), a facet takes any of its values",
+        "Items: q searches titles, filter is a condition on their columns, sort names columns (-year,title), a facet takes any of its values",
     ),
     ("/v1/catalogue/{id}", "One item"),
     ("/v1/catalogue/{id}/image", "Its picture; a drawn one for an item without"),

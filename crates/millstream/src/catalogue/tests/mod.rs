@@ -2,6 +2,7 @@
 
 #![allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)]
 
+mod documents;
 mod files;
 mod filters;
 mod pages;

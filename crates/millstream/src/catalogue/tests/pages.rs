@@ -303,7 +303,7 @@ fn the_speed_of_a_catalogue() {
         drop(movies.page(&Query { sort: sort(), limit: 20, ..Query::default() }))
     });
     timed("first filter", 1, &mut || drop(movies.filter("genre = 'Drama' and year > 1990")));
-    timed("first filter, by text", 1, &mut || drop(movies.filter("title ilike '%bitter%' or lower(title) like 'a%'")));
+    timed("first filter, by text", 1, &mut || drop(movies.filter("title ilike '%bitter%' or title ilike 'a%'")));
     timed("known filter", 20, &mut || drop(movies.filter("genre = 'Drama' and year > 1990")));
     timed("item", 1000, &mut || drop(movies.item(77)));
 }

@@ -654,6 +654,13 @@ fn actions_take_their_own_arguments() {
         "action = \"history\"\nargs = { user = { valu = 1 } }",
         "R.args.user: expected a request parameter's name in quotes, or a constant as { value = … }",
     );
+    action("action = \"popular\"\nargs = { filter = { value = \"year > 1990 and genre = 'Drama'\" }, n = 5 }", "");
+    action("action = \"popular\"\nargs = { filter = { value = \"\" } }", "");
+    action(
+        "action = \"popular\"\nargs = { filter = { value = \"lower(title) = 'x'\" } }",
+        "R.args.filter: `lower(title) = 'x'`, at character 1: `lower(…)` is a function, and a filter has none but \
+         array_has(list, value): compare columns with values; `ilike` ignores case",
+    );
     action("empty = 404", "R.empty = 404: is for lists, and predict answers none; remove it");
     action(
         "args = { version = \"v\" }",

@@ -12,9 +12,11 @@ use crate::serve::catalogue::filter_fault;
 use crate::serve::error::ApiError;
 use crate::serve::rows::Row;
 
-/// What the request's filter lets pass; `None`: it has none.
+/// What the request's filter lets pass; `None`: it has none, or an empty one.
 pub fn filter(arguments: &Arguments, catalogue: Option<&Catalogue>) -> Result<Option<Arc<Filter>>, ApiError> {
-    let Some((name, text)) = &arguments.filter else { return Ok(None) };
+    let Some((name, text)) = arguments.filter.as_ref().filter(|(_, text)| !text.trim().is_empty()) else {
+        return Ok(None);
+    };
     let Some(catalogue) = catalogue else {
         let message = format!("{name}: there is no catalogue to filter by; [catalogue] in the pipeline file makes one");
         return Err(ApiError::value("no_catalogue", name, message));

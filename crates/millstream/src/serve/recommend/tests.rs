@@ -507,6 +507,8 @@ async fn items_are_shown_and_filtered_by_the_catalogue() {
     }
     let body = json!({"ratings": {"11": 5}, "filter": "year < 1960"});
     assert_eq!(get(&world, &format!("POST ~/recommend {body}")).await["total"], json!(0), "nobody knows that item");
+    let unfiltered = get(&world, "GET ~/popular?n=100").await;
+    assert_eq!(get(&world, "GET ~/popular?n=100&filter=%20").await, unfiltered, "an empty filter is none");
     refuse(&world, "GET ~/recommend/2?filter=year%20%3E%3E%201", 422, "bad_filter", Some("filter"), &["filter"]).await;
     refuse(&world, "GET ~/recommend/2?filter=yeer%20%3E%201", 422, "bad_filter", Some("filter"), &["year"]).await;
     refuse(&world, "GET ~/popular?filter=year", 422, "bad_filter", Some("filter"), &["true or false"]).await;
