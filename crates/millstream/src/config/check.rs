@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use toml::{Table, Value};
 
+use super::check_site::sites;
 use super::duration::duration;
 use super::fault::{ConfigFaults, Fault, Faults};
 use super::raw::{self, Keys, Section};
@@ -77,7 +78,7 @@ const TRAIN: Keys = Keys {
 };
 
 const SERVE: Keys = Keys {
-    known: &["listen", "query", "query_seconds", "query_rows", "query_memory"],
+    known: &["listen", "cors", "hosts", "query", "query_seconds", "query_rows", "query_memory"],
     later: &[("keys", "bind serve.listen to an address that only you reach")],
 };
 
@@ -396,7 +397,8 @@ fn train(root: &Table, faults: &mut Faults) -> Train {
 
 fn serve(root: &Table, faults: &mut Faults) -> Serve {
     let section = Section::of_root(root, "serve", &SERVE, faults);
-    Serve { listen: listen(&section, faults).unwrap_or(DEFAULT_SERVE), query: query_limits(&section, faults) }
+    let listen = listen(&section, faults).unwrap_or(DEFAULT_SERVE);
+    Serve { listen, sites: sites(&section, faults), query: query_limits(&section, faults) }
 }
 
 fn query_limits(section: &Section, faults: &mut Faults) -> QueryLimits {

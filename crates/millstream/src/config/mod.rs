@@ -12,6 +12,7 @@ mod check_models;
 mod check_ratings;
 mod check_route;
 mod check_similar;
+mod check_site;
 mod check_source;
 mod check_stream;
 mod check_table;
@@ -32,6 +33,7 @@ pub use check::{Loaded, address, load, load_text, pipeline_name_fault};
 pub use check_catalogue::check_catalogue;
 pub use check_model::RATING_INPUTS;
 pub use check_models::check_models;
+pub use check_site::{Sites, host_and_port, is_address, origin};
 pub use check_source::format_by_name;
 pub use check_stream::{retention_age, retention_bytes};
 pub use check_view_route::check_view_route;
@@ -573,6 +575,7 @@ pub enum CatalogueFrom {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Serve {
     pub listen: SocketAddr,
+    pub sites: Sites,
     pub query: QueryLimits,
 }
 

@@ -333,6 +333,10 @@ fn pipeline(routes: Vec<Route>) -> Pipeline {
         catalogue: None,
         tables: Vec::new(),
         views: Vec::new(),
-        serve: config::Serve { listen: "127.0.0.1:0".parse().unwrap(), query: config::QueryLimits::default() },
+        serve: config::Serve {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            sites: config::Sites::default(),
+            query: config::QueryLimits::default(),
+        },
     }
 }

@@ -266,6 +266,10 @@ fn pipeline(holdout: f64, models: Vec<Model>) -> Pipeline {
         catalogue: None,
         tables: Vec::new(),
         views: Vec::new(),
-        serve: config::Serve { listen: "127.0.0.1:0".parse().unwrap(), query: config::QueryLimits::default() },
+        serve: config::Serve {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            sites: config::Sites::default(),
+            query: config::QueryLimits::default(),
+        },
     }
 }
