@@ -225,8 +225,14 @@ pub fn projected<'a>(expressions: impl IntoIterator<Item = &'a Expression>, sche
     Schema::new(fields.cloned().collect::<Vec<_>>())
 }
 
+/// A longer name is no slip of typing; to compare one takes its length for each letter of the other.
+const NAME_BYTES: usize = 256;
+
 /// The name most like `name`, if one is near enough to be meant.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if name.len() > NAME_BYTES {
+        return None;
+    }
     let lower = name.to_lowercase();
     let scored = known.into_iter().map(|other| (strsim::jaro_winkler(&lower, &other.to_lowercase()), other));
     let best = scored.fold(None, |best: Option<(f64, &str)>, next| match best {

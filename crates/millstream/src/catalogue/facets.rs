@@ -98,6 +98,8 @@ impl Facet {
     /// none is the same. One that no row has finds nothing.
     pub fn choose(&self, place: usize, texts: &[String]) -> Result<Choice, Unfit> {
         let mut choice = Choice { facet: place, values: vec![false; self.values.len()], none: false };
+        // Of the values without their case, made once however many texts ask for it.
+        let mut by_fold: Option<HashMap<String, Vec<u32>>> = None;
         for text in texts {
             let unfit = |expected| Unfit { text: text.clone(), expected };
             let key = match self.scalar {
@@ -119,14 +121,21 @@ impl Facet {
             match self.numbers.get(&key) {
                 Some(number) => choice.values[*number as usize] = true,
                 None if self.scalar == Scalar::Text => {
-                    let folded = fold(&key);
-                    let like = self.numbers.iter().filter(|(text, _)| fold(text) == folded);
-                    like.for_each(|(_, number)| choice.values[*number as usize] = true);
+                    let like = by_fold.get_or_insert_with(|| self.by_fold()).get(&fold(&key));
+                    like.into_iter().flatten().for_each(|number| choice.values[*number as usize] = true);
                 }
                 None => {}
             }
         }
         Ok(choice)
+    }
+
+    fn by_fold(&self) -> HashMap<String, Vec<u32>> {
+        let mut by_fold: HashMap<String, Vec<u32>> = HashMap::with_capacity(self.numbers.len());
+        for (text, number) in &self.numbers {
+            by_fold.entry(fold(text)).or_default().push(*number);
+        }
+        by_fold
     }
 
     /// The values that rows have, the most frequent first, then by the value's own order.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
 use indicatif::MultiProgress;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
@@ -32,9 +33,18 @@ use crate::views::check_files;
 pub fn main(invocation: Invocation) -> ExitCode {
     let bars = Progress::on_terminal().filter(|_| invocation.log_format == LogFormat::Text);
     start_log(invocation.log_format, bars.clone());
+    raise_descriptors();
     match execute(invocation.command, bars) {
         Ok(code) => ExitCode::from(code),
         Err(error) => ExitCode::from(report(&error)),
+    }
+}
+
+/// Takes as many file descriptors as this process may have: the usual 1,024 are not enough for as many connections.
+fn raise_descriptors() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::debug!(%error, "the limit of file descriptors stays as it is");
     }
 }
 

@@ -50,18 +50,28 @@ impl RowEncoder {
         Ok(EncodedRows { columns: encoded.columns, warnings })
     }
 
-    /// Finds the row and the feature that cannot be computed.
+    /// Finds the first row that cannot be computed, by halves, and its feature.
     fn evaluation_fault(&self, batch: &RecordBatch, error: ExpressionError) -> InputFault {
-        let rows = (0..batch.num_rows()).map(|row| (row, batch.slice(row, 1)));
-        for (row, one) in rows {
-            for expression in self.features.expressions() {
-                if let Err(error) = expression.evaluate(&one) {
-                    let field = expression.columns().first().cloned().unwrap_or_default();
-                    return InputFault { row, field, message: error.to_string() };
-                }
+        let fails = |rows: &RecordBatch| {
+            let mut expressions = self.features.expressions().iter();
+            expressions.find_map(|expression| Some((expression, expression.evaluate(rows).err()?)))
+        };
+        let (mut first, mut length) = (0, batch.num_rows());
+        while length > 1 {
+            let half = length / 2;
+            if fails(&batch.slice(first, half)).is_some() {
+                length = half;
+            } else {
+                (first, length) = (first + half, length - half);
             }
         }
-        InputFault { row: 0, field: String::new(), message: error.to_string() }
+        match fails(&batch.slice(first, length)) {
+            Some((expression, error)) => {
+                let field = expression.columns().first().cloned().unwrap_or_default();
+                InputFault { row: first, field, message: error.to_string() }
+            }
+            None => InputFault { row: 0, field: String::new(), message: error.to_string() },
+        }
     }
 
     /// Names the input that made the feature unfit: the null one among those it reads, else the first.

@@ -1,4 +1,4 @@
-//! From a request to its endpoint, and around every answer: methods, CORS, counters, and a net for panics.
+//! From a request to its endpoint, and around every answer: whose pages may read it, methods, counters, and a net for panics.
 //!
 //! A table of our own instead of a router: percent-decoding happens once, an unknown path is answered with the nearest
 //! one, and a new endpoint breaks the build until its methods, label and handler are given.
@@ -8,16 +8,18 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use axum::http::{HeaderMap, Method, Request, Response, StatusCode};
 use futures_util::FutureExt;
 use tokio::sync::{Semaphore, watch};
 
-use super::body::LARGE_BODIES;
-use super::error::{ApiError, hint};
+use super::answers::Answers;
+use super::body::Bodies;
+use super::error::{ApiError, hint, shortened};
+use super::guard::is_health;
 use super::metrics::Metrics;
 use super::recommend::{self, AskPath, AskedBy, Bindings, PATHS};
 use super::route::{PathParameters, UserRoute};
-use super::{ServeContext, catalogue, lists, live, openapi, predict, reply, route, rows, views};
+use super::{ServeContext, catalogue, lists, live, openapi, predict, reply, route, rows, site, views};
 use crate::config::Argument;
 use crate::page;
 use crate::registry::Served;
@@ -33,7 +35,8 @@ pub struct App {
     pub routes: Vec<Arc<UserRoute>>,
     pub metrics: Metrics,
     pub bindings: Bindings,
-    pub large_bodies: Arc<Semaphore>,
+    pub bodies: Bodies,
+    pub answers: Answers,
     pub event_streams: Arc<Semaphore>,
     /// True once the server drains: event streams end.
     pub stopping: watch::Receiver<bool>,
@@ -130,7 +133,7 @@ impl Endpoint {
             Self::Status | Self::Events | Self::Batches | Self::Batch(_) | Self::BatchRows(_) => READ,
             Self::Models | Self::Model(_) | Self::Versions(_) | Self::Version(..) => READ,
             Self::Catalogue | Self::CatalogueItem(_) | Self::CatalogueImage(_) | Self::Views | Self::View(_) => READ,
-            // Not for everybody: it asks who is there itself, and takes no page of another site.
+            // Loopback and same-origin requests only: it checks that itself.
             Self::Query => POST,
             Self::Predict(..) => READ_AND_POST,
             Self::Ask(path, ..) => match path.asked_by {
@@ -215,7 +218,8 @@ impl App {
             context,
             metrics: Metrics::default(),
             bindings: Bindings::default(),
-            large_bodies: Arc::new(Semaphore::new(LARGE_BODIES)),
+            bodies: Bodies::default(),
+            answers: Answers::default(),
             event_streams: Arc::new(Semaphore::new(EVENT_STREAMS_MAX)),
             stopping,
         }
@@ -230,17 +234,25 @@ impl App {
 
     pub async fn handle(self: &Arc<Self>, request: Request<Body>) -> Response<Body> {
         let started = Instant::now();
-        let endpoint = self.find(request.uri().path());
-        let mut response = match &endpoint {
-            Err(error) if request.method() != Method::OPTIONS => error.clone().into_response(),
-            Err(_) => preflight(READ_AND_POST, request.headers()),
-            Ok(endpoint) => self.answer(endpoint.clone(), request).await,
+        let sites = &self.context.pipeline.serve.sites;
+        let reader = match site::admit(sites, &request) {
+            // A probe may come by any name; what it is told is no secret.
+            Err(_) if is_health(request.uri().path()) => Ok(None),
+            admitted => admitted,
         };
-        // Everything here may be read by any site's scripts; nothing here changes anything.
-        let headers = response.headers_mut();
-        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("x-model-version"));
-        let pattern = endpoint.as_ref().map_or("unmatched", Endpoint::pattern);
+        let (mut response, endpoint) = match &reader {
+            Err(error) => (error.clone().into_response(), None),
+            Ok(_) => match self.find(request.uri().path()) {
+                Err(error) if request.method() != Method::OPTIONS => (error.into_response(), None),
+                Err(_) => (preflight(READ_AND_POST, request.headers()), None),
+                Ok(endpoint) => (self.answer(endpoint.clone(), request).await, Some(endpoint)),
+            },
+        };
+        let pattern = match &reader {
+            Ok(_) => endpoint.as_ref().map_or("unmatched", Endpoint::pattern),
+            Err(_) => "refused",
+        };
+        site::mark(sites, reader.ok().flatten(), &mut response);
         self.metrics.count(pattern, response.status(), started.elapsed());
         response
     }
@@ -259,7 +271,7 @@ impl App {
                 let of_recommenders = PATHS.iter().map(|path| path.pattern(false));
                 let own = self.routes.iter().map(|route| route.route.path.as_str());
                 let known = own.chain(PATTERNS).chain(of_recommenders);
-                Err(ApiError::not_found("unknown_path", format!("nothing at {path}{}", hint(path, known))))
+                Err(ApiError::not_found("unknown_path", format!("nothing at {}{}", shortened(path), hint(path, known))))
             }
         }
     }
@@ -339,12 +351,6 @@ impl App {
 fn preflight(allow: &'static str, asked: &HeaderMap) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
-    let headers = response.headers_mut();
-    headers.insert(header::ALLOW, HeaderValue::from_static(allow));
-    if asked.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD) {
-        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(allow));
-        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("content-type"));
-        headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("3600"));
-    }
+    site::preflight(allow, asked, response.headers_mut());
     response
 }

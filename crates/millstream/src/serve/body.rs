@@ -1,81 +1,157 @@
-//! Reads request bodies inside fixed bounds of size, time and memory.
+//! Reads request bodies inside fixed bounds of size, speed and memory, and has large ones parsed off the serving threads.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, header};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use super::error::ApiError;
+use super::patience::Patience;
+use super::predict::blocking;
 
 pub const BODY_BYTES_MAX: usize = 32 << 20;
-/// Bodies up to this size need no permit: 1,024 connections hold 64 MiB of them.
+/// Bodies up to this size need no share and are parsed at once: 1,024 connections hold 64 MiB of them.
 pub const SMALL_BODY_BYTES: usize = 64 << 10;
-/// 4 × 32 MiB of text, and what they become, are what the process spends on large bodies.
+/// Of all large bodies together, as far as they have come.
+const BODIES_BYTES: usize = 128 << 20;
+/// Shares are counted in these.
+const SHARE_BYTES: usize = 64 << 10;
+/// Large bodies that are parsed or worked on at once: each becomes up to a million values of about 130 bytes.
 pub const LARGE_BODIES: usize = 4;
-const FRAME_TIMEOUT: Duration = Duration::from_secs(15);
+/// Who finds no share or place for so long is told to ask again.
+const SHARE_WAIT: Duration = Duration::from_secs(5);
+const PLACE_WAIT: Duration = Duration::from_secs(30);
+/// A sender may pause for so long, and earns more by the bytes that come.
+const PAUSE_MOST: Duration = Duration::from_secs(10);
+const BYTES_PER_SECOND_LEAST: u32 = 128 << 10;
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// A refused body is thrown away as it comes for so long, so that its sender gets to read the answer.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A body, and its share of the memory for large ones: keep it until the answer is made.
-pub struct Received {
-    pub bytes: Bytes,
-    pub permit: Option<OwnedSemaphorePermit>,
+/// What large bodies may take together.
+pub struct Bodies {
+    shares: Arc<Semaphore>,
+    pub places: Arc<Semaphore>,
 }
 
-/// A missing content type is taken for JSON.
+impl Default for Bodies {
+    fn default() -> Self {
+        Self {
+            shares: Arc::new(Semaphore::new(BODIES_BYTES / SHARE_BYTES)),
+            places: Arc::new(Semaphore::new(LARGE_BODIES)),
+        }
+    }
+}
+
+/// The place of a large body. Who keeps what was parsed keeps it until the answer is made; who kept only a little of it lets it go.
+pub type Place = Option<OwnedSemaphorePermit>;
+
+/// A missing content type is taken for JSON by nobody: a form of another site can send a body without one.
 pub fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
-    let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
+    let Some(value) = headers.get(header::CONTENT_TYPE) else { return Err(ApiError::content_type("nothing")) };
     let text = value.to_str().unwrap_or("something unreadable");
     let kind = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     if kind == "application/json" || kind.starts_with("application/") && kind.ends_with("+json") {
         return Ok(());
     }
-    Err(ApiError::content_type(text))
+    Err(ApiError::content_type(&super::error::shortened(text)))
 }
 
-pub async fn read(mut body: Body, large: &Arc<Semaphore>) -> Result<Received, ApiError> {
+/// Reads a body and has it worked on: a small one here, a large one on a thread for long work.
+pub async fn receive<T: Send + 'static>(
+    body: Body,
+    bodies: &Bodies,
+    work: impl FnOnce(&[u8]) -> Result<T, ApiError> + Send + 'static,
+) -> Result<(T, Place), ApiError> {
+    let Received { bytes, share } = read(body, bodies).await?;
+    if share.is_none() {
+        return Ok((work(&bytes)?, None));
+    }
+    let place = timeout(PLACE_WAIT, Arc::clone(&bodies.places).acquire_owned()).await;
+    let Ok(Ok(place)) = place else { return Err(ApiError::busy("other large bodies are worked on")) };
+    blocking(move || {
+        let done = work(&bytes)?;
+        drop((bytes, share));
+        Ok((done, Some(place)))
+    })
+    .await
+}
+
+struct Received {
+    bytes: Bytes,
+    /// Of the memory for large bodies; `None`: it is small.
+    share: Option<OwnedSemaphorePermit>,
+}
+
+async fn read(mut body: Body, bodies: &Bodies) -> Result<Received, ApiError> {
     let declared = body.size_hint().lower();
     if declared > BODY_BYTES_MAX as u64 {
         return Err(refuse(body, Some(declared)));
     }
-    let deadline = Instant::now() + BODY_TIMEOUT;
-    let mut received = Received { bytes: Bytes::new(), permit: None };
-    let mut buffer = BytesMut::new();
+    let most = if body.size_hint().exact().is_some() { usize::try_from(declared).ok() } else { None };
+    let most = most.unwrap_or(BODY_BYTES_MAX);
+    let began = Instant::now();
+    let mut patience = Patience::new(PAUSE_MOST, BYTES_PER_SECOND_LEAST);
+    let mut received = Received { bytes: Bytes::new(), share: None };
+    let mut buffer: Vec<u8> = Vec::new();
     loop {
-        let next = timeout(FRAME_TIMEOUT, body.frame());
-        let frame = match timeout_at(deadline, next).await {
-            Ok(Ok(Some(frame))) => {
-                frame.map_err(|error| ApiError::bad_request(format!("the body broke off: {error}")))?
+        let frame = match body.frame().now_or_never() {
+            Some(frame) => frame,
+            None => {
+                let left = patience.left().min(BODY_TIMEOUT.saturating_sub(began.elapsed()));
+                let waits = Instant::now();
+                let Ok(frame) = timeout(left, body.frame()).await else { return Err(ApiError::slow_body()) };
+                patience.waited(waits.elapsed());
+                frame
             }
-            Ok(Ok(None)) => break,
-            Ok(Err(_)) | Err(_) => return Err(ApiError::slow_body()),
         };
+        let Some(frame) = frame else { break };
+        let frame = frame.map_err(|error| ApiError::bad_request(format!("the body broke off: {error}")))?;
         let Ok(data) = frame.into_data() else { continue };
-        if buffer.len() + data.len() > BODY_BYTES_MAX {
+        patience.moved(data.len());
+        let length = buffer.len() + data.len();
+        if length > BODY_BYTES_MAX {
             drop(buffer);
             return Err(refuse(body, None));
         }
-        if buffer.is_empty() && data.len() as u64 == declared {
-            received.bytes = data;
-            continue;
+        if length > buffer.capacity() {
+            if length == most && buffer.is_empty() && length <= SMALL_BODY_BYTES {
+                received.bytes = data;
+                continue;
+            }
+            let capacity = (2 * buffer.capacity()).max(length).min(most.max(length));
+            hold(&mut received.share, capacity, bodies).await?;
+            buffer.reserve_exact(capacity - buffer.len());
         }
         buffer.extend_from_slice(&data);
-        if buffer.len() > SMALL_BODY_BYTES && received.permit.is_none() {
-            let permit = timeout_at(deadline, Arc::clone(large).acquire_owned()).await;
-            received.permit = permit.map_err(|_| ApiError::slow_body())?.ok();
-        }
     }
     if !buffer.is_empty() {
-        received.bytes = buffer.freeze();
+        received.bytes = buffer.into();
     }
     Ok(received)
+}
+
+/// Makes the share large enough for so many bytes.
+async fn hold(share: &mut Option<OwnedSemaphorePermit>, bytes: usize, bodies: &Bodies) -> Result<(), ApiError> {
+    if bytes <= SMALL_BODY_BYTES {
+        return Ok(());
+    }
+    let held = share.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+    let more = u32::try_from(bytes.div_ceil(SHARE_BYTES).saturating_sub(held)).unwrap_or(u32::MAX);
+    let more = timeout(SHARE_WAIT, Arc::clone(&bodies.shares).acquire_many_owned(more)).await;
+    let Ok(Ok(more)) = more else { return Err(ApiError::busy("other large bodies take all the memory for them")) };
+    match share {
+        Some(share) => share.merge(more),
+        None => *share = Some(more),
+    }
+    Ok(())
 }
 
 /// Answers at once. What is still coming is read and dropped, frame by frame: closing instead would reset the

@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 
 use super::app::App;
 use super::error::{ApiError, hint, quote};
-use super::predict::blocking;
+use super::predict::{blocking, reading};
 use super::{reply, rows};
 use crate::catalogue::{Catalogue, Catalogues, FilterError, ImageFault, Kind, Query, Sort, Unfit, is_url, placeholder};
 use crate::config::CatalogueRules;
@@ -56,8 +56,7 @@ pub async fn list(app: &Arc<App>, query: &str) -> Result<Response<Body>, ApiErro
     let catalogue = catalogues(app)?.snapshot();
     let facets = facet_names(app);
     let asked = Asked::parse(query, &facets)?;
-    let answer = blocking(move || answer(&catalogue, asked, &facets)).await?;
-    Ok(reply::json(StatusCode::OK, &answer))
+    blocking(move || Ok(reply::json(StatusCode::OK, &answer(&catalogue, asked, &facets)?))).await
 }
 
 pub async fn item(app: &Arc<App>, id: &str) -> Result<Response<Body>, ApiError> {
@@ -82,7 +81,7 @@ pub async fn image(app: &Arc<App>, id: &str) -> Result<Response<Body>, ApiError>
         (Some(_), None) | (None, _) => None,
     };
     let Some((name, images)) = name else { return Ok(reply::picture(placeholder(&title), DRAWN_SECONDS)) };
-    let read = blocking(move || Ok(images.read(&name))).await?;
+    let read = reading(move || Ok(images.read(&name))).await?;
     match read {
         Ok(picture) => Ok(reply::picture(picture, PICTURE_SECONDS)),
         Err(ImageFault::Missing) => Ok(reply::picture(placeholder(&title), DRAWN_SECONDS)),
@@ -186,6 +185,10 @@ pub fn filter_fault(error: FilterError) -> ApiError {
 fn sort(text: &str, catalogue: &Catalogue) -> Result<Vec<Sort>, ApiError> {
     let fault = |message: String| ApiError::value("bad_value", "sort", format!("sort: {message}"));
     let columns = catalogue.columns();
+    let n_columns = text.split(',').count();
+    if n_columns > SORT_COLUMNS_MOST {
+        return Err(fault(format!("at most {SORT_COLUMNS_MOST} columns, got {n_columns}")));
+    }
     let sorts = text.split(',').map(str::trim).map(|name| {
         let (name, descending) = name.strip_prefix('-').map_or((name, false), |name| (name, true));
         let Some(column) = columns.iter().position(|column| column == name) else {
@@ -197,11 +200,7 @@ fn sort(text: &str, catalogue: &Catalogue) -> Result<Vec<Sort>, ApiError> {
             Kind::List(_) => Err(fault(format!("{name} is a list, and lists have no order; sort by another column"))),
         }
     });
-    let sorts: Vec<Sort> = sorts.collect::<Result<_, _>>()?;
-    if sorts.len() > SORT_COLUMNS_MOST {
-        return Err(fault(format!("at most {SORT_COLUMNS_MOST} columns, got {}", sorts.len())));
-    }
-    Ok(sorts)
+    sorts.collect()
 }
 
 fn answer(catalogue: &Catalogue, asked: Asked, facets: &[String]) -> Result<Value, ApiError> {

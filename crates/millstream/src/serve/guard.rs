@@ -13,6 +13,11 @@ use super::error::ApiError;
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub SocketAddr);
 
+/// What tells how the process is, and nothing of its data: answered to everybody, and when nothing else is.
+pub fn is_health(path: &str) -> bool {
+    matches!(path, "/livez" | "/readyz" | "/metrics")
+}
+
 /// A header that only a proxy sends: the client is somewhere else.
 fn is_of_a_proxy(name: &HeaderName) -> bool {
     let name = name.as_str();

@@ -7,8 +7,8 @@ use axum::http::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::app::App;
-use super::error::ApiError;
-use super::predict::{blocking, find_version, version_name};
+use super::error::{ApiError, hint, shortened};
+use super::predict::{blocking, find_version, reading, version_name};
 use super::{reply, rows};
 use crate::batch::{Batch, batch_folder};
 use crate::registry::{Served, ServedModel, Version};
@@ -38,11 +38,11 @@ impl Window {
                     return Err(ApiError::value("bad_value", "offset", "offset: expected a whole number from 0"));
                 }
                 _ => {
-                    let hint = super::error::hint(&name, ["limit", "offset"].into_iter());
+                    let near = hint(&name, ["limit", "offset"].into_iter());
                     return Err(ApiError::value(
                         "unknown_parameter",
                         &name,
-                        format!("{name}: unknown parameter{hint}"),
+                        format!("{name}: unknown parameter{near}"),
                     ));
                 }
             }
@@ -58,7 +58,7 @@ impl Window {
 /// All complete batches, oldest first; read from the store off the serving threads.
 pub async fn all_batches(app: &Arc<App>) -> Result<Vec<Batch>, ApiError> {
     let source = Arc::clone(&app.context.batches);
-    blocking(move || Ok(source.batches())).await
+    reading(move || Ok(source.batches())).await
 }
 
 pub async fn batches(app: &Arc<App>, query: &str) -> Result<Response<Body>, ApiError> {
@@ -84,8 +84,9 @@ pub async fn batch_rows(app: &Arc<App>, number: &str, query: &str) -> Result<Res
             ApiError::internal(format!("the rows of batch {number} cannot be read; the server's log says why"))
         })
     };
-    let rows = blocking(read).await?;
-    Ok(reply::json(StatusCode::OK, &json!({"batch": number, "rows": rows, "total": batch.rows()})))
+    let total = batch.rows();
+    let answer = move || Ok(reply::json(StatusCode::OK, &json!({"batch": number, "rows": read()?, "total": total})));
+    blocking(answer).await
 }
 
 async fn find_batch(app: &Arc<App>, number: &str) -> Result<Batch, ApiError> {
@@ -95,7 +96,7 @@ async fn find_batch(app: &Arc<App>, number: &str) -> Result<Batch, ApiError> {
     let found = batches.into_iter().find(|batch| Some(batch.number()) == wanted);
     found.ok_or_else(|| {
         let known = if n_batches == 0 { "none is complete yet".to_owned() } else { format!("known: 1 to {n_batches}") };
-        ApiError::not_found("unknown_batch", format!("there is no batch {number}; {known}"))
+        ApiError::not_found("unknown_batch", format!("there is no batch {}; {known}", shortened(number)))
     })
 }
 

@@ -13,7 +13,7 @@ use futures_util::stream;
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, broadcast, watch};
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 
 use super::app::App;
 use super::error::ApiError;
@@ -26,6 +26,9 @@ const STATUS_EVERY: Duration = Duration::from_millis(500);
 /// Shorter than the idle limits of the usual proxies.
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(15);
 const RECONNECT_AFTER: Duration = Duration::from_secs(2);
+
+/// Metrics wait so long for the store.
+const STORE_WAIT: Duration = Duration::from_millis(500);
 
 /// The process serves.
 pub fn alive() -> Response<Body> {
@@ -162,15 +165,24 @@ fn sse(kind: &str, json: &str) -> SseEvent {
 }
 
 pub async fn metrics(app: &Arc<App>) -> Result<Response<Body>, ApiError> {
-    let batches = lists::all_batches(app).await?;
+    let counted = match timeout(STORE_WAIT, lists::all_batches(app)).await {
+        Ok(batches) => {
+            let batches = batches?;
+            let counted = (batches.len(), batches.iter().map(crate::batch::Batch::rows).sum());
+            app.metrics.set_batches(counted);
+            counted
+        }
+        // The store is away: what it held when it answered last.
+        Err(_) => app.metrics.batches(),
+    };
     let snapshot = app.context.status.snapshot();
     let served = app.context.registry.snapshot();
     let versions = served.models.values().map(|model| (model.name.clone(), model.versions.len())).collect();
     let gauges = Gauges {
         rows_sent: snapshot.source.rows_sent,
         rejects: snapshot.batch.rejects_total,
-        batches: batches.len(),
-        batch_rows: batches.iter().map(crate::batch::Batch::rows).sum(),
+        batches: counted.0,
+        batch_rows: counted.1,
         versions,
         broker_reachable: snapshot.broker.reachable,
     };

@@ -1,11 +1,16 @@
 //! The HTTP API: models, batches, the user's routes, health and the live page, from what the registry holds now.
 //!
-//! A request takes one snapshot and keeps it: versions come and go without a failed request. Everything a client can make
-//! large (bodies, rows, connections, streams, time) has a bound here.
+//! A request takes one snapshot and keeps it: versions come and go without a failed request. What a client makes large has a bound:
+//! connections, heads and idleness in `connections`, unread answers in `stream` and `answers`, bodies in `body`, values and rows in
+//! `rows` and `predict`, what a template repeats in `template`. Pages of other sites are refused in `site`. docs/limits.md has the figures.
 
+mod answers;
 mod app;
 mod body;
+#[cfg(test)]
+mod bounds_tests;
 mod catalogue;
+mod connections;
 mod error;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -15,35 +20,28 @@ mod live;
 mod metrics;
 mod openapi;
 mod outputs;
+mod patience;
 mod predict;
 mod recommend;
 mod reply;
 mod route;
 mod route_action;
 mod rows;
+mod site;
+mod stream;
 mod template;
 #[cfg(test)]
 mod tests;
 mod views;
 
-use std::convert::Infallible;
-use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::body::Body;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::task::JoinSet;
-
-use guard::Peer;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::watch;
 
 pub use app::App;
+pub use connections::serve;
 pub use error::ApiError;
 pub(crate) use lists::all_batches;
 pub(crate) use openapi::document;
@@ -58,15 +56,9 @@ use crate::registry::Registry;
 use crate::status::Status;
 use crate::views::Views;
 
-/// 1,024 × (a read buffer and a small body) stay inside 128 MiB; more clients wait in the backlog.
-const CONNECTIONS_MAX: usize = 1024;
 const BACKLOG: u32 = 1024;
-/// For a request's head, and for an idle connection.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// Requests under way get so long to end when the server stops.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
-/// After an accept that failed for want of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// What the kernel keeps of an answer that is not read (it doubles this): 1,024 connections hold 256 MiB.
+const SEND_BUFFER_BYTES: u32 = 128 << 10;
 
 /// What the API answers from.
 pub struct ServeContext {
@@ -119,6 +111,8 @@ pub fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
     let listening = socket.and_then(|socket| {
         // A restart must not wait for the sockets of the last run to leave TIME_WAIT.
         socket.set_reuseaddr(true)?;
+        // Connections have it from their listener.
+        socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
         socket.bind(address)?;
         socket.listen(BACKLOG)
     });
@@ -126,73 +120,6 @@ pub fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
         std::io::ErrorKind::AddrInUse => ServeError::InUse { address },
         _ => ServeError::Listen { address, source },
     })
-}
-
-/// Serves until `stop`, then lets the requests under way end.
-pub async fn serve(listener: TcpListener, context: ServeContext, stop: impl Future) {
-    let (tell_stop, stopping) = watch::channel(false);
-    let app = Arc::new(App::new(context, stopping.clone()));
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let mut connections = JoinSet::new();
-    let mut stop = std::pin::pin!(stop);
-    loop {
-        tokio::select! {
-            _ = &mut stop => break,
-            accepted = accept(&listener, &slots) => {
-                let Some((stream, slot)) = accepted else { continue };
-                connections.spawn(converse(Arc::clone(&app), stream, stopping.clone(), slot));
-            }
-            // Ended connections are let go as they end.
-            Some(_) = connections.join_next() => {}
-        }
-    }
-    drop(listener);
-    // The receivers are the connections; without one there is nobody to tell.
-    let _ = tell_stop.send(true);
-    let drained = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(DRAIN_TIMEOUT, drained).await.is_err() {
-        tracing::warn!(connections = connections.len(), "requests still under way were cut off");
-    }
-}
-
-async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
-    let slot = Arc::clone(slots).acquire_owned().await.ok()?;
-    match listener.accept().await {
-        Ok((stream, _)) => Some((stream, slot)),
-        Err(error) => {
-            tracing::warn!(%error, "a connection could not be accepted");
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            None
-        }
-    }
-}
-
-/// One connection, to its end.
-async fn converse(app: Arc<App>, stream: TcpStream, mut stopping: watch::Receiver<bool>, _slot: OwnedSemaphorePermit) {
-    // Small answers must not wait for an acknowledgement of the one before; without it they are only slower.
-    let _ = stream.set_nodelay(true);
-    let peer = stream.peer_addr().ok().map(Peer);
-    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-        let app = Arc::clone(&app);
-        if let Some(peer) = peer {
-            request.extensions_mut().insert(peer);
-        }
-        async move { Ok::<_, Infallible>(app.handle(request.map(Body::new)).await) }
-    });
-    let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stopped(&mut stopping) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        // A client that went away or spoke no HTTP.
-        tracing::debug!(%error, "a connection broke off");
-    }
 }
 
 /// Ends when the server stops, or is gone.

@@ -1,20 +1,25 @@
 //! The predict endpoint of a model: rows in, predictions out. Pure but for the reading of the body.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Method, Request, Response};
 use serde_json::{Map, Value, json};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use super::app::App;
-use super::body::{self, Received, SMALL_BODY_BYTES};
-use super::error::{ApiError, hint};
+use super::body;
+use super::error::{ApiError, hint, shortened};
 use super::outputs::Output;
 use super::recommend::check_able;
 use super::reply;
 use super::rows::{self, Posted, Row};
 use crate::config::Action;
-use crate::registry::{InputFault, ModelFile, ServedModel, Version};
+use crate::registry::{InputFault, ModelFile, ServedModel, Task, Version};
 
 /// The version that answers: by number, alias or `latest`; without a name the champion, else the latest.
 pub fn find_version(app: &App, model: &str, version: Option<&str>) -> Result<Arc<Version>, ApiError> {
@@ -39,7 +44,8 @@ pub fn find_in(
             return Err(ApiError::no_version(model));
         }
         let names = app.model_names(&served);
-        let message = format!("there is no model {model}{}", hint(model, names.iter().map(String::as_str)));
+        let message =
+            format!("there is no model {}{}", shortened(model), hint(model, names.iter().map(String::as_str)));
         return Err(ApiError::not_found("unknown_model", message));
     };
     if known.versions.is_empty() {
@@ -57,8 +63,7 @@ pub fn unknown_version(model: &ServedModel, wanted: &str, first: u32) -> ApiErro
         .map(|number| (u64::from(number.saturating_sub(1)) + u64::from(first)).to_string())
         .collect();
     let known: Vec<&str> = numbers.iter().map(String::as_str).chain(["latest"]).chain(aliases).collect();
-    let message =
-        format!("model {} has no version {}; known: {}", model.name, super::error::shortened(wanted), known.join(", "));
+    let message = format!("model {} has no version {}; known: {}", model.name, shortened(wanted), known.join(", "));
     ApiError::not_found("unknown_version", message)
 }
 
@@ -71,21 +76,37 @@ pub async fn answer(app: &App, request: Request<Body>, version: Arc<Version>) ->
     }
     refuse_query(query)?;
     body::require_json(request.headers())?;
-    let received = body::read(request.into_body(), &app.large_bodies).await?;
-    if received.bytes.len() <= SMALL_BODY_BYTES {
-        return predict_posted(&version, posted_rows(&version.file, &received.bytes)?);
-    }
-    blocking(move || {
-        let Received { bytes, permit } = received;
-        let response = predict_posted(&version, posted_rows(&version.file, &bytes)?);
-        drop(permit);
-        response
+    let work = move |bytes: &[u8]| predict_posted(&version, posted_rows(&version, bytes)?);
+    let (response, _) = body::receive(request.into_body(), &app.bodies, work).await?;
+    Ok(response)
+}
+
+/// So much is computed for requests at once: more would not be faster, and each has its memory.
+static COMPUTING: LazyLock<Semaphore> = LazyLock::new(|| {
+    let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    Semaphore::new(COMPUTING_LEAST.max(processors))
+});
+const COMPUTING_LEAST: usize = 16;
+/// Who waits longer for a place is told to ask again.
+const COMPUTING_WAIT: Duration = Duration::from_secs(20);
+
+/// Long work, off the threads that serve connections.
+pub async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let Ok(Ok(place)) = timeout(COMPUTING_WAIT, COMPUTING.acquire()).await else {
+        return Err(ApiError::busy("other requests are computed"));
+    };
+    reading(move || {
+        let done = work();
+        drop(place);
+        done
     })
     .await
 }
 
-/// Long work, off the threads that serve connections.
-pub async fn blocking<T: Send + 'static>(
+/// What waits for the store, which takes no place of what is computed.
+pub async fn reading<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
@@ -118,7 +139,8 @@ fn row_of_query(file: &ModelFile, query: &str) -> Result<Row, ApiError> {
 }
 
 /// One object, a list, or `{"rows": […]}` (unless the model has a column of that name).
-fn posted_rows(file: &ModelFile, bytes: &[u8]) -> Result<Posted, ApiError> {
+fn posted_rows(version: &Version, bytes: &[u8]) -> Result<Posted, ApiError> {
+    let file = &version.file;
     let posted = match rows::parse_body(bytes)? {
         Posted::One(mut row) if row.len() == 1 && file.inputs.iter().all(|input| input.name != "rows") => {
             match row.remove("rows") {
@@ -133,21 +155,48 @@ fn posted_rows(file: &ModelFile, bytes: &[u8]) -> Result<Posted, ApiError> {
         other => other,
     };
     match &posted {
-        Posted::One(row) => check_names(file, row, None)?,
+        Posted::One(row) => {
+            let unknown = row.keys().find(|name| file.inputs.iter().all(|input| input.name != **name));
+            unknown.map_or(Ok(()), |name| Err(unknown_input(file, name, None)))?;
+        }
         Posted::Many(rows) => {
-            rows.iter().enumerate().try_for_each(|(index, row)| check_names(file, row, Some(index)))?;
+            check_cells(rows.len(), width(version))?;
+            let known: HashSet<&str> = file.inputs.iter().map(|input| input.name.as_str()).collect();
+            for (index, row) in rows.iter().enumerate() {
+                let unknown = row.keys().find(|name| !known.contains(name.as_str()));
+                unknown.map_or(Ok(()), |name| Err(unknown_input(file, name, Some(index))))?;
+            }
         }
     }
     Ok(posted)
 }
 
-fn check_names(file: &ModelFile, row: &Row, index: Option<usize>) -> Result<(), ApiError> {
-    let known = file.inputs.iter().filter(|input| row.contains_key(&input.name)).count();
-    if known == row.len() {
+/// The columns of a row as it is read and answered; the probability of a class is a value with a name of its own.
+pub fn width(version: &Version) -> usize {
+    let n_classes = match &version.file.task {
+        Task::Classification { classes } => classes.len(),
+        Task::Regression
+        | Task::Recommendation(_)
+        | Task::Clustering(_)
+        | Task::Similarity(_)
+        | Task::Neighbourhood(_)
+        | Task::Popularity(_) => 0,
+    };
+    version.file.inputs.len() + VALUES_OF_A_CLASS * n_classes
+}
+
+/// In inputs.
+const VALUES_OF_A_CLASS: usize = 4;
+/// A row costs its columns, also those that it leaves out.
+const CELLS_MAX: usize = 10_000_000;
+
+/// Whether so many rows of so many columns are one request's.
+pub fn check_cells(n_rows: usize, n_columns: usize) -> Result<(), ApiError> {
+    if n_rows.saturating_mul(n_columns) <= CELLS_MAX {
         return Ok(());
     }
-    let unknown = row.keys().find(|key| file.inputs.iter().all(|input| input.name != **key));
-    unknown.map_or(Ok(()), |name| Err(unknown_input(file, name, index)))
+    let most = CELLS_MAX / n_columns.max(1);
+    Err(ApiError::too_large(format!("{n_rows} rows of {n_columns} columns in one request: at most {most} rows")))
 }
 
 fn unknown_input(file: &ModelFile, name: &str, index: Option<usize>) -> ApiError {

@@ -1,5 +1,6 @@
 //! The user's routes: compiled once at start, matched by path, answered from the newest good versions.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -7,13 +8,13 @@ use axum::http::{Method, Request, Response};
 use serde_json::{Map, Value};
 
 use super::app::App;
-use super::body::{self, Received, SMALL_BODY_BYTES};
+use super::body;
 use super::error::{ApiError, hint};
 use super::outputs::Output;
-use super::predict::{blocking, find_in, input_error, refuse_query, unknown_version, version_name};
+use super::predict::{check_cells, find_in, input_error, refuse_query, unknown_version, version_name, width};
 use super::recommend::{Given, version_json};
 use super::rows::{self, Posted, Row};
-use super::template::{Scope, Template};
+use super::template::{Room, Scope, Template};
 use super::{reply, route_action};
 use crate::config::{Action, Argument, Origin, Route};
 use crate::registry::{Input, LATEST, Version};
@@ -29,6 +30,9 @@ enum Segment {
     Fixed(String),
     Parameter(String),
 }
+
+/// What the path says, once in each row.
+const PATH_BYTES_MAX: usize = 64 << 20;
 
 /// Parameters of a path, in its order.
 pub type PathParameters = Vec<(String, String)>;
@@ -153,14 +157,10 @@ impl UserRoute {
 
     /// What a request brings: each parameter once, in the order of the models' inputs.
     pub fn parameters<'a>(&'a self, versions: &'a [Arc<Version>]) -> Vec<(&'a str, &'a Input)> {
-        let mut parameters: Vec<(&str, &Input)> = Vec::new();
-        for input in versions.iter().flat_map(|version| &version.file.inputs) {
-            let name = self.parameter(&input.name);
-            if parameters.iter().all(|(known, _)| *known != name) {
-                parameters.push((name, input));
-            }
-        }
-        parameters
+        let mut known = HashSet::new();
+        let inputs = versions.iter().flat_map(|version| &version.file.inputs);
+        let parameters = inputs.map(|input| (self.parameter(&input.name), input));
+        parameters.filter(|(name, _)| known.insert(*name)).collect()
     }
 }
 
@@ -202,20 +202,15 @@ pub async fn answer(
     }
     refuse_query(query)?;
     body::require_json(request.headers())?;
-    let received = body::read(request.into_body(), &app.large_bodies).await?;
-    let small = received.bytes.len() <= SMALL_BODY_BYTES;
-    // The work holds the body until its end, and with it its share of the memory.
-    let work = move || {
+    let work = move |bytes: &[u8]| {
         let call = Call { route: &route, versions: &versions, path: &path };
-        let Received { bytes, permit } = received;
-        let response = match rows::parse_body(&bytes)? {
+        match rows::parse_body(bytes)? {
             Posted::One(outer) => call.object(outer),
             Posted::Many(outers) => call.array(outers),
-        };
-        drop(permit);
-        response
+        }
     };
-    if small { work() } else { blocking(work).await }
+    let (response, _) = body::receive(request.into_body(), &app.bodies, work).await?;
+    Ok(response)
 }
 
 /// One request to a route.
@@ -240,7 +235,7 @@ impl Call<'_> {
     fn one(&self, posted: Row) -> Result<Response<Body>, ApiError> {
         let answered = self.predict(vec![posted], false)?;
         let value = match &self.route.template {
-            Some(template) => template.render(answered.first(), &answered),
+            Some(template) => template.render(answered.first(), &answered, &mut Room::default())?,
             None => answered.first().map_or(Value::Null, Answered::built_in),
         };
         Ok(self.reply(&value))
@@ -254,9 +249,9 @@ impl Call<'_> {
                 match &self.route.template {
                     // It has a place for all rows: one answer.
                     Some(template) if template.repeats() => {
-                        Ok(self.reply(&template.render(answered.first(), &answered)))
+                        Ok(self.reply(&template.render(answered.first(), &answered, &mut Room::default())?))
                     }
-                    _ => Ok(self.reply(&self.each(&answered))),
+                    _ => Ok(self.reply(&self.each(&answered)?)),
                 }
             }
             Value::Object(row) => self.one(row),
@@ -273,30 +268,32 @@ impl Call<'_> {
             }
         }
         let answered = self.predict(posted, true)?;
-        Ok(self.reply(&self.each(&answered)))
+        Ok(self.reply(&self.each(&answered)?))
     }
 
     /// One element per row; a template that is a list already gives its elements.
-    fn each(&self, answered: &[Answered]) -> Value {
+    fn each(&self, answered: &[Answered]) -> Result<Value, ApiError> {
+        let mut room = Room::default();
         match &self.route.template {
-            Some(template @ Template::Each(_)) => template.render(answered.first(), answered),
+            Some(template @ Template::Each(_)) => template.render(answered.first(), answered, &mut room),
             Some(template) => {
-                answered.iter().map(|row| template.render(Some(row), std::slice::from_ref(row))).collect()
+                answered.iter().map(|row| template.render(Some(row), std::slice::from_ref(row), &mut room)).collect()
             }
-            None => answered.iter().map(Answered::built_in).collect(),
+            None => Ok(answered.iter().map(Answered::built_in).collect()),
         }
     }
 
     fn predict(&self, posted: Vec<Row>, list: bool) -> Result<Vec<Answered>, ApiError> {
+        let known: HashMap<&str, &Input> = self.route.parameters(self.versions).into_iter().collect();
+        self.check_size(posted.len())?;
         let mut answered = Vec::with_capacity(posted.len());
-        let known = self.route.parameters(self.versions);
         let keeps_others = self.route.template.as_ref().is_some_and(Template::shows_rows);
         for (index, posted) in posted.into_iter().enumerate() {
             let mut row = posted;
             let mut whole = Row::new();
             if keeps_others {
                 whole = row.clone();
-                row.retain(|name, _| known.iter().any(|(known, _)| known == name));
+                row.retain(|name, _| known.contains_key(name.as_str()));
             }
             let parameters = self.parameters(row, &known, list.then_some(index))?;
             if keeps_others {
@@ -319,23 +316,36 @@ impl Call<'_> {
         Ok(answered)
     }
 
+    /// What the path says is part of every row, and so is each column that a row leaves out.
+    fn check_size(&self, n_rows: usize) -> Result<(), ApiError> {
+        check_cells(n_rows, self.versions.iter().map(|version| width(version)).sum())?;
+        let path: usize = self.path.iter().map(|(name, text)| name.len() + text.len()).sum();
+        if path.saturating_mul(n_rows) <= PATH_BYTES_MAX {
+            return Ok(());
+        }
+        Err(ApiError::too_large(format!(
+            "{n_rows} rows, each with the {path} bytes of the path; send them in several requests"
+        )))
+    }
+
     /// What the request says of one row, by parameter, in its type; a name nobody asks for is a fault.
-    fn parameters(&self, mut row: Row, known: &[(&str, &Input)], index: Option<usize>) -> Result<Row, ApiError> {
+    fn parameters(&self, mut row: Row, known: &HashMap<&str, &Input>, index: Option<usize>) -> Result<Row, ApiError> {
         let unknown = |name: &str| {
             let at = index.map_or_else(String::new, |index| format!("row {index}: "));
-            let hint = hint(name, known.iter().map(|(name, _)| *name));
+            let parameters = self.route.parameters(self.versions);
+            let hint = hint(name, parameters.iter().map(|(name, _)| *name));
             let message = format!("{at}{name}: not a parameter of {}{hint}", self.route.route.path);
             ApiError::value("unknown_parameter", name, message)
         };
-        if let Some(name) = row.keys().find(|name| known.iter().all(|(known, _)| known != name)) {
+        if let Some(name) = row.keys().find(|name| !known.contains_key(name.as_str())) {
             return Err(unknown(name));
         }
         for (name, text) in self.path {
             if row.contains_key(name) {
                 return Err(ApiError::value("repeated", name, format!("{name}: given in the path and in the body")));
             }
-            let value = match known.iter().find(|(known, _)| known == name) {
-                Some((_, input)) => rows::parse_text(name, text, input.kind)?,
+            let value = match known.get(name.as_str()) {
+                Some(input) => rows::parse_text(name, text, input.kind)?,
                 None if self.route.is_version(name) => Some(version_json(Given::Text(text.clone()))),
                 None if self.route.is_path_parameter(name) => Some(Value::from(text.as_str())),
                 None => return Err(unknown(name)),

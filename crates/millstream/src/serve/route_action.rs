@@ -2,28 +2,37 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Method, Request, Response};
 use serde_json::Value;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use super::app::App;
-use super::body::{self, Received, SMALL_BODY_BYTES};
+use super::body;
 use super::error::{ApiError, hint};
-use super::predict::{blocking, refuse_query, version_name};
+use super::predict::{refuse_query, version_name};
 use super::recommend::{Answer, Given, List, Told, ask, check_able};
 use super::reply;
 use super::route::{PathParameters, UserRoute};
 use super::rows::{self, Posted, Row};
-use super::template::{Scope, Template};
+use super::template::{Room, Scope, Template};
 use crate::config::{Argument, Origin};
 
 /// Rows of one posted list: each may be answered by a list of a thousand items, or by one number.
 const LIST_ROWS_MOST: usize = 100;
 const ESTIMATE_ROWS_MOST: usize = 1000;
 
+/// Of all lists of one answer.
+const LIST_ITEMS_MOST: usize = 20_000;
+/// Posted lists that are answered at once; who waits longer for a place is told to ask again.
+static LISTS: Semaphore = Semaphore::const_new(8);
+const LISTS_WAIT: Duration = Duration::from_secs(20);
+
 /// What a request says, by its own names.
-type Parameters = Vec<(String, Given)>;
+pub type Parameters = Vec<(String, Given)>;
 
 pub async fn answer(
     app: &App,
@@ -35,32 +44,31 @@ pub async fn answer(
     let call = Call { app, route: &route };
     let query = request.uri().query().unwrap_or_default();
     if request.method() != Method::POST {
-        for (name, text) in rows::parse_query(query)? {
-            add(&mut parameters, name, Given::Text(text), "query")?;
-        }
+        let query = rows::parse_query(query)?;
+        add(&mut parameters, query.into_iter().map(|(name, text)| (name, Given::Text(text))), "query")?;
         let answered = call.one(parameters, None).await?;
         return call.reply(&[answered], false);
     }
     refuse_query(query)?;
     body::require_json(request.headers())?;
-    let received = body::read(request.into_body(), &app.large_bodies).await?;
-    let Received { bytes, permit } = received;
-    let value = if bytes.len() <= SMALL_BODY_BYTES {
-        rows::parse_json(&bytes)?
-    } else {
-        blocking(move || rows::parse_json(&bytes)).await?
-    };
-    let response = call.posted(parameters, value).await;
-    drop(permit);
-    response
+    // The posted values are there until the answer is: so is their place.
+    let (value, _place) = body::receive(request.into_body(), &app.bodies, rows::parse_json).await?;
+    call.posted(parameters, value).await
 }
 
-/// The same name twice is a fault, whichever of the two is meant.
-fn add(parameters: &mut Parameters, name: String, given: Given, place: &str) -> Result<(), ApiError> {
-    if parameters.iter().any(|(known, _)| *known == name) {
-        return Err(ApiError::value("repeated", &name, format!("{name}: given in the path and in the {place}")));
+/// The same name twice is a fault, whichever of the two is meant. Each of `more` is there once.
+pub fn add(
+    parameters: &mut Parameters,
+    more: impl Iterator<Item = (String, Given)>,
+    place: &str,
+) -> Result<(), ApiError> {
+    let n_path = parameters.len();
+    for (name, given) in more {
+        if parameters.iter().take(n_path).any(|(known, _)| *known == name) {
+            return Err(ApiError::value("repeated", &name, format!("{name}: given in the path and in the {place}")));
+        }
+        parameters.push((name, given));
     }
-    parameters.push((name, given));
     Ok(())
 }
 
@@ -106,14 +114,24 @@ impl Call<'_> {
         if rows.len() > most {
             return Err(ApiError::too_large(format!("{} rows in one request: at most {most}", rows.len())));
         }
-        let mut answered = Vec::with_capacity(rows.len());
+        // Each row is work of its own, and all their items are there until the last is answered.
+        let lists = timeout(LISTS_WAIT, LISTS.acquire()).await;
+        let Ok(Ok(_lists)) = lists else { return Err(ApiError::busy("other posted lists are answered")) };
+        let (mut answered, mut n_items) = (Vec::with_capacity(rows.len()), 0);
         for (index, row) in rows.into_iter().enumerate() {
             let mut parameters = path.clone();
-            for (name, value) in row {
-                add(&mut parameters, name, Given::Json(value), "body")?;
-            }
+            add(&mut parameters, row.into_iter().map(|(name, value)| (name, Given::Json(value))), "body")?;
             let one = self.one(parameters, None).await;
-            answered.push(one.map_err(|fault| if is_list { of_row(fault, index) } else { fault })?);
+            let one = one.map_err(|fault| if is_list { of_row(fault, index) } else { fault })?;
+            n_items += one.answer.list.as_ref().map_or(0, |list| list.items.len());
+            if n_items > LIST_ITEMS_MOST {
+                let message = format!(
+                    "the lists of {} rows would be more than {LIST_ITEMS_MOST} items: send fewer rows, or ask for fewer of each",
+                    index + 1
+                );
+                return Err(ApiError::too_large(message));
+            }
+            answered.push(one);
         }
         self.reply(&answered, is_list)
     }
@@ -212,17 +230,19 @@ impl Call<'_> {
     }
 
     fn reply(&self, answered: &[Answered], is_list: bool) -> Result<Response<Body>, ApiError> {
-        let template = self.route.template();
+        let (template, mut room) = (self.route.template(), Room::default());
         let value = match (template, answered, is_list) {
             // Of estimates the template repeats per row, of lists per item.
             (Some(template), answered, true)
                 if template.repeats() && answered.iter().all(|one| one.answer.list.is_none()) =>
             {
                 let parts: Vec<Part> = answered.iter().map(Answered::part).collect();
-                template.render(parts.first(), &parts)
+                template.render(parts.first(), &parts, &mut room)?
             }
-            (template, [one], false) => one.render(template),
-            (template, several, _) => several.iter().map(|one| one.render(template)).collect(),
+            (template, [one], false) => one.render(template, &mut room)?,
+            (template, several, _) => {
+                several.iter().map(|one| one.render(template, &mut room)).collect::<Result<_, _>>()?
+            }
         };
         let versions: BTreeSet<&str> = answered.iter().map(|one| one.version.as_str()).collect();
         let versions: Vec<&str> = versions.into_iter().collect();
@@ -239,14 +259,14 @@ impl Answered {
         Part { said: &self.said, head: &self.answer.head, item: None }
     }
 
-    fn render(&self, template: Option<&Template>) -> Value {
-        let Some(template) = template else { return self.answer.clone().built_in() };
+    fn render(&self, template: Option<&Template>, room: &mut Room) -> Result<Value, ApiError> {
+        let Some(template) = template else { return Ok(self.answer.clone().built_in()) };
         let whole = self.part();
         let parts: Vec<Part> = match &self.answer.list {
             Some(List { items, .. }) => items.iter().map(|item| Part { item: Some(item), ..whole }).collect(),
             None => vec![whole],
         };
-        template.render(Some(&whole), &parts)
+        template.render(Some(&whole), &parts, room)
     }
 }
 

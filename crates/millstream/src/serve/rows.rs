@@ -1,6 +1,7 @@
 //! From the text of a request to rows of typed values: query strings and JSON bodies. Knows no model.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::fmt;
 
 use percent_encoding::percent_decode_str;
@@ -19,14 +20,12 @@ const VALUES_MAX: usize = 1_000_000;
 
 /// `a=1&b=x%20y`, decoded once, each name once.
 pub fn parse_query(query: &str) -> Result<Vec<(String, String)>, ApiError> {
-    let mut pairs: Vec<(String, String)> = Vec::new();
-    for (name, text) in parse_pairs(query)? {
-        if pairs.iter().any(|(known, _)| *known == name) {
-            return Err(repeated(&name));
-        }
-        pairs.push((name, text));
+    let pairs = parse_pairs(query)?;
+    let mut names = HashSet::with_capacity(pairs.len());
+    match pairs.iter().find(|(name, _)| !names.insert(name.as_str())) {
+        Some((name, _)) => Err(repeated(name)),
+        None => Ok(pairs),
     }
-    Ok(pairs)
 }
 
 /// As `parse_query`, and a name may be given more than once.

@@ -6,6 +6,8 @@
 
 use serde_json::{Map, Value};
 
+use super::error::ApiError;
+
 #[derive(Debug, Clone, PartialEq)]
 pub enum Template {
     Literal(Value),
@@ -72,24 +74,65 @@ impl Template {
     }
 
     /// `whole` is for the names outside a repetition, `each` for those inside, one after the other.
-    pub fn render<S: Scope>(&self, whole: Option<&S>, each: &[S]) -> Value {
+    pub fn render<S: Scope>(&self, whole: Option<&S>, each: &[S], room: &mut Room) -> Result<Value, ApiError> {
+        let scope_value = |name: &str| whole.and_then(|scope| scope.value(name)).unwrap_or(Value::Null);
         match self {
-            Self::Literal(value) => value.clone(),
-            Self::Name(name) => whole.and_then(|scope| scope.value(name)).unwrap_or(Value::Null),
-            Self::Whole => Value::Object(whole.map(|scope| scope.row().clone()).unwrap_or_default()),
+            Self::Literal(value) => room.taken(value.clone()),
+            Self::Name(name) => room.taken(scope_value(name)),
+            Self::Whole => room.taken(Value::Object(whole.map(|scope| scope.row().clone()).unwrap_or_default())),
             Self::Each(item) => {
-                each.iter().map(|scope| item.render(Some(scope), std::slice::from_ref(scope))).collect()
+                each.iter().map(|scope| item.render(Some(scope), std::slice::from_ref(scope), room)).collect()
             }
-            Self::List(items) => items.iter().map(|item| item.render(whole, each)).collect(),
+            Self::List(items) => items.iter().map(|item| item.render(whole, each, room)).collect(),
             Self::Object(entries) => {
                 let mut object = Map::with_capacity(entries.len());
                 for (key, value) in entries {
-                    key.render(value, whole, each, &mut object);
+                    key.render(value, whole, each, &mut object, room)?;
                 }
-                Value::Object(object)
+                Ok(Value::Object(object))
             }
         }
     }
+}
+
+/// What is left of the room for an answer: a value that a request sends once may stand in it once for each row or item.
+pub struct Room(usize);
+
+/// Of the answer as it is put together, which is some times its text.
+const ROOM_BYTES: usize = 256 << 20;
+/// A value without its text.
+const VALUE_BYTES: usize = 32;
+
+impl Default for Room {
+    fn default() -> Self {
+        Self(ROOM_BYTES)
+    }
+}
+
+impl Room {
+    fn taken(&mut self, value: Value) -> Result<Value, ApiError> {
+        self.take(weight(&value))?;
+        Ok(value)
+    }
+
+    fn take(&mut self, bytes: usize) -> Result<(), ApiError> {
+        self.0 = self.0.checked_sub(bytes).ok_or_else(|| {
+            ApiError::too_large(format!(
+                "the answer would take more than {ROOM_BYTES} bytes; ask for fewer rows or items"
+            ))
+        })?;
+        Ok(())
+    }
+}
+
+fn weight(value: &Value) -> usize {
+    let own = match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(weight).sum(),
+        Value::Object(entries) => entries.iter().map(|(key, value)| VALUE_BYTES + key.len() + weight(value)).sum(),
+    };
+    VALUE_BYTES + own
 }
 
 impl Key {
@@ -102,22 +145,34 @@ impl Key {
         }
     }
 
-    fn render<S: Scope>(&self, value: &Template, whole: Option<&S>, each: &[S], object: &mut Map<String, Value>) {
+    fn render<S: Scope>(
+        &self,
+        value: &Template,
+        whole: Option<&S>,
+        each: &[S],
+        object: &mut Map<String, Value>,
+        room: &mut Room,
+    ) -> Result<(), ApiError> {
         match self {
             Self::Fixed(key) => {
-                object.insert(key.clone(), value.render(whole, each));
+                room.take(VALUE_BYTES + key.len())?;
+                object.insert(key.clone(), value.render(whole, each, room)?);
             }
             Self::Column(name) => {
                 for scope in each {
                     let key = scope.value(name).map_or_else(|| "null".to_owned(), text);
-                    object.insert(key, value.render(Some(scope), std::slice::from_ref(scope)));
+                    room.take(VALUE_BYTES + key.len())?;
+                    object.insert(key, value.render(Some(scope), std::slice::from_ref(scope), room)?);
                 }
             }
             Self::Splice => {
                 let entries = whole.map(|scope| scope.row().clone()).unwrap_or_default();
-                object.extend(entries);
+                if let Value::Object(entries) = room.taken(Value::Object(entries))? {
+                    object.extend(entries);
+                }
             }
         }
+        Ok(())
     }
 }
 
@@ -151,7 +206,7 @@ mod tests {
     fn check(template: Value, rows: Value, expected: Value) {
         let scopes: Vec<Fields> =
             rows.as_array().unwrap().iter().map(|row| Fields(row.as_object().unwrap().clone())).collect();
-        let rendered = Template::parse(&template).render(scopes.first(), &scopes);
+        let rendered = Template::parse(&template).render(scopes.first(), &scopes, &mut Room::default()).unwrap();
         assert_eq!(rendered.to_string(), expected.to_string(), "{template}");
     }
 
@@ -172,6 +227,20 @@ mod tests {
         check(json!({"*": "", "more": "a"}), one.clone(), json!({"a": 1, "b": "x", "more": 1}));
         check(json!({"row": "*"}), one.clone(), json!({"row": {"a": 1, "b": "x"}}));
         check(json!({"a": "a", "list": ["a"]}), json!([]), json!({"a": null, "list": []}));
+    }
+
+    #[test]
+    fn a_value_that_is_repeated_for_each_row_has_a_bound() {
+        let rows = |n: usize, bytes: usize| {
+            let row: Map<String, Value> = [("a".to_owned(), Value::from("x".repeat(bytes)))].into_iter().collect();
+            (0..n).map(|_| Fields(row.clone())).collect::<Vec<_>>()
+        };
+        for template in [json!(["a"]), json!([{"*": ""}]), json!({"k": ["*"]}), json!([{"k": ["a", "a"]}])] {
+            let rows = rows(1000, 300);
+            let small = Template::parse(&template).render(rows.first(), &rows, &mut Room::default());
+            let full = Template::parse(&template).render(rows.first(), &rows, &mut Room(300_000));
+            assert_eq!((small.is_ok(), full.map_err(|error| error.code)), (true, Err("too_large")), "{template}");
+        }
     }
 
     fn template() -> impl Strategy<Value = Value> {
@@ -208,7 +277,7 @@ mod tests {
             let scopes: Vec<Fields> = (0..n_rows).map(|index| {
                 Fields([("a".to_owned(), json!(index)), ("extra".to_owned(), json!(0))].into_iter().collect())
             }).collect();
-            let answer = Template::parse(&template).render(scopes.first(), &scopes);
+            let answer = Template::parse(&template).render(scopes.first(), &scopes, &mut Room::default()).unwrap();
             prop_assert!(same_keys(&template, &answer), "{template} gave {answer}");
         }
     }

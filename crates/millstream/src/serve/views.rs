@@ -10,11 +10,12 @@ use super::app::App;
 use super::error::{ApiError, hint, quote};
 use super::guard::{Peer, loopback, same_site};
 use super::lists::all_batches;
-use super::predict::refuse_query;
+use super::predict::{blocking, refuse_query};
 use super::recommend::Given;
 use super::route::{PathParameters, UserRoute};
+use super::route_action::add;
 use super::rows::{self, Posted};
-use super::template::Scope;
+use super::template::{Room, Scope};
 use super::{body, reply};
 use crate::config::{Origin, TEXT_BYTES, View, ViewParameter};
 use crate::query::{Author, Bound, Parameters, QueryError};
@@ -107,8 +108,8 @@ pub async fn view(app: &Arc<App>, name: &str, query: &str) -> Result<Response<Bo
         Ok((name.clone(), bind(name, parameter, given)?))
     });
     let bound = bound.collect::<Result<Parameters, ApiError>>()?;
-    let answer = ask(app, view_asks(view, bound)).await?;
-    Ok(built_in(app, &answer, window))
+    let rows = ask(app, view_asks(view, bound)).await?;
+    shown(app, rows, move |rows, most| Ok(built_in(rows, window, most))).await
 }
 
 /// One value in its type; a parameter that is absent has its default.
@@ -178,13 +179,28 @@ fn fault(error: AskError) -> ApiError {
     }
 }
 
+/// So many rows are put together in about a quarter of a millisecond.
+const ROWS_SHORT: usize = 200;
+
+/// Puts an answer together, off the serving threads where it is long.
+async fn shown(
+    app: &App,
+    rows: Arc<Rows>,
+    show: impl FnOnce(&Rows, usize) -> Result<Response<Body>, ApiError> + Send + 'static,
+) -> Result<Response<Body>, ApiError> {
+    let most = app.context.views.rows_most();
+    if rows.rows.len() <= ROWS_SHORT {
+        return show(&rows, most);
+    }
+    blocking(move || show(&rows, most)).await
+}
+
 /// `{"columns", "rows", "total"}`, and why rows are missing where some are.
-fn built_in(app: &App, rows: &Rows, window: Window) -> Response<Body> {
+fn built_in(rows: &Rows, window: Window, most: usize) -> Response<Body> {
     let shown: Vec<Value> =
         rows.rows.iter().skip(window.offset).take(window.limit).cloned().map(Value::Object).collect();
     let mut answer = json!({"columns": rows.columns, "rows": shown, "total": rows.rows.len()});
     if rows.is_cut {
-        let most = app.context.views.rows_most();
         answer["cut"] = format!(
             "there are more than {most} rows: narrow them with where, group by or limit, or raise serve.query_rows"
         )
@@ -214,19 +230,16 @@ pub async fn route(
     if request.method() == Method::POST {
         refuse_query(query)?;
         body::require_json(request.headers())?;
-        let received = body::read(request.into_body(), &app.large_bodies).await?;
-        match rows::parse_body(&received.bytes)? {
+        let (posted, _) = body::receive(request.into_body(), &app.bodies, rows::parse_body).await?;
+        match posted {
             Posted::One(row) => {
-                for (name, value) in row {
-                    add(&mut given, name, Given::Json(value), "body")?;
-                }
+                add(&mut given, row.into_iter().map(|(name, value)| (name, Given::Json(value))), "body")?;
             }
             Posted::Many(_) => return Err(ApiError::shape("the body must be one object: the view's parameters")),
         }
     } else {
-        for (name, text) in rows::parse_query(query)? {
-            add(&mut given, name, Given::Text(text), "query")?;
-        }
+        let query = rows::parse_query(query)?;
+        add(&mut given, query.into_iter().map(|(name, text)| (name, Given::Text(text))), "query")?;
     }
     let named = || call.args.values().filter_map(Origin::parameter);
     let is_known = |name: &str| named().any(|known| known == name) || route.is_path_parameter(name);
@@ -259,20 +272,15 @@ pub async fn route(
         let asked: Vec<String> = said.iter().map(|(name, value)| format!("{name} = {value}")).collect();
         return Err(ApiError::not_found("empty", format!("nothing is there for {}", asked.join(", "))));
     }
-    let Some(template) = route.template() else { return Ok(built_in(app, &rows, Window::ALL)) };
-    let (total, none) = (rows.rows.len(), Map::new());
-    let whole = Part { said: &said, total, row: rows.rows.first().unwrap_or(&none), is_row: false };
-    let parts: Vec<Part> = rows.rows.iter().map(|row| Part { row, is_row: true, ..whole }).collect();
-    Ok(with_versions(&template.render(Some(&whole), &parts), &rows.versions))
-}
-
-/// The same name twice is a fault, whichever of the two is meant.
-fn add(given: &mut Vec<(String, Given)>, name: String, value: Given, place: &str) -> Result<(), ApiError> {
-    if given.iter().any(|(known, _)| *known == name) {
-        return Err(ApiError::value("repeated", &name, format!("{name}: given in the path and in the {place}")));
-    }
-    given.push((name, value));
-    Ok(())
+    shown(app, rows, move |rows, most| {
+        let Some(template) = route.template() else { return Ok(built_in(rows, Window::ALL, most)) };
+        let (total, none) = (rows.rows.len(), Map::new());
+        let whole = Part { said: &said, total, row: rows.rows.first().unwrap_or(&none), is_row: false };
+        let parts: Vec<Part> = rows.rows.iter().map(|row| Part { row, is_row: true, ..whole }).collect();
+        let answer = template.render(Some(&whole), &parts, &mut Room::default())?;
+        Ok(with_versions(&answer, &rows.versions))
+    })
+    .await
 }
 
 /// What a name of the template stands for. In a repetition: a row's own value, then what the request said; outside: what the
@@ -305,9 +313,22 @@ pub async fn query(app: &Arc<App>, request: Request<Body>) -> Result<Response<Bo
     loopback(request.extensions().get::<Peer>(), request.headers())?;
     same_site(request.headers())?;
     refuse_query(request.uri().query().unwrap_or_default())?;
-    let received = body::read(request.into_body(), &app.large_bodies).await?;
+    // What is kept of the body is small: its place is free while the query runs.
+    let (question, _) = body::receive(request.into_body(), &app.bodies, question).await?;
+    let Question { sql, parameters, window } = question;
+    let rows = ask(app, Asked { sql, parameters, author: Author::Request }).await?;
+    shown(app, rows, move |rows, most| Ok(built_in(rows, window, most))).await
+}
+
+struct Question {
+    sql: String,
+    parameters: Parameters,
+    window: Window,
+}
+
+fn question(body: &[u8]) -> Result<Question, ApiError> {
     let shape = || ApiError::shape("the body must be an object: {\"sql\": \"select …\"}");
-    let Posted::One(posted) = rows::parse_body(&received.bytes)? else { return Err(shape()) };
+    let Posted::One(posted) = rows::parse_body(body)? else { return Err(shape()) };
     let (mut sql, mut parameters, mut window) = (None, Parameters::new(), Window::ALL);
     for (name, value) in posted {
         match (name.as_str(), value) {
@@ -336,9 +357,7 @@ pub async fn query(app: &Arc<App>, request: Request<Body>) -> Result<Response<Bo
     let missing = || {
         ApiError::value("missing", "sql", "sql: is missing; expected a query, such as select * from batches limit 10")
     };
-    let sql = sql.ok_or_else(missing)?;
-    let rows = ask(app, Asked { sql, parameters, author: Author::Request }).await?;
-    Ok(built_in(app, &rows, window))
+    Ok(Question { sql: sql.ok_or_else(missing)?, parameters, window })
 }
 
 /// A value of JSON says its type itself.

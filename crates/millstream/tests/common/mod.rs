@@ -133,9 +133,16 @@ impl Bench {
     /// Starts any command that serves, and waits until the API answers.
     pub fn serving(&self, arguments: &[&str], change: impl FnOnce(&mut Command)) -> Served {
         let mut served = self.spawn_with(arguments, change);
-        let line = served.wait_for("the page and the API: http://");
-        let address = line.split("http://").nth(1).unwrap();
-        served.address = address.split_whitespace().next().unwrap().to_owned();
+        served.address = address_of(&served.wait_for(SERVING));
+        served
+    }
+
+    /// As `serving`, by another program that becomes this one.
+    pub fn serving_by(&self, program: &str, arguments: &[&str]) -> Served {
+        let mut command = Command::new(program);
+        command.args(arguments).current_dir(self.folder.path()).env_remove("MILLSTREAM_SET");
+        let mut served = Self::started(command, |_| {});
+        served.address = address_of(&served.wait_for(SERVING));
         served
     }
 
@@ -145,7 +152,10 @@ impl Bench {
     }
 
     pub fn spawn_with(&self, arguments: &[&str], change: impl FnOnce(&mut Command)) -> Served {
-        let mut command = self.command(arguments);
+        Self::started(self.command(arguments), change)
+    }
+
+    fn started(mut command: Command, change: impl FnOnce(&mut Command)) -> Served {
         command.stderr(Stdio::piped()).stdout(Stdio::null()).stdin(Stdio::null());
         change(&mut command);
         let mut child = command.spawn().unwrap();
@@ -158,6 +168,14 @@ impl Bench {
         });
         Served { child: Some(child), lines, said: String::new(), address: String::new() }
     }
+}
+
+/// What a command says once the API answers.
+const SERVING: &str = "the page and the API: http://";
+
+fn address_of(line: &str) -> String {
+    let address = line.split("http://").nth(1).unwrap();
+    address.split_whitespace().next().unwrap().to_owned()
 }
 
 /// Ports that are free, so that tests stand beside each other.

@@ -201,7 +201,11 @@ async fn ask(world: &World, request: &str) -> (u16, String, Value) {
     let (method, target) = (words.next().unwrap(), words.next().unwrap());
     let target = target.replace('~', "/v1/models/");
     let body = words.next().unwrap_or("").to_owned();
-    let request = Request::builder().method(method).uri(target).header("content-type", "application/json");
+    let request = Request::builder()
+        .method(method)
+        .uri(target)
+        .header("host", "localhost")
+        .header("content-type", "application/json");
     let response = world.app.handle(request.body(Body::from(body)).unwrap()).await;
     let (head, body) = response.into_parts();
     let bytes = body.collect().await.unwrap().to_bytes();

@@ -14,6 +14,9 @@ use crate::serve::rows::noun;
 
 /// A user with more is none.
 const RATINGS_MOST: usize = 100_000;
+/// Ratings × rank²: to fold so many in takes about a second.
+const FOLD_IN_MOST: usize = 4_000_000_000;
+
 /// By the version's items, each once.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Ratings {
@@ -35,9 +38,11 @@ pub fn posted_ratings(
     model: &Recommender,
 ) -> Result<Ratings, ApiError> {
     let reader = Reader { name, kind, scale, model };
-    let check_length = |len: usize| match len <= RATINGS_MOST {
+    let rank = model.model.rank();
+    let most = RATINGS_MOST.min(FOLD_IN_MOST / (rank * rank).max(1));
+    let check_length = |len: usize| match len <= most {
         true => Ok(()),
-        false => Err(ApiError::too_large(format!("{name}: {len} ratings: at most {RATINGS_MOST}"))),
+        false => Err(ApiError::too_large(format!("{name}: {len} ratings: at most {most}"))),
     };
     let given: Result<Vec<(OwnedId, f32)>, ApiError> = match value {
         Value::Object(entries) => {

@@ -18,7 +18,11 @@ async fn ask(app: &Arc<App>, request: &str) -> (u16, String, Value) {
     let (method, target) = (words.next().unwrap(), words.next().unwrap());
     let target = target.replace("~", "/v1/models/taste");
     let body = words.next().unwrap_or("").to_owned();
-    let request = Request::builder().method(method).uri(target).header("content-type", "application/json");
+    let request = Request::builder()
+        .method(method)
+        .uri(target)
+        .header("host", "localhost")
+        .header("content-type", "application/json");
     let response = app.handle(request.body(Body::from(body)).unwrap()).await;
     let (head, body) = response.into_parts();
     let bytes = body.collect().await.unwrap().to_bytes();
@@ -289,14 +293,14 @@ async fn a_large_body_is_accounted_for_until_its_answer() {
     let frames = [first, second].map(|frame| Ok::<_, std::convert::Infallible>(frame.to_owned()));
     let request = Request::builder().method("POST").uri("/v1/models/unscaled/recommend");
     let body = Body::from_stream(futures_util::stream::iter(frames));
-    let request = request.header("content-type", "application/json").body(body).unwrap();
+    let request = request.header("host", "localhost").header("content-type", "application/json").body(body).unwrap();
     let app = Arc::clone(&world.app);
     let answered = tokio::spawn(async move { app.handle(request).await.status().as_u16() });
     tokio::time::sleep(std::time::Duration::from_millis(150)).await;
     assert!(!answered.is_finished());
-    assert_eq!(world.app.large_bodies.available_permits(), LARGE_BODIES - 1);
+    assert_eq!(world.app.bodies.places.available_permits(), LARGE_BODIES - 1);
     assert_eq!(answered.await.unwrap(), 503);
-    assert_eq!(world.app.large_bodies.available_permits(), LARGE_BODIES);
+    assert_eq!(world.app.bodies.places.available_permits(), LARGE_BODIES);
 }
 
 #[tokio::test]
