@@ -4,8 +4,10 @@
 //! What is let through is deterministic and looks at one row only; DataFusion plans it, with names as they are written
 //! (`Close` is `Close`). Nothing here reads a file or a clock.
 
+mod integers;
 mod lists;
 mod strangers;
+mod unread;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -17,6 +19,7 @@ use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, DataFusionError, SchemaError};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{Expr, Volatility};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
@@ -25,7 +28,9 @@ use datafusion::physical_expr::expressions::Column;
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, ExprWithAlias, visit_expressions};
 
+pub(crate) use integers::CheckedIntegers;
 pub use strangers::{FUNCTIONS as OF_ROWS, STACK_BYTES as STRANGERS_STACK_BYTES, is_nested_deeper};
+pub(crate) use unread::unread_clause;
 
 /// Holds the functions and the options; never runs a query.
 static PLANNER: LazyLock<SessionState> = LazyLock::new(|| {
@@ -168,6 +173,7 @@ impl Expression {
             strangers::check_functions(text, &logical)?;
         }
         let logical = lists::ask_what_they_hold(logical, &df_schema).map_err(|error| planning(text, schema, &error))?;
+        let logical = checked(logical, &df_schema).map_err(|error| planning(text, schema, &error))?;
         let logical = simplify(logical, &df_schema).map_err(|error| planning(text, schema, &error))?;
         let physical = PLANNER
             .create_physical_expr(logical.clone(), &df_schema)
@@ -269,6 +275,13 @@ fn parse(text: &str) -> Result<ExprWithAlias, ExpressionError> {
             let name = function.name.to_string();
             ControlFlow::Break(fault(text, find_word(text, &name), ExpressionFault::ManyRows { name }))
         }
+        SqlExpr::Function(function) => match unread_clause(&PLANNER, function) {
+            Some(clause) => {
+                let unread = ExpressionFault::Unsupported { name: clause.to_owned() };
+                ControlFlow::Break(fault(text, find_word(text, clause), unread))
+            }
+            None => ControlFlow::Continue(()),
+        },
         _ => ControlFlow::Continue(()),
     });
     match found {
@@ -341,6 +354,12 @@ fn refuse_what_is_not_of_one_row(text: &str, logical: &Expr) -> Result<(), Expre
         (None, Err(error)) => Err(fault(text, None, ExpressionFault::Plan(first_line(&error)))),
         (None, Ok(_)) => Ok(()),
     }
+}
+
+/// Integers that do not fit are an error, not another number.
+fn checked(logical: Expr, schema: &DFSchema) -> Result<Expr, DataFusionError> {
+    let options = PLANNER.config_options();
+    Ok(logical.transform_up(|part| CheckedIntegers.rewrite(part, schema, options))?.data)
 }
 
 fn simplify(logical: Expr, schema: &DFSchema) -> Result<Expr, DataFusionError> {
@@ -503,6 +522,18 @@ mod tests {
         let expression = Expression::compile("1 / (Timestamp - 60)", &schema()).unwrap();
         let error = expression.evaluate(&batch()).unwrap_err();
         assert!(matches!(error.fault, ExpressionFault::Evaluate(_)), "{error}");
+        let wraps = Expression::compile("Timestamp * 9223372036854775807", &schema()).unwrap();
+        let error = wraps.evaluate(&batch()).unwrap_err();
+        assert!(error.to_string().contains("an integer is out of range"), "{error}");
+        assert!(Expression::compile("9223372036854775807 + 1", &schema()).unwrap().evaluate(&batch()).is_err());
+    }
+
+    #[test]
+    fn a_clause_that_is_not_read_is_refused() {
+        for text in ["abs(distinct Close)", "abs(Close) filter (where flag)", "abs(Close order by Close)"] {
+            let error = Expression::compile(text, &schema()).unwrap_err();
+            assert!(matches!(error.fault, ExpressionFault::Unsupported { .. }), "{text}: {error}");
+        }
     }
 
     #[test]

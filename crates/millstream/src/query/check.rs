@@ -7,6 +7,7 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{ObjectName, Spanned, Statement as SqlStatement, visit_relations};
 
+use super::clauses::refuse_unread;
 use super::error::{Place, QueryError, SqlFault, parse_fault};
 use super::weigh::{Call, weigh};
 use super::{Author, TABLE};
@@ -52,6 +53,9 @@ pub(super) fn statement(
         }
     }
     nesting(&statement, sql)?;
+    if let Some(statement) = inner(&statement) {
+        refuse_unread(state, statement, sql)?;
+    }
     let called = weight(state, &statement, sql, author)?;
     Ok((statement, called))
 }

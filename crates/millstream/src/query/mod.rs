@@ -8,12 +8,14 @@ mod answer;
 mod bind;
 mod cache;
 mod check;
+mod clauses;
 mod error;
 mod json;
 mod kept;
 mod output;
 mod prune;
 mod scan;
+mod sum;
 mod table;
 mod watch;
 mod weigh;
@@ -27,11 +29,12 @@ use datafusion::arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use datafusion::catalog::{MemTable, MemoryCatalogProviderList, TableProvider};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DataFusionError, TableReference};
+use datafusion::execution::FunctionRegistry;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
-use datafusion::logical_expr::{Expr, LogicalPlan, ScalarUDF, Volatility};
+use datafusion::logical_expr::{AggregateUDF, Expr, LogicalPlan, ScalarUDF, Volatility};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
@@ -46,8 +49,10 @@ pub use json::{rows_of, value_of};
 pub use output::{OutputFormat, RowWriter};
 
 use crate::batch::Batch;
+use crate::expression::CheckedIntegers;
 use crate::schema::StreamSchema;
 use crate::store::SharedStore;
+use sum::CheckedSum;
 use table::BatchesTable;
 use watch::{Watch, watched};
 
@@ -94,7 +99,12 @@ static PLANNER: LazyLock<SessionState> = LazyLock::new(|| {
         .set_bool("datafusion.sql_parser.enable_ident_normalization", false)
         .set_bool("datafusion.sql_parser.map_string_types_to_utf8view", false)
         .set_bool("datafusion.sql_parser.collect_spans", true);
-    SessionStateBuilder::new().with_config(config).with_default_features().build()
+    let mut state = SessionStateBuilder::new().with_config(config).with_default_features().build();
+    // Both only add to what the state holds, and neither fails.
+    let sum = state.register_udaf(Arc::new(AggregateUDF::new_from_impl(CheckedSum::default())));
+    let operators = state.register_function_rewrite(Arc::new(CheckedIntegers));
+    debug_assert!(sum.is_ok() && operators.is_ok());
+    state
 });
 
 /// The committed records that a session sees.

@@ -495,6 +495,118 @@ fn a_request_may_not_make_much_of_little() {
 }
 
 #[test]
+fn a_clause_that_is_not_understood_is_refused_with_its_place() {
+    let session = fixture(1).session(limits());
+    let check = |sql: &str, clause: &str, column: usize| {
+        refused(&session, sql, &format!("1:{column}: `{clause}` is not supported: leave it out"));
+    };
+    check("select * from batches tablesample (10 percent)", "tablesample", 23);
+    check("select * from (select 1) as t tablesample bernoulli (10)", "tablesample", 31);
+    check("select * from batches for update", "for update", 23);
+    check("select 1 where exists (select 1 from batches for share)", "for update", 46);
+    check("select id from batches order by id fetch first 3 rows with ties", "fetch", 36);
+    check("with b as (select * from batches for update) select * from b", "for update", 34);
+    check("select town, count(*) from batches group by town with rollup", "with after group by", 50);
+    check("select upper(town) over () from batches", "over", 20);
+    check("select upper(distinct town) from batches", "distinct", 14);
+    check("select abs(id) filter (where id > 1) from batches", "filter", 16);
+    check("select abs(id order by id) from batches", "order by", 15);
+    check("select v from generate_series(1, 2) with ordinality as g(v)", "with ordinality", 37);
+    check("select v from generate_series(1, 2) as g(v int)", "as with types of columns", 37);
+    for sql in [
+        "select * from batches as of timestamp '2020-01-01'",
+        "select top 3 * from batches",
+        "select * from batches limit 1 by town",
+        "select * from batches settings max_threads = 1",
+        "select * from batches format JSON",
+        "select * from batches prewhere id > 1",
+        "select * from batches with (nolock)",
+        "select * from batches partition (p0)",
+        "select id from batches sort by id",
+        "select id from batches connect by prior id = id",
+        "select * from batches |> tablesample system (10 percent)",
+        "select * exclude (id) from batches for xml auto",
+        "select 1 as a union select 2 order by all",
+    ] {
+        assert!(matches!(answer(&session, sql), Err(QueryError::Sql(_))), "{sql}");
+    }
+    // What stands in a text is no clause, and what aggregates and windows say of themselves is read.
+    check_answers(&session);
+}
+
+fn check_answers(session: &Session) {
+    for sql in [
+        "select 'tablesample for update' as x",
+        "select count(distinct town) filter (where id > 1) from batches",
+        "select array_agg(id order by id) from batches",
+        "select sum(id) over (order by id) from batches",
+        "select t.a from batches b, lateral (select b.id as a) t",
+        "select first_value(id) ignore nulls over (order by id) from batches",
+    ] {
+        answer(session, sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+}
+
+#[test]
+fn an_integer_that_does_not_fit_is_an_error() {
+    let fixture = fixture(20);
+    fixture.commit(1);
+    let session = fixture.session(limits());
+    let most = i64::MAX;
+    for sql in [
+        format!("select {most} + 1"),
+        format!("select {most} * 2 as x"),
+        format!("select -{most} - 2"),
+        format!("select -x from (select -{most} - 1 as x)"),
+        format!("select * from (values ({most} + 1))"),
+        "select id * id from batches".to_owned(),
+        format!("select id from batches where id + {most} > 3"),
+        format!("select id from batches order by id - -{most}"),
+        format!("select count(*) from batches group by _offset + {most}"),
+        format!("select a.id from batches a join batches b on a._offset + {most} = b.id"),
+        format!("select (select max(id) + {most} from batches)"),
+        format!("select sum(_offset + {most}) from batches"),
+        format!("select sum(id * 1000) from batches"),
+        format!("select _partition, sum(x) from (select _partition, {most} as x from batches) group by _partition"),
+        format!("select sum(x) from (select {most} as x from batches)"),
+        format!("select sum(x) over (order by id) from (select id, {most} as x from batches)"),
+        format!("select sum(x) over (order by id rows 3 preceding) from (select id, {most} as x from batches)"),
+        format!("select sum(distinct x) from (select {most} - _offset as x from batches)"),
+        "select sum(x) from (select arrow_cast(18446744073709551615, 'UInt64') as x from batches)".to_owned(),
+        "select cast(2147483647 as int) + cast(1 as int)".to_owned(),
+        "select cast(200 as tinyint unsigned) * cast(2 as tinyint unsigned)".to_owned(),
+    ] {
+        let error = answer(&session, &sql).map(|(text, _)| text);
+        assert!(matches!(&error, Err(QueryError::Compute(_) | QueryError::Sql(_))), "{sql}: {error:?}");
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("out of range") || error.contains("verflow"), "{sql}: {error}");
+    }
+    // A total whose parts go beyond and come back is right.
+    check(&session, &format!("select sum(x) from (values ({most}), ({most}), (-{most})) as t(x)"), &most.to_string());
+    check(&session, "select sum(_offset), sum(distinct _offset), sum(Close) from batches", "380,190,160.0");
+    check(
+        &session,
+        "select town, sum(_offset) filter (where up) from batches where town = 'Hull' group by town having sum(_offset) > 3",
+        "Hull,80",
+    );
+    check(
+        &session,
+        "select sum(_offset) over (order by _offset rows 1 preceding) from batches where _partition = 0 limit 3",
+        "0 1 3",
+    );
+    check(&session, "select sum(_offset) from batches where id < 0", "\"\"");
+    check(
+        &session,
+        "select _offset * 2 + 1 - _partition, -_offset, 1 + null from batches where _partition = 1 and _offset < 3 order by 1",
+        "0,0, 2,-1, 4,-2,",
+    );
+    check(&session, "select a._offset from batches a join batches b on a.id = b.id + 2 order by 1 limit 2", "1 1");
+    let (text, _) =
+        answer(&session, "select _offset + 1, sum(_offset * 2) from batches group by _offset + 1 limit 0").unwrap();
+    assert_eq!(text, "batches._offset + Int64(1),sum(batches._offset * Int64(2))\n", "columns keep their names");
+}
+
+#[test]
 fn texts_that_outgrow_the_memory_are_an_error() {
     let fixture = fixture(20);
     fixture.commit(1);
