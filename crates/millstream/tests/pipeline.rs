@@ -131,6 +131,8 @@ fn the_bitcoin_example_runs_on_the_real_file() {
     assert!(close["timestamp"] == 1_700_000_000 && close["predicted_close"].is_number(), "{close}");
     let trend = served.get("/predict/trend?open=30000&close=30010&volume=50").json;
     assert_eq!(trend["predicted_trend"], "Up");
+    let high_low = served.get("/predict/high_low?open=37000&volume=50").json;
+    assert!(high_low["predicted_high"].is_number() && high_low["predicted_low"].is_number(), "{high_low}");
     let range = served.get("/v1/models/range/versions/latest").json;
     assert_eq!(range["metrics"]["common"]["beats_baseline"], true, "{range}");
     let close = served.get("/v1/models/close/versions/latest").json;

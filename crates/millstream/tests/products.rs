@@ -101,6 +101,27 @@ fn check_clusters(served: &Served) {
     assert_eq!(served.post("/api/cluster_products_by_price_rating", "[").status, 400);
 }
 
+/// The lines that the original's own pages ask.
+fn check_original_lines(served: &Served) {
+    let laptops = served.ask("/api/similar_products?name=laptop");
+    let laptops = list(&laptops);
+    assert_eq!(laptops.len(), 5, "no product is called so, and it is searched for: {laptops:?}");
+    for item in laptops {
+        assert_eq!(keys(item)[..9], ITEM);
+        let text = format!("{} {} {}", item["name"], item["description"], item["category"]).to_lowercase();
+        assert!(text.contains("laptop"), "{item}");
+    }
+    let category = served.ask("/api/products?category=Electronics%7CMobiles%26Accessories");
+    let category = list(&category);
+    assert!(!category.is_empty() && best_first(category), "{category:?}");
+    assert!(
+        category.iter().all(|item| item["category"].as_str().unwrap().starts_with("Electronics|Mobiles&Accessories"))
+    );
+    let near = served.ask("/api/products_by_price?target_price=350");
+    let prices: Vec<f64> = list(&near).iter().map(|item| item["price"].as_f64().unwrap()).collect();
+    assert!(!prices.is_empty() && prices.iter().all(|price| (315.0..=385.0).contains(price)), "{prices:?}");
+}
+
 /// Items like the one of that name, itself left out.
 fn check_similar(served: &Served, name: &str, encoded: &str) -> Vec<String> {
     let answer = served.ask(&format!("/api/similar_products?name={encoded}"));
@@ -164,6 +185,7 @@ fn the_products_example_runs_on_the_real_file() {
     assert_eq!(served.ask("/v1/catalogue/B0B94JPY2N")["rating_count"], json!(null));
     check_routes(&served);
     assert_eq!(served.ask("/api/categories").as_object().unwrap().len(), 9);
+    check_original_lines(&served);
     let cable = served.ask("/v1/catalogue/B08Y1TFSP6");
     let cable = cable["title"].as_str().unwrap();
     let found = check_similar(&served, cable, &encoded(cable));

@@ -184,4 +184,15 @@ fn the_movielens_example_runs_on_the_real_files() {
             .output(&[&["models", "verify", example.to_str().unwrap(), "taste", "5", "--set", &ratings][..]].concat()),
     );
     assert_eq!((code, said.contains("same bytes")), (0, true), "{said}");
+    // The original's own example line.
+    let served = bench.serving(
+        &[&["run", example.to_str().unwrap(), "--set", &ratings, "--set", &movies][..], &ANYWHERE].concat(),
+        |_| {},
+    );
+    let rating = served.get("/76/ratings/553/2");
+    assert_eq!(rating.status, 200, "{}", rating.text);
+    assert!((0.5..=5.0).contains(&rating.json["prediction"].as_f64().unwrap()), "{}", rating.text);
+    assert!(rating.head.contains("x-model-version: taste@3"), "{}", rating.head);
+    served.signal("TERM");
+    assert_eq!(served.end().0, 0);
 }

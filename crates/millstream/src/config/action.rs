@@ -19,6 +19,18 @@ pub enum Action {
     Clusters,
 }
 
+/// What a name is taken for that stands for no one title.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ambiguous {
+    /// An error that lists the titles that may be meant.
+    #[default]
+    Error,
+    /// Words: what is like them is answered.
+    Text,
+    /// The titles that may be meant: they are answered themselves.
+    List,
+}
+
 /// What an action is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Argument {

@@ -10,7 +10,7 @@ use toml::Value;
 use super::check_model::Draft;
 use super::fault::{Faults, did_you_mean};
 use super::raw::{Section, type_name};
-use super::{Action, Argument, Origin, Sort, template};
+use super::{Action, Ambiguous, Argument, Origin, Sort, template};
 
 /// An API that counts from more is a slip of the keyboard.
 const FIRST_VERSION_MOST: i64 = 1_000_000;
@@ -22,6 +22,7 @@ pub(super) struct Asking {
     pub args: BTreeMap<Argument, Origin>,
     pub first_version: u32,
     pub empty_is_error: bool,
+    pub ambiguous: Ambiguous,
 }
 
 /// `None`: the action is faulty, and nothing more can be said of the route. `parameters`: those of the path.
@@ -33,12 +34,27 @@ pub(super) fn asking(section: &Section, parameters: &[&str], faults: &mut Faults
     };
     let first_version = section.whole("first_version", 0, FIRST_VERSION_MOST, "", faults).unwrap_or(1);
     let args = arguments(section, action, parameters, first_version, faults);
+    let ambiguous = ambiguous(section, &args, faults);
     Some(Asking {
         action,
         args,
         first_version: u32::try_from(first_version).unwrap_or(1),
         empty_is_error: empty(section, action, faults),
+        ambiguous,
     })
+}
+
+fn ambiguous(section: &Section, args: &BTreeMap<Argument, Origin>, faults: &mut Faults) -> Ambiguous {
+    let choices = [("error", Ambiguous::Error), ("text", Ambiguous::Text), ("list", Ambiguous::List)];
+    if !section.has("ambiguous") {
+        return Ambiguous::default();
+    }
+    if !args.contains_key(&Argument::Title) {
+        let message = "says what to do with a name that stands for no one title, and no argument takes a title; \
+                       remove it, or name the request parameter with args = { title = \"title\" }";
+        section.fault("ambiguous", message, faults);
+    }
+    section.choice("ambiguous", &choices, faults).unwrap_or_default()
 }
 
 fn empty(section: &Section, action: Action, faults: &mut Faults) -> bool {

@@ -29,6 +29,7 @@ pub(super) const ROUTE: Keys = Keys {
         "body",
         "response",
         "empty",
+        "ambiguous",
     ],
     later: &[],
 };
@@ -101,6 +102,7 @@ fn route(
         body,
         response,
         empty_is_error: asking.empty_is_error,
+        ambiguous: asking.ambiguous,
     };
     match (route.action, asked) {
         // A model with faults of its own has unknown columns: what its route says of them is then not judged.

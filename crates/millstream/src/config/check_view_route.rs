@@ -8,12 +8,12 @@ use super::check_route::{methods, path_parameters, response};
 use super::fault::{Faults, did_you_mean};
 use super::raw::Section;
 use super::template::{self, Allowed};
-use super::{Action, Origin, Route, View, ViewCall};
+use super::{Action, Ambiguous, Origin, Route, View, ViewCall};
 
 /// What a template may name of the answer besides the view's columns.
 const OUTPUTS: [&str; 1] = ["total"];
 /// Keys that are for models.
-const OF_MODELS: [&str; 6] = ["model", "models", "action", "first_version", "input", "body"];
+const OF_MODELS: [&str; 7] = ["model", "models", "action", "first_version", "input", "body", "ambiguous"];
 
 pub(super) fn view_route(section: &Section, path: String, views: &[View], faults: &mut Faults) -> Option<Route> {
     for key in OF_MODELS.into_iter().filter(|key| section.has(key)) {
@@ -47,6 +47,7 @@ pub(super) fn view_route(section: &Section, path: String, views: &[View], faults
         body: None,
         response: response(section, faults),
         empty_is_error: section.has("empty"),
+        ambiguous: Ambiguous::default(),
     };
     let taken: BTreeSet<&str> = parameters(&route).collect();
     for parameter in path_parameters(&route.path).filter(|parameter| !taken.contains(parameter)) {

@@ -28,7 +28,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 
-pub use action::{Action, Argument, ITEMS_DEFAULT, ITEMS_MOST, Sort};
+pub use action::{Action, Ambiguous, Argument, ITEMS_DEFAULT, ITEMS_MOST, Sort};
 pub use check::{Loaded, address, load, load_text, pipeline_name_fault};
 pub use check_catalogue::check_catalogue;
 pub use check_model::RATING_INPUTS;
@@ -476,6 +476,7 @@ pub struct Route {
     pub response: Option<serde_json::Value>,
     /// 404 instead of a list without items.
     pub empty_is_error: bool,
+    pub ambiguous: Ambiguous,
 }
 
 /// The view that a route answers from.

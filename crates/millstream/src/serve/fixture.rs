@@ -283,6 +283,7 @@ pub fn route(path: &str, models: &[&str], input: &[(&str, &str)], response: Opti
         body: None,
         response,
         empty_is_error: false,
+        ambiguous: config::Ambiguous::default(),
     }
 }
 

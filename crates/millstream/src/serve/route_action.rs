@@ -185,8 +185,9 @@ impl Call<'_> {
         check_able(&version, route.action)?;
         let name = version_name(&version.file);
         let number = self.route.number(version.file.version);
-        let (mut answer, mut said) =
-            ask(self.app, version, route.action, told).await.map_err(|fault| self.in_parameters(fault))?;
+        let (mut answer, mut said) = ask(self.app, version, route.action, told, route.ambiguous)
+            .await
+            .map_err(|fault| self.in_parameters(fault))?;
         answer.head.insert("version".to_owned(), number.into());
         // What no argument takes is there for the template.
         for (name, given) in parameters {

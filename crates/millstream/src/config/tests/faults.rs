@@ -674,6 +674,20 @@ fn actions_take_their_own_arguments() {
 }
 
 #[test]
+fn a_route_says_what_a_name_is_taken_for() {
+    let needs = "says what to do with a name that stands for no one title, and no argument takes a title; remove it, or \
+                 name the request parameter with args = { title = \"title\" }";
+    action("ambiguous = \"list\"", &format!("R.ambiguous = \"list\": {needs}"));
+    action(
+        "action = \"similar\"\nargs = { item = \"id\" }\nambiguous = \"txt\"",
+        &format!(
+            "R.ambiguous = \"txt\": {needs}\n\
+             R.ambiguous = \"txt\": must be \"error\" or \"text\" or \"list\"; did you mean \"text\"?"
+        ),
+    );
+}
+
+#[test]
 fn models_without_users_take_what_they_can_do() {
     let models = "[[model]]\nname = \"films\"\nalgorithm = \"content\"\nid = \"id\"\ntext = [\"about\"]\n\
                   [[model]]\nname = \"near\"\nalgorithm = \"neighbours\"\nid = \"id\"\nfeatures = [\"price\"]\n\

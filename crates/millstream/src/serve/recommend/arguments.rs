@@ -8,7 +8,7 @@ use serde_json::{Number, Value};
 use super::posted::{Ratings, posted_ratings};
 use crate::batch::exact_integer;
 use crate::catalogue::id_json;
-use crate::config::{Action, Argument, ITEMS_DEFAULT, Sort};
+use crate::config::{Action, Ambiguous, Argument, ITEMS_DEFAULT, Sort};
 use crate::registry::{Recommender, Task, Version};
 use crate::schema::ColumnType;
 use crate::serve::error::{ApiError, quote};
@@ -82,6 +82,8 @@ pub struct Arguments {
     pub exclude: Vec<OwnedId>,
     pub strict: bool,
     pub rated: bool,
+    /// What a name is taken for that stands for no one title: the route's to say.
+    pub ambiguous: Ambiguous,
     /// What the request said, by its own names, in its types.
     pub said: Row,
 }

@@ -16,7 +16,7 @@ use super::items::{self, item_row};
 use super::work::{Answer, ITEMS, List, sorted};
 use crate::batch::exact_integer;
 use crate::catalogue::{Catalogue, Filter, id_json};
-use crate::config::Action;
+use crate::config::{Action, Ambiguous};
 use crate::registry::{Clusters, Content, Neighbourhood, Popularity, Task, Version};
 use crate::serve::error::{ApiError, hint, quote};
 use crate::serve::predict::{input_error, version_name};
@@ -62,6 +62,18 @@ enum Model<'a> {
 enum Wanted {
     Stored(u32),
     Query(Query),
+    /// The titles that a name may mean, best first: the answer themselves.
+    Titles(Vec<TitleMatch>),
+}
+
+/// What a name turned out to be.
+enum Named {
+    Item(u32),
+    /// No one item's title: those that may be meant, and the error to answer where nothing else is to be done.
+    Nobody {
+        titles: Vec<TitleMatch>,
+        fault: ApiError,
+    },
 }
 
 impl ItemWork {
@@ -107,15 +119,21 @@ impl ItemWork {
         let total = match &wanted {
             Wanted::Stored(row) => content.model.n_similar(*row, &admit),
             Wanted::Query(query) => content.model.n_similar_to(query, &admit),
+            Wanted::Titles(found) => found.iter().filter(|found| admit.admits(found.row)).count(),
         };
         let best = self.arguments.page_of_best(total, |n| match &wanted {
             Wanted::Stored(row) => content.model.similar(*row, n, &admit),
             Wanted::Query(query) => content.model.similar_to(query, n, &admit),
+            Wanted::Titles(found) => {
+                let admitted = found.iter().filter(|found| admit.admits(found.row)).take(n);
+                admitted.map(|found| Scored { item: found.row, score: found.score }).collect()
+            }
         });
         let row = |scored: &Scored| {
             let terms = match &wanted {
                 Wanted::Stored(row) => content.model.shared_terms(*row, scored.item),
                 Wanted::Query(query) => content.model.terms_shared_with(query, scored.item),
+                Wanted::Titles(_) => Vec::new(),
             };
             let more = [("score", score_json(f64::from(scored.score))), ("terms", self.terms_json(&terms))];
             let mut row = item_row(self.catalogue.as_deref(), content.ids.get(scored.item), more);
@@ -131,9 +149,7 @@ impl ItemWork {
     fn wanted(&self, content: &Content, head: &mut Row) -> Result<Wanted, ApiError> {
         let arguments = &self.arguments;
         if let Some((name, title)) = &arguments.title {
-            let row = self.titled(content, name, title)?;
-            head.insert("matched".to_owned(), candidate(content, row));
-            return Ok(Wanted::Stored(row));
+            return self.wanted_by_title(content, name, title, head);
         }
         if let Some((name, text)) = &arguments.text {
             if text.len() > TEXT_BYTES_MOST {
@@ -154,7 +170,33 @@ impl ItemWork {
         self.stored(&content.ids).map(Wanted::Stored)
     }
 
-    fn titled(&self, content: &Content, name: &str, title: &str) -> Result<u32, ApiError> {
+    fn wanted_by_title(&self, content: &Content, name: &str, title: &str, head: &mut Row) -> Result<Wanted, ApiError> {
+        let (titles, fault) = match self.titled(content, name, title)? {
+            Named::Item(row) => {
+                head.insert("matched".to_owned(), candidate(content, row));
+                return Ok(Wanted::Stored(row));
+            }
+            Named::Nobody { titles, fault } => (titles, fault),
+        };
+        // No item is meant, whatever the answer is.
+        head.insert("matched".to_owned(), Value::Null);
+        match self.arguments.ambiguous {
+            Ambiguous::Error => Err(fault),
+            Ambiguous::List if titles.is_empty() => Err(fault),
+            Ambiguous::List => Ok(Wanted::Titles(titles)),
+            Ambiguous::Text => {
+                let query = content.query(&content.texts_of_words(title));
+                // Words that no item has are no answer; the titles that come near may be.
+                if content.model.n_similar_to(&query, &Admit::default()) == 0 {
+                    Err(fault)
+                } else {
+                    Ok(Wanted::Query(query))
+                }
+            }
+        }
+    }
+
+    fn titled(&self, content: &Content, name: &str, title: &str) -> Result<Named, ApiError> {
         let model = version_name(&self.version.file);
         if !content.has_titles() {
             let message = format!("{name}: {model} knows no titles; name their column with title in [[model]]");
@@ -167,11 +209,12 @@ impl ItemWork {
         let everything = Admit::default();
         let candidates = |found: &[TitleMatch]| found.iter().map(|found| candidate(content, found.row)).collect();
         match content.lookup(title, CANDIDATES_MOST, &everything) {
-            Lookup::Found(found) => Ok(found.row),
+            Lookup::Found(found) => Ok(Named::Item(found.row)),
             Lookup::Ambiguous(found) => {
                 let message = format!("{} may be several items: ask for one of the candidates by its id", quote(title));
                 let fault = ApiError::ambiguous("ambiguous_title", message);
-                Err(ApiError { field: Some(name.to_owned()), candidates: candidates(&found), ..fault })
+                let fault = ApiError { field: Some(name.to_owned()), candidates: candidates(&found), ..fault };
+                Ok(Named::Nobody { titles: found, fault })
             }
             Lookup::NotFound => {
                 let near = content.titles_like(title, CANDIDATES_MOST, &everything);
@@ -182,7 +225,8 @@ impl ItemWork {
                 };
                 let message = format!("{model} knows no item called {}{nearest}", quote(title));
                 let fault = ApiError::not_found("unknown_title", message);
-                Err(ApiError { field: Some(name.to_owned()), candidates: candidates(&near), ..fault })
+                let fault = ApiError { field: Some(name.to_owned()), candidates: candidates(&near), ..fault };
+                Ok(Named::Nobody { titles: near, fault })
             }
         }
     }

@@ -96,6 +96,20 @@ args = { title = "name", item = "id", n = 2 }
 response = { products = [{ name = "title", id = "id" }], total = "total" }
 
 [[route]]
+path = "/searched"
+model = "films"
+action = "similar"
+args = { title = "name", filter = "filter" }
+ambiguous = "text"
+
+[[route]]
+path = "/listed"
+model = "films"
+action = "similar"
+args = { title = "name", exclude = "exclude" }
+ambiguous = "list"
+
+[[route]]
 path = "/recommend"
 model = "near"
 action = "similar"
@@ -453,6 +467,37 @@ async fn titles_are_found_as_people_write_them() {
     refuse(w, "GET ~films/similar?title=%25", 404, "unknown_title", Some("title"), &["\"%\""]).await;
     let long = "x".repeat(501);
     refuse(w, &format!("GET ~films/similar?title={long}"), 422, "bad_value", Some("title"), &["500"]).await;
+}
+
+#[tokio::test]
+async fn a_name_that_is_no_title_is_what_its_route_takes_it_for() {
+    let world = world(CATALOGUE);
+    let w = &world;
+    // Words of no title are searched for as text.
+    for name in ["spaceship", "waitress city", "a giant ape"] {
+        let by_text = get(w, &format!("GET ~films/similar?text={}", encoded(name))).await;
+        let searched = get(w, &format!("GET /searched?name={}", encoded(name))).await;
+        assert_eq!((&searched["items"], &searched["total"]), (&by_text["items"], &by_text["total"]), "{name}");
+        assert_eq!(searched["matched"], json!(null));
+        assert!(!ids(&searched).is_empty(), "{name}");
+    }
+    let old = get(w, "GET /searched?name=spaceship&filter=year%3C1980").await;
+    assert_eq!(ids(&old), [1]);
+    // A title is a title, slips and all.
+    let found = get(w, "GET /searched?name=alein").await;
+    assert_eq!((&found["matched"]["id"], ids(&found)[0]), (&json!(1), 2));
+    // These words are in no text that is compared.
+    refuse(w, "GET /searched?name=king+kong", 409, "ambiguous_title", Some("name"), &["king kong"]).await;
+    refuse(w, "GET /searched?name=zzzqq", 404, "unknown_title", Some("name"), &["zzzqq"]).await;
+
+    let both = get(w, "GET /listed?name=king+kong").await;
+    assert_eq!((ids(&both), &both["total"], &both["matched"]), (vec![3, 4], &json!(2), &json!(null)));
+    assert_eq!(keys(&both["items"][0]), ["id", "score", "terms", "title", "year", "genre"]);
+    assert_eq!(both["items"][0]["score"], json!(1.0));
+    let one = get(w, "GET /listed?name=king+kong&exclude=3").await;
+    assert_eq!((ids(&one), &one["total"]), (vec![4], &json!(1)));
+    assert_eq!(ids(&get(w, "GET /listed?name=the+wolfs+of+them").await)[0], 6, "the nearest title");
+    refuse(w, "GET /listed?name=zzzqq", 404, "unknown_title", Some("name"), &["zzzqq"]).await;
 }
 
 #[tokio::test]

@@ -36,7 +36,7 @@ use super::error::ApiError;
 use super::predict::{blocking, refuse_query, version_name};
 use super::reply;
 use super::rows::{self, Posted};
-use crate::config::{Action, Argument};
+use crate::config::{Action, Ambiguous, Argument};
 use crate::registry::{Recommender, Version};
 
 /// A path of the API below a model: `recommend/7`, `popular`, …
@@ -72,7 +72,7 @@ pub async fn answer(
         }
     }
     let name = version_name(&version.file);
-    let answered = ask(app, version, action, told).await;
+    let answered = ask(app, version, action, told, Ambiguous::Error).await;
     drop(held);
     let (answer, _) = answered?;
     let is_long = answer.list.as_ref().is_some_and(|list| list.items.len() > ITEMS_SHORT);
@@ -142,6 +142,7 @@ pub async fn ask(
     version: Arc<Version>,
     action: Action,
     told: Vec<Told>,
+    ambiguous: Ambiguous,
 ) -> Result<(Answer, Map<String, Value>), ApiError> {
     let mut arguments = match is_long(&told) {
         false => Arguments::read(action, told, &version, version.recommender())?,
@@ -150,6 +151,7 @@ pub async fn ask(
             blocking(move || Arguments::read(action, told, &version, version.recommender())).await?
         }
     };
+    arguments.ambiguous = ambiguous;
     let said = std::mem::take(&mut arguments.said);
     let (Some(model), Some(binding)) = (version.recommender(), app.bindings.of(&version)) else {
         let rows = app.bindings.rows_of(&version);
