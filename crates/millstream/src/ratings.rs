@@ -214,7 +214,7 @@ impl RatingReader {
             times,
             groups: groups.map(|groups| groups.as_string::<i32>().clone()),
             passes,
-            held_out: held_out(block, self.holdout),
+            held_out: held_out(block, self.holdout)?,
             scale: self.scale,
         })
     }

@@ -118,9 +118,9 @@ impl UserRoute {
             // "007" is no name of version 7.
             let number = wanted.parse::<u64>().ok().filter(|number| number.to_string() == wanted);
             let found = match number {
-                Some(number) => (number + 1)
+                Some(number) => number
                     .checked_sub(u64::from(first))
-                    .and_then(|number| known.versions.get(&u32::try_from(number).ok()?)),
+                    .and_then(|from_0| known.versions.get(&u32::try_from(from_0.checked_add(1)?).ok()?)),
                 None => known.resolve(&wanted),
             };
             found.cloned().ok_or_else(|| unknown_version(known, &wanted, first))

@@ -57,6 +57,8 @@ pub enum TrainError {
     Part { place: String, problem: String },
     #[error(transparent)]
     Unreadable(#[from] PartFault),
+    #[error("{0}: this is a fault of Millstream, please report it")]
+    Impossible(&'static str),
     #[error("batch {batch} is not in the store any more, or not the one that was trained on: {problem}")]
     Batch { batch: u32, problem: String },
     #[error("the model could not be written as safetensors: {0}")]
@@ -86,6 +88,8 @@ impl TrainError {
             | Self::TooManyCategories { .. }
             | Self::MissingNumbers { .. }
             | Self::Fit { .. } => Remedy::Config,
+            // What serves goes on; only another Millstream mends it.
+            Self::Impossible(_) => Remedy::Config,
             Self::Part { .. } | Self::Unreadable(_) | Self::Batch { .. } | Self::Safetensors(_) => Remedy::Store,
             Self::Registry(error) => error.remedy(),
             Self::Stopped | Self::Store(_) => Remedy::Retry,

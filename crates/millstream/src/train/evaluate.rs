@@ -122,7 +122,7 @@ fn evaluate_rows(
                     (Rows::All, _) => block.clone(),
                     (Rows::HeldOut, Some((known, block))) if *known == holdout => block.clone(),
                     (Rows::HeldOut, _) => {
-                        let block = keep(block, &held_out(block, holdout), &mut 0)?;
+                        let block = keep(block, &held_out(block, holdout)?, &mut 0)?;
                         sieved.insert((holdout, block)).1.clone()
                     }
                 };

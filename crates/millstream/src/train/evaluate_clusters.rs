@@ -74,7 +74,7 @@ fn gather(
             for one in asked.iter_mut().filter(|one| one.batches.contains(&batch.number())) {
                 let block = match rows {
                     Rows::All => block.clone(),
-                    Rows::HeldOut => keep(block, &held_out(block, one.version.file.holdout), &mut 0)?,
+                    Rows::HeldOut => keep(block, &held_out(block, one.version.file.holdout)?, &mut 0)?,
                 };
                 let block = match &one.filter {
                     Some(filter) => keep(&block, &condition(filter, &block).map_err(of("where"))?, &mut 0)?,

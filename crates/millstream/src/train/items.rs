@@ -2,17 +2,17 @@
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, ListArray, RecordBatch, StringArray};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Int64Type, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Field, SchemaRef};
 use millstream_learn::{Id, Ids};
 
 use super::TrainError;
 use super::prepare::{Counts, condition, narrow};
-use super::read::for_each_block;
+use super::read::{for_each_block, identities};
 use crate::batch::Batch;
 use crate::expression::{Expression, ExpressionError, ExpressionFault, ValueKind};
 use crate::ratings::{IdExpression, IdValues};
 use crate::registry::{Values, evaluate_as};
-use crate::schema::{ColumnType, OFFSET_COLUMN, PARTITION_COLUMN, StreamSchema};
+use crate::schema::{ColumnType, StreamSchema};
 use crate::store::Store;
 
 /// How the values of an expression are read.
@@ -130,16 +130,8 @@ impl ItemReader {
         let values = self.values.iter().map(|(key, value, kind)| item_values(value, *kind, block).map_err(of(key)));
         let values = values.collect::<Result<Vec<_>, TrainError>>()?;
         let passes = self.filter.as_ref().map(|filter| condition(filter, block)).transpose().map_err(of("where"))?;
-        let offsets = block.column_by_name(OFFSET_COLUMN).and_then(|column| column.as_primitive_opt::<Int64Type>());
-        let partitions =
-            block.column_by_name(PARTITION_COLUMN).and_then(|column| column.as_primitive_opt::<Int32Type>());
-        let places = match (offsets, partitions) {
-            (Some(offsets), Some(partitions)) => {
-                offsets.values().iter().copied().zip(partitions.values().iter().copied()).collect()
-            }
-            // Every block has both.
-            (_, _) => vec![(0, 0); block.num_rows()],
-        };
+        let (partitions, offsets) = identities(block)?;
+        let places = offsets.iter().copied().zip(partitions.iter().copied()).collect();
         Ok(ItemBlock { ids: self.id.evaluate(block).map_err(of("id"))?, passes, places, values })
     }
 }

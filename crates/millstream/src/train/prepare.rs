@@ -268,7 +268,7 @@ fn gather(
     for batch in batches {
         for_each_block(store, batch, &compiled.schema, |block| {
             counts.total += block.num_rows() as u64;
-            let block = keep(block, &not(&held_out(block, recipe.holdout)).map_err(arrow)?, &mut counts.held_out)?;
+            let block = keep(block, &not(&held_out(block, recipe.holdout)?).map_err(arrow)?, &mut counts.held_out)?;
             let block = match &compiled.filter {
                 Some(filter) => keep(&block, &condition(filter, &block).map_err(of("where"))?, &mut counts.filtered)?,
                 None => block,

@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 use std::sync::{Arc, mpsc};
 use std::thread;
 
-use datafusion::arrow::array::{AsArray, BooleanArray, RecordBatch};
+use datafusion::arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use datafusion::arrow::compute::interleave_record_batch;
 use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef};
 
@@ -138,7 +138,7 @@ impl<'a> Merge<'a> {
             self.rows.push((part.block, part.row));
             part.row += 1;
             if part.row < self.blocks[part.block].num_rows() {
-                self.push_head(at);
+                self.push_head(at)?;
             } else {
                 self.read(at)?;
             }
@@ -165,20 +165,17 @@ impl<'a> Merge<'a> {
                 part.rows_read += block.num_rows();
                 (part.block, part.row) = (self.blocks.len(), 0);
                 self.blocks.push(block);
-                self.push_head(at);
-                return Ok(());
+                return self.push_head(at);
             }
         }
     }
 
-    fn push_head(&mut self, at: usize) {
+    fn push_head(&mut self, at: usize) -> Result<(), TrainError> {
         let Part { block, row, .. } = self.parts[at];
         let block = &self.blocks[block];
-        // They are the last two columns: see `block_schema`.
-        let columns = block.num_columns();
-        let partition = block.column(columns - 2).as_primitive::<Int32Type>().value(row);
-        let offset = block.column(columns - 1).as_primitive::<Int64Type>().value(row);
-        self.heads.push(Reverse((offset, partition, at)));
+        let (partitions, offsets) = identities(block)?;
+        self.heads.push(Reverse((offsets[row], partitions[row], at)));
+        Ok(())
     }
 
     /// The rows in order so far, as a block; blocks that are used up are let go.
@@ -201,17 +198,53 @@ impl<'a> Merge<'a> {
 }
 
 /// Which rows of a block no version trains on.
-pub fn held_out(block: &RecordBatch, holdout: Holdout) -> BooleanArray {
+pub fn held_out(block: &RecordBatch, holdout: Holdout) -> Result<BooleanArray, TrainError> {
     let mut sieve = Sieve::new(holdout);
-    let columns = (block.column_by_name(PARTITION_COLUMN), block.column_by_name(OFFSET_COLUMN));
-    let (Some(partitions), Some(offsets)) = columns else {
-        return BooleanArray::from(vec![false; block.num_rows()]);
-    };
-    let partitions = partitions.as_primitive::<Int32Type>().values();
-    let offsets = offsets.as_primitive::<Int64Type>().values();
-    partitions
-        .iter()
-        .zip(offsets)
-        .map(|(&partition, &offset)| Some(sieve.is_held_out(i64::from(partition), offset)))
-        .collect()
+    let (partitions, offsets) = identities(block)?;
+    let records = partitions.iter().zip(offsets);
+    Ok(records.map(|(&partition, &offset)| Some(sieve.is_held_out(i64::from(partition), offset))).collect())
+}
+
+/// Which records the rows of a block are: `_partition` and `_offset` of each. A block without them is an error, since nothing
+/// could be held out of it.
+pub fn identities(block: &RecordBatch) -> Result<(&[i32], &[i64]), TrainError> {
+    let column = |name| block.column_by_name(name).filter(|column| column.null_count() == 0);
+    let partitions = column(PARTITION_COLUMN).and_then(|column| column.as_primitive_opt::<Int32Type>());
+    let offsets = column(OFFSET_COLUMN).and_then(|column| column.as_primitive_opt::<Int64Type>());
+    match (partitions, offsets) {
+        (Some(partitions), Some(offsets)) => Ok((partitions.values(), offsets.values())),
+        (None, _) | (_, None) => Err(TrainError::Impossible("a block of rows does not say which records they are")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::array::{ArrayRef, Int32Array, Int64Array};
+
+    use super::*;
+
+    fn block(columns: &[(&str, ArrayRef)]) -> RecordBatch {
+        RecordBatch::try_from_iter_with_nullable(
+            columns.iter().map(|(name, column)| (*name, Arc::clone(column), column.is_nullable())),
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn rows_that_do_not_say_which_records_they_are_are_never_trained_on() {
+        let holdout = Holdout { share: 0.5, seed: 0 };
+        let partitions: ArrayRef = Arc::new(Int32Array::from(vec![0; 100]));
+        let offsets: ArrayRef = Arc::new(Int64Array::from_iter_values(0..100));
+        let nulls: ArrayRef = Arc::new((0..100).map(|row| (row != 7).then_some(row)).collect::<Int64Array>());
+        let whole = block(&[(PARTITION_COLUMN, Arc::clone(&partitions)), (OFFSET_COLUMN, Arc::clone(&offsets))]);
+        assert!((20..80).contains(&held_out(&whole, holdout).unwrap().true_count()));
+        for lacking in [
+            block(&[(OFFSET_COLUMN, Arc::clone(&offsets))]),
+            block(&[(PARTITION_COLUMN, Arc::clone(&partitions))]),
+            block(&[(PARTITION_COLUMN, Arc::clone(&offsets)), (OFFSET_COLUMN, Arc::clone(&offsets))]),
+            block(&[(PARTITION_COLUMN, partitions), (OFFSET_COLUMN, nulls)]),
+        ] {
+            assert!(matches!(held_out(&lacking, holdout), Err(TrainError::Impossible(_))), "{lacking:?}");
+        }
+    }
 }

@@ -612,7 +612,7 @@ async fn a_route_answers_by_the_version_asked_for_as_its_template_says() {
         assert_eq!(top.to_string(), json!({"userId": 2, "recommendations": items}).to_string());
     }
     let f = &world;
-    for number in ["2", "-1", "00", "nothing", "99999999999999999999"] {
+    for number in ["2", "-1", "00", "nothing", "18446744073709551615", "99999999999999999999"] {
         refuse(f, &format!("GET /2/ratings/10/{number}"), 404, "unknown_version", None, &["known: 0, 1, latest"]).await;
         refuse(f, &format!("GET /2/top/ratings/3/{number}"), 404, "unknown_version", None, &[number]).await;
     }
