@@ -9,6 +9,8 @@ use tokio::sync::broadcast;
 
 /// Events a slow listener may lag behind before it loses the oldest; each is under 1 KiB.
 const EVENT_QUEUE: usize = 256;
+/// Kept of all that was told.
+const PROBLEMS_MOST: usize = 50;
 
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Snapshot {
@@ -79,6 +81,22 @@ impl Status {
 
     pub fn update(&self, change: impl FnOnce(&mut Snapshot)) {
         change(&mut self.snapshot.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+    }
+
+    /// A fault that stays until someone mends it: said once, and kept for `/v1/status` and `/healthz`.
+    pub fn problem(&self, message: String) {
+        let mut is_new = false;
+        self.update(|snapshot| {
+            is_new = !snapshot.problems.contains(&message);
+            if is_new {
+                snapshot.problems.push(message.clone());
+                let too_many = snapshot.problems.len().saturating_sub(PROBLEMS_MOST);
+                snapshot.problems.drain(..too_many);
+            }
+        });
+        if is_new {
+            self.event("problem", message, serde_json::json!({}));
+        }
     }
 
     pub fn snapshot(&self) -> Snapshot {

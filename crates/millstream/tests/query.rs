@@ -112,7 +112,7 @@ fn what_is_wrong_is_said_on_stderr_with_its_place() {
     let file = file.into_iter().find(|path| path.extension().is_some_and(|kind| kind == "parquet")).unwrap();
     std::fs::write(&file, "torn").unwrap();
     let (code, _, said) = query(&bench, &["select sum(Close) from batches"]);
-    assert_eq!((code, said.contains("is no Parquet")), (1, true), "{said}");
+    assert_eq!((code, said.contains("not the file that was written")), (1, true), "{said}");
     assert_eq!(query(&bench, &["select count(Close) from batches where _batch <> 2", "--format", "csv"]).0, 0);
 }
 

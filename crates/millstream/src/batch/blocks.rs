@@ -2,6 +2,7 @@
 //!
 //! Parquet says of itself what it holds; csv and JSON lines are read by the stream's schema, which lies in the store.
 
+use std::io::Read;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
@@ -10,7 +11,7 @@ use datafusion::arrow::error::ArrowError;
 use datafusion::parquet::arrow::ProjectionMask;
 use datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use super::committed::read_schema;
+use super::committed::{part_of_key, read_manifest, read_schema};
 use super::formats::read_part;
 use crate::config::BatchFormat;
 use crate::schema::OFFSET_COLUMN;
@@ -18,6 +19,8 @@ use crate::store::{Store, StoredFile};
 
 /// A few columns of so many rows stay in the second-level cache, and the cost of a block is lost in them.
 const BLOCK_ROWS: usize = 16_384;
+
+const HASHED_AT_ONCE_BYTES: usize = 256 << 10;
 
 /// A stored file that cannot be read, and why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -65,12 +68,12 @@ pub fn read_blocks(
     let format = BatchFormat::of_file(key)
         .ok_or_else(|| fault("is no part: its name ends in none of the formats".to_owned()))?;
     let blocks = match format {
-        BatchFormat::Parquet => parquet_blocks(open(store, key)?, wanted, selection),
+        BatchFormat::Parquet => parquet_blocks(open_verified(store, key)?, wanted, selection),
         BatchFormat::Csv | BatchFormat::Jsonl => {
             // Text does not say of itself which types it has.
             let schema = read_schema(store).map_err(|error| fault(error.to_string()))?;
             let schema = schema.ok_or_else(|| fault("cannot be read without the schema".to_owned()))?.part();
-            text_blocks(format, open(store, key)?, &schema, wanted, selection)
+            text_blocks(format, open_verified(store, key)?, &schema, wanted, selection)
         }
     };
     let blocks = blocks.map_err(fault)?;
@@ -83,6 +86,41 @@ pub fn read_blocks(
 pub(super) fn open(store: &dyn Store, key: &str) -> Result<StoredFile, PartFault> {
     let opened = store.open(key);
     opened.map_err(|error| PartFault { place: store.place(key), problem: format!("cannot be opened: {error}") })
+}
+
+/// The file of a part, which has the digest that its manifest says: the first time that this process opens it, it is read whole
+/// and hashed, unless the process has written it itself. Everybody who reads rows comes through here.
+fn open_verified(store: &dyn Store, key: &str) -> Result<StoredFile, PartFault> {
+    let file = open(store, key)?;
+    store.verified().check(key, || check_digest(store, key, &file))?;
+    Ok(file)
+}
+
+/// Whether the opened file has the digest that its manifest says. Reads all of it.
+pub(super) fn check_digest(store: &dyn Store, key: &str, file: &StoredFile) -> Result<(), PartFault> {
+    let fault = |problem: String| PartFault { place: store.place(key), problem };
+    let (batch, partition) = part_of_key(key).ok_or_else(|| fault("is no part of a batch".to_owned()))?;
+    let manifest = read_manifest(store, batch, partition).map_err(|error| fault(error.to_string()))?;
+    let manifest = manifest.filter(|manifest| manifest.file.as_deref() == key.rsplit('/').next());
+    let manifest = manifest.ok_or_else(|| fault("is not the file that its manifest names".to_owned()))?;
+    let found = digest(file).map_err(|error| fault(format!("cannot be read: {error}")))?;
+    match manifest.file_digest {
+        Some(written) if written == found => Ok(()),
+        Some(_) | None => Err(fault("is not the file that was written: its digest is another".to_owned())),
+    }
+}
+
+/// BLAKE3 over the file's bytes.
+fn digest(file: &StoredFile) -> std::io::Result<String> {
+    let mut bytes = file.reader()?;
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; HASHED_AT_ONCE_BYTES];
+    loop {
+        match bytes.read(&mut buffer)? {
+            0 => return Ok(hasher.finalize().to_hex().to_string()),
+            count => hasher.update(&buffer[..count]),
+        };
+    }
 }
 
 type ArrowBlocks = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>> + Send>;
@@ -164,6 +202,7 @@ mod tests {
     use datafusion::parquet::arrow::ArrowWriter;
 
     use super::*;
+    use crate::batch::manifest_key;
     use crate::store::LocalStore;
 
     fn schema(names: &[(&str, DataType)]) -> SchemaRef {
@@ -181,8 +220,24 @@ mod tests {
         let rows = RecordBatch::try_new(schema.clone(), vec![numbers(0), texts, numbers(100)]).unwrap();
         let mut writer = ArrowWriter::try_new(Vec::new(), schema, None).unwrap();
         writer.write(&rows).unwrap();
-        crate::store::Store::create(&store, "part.parquet", &writer.into_inner().unwrap()).unwrap();
+        commit(&store, PART, &writer.into_inner().unwrap());
         (folder, store)
+    }
+
+    const PART: &str = "batches/batch=000001/part-0000-a.parquet";
+    const TORN: &str = "batches/batch=000001/part-0001-a.parquet";
+
+    /// A file, and the manifest that names it.
+    fn commit(store: &LocalStore, key: &str, bytes: &[u8]) {
+        let (batch, partition) = part_of_key(key).unwrap();
+        let manifest = serde_json::json!({
+            "format": 1, "batch": batch, "partition": partition, "attempt": "a", "rows": 10, "rejects": 0,
+            "first_offset": 0, "end_offset": 10, "skipped": 0, "late": 0, "min_time": null, "max_time": null, "digest": "d",
+            "file": key.rsplit('/').next(), "file_digest": blake3::hash(bytes).to_hex().to_string(), "rejects_file": null,
+            "schema": 1, "committed_at_ms": 0,
+        });
+        store.create(key, bytes).unwrap();
+        store.create(&manifest_key(batch, partition), manifest.to_string().as_bytes()).unwrap();
     }
 
     #[test]
@@ -190,8 +245,7 @@ mod tests {
         let (_folder, store) = store();
         let wanted = schema(&[("c", DataType::Int64), ("a", DataType::Int64)]);
         let selection = Selection { skip: 3, limit: Some(2), row_groups: None };
-        let blocks: Vec<_> =
-            read_blocks(&store, "part.parquet", &wanted, &selection).unwrap().collect::<Result<_, _>>().unwrap();
+        let blocks: Vec<_> = read_blocks(&store, PART, &wanted, &selection).unwrap().collect::<Result<_, _>>().unwrap();
         assert_eq!(blocks.len(), 1);
         assert_eq!(blocks[0].column(0).as_primitive::<Int64Type>().values(), &[103, 104]);
         assert_eq!(blocks[0].column(1).as_primitive::<Int64Type>().values(), &[3, 4]);
@@ -200,14 +254,14 @@ mod tests {
     #[test]
     fn rows_are_counted_without_a_column() {
         let (_folder, store) = store();
-        let mut blocks = read_blocks(&store, "part.parquet", &schema(&[]), &Selection::all()).unwrap();
+        let mut blocks = read_blocks(&store, PART, &schema(&[]), &Selection::all()).unwrap();
         assert_eq!(blocks.next().unwrap().unwrap().num_rows(), 10);
     }
 
     #[test]
     fn what_cannot_be_read_names_the_file_and_the_fault() {
         let (_folder, store) = store();
-        crate::store::Store::create(&store, "torn.parquet", b"PAR1").unwrap();
+        commit(&store, TORN, b"PAR1");
         let check = |key: &str, column: &str, kind: DataType, problem: &str| {
             let blocks = read_blocks(&store, key, &schema(&[(column, kind)]), &Selection::all());
             let fault = match blocks {
@@ -216,10 +270,37 @@ mod tests {
             };
             assert!(fault.place.ends_with(key) && fault.problem.contains(problem), "{fault}");
         };
-        check("absent.parquet", "a", DataType::Int64, "cannot be opened");
-        check("torn.parquet", "a", DataType::Int64, "is no Parquet");
-        check("part.parquet", "z", DataType::Int64, "has no column `z`");
-        check("part.parquet", "b", DataType::Int64, "cannot be read: ");
+        check("batches/batch=000001/part-0002-a.parquet", "a", DataType::Int64, "cannot be opened");
+        check(TORN, "a", DataType::Int64, "is no Parquet");
+        check(PART, "z", DataType::Int64, "has no column `z`");
+        check(PART, "b", DataType::Int64, "cannot be read: ");
         check("_cut.json", "a", DataType::Int64, "is no part");
+    }
+
+    #[test]
+    fn a_file_that_is_not_the_one_that_was_written_is_no_rows() {
+        let (folder, store) = store();
+        let read =
+            |key: &str| read_blocks(&store, key, &schema(&[("a", DataType::Int64)]), &Selection::all()).map(|_| ());
+        let path = folder.path().join(PART);
+        let whole = std::fs::read(&path).unwrap();
+        let mut flipped = whole.clone();
+        // Within a page: Parquet itself sees nothing of it.
+        flipped[20] ^= 1;
+        std::fs::write(&path, &flipped).unwrap();
+        let fault = read(PART).unwrap_err();
+        assert!(fault.place.ends_with(PART) && fault.problem.contains("its digest is another"), "{fault}");
+        // Restored, it is read, and need not be hashed again.
+        std::fs::write(&path, &whole).unwrap();
+        read(PART).unwrap();
+        std::fs::write(&path, &flipped).unwrap();
+        read(PART).unwrap();
+
+        let strange = "batches/batch=000001/part-0000-b.parquet";
+        store.create(strange, &whole).unwrap();
+        assert!(read(strange).unwrap_err().problem.contains("its manifest names"), "another file of the partition");
+        store.create("part-0000-a.parquet", &whole).unwrap();
+        assert!(read("part-0000-a.parquet").unwrap_err().problem.contains("is no part of a batch"));
+        assert!(read("batches/batch=000009/part-0000-a.parquet").is_err());
     }
 }

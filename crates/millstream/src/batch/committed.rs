@@ -1,9 +1,10 @@
 //! Reads what is decided and committed. The store is the truth; the pipeline's view of it comes from here.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::cut::{self, DecideError};
-use super::manifest::{Batch, Cut, Manifest, manifest_key};
+use super::manifest::{Batch, Cut, Manifest, cut_key, manifest_key};
+use super::sound::{check_after, check_batch, check_manifest};
 use crate::schema::{FORMAT, StreamSchema};
 use crate::store::{Store, read_optional};
 
@@ -23,10 +24,18 @@ pub fn read_schema(store: &dyn Store) -> Result<Option<StreamSchema>, DecideErro
 /// All cuts, in order; the first absent one ends the list.
 pub fn cuts(store: &dyn Store) -> Result<Vec<Cut>, DecideError> {
     let mut cuts = Vec::new();
-    while let Some(cut) = cut::read(store, u32::try_from(cuts.len()).unwrap_or(u32::MAX) + 1)? {
+    for batch in 1.. {
+        let Some(cut) = cut::read(store, batch)? else { break };
+        if let Some(before) = cuts.last() {
+            check_after(&cut, before).map_err(|reason| adds_up_not(store, batch, reason))?;
+        }
         cuts.push(cut);
     }
     Ok(cuts)
+}
+
+fn adds_up_not(store: &dyn Store, batch: u32, reason: String) -> DecideError {
+    DecideError::Unsound { place: store.place(&cut_key(batch)), reason }
 }
 
 #[derive(Debug, Clone, Default)]
@@ -85,8 +94,10 @@ pub(super) struct Start {
 pub(super) fn checkpoint(store: &dyn Store, base_offsets: &[i64]) -> Result<Start, DecideError> {
     let mut newest = vec![0; base_offsets.len()];
     let mut rejected: BTreeSet<(u32, u32)> = BTreeSet::new();
-    for key in store.list("batches/")? {
-        let Some((batch, name)) = folder_and_name(&key) else { continue };
+    let keys = store.list("batches/")?;
+    check_no_gap(store, &keys)?;
+    for key in &keys {
+        let Some((batch, name)) = folder_and_name(key) else { continue };
         if let Some(newest) = partition_of(name, "_manifest-").and_then(|partition| newest.get_mut(partition as usize))
         {
             *newest = batch.max(*newest);
@@ -102,6 +113,31 @@ pub(super) fn checkpoint(store: &dyn Store, base_offsets: &[i64]) -> Result<Star
     Ok(start)
 }
 
+/// Cuts are made one after the other, and so are the manifests of a partition: one that is missing before another is lost.
+/// `keys`: of all batches. They may be older than the store is now.
+pub(super) fn check_no_gap(store: &dyn Store, keys: &[String]) -> Result<(), DecideError> {
+    let mut cuts = BTreeSet::new();
+    let mut manifests: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
+    for (batch, name) in keys.iter().filter_map(|key| folder_and_name(key)) {
+        match partition_of(name, "_manifest-") {
+            Some(partition) => drop(manifests.entry(partition).or_default().insert(batch)),
+            None if name == "_cut.json" => drop(cuts.insert(batch)),
+            None => {}
+        }
+    }
+    let first_missing = |found: &BTreeSet<u32>| (1..).zip(found).find(|(due, batch)| due != *batch).map(|(due, _)| due);
+    let of_partition =
+        |(partition, found): (&u32, &BTreeSet<u32>)| first_missing(found).map(|batch| manifest_key(batch, *partition));
+    let missing = first_missing(&cuts).map(cut_key).into_iter().chain(manifests.iter().filter_map(of_partition));
+    for key in missing {
+        // A listing may have missed what was made meanwhile.
+        if read_optional(store, &key)?.is_none() {
+            return Err(DecideError::Gap { place: store.place(&key) });
+        }
+    }
+    Ok(())
+}
+
 /// Rejects of every manifest.
 pub(super) fn count_rejects(store: &dyn Store, start: &Start) -> Result<u64, DecideError> {
     let mut rejects = 0;
@@ -115,6 +151,12 @@ pub(super) fn count_rejects(store: &dyn Store, start: &Start) -> Result<u64, Dec
 /// The next offset of every partition.
 pub fn positions(store: &dyn Store, base_offsets: &[i64]) -> Result<Vec<i64>, DecideError> {
     Ok(checkpoint(store, base_offsets)?.positions.iter().map(|position| position.offset).collect())
+}
+
+/// The batch and the partition of `batches/batch=000007/part-0000-….parquet`.
+pub(super) fn part_of_key(key: &str) -> Option<(u32, u32)> {
+    let (batch, name) = folder_and_name(key)?;
+    Some((batch, partition_of(name, "part-")?))
 }
 
 /// `batches/batch=000007/name`.
@@ -142,15 +184,20 @@ pub(super) fn missing(store: &dyn Store, batch: u32) -> Result<Vec<u32>, DecideE
     Ok(missing)
 }
 
-/// A batch, once every partition's manifest is there.
-pub(super) fn read_complete(store: &dyn Store, batch: u32) -> Result<Option<Batch>, DecideError> {
+/// A batch, once every partition's manifest is there. `before`: the cut of the batch before, where it is known.
+pub(super) fn read_complete(store: &dyn Store, batch: u32, before: Option<&Cut>) -> Result<Option<Batch>, DecideError> {
     let Some(cut) = cut::read(store, batch)? else { return Ok(None) };
     let mut parts = Vec::with_capacity(cut.ends.len());
     for partition in (0..).take(cut.ends.len()) {
         let Some(manifest) = read_manifest(store, batch, partition)? else { return Ok(None) };
         parts.push(manifest);
     }
-    Ok(Some(Batch { cut, parts }))
+    let complete = Batch { cut, parts };
+    // The first batch may begin anywhere in the topic.
+    if batch == 1 || before.is_some() {
+        check_batch(&complete, before).map_err(|reason| adds_up_not(store, batch, reason))?;
+    }
+    Ok(Some(complete))
 }
 
 /// The manifests of a cut that exist so far, partition 0 first.
@@ -160,15 +207,21 @@ fn parts_of(store: &dyn Store, cut: &Cut) -> Result<Vec<Manifest>, DecideError> 
 }
 
 pub(super) fn read_manifest(store: &dyn Store, batch: u32, partition: u32) -> Result<Option<Manifest>, DecideError> {
-    let key = manifest_key(batch, partition);
-    read_optional(store, &key)?.map(|bytes| parse_manifest(store, &key, &bytes)).transpose()
+    let bytes = read_optional(store, &manifest_key(batch, partition))?;
+    bytes.map(|bytes| parse_manifest(store, batch, partition, &bytes)).transpose()
 }
 
-pub(super) fn parse_manifest(store: &dyn Store, key: &str, bytes: &[u8]) -> Result<Manifest, DecideError> {
-    let unreadable = |reason| DecideError::Unreadable { place: store.place(key), reason };
+pub(super) fn parse_manifest(
+    store: &dyn Store,
+    batch: u32,
+    partition: u32,
+    bytes: &[u8],
+) -> Result<Manifest, DecideError> {
+    let unreadable = |reason| DecideError::Unreadable { place: store.place(&manifest_key(batch, partition)), reason };
     let manifest: Manifest = serde_json::from_slice(bytes).map_err(|error| unreadable(error.to_string()))?;
     if manifest.format != crate::schema::FORMAT {
         return Err(unreadable(format!("format {}", manifest.format)));
     }
+    check_manifest(&manifest, batch, partition).map_err(unreadable)?;
     Ok(manifest)
 }

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::manifest::{Cut, cut_key};
 use super::part::fail_point;
-use crate::store::{Settled, SharedStore, Store, StoreError, read_optional, settle};
+use super::sound::{check_after, check_cut};
+use crate::store::{Settled, SharedStore, Store, StoreError, read_optional, record_bytes, settle};
 
 #[derive(Debug, thiserror::Error)]
 pub enum DecideError {
@@ -15,12 +16,16 @@ pub enum DecideError {
         "{place}: cannot be read as format 1: {reason}; restore it, or begin anew with another store.url and stream.topic"
     )]
     Unreadable { place: String, reason: String },
+    #[error("{place}: does not add up with the manifests beside it: {reason}; restore what was changed there")]
+    Unsound { place: String, reason: String },
+    #[error("{place} is missing, and what comes after it is there: restore it, or what follows is not read")]
+    Gap { place: String },
 }
 
 /// Creates the cut and answers the one that holds, which may be another's.
 pub fn decide(store: &dyn Store, wanted: &Cut) -> Result<Cut, DecideError> {
     let key = cut_key(wanted.batch);
-    let bytes = serde_json::to_vec_pretty(wanted).unwrap_or_default();
+    let bytes = record_bytes(&key, wanted)?;
     fail_point("cut.before");
     let settled = settle(store, &key, &bytes)?;
     fail_point("cut.after");
@@ -68,6 +73,10 @@ impl CutBook {
         let found = read(self.store.as_ref(), batch)?;
         match &found {
             Some(cut) => {
+                if let Some(before) = batch.checked_sub(1).and_then(|before| self.known.get(&before)) {
+                    let place = || self.store.place(&cut_key(batch));
+                    check_after(cut, before).map_err(|reason| DecideError::Unsound { place: place(), reason })?;
+                }
                 self.known.insert(batch, cut.clone());
                 (self.absent, self.ask_pause) = (None, ASK_PAUSE_LEAST);
             }
@@ -119,5 +128,6 @@ fn parse(store: &dyn Store, batch: u32, bytes: &[u8]) -> Result<Cut, DecideError
     if cut.format != crate::schema::FORMAT || cut.batch != batch {
         return Err(unreadable(format!("format {}, batch {}", cut.format, cut.batch)));
     }
+    check_cut(&cut).map_err(unreadable)?;
     Ok(cut)
 }

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::source::Fingerprint;
-use crate::store::{Created, Store, StoreError, read_optional};
+use crate::store::{Created, Store, StoreError, read_optional, record_bytes};
 use crate::topic::TopicState;
 
 pub const IDENTITY_KEY: &str = "_millstream.json";
@@ -80,7 +80,7 @@ pub enum IdentityError {
 
 /// Creates the identity, or reads the one that is there.
 pub fn create_or_read(store: &dyn Store, wanted: &Identity) -> Result<Identity, IdentityError> {
-    let bytes = serde_json::to_vec_pretty(wanted).unwrap_or_default();
+    let bytes = record_bytes(IDENTITY_KEY, wanted)?;
     match store.create(IDENTITY_KEY, &bytes) {
         Ok(Created::Mine) => return Ok(wanted.clone()),
         Ok(Created::Exists) => {}

@@ -469,7 +469,14 @@ impl Run<'_> {
     fn report_complete(&mut self) -> Result<(), IngestError> {
         self.complete_asked = Instant::now();
         let store = self.ingest.store.as_ref();
-        while committed::read_complete(store, self.complete_batches + 1)?.is_some() {
+        loop {
+            let before = match self.complete_batches {
+                0 => None,
+                complete => self.cuts.get(complete)?,
+            };
+            if committed::read_complete(store, self.complete_batches + 1, before.as_ref())?.is_none() {
+                break;
+            }
             self.complete_batches += 1;
             self.waiting = None;
             (self.outside.complete)(self.complete_batches);

@@ -21,6 +21,7 @@ mod plan;
 mod proposal;
 mod record;
 mod row_clock;
+mod sound;
 mod stored;
 mod value;
 mod verify;

@@ -25,7 +25,7 @@ use super::value::Misfit;
 use crate::config::{BatchFormat, Encoding};
 use crate::schema::{FORMAT, StreamSchema};
 use crate::status::now_ms;
-use crate::store::{PartWriter, Settled, SharedStore, StoreError, settle};
+use crate::store::{PartWriter, Settled, SharedStore, StoreError, record_bytes, settle};
 
 /// Rows decoded before they go to the file's writer: a few hundred KiB.
 const CHUNK_ROWS: usize = 16_384;
@@ -282,12 +282,15 @@ impl Part {
         let key = manifest_key(self.batch, self.partition);
         let manifest = self.finish_files()?;
         fail_point("part.before_manifest");
-        let bytes = serde_json::to_vec_pretty(&manifest).unwrap_or_default();
+        let bytes = record_bytes(&key, &manifest)?;
         let found = match settle(self.store.as_ref(), &key, &bytes)? {
             Settled::Mine => manifest,
-            Settled::There(found) => parse_manifest(self.store.as_ref(), &key, &found)?,
+            Settled::There(found) => parse_manifest(self.store.as_ref(), self.batch, self.partition, &found)?,
         };
         fail_point("part.after_manifest");
+        if let Some(file) = found.file.as_ref().filter(|_| found.attempt == self.attempt) {
+            self.store.verified().add(&format!("{}/{file}", batch_folder(self.batch)));
+        }
         if let Err(error) = sweep(self.store.as_ref(), &found) {
             // The part is committed; what stays costs space, nothing else.
             tracing::warn!(error = %error, batch = self.batch, "files that no manifest names could not be removed");

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::DecideError;
 use super::blocks::{PartFault, Selection, read_blocks};
-use super::committed::{SCHEMA_KEY, read_complete, read_schema};
+use super::committed::{SCHEMA_KEY, check_no_gap, read_complete, read_schema};
 use super::manifest::{Batch, batch_folder};
 use super::verify::verify;
 use crate::store::{SharedStore, StoreError};
@@ -28,29 +28,48 @@ pub enum StoredError {
 /// The complete batches of a store. They never change, so what was read once is kept.
 pub struct StoredBatches {
     store: SharedStore,
-    known: Mutex<Vec<Batch>>,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    batches: Vec<Batch>,
+    /// That nothing is missing between batches has been seen, once.
+    no_gap: bool,
 }
 
 impl StoredBatches {
     pub fn new(store: SharedStore) -> Self {
-        Self { store, known: Mutex::new(Vec::new()) }
+        Self { store, known: Mutex::default() }
     }
 
     /// Complete batches, oldest first.
     pub fn complete(&self) -> Result<Vec<Batch>, StoredError> {
         let mut known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let store = self.store.as_ref();
         loop {
-            let batch = u32::try_from(known.len()).unwrap_or(u32::MAX) + 1;
-            let Some(found) = read_complete(self.store.as_ref(), batch)? else { break };
-            known.push(found);
+            let before = known.batches.last().map(|batch| &batch.cut);
+            let batch = before.map_or(1, |cut| cut.batch + 1);
+            let Some(found) = read_complete(store, batch, before)? else { break };
+            known.batches.push(found);
         }
-        Ok(known.clone())
+        if !known.no_gap {
+            check_no_gap(store, &store.list("batches/")?)?;
+            known.no_gap = true;
+        }
+        Ok(known.batches.clone())
     }
 
+    /// A batch that is known to be whole is there, whatever is wrong with others.
     pub fn get(&self, batch: u32) -> Result<Batch, StoredError> {
-        let complete = self.complete()?;
-        let index = (batch as usize).wrapping_sub(1);
-        complete.get(index).cloned().ok_or(StoredError::NoSuchBatch { batch, complete: complete.len() })
+        let complete = self.complete();
+        let known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let found = batch.checked_sub(1).and_then(|index| known.batches.get(index as usize));
+        match (found, complete) {
+            (Some(found), _) => Ok(found.clone()),
+            (None, Ok(complete)) => Err(StoredError::NoSuchBatch { batch, complete: complete.len() }),
+            (None, Err(error)) => Err(error),
+        }
     }
 
     /// Rows `offset..offset + limit`, partition 0 first, as JSON objects.
@@ -61,9 +80,9 @@ impl StoredBatches {
         let (mut skip, mut rows) = (offset, Vec::new());
         for part in &batch.parts {
             let Some(file) = &part.file else { continue };
-            let part_rows = usize::try_from(part.rows).unwrap_or(usize::MAX);
-            if skip >= part_rows {
-                skip -= part_rows;
+            // More rows than can be counted are not passed over.
+            if let Some(left) = usize::try_from(part.rows).ok().and_then(|rows| skip.checked_sub(rows)) {
+                skip = left;
                 continue;
             }
             if rows.len() >= limit {

@@ -1,64 +1,79 @@
 //! Reads all committed batches again: is every record in exactly one place, and every file the one that was written?
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::sync::Arc;
 
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use serde::Deserialize;
 
-use super::blocks::{PartFault, Selection, open, read_blocks};
-use super::committed::committed;
-use super::manifest::{Manifest, batch_folder};
-use super::{DecideError, cuts};
+use super::DecideError;
+use super::blocks::{Selection, check_digest, open, read_blocks};
+use super::committed::{check_no_gap, read_manifest};
+use super::cut::read as read_cut;
+use super::manifest::{Batch, Cut, Manifest, batch_folder};
+use super::sound::check_batch;
 use crate::schema::OFFSET_COLUMN;
 use crate::store::Store;
 
-const HASHED_AT_ONCE_BYTES: usize = 1 << 20;
-
-/// What is wrong, one line each; empty: all is whole. The ranges abut and add up to the cuts' totals, the files have the bytes
-/// that were written, and each offset of a range is one row, one reject or skipped.
+/// What is wrong, one line each; empty: all is whole. Nothing is missing between batches, the ranges abut and add up to the cuts'
+/// totals, the files have the bytes that were written, and each offset of a range is one row, one reject or skipped.
 pub(super) fn verify(store: &dyn Store) -> Result<Vec<String>, DecideError> {
-    let cuts = cuts(store)?;
-    let Some(partitions) = cuts.first().map(|cut| cut.ends.len()) else { return Ok(Vec::new()) };
-    let found = committed(store, &vec![0; partitions])?;
     let mut faults = Vec::new();
-    let mut before: Vec<Option<i64>> = vec![None; partitions];
-    let mut total = 0;
-    for batch in &found.batches {
-        let number = batch.number();
-        for (part, before) in batch.parts.iter().zip(&mut before) {
-            let partition = part.partition;
-            let mut fault = |fault: String| faults.push(format!("batch {number}, partition {partition}: {fault}"));
-            if let Some(end) = before.filter(|end| *end != part.first_offset) {
-                fault(format!("begins at offset {}, the batch before ends at {end}", part.first_offset));
+    note(check_no_gap(store, &store.list("batches/")?), &mut faults)?;
+    // Of the batch before, where it can be read.
+    let mut before: Option<Cut> = None;
+    for number in 1.. {
+        let cut = match note(read_cut(store, number), &mut faults)? {
+            Some(Some(cut)) => cut,
+            Some(None) => break,
+            None => {
+                before = None;
+                continue;
             }
-            let end = batch.cut.ends.get(partition as usize).copied().unwrap_or_default();
-            if part.end_offset != end {
-                fault(format!("ends at offset {}, its cut says {end}", part.end_offset));
+        };
+        let mut parts = Vec::with_capacity(cut.ends.len());
+        let mut is_complete = true;
+        for partition in (0..).take(cut.ends.len()) {
+            match note(read_manifest(store, number, partition), &mut faults)? {
+                Some(Some(part)) => {
+                    verify_part(store, &part, &mut |fault: String| {
+                        faults.push(format!("batch {number}, partition {partition}: {fault}"));
+                    });
+                    parts.push(part);
+                }
+                Some(None) => is_complete = false,
+                None => {}
             }
-            *before = Some(part.end_offset);
-            // On a topic that others write a cut counts offsets, so that what was skipped counts; our own producer skips nothing.
-            total += part.rows + part.rejects + part.skipped;
-            verify_part(store, part, &mut fault);
         }
-        if total != batch.cut.total {
-            faults.push(format!("batch {number}: {total} records so far, its cut says {}", batch.cut.total));
+        if parts.len() == cut.ends.len() && (number == 1 || before.is_some()) {
+            let batch = Batch { cut: cut.clone(), parts };
+            if let Err(fault) = check_batch(&batch, before.as_ref()) {
+                faults.push(format!("batch {number}: {fault}"));
+            }
         }
+        if !is_complete {
+            break;
+        }
+        before = Some(cut);
     }
     Ok(faults)
 }
 
+/// `None`: it cannot be read as what it is, which is among the faults now. A store that does not answer is an error.
+fn note<T>(found: Result<T, DecideError>, faults: &mut Vec<String>) -> Result<Option<T>, DecideError> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error @ DecideError::Store(_)) => Err(error),
+        Err(error @ (DecideError::Unreadable { .. } | DecideError::Unsound { .. } | DecideError::Gap { .. })) => {
+            faults.push(error.to_string());
+            Ok(None)
+        }
+    }
+}
+
 /// Both files of a part against its manifest, and the one against the other.
 fn verify_part(store: &dyn Store, part: &Manifest, fault: &mut impl FnMut(String)) {
-    let (rows, rejects, skipped) = (part.rows, part.rejects, part.skipped);
-    let range = u64::try_from(part.end_offset - part.first_offset).unwrap_or(0);
-    if rows + rejects + skipped != range {
-        fault(format!(
-            "{rows} rows, {rejects} rejects and {skipped} skipped are not the {range} offsets {}..{}",
-            part.first_offset, part.end_offset
-        ));
-    }
     let rejected = match rejected_offsets(store, part) {
         Ok(offsets) => offsets,
         Err(found) => {
@@ -118,10 +133,9 @@ fn verify_rows(store: &dyn Store, part: &Manifest, rejected: &[i64]) -> Result<(
         };
     };
     let key = format!("{}/{file}", batch_folder(part.batch));
-    let digest = digest(store, &key).map_err(|fault| fault.to_string())?;
-    if part.file_digest.as_ref().is_some_and(|written| *written != digest) {
-        return Err(format!("{}: the file is not the one that was written; restore it", store.place(&key)));
-    }
+    // Anew, whatever this process has seen before.
+    open(store, &key).and_then(|file| check_digest(store, &key, &file)).map_err(|fault| fault.to_string())?;
+    store.verified().add(&key);
     let wanted = Arc::new(Schema::new(vec![Field::new(OFFSET_COLUMN, DataType::Int64, false)]));
     let (mut rows, mut last, mut rejected) = (0, part.first_offset - 1, rejected.iter().peekable());
     for block in read_blocks(store, &key, &wanted, &Selection::all()).map_err(|fault| fault.to_string())? {
@@ -145,19 +159,4 @@ fn check_offset(offset: i64, last: i64, part: &Manifest) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("offset {offset} after {last}, in a part of {}..{}", part.first_offset, part.end_offset))
-}
-
-fn digest(store: &dyn Store, key: &str) -> Result<String, PartFault> {
-    let fault =
-        |error: std::io::Error| PartFault { place: store.place(key), problem: format!("cannot be read: {error}") };
-    let mut file = open(store, key)?.reader().map_err(fault)?;
-    let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0; HASHED_AT_ONCE_BYTES];
-    loop {
-        let count = file.read(&mut buffer).map_err(fault)?;
-        if count == 0 {
-            return Ok(hasher.finalize().to_hex().to_string());
-        }
-        hasher.update(&buffer[..count]);
-    }
 }

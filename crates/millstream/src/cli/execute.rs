@@ -24,7 +24,9 @@ use crate::config::{
     StoreUrl, load,
 };
 use crate::registry::{Registry, Version};
-use crate::run::{self, Alone, Options, Outcome, Progress, check_data, open_broker, open_store, run, with_rules};
+use crate::run::{
+    self, Alone, Options, Outcome, Progress, check_data, open_broker, open_store_reading, run, with_rules,
+};
 use crate::source::{Dataset, profile};
 use crate::status::Status;
 use crate::store::{SharedStore, read_optional};
@@ -241,13 +243,16 @@ fn batches(loaded: &Loaded, action: &BatchesAction) -> anyhow::Result<u8> {
             for fault in &faults {
                 say(fault);
             }
-            let complete = stored.complete()?;
-            let rows: u64 = complete.iter().map(Batch::rows).sum();
-            say(&format!(
-                "{} batches, {rows} rows: {}",
-                complete.len(),
-                if faults.is_empty() { "whole" } else { "not whole" }
-            ));
+            let verdict = if faults.is_empty() { "whole" } else { "not whole" };
+            match stored.complete() {
+                Ok(complete) => {
+                    let rows: u64 = complete.iter().map(Batch::rows).sum();
+                    say(&format!("{} batches, {rows} rows: {verdict}", complete.len()));
+                }
+                // What does not add up has no totals.
+                Err(_) if !faults.is_empty() => say(&format!("the batches: {verdict}")),
+                Err(error) => return Err(error.into()),
+            }
             return Ok(if faults.is_empty() { exit::DONE } else { exit::FAILED });
         }
     }
@@ -261,7 +266,7 @@ fn open_existing_store(url: &StoreUrl) -> anyhow::Result<SharedStore> {
         StoreUrl::Local(folder) if !folder.join(IDENTITY_KEY).exists() => return Err(nothing()),
         StoreUrl::Local(_) | StoreUrl::S3 { .. } => {}
     }
-    let store = open_store(url)?;
+    let store = open_store_reading(url)?;
     read_optional(store.as_ref(), IDENTITY_KEY)?.map(|_| store).ok_or_else(nothing)
 }
 

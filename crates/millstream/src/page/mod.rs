@@ -51,12 +51,14 @@ pub fn forms(app: &App) -> Response<Body> {
 }
 
 async fn live_fragment(app: &Arc<App>) -> Result<Markup, crate::serve::ApiError> {
-    let batches = all_batches(app).await?;
+    // What is damaged stands under "Needs attention"; all else goes on.
+    let batches = all_batches(app).await.ok();
+    let batches = batches.as_deref();
     let snapshot = app.context.status.snapshot();
     let served = app.context.registry.snapshot();
     Ok(html! {
-        (state::state(&snapshot, &served, &batches))
-        (state::batches(&snapshot, &batches))
+        (state::state(&snapshot, &served, batches))
+        (state::batches(&snapshot, batches))
         (versions::models(app, &served))
     })
 }

@@ -10,9 +10,9 @@ use crate::status::Snapshot;
 /// More rows make the page long, not clearer; `/v1/batches` has all.
 const BATCHES_SHOWN: usize = 12;
 
-pub fn state(snapshot: &Snapshot, served: &Served, batches: &[Batch]) -> Markup {
+/// `batches`: `None` where they cannot be read.
+pub fn state(snapshot: &Snapshot, served: &Served, batches: Option<&[Batch]>) -> Markup {
     let n_versions: usize = served.models.values().map(|model| model.versions.len()).sum();
-    let batch_rows: u64 = batches.iter().map(Batch::rows).sum();
     let problems: Vec<&String> = snapshot.problems.iter().rev().chain(&served.problems).collect();
     html! {
         section #state aria-label="State" data-state=(snapshot.state) {
@@ -30,8 +30,13 @@ pub fn state(snapshot: &Snapshot, served: &Served, batches: &[Batch]) -> Markup 
                 (open_batch_card(snapshot))
                 div .card {
                     h3 { "Batches" }
-                    p .figure { (format::count(batches.len() as u64)) }
-                    p .muted { (format::count(batch_rows)) " rows, exactly once" }
+                    @match batches {
+                        Some(batches) => {
+                            p .figure { (format::count(batches.len() as u64)) }
+                            p .muted { (format::count(batches.iter().map(Batch::rows).sum())) " rows, exactly once" }
+                        }
+                        None => p .bad { "cannot be read" },
+                    }
                 }
                 div .card {
                     h3 { "Versions" }
@@ -128,7 +133,15 @@ fn training_text(snapshot: &Snapshot, served: &Served) -> String {
     format!("training {}", now.collect::<Vec<_>>().join(", "))
 }
 
-pub fn batches(snapshot: &Snapshot, batches: &[Batch]) -> Markup {
+pub fn batches(snapshot: &Snapshot, batches: Option<&[Batch]>) -> Markup {
+    let Some(batches) = batches else {
+        return html! {
+            section #batches aria-labelledby="batches-title" {
+                h2 #batches-title { "Batches" }
+                p .empty { "The batches cannot be read: see what needs attention above." }
+            }
+        };
+    };
     html! {
         section #batches aria-labelledby="batches-title" {
             h2 #batches-title { "Batches" }

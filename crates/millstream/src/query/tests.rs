@@ -80,11 +80,12 @@ impl Fixture {
         let mut writer = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(small)).unwrap();
         writer.write(&RecordBatch::try_new(schema, columns).unwrap()).unwrap();
         let file = format!("part-{partition:04}-a.parquet");
-        self.store.create(&format!("{}/{file}", batch_folder(batch)), &writer.into_inner().unwrap()).unwrap();
+        let bytes = writer.into_inner().unwrap();
+        self.store.create(&format!("{}/{file}", batch_folder(batch)), &bytes).unwrap();
         let manifest = json!({
             "format": 1, "batch": batch, "partition": partition, "attempt": "a", "rows": rows, "rejects": 0,
             "first_offset": first, "end_offset": first + rows, "skipped": 0, "late": 0, "min_time": first * 1000,
-            "max_time": (first + rows - 1) * 1000, "digest": "d", "file": file, "file_digest": null,
+            "max_time": (first + rows - 1) * 1000, "digest": "d", "file": file, "file_digest": blake3::hash(&bytes).to_hex().to_string(),
             "rejects_file": null, "schema": 1, "committed_at_ms": 0,
         });
         self.store.create(&manifest_key(batch, partition), manifest.to_string().as_bytes()).unwrap();

@@ -11,7 +11,7 @@ use super::prepare::{Join, prepare, wait_for_schema};
 use super::serving::{Stored, Warmth, open_catalogue, open_images, read_interactions, refresh_catalogue};
 use super::stages::{Stages, is_last, say_batch, say_source_ended, source_ends};
 use super::stop::{Stop, stop_on_signal};
-use super::{Options, Outcome, lock_store, open_store};
+use super::{Options, Outcome, lock_store, open_store, open_store_reading};
 use crate::batch::ingest::{Outside, Sharing};
 use crate::batch::{Cut, Signals, StoredBatches};
 use crate::config::{OnStop, Pipeline};
@@ -192,7 +192,7 @@ pub fn train(pipeline: Pipeline, alone: &Alone) -> anyhow::Result<Outcome> {
 /// Serves every version as it appears in the store, until told to stop.
 pub fn serve_alone(pipeline: Pipeline, options: Options, status: Arc<Status>) -> anyhow::Result<Outcome> {
     let pipeline = Arc::new(pipeline);
-    let store = open_store(&pipeline.store)?;
+    let store = open_store_reading(&pipeline.store)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("serve").build()?;
     let _inside = runtime.enter();
     let listener = bind(pipeline.serve.listen)?;
@@ -206,7 +206,7 @@ pub fn serve_alone(pipeline: Pipeline, options: Options, status: Arc<Status>) ->
         pipeline,
         registry: registry.clone(),
         status: status.clone(),
-        batches: Arc::new(Stored(batches.clone())),
+        batches: Arc::new(Stored { batches: batches.clone(), status: status.clone() }),
         interactions: read_interactions(&store, &batches, &registry, &stop)?,
         catalogue: catalogue.clone(),
         images,

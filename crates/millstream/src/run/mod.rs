@@ -54,6 +54,14 @@ pub fn open_store(url: &StoreUrl) -> anyhow::Result<SharedStore> {
     }
 }
 
+/// For who only reads: serving, queries, lists and verifying work on a store that nobody may write to.
+pub fn open_store_reading(url: &StoreUrl) -> anyhow::Result<SharedStore> {
+    match url {
+        StoreUrl::Local(folder) => Ok(Arc::new(LocalStore::open_reading(folder))),
+        StoreUrl::S3 { bucket, prefix } => Ok(Arc::new(S3Store::open_reading(bucket, prefix).context("store.url")?)),
+    }
+}
+
 /// One replay per store: two of one source would send every row twice. Held until the process ends, however it ends.
 fn lock_store(url: &StoreUrl) -> anyhow::Result<File> {
     let path = match url {
@@ -103,7 +111,7 @@ pub fn run(pipeline: Pipeline, options: Options, status: Arc<Status>) -> anyhow:
         pipeline: pipeline.clone(),
         registry: registry.clone(),
         status: status.clone(),
-        batches: Arc::new(Stored(batches.clone())),
+        batches: Arc::new(Stored { batches: batches.clone(), status: status.clone() }),
         interactions: read_interactions(&store, &batches, &registry, &stop)?,
         catalogue: catalogue.clone(),
         images,

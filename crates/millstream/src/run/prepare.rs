@@ -18,7 +18,7 @@ use crate::config::{
 use crate::schema::{FORMAT, RuleFault, StreamSchema};
 use crate::source::{Dataset, Profile, profile_values};
 use crate::status::{Status, now_ms};
-use crate::store::{Settled, SharedStore, Store, settle};
+use crate::store::{Settled, SharedStore, Store, StoreError, record_bytes, settle};
 use crate::topic::{Topic, TopicError, TopicState, pause};
 use crate::views::check_views;
 
@@ -273,10 +273,12 @@ fn new_identity(pipeline: &Pipeline, state: &TopicState, profile: Option<&Profil
 
 /// Answers the schema that holds. `shared`: several workers may have sampled the topic, and the first one's holds.
 fn write_schema(store: &dyn Store, schema: &StreamSchema, shared: bool) -> anyhow::Result<StreamSchema> {
-    let bytes = serde_json::to_vec_pretty(schema)?;
+    let bytes = record_bytes(SCHEMA_KEY, schema)?;
     match settle(store, SCHEMA_KEY, &bytes)? {
         Settled::Mine => Ok(schema.clone()),
-        Settled::There(_) if shared => Ok(read_schema(store)?.unwrap_or_else(|| schema.clone())),
+        Settled::There(_) if shared => {
+            Ok(read_schema(store)?.ok_or_else(|| StoreError::Missing { key: SCHEMA_KEY.to_owned() })?)
+        }
         Settled::There(_) => bail!(
             "{}: another schema was written there before this store was complete: delete the folder, or use another store.url",
             store.place(SCHEMA_KEY)

@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::sync::broadcast;
 
 use super::stop::Stop;
-use crate::batch::{Batch, StoredBatches};
+use crate::batch::{Batch, StoredBatches, StoredError};
 use crate::catalogue::{CatalogueError, Catalogues, Images, Refreshed};
 use crate::config::Pipeline;
 use crate::interactions::{Interactions, StoredRows};
@@ -118,7 +118,8 @@ impl Warmth {
     /// Reads ahead what views will ask for, as it is now.
     pub(super) async fn keep(self: Arc<Self>) {
         let warm = move || {
-            let batches = self.batches.complete().unwrap_or_default();
+            // Views then say themselves what is wrong.
+            let Ok(batches) = self.batches.complete() else { return Ok(()) };
             let catalogue = self.catalogue.as_ref().map(|catalogue| catalogue.snapshot());
             self.views.warm(Now { batches, catalogue, served: self.registry.snapshot() })
         };
@@ -156,12 +157,7 @@ pub(super) fn refresh_catalogue(catalogue: &Catalogues, batches: &StoredBatches,
         Ok(None) => {}
         Ok(Some(refreshed)) => say_catalogue(status, &refreshed),
         Err(problem) => {
-            let message = format!("the catalogue cannot be refreshed: {problem}");
-            let said = status.snapshot().problems.contains(&message);
-            if !said {
-                status.update(|snapshot| snapshot.problems.push(message.clone()));
-                status.event("problem", message, json!({}));
-            }
+            status.problem(format!("the catalogue cannot be refreshed: {problem}"));
         }
     }
 }
@@ -181,14 +177,31 @@ fn say_catalogue(status: &Status, refreshed: &Refreshed) {
     status.event("catalogue", message, data);
 }
 
-pub(super) struct Stored(pub Arc<StoredBatches>);
+pub(super) struct Stored {
+    pub batches: Arc<StoredBatches>,
+    pub status: Arc<Status>,
+}
+
+impl Stored {
+    /// What is damaged is said to who runs the pipeline: see `BatchReadError`.
+    fn said(&self, error: &StoredError) -> BatchReadError {
+        let message = error.to_string();
+        self.status.problem(format!("a stored batch cannot be read: {message}"));
+        BatchReadError { message }
+    }
+}
 
 impl BatchSource for Stored {
-    fn batches(&self) -> Vec<Batch> {
-        self.0.complete().unwrap_or_else(|error| {
-            tracing::warn!(%error, "the batches cannot be listed");
-            Vec::new()
-        })
+    fn batches(&self) -> Result<Vec<Batch>, BatchReadError> {
+        self.batches.complete().map_err(|error| self.said(&error))
+    }
+
+    fn batch(&self, number: u32) -> Result<Option<Batch>, BatchReadError> {
+        match self.batches.get(number) {
+            Ok(batch) => Ok(Some(batch)),
+            Err(StoredError::NoSuchBatch { .. }) => Ok(None),
+            Err(error) => Err(self.said(&error)),
+        }
     }
 
     fn rows(
@@ -197,6 +210,6 @@ impl BatchSource for Stored {
         offset: usize,
         limit: usize,
     ) -> Result<Vec<serde_json::Map<String, serde_json::Value>>, BatchReadError> {
-        self.0.rows(batch, offset, limit).map_err(|error| BatchReadError { batch, message: error.to_string() })
+        self.batches.rows(batch, offset, limit).map_err(|error| self.said(&error))
     }
 }

@@ -35,13 +35,17 @@ pub struct Fixture {
 pub struct FakeBatches(pub Vec<Batch>);
 
 impl BatchSource for FakeBatches {
-    fn batches(&self) -> Vec<Batch> {
-        self.0.clone()
+    fn batches(&self) -> Result<Vec<Batch>, BatchReadError> {
+        Ok(self.0.clone())
+    }
+
+    fn batch(&self, number: u32) -> Result<Option<Batch>, BatchReadError> {
+        Ok(self.0.iter().find(|batch| batch.number() == number).cloned())
     }
 
     fn rows(&self, batch: u32, offset: usize, limit: usize) -> Result<Vec<Map<String, Value>>, BatchReadError> {
         if batch == 3 {
-            return Err(BatchReadError { batch, message: "the disk is gone".to_owned() });
+            return Err(BatchReadError { message: "the disk is gone".to_owned() });
         }
         let row = |index: usize| [("Open".to_owned(), json!(index))].into_iter().collect();
         Ok((offset..(offset + limit).min(10)).map(row).collect())

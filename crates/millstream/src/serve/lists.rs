@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::app::App;
 use super::error::{ApiError, hint, shortened};
 use super::predict::{blocking, find_version, reading, version_name};
-use super::{reply, rows};
+use super::{BatchReadError, reply, rows};
 use crate::batch::{Batch, batch_folder};
 use crate::registry::{Served, ServedModel, Version};
 
@@ -55,10 +55,19 @@ impl Window {
     }
 }
 
+/// A stored file is not what was written, or is away. Which one is the owner's to know: the log and `/v1/status` say it.
+pub fn damaged(error: &BatchReadError) -> ApiError {
+    tracing::error!(%error, "a request cannot be answered");
+    ApiError::unavailable(
+        "damaged_store",
+        "a stored batch cannot be read; the server's log and its status say which file",
+    )
+}
+
 /// All complete batches, oldest first; read from the store off the serving threads.
 pub async fn all_batches(app: &Arc<App>) -> Result<Vec<Batch>, ApiError> {
     let source = Arc::clone(&app.context.batches);
-    reading(move || Ok(source.batches())).await
+    reading(move || source.batches().map_err(|error| damaged(&error))).await
 }
 
 pub async fn batches(app: &Arc<App>, query: &str) -> Result<Response<Body>, ApiError> {
@@ -79,9 +88,11 @@ pub async fn batch_rows(app: &Arc<App>, number: &str, query: &str) -> Result<Res
     let source = Arc::clone(&app.context.batches);
     let number = batch.number();
     let read = move || {
-        source.rows(number, window.offset, window.limit).map_err(|error| {
-            tracing::error!(batch = number, %error, "the rows of a batch cannot be read");
-            ApiError::internal(format!("the rows of batch {number} cannot be read; the server's log says why"))
+        source.rows(number, window.offset, window.limit).map_err(|error| ApiError {
+            message: format!(
+                "the rows of batch {number} cannot be read; the server's log and its status say which file"
+            ),
+            ..damaged(&error)
         })
     };
     let total = batch.rows();
@@ -90,14 +101,17 @@ pub async fn batch_rows(app: &Arc<App>, number: &str, query: &str) -> Result<Res
 }
 
 async fn find_batch(app: &Arc<App>, number: &str) -> Result<Batch, ApiError> {
-    let batches = all_batches(app).await?;
-    let n_batches = batches.len();
-    let wanted = number.parse::<u32>().ok();
-    let found = batches.into_iter().find(|batch| Some(batch.number()) == wanted);
-    found.ok_or_else(|| {
-        let known = if n_batches == 0 { "none is complete yet".to_owned() } else { format!("known: 1 to {n_batches}") };
-        ApiError::not_found("unknown_batch", format!("there is no batch {}; {known}", shortened(number)))
-    })
+    if let Ok(wanted) = number.parse::<u32>() {
+        let source = Arc::clone(&app.context.batches);
+        if let Some(found) = reading(move || source.batch(wanted).map_err(|error| damaged(&error))).await? {
+            return Ok(found);
+        }
+    }
+    let known = match all_batches(app).await?.len() {
+        0 => "none is complete yet".to_owned(),
+        n_batches => format!("known: 1 to {n_batches}"),
+    };
+    Err(ApiError::not_found("unknown_batch", format!("there is no batch {}; {known}", shortened(number))))
 }
 
 fn batch_json(batch: &Batch) -> Value {

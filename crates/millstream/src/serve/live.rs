@@ -166,14 +166,15 @@ fn sse(kind: &str, json: &str) -> SseEvent {
 
 pub async fn metrics(app: &Arc<App>) -> Result<Response<Body>, ApiError> {
     let counted = match timeout(STORE_WAIT, lists::all_batches(app)).await {
-        Ok(batches) => {
-            let batches = batches?;
+        Ok(Ok(batches)) => {
             let counted = (batches.len(), batches.iter().map(crate::batch::Batch::rows).sum());
             app.metrics.set_batches(counted);
-            counted
+            Some(counted)
         }
+        // Of batches that cannot be read there is no number, and the other numbers go on.
+        Ok(Err(_)) => None,
         // The store is away: what it held when it answered last.
-        Err(_) => app.metrics.batches(),
+        Err(_) => Some(app.metrics.batches()),
     };
     let snapshot = app.context.status.snapshot();
     let served = app.context.registry.snapshot();
@@ -181,8 +182,7 @@ pub async fn metrics(app: &Arc<App>) -> Result<Response<Body>, ApiError> {
     let gauges = Gauges {
         rows_sent: snapshot.source.rows_sent,
         rejects: snapshot.batch.rejects_total,
-        batches: counted.0,
-        batch_rows: counted.1,
+        batches: counted,
         versions,
         broker_reachable: snapshot.broker.reachable,
     };

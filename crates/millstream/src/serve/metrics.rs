@@ -31,8 +31,8 @@ struct Requests {
 pub struct Gauges {
     pub rows_sent: u64,
     pub rejects: u64,
-    pub batches: usize,
-    pub batch_rows: u64,
+    /// How many, and their rows; `None`: they cannot be read.
+    pub batches: Option<(usize, u64)>,
     pub versions: Vec<(String, usize)>,
     pub broker_reachable: bool,
 }
@@ -65,8 +65,10 @@ impl Metrics {
         let broker = u8::from(gauges.broker_reachable);
         family(&mut text, "millstream_rows_sent_total", "counter", "Records sent to the topic", gauges.rows_sent);
         family(&mut text, "millstream_rejects_total", "counter", "Records that do not fit the schema", gauges.rejects);
-        family(&mut text, "millstream_batches", "gauge", "Complete batches", gauges.batches);
-        family(&mut text, "millstream_batch_rows", "gauge", "Rows in complete batches", gauges.batch_rows);
+        if let Some((batches, rows)) = gauges.batches {
+            family(&mut text, "millstream_batches", "gauge", "Complete batches", batches);
+            family(&mut text, "millstream_batch_rows", "gauge", "Rows in complete batches", rows);
+        }
         family(&mut text, "millstream_broker_reachable", "gauge", "1 while the broker answers", broker);
         head(&mut text, "millstream_versions", "gauge", "Versions served");
         for (model, versions) in &gauges.versions {

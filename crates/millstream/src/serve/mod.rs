@@ -76,8 +76,11 @@ pub struct ServeContext {
 
 /// The stored batches. Both calls may read files: they run off the serving threads.
 pub trait BatchSource: Send + Sync {
-    /// Complete batches, oldest first.
-    fn batches(&self) -> Vec<Batch>;
+    /// Complete batches, oldest first. One that cannot be read is an error: a part of them is not all of them.
+    fn batches(&self) -> Result<Vec<Batch>, BatchReadError>;
+
+    /// A complete batch; `None`: there is none of that number. One that can be read is there, whatever is wrong with others.
+    fn batch(&self, number: u32) -> Result<Option<Batch>, BatchReadError>;
 
     /// Rows `offset..offset + limit` of a complete batch, in stored order; fewer or none at its end.
     fn rows(
@@ -89,9 +92,9 @@ pub trait BatchSource: Send + Sync {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("batch {batch} cannot be read: {message}")]
+#[error("a stored batch cannot be read: {message}")]
 pub struct BatchReadError {
-    pub batch: u32,
+    /// With the file's name: for the log and the status, which are the owner's.
     pub message: String,
 }
 

@@ -274,7 +274,7 @@ async fn unknown_things_are_named_beside_the_known_ones() {
     refuse(f, "GET /v1/models/waiting/predict", 503, "no_version", None, &["first training"]).await;
     refuse(f, "GET /v1/batches/4", 404, "unknown_batch", None, &["1 to 3"]).await;
     refuse(f, "GET /v1/batches/x/rows", 404, "unknown_batch", None, &[]).await;
-    refuse(f, "GET /v1/batches/3/rows", 500, "internal", None, &["log"]).await;
+    refuse(f, "GET /v1/batches/3/rows", 503, "damaged_store", None, &["log"]).await;
     refuse(f, "GET /v1/batches?limit=1001", 422, "bad_value", Some("limit"), &["1000"]).await;
     refuse(f, "GET /v1/batches?limt=1", 422, "unknown_parameter", Some("limt"), &["did you mean limit"]).await;
     refuse(f, "GET /%ff", 400, "bad_request", None, &["UTF-8"]).await;

@@ -16,7 +16,7 @@ use super::route::{PathParameters, UserRoute};
 use super::route_action::add;
 use super::rows::{self, Posted};
 use super::template::{Room, Scope};
-use super::{body, reply};
+use super::{BatchReadError, body, reply};
 use crate::config::{Origin, TEXT_BYTES, View, ViewParameter};
 use crate::query::{Author, Bound, Parameters, QueryError};
 use crate::schema::ColumnType;
@@ -152,11 +152,11 @@ async fn ask(app: &Arc<App>, asked: Asked) -> Result<Arc<Rows>, ApiError> {
     // Before the batches, so that no item is seen whose batch is not.
     let catalogue = app.context.catalogue.as_ref().map(|catalogue| catalogue.snapshot());
     let now = Now { batches: all_batches(app).await?, catalogue, served: app.context.registry.snapshot() };
-    app.context.views.ask(asked, now).await.map_err(fault)
+    app.context.views.ask(asked, now).await.map_err(|error| fault(app, error))
 }
 
-/// What a client is told. Nothing that it can ask is a fault of ours, but for a part that cannot be read.
-fn fault(error: AskError) -> ApiError {
+/// What a client is told. Nothing that it can ask is a fault of ours; which part is damaged is the owner's to know.
+fn fault(app: &App, error: AskError) -> ApiError {
     let message = error.to_string();
     match error {
         AskError::NoSchema => ApiError::unavailable("no_schema", message),
@@ -172,8 +172,9 @@ fn fault(error: AskError) -> ApiError {
             QueryError::Full(_) => ApiError::unavailable("full", message),
             QueryError::ReservedColumn => ApiError::value("reserved_column", "sql", message),
             QueryError::Part(fault) => {
-                tracing::error!(%fault, "a query cannot read a part");
-                ApiError::internal("a stored part cannot be read; the server's log says which")
+                let damaged = BatchReadError { message: fault.to_string() };
+                app.context.status.problem(damaged.to_string());
+                super::lists::damaged(&damaged)
             }
         },
     }

@@ -27,7 +27,7 @@ use crate::batch::{
 use crate::config::{Encoding, OnStop, Pace, Source};
 use crate::schema::{FORMAT, StreamSchema};
 use crate::status::{Status, now_ms};
-use crate::store::{Created, SharedStore, StoreError, read_optional};
+use crate::store::{Created, SharedStore, StoreError, read_optional, record_bytes};
 use crate::topic::{Topic, TopicError, TopicState};
 
 pub const END_KEY: &str = "source/end.json";
@@ -197,7 +197,7 @@ impl Replay {
 
     fn write_end(&self, sending: &Sending) -> Result<(), ReplayError> {
         let end = SourceEnd { format: FORMAT, rows: sending.rows, ends: sending.sent.clone() };
-        let bytes = serde_json::to_vec_pretty(&end).unwrap_or_default();
+        let bytes = record_bytes(END_KEY, &end)?;
         match self.store.create(END_KEY, &bytes) {
             Ok(Created::Mine | Created::Exists) => Ok(()),
             // A lost answer: the key tells.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{Created, PartWriter, SharedStore, Store, StoreError, StoredFile};
+use super::{Created, PartWriter, SharedStore, Store, StoreError, StoredFile, Verified};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
@@ -150,6 +150,10 @@ impl Store for FaultyStore {
 
     fn place(&self, key: &str) -> String {
         self.inner.place(key)
+    }
+
+    fn verified(&self) -> &Verified {
+        self.inner.verified()
     }
 }
 

@@ -8,7 +8,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::{Created, PartWriter, Store, StoreError, StoredFile};
+use super::{Created, PartWriter, Store, StoreError, StoredFile, Verified};
 
 /// Hidden files start so; no key does.
 const STAGING_PREFIX: &str = ".staging-";
@@ -18,13 +18,14 @@ const WRITE_BUFFER_BYTES: usize = 1 << 20;
 
 pub struct LocalStore {
     root: PathBuf,
+    verified: Verified,
 }
 
 impl LocalStore {
     /// Opens or makes the folder, and proves that it lets no second create of a key through.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         fs::create_dir_all(root).map_err(|error| classify(error, &root.display().to_string(), root))?;
-        let store = Self { root: root.to_owned() };
+        let store = Self { root: root.to_owned(), verified: Verified::default() };
         store.sweep_staging();
         let key = format!("_probe-{}", uuid::Uuid::new_v4().simple());
         let first = store.create(&key, b"first")?;
@@ -34,6 +35,12 @@ impl LocalStore {
             (Created::Mine, Created::Exists) => Ok(store),
             _ => Err(StoreError::NotExclusive { place: root.display().to_string() }),
         }
+    }
+
+    /// Opens the folder for who only reads: nothing is made or removed in it, so it may be one that cannot be written to, or that
+    /// is not there yet.
+    pub fn open_reading(root: &Path) -> Self {
+        Self { root: root.to_owned(), verified: Verified::default() }
     }
 
     fn path(&self, key: &str) -> PathBuf {
@@ -130,6 +137,10 @@ impl Store for LocalStore {
 
     fn place(&self, key: &str) -> String {
         self.path(key).display().to_string()
+    }
+
+    fn verified(&self) -> &Verified {
+        &self.verified
     }
 }
 

@@ -10,6 +10,7 @@ pub mod faulty;
 mod file;
 mod local;
 mod s3;
+mod verified;
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use std::time::Duration;
 pub use file::{ReadAt, StoredFile, StoredRead};
 pub use local::LocalStore;
 pub use s3::S3Store;
+pub use verified::Verified;
 
 /// The answer to a create that did not fail. The third outcome, a lost answer, is `Err`: read the key back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +54,12 @@ pub enum StoreError {
         #[source]
         source: io::Error,
     },
+    #[error("{key}: the record cannot be written as JSON: this is a fault of Millstream, please report it")]
+    NotWritable {
+        key: String,
+        #[source]
+        source: serde_json::Error,
+    },
     #[error("{key}: the store failed")]
     Io {
         key: String,
@@ -69,7 +77,11 @@ impl StoreError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Io { .. } | Self::Missing { .. } => true,
-            Self::Full { .. } | Self::Denied { .. } | Self::Unusable { .. } | Self::NotExclusive { .. } => false,
+            Self::Full { .. }
+            | Self::Denied { .. }
+            | Self::Unusable { .. }
+            | Self::NotWritable { .. }
+            | Self::NotExclusive { .. } => false,
         }
     }
 }
@@ -93,6 +105,8 @@ pub trait Store: Send + Sync {
     fn delete(&self, key: &str) -> Result<(), StoreError>;
     /// For people: a path or URL.
     fn place(&self, key: &str) -> String;
+    /// The files that need no look at their digests any more.
+    fn verified(&self) -> &Verified;
 }
 
 pub type SharedStore = Arc<dyn Store>;
@@ -138,11 +152,30 @@ pub(crate) fn pause(tried: u32) {
     std::thread::sleep(SETTLE_PAUSE * 2_u32.pow(tried - 1));
 }
 
+/// The bytes of a record that is created under `key` and never changes: what cannot be written is an error, never an empty file.
+pub fn record_bytes(key: &str, record: &impl serde::Serialize) -> Result<Vec<u8>, StoreError> {
+    serde_json::to_vec_pretty(record).map_err(|source| StoreError::NotWritable { key: key.to_owned(), source })
+}
+
 /// `read`, with an absent key as `None`.
 pub fn read_optional(store: &dyn Store, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
     match store.read(key) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(StoreError::Missing { .. }) => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_that_json_cannot_say_is_no_empty_file() {
+        // A map whose keys are no text.
+        let record = std::collections::BTreeMap::from([((1, 2), 3)]);
+        let error = record_bytes("batches/batch=000001/_cut.json", &record).unwrap_err();
+        assert!(!error.is_transient() && error.to_string().starts_with("batches/batch=000001/_cut.json"), "{error}");
+        assert_eq!(record_bytes("key", &[1]).unwrap(), b"[\n  1\n]");
     }
 }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::batch::Batch;
+use crate::batch::{Batch, manifest_key};
 
 const STREAM: &str =
     "from = \"batches\"\nid = \"movieId\"\ntitle = \"title\"\ncolumns = { stars = \"stars\" }\nfacets = [\"stars\"]";
@@ -30,16 +30,20 @@ fn commit(store: &SharedStore, number: u32, partitions: &[&[(i64, Value, Value, 
                 format!("{row}\n")
             })
             .collect();
-        let file = format!("part-{partition:04}-a.jsonl");
-        store.create(&format!("batches/batch={number:06}/{file}"), lines.as_bytes()).unwrap();
-        parts.push(
-            serde_json::from_value(json!({
-                "format": 1, "batch": number, "partition": partition, "attempt": "a", "rows": rows.len(), "rejects": 0,
-                "first_offset": 0, "end_offset": 0, "skipped": 0, "late": 0, "min_time": null, "max_time": null,
-                "digest": "", "file": file, "file_digest": null, "rejects_file": null, "schema": 1, "committed_at_ms": 0,
-            }))
-            .unwrap(),
-        );
+        let file = (!rows.is_empty()).then(|| format!("part-{partition:04}-a.jsonl"));
+        if let Some(file) = &file {
+            store.create(&format!("batches/batch={number:06}/{file}"), lines.as_bytes()).unwrap();
+        }
+        let manifest = json!({
+            "format": 1, "batch": number, "partition": partition, "attempt": "a", "rows": rows.len(), "rejects": 0,
+            "first_offset": 0, "end_offset": rows.len(), "skipped": 0, "late": 0, "min_time": null, "max_time": null,
+            "digest": "", "file": file,
+            "file_digest": file.as_ref().map(|_| blake3::hash(lines.as_bytes()).to_hex().to_string()),
+            "rejects_file": null, "schema": 1, "committed_at_ms": 0,
+        });
+        let key = manifest_key(number, u32::try_from(partition).unwrap());
+        store.create(&key, manifest.to_string().as_bytes()).unwrap();
+        parts.push(serde_json::from_value(manifest).unwrap());
     }
     let cut =
         json!({"format": 1, "batch": number, "attempt": "a", "ends": [], "total": 0, "reason": "rows", "schema": 1});

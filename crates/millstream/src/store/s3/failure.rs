@@ -116,7 +116,10 @@ pub(super) fn into_io(error: StoreError) -> io::Error {
         StoreError::Full { .. } => io::ErrorKind::StorageFull,
         StoreError::Denied { .. } => io::ErrorKind::PermissionDenied,
         StoreError::Missing { .. } => io::ErrorKind::NotFound,
-        StoreError::Io { .. } | StoreError::NotExclusive { .. } | StoreError::Unusable { .. } => io::ErrorKind::Other,
+        StoreError::Io { .. }
+        | StoreError::NotExclusive { .. }
+        | StoreError::NotWritable { .. }
+        | StoreError::Unusable { .. } => io::ErrorKind::Other,
     };
     io::Error::new(kind, error)
 }

@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 use self::blocks::Blocks;
 use self::settings::{Patience, Settings};
 use self::upload::Upload;
-use super::{Created, PartWriter, Store, StoreError, StoredFile};
+use super::{Created, PartWriter, Store, StoreError, StoredFile, Verified};
 
 /// A file up to this size is read by one request, a larger one piece by piece: no request outlasts its timeout.
 const READ_PIECE_BYTES: u64 = 16 << 20;
@@ -32,6 +32,7 @@ type Failed = object_store::Error;
 
 pub struct S3Store {
     service: Arc<Service>,
+    verified: Verified,
 }
 
 impl S3Store {
@@ -39,6 +40,14 @@ impl S3Store {
     /// at its ends; empty for the whole bucket.
     pub fn open(bucket: &str, prefix: &str) -> Result<Self, StoreError> {
         Self::open_proven(bucket, prefix, Self::prove)
+    }
+
+    /// Opens the bucket for who only reads: nothing is written there, and the credentials need no right to.
+    pub fn open_reading(bucket: &str, prefix: &str) -> Result<Self, StoreError> {
+        Self::open_proven(bucket, prefix, |trial| {
+            trial.prove_credentials()?;
+            trial.list("_").map(drop)
+        })
     }
 
     /// An object of any bucket to read, with the AWS variables: nothing is written there.
@@ -63,7 +72,8 @@ impl S3Store {
         let with = |patience: Patience| -> Result<Self, StoreError> {
             let client = settings.client(patience).map_err(|error| failure::classify(&error, &place, &place))?;
             let (threads, prefix, place) = (threads.clone(), prefix.to_owned(), place.clone());
-            Ok(Self { service: Arc::new(Service { client: Arc::new(client), threads, prefix, place }) })
+            let service = Arc::new(Service { client: Arc::new(client), threads, prefix, place });
+            Ok(Self { service, verified: Verified::default() })
         };
         prove(&with(Patience::Trial)?).map_err(|error| settings.unreachable(error, &place))?;
         with(Patience::Work)
@@ -72,12 +82,7 @@ impl S3Store {
     /// That the credentials read, write, list and delete, and that of two creates of one key only the first is let through.
     fn prove(&self) -> Result<(), StoreError> {
         let service = &self.service;
-        let credentials = service.client.credentials().clone();
-        service.wait(async move { credentials.get_credential().await }).map_err(|error| StoreError::Unusable {
-            place: service.place.clone(),
-            problem: "no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY".to_owned(),
-            source: io::Error::other(error),
-        })?;
+        self.prove_credentials()?;
         let key = format!("_probe-{}", uuid::Uuid::new_v4().simple());
         if !self.list(&key)?.is_empty() {
             return Err(StoreError::NotExclusive { place: service.place.clone() });
@@ -85,6 +90,17 @@ impl S3Store {
         let proven = self.prove_exclusive(&key);
         self.delete(&key)?;
         proven
+    }
+
+    fn prove_credentials(&self) -> Result<(), StoreError> {
+        let service = &self.service;
+        let credentials = service.client.credentials().clone();
+        let found = service.wait(async move { credentials.get_credential().await });
+        found.map(drop).map_err(|error| StoreError::Unusable {
+            place: service.place.clone(),
+            problem: "no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY".to_owned(),
+            source: io::Error::other(error),
+        })
     }
 
     fn prove_exclusive(&self, key: &str) -> Result<(), StoreError> {
@@ -174,6 +190,10 @@ impl Store for S3Store {
 
     fn place(&self, key: &str) -> String {
         format!("{}/{key}", self.service.place)
+    }
+
+    fn verified(&self) -> &Verified {
+        &self.verified
     }
 }
 

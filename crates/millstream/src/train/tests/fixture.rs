@@ -122,7 +122,7 @@ impl Fixture {
                 "format": 1, "batch": number, "partition": partition, "attempt": "a", "rows": n_rows, "rejects": 0,
                 "first_offset": end(partition, first), "end_offset": ends[partition as usize], "skipped": 0, "late": 0,
                 "min_time": null, "max_time": null, "digest": blake3::hash(&bytes).to_hex().to_string(), "file": file,
-                "file_digest": null, "rejects_file": null, "schema": 1, "committed_at_ms": 0,
+                "file_digest": (n_rows > 0).then(|| blake3::hash(&bytes).to_hex().to_string()), "rejects_file": null, "schema": 1, "committed_at_ms": 0,
             });
             self.store.create(&manifest_key(number, partition as u32), manifest.to_string().as_bytes()).unwrap();
             parts.push(serde_json::from_value(manifest).unwrap());

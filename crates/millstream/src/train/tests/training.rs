@@ -304,7 +304,7 @@ fn a_damaged_part_fails_the_training_and_names_the_file() {
     let path = fixture.store.place("batches/batch=000001/part-0000-a.parquet");
     std::fs::write(path, b"PAR1").unwrap();
     let report = fixture.train(0.0, vec![linear()]);
-    assert!(report.failed[0].1.contains("part-0000-a.parquet: is no Parquet"), "{report:?}");
+    assert!(report.failed[0].1.contains("part-0000-a.parquet: is not the file that was written"), "{report:?}");
 }
 
 #[test]
