@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use datafusion::arrow::array::RecordBatch;
 use millstream_learn::top_n::Bitmap;
@@ -16,6 +17,10 @@ const KEPT: usize = 64;
 const KEPT_BYTES: usize = 16 << 20;
 /// More requests with new filters than this do not wait for one another, each on a thread.
 const WAITING_MOST: usize = 16;
+/// A longer text over more items would hold up every new filter behind it.
+const TIME_MOST: Duration = Duration::from_secs(2);
+/// Between two looks at the clock.
+const BLOCK_ROWS: u32 = 256;
 
 /// The rows that a filter lets through.
 #[derive(Debug)]
@@ -52,6 +57,8 @@ pub enum FilterError {
     /// It parses, and asks of these columns what they do not answer.
     #[error("`{text}`, at character {position}: {message}")]
     Unfit { text: String, position: usize, message: String },
+    #[error("`{text}` takes more than {seconds} s over {items} items: make it simpler", seconds = TIME_MOST.as_secs())]
+    TooSlow { text: String, items: u32 },
     #[error("too many new filters are being computed: ask again in a moment")]
     Busy,
     /// A fault of ours.
@@ -65,7 +72,7 @@ impl FilterError {
         match self {
             Self::Syntax(error) => error.position,
             Self::Unfit { position, .. } => Some(*position),
-            Self::Busy | Self::Broken(_) => None,
+            Self::TooSlow { .. } | Self::Busy | Self::Broken(_) => None,
         }
     }
 
@@ -74,7 +81,7 @@ impl FilterError {
         match self {
             Self::Syntax(error) => error.reason(),
             Self::Unfit { position, message, .. } => format!("at character {position}: {message}"),
-            Self::Busy | Self::Broken(_) => self.to_string(),
+            Self::TooSlow { .. } | Self::Busy | Self::Broken(_) => self.to_string(),
         }
     }
 }
@@ -100,7 +107,7 @@ impl Filters {
         if let Some(filter) = self.known(text) {
             return Ok(filter);
         }
-        let filter = Arc::new(Filter { rows: compute(text, items)? });
+        let filter = Arc::new(Filter { rows: compute(text, items, TIME_MOST)? });
         self.keep(text, &filter);
         Ok(filter)
     }
@@ -161,14 +168,35 @@ pub fn check_filters(routes: &[Route], items: &RecordBatch, faults: &mut Faults)
 }
 
 /// Costs no more than the conditions of the text for each row.
-fn compute(text: &str, items: &RecordBatch) -> Result<Bitmap, FilterError> {
+fn compute(text: &str, items: &RecordBatch, time: Duration) -> Result<Bitmap, FilterError> {
     let tree = Tree::parse(text)?;
     let condition = Condition::bind(&tree, text, items)?;
     // A row is counted as u32 everywhere.
     let n_rows = u32::try_from(items.num_rows()).map_err(|error| FilterError::Broken(error.to_string()))?;
-    let mut rows = Bitmap::new(items.num_rows());
-    for row in (0..n_rows).filter(|row| condition.holds(*row as usize) == Some(true)) {
-        rows.set(row);
+    let (mut rows, started) = (Bitmap::new(items.num_rows()), Instant::now());
+    for row in 0..n_rows {
+        if row % BLOCK_ROWS == 0 && started.elapsed() > time {
+            return Err(FilterError::TooSlow { text: text.to_owned(), items: n_rows });
+        }
+        if condition.holds(row as usize) == Some(true) {
+            rows.set(row);
+        }
     }
     Ok(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::array::{ArrayRef, StringArray};
+
+    use super::*;
+
+    #[test]
+    fn a_filter_that_takes_too_long_is_given_up() {
+        let titles: ArrayRef = Arc::new(StringArray::from(vec!["Alien"; 1000]));
+        let items = RecordBatch::try_from_iter([("title", titles)]).unwrap();
+        assert_eq!(compute("title = 'Alien'", &items, TIME_MOST).unwrap().count(), 1000);
+        let error = compute("title = 'Alien'", &items, Duration::ZERO).unwrap_err();
+        assert_eq!(error, FilterError::TooSlow { text: "title = 'Alien'".to_owned(), items: 1000 });
+    }
 }

@@ -167,7 +167,7 @@ impl Asked {
 /// What a client is told of a filter that is none.
 pub fn filter_fault(error: FilterError) -> ApiError {
     match error {
-        FilterError::Syntax(_) | FilterError::Unfit { .. } => {
+        FilterError::Syntax(_) | FilterError::Unfit { .. } | FilterError::TooSlow { .. } => {
             ApiError::value("bad_filter", "filter", format!("filter: {error}"))
         }
         FilterError::Busy => ApiError {
