@@ -218,7 +218,7 @@ fn serve_broker(
     let Some(broker) = broker else { bail!("{}: another process serves this log, at {address}", data.display()) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(crate::run::signal())?;
-    broker.stop();
+    run::end_broker(Some(broker));
     Ok(exit::DONE)
 }
 

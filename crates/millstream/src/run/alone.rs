@@ -10,7 +10,7 @@ use super::broker::{Reached, reach};
 use super::prepare::{Join, prepare, wait_for_schema};
 use super::serving::{Stored, Warmth, open_catalogue, open_images, read_interactions, refresh_catalogue};
 use super::stages::{Stages, is_last, say_batch, say_source_ended, source_ends};
-use super::stop::{Stop, stop_on_signal};
+use super::stop::{STOP_MOST, Serving, Stop, stop_most, stop_on_signal};
 use super::{Options, Outcome, lock_store, open_store, open_store_reading};
 use crate::batch::ingest::{Outside, Sharing};
 use crate::batch::{Cut, Signals, StoredBatches};
@@ -42,10 +42,10 @@ struct Watching {
     _runtime: tokio::runtime::Runtime,
 }
 
-fn watch_signals() -> anyhow::Result<Watching> {
+fn watch_signals(pipeline: &Pipeline) -> anyhow::Result<Watching> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let stop = Arc::new(Stop::default());
-    runtime.spawn(stop_on_signal(stop.clone()));
+    runtime.spawn(stop_on_signal(stop.clone(), stop_most(pipeline)));
     Ok(Watching { stop, _runtime: runtime })
 }
 
@@ -56,10 +56,10 @@ pub fn replay(pipeline: &Pipeline, alone: &Alone) -> anyhow::Result<Outcome> {
         anyhow::bail!("there is no [source] to replay: this pipeline listens only")
     };
     let _ours = lock_store(&pipeline.store)?;
-    let watching = watch_signals()?;
+    let watching = watch_signals(pipeline)?;
     let Reached { broker, topic, log } = reach(pipeline, &alone.status)?;
-    let dataset = Arc::new(Dataset::new(source));
     let stop = &watching.stop;
+    let dataset = Arc::new(Dataset::new(source).until(stop.pipeline.clone()));
     let prepared = match prepare(pipeline, &store, &topic, Join::Begin(&dataset), &alone.status, &stop.pipeline) {
         Err(_) if stop.pipeline.load(Ordering::Relaxed) => return Ok(Outcome::Stopped),
         prepared => prepared?,
@@ -82,7 +82,7 @@ pub fn replay(pipeline: &Pipeline, alone: &Alone) -> anyhow::Result<Outcome> {
 /// Reads its share of the partitions into batches, until told to stop.
 pub fn ingest(pipeline: &Pipeline, alone: &Alone) -> anyhow::Result<Outcome> {
     let store = open_store(&pipeline.store)?;
-    let watching = watch_signals()?;
+    let watching = watch_signals(pipeline)?;
     let stop = &watching.stop;
     let Reached { broker: _broker, topic, log } = reach(pipeline, &alone.status)?;
     let join = if pipeline.source.is_some() { Join::Wait } else { Join::Listen };
@@ -160,7 +160,7 @@ pub fn ingest(pipeline: &Pipeline, alone: &Alone) -> anyhow::Result<Outcome> {
 /// Trains every due version as batches become complete, until told to stop.
 pub fn train(pipeline: Pipeline, alone: &Alone) -> anyhow::Result<Outcome> {
     let store = open_store(&pipeline.store)?;
-    let watching = watch_signals()?;
+    let watching = watch_signals(&pipeline)?;
     let stop = &watching.stop.pipeline;
     let pipeline = Arc::new(pipeline);
     let Some(schema) = wait_for_schema(&pipeline, &store, &alone.status, stop)? else { return Ok(Outcome::Stopped) };
@@ -193,13 +193,15 @@ pub fn train(pipeline: Pipeline, alone: &Alone) -> anyhow::Result<Outcome> {
 pub fn serve_alone(pipeline: Pipeline, options: Options, status: Arc<Status>) -> anyhow::Result<Outcome> {
     let pipeline = Arc::new(pipeline);
     let store = open_store_reading(&pipeline.store)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("serve").build()?;
+    let serving = Serving::start()?;
+    let runtime = serving.handle().clone();
     let _inside = runtime.enter();
     let listener = bind(pipeline.serve.listen)?;
     let address = listener.local_addr()?;
+    let stop = Arc::new(Stop::default());
+    runtime.spawn(stop_on_signal(stop.clone(), STOP_MOST));
     let registry = Arc::new(Registry::open(store.clone())?);
     let batches = Arc::new(StoredBatches::new(store.clone()));
-    let stop = Arc::new(Stop::default());
     let catalogue = open_catalogue(&pipeline, &store, &batches, &status)?;
     let (images, views) = (open_images(&pipeline, &store), Arc::new(Views::open(&pipeline, &store)?));
     let context = ServeContext {
@@ -213,7 +215,6 @@ pub fn serve_alone(pipeline: Pipeline, options: Options, status: Arc<Status>) ->
         views: views.clone(),
     };
     let warmth = Warmth { views, batches: batches.clone(), registry: registry.clone(), catalogue: catalogue.clone() };
-    runtime.spawn(stop_on_signal(stop.clone()));
     let server = runtime.spawn(serve(listener, context, stop.serving()));
     runtime.spawn(Arc::new(warmth).keep());
     (options.announce)(address);

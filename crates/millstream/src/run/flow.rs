@@ -12,7 +12,7 @@ use super::Outcome;
 use super::broker::{Reached, reach};
 use super::prepare::{Join, Prepared, prepare};
 use super::stages::{Causes, Stages, say_batch, say_source_ended, source_ends};
-use super::stop::Stop;
+use super::stop::{CUT_MOST, Stop};
 use crate::batch::Signals;
 use crate::batch::StoredBatches;
 use crate::batch::ingest::{Outside, Sharing};
@@ -25,9 +25,6 @@ use crate::store::SharedStore;
 use crate::topic::pause;
 use crate::train::Trainer;
 use crate::train::plan::never_came;
-
-/// How long the last cut of a stop may take to be committed.
-const STOP_MOST: Duration = Duration::from_secs(30);
 
 pub(super) struct Flow {
     pub pipeline: Arc<Pipeline>,
@@ -42,7 +39,8 @@ impl Flow {
     pub fn run(&self, broker: &mut Option<millstream_broker::Broker>) -> anyhow::Result<Outcome> {
         let Reached { broker: started, topic, log } = reach(&self.pipeline, &self.status)?;
         *broker = started;
-        let dataset = self.pipeline.source.as_ref().map(|source| Arc::new(Dataset::new(source)));
+        let until = || self.stop.pipeline.clone();
+        let dataset = self.pipeline.source.as_ref().map(|source| Arc::new(Dataset::new(source).until(until())));
         let begin = dataset.as_deref().map_or(Join::Listen, Join::Begin);
         let prepared = prepare(&self.pipeline, &self.store, &topic, begin, &self.status, &self.stop.pipeline);
         let prepared = match prepared {
@@ -136,7 +134,7 @@ impl Flow {
             while !ingesting.is_finished() {
                 std::thread::sleep(Duration::from_millis(20));
                 // What a stop has cut is committed, unless the broker is away for too long: it is committed then at the next start.
-                if self.stopped() && (!cuts_at_stop || told.elapsed() > STOP_MOST) {
+                if self.stopped() && (!cuts_at_stop || told.elapsed() > CUT_MOST) {
                     stop_ingest.store(true, Ordering::Relaxed);
                 }
             }

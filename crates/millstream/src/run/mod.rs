@@ -15,6 +15,7 @@ mod stop;
 use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use anyhow::{Context, bail};
 use serde_json::json;
@@ -24,7 +25,7 @@ pub use alone::{Alone, ingest, replay, serve_alone, train};
 pub use broker::open_broker;
 pub use prepare::{check_data, with_rules};
 pub use progress::Progress;
-pub(crate) use stop::signal;
+pub(crate) use stop::{end_broker, signal};
 
 use crate::batch::StoredBatches;
 use crate::config::{Pipeline, StoreUrl};
@@ -35,7 +36,7 @@ use crate::store::{LocalStore, S3Store, SharedStore};
 use crate::views::Views;
 use flow::Flow;
 use serving::{Stored, Warmth, follow, follow_catalogue, open_catalogue, open_images, read_interactions};
-use stop::{Stop, stop_on_signal};
+use stop::{Serving, Stop, stop_most, stop_on_signal};
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,13 +99,15 @@ pub fn run(pipeline: Pipeline, options: Options, status: Arc<Status>) -> anyhow:
     let store = open_store(&pipeline.store)?;
     // Who listens only sends nothing twice.
     let _ours = pipeline.source.as_ref().map(|_| lock_store(&pipeline.store)).transpose()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("serve").build()?;
+    let serving = Serving::start()?;
+    let runtime = serving.handle().clone();
     let _inside = runtime.enter();
     let listener = bind(pipeline.serve.listen)?;
     let address = listener.local_addr()?;
+    let stop = Arc::new(Stop::default());
+    runtime.spawn(stop_on_signal(stop.clone(), stop_most(&pipeline)));
     let registry = Arc::new(Registry::open(store.clone())?);
     let batches = Arc::new(StoredBatches::new(store.clone()));
-    let stop = Arc::new(Stop::default());
     let catalogue = open_catalogue(&pipeline, &store, &batches, &status)?;
     let (images, views) = (open_images(&pipeline, &store), Arc::new(Views::open(&pipeline, &store)?));
     let context = ServeContext {
@@ -118,7 +121,6 @@ pub fn run(pipeline: Pipeline, options: Options, status: Arc<Status>) -> anyhow:
         views: views.clone(),
     };
     let warmth = Warmth { views, batches: batches.clone(), registry: registry.clone(), catalogue: catalogue.clone() };
-    runtime.spawn(stop_on_signal(stop.clone()));
     let server = runtime.spawn(serve(listener, context, stop.serving()));
     runtime.spawn(follow(registry.clone(), status.listen()));
     runtime.spawn(Arc::new(warmth).follow(status.listen()));
@@ -133,6 +135,7 @@ pub fn run(pipeline: Pipeline, options: Options, status: Arc<Status>) -> anyhow:
     let mut broker = None;
     let outcome = flow.run(&mut broker);
     conclude(&status, &outcome);
+    stop.failed.store(matches!(outcome, Ok(Outcome::Failed(_)) | Err(_)), Ordering::Relaxed);
     // What was trained is served on, even when the pipeline failed.
     let serve_on = matches!(outcome, Ok(Outcome::Done | Outcome::Failed(_))) && !options.exit_when_done;
     if serve_on {
@@ -141,7 +144,7 @@ pub fn run(pipeline: Pipeline, options: Options, status: Arc<Status>) -> anyhow:
     }
     stop.all();
     runtime.block_on(server)?;
-    drop(broker);
+    end_broker(broker);
     // A failure that was served on is still one: the exit code says so.
     outcome
 }

@@ -1,10 +1,27 @@
-//! Signals, and what they end.
+//! Signals, and what they end. After the first one the process ends in good order, and in any case soon: whatever still runs then
+//! keeps nothing that another start would need.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::process::exit;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
 
+use millstream_broker::Broker;
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::Notify;
+
+use crate::config::{OnStop, Pipeline};
+
+/// How long the last cut of a stop may take to be committed.
+pub(super) const CUT_MOST: Duration = Duration::from_secs(30);
+/// From a signal to the end, without such a cut. The store is as after a kill: whole.
+pub(super) const STOP_MOST: Duration = Duration::from_secs(8);
+/// What requests compute gets so long to end once they are answered or cut off.
+const COMPUTING_MOST: Duration = Duration::from_secs(1);
+/// And so long the threads of the broker: clients may hold them.
+const BROKER_MOST: Duration = Duration::from_secs(2);
 
 /// What tells everyone to stop. The pipeline's flag is polled by threads, the server's is awaited.
 #[derive(Default)]
@@ -12,7 +29,9 @@ pub(super) struct Stop {
     /// A signal came.
     pub asked: AtomicBool,
     /// The stages are to end: a signal came, or one of them failed.
-    pub pipeline: AtomicBool,
+    pub pipeline: Arc<AtomicBool>,
+    /// How the process ends when something does not.
+    pub failed: AtomicBool,
     told: Notify,
     serving: Arc<Notify>,
 }
@@ -43,8 +62,16 @@ impl Stop {
     }
 }
 
-/// The first signal ends the pipeline in good order, the second at once.
-pub(super) async fn stop_on_signal(stop: Arc<Stop>) {
+/// How long a stop may take.
+pub(super) fn stop_most(pipeline: &Pipeline) -> Duration {
+    match pipeline.batch.on_stop {
+        OnStop::Park => STOP_MOST,
+        OnStop::Cut => CUT_MOST + STOP_MOST,
+    }
+}
+
+/// The first signal ends the pipeline in good order, and after `most` in any case; the second at once.
+pub(super) async fn stop_on_signal(stop: Arc<Stop>, most: Duration) {
     for round in 0.. {
         if let Err(error) = signal().await {
             tracing::warn!(%error, "signals cannot be watched");
@@ -55,6 +82,61 @@ pub(super) async fn stop_on_signal(stop: Arc<Stop>) {
         }
         tracing::info!(target: "millstream", kind = "stopping", "stopping: the open batch is parked; once more stops at once");
         stop.ask();
+        end_after(stop.clone(), most);
+    }
+}
+
+fn end_after(stop: Arc<Stop>, most: Duration) {
+    // Nothing else may be needed for it: the runtime's threads may all be lost.
+    let ending = thread::Builder::new().name("stop".to_owned()).spawn(move || {
+        thread::sleep(most);
+        tracing::warn!(seconds = most.as_secs(), "what still runs is ended without waiting for it");
+        exit(i32::from(stop.failed.load(Ordering::Relaxed)));
+    });
+    if let Err(error) = ending {
+        tracing::warn!(%error, "the end of the stop cannot be watched");
+    }
+}
+
+/// A runtime that waits only a moment for what is lost in it.
+pub(super) struct Serving {
+    handle: Handle,
+    runtime: Option<Runtime>,
+}
+
+impl Serving {
+    pub fn start() -> std::io::Result<Self> {
+        let runtime = Builder::new_multi_thread().enable_all().thread_name("serve").build()?;
+        Ok(Self { handle: runtime.handle().clone(), runtime: Some(runtime) })
+    }
+
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_timeout(COMPUTING_MOST);
+        }
+    }
+}
+
+/// Ends the broker's threads, and waits only a moment for one that is lost.
+pub(crate) fn end_broker(broker: Option<Broker>) {
+    let (tell, ended) = mpsc::channel();
+    let ending = thread::spawn(move || {
+        drop(broker);
+        // Who waited may be gone.
+        let _ = tell.send(());
+    });
+    match ended.recv_timeout(BROKER_MOST) {
+        Err(mpsc::RecvTimeoutError::Timeout) => tracing::warn!("the broker's threads did not end in time"),
+        Ok(()) | Err(mpsc::RecvTimeoutError::Disconnected) => {
+            // Its panic is in the log.
+            let _ = ending.join();
+        }
     }
 }
 

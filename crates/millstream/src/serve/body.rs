@@ -17,8 +17,10 @@ use super::patience::Patience;
 use super::predict::blocking;
 
 pub const BODY_BYTES_MAX: usize = 32 << 20;
-/// Bodies up to this size need no share and are parsed at once: 1,024 connections hold 64 MiB of them.
-pub const SMALL_BODY_BYTES: usize = 64 << 10;
+/// Bodies up to this size need no share and no place: 1,024 connections hold 64 MiB of them.
+const SMALL_BODY_BYTES: usize = 64 << 10;
+/// Bodies up to this size are worked on where their connection is served; a thousand rows may be in one.
+const INLINE_BODY_BYTES: usize = 8 << 10;
 /// Of all large bodies together, as far as they have come.
 const BODIES_BYTES: usize = 128 << 20;
 /// Shares are counted in these.
@@ -71,8 +73,11 @@ pub async fn receive<T: Send + 'static>(
     work: impl FnOnce(&[u8]) -> Result<T, ApiError> + Send + 'static,
 ) -> Result<(T, Place), ApiError> {
     let Received { bytes, share } = read(body, bodies).await?;
-    if share.is_none() {
+    if bytes.len() <= INLINE_BODY_BYTES {
         return Ok((work(&bytes)?, None));
+    }
+    if share.is_none() {
+        return Ok((blocking(move || work(&bytes)).await?, None));
     }
     let place = timeout(PLACE_WAIT, Arc::clone(&bodies.places).acquire_owned()).await;
     let Ok(Ok(place)) = place else { return Err(ApiError::busy("other large bodies are worked on")) };

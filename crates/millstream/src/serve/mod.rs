@@ -57,8 +57,9 @@ use crate::status::Status;
 use crate::views::Views;
 
 const BACKLOG: u32 = 1024;
-/// What the kernel keeps of an answer that is not read (it doubles this): 1,024 connections hold 256 MiB.
-const SEND_BUFFER_BYTES: u32 = 128 << 10;
+/// What the kernel keeps of an answer that is not read, and of a body that we do not read (it doubles this): 1,024 connections hold
+/// 256 MiB of each.
+const SOCKET_BUFFER_BYTES: u32 = 128 << 10;
 
 /// What the API answers from.
 pub struct ServeContext {
@@ -115,7 +116,8 @@ pub fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
         // A restart must not wait for the sockets of the last run to leave TIME_WAIT.
         socket.set_reuseaddr(true)?;
         // Connections have it from their listener.
-        socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
+        socket.set_send_buffer_size(SOCKET_BUFFER_BYTES)?;
+        socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES)?;
         socket.bind(address)?;
         socket.listen(BACKLOG)
     });

@@ -3,6 +3,8 @@
 //! A page of any site can make a browser send requests to this machine. Two things tell them apart: the request has the `Origin` of
 //! its page, and where the site's own name was pointed here (DNS rebinding) it has that name as its `Host`.
 
+use std::net::SocketAddr;
+
 use axum::http::header::{self, HeaderName};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 
@@ -55,6 +57,10 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>
 }
 
 fn ours(sites: &Sites, host: &str) -> Result<(), ApiError> {
+    // Most requests; and nothing is allocated for them.
+    if host.parse::<SocketAddr>().is_ok() {
+        return Ok(());
+    }
     let Some((name, _)) = host_and_port(host) else {
         return Err(ApiError::bad_request(format!("the header Host is no name of a host: {:?}", shortened(host))));
     };

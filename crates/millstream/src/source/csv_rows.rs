@@ -128,7 +128,8 @@ mod tests {
 
     fn read(text: &[u8], header: bool) -> Result<(Vec<String>, Vec<Vec<String>>), String> {
         let bench = Bench::new("a.csv", text);
-        let input = crate::source::input::open(&bench.source, true).map_err(|error| error.to_string())?;
+        let input = crate::source::input::open(&bench.source, true, &std::sync::Arc::default())
+            .map_err(|error| error.to_string())?;
         let format = CsvFormat { separator: b',', quote: b'"', header };
         let mut rows = CsvRows::open("a.csv", input, &format).map_err(|error| error.to_string())?;
         let (mut record, mut found) = (ByteRecord::new(), Vec::new());

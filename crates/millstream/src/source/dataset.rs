@@ -1,10 +1,11 @@
 //! The dataset as the pipeline file names it: profiled once, then read row by row as records, in replay order.
 
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::csv_rows::CsvRows;
-use super::input::{self, Input, RowGuard};
+use super::input::{self, Input, RowGuard, Stopped};
 use super::jsonl::JsonLines;
 use super::order::{CHUNK_BYTES, Sorted, Sorter, spill_folder};
 use super::parquet_rows::ParquetRows;
@@ -22,6 +23,7 @@ pub struct Dataset {
     /// The columns of a jsonl source, which a csv value needs: no line of it names them all.
     columns: Mutex<Option<Vec<String>>>,
     stdin: Mutex<Stdin>,
+    stop: Stopped,
 }
 
 enum Stdin {
@@ -48,7 +50,13 @@ impl Dataset {
             source: source.clone(),
             columns: Mutex::new(None),
             stdin: Mutex::new(Stdin::Untouched),
+            stop: Stopped::default(),
         }
+    }
+
+    /// Whatever reads it ends, with an error, once this is true.
+    pub fn until(self, stop: Arc<AtomicBool>) -> Self {
+        Self { stop, ..self }
     }
 
     /// The source columns of a schema that was stored earlier: a csv value of a jsonl source has its fields in their order. Without
@@ -83,13 +91,13 @@ impl Dataset {
 
     fn profile_whole(&self, rules: &SchemaRules) -> Result<Profile, SourceError> {
         let pass = self.pass(rules);
-        let open = || input::open(&self.source, true);
+        let open = || input::open(&self.source, true, &self.stop);
         match self.source.format {
             SourceFormat::Csv => pass.csv(CsvRows::open(&self.place, open()?, &self.source.csv)?),
             SourceFormat::Jsonl => pass.jsonl(JsonLines::open(&self.place, open()?)?),
             SourceFormat::Parquet => {
                 let file = self.stored_file()?;
-                let fingerprint = file.reader().and_then(input::fingerprint_of);
+                let fingerprint = file.reader().and_then(|bytes| input::fingerprint_of(bytes, &self.stop));
                 let fingerprint = fingerprint.map_err(|source| self.unreadable(source))?;
                 pass.parquet(&ParquetRows::open(&self.place, file, None)?, fingerprint)
             }
@@ -107,7 +115,7 @@ impl Dataset {
         let (part, met_end) = Part::new(sample);
         let mut pass = self.pass(rules);
         pass.cut = (!ended).then_some(met_end);
-        let input = Input { bytes: RowGuard::new(Box::new(part)), digest: None };
+        let input = Input { bytes: RowGuard::new(Box::new(part), &self.stop), digest: None };
         match self.source.format {
             SourceFormat::Csv => pass.csv(CsvRows::open(&self.place, input, &self.source.csv)?),
             SourceFormat::Jsonl => pass.jsonl(JsonLines::open(&self.place, input)?),
@@ -117,7 +125,7 @@ impl Dataset {
 
     fn pipe<'a>(&self, stdin: &'a mut Stdin) -> Result<&'a mut Pipe, SourceError> {
         if matches!(stdin, Stdin::Untouched) {
-            *stdin = Stdin::Open(Pipe::stdin()?);
+            *stdin = Stdin::Open(Pipe::stdin(&self.stop)?);
         }
         match stdin {
             Stdin::Open(pipe) => Ok(pipe),
@@ -130,7 +138,8 @@ impl Dataset {
         if self.source.place == SourcePlace::Stdin {
             return Ok(None);
         }
-        let fingerprint = self.stored_file()?.reader().and_then(input::fingerprint_of);
+        let bytes = self.stored_file()?.reader();
+        let fingerprint = bytes.and_then(|bytes| input::fingerprint_of(bytes, &self.stop));
         fingerprint.map(Some).map_err(|source| self.unreadable(source))
     }
 
@@ -141,7 +150,7 @@ impl Dataset {
             None => Rows::AsTheyCome(records),
             Some(_) => Rows::Unsorted(Some(records)),
         };
-        Ok(Reader { place: self.place.clone(), rows: Box::new(rows) })
+        Ok(Reader { place: self.place.clone(), rows: Box::new(rows), stop: self.stop.clone() })
     }
 
     fn records(&self, encoding: Encoding) -> Result<Records, SourceError> {
@@ -175,12 +184,12 @@ impl Dataset {
 
     fn open(&self) -> Result<Input, SourceError> {
         if self.source.place != SourcePlace::Stdin {
-            return input::open(&self.source, false);
+            return input::open(&self.source, false, &self.stop);
         }
         let mut stdin = lock(&self.stdin);
         self.pipe(&mut stdin)?;
         match std::mem::replace(&mut *stdin, Stdin::Gone) {
-            Stdin::Open(pipe) => Ok(Input { bytes: RowGuard::new(pipe.bytes()), digest: None }),
+            Stdin::Open(pipe) => Ok(Input { bytes: RowGuard::new(pipe.bytes(), &self.stop), digest: None }),
             Stdin::Untouched | Stdin::Gone => Err(SourceError::ReadTwice),
         }
     }
@@ -206,7 +215,7 @@ impl Dataset {
     /// As standard input would be, of bytes that a test sends.
     #[cfg(test)]
     pub(super) fn with_stdin(self, bytes: input::Bytes, silence: std::time::Duration) -> Self {
-        *lock(&self.stdin) = Stdin::Open(Pipe::new(bytes, silence));
+        *lock(&self.stdin) = Stdin::Open(Pipe::new(bytes, silence, &self.stop));
         self
     }
 }
@@ -218,6 +227,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub struct Reader {
     place: String,
     rows: Box<Rows>,
+    stop: Stopped,
 }
 
 enum Rows {
@@ -234,7 +244,7 @@ impl Reader {
             Rows::AsTheyCome(records) => records.next(row),
             Rows::Unsorted(records) => match records.take() {
                 Some(records) => {
-                    *self.rows = Rows::Sorted(sort(&self.place, records, row, CHUNK_BYTES)?);
+                    *self.rows = Rows::Sorted(sort(&self.place, records, row, CHUNK_BYTES, &self.stop)?);
                     self.next(row)
                 }
                 None => Ok(false),
@@ -249,9 +259,10 @@ pub(super) fn sort(
     mut records: Records,
     row: &mut Row,
     chunk_bytes: usize,
+    stop: &Stopped,
 ) -> Result<Sorted, SourceError> {
     let failed = |source| spill_error(place, source);
-    let mut sorter = Sorter::new(spill_folder(), chunk_bytes);
+    let mut sorter = Sorter::new(spill_folder(), chunk_bytes, stop.clone());
     let mut order = Vec::new();
     while records.next_with_order(row, &mut order)? {
         sorter.push(&order, row).map_err(failed)?;

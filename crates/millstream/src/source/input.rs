@@ -2,11 +2,13 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::SourceError;
 use super::profile::Fingerprint;
+use super::stdin::{Pipe, SILENCE};
 use crate::config::{Compression, Source, SourcePlace};
 
 pub(super) const READ_BUFFER_BYTES: usize = 1 << 20;
@@ -24,9 +26,13 @@ pub(super) struct Input {
 }
 
 /// Opens what the source's path names, other than standard input. `hash`: keep a BLAKE3 of what is read.
-pub(super) fn open(source: &Source, hash: bool) -> Result<Input, SourceError> {
+pub(super) fn open(source: &Source, hash: bool, stop: &Stopped) -> Result<Input, SourceError> {
     let unreadable = |error| SourceError::Unreadable { place: source.place.to_string(), source: error };
     let raw: Bytes = match &source.place {
+        // A thread of its own waits for who writes it.
+        SourcePlace::File(path) if is_stream(path) => {
+            Pipe::new(Box::new(Late { path: path.clone(), file: None }), SILENCE, stop).bytes()
+        }
         SourcePlace::File(path) => Box::new(open_file(path)?),
         SourcePlace::S3(url) => Box::new(super::s3::open(url)?.reader().map_err(unreadable)?),
         SourcePlace::Stdin => return Err(SourceError::ReadTwice),
@@ -36,13 +42,50 @@ pub(super) fn open(source: &Source, hash: bool) -> Result<Input, SourceError> {
         Some(digest) => Box::new(Hashing { inner: raw, digest: digest.clone() }),
         None => raw,
     };
-    let bytes = unpacked(raw, source.compression).map_err(unreadable)?;
-    Ok(Input { bytes: RowGuard::new(bytes), digest })
+    let compression = match &source.place {
+        // Its thread unpacks it.
+        SourcePlace::File(path) if is_stream(path) => Compression::None,
+        SourcePlace::File(_) | SourcePlace::S3(_) | SourcePlace::Stdin => source.compression,
+    };
+    let bytes = unpacked(raw, compression).map_err(unreadable)?;
+    Ok(Input { bytes: RowGuard::new(bytes, stop), digest })
+}
+
+/// Whether the process is to stop.
+pub(super) type Stopped = Arc<AtomicBool>;
+
+/// The error of a read that a stop ended. Whoever stops asks the flag, not the error.
+pub(super) fn unless_stopped(stop: &Stopped) -> io::Result<()> {
+    if stop.load(Ordering::Relaxed) { Err(io::Error::other("told to stop")) } else { Ok(()) }
+}
+
+/// A named pipe or a device: opening it may wait, and reading it too.
+fn is_stream(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|meta| !meta.is_file() && !meta.is_dir())
+}
+
+/// A file that is opened when it is first read.
+struct Late {
+    path: PathBuf,
+    file: Option<File>,
+}
+
+impl Read for Late {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.file.is_none() {
+            self.file = Some(File::open(&self.path)?);
+        }
+        self.file.as_mut().map_or(Ok(0), |file| file.read(buffer))
+    }
 }
 
 pub(super) fn open_file(path: &Path) -> Result<File, SourceError> {
     let place = || path.display().to_string();
     let unreadable = |source| SourceError::Unreadable { place: place(), source };
+    if is_stream(path) {
+        let message = "it is a pipe or a device, which can be read only once and from its beginning; use csv or jsonl, and a store of its own";
+        return Err(unreadable(io::Error::other(message)));
+    }
     let file = File::open(path).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => SourceError::Missing { place: place() },
         _ => unreadable(source),
@@ -55,10 +98,11 @@ pub(super) fn open_file(path: &Path) -> Result<File, SourceError> {
 }
 
 /// Reads the whole of `raw` for its digest alone.
-pub(super) fn fingerprint_of(mut raw: impl Read) -> io::Result<Fingerprint> {
+pub(super) fn fingerprint_of(mut raw: impl Read, stop: &Stopped) -> io::Result<Fingerprint> {
     let mut digest = Digest::default();
     let mut buffer = vec![0; READ_BUFFER_BYTES];
     loop {
+        unless_stopped(stop)?;
         match raw.read(&mut buffer)? {
             0 => return Ok(digest.finish()),
             count => digest.update(&buffer[..count]),
@@ -155,16 +199,17 @@ impl Read for Unpacking {
     }
 }
 
-/// Stops a row that never ends.
+/// Stops a row that never ends, and ends with the process.
 pub(super) struct RowGuard {
     inner: Bytes,
+    stop: Stopped,
     /// Since the last row was complete.
     pub bytes_of_row: usize,
 }
 
 impl RowGuard {
-    pub fn new(inner: Bytes) -> Self {
-        Self { inner, bytes_of_row: 0 }
+    pub fn new(inner: Bytes, stop: &Stopped) -> Self {
+        Self { inner, stop: stop.clone(), bytes_of_row: 0 }
     }
 }
 
@@ -174,6 +219,7 @@ impl Read for RowGuard {
             let message = format!("a row of more than {} MiB: is a quote never closed?", MAX_ROW_BYTES >> 20);
             return Err(io::Error::other(message));
         }
+        unless_stopped(&self.stop)?;
         let count = self.inner.read(buffer)?;
         self.bytes_of_row += count;
         Ok(count)

@@ -9,6 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::Row;
+use super::input::{Stopped, unless_stopped};
 use super::payload::{Cell, MAX_RECORD_BYTES, is_json_number};
 
 /// Of rows and their places that are sorted at once. With the sort's own scratch, peak memory stays below 100 MiB.
@@ -140,15 +141,17 @@ pub(super) struct Sorter {
     chunk: Vec<u8>,
     starts: Vec<usize>,
     spill: Option<Spill>,
+    stop: Stopped,
 }
 
 impl Sorter {
-    pub fn new(folder: PathBuf, chunk_bytes: usize) -> Self {
+    pub fn new(folder: PathBuf, chunk_bytes: usize, stop: Stopped) -> Self {
         let chunk = Vec::with_capacity(chunk_bytes + MAX_RECORD_BYTES);
-        Self { folder, chunk_bytes, chunk, starts: Vec::new(), spill: None }
+        Self { folder, chunk_bytes, chunk, starts: Vec::new(), spill: None, stop }
     }
 
     pub fn push(&mut self, order: &[u8], row: &Row) -> io::Result<()> {
+        unless_stopped(&self.stop)?;
         self.starts.push(self.chunk.len());
         packed::write(order, row, &mut self.chunk);
         if self.chunk.len() + self.starts.len() * size_of::<usize>() >= self.chunk_bytes {
@@ -200,6 +203,7 @@ impl Sorter {
                 let mut merge = Merge::open(&spill.file, runs)?;
                 merged.write_run(|out| {
                     while let Some(run) = merge.next_run() {
+                        unless_stopped(&self.stop)?;
                         out.write_all(merge.current(run))?;
                         merge.advance(run, &spill.file)?;
                     }
@@ -415,7 +419,7 @@ mod tests {
     }
 
     fn sorted(chunk_bytes: usize, rows: &[(Vec<u8>, Row)]) -> Vec<Row> {
-        let mut sorter = Sorter::new(std::env::temp_dir(), chunk_bytes);
+        let mut sorter = Sorter::new(std::env::temp_dir(), chunk_bytes, Stopped::default());
         for (order, row) in rows {
             sorter.push(order, row).unwrap();
         }

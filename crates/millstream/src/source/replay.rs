@@ -143,7 +143,11 @@ impl Replay {
         }
         let mut sending = Sending::open(self, decided, stop)?;
         self.dataset.set_columns(self.schema.columns.iter().map(|column| column.name.clone()).collect());
-        let mut feed = Feed::open(&self.dataset, self.encoding)?;
+        let mut feed = match Feed::open(&self.dataset, self.encoding) {
+            // The stop ended the read, too.
+            Err(_) if sending.stopping() => return Ok(Ended::Stopped),
+            feed => feed?,
+        };
         let ended = sending.rows(&mut feed)?;
         match ended {
             Ended::Stopped => sending.stopped(asked)?,
@@ -276,7 +280,11 @@ impl<'a> Sending<'a> {
             if self.limit_is_reached()? {
                 return Ok(Ended::Limit { left: total.map(|total| total - self.rows) });
             }
-            match feed.next(&mut row, LOOK_PAUSE)? {
+            let next = match feed.next(&mut row, LOOK_PAUSE) {
+                Err(_) if self.stopping() => return Ok(Ended::Stopped),
+                next => next?,
+            };
+            match next {
                 Next::Row => {}
                 Next::Quiet => {
                     self.look_while_waiting()?;

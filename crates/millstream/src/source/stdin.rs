@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::SourceError;
-use super::input::{Bytes, unpacked};
+use super::input::{Bytes, Stopped, unless_stopped, unpacked};
 use crate::config::Compression;
 
 /// A sample ends after so many bytes, …
@@ -18,7 +18,10 @@ const SAMPLE_BYTES: usize = 8 << 20;
 /// … after so many lines (a header is one, and a quoted line end makes two of a row), …
 const SAMPLE_LINES: usize = 10_001;
 /// … or when there is a row, and nothing came for so long.
-const SILENCE: Duration = Duration::from_secs(2);
+pub(super) const SILENCE: Duration = Duration::from_secs(2);
+
+/// Who waits for bytes looks so often whether it is to stop.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 const CHUNK_BYTES: usize = 64 << 10;
 /// Read ahead of the rows: 4 chunks keep the thread busy and the memory flat.
@@ -33,28 +36,29 @@ pub(super) struct Pipe {
     failed: VecDeque<io::Error>,
     ended: bool,
     silence: Duration,
+    stop: Stopped,
 }
 
 impl Pipe {
-    pub fn stdin() -> Result<Self, SourceError> {
+    pub fn stdin(stop: &Stopped) -> Result<Self, SourceError> {
         if io::stdin().is_terminal() {
             return Err(SourceError::Terminal);
         }
-        Ok(Self::new(Box::new(io::stdin()), SILENCE))
+        Ok(Self::new(Box::new(io::stdin()), SILENCE, stop))
     }
 
     /// The thread ends with the stream, or when nobody takes its chunks any more; one that waits for input ends with the process.
-    pub fn new(raw: Bytes, silence: Duration) -> Self {
+    pub fn new(raw: Bytes, silence: Duration, stop: &Stopped) -> Self {
         let (sender, chunks) = sync_channel(CHUNKS_AHEAD);
         thread::spawn(move || pump(raw, &sender));
-        Self { chunks, taken: Vec::new(), failed: VecDeque::new(), ended: false, silence }
+        Self { chunks, taken: Vec::new(), failed: VecDeque::new(), ended: false, silence, stop: stop.clone() }
     }
 
     /// Reads the sample; `has_row` tells whether the bytes so far hold a whole row. The answer: the sample, and whether it is all.
     pub fn sample(&mut self, has_row: impl Fn(&[u8]) -> bool) -> (&[u8], bool) {
         let mut lines = self.taken.iter().filter(|byte| **byte == b'\n').count();
         while !self.ended && self.taken.len() < SAMPLE_BYTES && lines < SAMPLE_LINES {
-            match self.chunks.recv_timeout(self.silence) {
+            match next_chunk(&self.chunks, self.silence, &self.stop) {
                 Ok(Ok(chunk)) => {
                     lines += chunk.iter().filter(|byte| **byte == b'\n').count();
                     self.taken.extend_from_slice(&chunk);
@@ -73,9 +77,26 @@ impl Pipe {
 
     /// All the bytes, those of the sample first.
     pub fn bytes(self) -> Bytes {
-        let Self { chunks, taken, failed, ended, .. } = self;
-        let rest = Rest { chunks: (!ended).then_some(chunks), failed, chunk: Cursor::default() };
+        let Self { chunks, taken, failed, ended, stop, .. } = self;
+        let rest = Rest { chunks: (!ended).then_some(chunks), failed, chunk: Cursor::default(), stop };
         Box::new(Cursor::new(taken).chain(rest))
+    }
+}
+
+type Chunk = io::Result<Vec<u8>>;
+
+/// The next chunk, which may be the error of a stop; waits for it for so long at most.
+fn next_chunk(chunks: &Receiver<Chunk>, most: Duration, stop: &Stopped) -> Result<Chunk, RecvTimeoutError> {
+    let until = Instant::now().checked_add(most);
+    loop {
+        if let Err(stopped) = unless_stopped(stop) {
+            return Ok(Err(stopped));
+        }
+        let left = until.map_or(LOOK_EVERY, |until| until.saturating_duration_since(Instant::now()).min(LOOK_EVERY));
+        match chunks.recv_timeout(left) {
+            Err(RecvTimeoutError::Timeout) if until.is_none_or(|until| Instant::now() < until) => {}
+            chunk => return chunk,
+        }
     }
 }
 
@@ -114,6 +135,7 @@ struct Rest {
     chunks: Option<Receiver<io::Result<Vec<u8>>>>,
     failed: VecDeque<io::Error>,
     chunk: Cursor<Vec<u8>>,
+    stop: Stopped,
 }
 
 impl Read for Rest {
@@ -126,9 +148,10 @@ impl Read for Rest {
             if let Some(error) = self.failed.pop_front() {
                 return Err(error);
             }
-            match self.chunks.as_ref().map(Receiver::recv) {
-                Some(Ok(chunk)) => self.chunk = Cursor::new(chunk?),
-                Some(Err(_)) | None => return Ok(0),
+            let Some(chunks) = &self.chunks else { return Ok(0) };
+            match next_chunk(chunks, Duration::MAX, &self.stop) {
+                Ok(chunk) => self.chunk = Cursor::new(chunk?),
+                Err(_) => return Ok(0),
             }
         }
     }

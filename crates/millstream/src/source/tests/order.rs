@@ -49,7 +49,7 @@ fn times_of_parquet_go_by_their_value_whatever_their_text() {
 fn sorted(bench: &Bench, chunk_bytes: usize) -> Vec<Row> {
     let records = bench.dataset().records_of_a_test(Encoding::Json);
     let mut row = Row::default();
-    let mut sorted = sort("a test", records, &mut row, chunk_bytes).unwrap();
+    let mut sorted = sort("a test", records, &mut row, chunk_bytes, &Arc::default()).unwrap();
     let mut rows = Vec::new();
     while sorted.next(&mut row).unwrap() {
         rows.push(std::mem::take(&mut row));
