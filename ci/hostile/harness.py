@@ -104,8 +104,8 @@ class Server:
         """Status, headers and body; the connection is closed afterwards."""
         connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=seconds)
         try:
-            connection.putrequest(method, path, skip_accept_encoding=True)
             given = dict(headers or {})
+            connection.putrequest(method, path, skip_host="host" in given, skip_accept_encoding=True)
             if body is not None:
                 body = body if isinstance(body, bytes) else json.dumps(body).encode()
                 given.setdefault("content-type", "application/json")

@@ -38,6 +38,7 @@ pub struct App {
     pub bodies: Bodies,
     pub answers: Answers,
     pub event_streams: Arc<Semaphore>,
+    pub status_text: live::StatusText,
     /// True once the server drains: event streams end.
     pub stopping: watch::Receiver<bool>,
 }
@@ -221,6 +222,7 @@ impl App {
             bodies: Bodies::default(),
             answers: Answers::default(),
             event_streams: Arc::new(Semaphore::new(EVENT_STREAMS_MAX)),
+            status_text: live::StatusText::default(),
             stopping,
         }
     }

@@ -134,7 +134,7 @@ impl ApiError {
 
 /// A name that a client sent is shown up to here, and compared with known ones only below.
 const NAME_BYTES: usize = 256;
-const MESSAGE_BYTES: usize = 8 << 10;
+const MESSAGE_BYTES: usize = 3 << 10;
 
 fn cut(text: &str, most: usize) -> Cow<'_, str> {
     if text.len() <= most {

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
@@ -83,6 +83,24 @@ fn status_json(app: &App) -> Value {
     value
 }
 
+/// The status as text, made once for all who listen.
+#[derive(Default)]
+pub struct StatusText(Mutex<Option<(Instant, Arc<str>)>>);
+
+impl StatusText {
+    fn get(&self, app: &App) -> Arc<str> {
+        let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*made {
+            Some((at, text)) if at.elapsed() < STATUS_EVERY / 2 => Arc::clone(text),
+            _ => {
+                let text: Arc<str> = status_json(app).to_string().into();
+                *made = Some((Instant::now(), Arc::clone(&text)));
+                text
+            }
+        }
+    }
+}
+
 /// `status` at once and whenever it changes, and every event as it comes, under its own kind.
 pub fn events(app: &Arc<App>) -> Result<Response<Body>, ApiError> {
     let permit = Arc::clone(&app.event_streams).try_acquire_owned().map_err(|_| ApiError {
@@ -100,7 +118,7 @@ pub fn events(app: &Arc<App>) -> Result<Response<Body>, ApiError> {
         events: app.context.status.listen(),
         stopping: app.stopping.clone(),
         tick,
-        told: String::new(),
+        told: Arc::from(""),
         ready: VecDeque::from([SseEvent::default().retry(RECONNECT_AFTER)]),
         _permit: permit,
     };
@@ -121,7 +139,7 @@ struct Listener {
     stopping: watch::Receiver<bool>,
     tick: Interval,
     /// The status last sent.
-    told: String,
+    told: Arc<str>,
     ready: VecDeque<SseEvent>,
     _permit: OwnedSemaphorePermit,
 }
@@ -151,7 +169,7 @@ impl Listener {
     }
 
     fn tell_status(&mut self) {
-        let text = status_json(&self.app).to_string();
+        let text = self.app.status_text.get(&self.app);
         if text != self.told {
             self.ready.push_back(sse("status", &text));
             self.told = text;

@@ -604,6 +604,35 @@ async fn connect(address: std::net::SocketAddr, n: usize) -> Vec<TcpStream> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn event_streams_have_a_bound() {
+    let running = start("127.0.0.1:0");
+    let mut streams = connect(running.address, 300).await;
+    let mut found = [0, 0];
+    for stream in &mut streams {
+        match status(stream, "/v1/events").await {
+            200 => found[0] += 1,
+            429 => found[1] += 1,
+            other => panic!("{other}"),
+        }
+    }
+    assert_eq!(found, [256, 44]);
+}
+
+#[tokio::test]
+async fn a_query_takes_so_many_parameters() {
+    let fixture = fixture(routes());
+    let parameters: serde_json::Map<String, Value> = (0..1001).map(|name| (format!("p{name}"), json!(1))).collect();
+    let question = json!({"sql": "select 1", "params": parameters}).to_string();
+    let mut request = Request::post("/v1/query").header("host", "localhost").header("content-type", "application/json");
+    let peer = super::guard::Peer("127.0.0.1:4000".parse().unwrap());
+    request.extensions_mut().unwrap().insert(peer);
+    let response = fixture.app.handle(request.body(Body::from(question)).unwrap()).await;
+    assert_eq!(response.status(), 422);
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    assert!(String::from_utf8_lossy(&body).contains("at most 1000"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn health_is_answered_whatever_the_connections_do() {
     let running = start_with("127.0.0.1:0", 32);
     // Half a head each, and then silence.

@@ -321,6 +321,9 @@ pub async fn query(app: &Arc<App>, request: Request<Body>) -> Result<Response<Bo
     shown(app, rows, move |rows, most| Ok(built_in(rows, window, most))).await
 }
 
+/// A query of a person has a handful.
+const PARAMETERS_MOST: usize = 1000;
+
 struct Question {
     sql: String,
     parameters: Parameters,
@@ -334,6 +337,10 @@ fn question(body: &[u8]) -> Result<Question, ApiError> {
     for (name, value) in posted {
         match (name.as_str(), value) {
             ("sql", Value::String(text)) => sql = Some(text),
+            ("params", Value::Object(values)) if values.len() > PARAMETERS_MOST => {
+                let message = format!("params: {} parameters: at most {PARAMETERS_MOST}", values.len());
+                return Err(ApiError::value("too_large", "params", message));
+            }
             ("params", Value::Object(values)) => {
                 for (name, value) in values {
                     let bound = bound_by_itself(&name, value)?;
