@@ -1,11 +1,13 @@
 //! Rows of a csv source, as bytes. Knows quoting, headers and byte-order marks; knows nothing of types.
 
+use std::collections::HashMap;
 use std::io;
 
 use csv::ByteRecord;
 
 use super::SourceError;
 use super::input::{Input, READ_BUFFER_BYTES, RowGuard, SharedDigest};
+use super::limits::COLUMNS_MOST;
 use super::profile::Fingerprint;
 use crate::config::CsvFormat;
 
@@ -39,6 +41,11 @@ impl CsvRows {
         reader.get_mut().bytes_of_row = 0;
         if is_utf16(&first) {
             return Err(SourceError::Utf16 { place });
+        }
+        if first.len() > COLUMNS_MOST {
+            let fault =
+                format!("has {} columns: at most {COLUMNS_MOST}; turn names that are data into values", first.len());
+            return Err(SourceError::Header { place, fault });
         }
         let (columns, pending) = if format.header {
             let columns = header(&first).map_err(|fault| SourceError::Header { place: place.clone(), fault })?;
@@ -105,6 +112,7 @@ fn is_utf16(record: &ByteRecord) -> bool {
 /// Column names of a header line: UTF-8, trimmed, without doubles; an empty one is called by its place.
 fn header(record: &ByteRecord) -> Result<Vec<String>, String> {
     let mut columns: Vec<String> = Vec::with_capacity(record.len());
+    let mut places: HashMap<String, usize> = HashMap::with_capacity(record.len());
     for (i, field) in record.iter().enumerate() {
         let field = if i == 0 { field.strip_prefix(MARK).unwrap_or(field) } else { field };
         let name =
@@ -113,8 +121,8 @@ fn header(record: &ByteRecord) -> Result<Vec<String>, String> {
             "" => column_name(i + 1),
             name => name.to_owned(),
         };
-        if let Some(first) = columns.iter().position(|other| *other == name) {
-            return Err(format!("names columns {} and {} both {name:?}: rename one of them", first + 1, i + 1));
+        if let Some(first) = places.insert(name.clone(), i + 1) {
+            return Err(format!("names columns {first} and {} both {name:?}: rename one of them", i + 1));
         }
         columns.push(name);
     }

@@ -3,12 +3,10 @@
 use std::collections::HashMap;
 
 use super::jsonl::members;
+use super::limits::COLUMNS_MOST;
 use super::payload::{Cell, is_json_number};
 use crate::config::{Bad, SchemaRules};
 use crate::schema::{ColumnType, FORMAT, StreamColumn, StreamSchema};
-
-/// More columns would be data in the place of names, and memory without a bound.
-pub(super) const COLUMNS_MOST: usize = 10_000;
 
 /// The columns of a source as far as it is read, in the order of their first appearance.
 pub(super) struct Columns<'a> {

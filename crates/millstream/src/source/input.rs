@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::SourceError;
+use super::limits::ROW_READ_BYTES_MOST;
 use super::profile::Fingerprint;
 use super::stdin::{Pipe, SILENCE};
 use crate::config::{Compression, Source, SourcePlace};
@@ -14,8 +15,6 @@ use crate::config::{Compression, Source, SourcePlace};
 pub(super) const READ_BUFFER_BYTES: usize = 1 << 20;
 /// What the decoders take at once.
 const PACKED_BUFFER_BYTES: usize = 128 << 10;
-/// A quote that is never closed would swallow the rest of the file.
-const MAX_ROW_BYTES: usize = 64 << 20;
 
 pub(super) type Bytes = Box<dyn Read + Send>;
 
@@ -215,8 +214,8 @@ impl RowGuard {
 
 impl Read for RowGuard {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.bytes_of_row > MAX_ROW_BYTES {
-            let message = format!("a row of more than {} MiB: is a quote never closed?", MAX_ROW_BYTES >> 20);
+        if self.bytes_of_row > ROW_READ_BYTES_MOST {
+            let message = format!("a row of more than {} MiB: is a quote never closed?", ROW_READ_BYTES_MOST >> 20);
             return Err(io::Error::other(message));
         }
         unless_stopped(&self.stop)?;

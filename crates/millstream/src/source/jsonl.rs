@@ -12,7 +12,8 @@ use serde_json::value::RawValue;
 
 use super::SourceError;
 use super::input::{Input, READ_BUFFER_BYTES, RowGuard, SharedDigest};
-use super::payload::{Cell, MAX_RECORD_BYTES};
+use super::limits::{MAX_RECORD_BYTES, NESTING_MOST};
+use super::payload::Cell;
 use super::profile::Fingerprint;
 
 /// More members are told apart by a set.
@@ -136,10 +137,36 @@ pub(super) fn members(line: &[u8]) -> Result<Vec<Member<'_>>, String> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let found = deserializer.deserialize_map(Members).and_then(|found| deserializer.end().map(|()| found));
     let found = found.map_err(|error| format!("not a JSON object: {error}"))?;
+    if let Some(member) = found.iter().find(|member| nesting(member.token) > NESTING_MOST) {
+        return Err(format!("the key {:?} is nested deeper than {NESTING_MOST}", member.name));
+    }
     match doubled(&found) {
         Some(name) => Err(format!("the key {name:?} stands twice in the object")),
         None => Ok(found),
     }
+}
+
+/// How deep lists and objects lie in each other in a value that is known to be JSON.
+fn nesting(token: &str) -> usize {
+    let (mut depth, mut deepest, mut in_text, mut escaped) = (0_usize, 0, false, false);
+    if !token.starts_with(['[', '{']) {
+        return 0;
+    }
+    for byte in token.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_text,
+            b'"' => in_text = !in_text,
+            b'[' | b'{' if !in_text => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            // It is balanced: it is JSON.
+            b']' | b'}' if !in_text => depth -= 1,
+            _ => {}
+        }
+    }
+    deepest
 }
 
 fn doubled<'a>(members: &'a [Member]) -> Option<&'a str> {
@@ -224,8 +251,9 @@ mod tests {
         let many = (0..40).map(|i| format!("\"k{}\":1", i % 39)).collect::<Vec<_>>().join(",");
         check(format!("{{{many}}}").as_bytes(), "the key \"k0\" stands twice");
         check(&vec![b' '; MAX_RECORD_BYTES + 1], "fit into a record");
-        // Depth is no danger: nothing here recurses.
-        let deep = format!("{{\"a\":{}{}}}", "[".repeat(200_000), "]".repeat(200_000));
-        assert!(members(deep.as_bytes()).is_ok());
+        let nested = |depth: usize| format!("{{\"a\":{}\"[]\\\"[\"{}}}", "[".repeat(depth), "]".repeat(depth));
+        assert!(members(nested(32).as_bytes()).is_ok());
+        check(nested(33).as_bytes(), "the key \"a\" is nested deeper than 32");
+        check(nested(200_000).as_bytes(), "nested deeper");
     }
 }

@@ -12,8 +12,10 @@ mod fixture;
 mod infer;
 mod input;
 mod jsonl;
+mod limits;
 mod order;
 mod pace;
+mod parquet_limits;
 mod parquet_rows;
 mod payload;
 mod profile;
@@ -23,9 +25,11 @@ mod s3;
 mod stdin;
 #[cfg(test)]
 mod tests;
+mod thrift;
 
 pub use dataset::{Dataset, Reader, Row};
 pub use error::{SourceError, causes};
+pub use limits::MAX_RECORD_BYTES;
 pub use pace::Pacer;
-pub use payload::{MAX_RECORD_BYTES, Payload, REJECT_HEADER, RowEncoder, is_json_number, key_prefix};
+pub use payload::{Payload, REJECT_HEADER, RowEncoder, is_json_number, key_prefix};
 pub use profile::{Fingerprint, Profile, profile, profile_values};

@@ -1,8 +1,10 @@
 //! Rows of a Parquet file, a batch of them at a time in memory. Values become what JSON says of them: integers and decimals by
 //! all their digits, floats so that they come back, times as ISO 8601, nested ones as JSON.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::io;
+use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use datafusion::arrow::compute::cast;
@@ -10,11 +12,14 @@ use datafusion::arrow::datatypes::{DataType, FieldRef, Float16Type, Float32Type,
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::json::writer::{EncoderOptions, make_encoder};
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 
 use super::SourceError;
+use super::parquet_limits::{check_footer, rows_at_once};
 use super::payload::Cell;
 use crate::schema::ColumnType;
 use crate::store::StoredFile;
@@ -32,7 +37,11 @@ pub(super) struct ParquetRows {
     /// The column whose order is asked for beside its text.
     order: Option<usize>,
     rows_total: u64,
-    reader: ParquetRecordBatchReader,
+    file: Arc<StoredFile>,
+    metadata: ArrowReaderMetadata,
+    /// Of the row group that is being read; `None`: the next one is to be opened.
+    reader: Option<ParquetRecordBatchReader>,
+    next_group: usize,
     texts: Vec<Texts>,
     /// Of a time, its count since the epoch: its ISO text does not sort by it.
     order_texts: Option<Texts>,
@@ -50,18 +59,12 @@ impl ParquetRows {
         if length == 0 {
             return Err(SourceError::Empty { place: place.to_owned() });
         }
-        let builder = caught(|| ParquetRecordBatchReaderBuilder::try_new(file)).map_err(fault)?;
-        lies_inside(builder.metadata(), length).map_err(fault)?;
-        let schema = builder.schema().clone();
+        caught(|| check_footer(&file, length)).map_err(fault)?;
+        let metadata = caught(|| ArrowReaderMetadata::load(&file, ArrowReaderOptions::default())).map_err(fault)?;
+        lies_inside(metadata.metadata(), length).map_err(fault)?;
+        let schema = metadata.schema().clone();
         let columns = names(place, &schema)?;
-        let groups = builder.metadata().row_groups();
-        let rows_total = groups.iter().map(|group| u64::try_from(group.num_rows()).unwrap_or(0)).sum();
-        let widest = groups.iter().map(|group| {
-            u64::try_from(group.total_byte_size()).unwrap_or(0) / u64::try_from(group.num_rows()).unwrap_or(1).max(1)
-        });
-        let batch_rows = (BATCH_BYTES / widest.max().unwrap_or(1).max(1)).clamp(1, BATCH_ROWS_MOST);
-        let builder = builder.with_batch_size(usize::try_from(batch_rows).unwrap_or(1));
-        let reader = caught(|| builder.build()).map_err(fault)?;
+        let rows_total = rows_of(metadata.metadata()).map_err(fault)?;
         Ok(Self {
             place: place.to_owned(),
             order: order_by.and_then(|name| columns.iter().position(|column| column == name)),
@@ -69,7 +72,10 @@ impl ParquetRows {
             kinds: schema.fields().iter().map(|field| kind(field.data_type())).collect(),
             binary: schema.fields().iter().filter(|f| is_binary(f.data_type())).map(|f| f.name().clone()).collect(),
             rows_total,
-            reader,
+            file: Arc::new(file),
+            metadata,
+            reader: None,
+            next_group: 0,
             texts: Vec::new(),
             order_texts: None,
             row: 0,
@@ -99,10 +105,17 @@ impl ParquetRows {
     pub fn advance(&mut self) -> Result<bool, SourceError> {
         self.row += 1;
         while self.row >= self.batch_rows {
-            let batch = match caught(|| self.reader.next().transpose()) {
-                Ok(None) => return Ok(false),
-                Ok(Some(batch)) => self.take(&batch),
-                Err(error) => Err(error),
+            let batch = match &mut self.reader {
+                None if self.next_group == self.metadata.metadata().num_row_groups() => return Ok(false),
+                None => self.open_group().map_err(ArrowError::from),
+                Some(reader) => match caught(|| reader.next().transpose()) {
+                    Ok(None) => {
+                        self.reader = None;
+                        Ok(())
+                    }
+                    Ok(Some(batch)) => self.take(&batch),
+                    Err(error) => Err(error),
+                },
             };
             if let Err(error) = batch {
                 let source = io::Error::other(error);
@@ -111,6 +124,25 @@ impl ParquetRows {
         }
         self.rows_read += 1;
         Ok(true)
+    }
+
+    /// Begins with the next row group, in batches of as many rows as are sure to be unpacked in bounded memory.
+    fn open_group(&mut self) -> Result<(), ParquetError> {
+        let index = self.next_group;
+        self.next_group += 1;
+        let group = self.metadata.metadata().row_group(index);
+        let rows = u64::try_from(group.num_rows()).ok().filter(|rows| *rows > 0);
+        let Some(rows) = rows else { return Ok(()) };
+        // What is usual; and no more than what is safe.
+        let width = u64::try_from(group.total_byte_size()).map_or(BATCH_BYTES, |bytes| bytes / rows).max(1);
+        let usual = (BATCH_BYTES / width).clamp(1, BATCH_ROWS_MOST);
+        let batch_rows = caught(|| rows_at_once(&self.file, group, usual))?;
+        let batch_rows =
+            usize::try_from(batch_rows).map_err(|_| ParquetError::General(format!("{batch_rows} rows")))?;
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.again()?, self.metadata.clone());
+        let builder = builder.with_row_groups(vec![index]).with_batch_size(batch_rows);
+        self.reader = Some(caught(|| builder.build())?);
+        Ok(())
     }
 
     fn take(&mut self, batch: &RecordBatch) -> Result<(), ArrowError> {
@@ -142,6 +174,14 @@ impl ParquetRows {
     }
 }
 
+fn rows_of(metadata: &ParquetMetaData) -> Result<u64, ParquetError> {
+    let rows = metadata
+        .row_groups()
+        .iter()
+        .try_fold(0_u64, |total, group| u64::try_from(group.num_rows()).ok().and_then(|rows| total.checked_add(rows)));
+    rows.ok_or_else(|| ParquetError::General("its row groups have rows that cannot be counted".to_owned()))
+}
+
 /// The library takes what a damaged footer says of places for granted.
 fn lies_inside(metadata: &ParquetMetaData, length: u64) -> Result<(), ParquetError> {
     for column in metadata.row_groups().iter().flat_map(RowGroupMetaData::columns) {
@@ -163,8 +203,9 @@ fn caught<T, E: From<ParquetError>>(work: impl FnOnce() -> Result<T, E>) -> Resu
 
 fn names(place: &str, schema: &SchemaRef) -> Result<Vec<String>, SourceError> {
     let columns: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
-    for (i, name) in columns.iter().enumerate() {
-        if columns[..i].contains(name) {
+    let mut seen = HashSet::with_capacity(columns.len());
+    for name in &columns {
+        if !seen.insert(name) {
             let fault = format!("names two columns {name:?}: rename one of them");
             return Err(SourceError::Header { place: place.to_owned(), fault });
         }

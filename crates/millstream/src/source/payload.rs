@@ -5,17 +5,12 @@
 
 use csv::ByteRecord;
 
+use super::limits::{MAX_RECORD_BYTES, STUB_BYTES};
 use crate::batch::write_csv_text;
 use crate::config::Encoding;
 
 /// The header of a stub record; its value is the reason.
 pub const REJECT_HEADER: &str = "millstream-reject";
-
-/// A larger row becomes a stub: Apache Kafka takes 1 MiB with all overhead by default.
-pub const MAX_RECORD_BYTES: usize = 1_000_000;
-
-/// What a stub keeps of a row that is too large.
-pub(super) const STUB_BYTES: usize = 64 * 1024;
 
 /// One value of a row, as its format tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

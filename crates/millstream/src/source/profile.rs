@@ -9,8 +9,9 @@ use csv::{ByteRecord, ReaderBuilder};
 use serde::{Deserialize, Serialize};
 
 use super::csv_rows::{CsvRows, column_name};
-use super::infer::{COLUMNS_MOST, Columns, TooMany};
+use super::infer::{Columns, TooMany};
 use super::jsonl::JsonLines;
+use super::limits::COLUMNS_MOST;
 use super::parquet_rows::ParquetRows;
 use super::{Dataset, SourceError};
 use crate::config::{CsvFormat, Encoding, Pace, SchemaRules, Source, SourcePlace, format_by_name};

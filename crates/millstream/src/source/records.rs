@@ -4,9 +4,10 @@ use csv::ByteRecord;
 
 use super::csv_rows::CsvRows;
 use super::jsonl::{JsonLines, Member, members};
+use super::limits::STUB_BYTES;
 use super::order::{write_order, write_order_of_stub};
 use super::parquet_rows::ParquetRows;
-use super::payload::{Cell, STUB_BYTES, stub, too_large};
+use super::payload::{Cell, stub, too_large};
 use super::{Payload, Row, RowEncoder, SourceError, key_prefix};
 use crate::config::Encoding;
 

@@ -31,6 +31,14 @@ impl StoredFile {
         }
     }
 
+    /// The same file once more.
+    pub fn again(&self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Local(file) => Self::Local(file.try_clone()?),
+            Self::Remote(file) => Self::Remote(Arc::clone(file)),
+        })
+    }
+
     /// The bytes from the beginning to the end. One at a time: readers of a local file share its position.
     pub fn reader(&self) -> io::Result<StoredRead> {
         Ok(self.get_read(0)?)
