@@ -1,5 +1,6 @@
 //! A bound on memory: who wants bytes takes them here first and waits while there are none.
 
+use std::fmt;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -30,6 +31,19 @@ impl Budget {
 }
 
 impl Grant {
+    /// What it holds.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Gives back all but `bytes`.
+    pub(crate) fn shrink_to(&mut self, bytes: usize) {
+        let back = self.bytes.saturating_sub(bytes);
+        self.bytes -= back;
+        *lock(&self.budget.used_bytes) -= back;
+        self.budget.freed.notify_all();
+    }
+
     /// Takes `bytes` more, waiting up to `patience` for others to give back. False: there were none, nothing taken.
     pub(crate) fn grow(&mut self, bytes: usize, patience: Duration) -> bool {
         let budget = &self.budget;
@@ -43,6 +57,12 @@ impl Grant {
         *used += bytes;
         self.bytes += bytes;
         true
+    }
+}
+
+impl fmt::Debug for Grant {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} bytes", self.bytes)
     }
 }
 
@@ -64,7 +84,10 @@ mod tests {
         assert!(first.grow(8, Duration::ZERO));
         let mut second = budget.grant();
         assert!(!second.grow(3, Duration::from_millis(1)));
-        drop(first);
+        first.shrink_to(7);
         assert!(second.grow(3, Duration::ZERO));
+        assert!(!second.grow(1, Duration::ZERO));
+        drop(first);
+        assert!(second.grow(7, Duration::ZERO));
     }
 }

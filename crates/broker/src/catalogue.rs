@@ -180,14 +180,17 @@ impl Catalogue {
         let Some(wanted) = usize::try_from(partitions).ok().filter(|count| *count > 0) else {
             return Err(CreateFault::PartitionsInvalid);
         };
-        if wanted > self.partitions_left(&topics) {
+        if wanted > self.partitions_left(&topics, name) {
             return Err(CreateFault::TooManyPartitions);
         }
         Ok(())
     }
 
-    fn partitions_left(&self, topics: &BTreeMap<String, Arc<Topic>>) -> usize {
-        let present: usize = topics.values().map(|topic| topic.partitions.len()).sum();
+    /// How many partitions a topic could have more: the reserved topic has its own count, all others share one.
+    fn partitions_left(&self, topics: &BTreeMap<String, Arc<Topic>>, name: &str) -> usize {
+        let is_reserved = |name: &str| self.config.reserved_topic.as_deref() == Some(name);
+        let alike = topics.values().filter(|topic| is_reserved(&topic.name) == is_reserved(name));
+        let present: usize = alike.map(|topic| topic.partitions.len()).sum();
         self.config.max_partitions.saturating_sub(present)
     }
 
@@ -248,7 +251,7 @@ impl Catalogue {
             return Err(ChangeFault::NotMore { present });
         }
         let more = usize::try_from(count - present).unwrap_or(usize::MAX);
-        if more > self.partitions_left(&topics) { Err(ChangeFault::TooManyPartitions) } else { Ok(present) }
+        if more > self.partitions_left(&topics, name) { Err(ChangeFault::TooManyPartitions) } else { Ok(present) }
     }
 
     /// Gives a topic more partitions, `count` in all. The logs come first, then `meta.json` counts them: a crash
@@ -356,5 +359,30 @@ pub fn sync_through(data: &Path, topic: &str, partition: i32, end_offset: i64) -
         Ok(())
     } else {
         Err(BrokerError::OffsetUnknown { topic: topic.to_owned(), partition, offset: end_offset })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use super::*;
+
+    #[test]
+    fn the_reserved_topic_has_partitions_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = Config {
+            max_partitions: 3,
+            reserved_topic: Some("ours".to_owned()),
+            ..Config::new(folder.path(), SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+        };
+        let catalogue = Catalogue::open(&config).unwrap();
+        catalogue.create("theirs", 3, Set::new()).unwrap();
+        assert!(matches!(catalogue.create("more", 1, Set::new()), Err(CreateFault::TooManyPartitions)));
+        catalogue.create("ours", 2, Set::new()).unwrap();
+        catalogue.grow("ours", 3).unwrap();
+        assert!(matches!(catalogue.grow("ours", 4), Err(ChangeFault::TooManyPartitions)));
+        assert!(catalogue.delete("theirs").unwrap());
+        catalogue.create("more", 1, Set::new()).unwrap();
     }
 }

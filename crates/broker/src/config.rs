@@ -46,6 +46,9 @@ pub struct Config {
     pub max_fetch_bytes: usize,
     /// Partitions of all topics together, each an open file. Default 512.
     pub max_partitions: usize,
+    /// The pipeline's own topic: it may have so many partitions for itself, however many others there are. Its consumer
+    /// group is named by [`crate::Broker::reserve_group`]. Default none.
+    pub reserved_topic: Option<String>,
     /// How long the first round of an empty consumer group waits for more members, so that workers started
     /// together share one round. Default 100 ms.
     pub group_initial_delay: Duration,
@@ -72,6 +75,7 @@ impl Config {
             max_in_flight_bytes: 256 * MIB,
             max_fetch_bytes: 8 * MIB,
             max_partitions: 512,
+            reserved_topic: None,
             group_initial_delay: Duration::from_millis(100),
         }
     }

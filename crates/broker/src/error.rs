@@ -22,11 +22,11 @@ pub enum Remedy {
 pub enum BrokerError {
     /// The port is taken by another program; the caller may ask again with port 0.
     #[error(
-        "another program listens on {address}; set `stream.listen` to another address, or to port 0 for a free port"
+        "another program listens on {address}; set `stream.listen` (`--listen`) to another address, or to port 0 for a free port"
     )]
     PortInUse { address: SocketAddr },
     /// The address cannot be bound for another reason.
-    #[error("cannot listen on {address}; `stream.listen` must be an address of this machine")]
+    #[error("cannot listen on {address}; `stream.listen` (`--listen`) must be an address of this machine")]
     Listen { address: SocketAddr, source: io::Error },
     /// A file or folder below the data folder cannot be used.
     #[error("cannot {action} {}; the folder of `stream.data` must be writable and have space", path.display())]

@@ -39,7 +39,7 @@ pub fn requests(folder: &Path, mut input: &[u8]) {
     while let Some((length, rest)) = input.split_first_chunk() {
         let (frame, rest) = rest.split_at(usize::from(u16::from_be_bytes(*length)).min(rest.len()));
         input = rest;
-        let Ok(Decoded::Request(decoded)) = wire::decode(&Bytes::copy_from_slice(frame)) else {
+        let Ok(Some(Decoded::Request(decoded))) = wire::decode(&Bytes::copy_from_slice(frame), &mut |_| true) else {
             continue;
         };
         let (envelope, request) = *decoded;
@@ -49,6 +49,7 @@ pub fn requests(folder: &Path, mut input: &[u8]) {
             local: address,
             peer: address,
             advertise: None,
+            is_gone: &|| false,
         };
         let answer = api::handle(&shared, &caller, request);
         if let Some(response) = answer.response {
@@ -145,11 +146,11 @@ fn hold(log: &PartitionLog, timestamps: &[i64]) {
     assert_eq!(log.cursor(bounds.start - 1).expect("readable"), None);
     assert_eq!(log.cursor(bounds.end + 1).expect("readable"), None);
     for timestamp in timestamps {
-        if let Some((found, _)) = log.offset_of_timestamp(*timestamp).expect("readable") {
+        if let Some((found, _)) = log.offset_of_timestamp(*timestamp, &mut 100_000).expect("readable") {
             assert!((bounds.start..bounds.end).contains(&found), "{found} is not in {bounds:?}");
         }
     }
-    let largest = log.max_timestamp().expect("readable");
+    let largest = log.max_timestamp(&mut 100_000).expect("readable");
     assert!(largest.is_none_or(|(found, _)| (bounds.start..bounds.end).contains(&found)), "{largest:?}");
 }
 

@@ -7,12 +7,19 @@
 //! *syncing* until the leader has sent the assignments, then *stable* until somebody joins, leaves or falls silent.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use crate::budget::Grant;
+
 /// Members of one group; a client beyond gets GROUP_MAX_SIZE_REACHED.
 const MEMBERS_MAX: usize = 1000;
+/// What the members of one group say of themselves, together, and what their leader assigns.
+pub(crate) const GROUP_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// What is kept of a member beside its own words.
+const MEMBER_BASE_BYTES: usize = 1024;
 
 /// Why a member is refused. The protocol's errors of the same names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +29,8 @@ pub(crate) enum Fault {
     RebalanceInProgress,
     InconsistentProtocol,
     GroupFull,
+    /// One member says, or one leader assigns, more than is kept.
+    TooLarge,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +58,18 @@ pub(crate) struct Application {
     pub(crate) protocol_type: String,
     /// Assignors by preference, each with the member's metadata for it.
     pub(crate) protocols: Vec<(String, Bytes)>,
+    /// The memory that it takes, as long as it is kept.
+    pub(crate) grant: Option<Arc<Grant>>,
+}
+
+impl Application {
+    /// About what it takes in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        let protocols: usize = self.protocols.iter().map(|(name, metadata)| name.len() + metadata.len()).sum();
+        let texts = [&self.member_id, &self.fresh_id, &self.client_id, &self.client_host, &self.protocol_type];
+        let texts: usize = texts.into_iter().chain(&self.instance_id).map(String::len).sum();
+        MEMBER_BASE_BYTES + protocols + texts
+    }
 }
 
 /// One member.
@@ -99,9 +120,18 @@ pub(crate) struct Group {
     pub(crate) protocol: String,
     pub(crate) leader: String,
     pub(crate) members: BTreeMap<String, Member>,
-    /// Ids given out that have not come back, and when they are forgotten.
-    pending: BTreeMap<String, Instant>,
+    /// Ids given out that have not come back.
+    pending: BTreeMap<String, Pending>,
     arrivals: u64,
+    /// The memory of all assignments.
+    assigned: Option<Grant>,
+}
+
+/// An id that was given out.
+#[derive(Debug)]
+struct Pending {
+    expires: Instant,
+    _grant: Option<Arc<Grant>>,
 }
 
 impl Group {
@@ -115,6 +145,7 @@ impl Group {
             members: BTreeMap::new(),
             pending: BTreeMap::new(),
             arrivals: 0,
+            assigned: None,
         }
     }
 
@@ -151,9 +182,15 @@ impl Group {
         if (is_new || returns) && self.members.len() + self.pending.len() >= MEMBERS_MAX {
             return Err(Fault::GroupFull);
         }
+        let others = self.members.iter().filter(|(id, _)| **id != application.member_id);
+        let others: usize = others.map(|(_, member)| member.application.bytes()).sum();
+        if others + application.bytes() > GROUP_BYTES_MAX {
+            return Err(Fault::GroupFull);
+        }
         if is_new && application.must_return {
             let id = application.fresh_id;
-            self.pending.insert(id.clone(), now + application.session_timeout);
+            let expires = now + application.session_timeout;
+            self.pending.insert(id.clone(), Pending { expires, _grant: application.grant });
             return Ok(JoinStep::Return(id));
         }
         let member_id = if is_new { application.fresh_id.clone() } else { application.member_id.clone() };
@@ -241,7 +278,7 @@ impl Group {
     /// changed, those who wait should look again.
     pub(crate) fn advance(&mut self, now: Instant) -> bool {
         let known = (self.members.len(), self.pending.len());
-        self.pending.retain(|_, expires| *expires > now);
+        self.pending.retain(|_, pending| pending.expires > now);
         self.members.retain(|_, member| member.joined || member.awaits_sync || member.expires > now);
         let lost_members = self.members.len() < known.0;
         if lost_members {
@@ -348,12 +385,13 @@ impl Group {
         }
     }
 
-    /// SyncGroup. The leader brings everybody's assignment; the answer is this member's, `None` while it must wait.
+    /// SyncGroup. The leader brings everybody's assignment, and the memory that all of them take; the answer is this
+    /// member's, `None` while it must wait.
     pub(crate) fn sync(
         &mut self,
         member_id: &str,
         generation: i32,
-        assignments: impl IntoIterator<Item = (String, Bytes)>,
+        (assignments, grant): (impl IntoIterator<Item = (String, Bytes)>, Option<Grant>),
         now: Instant,
     ) -> Result<Option<Bytes>, Fault> {
         self.check(member_id, generation)?;
@@ -364,6 +402,7 @@ impl Group {
                     member.assignment = assignment;
                 }
             }
+            self.assigned = grant;
             self.phase = Phase::Stable;
             for member in self.members.values_mut() {
                 member.awaits_sync = false;

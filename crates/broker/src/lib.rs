@@ -15,6 +15,7 @@
 //!
 //! Code map, from the socket inwards:
 //! - `server`: listener, one thread per connection, limits, the keeper thread (sealing, flushing, group timeouts);
+//!   `connections`: who is connected, and who is closed when places or memory run out;
 //! - `wire`: frames to requests and back; `schema` is the table of what is served, `guard` refuses hostile lengths;
 //! - `api`: one function per request;
 //! - `group`: a consumer group as a state machine; `coordinator`: all groups, and waiting for their rounds;
@@ -33,6 +34,7 @@ mod budget;
 mod catalogue;
 mod committed;
 mod config;
+mod connections;
 mod coordinator;
 mod error;
 mod files;
@@ -107,6 +109,13 @@ impl Broker {
     /// The id of this data folder's cluster, the same at every start.
     pub fn cluster_id(&self) -> &str {
         &self.cluster_id
+    }
+
+    /// Keeps room for this consumer group, however many others there are: the pipeline's own. Only the first call counts.
+    pub fn reserve_group(&self, group: &str) {
+        if let Some(running) = &self.running {
+            running.reserve_group(group);
+        }
     }
 
     /// Ends all connections after their current requests, forces the log to the disk and joins all threads. Dropping

@@ -22,6 +22,12 @@ use crate::retention::{self, Limits, Piece, Start};
 use crate::segment::{self, Segment};
 use crate::trouble::Trouble;
 
+/// A partition with so many segments makes no more small ones: each is a file, and is known in memory.
+const SMALL_SEGMENTS_MAX: usize = 200;
+const USUAL_SEGMENT_BYTES: u64 = 256 * 1024 * 1024;
+/// Full segments of one partition that wait to be sealed, at most.
+const TO_SEAL_MAX: usize = 8;
+
 /// Why a batch was not appended.
 #[derive(Debug)]
 pub(crate) enum Refusal {
@@ -202,9 +208,12 @@ impl PartitionLog {
             return Err(Refusal::Disk);
         }
         let extent = &state.active().extent;
-        let is_full = extent.bytes + header.bytes as u64 > self.segment_bytes.load(Ordering::Relaxed);
-        // An empty segment takes any batch.
-        if extent.bytes > 0 && is_full {
+        let after = extent.bytes + header.bytes as u64;
+        let is_full = after > self.segment_bytes.load(Ordering::Relaxed)
+            && (state.segments.len() < SMALL_SEGMENTS_MAX || after > USUAL_SEGMENT_BYTES);
+        let extent = &state.active().extent;
+        // An empty segment takes any batch, and a full one more while others wait to be sealed: each is an open file.
+        if extent.bytes > 0 && is_full && state.to_seal.len() < TO_SEAL_MAX {
             self.roll(state)?;
         }
         let active = state.active();
@@ -273,25 +282,40 @@ impl PartitionLog {
         total.saturating_sub(if is_there { cursor.position } else { 0 })
     }
 
+    /// How much [`Self::read`] would read at most: nothing when the first batch is larger than `limit`, unless it must be
+    /// `one_at_least`. `None`: the place was removed.
+    pub(crate) fn measure(&self, cursor: Cursor, limit: usize, one_at_least: bool) -> io::Result<Option<usize>> {
+        let Some((file, position, available)) = self.reader_at(cursor)? else {
+            return Ok(None);
+        };
+        if available < HEADER_BYTES {
+            return Ok(Some(0));
+        }
+        let mut bytes = [0; HEADER_BYTES];
+        file.read_exact_at(&mut bytes, position)?;
+        let first = BatchHeader::parse(&bytes).map_or(0, |header| header.bytes);
+        let readable = match first {
+            0 => 0,
+            first if first <= limit => limit.min(available),
+            first if one_at_least => first.min(available),
+            _ => 0,
+        };
+        Ok(Some(readable))
+    }
+
     /// Whole batches from a place on, at most `limit` bytes of them, but with `one_at_least` the first whatever its
     /// size. Reads of one call stay inside one segment. `None`: the place was removed.
     pub(crate) fn read(&self, cursor: Cursor, limit: usize, one_at_least: bool) -> io::Result<Option<Bytes>> {
-        let (file, position, available) = {
-            let state = lock(&self.state);
-            if cursor.offset < state.start {
-                return Ok(None);
-            }
-            let Some((segment, position)) = state.place(cursor)? else {
-                return Ok(None);
-            };
-            let available = segment.extent.bytes.saturating_sub(position);
-            (segment.reader()?, position, usize::try_from(available).unwrap_or(usize::MAX))
+        let Some((file, position, available)) = self.reader_at(cursor)? else {
+            return Ok(None);
         };
         let mut bytes = vec![0; limit.max(HEADER_BYTES).min(available)];
         file.read_exact_at(&mut bytes, position)?;
         let whole = batch::whole_batches(&bytes[..bytes.len().min(limit)]);
         if whole > 0 || !one_at_least {
             bytes.truncate(whole);
+            // What was cut off is not held until the answer is sent.
+            bytes.shrink_to_fit();
             return Ok(Some(Bytes::from(bytes)));
         }
         match BatchHeader::parse(&bytes) {
@@ -304,9 +328,22 @@ impl PartitionLog {
         }
     }
 
+    /// The file of a place, the position in it and the bytes from there on.
+    fn reader_at(&self, cursor: Cursor) -> io::Result<Option<(Arc<File>, u64, usize)>> {
+        let state = lock(&self.state);
+        if cursor.offset < state.start {
+            return Ok(None);
+        }
+        let Some((segment, position)) = state.place(cursor)? else {
+            return Ok(None);
+        };
+        let available = segment.extent.bytes.saturating_sub(position);
+        Ok(Some((segment.reader()?, position, usize::try_from(available).unwrap_or(usize::MAX))))
+    }
+
     /// The first record with at least `timestamp` (ms since 1970): offset and timestamp. Reading and unfolding happen
-    /// outside of the lock: appends go on.
-    pub(crate) fn offset_of_timestamp(&self, timestamp: i64) -> io::Result<Option<(i64, i64)>> {
+    /// outside of the lock: appends go on. `unfold`: bytes that may be unfolded, less those that were.
+    pub(crate) fn offset_of_timestamp(&self, timestamp: i64, unfold: &mut u64) -> io::Result<Option<(i64, i64)>> {
         let mut past = -1;
         loop {
             let (search, start) = {
@@ -324,7 +361,7 @@ impl PartitionLog {
             let Some(search) = search else {
                 return Ok(None);
             };
-            if let Some(found) = search.run(timestamp, start)? {
+            if let Some(found) = search.run(timestamp, start, unfold)? {
                 return Ok(Some(found));
             }
             past = search.base_offset;
@@ -332,12 +369,12 @@ impl PartitionLog {
     }
 
     /// The first record with the largest timestamp: offset and timestamp; `None` when empty.
-    pub(crate) fn max_timestamp(&self) -> io::Result<Option<(i64, i64)>> {
+    pub(crate) fn max_timestamp(&self, unfold: &mut u64) -> io::Result<Option<(i64, i64)>> {
         let largest = {
             let state = lock(&self.state);
             state.segments.iter().map(|segment| segment.extent.max_timestamp).max().unwrap_or(-1)
         };
-        if largest < 0 { Ok(None) } else { self.offset_of_timestamp(largest) }
+        if largest < 0 { Ok(None) } else { self.offset_of_timestamp(largest, unfold) }
     }
 
     /// Lets the log begin at `offset`, or at its end when that is −1, and returns where it begins: never earlier than

@@ -11,8 +11,6 @@ use std::time::Duration;
 use crate::batch::{BatchHeader, Codec, HEADER_BYTES};
 use crate::budget::{Budget, Grant};
 
-/// A stored batch is not followed further than this when a time is looked up: logs of earlier versions may hold any.
-const FOLLOWED_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// Records of one batch. A consumer makes some 400 bytes of each at once (librdkafka), however small they are.
 pub(crate) const RECORDS_MAX: i32 = 1 << 18;
 /// The longest name of a record's header.
@@ -126,12 +124,14 @@ fn check_all(stream: impl BufRead, header: &BatchHeader, bytes_max: u64) -> Resu
 /// The first record of `batch` at or after `from_offset` with at least `timestamp` (ms): its offset and its timestamp.
 ///
 /// # Errors
-/// When the records cannot be read: a garbled stream, or more than [`FOLLOWED_BYTES_MAX`] before the answer.
+/// When the records cannot be read: a garbled stream, or more than `unfold` bytes before the answer, from which those
+/// that were unfolded are taken.
 pub(crate) fn first_at_or_after(
     batch: &[u8],
     header: &BatchHeader,
     timestamp: i64,
     from_offset: i64,
+    unfold: &mut u64,
 ) -> io::Result<Option<(i64, i64)>> {
     let first = header.base_offset.max(from_offset);
     if header.is_log_append_time() {
@@ -141,14 +141,17 @@ pub(crate) fn first_at_or_after(
     let records = batch.get(HEADER_BYTES..header.bytes).ok_or(ErrorKind::UnexpectedEof)?;
     let codec = header.codec().ok_or(ErrorKind::InvalidData)?;
     let _share = share(codec)?;
-    let mut walk = Walk { stream: unfold(codec, records)?, taken: 0, bytes_max: FOLLOWED_BYTES_MAX };
-    for offset in header.base_offset..header.next_offset() {
-        let record_timestamp = header.base_timestamp.saturating_add(walk.timestamp_delta()?);
-        if offset >= from_offset && record_timestamp >= timestamp {
-            return Ok(Some((offset, record_timestamp)));
-        }
-    }
-    Ok(None)
+    let mut walk = Walk { stream: plain(codec, records)?, taken: 0, bytes_max: *unfold };
+    let found = (header.base_offset..header.next_offset()).find_map(|offset| {
+        let delta = match walk.timestamp_delta() {
+            Ok(delta) => delta,
+            Err(fault) => return Some(Err(fault)),
+        };
+        let record_timestamp = header.base_timestamp.saturating_add(delta);
+        (offset >= from_offset && record_timestamp >= timestamp).then_some(Ok((offset, record_timestamp)))
+    });
+    *unfold = unfold.saturating_sub(walk.taken);
+    Ok(found.transpose()?)
 }
 
 /// Takes the memory that a decoder of this codec may need.
@@ -165,7 +168,7 @@ fn share(codec: Codec) -> Result<Grant, RecordFault> {
 }
 
 /// The plain bytes behind a codec.
-fn unfold(codec: Codec, records: &[u8]) -> io::Result<Box<dyn BufRead + '_>> {
+fn plain(codec: Codec, records: &[u8]) -> io::Result<Box<dyn BufRead + '_>> {
     Ok(match codec {
         Codec::None => Box::new(records),
         Codec::Gzip => Box::new(BufReader::new(flate2::bufread::MultiGzDecoder::new(records))),

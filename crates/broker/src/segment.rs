@@ -294,7 +294,7 @@ impl TimeSearch {
     /// batch is found by its header, and only that one is read and unfolded. One that cannot be unfolded answers with
     /// its first offset: too early at worst, never too late. So does one behind some that promised too much: a lookup
     /// does not unfold a whole log of them.
-    pub(crate) fn run(&self, timestamp: i64, from_offset: i64) -> io::Result<Option<(i64, i64)>> {
+    pub(crate) fn run(&self, timestamp: i64, from_offset: i64, unfold: &mut u64) -> io::Result<Option<(i64, i64)>> {
         let wanted = |header: &BatchHeader| header.max_timestamp >= timestamp && header.next_offset() > from_offset;
         let mut position = self.position;
         let mut unfolded = 0;
@@ -306,7 +306,7 @@ impl TimeSearch {
             unfolded += 1;
             let mut bytes = vec![0; header.bytes];
             self.file.read_exact_at(&mut bytes, at)?;
-            match records::first_at_or_after(&bytes, &header, timestamp, from_offset) {
+            match records::first_at_or_after(&bytes, &header, timestamp, from_offset, unfold) {
                 Ok(Some(found)) => return Ok(Some(found)),
                 // A header that promised more than its records hold, or only before `from_offset`.
                 Ok(None) => position = at + header.bytes as u64,

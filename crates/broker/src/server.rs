@@ -3,11 +3,10 @@
 //! Requests of one connection are handled in order, one at a time, as Apache Kafka does: a waiting fetch holds up what
 //! the same client sent behind it, and nobody else. Fence: bytes in and out; meaning is `api`'s.
 
-use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -19,17 +18,28 @@ use crate::budget::{Budget, Grant};
 use crate::catalogue::Catalogue;
 use crate::committed::Committed;
 use crate::config::Config;
+use crate::connections::{Activity, Connection, Connections};
 use crate::coordinator::Coordinator;
 use crate::error::BrokerError;
 use crate::lock_file::LockFile;
 use crate::locks::lock;
 use crate::settings;
+use crate::trouble::Trouble;
 use crate::wire::{self, Decoded};
 
 /// A peer that sends nothing for so long inside a request, or takes nothing of an answer, is gone.
 const STALL: Duration = Duration::from_secs(30);
 /// A whole request must arrive in this time, however steadily it trickles.
 const REQUEST_ARRIVAL: Duration = Duration::from_secs(120);
+/// An answer is taken in this time and at least at this rate, or its memory is another's.
+const ANSWER_TAKEN: Duration = Duration::from_secs(30);
+const ANSWER_BYTES_PER_SECOND: usize = 64 * 1024;
+/// An answer up to this is not counted: with all connections some MiB.
+const SMALL_ANSWER_BYTES: usize = 64 * 1024;
+/// Between two looks for memory that others hold.
+const MEMORY_LOOK: Duration = Duration::from_millis(250);
+/// What one array element takes: decoded, and as part of an answer.
+const ELEMENT_BYTES: usize = 512;
 /// A connection without a request for so long is closed, as Apache Kafka does (`connections.max.idle.ms`).
 const IDLE: Duration = Duration::from_secs(600);
 /// Bytes are taken from the budget and from the peer in steps of this, so that a claim alone reserves nothing.
@@ -47,17 +57,16 @@ pub(crate) struct Shared {
     pub(crate) committed: Committed,
     /// Memory of fetch answers, apart from that of requests: a full one must not stop producers.
     pub(crate) answers: Arc<Budget>,
+    /// The pipeline's own group, once it is known: strangers who fill the tables do not keep it out.
+    pub(crate) reserved_group: OnceLock<String>,
     requests: Arc<Budget>,
+    /// One answer at a time is made that is not bounded by its request.
+    pub(crate) large_answer: Mutex<()>,
     stopping: AtomicBool,
     stopped: Mutex<()>,
     stop_wake: Condvar,
-    connections: Mutex<Connections>,
-}
-
-#[derive(Default)]
-struct Connections {
-    next_id: u64,
-    open: HashMap<u64, (TcpStream, Option<JoinHandle<()>>)>,
+    connections: Connections,
+    refusing: Trouble,
 }
 
 /// A serving broker.
@@ -69,8 +78,48 @@ pub(crate) struct Running {
 }
 
 impl Shared {
+    /// Everything but the threads and the port.
+    fn open(config: Config) -> Result<Self, BrokerError> {
+        let in_flight = config.max_in_flight_bytes.max(config.max_request_bytes);
+        let answers = in_flight.max(config.max_fetch_bytes).max(config.max_batch_bytes);
+        Ok(Self {
+            catalogue: Catalogue::open(&config)?,
+            coordinator: Coordinator::new(config.group_initial_delay),
+            committed: Committed::open(&config.data)?,
+            answers: Budget::new(answers),
+            reserved_group: OnceLock::new(),
+            requests: Budget::new(in_flight),
+            large_answer: Mutex::new(()),
+            stopping: AtomicBool::new(false),
+            stopped: Mutex::new(()),
+            stop_wake: Condvar::new(),
+            connections: Connections::default(),
+            refusing: Trouble::default(),
+            config,
+        })
+    }
+
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_reserved(&self, group: &str) -> bool {
+        self.reserved_group.get().is_some_and(|reserved| reserved == group)
+    }
+
+    /// Takes memory for a connection, if need be from those that are slow with theirs. False: there is none.
+    pub(crate) fn take(&self, grant: &mut Grant, bytes: usize, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if grant.grow(bytes, left.min(MEMORY_LOOK)) {
+                return true;
+            }
+            if left.is_zero() || self.is_stopping() {
+                return false;
+            }
+            self.connections.close_slowest();
+        }
     }
 }
 
@@ -81,21 +130,10 @@ impl Shared {
         self.stopping.store(true, Ordering::Release);
     }
 
-    /// Everything but the threads and the port.
+    /// With the defaults, in an empty folder.
     pub(crate) fn for_tests(data: &std::path::Path) -> Self {
         let config = Config::new(data, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-        Self {
-            catalogue: Catalogue::open(&config).expect("empty folder"),
-            coordinator: Coordinator::new(Duration::ZERO),
-            committed: Committed::open(data).expect("empty folder"),
-            answers: Budget::new(config.max_in_flight_bytes),
-            requests: Budget::new(config.max_in_flight_bytes),
-            stopping: AtomicBool::new(false),
-            stopped: Mutex::new(()),
-            stop_wake: Condvar::new(),
-            connections: Mutex::new(Connections::default()),
-            config,
-        }
+        Self::open(config).expect("empty folder")
     }
 }
 
@@ -104,20 +142,7 @@ pub(crate) fn start(config: Config, mut lock_file: LockFile) -> Result<Running, 
     let listener = bind(config.listen)?;
     let bound = listener.local_addr().map_err(|source| BrokerError::Listen { address: config.listen, source })?;
     let address = reachable(bound);
-    let in_flight = config.max_in_flight_bytes.max(config.max_request_bytes);
-    let answers = in_flight.max(config.max_fetch_bytes).max(config.max_batch_bytes);
-    let shared = Arc::new(Shared {
-        catalogue: Catalogue::open(&config)?,
-        coordinator: Coordinator::new(config.group_initial_delay),
-        committed: Committed::open(&config.data)?,
-        answers: Budget::new(answers),
-        requests: Budget::new(in_flight),
-        stopping: AtomicBool::new(false),
-        stopped: Mutex::new(()),
-        stop_wake: Condvar::new(),
-        connections: Mutex::new(Connections::default()),
-        config,
-    });
+    let shared = Arc::new(Shared::open(config)?);
     let lock_path = shared.config.data.join("lock");
     lock_file.publish(address).map_err(BrokerError::disk("write", &lock_path))?;
     let mut running = Running { shared: Arc::clone(&shared), address, threads: Vec::new(), lock_file };
@@ -157,6 +182,10 @@ impl Running {
         self.address
     }
 
+    pub(crate) fn reserve_group(&self, group: &str) {
+        let _ = self.shared.reserved_group.set(group.to_owned());
+    }
+
     pub(crate) fn cluster_id(&self) -> &str {
         &self.shared.catalogue.cluster_id
     }
@@ -176,23 +205,19 @@ impl Running {
         for topic in shared.catalogue.topics() {
             topic.partitions.iter().for_each(|log| log.waiters.wake_all());
         }
-        let mut open: Vec<(TcpStream, Option<JoinHandle<()>>)> = {
-            let mut connections = lock(&shared.connections);
-            connections.open.drain().map(|(_, value)| value).collect()
-        };
-        for (stream, _) in &open {
-            let _ = stream.shutdown(Shutdown::Read);
+        let (open, threads) = shared.connections.drain();
+        for connection in &open {
+            let _ = connection.stream.shutdown(Shutdown::Read);
         }
         let deadline = Instant::now() + DRAIN;
-        let is_busy = |handle: &Option<JoinHandle<()>>| handle.as_ref().is_some_and(|handle| !handle.is_finished());
-        while open.iter().any(|(_, handle)| is_busy(handle)) && Instant::now() < deadline {
+        while threads.iter().any(|thread| !thread.is_finished()) && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(2));
         }
-        for (stream, handle) in &mut open {
-            let _ = stream.shutdown(Shutdown::Both);
-            if let Some(handle) = handle.take() {
-                let _ = handle.join();
-            }
+        for connection in &open {
+            let _ = connection.stream.shutdown(Shutdown::Both);
+        }
+        for thread in threads {
+            let _ = thread.join();
         }
         sync_all(shared);
         drop(self.lock_file);
@@ -210,7 +235,7 @@ fn sync_all(shared: &Shared) {
 }
 
 /// Milliseconds since 1970; 0 with a clock before that, when nothing is old.
-fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
@@ -261,44 +286,37 @@ fn accept(shared: &Arc<Shared>, listener: &TcpListener) {
     }
 }
 
-/// Gives a connection its thread, or closes it when there are too many.
+/// Gives a connection its thread, or closes it when all places are in use.
 fn admit(shared: &Arc<Shared>, stream: TcpStream) {
-    let mut connections = lock(&shared.connections);
-    if connections.open.len() >= shared.config.max_connections {
-        warn!(limit = shared.config.max_connections, "connection refused");
-        return;
-    }
-    let id = connections.next_id;
-    connections.next_id += 1;
-    let Ok(handle) = stream.try_clone() else {
+    let places = shared.config.max_connections;
+    let Some((id, connection)) = shared.connections.admit(stream, places) else {
+        if shared.refusing.begins() {
+            warn!(limit = places, "connections refused: all places are in use");
+        }
         return;
     };
-    connections.open.insert(id, (handle, None));
+    if shared.refusing.ends() {
+        info!("connections are accepted again");
+    }
     let for_thread = Arc::clone(shared);
     let spawned = spawn("connection", move || {
         let _entry = Entry { shared: &for_thread, id };
-        match serve(&for_thread, stream) {
+        match serve(&for_thread, &connection) {
             Ok(()) => {}
+            Err(_) if connection.is_closed() => debug!("connection closed for others"),
             Err(End::Io(cause)) => debug!(%cause, "connection ended"),
             Err(End::Wire(cause)) => {
                 let detail = std::error::Error::source(&cause).map(ToString::to_string);
                 warn!(%cause, detail, "connection closed");
             }
             Err(End::TooLarge(bytes)) => warn!(bytes, "connection closed: request length refused"),
-            Err(End::NoMemory) => warn!("connection closed: no memory left for its request"),
+            Err(End::NoMemory) => warn!("connection closed: no memory left for its request or answer"),
         }
     });
-    match spawned {
-        Ok(thread) => {
-            if let Some(entry) = connections.open.get_mut(&id) {
-                entry.1 = Some(thread);
-            }
-        }
-        Err(cause) => {
-            warn!(%cause, "connection refused: no thread");
-            connections.open.remove(&id);
-        }
+    if let Err(cause) = &spawned {
+        warn!(%cause, "connection refused: no thread");
     }
+    shared.connections.set_thread(id, spawned.ok());
 }
 
 /// A connection's place in the table, given up however its thread ends.
@@ -309,7 +327,7 @@ struct Entry<'a> {
 
 impl Drop for Entry<'_> {
     fn drop(&mut self) {
-        lock(&self.shared.connections).open.remove(&self.id);
+        self.shared.connections.remove(self.id);
     }
 }
 
@@ -334,42 +352,80 @@ impl From<wire::WireError> for End {
 }
 
 /// Serves one connection to its end.
-fn serve(shared: &Shared, mut stream: TcpStream) -> Result<(), End> {
+fn serve(shared: &Shared, connection: &Connection) -> Result<(), End> {
+    let stream = &connection.stream;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(STALL))?;
     stream.set_write_timeout(Some(STALL))?;
     let (local, peer) = (stream.local_addr()?, stream.peer_addr()?);
-    while !shared.is_stopping() {
-        let Some(length) = read_length(&mut stream)? else {
+    while !shared.is_stopping() && !connection.is_closed() {
+        connection.holds(0);
+        connection.now(Activity::Idle);
+        let Some(length) = read_length(stream)? else {
             return Ok(());
         };
+        connection.now(Activity::Moving);
         let mut grant = shared.requests.grant();
-        let frame = read_frame(shared, &mut stream, length, &mut grant)?;
-        let (envelope, request) = match wire::decode(&frame)? {
-            Decoded::Request(request) => *request,
-            Decoded::ApiVersionsTooNew { correlation_id } => {
-                stream.write_all(&wire::api_versions_too_new(correlation_id)?)?;
+        let frame = read_frame(shared, connection, length, &mut grant)?;
+        let mut reserve = |elements: usize| shared.take(&mut grant, elements * ELEMENT_BYTES, STALL);
+        let (envelope, request) = match wire::decode(&frame, &mut reserve)? {
+            Some(Decoded::Request(request)) => *request,
+            Some(Decoded::ApiVersionsTooNew { correlation_id }) => {
+                write_answer(stream, &wire::api_versions_too_new(correlation_id)?)?;
                 continue;
             }
+            None => return Err(End::NoMemory),
         };
         drop(frame);
+        connection.holds(grant.bytes());
+        connection.now(if api::waits(&request) { Activity::Waiting } else { Activity::Working });
         let advertise = shared.config.advertise.as_ref();
-        let caller = Caller { version: envelope.version, client_id: &envelope.client_id, local, advertise, peer };
+        let client_id = &envelope.client_id;
+        let is_gone = || connection.is_closed();
+        let caller = Caller { version: envelope.version, client_id, local, advertise, peer, is_gone: &is_gone };
+        let one_at_a_time = api::is_large(&request).then(|| lock(&shared.large_answer));
         let answer = api::handle(shared, &caller, request);
-        drop(grant);
         let Some(response) = answer.response else {
             continue;
         };
+        connection.now(Activity::Working);
         let bytes =
             wire::encode(envelope.key, envelope.version, envelope.correlation_id, &response, answer.bytes_hint)?;
-        drop(response);
-        stream.write_all(&bytes)?;
+        drop((response, grant, one_at_a_time));
+        // A fetch has taken its memory already.
+        let mut held = answer.grant.unwrap_or_else(|| shared.answers.grant());
+        let more = bytes.len().saturating_sub(held.bytes());
+        if more > SMALL_ANSWER_BYTES && !shared.take(&mut held, more, STALL) {
+            return Err(End::NoMemory);
+        }
+        connection.holds(held.bytes());
+        connection.now(Activity::Moving);
+        write_answer(stream, &bytes)?;
+    }
+    Ok(())
+}
+
+/// Writes an answer to a peer that takes it steadily.
+fn write_answer(mut stream: &TcpStream, bytes: &[u8]) -> Result<(), End> {
+    let seconds = u64::try_from(bytes.len() / ANSWER_BYTES_PER_SECOND).unwrap_or(u64::MAX);
+    let deadline = Instant::now() + ANSWER_TAKEN.saturating_add(Duration::from_secs(seconds));
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        match stream.write(rest) {
+            Ok(0) => return Err(End::Io(ErrorKind::WriteZero.into())),
+            Ok(written) => rest = &rest[written..],
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error.into()),
+        }
+        if Instant::now() > deadline {
+            return Err(End::Io(ErrorKind::TimedOut.into()));
+        }
     }
     Ok(())
 }
 
 /// The next request's length; `None` when the peer has closed or was idle for too long.
-fn read_length(stream: &mut TcpStream) -> Result<Option<i32>, End> {
+fn read_length(mut stream: &TcpStream) -> Result<Option<i32>, End> {
     let mut prefix = [0; 4];
     let mut filled = 0;
     let since = Instant::now();
@@ -390,18 +446,20 @@ fn read_length(stream: &mut TcpStream) -> Result<Option<i32>, End> {
 }
 
 /// Reads a request of `length` bytes. Memory grows with what has arrived, not with what is claimed.
-fn read_frame(shared: &Shared, stream: &mut TcpStream, length: i32, grant: &mut Grant) -> Result<Bytes, End> {
+fn read_frame(shared: &Shared, connection: &Connection, length: i32, grant: &mut Grant) -> Result<Bytes, End> {
     let bytes = usize::try_from(length)
         .ok()
         .filter(|bytes| *bytes <= shared.config.max_request_bytes)
         .ok_or(End::TooLarge(length))?;
+    let mut stream = &connection.stream;
     let mut frame = Vec::new();
     let deadline = Instant::now() + REQUEST_ARRIVAL;
     while frame.len() < bytes {
         let step = (bytes - frame.len()).min(READ_STEP_BYTES);
-        if !grant.grow(step, STALL) {
+        if !shared.take(grant, step, STALL) {
             return Err(End::NoMemory);
         }
+        connection.holds(grant.bytes());
         let start = frame.len();
         frame.resize(start + step, 0);
         stream.read_exact(&mut frame[start..])?;

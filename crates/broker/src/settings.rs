@@ -20,6 +20,8 @@ const RETENTION_BYTES: &str = "retention.bytes";
 const SEGMENT_BYTES: &str = "segment.bytes";
 /// Apache Kafka's least segment size, before version 4.1.
 const SEGMENT_BYTES_LEAST: i64 = 14;
+/// Names and values in messages are cut to this.
+const SHORT_CHARS: usize = 256;
 
 /// Why a setting is refused, for the person who set it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -55,23 +57,34 @@ fn fixed(config: &Config) -> [(&'static str, String, bool); 5] {
     ]
 }
 
-/// Checks one setting. True: it is to be kept; false: it says what stands anyway.
-pub(crate) fn check(config: &Config, name: &str, value: &str) -> Result<bool, SettingFault> {
+/// A client's text as it may stand in a message.
+pub(crate) fn short(text: &str) -> String {
+    match text.char_indices().nth(SHORT_CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// Checks one setting: the value to keep; `None`: it says what stands anyway.
+pub(crate) fn check(config: &Config, name: &str, value: &str) -> Result<Option<String>, SettingFault> {
     if let Some((_, fixed, _)) = fixed(config).into_iter().find(|(known, _, _)| *known == name) {
         return if fixed.eq_ignore_ascii_case(value) {
-            Ok(false)
+            Ok(None)
         } else {
-            Err(SettingFault::Fixed { name: name.to_owned(), fixed, value: value.to_owned() })
+            Err(SettingFault::Fixed { name: name.to_owned(), fixed, value: short(value) })
         };
     }
     let (least, rule) = match name {
         RETENTION_MS => (-1, "of milliseconds, or -1 to keep records for ever"),
         RETENTION_BYTES => (-1, "of bytes in each partition, or -1 for no limit"),
         SEGMENT_BYTES => (SEGMENT_BYTES_LEAST, "of bytes, at least 14"),
-        _ => return Err(SettingFault::Unknown { name: name.to_owned() }),
+        _ => return Err(SettingFault::Unknown { name: short(name) }),
     };
-    let is_good = value.trim().parse::<i64>().is_ok_and(|number| number >= least);
-    if is_good { Ok(true) } else { Err(SettingFault::Value { name: name.to_owned(), value: value.to_owned(), rule }) }
+    // Kept as a number: its text may be as long as a request.
+    match value.trim().parse::<i64>() {
+        Ok(number) if number >= least => Ok(Some(number.to_string())),
+        Ok(_) | Err(_) => Err(SettingFault::Value { name: name.to_owned(), value: short(value), rule }),
+    }
 }
 
 fn number(set: &Set, name: &str) -> Option<i64> {
@@ -135,9 +148,15 @@ mod tests {
     #[test]
     fn a_setting_is_kept_or_refused_with_what_to_mend() {
         let check = |name, value| check(&config(), name, value).map_err(|fault| fault.to_string());
-        assert_eq!(check("retention.ms", "1000"), Ok(true));
-        assert_eq!(check("retention.bytes", "-1"), Ok(true));
-        assert_eq!(check("cleanup.policy", "delete"), Ok(false));
+        assert_eq!(check("retention.ms", "1000"), Ok(Some("1000".to_owned())));
+        assert_eq!(check("retention.bytes", "-1"), Ok(Some("-1".to_owned())));
+        assert_eq!(check("cleanup.policy", "delete"), Ok(None));
+        let padded = format!(" {}7", "0".repeat(1_000_000));
+        assert_eq!(check("retention.ms", &padded), Ok(Some("7".to_owned())), "kept as a number");
+        let long = "x".repeat(1_000_000);
+        for (name, value) in [(long.as_str(), "1"), ("retention.ms", &long), ("cleanup.policy", &long)] {
+            assert!(check(name, value).unwrap_err().len() < 500);
+        }
         let refused = [
             ("cleanup.policy", "compact", "is delete in this broker"),
             ("retention.ms", "-2", "-1 to keep records for ever"),

@@ -11,6 +11,7 @@ use kafka_protocol::messages::describe_log_dirs_response::{
     DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
 };
 use kafka_protocol::messages::list_groups_response::ListedGroup;
+use kafka_protocol::messages::offset_delete_request::OffsetDeleteRequestPartition;
 use kafka_protocol::messages::offset_delete_response::{OffsetDeleteResponsePartition, OffsetDeleteResponseTopic};
 use kafka_protocol::messages::{
     DeleteGroupsRequest, DeleteGroupsResponse, DescribeClusterResponse, DescribeGroupsRequest, DescribeGroupsResponse,
@@ -30,11 +31,13 @@ fn text(text: impl Into<String>) -> StrBytes {
     StrBytes::from_string(text.into())
 }
 
-/// DescribeGroups. A group with committed offsets and no members is Empty, an unknown one Dead.
+/// DescribeGroups. A group with committed offsets and no members is Empty, an unknown one Dead. One that is named again
+/// is not described again.
 pub(super) fn describe_groups(shared: &Shared, request: DescribeGroupsRequest) -> ResponseKind {
-    let groups = request.groups.into_iter().map(|id| {
+    let asked: BTreeSet<GroupId> = request.groups.into_iter().collect();
+    let groups = asked.into_iter().map(|id| {
         let described = shared.coordinator.with(&id, |group| describe_group(group)).unwrap_or_else(|| {
-            let known = !shared.committed.positions(&id).is_empty();
+            let known = shared.committed.has(&id);
             let (state, protocol) = if known { ("Empty", CONSUMER) } else { ("Dead", "") };
             DescribedGroup::default().with_group_state(text(state)).with_protocol_type(text(protocol))
         });
@@ -84,18 +87,18 @@ pub(super) fn list_groups(shared: &Shared, caller: &Caller<'_>, request: &ListGr
 
 /// DeleteGroups: forgets the committed offsets of groups without members.
 pub(super) fn delete_groups(shared: &Shared, request: DeleteGroupsRequest) -> ResponseKind {
-    let results = request.groups_names.into_iter().map(|id| {
-        let is_vacant = shared.coordinator.with(&id, |group| group.is_vacant());
-        let error_code = if is_vacant == Some(false) {
-            code(ResponseError::NonEmptyGroup)
-        } else if is_vacant.is_none() && shared.committed.positions(&id).is_empty() {
-            code(ResponseError::GroupIdNotFound)
-        } else if shared.committed.forget(|group, _, _| group == id.as_str()) {
-            NONE
-        } else {
-            code(ResponseError::KafkaStorageError)
-        };
-        DeletableGroupResult::default().with_group_id(id).with_error_code(error_code)
+    let check = |id: &GroupId| match shared.coordinator.with(id, |group| group.is_vacant()) {
+        Some(false) => code(ResponseError::NonEmptyGroup),
+        None if !shared.committed.has(id) => code(ResponseError::GroupIdNotFound),
+        Some(true) | None => NONE,
+    };
+    let asked: Vec<(GroupId, i16)> = request.groups_names.into_iter().map(|id| (id.clone(), check(&id))).collect();
+    let deleted: BTreeSet<&str> = asked.iter().filter(|(_, code)| *code == NONE).map(|(id, _)| id.as_str()).collect();
+    let forgotten = shared.committed.forget(|group, _, _| deleted.contains(group));
+    let storage = if forgotten { NONE } else { code(ResponseError::KafkaStorageError) };
+    let results = asked.iter().map(|(id, error_code)| {
+        let error_code = if *error_code == NONE { storage } else { *error_code };
+        DeletableGroupResult::default().with_group_id(id.clone()).with_error_code(error_code)
     });
     ResponseKind::DeleteGroups(DeleteGroupsResponse::default().with_results(results.collect()))
 }
@@ -105,19 +108,26 @@ pub(super) fn delete_groups(shared: &Shared, request: DeleteGroupsRequest) -> Re
 pub(super) fn delete_offsets(shared: &Shared, request: OffsetDeleteRequest) -> ResponseKind {
     let group = request.group_id.as_str();
     let is_vacant = shared.coordinator.with(group, |group| group.is_vacant());
-    if is_vacant.is_none() && shared.committed.positions(group).is_empty() {
+    if is_vacant.is_none() && !shared.committed.has(group) {
         let response = OffsetDeleteResponse::default().with_error_code(code(ResponseError::GroupIdNotFound));
         return ResponseKind::OffsetDelete(response);
     }
+    let exists = |name: &str, index| shared.catalogue.topic(name).is_some_and(|topic| topic.partition(index).is_some());
+    let places = request.topics.iter().flat_map(|topic| {
+        let index_of = |partition: &OffsetDeleteRequestPartition| partition.partition_index;
+        topic.partitions.iter().map(move |partition| (topic.name.as_str(), index_of(partition)))
+    });
+    let picked: BTreeSet<(&str, i32)> =
+        places.filter(|(name, index)| is_vacant != Some(false) && exists(name, *index)).collect();
+    let forgotten = shared.committed.forget(|of, name, at| of == group && picked.contains(&(name, at)));
     let topics = request.topics.iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|partition| {
             let index = partition.partition_index;
-            let picked = |of: &str, name: &str, at: i32| of == group && name == topic.name.as_str() && at == index;
             let error_code = if is_vacant == Some(false) {
                 code(ResponseError::GroupSubscribedToTopic)
-            } else if shared.catalogue.topic(&topic.name).is_none_or(|known| known.partition(index).is_none()) {
+            } else if !picked.contains(&(topic.name.as_str(), index)) {
                 code(ResponseError::UnknownTopicOrPartition)
-            } else if shared.committed.forget(picked) {
+            } else if forgotten {
                 NONE
             } else {
                 code(ResponseError::KafkaStorageError)
@@ -131,11 +141,12 @@ pub(super) fn delete_offsets(shared: &Shared, request: OffsetDeleteRequest) -> R
 
 /// DescribeLogDirs: the one data folder, and what each partition takes in it.
 pub(super) fn describe_log_dirs(shared: &Shared, request: &DescribeLogDirsRequest) -> ResponseKind {
-    let asked = |name: &str, index: i32| {
-        request.topics.as_ref().is_none_or(|topics| {
-            topics.iter().any(|topic| topic.topic.as_str() == name && topic.partitions.contains(&index))
-        })
-    };
+    let asked: Option<BTreeSet<(&str, i32)>> = request.topics.as_ref().map(|topics| {
+        let places =
+            topics.iter().flat_map(|topic| topic.partitions.iter().map(|index| (topic.topic.as_str(), *index)));
+        places.collect()
+    });
+    let asked = |name: &str, index: i32| asked.as_ref().is_none_or(|asked| asked.contains(&(name, index)));
     let topics = shared.catalogue.topics().into_iter().filter_map(|topic| {
         let partitions: Vec<DescribeLogDirsPartition> = (0..)
             .zip(&topic.partitions)

@@ -1,6 +1,8 @@
 //! Settings of topics and of the broker: DescribeConfigs (versions 1 to 4), AlterConfigs (0 to 2),
 //! IncrementalAlterConfigs (0 to 1).
 
+use std::collections::BTreeSet;
+
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::alter_configs_response::AlterConfigsResourceResponse as Altered;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
@@ -37,9 +39,13 @@ fn text(text: impl Into<String>) -> StrBytes {
     StrBytes::from_string(text.into())
 }
 
-/// DescribeConfigs: all settings of a topic, and the few of the broker that clients look at.
+/// DescribeConfigs: all settings of a topic, and the few of the broker that clients look at. A resource that is named
+/// again is not described again.
 pub(super) fn describe(shared: &Shared, request: DescribeConfigsRequest) -> ResponseKind {
-    let results = request.resources.into_iter().map(|resource| {
+    let mut seen = BTreeSet::new();
+    let mut is_new =
+        |resource: &DescribeConfigsResource| seen.insert((resource.resource_type, resource.resource_name.clone()));
+    let results = request.resources.into_iter().filter(|resource| is_new(resource)).map(|resource| {
         let result = DescribeConfigsResult::default().with_resource_type(resource.resource_type);
         let result = match describe_one(shared, &resource, request.include_synonyms) {
             Ok(settings) => result.with_error_code(NONE).with_configs(settings),
@@ -125,10 +131,10 @@ pub(super) fn checked<'a>(
     let mut set = Set::new();
     for (name, value) in given {
         let Some(value) = value else {
-            return Err((ResponseError::InvalidConfig, format!("{name} has no value")));
+            return Err((ResponseError::InvalidConfig, format!("{} has no value", settings::short(name))));
         };
-        if settings::check(&shared.config, name, value).map_err(invalid)? {
-            set.insert(name.to_owned(), value.trim().to_owned());
+        if let Some(value) = settings::check(&shared.config, name, value).map_err(invalid)? {
+            set.insert(name.to_owned(), value);
         }
     }
     Ok(set)
@@ -140,12 +146,22 @@ fn invalid(fault: SettingFault) -> Refusal {
     (ResponseError::InvalidConfig, fault.to_string())
 }
 
+/// A resource may be changed once in a request: each change is written durably.
+fn once(seen: &mut BTreeSet<(i8, StrBytes)>, resource_type: i8, name: &StrBytes) -> Result<(), Refusal> {
+    if seen.insert((resource_type, name.clone())) {
+        return Ok(());
+    }
+    Err((ResponseError::InvalidRequest, "the resource is named twice".to_owned()))
+}
+
 /// AlterConfigs: replaces all settings of a topic.
 pub(super) fn alter(shared: &Shared, request: AlterConfigsRequest) -> ResponseKind {
+    let mut seen = BTreeSet::new();
     let responses = request.resources.into_iter().map(|resource| {
         let given =
             resource.configs.iter().map(|config| (config.name.as_str(), config.value.as_ref().map(StrBytes::as_str)));
-        let result = checked(shared, given).and_then(|set| {
+        let once = once(&mut seen, resource.resource_type, &resource.resource_name);
+        let result = once.and_then(|()| checked(shared, given)).and_then(|set| {
             let target = (resource.resource_type, resource.resource_name.as_str());
             change(shared, target, request.validate_only, |old| *old = set)
         });
@@ -161,9 +177,11 @@ pub(super) fn alter(shared: &Shared, request: AlterConfigsRequest) -> ResponseKi
 
 /// IncrementalAlterConfigs: sets and unsets settings of a topic; the others stay.
 pub(super) fn alter_some(shared: &Shared, request: IncrementalAlterConfigsRequest) -> ResponseKind {
+    let mut seen = BTreeSet::new();
     let responses = request.resources.into_iter().map(|resource| {
         let steps: Result<Vec<Step>, Refusal> = resource.configs.iter().map(|config| step(shared, config)).collect();
-        let result = steps.and_then(|steps| {
+        let once = once(&mut seen, resource.resource_type, &resource.resource_name);
+        let result = once.and(steps).and_then(|steps| {
             let target = (resource.resource_type, resource.resource_name.as_str());
             change(shared, target, request.validate_only, |set| {
                 for Step { name, value } in steps {
@@ -201,12 +219,15 @@ fn step(shared: &Shared, config: &AlterableConfig) -> Result<Step, Refusal> {
     let name = config.name.to_string();
     match (config.config_operation, &config.value) {
         (SET, Some(value)) => {
-            let is_kept = settings::check(&shared.config, &name, value).map_err(invalid)?;
-            Ok(Step { name, value: is_kept.then(|| value.trim().to_owned()) })
+            let value = settings::check(&shared.config, &name, value).map_err(invalid)?;
+            Ok(Step { name, value })
         }
         (DELETE, _) => Ok(Step { name, value: None }),
-        (APPEND | SUBTRACT, _) => Err(invalid(SettingFault::NoList { name })),
-        _ => Err((ResponseError::InvalidRequest, format!("{name}: an operation without a value, or an unknown one"))),
+        (APPEND | SUBTRACT, _) => Err(invalid(SettingFault::NoList { name: settings::short(&name) })),
+        _ => {
+            let name = settings::short(&name);
+            Err((ResponseError::InvalidRequest, format!("{name}: an operation without a value, or an unknown one")))
+        }
     }
 }
 

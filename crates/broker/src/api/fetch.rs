@@ -1,5 +1,6 @@
 //! Fetch (versions 4 to 17), with waiting that an append ends.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,8 +20,11 @@ use crate::server::Shared;
 
 /// The longest a fetch may wait, whatever the client asks; a client that went away is noticed after it.
 const WAIT_MAX: Duration = Duration::from_secs(300);
-/// How long an answer waits for memory before it goes out empty; the client asks again.
+/// How long the first records of an answer wait for memory before it goes out empty; the client asks again. What follows
+/// does not wait: an answer carries what fits.
 const MEMORY_PATIENCE: Duration = Duration::from_secs(5);
+/// Between two looks whether the client is still there.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// One partition that was asked for.
 struct Wanted<'a> {
@@ -35,7 +39,7 @@ struct Found<'a> {
 
 /// Fetch. Waits until `min_bytes` are there, a partition has an error, or `max_wait_ms` is over. Sessions (KIP-227) are
 /// declined: the answer's session id is 0, and a client that names one gets FETCH_SESSION_ID_NOT_FOUND.
-/// From version 13 on topics are asked for by their ids.
+/// From version 13 on topics are asked for by their ids. A partition that is named twice has an error the second time.
 pub(super) fn fetch(shared: &Shared, caller: &Caller<'_>, request: &FetchRequest) -> Answer {
     if request.session_id != 0 {
         let response = FetchResponse::default().with_error_code(code(ResponseError::FetchSessionIdNotFound));
@@ -50,16 +54,20 @@ pub(super) fn fetch(shared: &Shared, caller: &Caller<'_>, request: &FetchRequest
         }
     };
     let topics: Vec<Result<Arc<Topic>, ResponseError>> = request.topics.iter().map(topic_of).collect();
+    let mut seen = BTreeSet::new();
     let wanted: Vec<Vec<Wanted<'_>>> = request
         .topics
         .iter()
         .zip(&topics)
         .map(|(asked, topic)| {
-            let find = |partition| Wanted { request: partition, found: find(topic.as_deref(), partition) };
-            asked.partitions.iter().map(find).collect()
+            let find = |partition: &'_ FetchPartition| match topic {
+                Ok(topic) if !seen.insert((topic.id, partition.partition)) => Err(ResponseError::InvalidRequest),
+                topic => find(topic.as_deref(), partition),
+            };
+            asked.partitions.iter().zip(asked.partitions.iter().map(find)).map(Wanted::from).collect()
         })
         .collect();
-    wait(shared, request, &wanted);
+    wait(shared, caller, request, &wanted);
     let mut grant = shared.answers.grant();
     let mut left = usize::try_from(request.max_bytes).unwrap_or(0).min(shared.config.max_fetch_bytes);
     let mut total = 0;
@@ -70,7 +78,7 @@ pub(super) fn fetch(shared: &Shared, caller: &Caller<'_>, request: &FetchRequest
         .map(|(asked, wanted)| {
             let mut partitions = Vec::with_capacity(wanted.len());
             for one in wanted {
-                let (data, bytes) = read(one, left, total == 0, &mut grant);
+                let (data, bytes) = read(shared, one, left, total == 0, &mut grant);
                 left = left.saturating_sub(bytes);
                 total += bytes;
                 partitions.push(data);
@@ -82,7 +90,13 @@ pub(super) fn fetch(shared: &Shared, caller: &Caller<'_>, request: &FetchRequest
     Answer {
         response: Some(ResponseKind::Fetch(FetchResponse::default().with_responses(responses))),
         bytes_hint: total,
-        _grant: Some(grant),
+        grant: Some(grant),
+    }
+}
+
+impl<'a> From<(&'a FetchPartition, Result<Found<'a>, ResponseError>)> for Wanted<'a> {
+    fn from((request, found): (&'a FetchPartition, Result<Found<'a>, ResponseError>)) -> Self {
+        Self { request, found }
     }
 }
 
@@ -112,7 +126,7 @@ fn is_enough(wanted: &[Vec<Wanted<'_>>], min_bytes: u64) -> bool {
 }
 
 /// Sleeps until there is enough. The waiter is known to every log before the first look, so no append is missed.
-fn wait(shared: &Shared, request: &FetchRequest, wanted: &[Vec<Wanted<'_>>]) {
+fn wait(shared: &Shared, caller: &Caller<'_>, request: &FetchRequest, wanted: &[Vec<Wanted<'_>>]) {
     let min_bytes = u64::try_from(request.min_bytes).unwrap_or(0);
     let max_wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
     if max_wait.is_zero() || is_enough(wanted, min_bytes) {
@@ -128,21 +142,28 @@ fn wait(shared: &Shared, request: &FetchRequest, wanted: &[Vec<Wanted<'_>>]) {
     loop {
         let rest = deadline.saturating_duration_since(Instant::now());
         let is_closed = logs().any(PartitionLog::is_closed);
-        if rest.is_zero() || is_closed || shared.is_stopping() || is_enough(wanted, min_bytes) {
+        let is_over = rest.is_zero() || is_closed || shared.is_stopping() || (caller.is_gone)();
+        if is_over || is_enough(wanted, min_bytes) {
             break;
         }
-        waiter.sleep(rest);
+        waiter.sleep(rest.min(LOOK));
     }
     logs().for_each(|log| log.waiters.remove(&waiter));
 }
 
 /// One partition's answer and the bytes of its records. `left` is what the whole answer may still carry; the first
 /// records of an answer are at least one batch, or a consumer could never pass a large one.
-fn read(wanted: &Wanted<'_>, left: usize, is_first: bool, grant: &mut Grant) -> (PartitionData, usize) {
+fn read(
+    shared: &Shared,
+    wanted: &Wanted<'_>,
+    left: usize,
+    is_first: bool,
+    grant: &mut Grant,
+) -> (PartitionData, usize) {
     let limit = usize::try_from(wanted.request.partition_max_bytes).unwrap_or(0).min(left);
     let result = match &wanted.found {
         Err(error) => Err((*error, None)),
-        Ok(found) => records(found, limit, is_first, grant)
+        Ok(found) => records(shared, found, limit, is_first, grant)
             .map(|records| (records, found.log.bounds()))
             .map_err(|error| (error, Some(found.log.bounds()))),
     };
@@ -165,7 +186,13 @@ fn with_bounds(data: PartitionData, bounds: Option<Bounds>) -> PartitionData {
     data.with_high_watermark(end).with_last_stable_offset(end).with_log_start_offset(start)
 }
 
-fn records(found: &Found<'_>, limit: usize, is_first: bool, grant: &mut Grant) -> Result<Bytes, ResponseError> {
+fn records(
+    shared: &Shared,
+    found: &Found<'_>,
+    limit: usize,
+    is_first: bool,
+    grant: &mut Grant,
+) -> Result<Bytes, ResponseError> {
     if limit == 0 && !is_first {
         return Ok(Bytes::new());
     }
@@ -173,12 +200,19 @@ fn records(found: &Found<'_>, limit: usize, is_first: bool, grant: &mut Grant) -
         error!(%cause, "log not readable");
         ResponseError::KafkaStorageError
     };
-    let available = found.log.bytes_after(found.cursor);
-    let expected = usize::try_from(available).unwrap_or(usize::MAX).min(limit);
-    // Twice: once as read, once encoded.
-    if !grant.grow(expected.saturating_mul(2), MEMORY_PATIENCE) {
+    let Some(wanted) = found.log.measure(found.cursor, limit, is_first).map_err(storage)? else {
+        return Err(ResponseError::OffsetOutOfRange);
+    };
+    if wanted == 0 {
         return Ok(Bytes::new());
     }
-    let records = found.log.read(found.cursor, limit, is_first).map_err(storage)?;
+    // Twice: once as read, once encoded.
+    let before = grant.bytes();
+    let patience = if is_first { MEMORY_PATIENCE } else { Duration::ZERO };
+    if !shared.take(grant, wanted * 2, patience) {
+        return Ok(Bytes::new());
+    }
+    let records = found.log.read(found.cursor, wanted, is_first).map_err(storage)?;
+    grant.shrink_to(before + records.as_ref().map_or(0, Bytes::len) * 2);
     records.ok_or(ResponseError::OffsetOutOfRange)
 }

@@ -1,6 +1,7 @@
 //! Consumer groups: FindCoordinator (versions 0 to 4), JoinGroup (0 to 9), SyncGroup (0 to 5), Heartbeat (0 to 4),
 //! LeaveGroup (0 to 5), OffsetCommit (2 to 8), OffsetFetch (1 to 8).
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -23,15 +24,23 @@ use uuid::Uuid;
 
 use super::{Caller, NODE, NONE, code};
 use crate::batch::LEADER_EPOCH;
-use crate::committed::{Entry, Position};
-use crate::coordinator::{JoinEnd, SyncEnd};
+use crate::committed::{CommitFault, Committer, Entry, Position};
+use crate::coordinator::{GroupName, JoinEnd, MEMBER_BYTES_MAX, SyncEnd};
 use crate::group::{Application, Fault};
-use crate::server::Shared;
+use crate::server::{Shared, now_ms};
 
 /// What a key in FindCoordinator names: a group, or a transaction.
 const KEY_TYPES: [i8; 2] = [0, 1];
 /// Session timeouts in ms, from a test's to Apache Kafka's largest.
 const SESSION_TIMEOUT_MS: std::ops::RangeInclusive<i32> = 100..=1_800_000;
+/// The longest name of a group: all of them are kept in memory.
+const GROUP_ID_BYTES_MAX: usize = 255;
+/// The longest client id that is kept of a member.
+const CLIENT_ID_CHARS_MAX: usize = 255;
+/// Assignors of one member; two members are compared by all of theirs.
+const PROTOCOLS_MAX: usize = 16;
+/// The longest metadata of a committed offset, Apache Kafka's default (`offset.metadata.max.bytes`).
+const METADATA_BYTES_MAX: usize = 4096;
 /// The longest round, whatever `max.poll.interval.ms` says; Apache Kafka has no bound.
 const REBALANCE_TIMEOUT_MS_MAX: i32 = 3_600_000;
 
@@ -42,6 +51,7 @@ fn fault_code(fault: Fault) -> i16 {
         Fault::RebalanceInProgress => ResponseError::RebalanceInProgress,
         Fault::InconsistentProtocol => ResponseError::InconsistentGroupProtocol,
         Fault::GroupFull => ResponseError::GroupMaxSizeReached,
+        Fault::TooLarge => ResponseError::InvalidRequest,
     })
 }
 
@@ -52,6 +62,14 @@ fn text(text: &str) -> StrBytes {
 /// What the broker keeps must not hold on to the request it came in.
 fn keep(bytes: &Bytes) -> Bytes {
     Bytes::copy_from_slice(bytes)
+}
+
+fn is_group_id(id: &str) -> bool {
+    (1..=GROUP_ID_BYTES_MAX).contains(&id.len())
+}
+
+fn group_name<'a>(shared: &Shared, id: &'a str) -> GroupName<'a> {
+    GroupName { id, is_reserved: shared.is_reserved(id) }
 }
 
 /// FindCoordinator. This node coordinates every group. It is also named for transactions, which it does not serve: the
@@ -90,14 +108,20 @@ pub(super) fn join(shared: &Shared, caller: &Caller<'_>, request: JoinGroupReque
             .with_member_id(text(member_id));
         ResponseKind::JoinGroup(response)
     };
-    if request.group_id.is_empty() {
+    if !is_group_id(&request.group_id) {
         return refuse(code(ResponseError::InvalidGroupId), &request.member_id);
+    }
+    // Before any of it is copied.
+    let metadata_bytes: usize = request.protocols.iter().map(|protocol| protocol.metadata.len()).sum();
+    if request.protocols.len() > PROTOCOLS_MAX || metadata_bytes > MEMBER_BYTES_MAX {
+        return refuse(fault_code(Fault::TooLarge), &request.member_id);
     }
     if !SESSION_TIMEOUT_MS.contains(&request.session_timeout_ms) {
         return refuse(code(ResponseError::InvalidSessionTimeout), &request.member_id);
     }
     let application = application(caller, &request);
-    let end = shared.coordinator.join(&request.group_id, application, || shared.is_stopping());
+    let name = group_name(shared, &request.group_id);
+    let end = shared.coordinator.join(name, application, || shared.is_stopping() || (caller.is_gone)());
     let round = match end {
         JoinEnd::Joined(round) => round,
         JoinEnd::Return(id) => return refuse(code(ResponseError::MemberIdRequired), &id),
@@ -131,30 +155,31 @@ fn application(caller: &Caller<'_>, request: &JoinGroupRequest) -> Application {
     } else {
         request.session_timeout_ms
     };
-    let fresh_id = format!("{}-{}", caller.client_id.as_str(), Uuid::new_v4());
+    let client_id: String = caller.client_id.chars().take(CLIENT_ID_CHARS_MAX).collect();
+    let fresh_id = format!("{client_id}-{}", Uuid::new_v4());
     let protocols = request.protocols.iter();
     Application {
         member_id: request.member_id.to_string(),
         fresh_id,
         must_return: caller.version >= 4,
         instance_id: request.group_instance_id.as_ref().map(ToString::to_string),
-        client_id: caller.client_id.to_string(),
+        client_id,
         client_host: format!("/{}", caller.peer.ip()),
         session_timeout: milliseconds(request.session_timeout_ms),
         rebalance_timeout: milliseconds(rebalance_ms),
         protocol_type: request.protocol_type.to_string(),
         protocols: protocols.map(|protocol| (protocol.name.to_string(), keep(&protocol.metadata))).collect(),
+        grant: None,
     }
 }
 
 /// SyncGroup. Returns when the leader has sent the assignments.
 pub(super) fn sync(shared: &Shared, caller: &Caller<'_>, request: SyncGroupRequest) -> ResponseKind {
-    let assignments =
-        request.assignments.iter().map(|one| (one.member_id.to_string(), keep(&one.assignment))).collect();
-    let end =
-        shared
-            .coordinator
-            .sync(&request.group_id, &request.member_id, request.generation_id, assignments, || shared.is_stopping());
+    let assignments = request.assignments.iter().map(|one| (one.member_id.to_string(), one.assignment.clone()));
+    let name = group_name(shared, &request.group_id);
+    let is_over = || shared.is_stopping() || (caller.is_gone)();
+    let (member_id, generation) = (&request.member_id, request.generation_id);
+    let end = shared.coordinator.sync(name, member_id, generation, assignments.collect(), is_over);
     let response = SyncGroupResponse::default();
     let response = match end {
         SyncEnd::Assigned { assignment, protocol_type, protocol } => {
@@ -215,45 +240,60 @@ pub(super) fn commit(shared: &Shared, request: OffsetCommitRequest) -> ResponseK
         .coordinator
         .with(&request.group_id, |group| group.may_commit(&request.member_id, generation, Instant::now()));
     let refusal = match allowed {
+        _ if !is_group_id(&request.group_id) => Some(code(ResponseError::InvalidGroupId)),
         Some(Err(fault)) => Some(fault_code(fault)),
         // A group without members: only a consumer that assigns itself may commit.
         None if generation >= 0 => Some(code(ResponseError::IllegalGeneration)),
         Some(Ok(())) | None => None,
     };
-    let mut entries = Vec::new();
+    let now_ms = now_ms();
+    // Of a partition that is named more than once the last counts.
+    let mut entries = BTreeMap::new();
     let mut answers = Vec::new();
     for topic in &request.topics {
         let known = shared.catalogue.topic(&topic.name);
         for partition in &topic.partitions {
             let exists = known.as_deref().is_some_and(|known| known.partition(partition.partition_index).is_some());
+            let metadata = partition.committed_metadata.as_ref().map_or("", |metadata| metadata.as_str());
             let error_code = match refusal {
                 Some(error_code) => error_code,
                 None if !exists => code(ResponseError::UnknownTopicOrPartition),
+                None if metadata.len() > METADATA_BYTES_MAX => code(ResponseError::OffsetMetadataTooLarge),
                 None => {
-                    entries.push(Entry {
-                        group: request.group_id.to_string(),
-                        topic: topic.name.to_string(),
-                        partition: partition.partition_index,
-                        position: Some(Position {
-                            offset: partition.committed_offset,
-                            leader_epoch: partition.committed_leader_epoch,
-                            metadata: partition
-                                .committed_metadata
-                                .as_ref()
-                                .map(ToString::to_string)
-                                .unwrap_or_default(),
-                        }),
-                    });
+                    let position = Position {
+                        offset: partition.committed_offset,
+                        leader_epoch: partition.committed_leader_epoch,
+                        metadata: metadata.to_owned(),
+                        time_ms: now_ms,
+                    };
+                    entries.insert((topic.name.as_str(), partition.partition_index), position);
                     NONE
                 }
             };
             answers.push(error_code);
         }
     }
-    if !entries.is_empty() && !shared.committed.commit(&entries) {
-        let storage = code(ResponseError::KafkaStorageError);
+    let entry = |((topic, partition), position): ((&str, i32), Position)| Entry {
+        group: request.group_id.to_string(),
+        topic: topic.to_owned(),
+        partition,
+        position: Some(position),
+    };
+    let entries: Vec<Entry> = entries.into_iter().map(entry).collect();
+    let committer = Committer {
+        group: &request.group_id,
+        is_reserved: shared.is_reserved(&request.group_id),
+        now_ms,
+        has_members: &|group| shared.coordinator.has_members(group),
+    };
+    let committed = if entries.is_empty() { Ok(()) } else { shared.committed.commit(&committer, &entries) };
+    if let Err(fault) = committed {
+        let refused = code(match fault {
+            CommitFault::Disk => ResponseError::KafkaStorageError,
+            CommitFault::Full => ResponseError::InvalidCommitOffsetSize,
+        });
         for answer in answers.iter_mut().filter(|answer| **answer == NONE) {
-            *answer = storage;
+            *answer = refused;
         }
     }
     let mut answers = answers.into_iter();
@@ -288,7 +328,10 @@ fn positions(
         metadata: position.map(|position| StrBytes::from_string(position.metadata)).unwrap_or_default(),
     };
     if let Some(asked) = asked {
-        let one = |(topic, partitions): (TopicName, Vec<i32>)| {
+        // A partition that is named again is not answered again: its metadata would be multiplied.
+        let mut seen = BTreeSet::new();
+        let mut one = |(topic, mut partitions): (TopicName, Vec<i32>)| {
+            partitions.retain(|partition| seen.insert((topic.clone(), *partition)));
             let answers = partitions.into_iter().map(|partition| {
                 let position = shared.committed.position(group, &topic, partition);
                 answer(partition, position)
@@ -296,7 +339,7 @@ fn positions(
             let answers = answers.collect();
             (topic, answers)
         };
-        return asked.into_iter().map(one).collect();
+        return asked.into_iter().map(&mut one).collect();
     }
     let mut topics: Vec<(TopicName, Vec<Answered>)> = Vec::new();
     for ((topic, partition), position) in shared.committed.positions(group) {
@@ -311,7 +354,7 @@ fn positions(
     topics
 }
 
-/// OffsetFetch. From version 8 on several groups at once.
+/// OffsetFetch. From version 8 on several groups at once, each answered once.
 pub(super) fn fetch_offsets(shared: &Shared, caller: &Caller<'_>, request: OffsetFetchRequest) -> ResponseKind {
     if caller.version < 8 {
         let asked = request.topics.map(|topics| {
@@ -338,7 +381,8 @@ pub(super) fn fetch_offsets(shared: &Shared, caller: &Caller<'_>, request: Offse
         let response = OffsetFetchResponse::default().with_topics(topics.collect());
         return ResponseKind::OffsetFetch(response);
     }
-    let groups = request.groups.into_iter().map(|group| {
+    let mut seen = BTreeSet::new();
+    let groups = request.groups.into_iter().filter(|group| seen.insert(group.group_id.clone())).map(|group| {
         let asked = group.topics.map(|topics| {
             let pair = topics.into_iter().map(|topic| (topic.name, topic.partition_indexes));
             pair.collect()

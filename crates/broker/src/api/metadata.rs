@@ -1,5 +1,7 @@
 //! Metadata (versions 0 to 13).
 
+use std::collections::BTreeSet;
+
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::metadata_response::{
@@ -26,10 +28,11 @@ pub(super) fn metadata(shared: &Shared, caller: &Caller<'_>, request: MetadataRe
     let topics = if is_all {
         shared.catalogue.topics().iter().map(|topic| describe(topic)).collect()
     } else {
-        request
-            .topics
-            .unwrap_or_default()
-            .into_iter()
+        // A topic that is named again is not answered again, as in Apache Kafka.
+        let mut seen = BTreeSet::new();
+        let asked = request.topics.unwrap_or_default().into_iter();
+        asked
+            .filter(|asked| seen.insert((asked.name.clone(), asked.topic_id)))
             .map(|asked| one(shared, caller.version, asked, may_create))
             .collect()
     };

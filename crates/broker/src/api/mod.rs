@@ -38,6 +38,8 @@ pub(crate) struct Caller<'a> {
     /// The address to give instead of it.
     pub(crate) advertise: Option<&'a (String, u16)>,
     pub(crate) peer: SocketAddr,
+    /// Whether the connection was closed meanwhile: then nobody waits for the answer.
+    pub(crate) is_gone: &'a dyn Fn() -> bool,
 }
 
 impl Caller<'_> {
@@ -57,13 +59,30 @@ pub(crate) struct Answer {
     /// About how large it will be.
     pub(crate) bytes_hint: usize,
     /// The memory it holds, until it is sent.
-    pub(crate) _grant: Option<Grant>,
+    pub(crate) grant: Option<Grant>,
 }
 
 impl From<ResponseKind> for Answer {
     fn from(response: ResponseKind) -> Self {
-        Self { response: Some(response), bytes_hint: 0, _grant: None }
+        Self { response: Some(response), bytes_hint: 0, grant: None }
     }
+}
+
+/// Whether a request may wait for what other clients do.
+pub(crate) fn waits(request: &RequestKind) -> bool {
+    matches!(request, RequestKind::Fetch(_) | RequestKind::JoinGroup(_) | RequestKind::SyncGroup(_))
+}
+
+/// Whether the answer may be much larger than the request: as large as what is kept.
+pub(crate) fn is_large(request: &RequestKind) -> bool {
+    matches!(
+        request,
+        RequestKind::DescribeConfigs(_)
+            | RequestKind::DescribeGroups(_)
+            | RequestKind::DescribeLogDirs(_)
+            | RequestKind::ListGroups(_)
+            | RequestKind::OffsetFetch(_)
+    )
 }
 
 /// Answers one request. Only requests of [`wire::schema::APIS`] come here.
@@ -99,7 +118,7 @@ pub(crate) fn handle(shared: &Shared, caller: &Caller<'_>, request: RequestKind)
         other => {
             // The schema table and this match list the same requests; a test holds them together.
             error!(?other, "request without a handler");
-            return Answer { response: None, bytes_hint: 0, _grant: None };
+            return Answer { response: None, bytes_hint: 0, grant: None };
         }
     };
     response.into()

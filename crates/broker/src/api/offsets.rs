@@ -1,5 +1,7 @@
 //! Where logs begin and end: ListOffsets (versions 1 to 9), OffsetForLeaderEpoch (2 to 4), DeleteRecords (0 to 2).
 
+use std::collections::BTreeSet;
+
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult};
 use kafka_protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
@@ -22,18 +24,26 @@ const MAX_TIMESTAMP: i64 = -3;
 const EARLIEST_LOCAL: i64 = -4;
 /// Of what lies elsewhere: nothing does.
 const LATEST_TIERED: i64 = -5;
+/// What one request unfolds at most: with an honest batch for each of all partitions, half of it.
+const UNFOLD_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// "No such record": offset and timestamp of an answer without one.
 const NOTHING: (i64, i64) = (-1, -1);
 
 /// ListOffsets: earliest (−2), latest (−1), the first record with the largest timestamp (−3), or the first record at or
-/// after a time in ms, to the record in compressed batches too.
+/// after a time in ms, to the record in compressed batches too. A partition that is named twice has an error the second
+/// time, as in Apache Kafka; when very much is unfolded for one request, the last lookups are answered by their batch.
 pub(super) fn list_offsets(shared: &Shared, caller: &Caller<'_>, request: ListOffsetsRequest) -> ResponseKind {
+    let mut seen = BTreeSet::new();
+    let mut unfold = UNFOLD_BYTES_MAX;
     let topics = request.topics.into_iter().map(|asked| {
         let topic = shared.catalogue.topic(&asked.name);
         let partitions = asked.partitions.iter().map(|partition| {
             let log = topic.as_deref().and_then(|topic| topic.partition(partition.partition_index));
             let result = match log {
-                Some(log) => find(log, partition.timestamp),
+                Some(_) if !seen.insert((asked.name.clone(), partition.partition_index)) => {
+                    Err(ResponseError::InvalidRequest)
+                }
+                Some(log) => find(log, partition.timestamp, &mut unfold),
                 None => Err(ResponseError::UnknownTopicOrPartition),
             };
             let response = ListOffsetsPartitionResponse::default().with_partition_index(partition.partition_index);
@@ -52,7 +62,7 @@ pub(super) fn list_offsets(shared: &Shared, caller: &Caller<'_>, request: ListOf
 }
 
 /// Offset and timestamp of what was asked for.
-fn find(log: &PartitionLog, timestamp: i64) -> Result<(i64, i64), ResponseError> {
+fn find(log: &PartitionLog, timestamp: i64, unfold: &mut u64) -> Result<(i64, i64), ResponseError> {
     let readable = |found: std::io::Result<Option<(i64, i64)>>| match found {
         Ok(found) => Ok(found.unwrap_or(NOTHING)),
         Err(cause) => {
@@ -63,10 +73,10 @@ fn find(log: &PartitionLog, timestamp: i64) -> Result<(i64, i64), ResponseError>
     match timestamp {
         LATEST => Ok((log.bounds().end, -1)),
         EARLIEST | EARLIEST_LOCAL => Ok((log.bounds().start, -1)),
-        MAX_TIMESTAMP => readable(log.max_timestamp()),
+        MAX_TIMESTAMP => readable(log.max_timestamp(unfold)),
         LATEST_TIERED => Ok(NOTHING),
         time if time < 0 => Err(ResponseError::UnsupportedVersion),
-        time => readable(log.offset_of_timestamp(time)),
+        time => readable(log.offset_of_timestamp(time, unfold)),
     }
 }
 
@@ -92,13 +102,16 @@ pub(super) fn leader_epoch(shared: &Shared, request: OffsetForLeaderEpochRequest
     ResponseKind::OffsetForLeaderEpoch(OffsetForLeaderEpochResponse::default().with_topics(topics.collect()))
 }
 
-/// DeleteRecords: lets logs begin later, durably.
+/// DeleteRecords: lets logs begin later, durably; each log once.
 pub(super) fn delete_records(shared: &Shared, request: DeleteRecordsRequest) -> ResponseKind {
+    let mut seen = BTreeSet::new();
     let topics = request.topics.into_iter().map(|asked| {
         let topic = shared.catalogue.topic(&asked.name);
         let partitions = asked.partitions.iter().map(|partition| {
             let log = topic.as_deref().and_then(|topic| topic.partition(partition.partition_index));
-            let result = match log.map(|log| log.move_start(partition.offset)) {
+            let is_new = seen.insert((asked.name.clone(), partition.partition_index));
+            let result = match log.filter(|_| is_new).map(|log| log.move_start(partition.offset)) {
+                None if !is_new => Err(ResponseError::InvalidRequest),
                 None => Err(ResponseError::UnknownTopicOrPartition),
                 Some(Err(StartFault::PastEnd)) => Err(ResponseError::OffsetOutOfRange),
                 Some(Err(StartFault::Disk)) => Err(ResponseError::KafkaStorageError),

@@ -61,7 +61,7 @@ pub(super) fn produce(shared: &Shared, caller: &Caller<'_>, request: ProduceRequ
         })
         .collect();
     let response = ProduceResponse::default().with_responses(responses);
-    Answer { response: (request.acks != 0).then_some(ResponseKind::Produce(response)), bytes_hint: 0, _grant: None }
+    Answer { response: (request.acks != 0).then_some(ResponseKind::Produce(response)), bytes_hint: 0, grant: None }
 }
 
 /// `result`: the batch's base offset, and where the log begins.

@@ -1,5 +1,7 @@
 //! CreateTopics (versions 2 to 7), CreatePartitions (0 to 3) and DeleteTopics (1 to 6).
 
+use std::collections::BTreeSet;
+
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
@@ -21,8 +23,13 @@ use crate::settings;
 
 /// CreateTopics. One replica, as there is one node. Settings that this broker does not serve are refused.
 pub(super) fn create(shared: &Shared, caller: &Caller<'_>, request: CreateTopicsRequest) -> ResponseKind {
+    let mut seen = BTreeSet::new();
     let topics = request.topics.into_iter().map(|asked| {
-        let result = create_one(shared, &asked, request.validate_only);
+        let result = if seen.insert(asked.name.clone()) {
+            create_one(shared, &asked, request.validate_only)
+        } else {
+            Err((ResponseError::InvalidRequest, "the topic is named twice".to_owned()))
+        };
         let response = CreatableTopicResult::default().with_name(asked.name);
         match result {
             Ok((id, partitions)) => {
@@ -87,7 +94,9 @@ fn create_one(
         made.map(|topic| topic.id)
     };
     made.map(|id| (id, partitions)).map_err(|fault| match fault {
-        CreateFault::Exists => (ResponseError::TopicAlreadyExists, format!("topic {} exists", asked.name.as_str())),
+        CreateFault::Exists => {
+            (ResponseError::TopicAlreadyExists, format!("topic {} exists", settings::short(&asked.name)))
+        }
         CreateFault::NameInvalid => (
             ResponseError::InvalidTopicException,
             "a topic name is 1 to 249 letters, digits, dots, underscores and hyphens".to_owned(),
@@ -148,16 +157,30 @@ pub(super) fn delete(shared: &Shared, caller: &Caller<'_>, request: DeleteTopics
     let named = |name: TopicName| DeleteTopicState::default().with_name(Some(name));
     let asked: Vec<DeleteTopicState> =
         if caller.version >= 6 { request.topics } else { request.topic_names.into_iter().map(named).collect() };
-    let responses = asked.into_iter().map(|state| {
-        let by_id = || {
-            let topic = shared.catalogue.topic_of_id(state.topic_id)?;
-            Some(TopicName(StrBytes::from_string(topic.name.clone())))
-        };
-        let name = state.name.clone().or_else(by_id);
-        let error_code = match &name {
-            None => code(ResponseError::UnknownTopicId),
-            Some(name) => delete_one(shared, name),
-        };
+    let mut deleted = BTreeSet::new();
+    let results: Vec<(DeleteTopicState, Option<TopicName>, i16)> = asked
+        .into_iter()
+        .map(|state| {
+            let by_id = || {
+                let topic = shared.catalogue.topic_of_id(state.topic_id)?;
+                Some(TopicName(StrBytes::from_string(topic.name.clone())))
+            };
+            let name = state.name.clone().or_else(by_id);
+            let error_code = match &name {
+                None => code(ResponseError::UnknownTopicId),
+                Some(name) => delete_one(shared, name),
+            };
+            if let (Some(name), NONE) = (&name, error_code) {
+                deleted.insert(name.as_str().to_owned());
+            }
+            (state, name, error_code)
+        })
+        .collect();
+    // All positions in one walk.
+    let storage = (!shared.committed.forget(|_, topic, _| deleted.contains(topic)))
+        .then(|| code(ResponseError::KafkaStorageError));
+    let responses = results.into_iter().map(|(state, name, error_code)| {
+        let error_code = if error_code == NONE { storage.unwrap_or(NONE) } else { error_code };
         let response = DeletableTopicResult::default().with_name(name).with_error_code(error_code);
         if caller.version >= 6 { response.with_topic_id(state.topic_id) } else { response }
     });
@@ -166,8 +189,7 @@ pub(super) fn delete(shared: &Shared, caller: &Caller<'_>, request: DeleteTopics
 
 fn delete_one(shared: &Shared, name: &str) -> i16 {
     match shared.catalogue.delete(name) {
-        Ok(true) if shared.committed.forget(|_, topic, _| topic == name) => NONE,
-        Ok(true) => code(ResponseError::KafkaStorageError),
+        Ok(true) => NONE,
         Ok(false) => code(ResponseError::UnknownTopicOrPartition),
         Err(cause) => {
             error!(%cause, "topic not deleted");

@@ -16,6 +16,7 @@ fn application(id: &str, protocols: &[&str]) -> Application {
         rebalance_timeout: 3 * SESSION,
         protocol_type: "consumer".to_owned(),
         protocols: protocols.iter().map(|name| ((*name).to_owned(), Bytes::copy_from_slice(id.as_bytes()))).collect(),
+        grant: None,
     }
 }
 
@@ -42,8 +43,8 @@ fn pair(now: Instant) -> Group {
     let parts = [("a", "1"), ("b", "2")];
     let parts = parts.map(|(id, part)| (id.to_owned(), Bytes::from_static(part.as_bytes())));
     let now = now + SESSION;
-    assert_eq!(group.sync("b", 1, [], now), Ok(None));
-    assert_eq!(group.sync("a", 1, parts, now), Ok(Some(Bytes::from_static(b"1"))));
+    assert_eq!(group.sync("b", 1, ([], None), now), Ok(None));
+    assert_eq!(group.sync("a", 1, (parts, None), now), Ok(Some(Bytes::from_static(b"1"))));
     assert_eq!(group.assignment("b", 1), Ok(Some(Bytes::from_static(b"2"))));
     group
 }
@@ -129,4 +130,20 @@ fn a_lost_join_answer_is_given_again() {
     let step = group.join(again("b", &["range"]), now, SESSION);
     assert!(matches!(step, Ok(JoinStep::Done(round)) if round.generation == 1));
     assert_eq!(group.state_name(), "Stable");
+}
+
+#[test]
+fn what_members_say_is_bounded_for_a_group_and_freed_when_they_leave() {
+    let now = Instant::now();
+    let mut group = Group::new();
+    let large = |id: &str| Application {
+        protocols: vec![("range".to_owned(), Bytes::from(vec![0; GROUP_BYTES_MAX / 2 - 4000]))],
+        ..application(id, &[])
+    };
+    waits(group.join(large("a"), now, SESSION));
+    waits(group.join(large("b"), now, SESSION));
+    assert_eq!(group.join(large("c"), now, SESSION), Err(Fault::GroupFull));
+    waits(group.join(Application { member_id: "b".to_owned(), ..large("b") }, now, SESSION));
+    group.leave("a", now).unwrap();
+    waits(group.join(large("c"), now, SESSION));
 }

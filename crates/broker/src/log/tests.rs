@@ -60,13 +60,13 @@ fn every_offset_and_every_time_is_found() {
         let bytes = log.read(cursor, 1, true).unwrap().unwrap();
         let header = BatchHeader::parse(&bytes).unwrap();
         assert_eq!(header.base_offset, offset / 3 * 3);
-        assert_eq!(log.offset_of_timestamp(1000 + offset).unwrap().unwrap().0, offset);
+        assert_eq!(log.offset_of_timestamp(1000 + offset, &mut (1 << 30)).unwrap().unwrap().0, offset);
     }
     let end = log.cursor(60).unwrap().unwrap();
     assert_eq!(log.bytes_after(end), 0);
     assert_eq!(log.cursor(61).unwrap(), None);
     assert_eq!(log.cursor(-1).unwrap(), None);
-    assert_eq!(log.max_timestamp().unwrap(), Some((59, 1059)));
+    assert_eq!(log.max_timestamp(&mut (1 << 30)).unwrap(), Some((59, 1059)));
     // A cursor at the end is good for what comes later, in a new segment too.
     for batch in 20..24 {
         append(&log, batch * 3);
@@ -129,7 +129,7 @@ fn whole_segments_are_removed_and_their_producers_remembered() {
     let by_age = Limits { age: Some(std::time::Duration::from_millis(1)), bytes: None };
     log.retain(by_age, 1_000_000);
     assert_eq!(log.bounds(), Bounds { start: 60, end: 60 });
-    assert_eq!(log.offset_of_timestamp(0).unwrap(), None);
+    assert_eq!(log.offset_of_timestamp(0, &mut (1 << 30)).unwrap(), None);
     for _ in 0..2 {
         let log = PartitionLog::open(folder.path(), SEGMENT_BYTES).unwrap();
         assert_eq!(log.bounds(), Bounds { start: 60, end: 60 });
@@ -191,7 +191,7 @@ fn a_log_begins_where_it_is_told_to_and_never_earlier() {
     assert_eq!(log.read(at_five, 100, true).unwrap(), None);
     assert_eq!(log.bytes_after(at_five), u64::MAX);
     // By time as well: not the batch's first record but the log's.
-    assert_eq!(log.offset_of_timestamp(0).unwrap(), Some((31, 1031)));
+    assert_eq!(log.offset_of_timestamp(0, &mut (1 << 30)).unwrap(), Some((31, 1031)));
     check_dense(&log);
     log.seal_full();
     log.retain(Limits::default(), 0);
@@ -273,5 +273,28 @@ fn a_removal_goes_on_without_room_for_its_file() {
     let log = PartitionLog::open(folder.path(), SEGMENT_BYTES).unwrap();
     assert_eq!(log.bounds(), Bounds { start: 27, end: 60 });
     assert_eq!(append(&log, 57), 57);
+    check_dense(&log);
+}
+
+#[test]
+fn a_partition_makes_only_so_many_small_segments() {
+    let folder = tempfile::tempdir().unwrap();
+    PartitionLog::create(folder.path()).unwrap();
+    let log = PartitionLog::open(folder.path(), 14).unwrap();
+    let segments = || lock(&log.state).segments.len();
+    let mut sequence = 0;
+    let mut append_many = |batches: i32| {
+        for _ in 0..batches {
+            append(&log, sequence);
+            sequence += 3;
+        }
+    };
+    append_many(100);
+    assert_eq!(segments(), TO_SEAL_MAX + 1, "each is an open file until it is sealed");
+    for _ in 0..100 {
+        log.seal_full();
+        append_many(10);
+    }
+    assert_eq!(segments(), SMALL_SEGMENTS_MAX);
     check_dense(&log);
 }

@@ -77,7 +77,7 @@ fn timed(codec: Codec, framed: bool, base_offset: i64, timestamps: &[i64]) -> Ve
 }
 
 fn found(batch: &[u8], timestamp: i64, from_offset: i64) -> io::Result<Option<(i64, i64)>> {
-    first_at_or_after(batch, &BatchHeader::parse(batch).unwrap(), timestamp, from_offset)
+    first_at_or_after(batch, &BatchHeader::parse(batch).unwrap(), timestamp, from_offset, &mut (1 << 30))
 }
 
 #[test]

@@ -6,8 +6,8 @@
 
 use super::schema::{Field, Kind};
 
-/// Array elements in one request. A decoded element is at most about 200 bytes, so this is 20 MiB.
-const ELEMENTS_MAX: usize = 100_000;
+/// Array elements in one request: the largest honest one names each partition once or twice.
+const ELEMENTS_MAX: usize = 20_000;
 /// Tags below this may have a meaning to the codec, which then reads them by another rule than their length. None of
 /// them is sent by a client to a broker in the versions served.
 const TAGS_KNOWN: u32 = 4;
@@ -32,21 +32,30 @@ struct Walk<'a> {
     elements: usize,
 }
 
-/// Checks the header behind key, version and correlation id, and the body of a request. Returns the bytes left over: they
-/// are let pass, as Apache Kafka does, because librdkafka 2.0 (kcat 1.7.1) sends one too many in Metadata version 13.
+/// What a request is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Measure {
+    /// Array elements, tagged fields among them.
+    pub(crate) elements: usize,
+    /// Bytes left over: they are let pass, as Apache Kafka does, because librdkafka 2.0 (kcat 1.7.1) sends one too many
+    /// in Metadata version 13.
+    pub(crate) left: usize,
+}
+
+/// Checks the header behind key, version and correlation id, and the body of a request.
 pub(crate) fn check(
     after_correlation: &[u8],
     fields: &[Field],
     version: i16,
     flexible: bool,
-) -> Result<usize, Malformed> {
+) -> Result<Measure, Malformed> {
     let mut walk = Walk { rest: after_correlation, flexible: false, version, elements: 0 };
     // The client id keeps the old string form even in flexible headers (KIP-482).
     walk.text()?;
     walk.flexible = flexible;
     walk.tags()?;
     walk.fields(fields)?;
-    Ok(walk.rest.len())
+    Ok(Measure { elements: walk.elements, left: walk.rest.len() })
 }
 
 impl Walk<'_> {

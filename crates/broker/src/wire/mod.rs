@@ -56,9 +56,9 @@ pub(crate) enum WireError {
     Unencodable { key: ApiKey, version: i16, detail: String },
 }
 
-/// Decodes one frame, without its length prefix. Never panics and never reserves more than a small multiple of the
-/// frame's own size.
-pub(crate) fn decode(frame: &Bytes) -> Result<Decoded, WireError> {
+/// Decodes one frame, without its length prefix. Never panics and never takes more memory than `reserve` grants for the
+/// number of its array elements; `None`: it did not.
+pub(crate) fn decode(frame: &Bytes, reserve: &mut dyn FnMut(usize) -> bool) -> Result<Option<Decoded>, WireError> {
     let mut prefix = frame.get(..PREFIX_BYTES).ok_or(WireError::Short)?;
     let (key, version) = (prefix.get_i16(), prefix.get_i16());
     let correlation_id = prefix.get_i32();
@@ -66,13 +66,16 @@ pub(crate) fn decode(frame: &Bytes) -> Result<Decoded, WireError> {
     let key = api.key;
     if !(api.min..=api.max).contains(&version) {
         return match key {
-            ApiKey::ApiVersions => Ok(Decoded::ApiVersionsTooNew { correlation_id }),
+            ApiKey::ApiVersions => Ok(Some(Decoded::ApiVersionsTooNew { correlation_id })),
             _ => Err(WireError::VersionUnknown { key, version }),
         };
     }
     let header_version = key.request_header_version(version);
-    guard::check(&frame[PREFIX_BYTES..], api.fields, version, header_version >= 2)
+    let measure = guard::check(&frame[PREFIX_BYTES..], api.fields, version, header_version >= 2)
         .map_err(|source| WireError::Malformed { key, version, source })?;
+    if !reserve(measure.elements) {
+        return Ok(None);
+    }
     // The guard has measured every length; the codec may still refuse (text that is no UTF-8), and a panic inside it
     // would be ours to answer for.
     let decoded = catch_unwind(AssertUnwindSafe(|| {
@@ -83,7 +86,7 @@ pub(crate) fn decode(frame: &Bytes) -> Result<Decoded, WireError> {
     match decoded {
         Ok(Ok((header, request))) => {
             let envelope = Envelope { key, version, correlation_id, client_id: header.client_id.unwrap_or_default() };
-            Ok(Decoded::Request(Box::new((envelope, request))))
+            Ok(Some(Decoded::Request(Box::new((envelope, request)))))
         }
         Ok(Err(_)) | Err(_) => Err(WireError::Undecodable { key, version }),
     }
@@ -147,7 +150,7 @@ mod tests {
             frame.put_i16(key);
             frame.put_i16(version);
             frame.put_slice(&rest);
-            let _ = decode(&frame.freeze());
+            let _ = decode(&frame.freeze(), &mut |_| true);
         }
 
         /// A true request with some bytes overwritten reaches deeper than noise does.
@@ -165,7 +168,7 @@ mod tests {
                 let at = PREFIX_BYTES + at % (frame.len() - PREFIX_BYTES);
                 frame[at] = value;
             }
-            let _ = decode(&frame.freeze());
+            let _ = decode(&frame.freeze(), &mut |_| true);
         }
     }
 
@@ -175,7 +178,7 @@ mod tests {
         let mut frame = BytesMut::new();
         frame.put_slice(&[0, 3, 0, 1, 0, 0, 0, 7, 0xff, 0xff]);
         frame.put_i32(i32::MAX);
-        let refused = decode(&frame.freeze());
+        let refused = decode(&frame.freeze(), &mut |_| true);
         assert!(matches!(refused, Err(WireError::Malformed { source: Malformed::PastEnd, .. })));
     }
 
@@ -186,9 +189,9 @@ mod tests {
             frame.put_i16(key);
             frame.put_i16(version);
             frame.put_i32(9);
-            decode(&frame.freeze())
+            decode(&frame.freeze(), &mut |_| true)
         };
-        assert!(matches!(frame(18, 99), Ok(Decoded::ApiVersionsTooNew { correlation_id: 9 })));
+        assert!(matches!(frame(18, 99), Ok(Some(Decoded::ApiVersionsTooNew { correlation_id: 9 }))));
         assert!(matches!(frame(1, 99), Err(WireError::VersionUnknown { .. })));
         assert!(matches!(frame(999, 0), Err(WireError::KeyUnknown { key: 999 })));
     }

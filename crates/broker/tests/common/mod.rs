@@ -95,8 +95,8 @@ pub fn read_all(address: SocketAddr, topic: &str, partition: i32) -> Vec<String>
     }
 }
 
-/// One request and its answer on a raw connection.
-pub fn call(stream: &mut TcpStream, key: ApiKey, version: i16, request: &RequestKind) -> ResponseKind {
+/// Sends one request on a raw connection.
+pub fn ask(stream: &mut TcpStream, key: ApiKey, version: i16, request: &RequestKind) {
     let mut frame = BytesMut::new();
     frame.put_i32(0);
     RequestHeader::default()
@@ -108,6 +108,11 @@ pub fn call(stream: &mut TcpStream, key: ApiKey, version: i16, request: &Request
     let length = i32::try_from(frame.len() - 4).unwrap();
     frame[..4].copy_from_slice(&length.to_be_bytes());
     stream.write_all(&frame).unwrap();
+}
+
+/// One request and its answer on a raw connection.
+pub fn call(stream: &mut TcpStream, key: ApiKey, version: i16, request: &RequestKind) -> ResponseKind {
+    ask(stream, key, version, request);
     let mut length = [0; 4];
     stream.read_exact(&mut length).unwrap();
     let mut answer = vec![0; usize::try_from(i32::from_be_bytes(length)).unwrap()];
