@@ -40,3 +40,14 @@ fn a_broker_that_is_not_there_yet_or_goes_away_is_waited_for() {
     undisturbed.run_well(&[]);
     assert_eq!(parts, undisturbed.parts());
 }
+
+#[test]
+fn a_broker_of_its_own_does_not_move_to_another_port() {
+    let bench = Bench::new(10, "");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = bench.command(&["broker", "--listen", &address, "--data", "topic"]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success(), "{said}");
+    assert!(said.contains(&format!("another program listens on {address}")), "{said}");
+}

@@ -214,7 +214,13 @@ fn serve_broker(
     data: &Path,
     retention: Retention,
 ) -> anyhow::Result<u8> {
-    let (broker, address) = open_broker(listen, advertise, data, retention, &Status::new("broker"))?;
+    let config = millstream_broker::Config {
+        advertise,
+        retention: retention.age,
+        retention_bytes: retention.bytes,
+        ..millstream_broker::Config::new(data, listen)
+    };
+    let (broker, address) = open_broker(config, &Status::new("broker"))?;
     let Some(broker) = broker else { bail!("{}: another process serves this log, at {address}", data.display()) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(crate::run::signal())?;

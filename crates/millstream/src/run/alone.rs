@@ -64,6 +64,9 @@ pub fn replay(pipeline: &Pipeline, alone: &Alone) -> anyhow::Result<Outcome> {
         Err(_) if stop.pipeline.load(Ordering::Relaxed) => return Ok(Outcome::Stopped),
         prepared => prepared?,
     };
+    if let Some(broker) = &broker {
+        broker.reserve_group(&prepared.identity.group());
+    }
     let stages =
         Stages { pipeline, store: &store, status: &alone.status, topic: &topic, prepared: &prepared, log: &log };
     let replayed = stages.replay(dataset)?.run(&stop.pipeline, &stop.asked);
@@ -84,12 +87,15 @@ pub fn ingest(pipeline: &Pipeline, alone: &Alone) -> anyhow::Result<Outcome> {
     let store = open_store(&pipeline.store)?;
     let watching = watch_signals(pipeline)?;
     let stop = &watching.stop;
-    let Reached { broker: _broker, topic, log } = reach(pipeline, &alone.status)?;
+    let Reached { broker, topic, log } = reach(pipeline, &alone.status)?;
     let join = if pipeline.source.is_some() { Join::Wait } else { Join::Listen };
     let prepared = match prepare(pipeline, &store, &topic, join, &alone.status, &stop.pipeline) {
         Err(_) if stop.pipeline.load(Ordering::Relaxed) => return Ok(Outcome::Stopped),
         prepared => prepared?,
     };
+    if let Some(broker) = &broker {
+        broker.reserve_group(&prepared.identity.group());
+    }
     let stages =
         Stages { pipeline, store: &store, status: &alone.status, topic: &topic, prepared: &prepared, log: &log };
     let (ingest, decider) = (stages.ingest(Sharing::Group), stages.decider());

@@ -47,6 +47,9 @@ impl Flow {
             Err(_) if self.stopped() => return Ok(Outcome::Stopped),
             prepared => prepared?,
         };
+        if let Some(broker) = broker {
+            broker.reserve_group(&prepared.identity.group());
+        }
         let trainer =
             Trainer::new(self.store.clone(), self.pipeline.clone(), prepared.schema.clone(), self.status.clone());
         let stages = Stages {
