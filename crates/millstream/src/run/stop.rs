@@ -152,3 +152,21 @@ pub(crate) async fn signal() -> std::io::Result<()> {
     #[cfg(not(unix))]
     tokio::signal::ctrl_c().await
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn a_thread_that_is_lost_does_not_hold_the_runtime() {
+        let serving = Serving::start().unwrap();
+        let (began, (tell, told)) = (Instant::now(), mpsc::channel::<()>());
+        serving.handle().spawn_blocking(move || told.recv());
+        serving.handle().spawn(async { thread::sleep(Duration::from_secs(20)) });
+        drop(serving);
+        assert!(began.elapsed() < Duration::from_secs(10));
+        drop(tell);
+    }
+}

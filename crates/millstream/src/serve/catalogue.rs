@@ -18,6 +18,7 @@ use serde_json::{Map, Value, json};
 use super::app::App;
 use super::error::{ApiError, hint, quote};
 use super::predict::{blocking, reading};
+use super::template::Room;
 use super::{reply, rows};
 use crate::catalogue::{Catalogue, Catalogues, FilterError, ImageFault, Kind, Query, Sort, Unfit, is_url, placeholder};
 use crate::config::CatalogueRules;
@@ -209,7 +210,9 @@ fn answer(catalogue: &Catalogue, asked: Asked, facets: &[String]) -> Result<Valu
         return Ok(json!({"items": [], "total": 0, "facets": facets}));
     }
     let page = catalogue.page(&asked.query(catalogue)?);
-    let items: Vec<Value> = page.rows.iter().map(|row| Value::Object(catalogue.item(*row))).collect();
+    let mut room = Room::default();
+    let items = page.rows.iter().map(|row| room.taken(Value::Object(catalogue.item(*row))));
+    let items = items.collect::<Result<Vec<Value>, ApiError>>()?;
     let counted = page.facets.into_iter().map(|(name, values)| {
         let values: Value = values.into_iter().map(|(value, count)| json!({"value": value, "count": count})).collect();
         (name, values)

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use super::app::App;
 use super::error::{ApiError, hint, shortened};
 use super::predict::{blocking, find_version, reading, version_name};
-use super::{BatchReadError, reply, rows};
+use super::template::weight_of_row;
+use super::{BatchReadError, BatchSource, reply, rows};
 use crate::batch::{Batch, batch_folder};
 use crate::registry::{Served, ServedModel, Version};
 
@@ -86,18 +87,48 @@ pub async fn batch_rows(app: &Arc<App>, number: &str, query: &str) -> Result<Res
     let window = Window::parse(query)?;
     let batch = find_batch(app, number).await?;
     let source = Arc::clone(&app.context.batches);
-    let number = batch.number();
-    let read = move || {
-        source.rows(number, window.offset, window.limit).map_err(|error| ApiError {
+    let (number, total) = (batch.number(), batch.rows());
+    let answer = move || {
+        let rows = read_rows(source.as_ref(), number, &window)?;
+        Ok(reply::json(StatusCode::OK, &json!({"batch": number, "rows": rows, "total": total})))
+    };
+    blocking(answer).await
+}
+
+/// Rows of one answer, as they are put together.
+const ROWS_BYTES_MOST: usize = 64 << 20;
+/// Read at once: at first so many rows, …
+const ROWS_FIRST: usize = 100;
+/// … then about so many bytes of them, …
+const STEP_BYTES: usize = 8 << 20;
+/// … and never so many times the rows before: those that come may be larger.
+const STEP_GROWTH: usize = 4;
+
+fn read_rows(source: &dyn BatchSource, batch: u32, window: &Window) -> Result<Vec<rows::Row>, ApiError> {
+    let (mut rows, mut bytes, mut step) = (Vec::new(), 0, ROWS_FIRST);
+    while rows.len() < window.limit {
+        let wanted = step.min(window.limit - rows.len());
+        let read = source.rows(batch, window.offset.saturating_add(rows.len()), wanted);
+        let read = read.map_err(|error| ApiError {
             message: format!(
-                "the rows of batch {number} cannot be read; the server's log and its status say which file"
+                "the rows of batch {batch} cannot be read; the server's log and its status say which file"
             ),
             ..damaged(&error)
-        })
-    };
-    let total = batch.rows();
-    let answer = move || Ok(reply::json(StatusCode::OK, &json!({"batch": number, "rows": read()?, "total": total})));
-    blocking(answer).await
+        })?;
+        let (n_read, read_bytes) = (read.len(), read.iter().map(weight_of_row).sum::<usize>());
+        rows.extend(read);
+        bytes += read_bytes;
+        if bytes > ROWS_BYTES_MOST {
+            let message =
+                format!("{} rows take more than {ROWS_BYTES_MOST} bytes; ask for fewer with limit", rows.len());
+            return Err(ApiError::too_large(message));
+        }
+        if n_read < wanted {
+            break;
+        }
+        step = (STEP_BYTES / (read_bytes / n_read).max(1)).clamp(1, step * STEP_GROWTH);
+    }
+    Ok(rows)
 }
 
 async fn find_batch(app: &Arc<App>, number: &str) -> Result<Batch, ApiError> {
@@ -187,4 +218,43 @@ pub fn versions(app: &Arc<App>, name: &str, query: &str) -> Result<Response<Body
 pub fn version(app: &Arc<App>, model: &str, version: &str) -> Result<Response<Body>, ApiError> {
     let version = find_version(app, model, Some(version))?;
     Ok(reply::from_models(&version.to_json(), &version_name(&version.file)))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Map;
+
+    use super::*;
+
+    /// Rows of so many bytes; the largest step is remembered.
+    struct Large(usize);
+
+    impl BatchSource for Large {
+        fn batches(&self) -> Result<Vec<Batch>, BatchReadError> {
+            Ok(Vec::new())
+        }
+
+        fn batch(&self, _: u32) -> Result<Option<Batch>, BatchReadError> {
+            Ok(None)
+        }
+
+        fn rows(&self, _: u32, offset: usize, limit: usize) -> Result<Vec<Map<String, Value>>, BatchReadError> {
+            assert!(limit * self.0 <= 100 << 20, "{limit} rows of {} bytes at once", self.0);
+            let row = |at: usize| [("at", Value::from(at)), ("text", "x".repeat(self.0).into())];
+            let rows = (offset..(offset + limit).min(700)).map(row);
+            Ok(rows.map(|row| row.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()).collect())
+        }
+    }
+
+    #[test]
+    fn rows_of_any_size_are_read_in_bounded_steps() {
+        let read = |bytes, offset, limit| read_rows(&Large(bytes), 1, &Window { offset, limit });
+        let rows = read(10, 5, 1000).unwrap();
+        let at: Vec<u64> = rows.iter().filter_map(|row| row["at"].as_u64()).collect();
+        assert_eq!(at, (5..700).collect::<Vec<u64>>());
+        assert_eq!(read(10, 5, 0).unwrap(), Vec::new());
+        assert_eq!(read(1 << 20, 0, 50).unwrap().len(), 50);
+        let fault = read(1 << 20, 0, 1000).unwrap_err();
+        assert!(fault.status == StatusCode::PAYLOAD_TOO_LARGE && fault.message.contains("limit"), "{fault:?}");
+    }
 }

@@ -99,7 +99,7 @@ impl Template {
 pub struct Room(usize);
 
 /// Of the answer as it is put together, which is some times its text.
-const ROOM_BYTES: usize = 256 << 20;
+const ROOM_BYTES: usize = 128 << 20;
 /// A value without its text.
 const VALUE_BYTES: usize = 32;
 
@@ -110,7 +110,7 @@ impl Default for Room {
 }
 
 impl Room {
-    fn taken(&mut self, value: Value) -> Result<Value, ApiError> {
+    pub fn taken(&mut self, value: Value) -> Result<Value, ApiError> {
         self.take(weight(&value))?;
         Ok(value)
     }
@@ -125,12 +125,17 @@ impl Room {
     }
 }
 
+/// Of what is put together from a row, in about its bytes.
+pub fn weight_of_row(row: &Map<String, Value>) -> usize {
+    VALUE_BYTES + row.iter().map(|(key, value)| VALUE_BYTES + key.len() + weight(value)).sum::<usize>()
+}
+
 fn weight(value: &Value) -> usize {
     let own = match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => 0,
         Value::String(text) => text.len(),
         Value::Array(items) => items.iter().map(weight).sum(),
-        Value::Object(entries) => entries.iter().map(|(key, value)| VALUE_BYTES + key.len() + weight(value)).sum(),
+        Value::Object(entries) => return weight_of_row(entries),
     };
     VALUE_BYTES + own
 }
