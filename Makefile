@@ -17,8 +17,9 @@ check: ## Format and lints, warnings as errors
 fmt: ## Format the code
 	cargo fmt --all
 
-fuzz: ## Fuzz the broker's codec path, SECONDS (60) for each of its three targets
-	crates/broker/fuzz/run.sh $(or $(SECONDS),60)
+fuzz: ## Fuzz the broker's codec path and the parsers of what others wrote, SECONDS (60) for each target
+	ci/fuzz.sh crates/broker/fuzz $(or $(SECONDS),60)
+	ci/fuzz.sh crates/untrusted/fuzz $(or $(SECONDS),60)
 
 hostile: ## Some 300 hostile requests, records and files against the release binary, in a cgroup of 2 GiB
 	cargo build --release

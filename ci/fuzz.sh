@@ -1,12 +1,18 @@
 #!/usr/bin/env bash
-# Fuzzes the broker's codec path: run.sh [seconds for each target] [target ...]. Needs no cargo-fuzz and no nightly: the
-# same flags on the pinned compiler, let through by RUSTC_BOOTSTRAP. A failing input is left in artifacts/ and its path said.
+# Fuzzes the targets of a fuzz folder: fuzz.sh FOLDER [seconds for each target] [target ...]. Needs no cargo-fuzz and no nightly: the
+# same flags on the pinned compiler, let through by RUSTC_BOOTSTRAP. Begins with the inputs in seeds/, which are kept; what it finds
+# on the way goes to corpus/. A failing input is left in artifacts/ and its path said.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
+cd "$1"
+shift
 seconds=${1:-60}
 shift || true
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(requests batches segments)
+if [ ${#targets[@]} -eq 0 ]; then
+    for file in fuzz_targets/*.rs; do
+        targets+=("$(basename "$file" .rs)")
+    done
+fi
 host=$(rustc -vV | sed -n 's/^host: //p')
 
 # Coverage for libFuzzer and the address sanitizer, in our code and that of every codec in Rust.
@@ -22,6 +28,8 @@ cargo build --release --target "$host" --bins
 for target in "${targets[@]}"; do
     echo "== $target, $seconds s"
     mkdir -p "corpus/$target" "artifacts/$target"
-    MILLSTREAM_FUZZ_SEEDS="corpus/$target" "target/$host/release/$target" "corpus/$target" -max_total_time="$seconds" -timeout=20 \
-        -rss_limit_mb=2048 -max_len=4096 -artifact_prefix="artifacts/$target/" -print_final_stats=1 -verbosity=0
+    inputs=("corpus/$target")
+    [ -d "seeds/$target" ] && inputs+=("seeds/$target")
+    MILLSTREAM_FUZZ_SEEDS="corpus/$target" "target/$host/release/$target" "${inputs[@]}" -max_total_time="$seconds" -timeout=20 \
+        -rss_limit_mb=2048 -max_len=8192 -artifact_prefix="artifacts/$target/" -print_final_stats=1 -verbosity=0
 done
