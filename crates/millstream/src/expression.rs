@@ -29,7 +29,7 @@ use datafusion::prelude::SessionConfig;
 use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, ExprWithAlias, visit_expressions};
 
 pub(crate) use integers::CheckedIntegers;
-pub use strangers::{FUNCTIONS as OF_ROWS, STACK_BYTES as STRANGERS_STACK_BYTES, is_nested_deeper};
+pub use strangers::{FUNCTIONS as OF_ROWS, WEIGHT_OF_ALL, check as check_of_others, is_nested_deeper};
 pub(crate) use unread::unread_clause;
 
 /// Holds the functions and the options; never runs a query.
@@ -59,8 +59,6 @@ enum Rules {
     Value,
     /// One value, or one list of values.
     ValueOrList,
-    /// One value, by somebody who is not trusted: what a request says.
-    Stranger,
 }
 
 /// What a value of an expression is, as far as learning and JSON care.
@@ -106,10 +104,12 @@ pub enum ExpressionFault {
     TooLong { found: usize, most: usize },
     #[error("it is nested more than {most} deep: use `in (…)` for a list of values")]
     TooDeep { most: usize },
-    #[error(
-        "`{name}` is not for filters: use comparisons, `in`, `like`, `case`, `array_has` and functions such as lower(…)"
-    )]
+    #[error("`{name}` is not for texts of others: write the same text into the pipeline file, or train again")]
     NotForStrangers { name: String },
+    #[error(
+        "casts, functions and lists are nested too deep in it: write the same text into the pipeline file, or train again"
+    )]
+    TooHeavy,
     #[error("{0}")]
     Plan(String),
     #[error("it cannot be computed: {0}")]
@@ -139,13 +139,6 @@ impl Expression {
         Self::compile_by(Rules::ValueOrList, text, schema)
     }
 
-    /// As `compile`, of a text that somebody sent: short, shallow, and only with functions whose values do not grow. Recurses as
-    /// deep as the text is nested: needs [`STRANGERS_STACK_BYTES`] of stack, as `evaluate` then does.
-    pub fn compile_of_stranger(text: &str, schema: &Schema) -> Result<Self, ExpressionError> {
-        strangers::check_length(text)?;
-        Self::compile_by(Rules::Stranger, text, schema)
-    }
-
     fn compile_by(rules: Rules, text: &str, schema: &Schema) -> Result<Self, ExpressionError> {
         if let Ok(index) = schema.index_of(text) {
             return Ok(Self {
@@ -159,19 +152,13 @@ impl Expression {
         if text.trim().is_empty() {
             return Err(fault(text, None, ExpressionFault::Empty));
         }
-        let sql = parse(text)?;
-        if rules == Rules::Stranger {
-            strangers::check_depth(text, &sql)?;
-        }
+        let sql = parse_of_one_row(text)?;
         let df_schema = DFSchema::try_from(schema.clone()).map_err(|error| planning(text, schema, &error))?;
         let logical = PLANNER
             .create_logical_expr_from_sql_expr(sql, &df_schema)
             .map_err(|error| planning(text, schema, &error))?
             .unalias();
         refuse_what_is_not_of_one_row(text, &logical)?;
-        if rules == Rules::Stranger {
-            strangers::check_functions(text, &logical)?;
-        }
         let logical = lists::ask_what_they_hold(logical, &df_schema).map_err(|error| planning(text, schema, &error))?;
         let logical = checked(logical, &df_schema).map_err(|error| planning(text, schema, &error))?;
         let logical = simplify(logical, &df_schema).map_err(|error| planning(text, schema, &error))?;
@@ -260,13 +247,18 @@ fn fault(text: &str, position: Option<usize>, fault: ExpressionFault) -> Express
     ExpressionError { text: text.to_owned(), position, fault }
 }
 
-/// Parses the whole text, and refuses what the planner would trip over with a worse message.
+/// Parses the whole text.
 fn parse(text: &str) -> Result<ExprWithAlias, ExpressionError> {
     let dialect = PLANNER.config_options().sql_parser.dialect;
-    let sql = PLANNER.sql_to_expr_with_alias(text, &dialect).map_err(|error| {
+    PLANNER.sql_to_expr_with_alias(text, &dialect).map_err(|error| {
         let message = first_line(&error);
         fault(text, column_in(&message), ExpressionFault::Syntax(without_place(&message)))
-    })?;
+    })
+}
+
+/// Parses the whole text, and refuses what the planner would trip over with a worse message.
+fn parse_of_one_row(text: &str) -> Result<ExprWithAlias, ExpressionError> {
+    let sql = parse(text)?;
     let found = visit_expressions(&sql, |part: &SqlExpr| match part {
         SqlExpr::Subquery(_) | SqlExpr::Exists { .. } | SqlExpr::InSubquery { .. } => {
             ControlFlow::Break(fault(text, find_word(text, "select"), ExpressionFault::Subquery))

@@ -23,7 +23,7 @@ use crate::config::{
     CatalogueFrom, ConfigFaults, CsvFormat, Fault, Faults, Loaded, Overrides, Pipeline, Retention, SchemaRules,
     StoreUrl, load,
 };
-use crate::registry::{Registry, Version};
+use crate::registry::{OwnerTexts, Registry, Version};
 use crate::run::{
     self, Alone, Options, Outcome, Progress, check_data, open_broker, open_store_reading, run, with_rules,
 };
@@ -291,7 +291,8 @@ fn batch_row(batch: &Batch) -> Vec<String> {
 
 fn models(loaded: Loaded, action: &ModelsAction) -> anyhow::Result<u8> {
     let store = open_existing_store(&loaded.pipeline.store)?;
-    let registry = Registry::open(store.clone())?;
+    let owner = OwnerTexts::of(&loaded.pipeline);
+    let registry = Registry::open_for(store.clone(), owner.clone())?;
     let served = registry.snapshot();
     let find = |name: &str| {
         let known = || served.models.keys().cloned().collect::<Vec<_>>().join(", ");
@@ -317,7 +318,7 @@ fn models(loaded: Loaded, action: &ModelsAction) -> anyhow::Result<u8> {
             print(&pretty(&version.to_json())?)?;
         }
         ModelsAction::Verify { model, version } => {
-            let report = crate::registry::verify(store.as_ref(), model, version.get())?;
+            let report = crate::registry::verify(store.as_ref(), model, version.get(), &owner)?;
             for fault in &report.faults {
                 say(fault);
             }

@@ -340,6 +340,31 @@ pub enum Columns {
     Popularity(PopularityColumns),
 }
 
+impl Columns {
+    /// Every column's name or SQL expression.
+    pub fn texts(&self) -> Vec<&str> {
+        let (all, some): (Vec<&String>, Vec<&Option<String>>) = match self {
+            Self::Supervised(Supervised { features, target, output, baseline, .. }) => {
+                (features.iter().chain([target]).collect(), vec![output, baseline])
+            }
+            Self::Ratings(RatingColumns { user, item, rating, time, group, .. }) => {
+                (vec![user, item], vec![rating, time, group])
+            }
+            Self::Clusters(ClusterColumns { features, .. }) => (features.iter().collect(), Vec::new()),
+            Self::Content(ContentColumns { id, title, text }) => {
+                (text.iter().map(|(text, _)| text).chain([id]).collect(), vec![title])
+            }
+            Self::Neighbours(NeighbourColumns { id, features, .. }) => {
+                (features.iter().chain([id]).collect(), Vec::new())
+            }
+            Self::Popularity(PopularityColumns { item, score, votes, group }) => {
+                (vec![item], vec![score, votes, group])
+            }
+        };
+        all.into_iter().chain(some.into_iter().flatten()).map(String::as_str).collect()
+    }
+}
+
 /// Features and a target.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Supervised {

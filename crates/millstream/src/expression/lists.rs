@@ -85,7 +85,7 @@ mod tests {
         let genre = Expression::compile_list("string_to_array(genres, '|')", &schema).unwrap();
         let schema = Schema::new(vec![Field::new("genre", genre.data_type().clone(), true)]);
         let batch = RecordBatch::try_new(Arc::new(schema.clone()), vec![genre.evaluate(&batch).unwrap()]).unwrap();
-        let answer = Expression::compile_of_stranger(filter, &schema).unwrap().evaluate(&batch).unwrap();
+        let answer = Expression::compile(filter, &schema).unwrap().evaluate(&batch).unwrap();
         let answer = answer.as_boolean();
         let shown =
             (0..answer.len()).map(|row| match (answer.is_null(row), answer.is_valid(row) && answer.value(row)) {

@@ -34,6 +34,8 @@ pub enum RegistryError {
         "{place} is not what this version started from: its digest is {found}, expected {expected}: restore it from a copy"
     )]
     NotTheParent { place: String, found: String, expected: String },
+    #[error("{place} {problem}: restore it from a copy, or delete its folder and train again")]
+    NotOurs { place: String, problem: String },
     #[error("{place} is missing beside its model.json: restore it from a copy, or delete its folder and train again")]
     FileMissing { place: String },
     #[error("{place} is no safetensors file: {problem}")]
@@ -85,6 +87,7 @@ impl RegistryError {
             | Self::WrongPlace { .. }
             | Self::Digest { .. }
             | Self::NotTheParent { .. }
+            | Self::NotOurs { .. }
             | Self::FileMissing { .. }
             | Self::NotSafetensors { .. }
             | Self::Unfit { .. }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use super::{Draft, ModelFile, Published, Version, publish, read_model_file, version_numbers};
+use super::{Draft, ModelFile, OwnerTexts, Published, Version, publish, read_model_file, version_numbers};
 use crate::store::faulty::FaultyStore;
 use crate::store::{LocalStore, SharedStore};
 
@@ -55,7 +55,7 @@ fn check(seed: u64, chance: f64) {
             numbers.iter().zip(&identities).filter(|(_, found)| found == identity).map(|(number, _)| *number).collect();
         assert_eq!(held, [*number], "{identity}: {numbers:?} {identities:?}");
         // Its arrays are there, of the digest that its file names.
-        Version::load(inner.as_ref(), "close", *number).unwrap();
+        Version::load(inner.as_ref(), "close", *number, &OwnerTexts::default()).unwrap();
     }
     assert_eq!(numbers, [1, 2, 3]);
 }

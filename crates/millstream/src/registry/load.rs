@@ -8,13 +8,14 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
+use super::foreign::{self, OwnerTexts};
 use super::predict::Answers;
 use super::{
     Clusters, Content, Encoding, Evaluation, EvaluationKind, FORMAT, Learned, ModelFile, Neighbourhood, Popularity,
     Predictor, Recommendation, Recommender, RegistryError, TargetSummary, Task, arrays_from_bytes, evaluations_prefix,
     load_bags, model_key, number_in, version_folder,
 };
-use crate::store::{Store, StoreError, read_optional};
+use crate::store::{Store, StoreError};
 
 /// One trained model, ready to answer. Cloning shares the model itself.
 #[derive(Debug, Clone)]
@@ -26,13 +27,19 @@ pub struct Version {
 }
 
 impl Version {
-    pub fn load(store: &dyn Store, model: &str, version: u32) -> Result<Self, RegistryError> {
+    /// `owner`: the expressions that may be whatever the pipeline's author writes.
+    pub fn load(store: &dyn Store, model: &str, version: u32, owner: &OwnerTexts) -> Result<Self, RegistryError> {
+        let place = store.place(&model_key(model, version));
+        foreign::apart(&place, || Self::load_here(store, model, version, owner))
+    }
+
+    fn load_here(store: &dyn Store, model: &str, version: u32, owner: &OwnerTexts) -> Result<Self, RegistryError> {
         let file = read_model_file(store, model, version)?;
+        foreign::check(&file, owner, &store.place(&model_key(model, version)))?;
         let key = format!("{}/{}", version_folder(model, version), file.file);
         let place = store.place(&key);
-        let bytes = match store.read(&key) {
-            Err(StoreError::Missing { .. }) => return Err(RegistryError::FileMissing { place }),
-            bytes => bytes?,
+        let Some(bytes) = foreign::read(store, &key, foreign::ARRAYS_BYTES_MOST)? else {
+            return Err(RegistryError::FileMissing { place });
         };
         let evaluations = read_evaluations(store, model, version)?;
         Self::from_parts(file, evaluations, &bytes, place)
@@ -294,7 +301,7 @@ fn scores_json(evaluation: &Evaluation) -> Value {
 
 pub fn read_model_file(store: &dyn Store, model: &str, version: u32) -> Result<ModelFile, RegistryError> {
     let key = model_key(model, version);
-    let Some(bytes) = read_optional(store, &key)? else {
+    let Some(bytes) = foreign::read(store, &key, foreign::RECORD_BYTES_MOST)? else {
         return Err(RegistryError::UnknownVersion { model: model.to_owned(), version });
     };
     let file: ModelFile = from_record(&bytes, || store.place(&key))?;
@@ -308,7 +315,11 @@ pub fn read_model_file(store: &dyn Store, model: &str, version: u32) -> Result<M
 pub fn read_evaluations(store: &dyn Store, model: &str, version: u32) -> Result<Vec<Evaluation>, RegistryError> {
     let keys = store.list(&evaluations_prefix(model, version))?;
     let records = keys.iter().filter(|key| key.rsplit('/').next().and_then(number_in).is_some());
-    records.map(|key| from_record(&store.read(key)?, || store.place(key))).collect()
+    let read = |key: &String| match foreign::read(store, key, foreign::RECORD_BYTES_MOST)? {
+        Some(bytes) => from_record(&bytes, || store.place(key)),
+        None => Err(StoreError::Missing { key: key.clone() }.into()),
+    };
+    records.map(read).collect()
 }
 
 /// The versions of a model that are whole, ascending.

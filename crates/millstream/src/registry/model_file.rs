@@ -49,6 +49,33 @@ pub struct ModelFile {
     pub notes: Vec<String>,
 }
 
+impl ModelFile {
+    /// Every column's name or SQL expression; an absent target is empty.
+    pub fn texts(&self) -> Vec<&str> {
+        let mut texts: Vec<&str> = self.features.iter().map(|feature| feature.expression.as_str()).collect();
+        texts.push(&self.target);
+        texts.extend([&self.filter, &self.output, &self.baseline].into_iter().flatten().map(String::as_str));
+        match &self.task {
+            Task::Regression | Task::Classification { .. } | Task::Clustering(_) => {}
+            Task::Recommendation(Recommendation { user, item, rating, time, group, .. }) => {
+                texts.extend([user, item].map(|id| id.expression.as_str()));
+                texts.extend([rating, time, group].into_iter().flatten().map(String::as_str));
+            }
+            Task::Similarity(SimilarityTask { id, title, text, .. }) => {
+                texts.push(&id.expression);
+                texts.extend(title.as_deref());
+                texts.extend(text.iter().map(|text| text.expression.as_str()));
+            }
+            Task::Neighbourhood(NeighbourhoodTask { id, .. }) => texts.push(&id.expression),
+            Task::Popularity(PopularityTask { item, score, votes, group, .. }) => {
+                texts.push(&item.expression);
+                texts.extend([score, votes, group].into_iter().flatten().map(String::as_str));
+            }
+        }
+        texts
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Task {

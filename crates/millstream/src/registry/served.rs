@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use serde::{Deserialize, Serialize};
 
+use super::foreign::{self, OwnerTexts};
 use super::load::from_record;
 use super::{RegistryError, Version, number_in, read_evaluations};
-use crate::store::SharedStore;
+use crate::store::{SharedStore, StoreError};
 
 pub const CHAMPION: &str = "champion";
 pub const LATEST: &str = "latest";
@@ -63,6 +64,7 @@ impl ServedModel {
 
 pub struct Registry {
     store: SharedStore,
+    owner: OwnerTexts,
     served: RwLock<Arc<Served>>,
     /// One refresh at a time; the lists of evaluations as last seen, to tell what is new.
     refreshing: Mutex<BTreeMap<(String, u32), BTreeSet<String>>>,
@@ -77,9 +79,14 @@ struct Listed {
 }
 
 impl Registry {
-    /// Loads what is there; an empty store is fine.
+    /// As `open_for`, with no pipeline file to trust.
     pub fn open(store: SharedStore) -> Result<Self, RegistryError> {
-        let registry = Self { store, served: RwLock::default(), refreshing: Mutex::default() };
+        Self::open_for(store, OwnerTexts::default())
+    }
+
+    /// Loads what is there; an empty store is fine.
+    pub fn open_for(store: SharedStore, owner: OwnerTexts) -> Result<Self, RegistryError> {
+        let registry = Self { store, owner, served: RwLock::default(), refreshing: Mutex::default() };
         registry.refresh()?;
         Ok(registry)
     }
@@ -107,6 +114,9 @@ impl Registry {
                 let algorithm = newest.file.algorithm.clone();
                 served.models.insert(name.clone(), ServedModel { name: name.clone(), algorithm, versions, aliases });
             }
+        }
+        for problem in served.problems.iter().filter(|problem| !old.problems.contains(problem)) {
+            tracing::warn!(target: "millstream", kind = "problem", "not served: {problem}");
         }
         *self.served.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(served);
         Ok(())
@@ -158,7 +168,7 @@ impl Registry {
                 Some(version) if seen.get(&place) == Some(&evaluations) => Ok(Arc::clone(version)),
                 Some(version) => read_evaluations(&*self.store, model, number)
                     .map(|evaluations| Arc::new(version.with_evaluations(evaluations))),
-                None => Version::load(&*self.store, model, number).map(Arc::new),
+                None => Version::load(&*self.store, model, number, &self.owner).map(Arc::new),
             };
             match loaded {
                 Ok(version) => {
@@ -180,8 +190,11 @@ impl Registry {
     ) -> BTreeMap<String, u32> {
         let mut aliases = BTreeMap::new();
         for (alias, (_, key)) in &listed.aliases {
-            let record = self.store.read(key).map_err(RegistryError::from);
-            let record = record.and_then(|bytes| from_record::<Alias>(&bytes, || self.store.place(key)));
+            let record = foreign::read(&*self.store, key, foreign::RECORD_BYTES_MOST);
+            let record = record.and_then(|bytes| match bytes {
+                Some(bytes) => from_record::<Alias>(&bytes, || self.store.place(key)),
+                None => Err(StoreError::Missing { key: key.clone() }.into()),
+            });
             let name = format!("{model}@{alias}");
             match record {
                 Ok(record) if versions.contains_key(&record.version) => {
@@ -198,7 +211,7 @@ impl Registry {
 }
 
 /// An error with its causes.
-fn full(error: &dyn std::error::Error) -> String {
+pub fn full(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

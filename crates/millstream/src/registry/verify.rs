@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 
+use super::foreign::{self, OwnerTexts};
 use super::{ModelFile, Recommendation, RegistryError, Task, Version, arrays_to_bytes, version_folder};
 use crate::batch::{Batch, Cut, Manifest, cut_key, manifest_key};
 use crate::schema::StreamSchema;
@@ -29,7 +30,7 @@ impl VerifyReport {
 }
 
 /// An error means that it could not be looked at: an absent version, a store that fails.
-pub fn verify(store: &dyn Store, model: &str, version: u32) -> Result<VerifyReport, TrainError> {
+pub fn verify(store: &dyn Store, model: &str, version: u32, owner: &OwnerTexts) -> Result<VerifyReport, TrainError> {
     let file = super::read_model_file(store, model, version)?;
     let mut report = VerifyReport {
         model: model.to_owned(),
@@ -40,12 +41,18 @@ pub fn verify(store: &dyn Store, model: &str, version: u32) -> Result<VerifyRepo
         retrained_digest: None,
         faults: Vec::new(),
     };
-    match Version::load(store, model, version) {
+    let place = store.place(&super::model_key(model, version));
+    if let Err(error) = foreign::apart(&place, || foreign::check(&file, owner, &place)) {
+        // Nothing of it is computed.
+        report.faults.push(super::served::full(&error));
+        return Ok(report);
+    }
+    match Version::load(store, model, version, owner) {
         Ok(_) => {}
         Err(error @ RegistryError::Store(_)) => return Err(error.into()),
         Err(error) => report.faults.push(error.to_string()),
     }
-    match retrain(store, &file) {
+    match retrain(store, &file, owner) {
         Ok(digest) => {
             if digest != file.file_digest {
                 let place = store.place(&version_folder(model, version));
@@ -64,7 +71,7 @@ pub fn verify(store: &dyn Store, model: &str, version: u32) -> Result<VerifyRepo
 }
 
 /// The digest of the arrays that the same recipe gives on the same batches.
-fn retrain(store: &dyn Store, file: &ModelFile) -> Result<String, TrainError> {
+fn retrain(store: &dyn Store, file: &ModelFile, owner: &OwnerTexts) -> Result<String, TrainError> {
     let unknown = || RegistryError::Unfit {
         place: store.place(&super::model_key(&file.model, file.version)),
         problem: format!("its algorithm `{}` is unknown here", file.algorithm),
@@ -82,15 +89,15 @@ fn retrain(store: &dyn Store, file: &ModelFile) -> Result<String, TrainError> {
         }
         batches.push(batch);
     }
-    let parent = parent(store, file)?;
+    let parent = parent(store, file, owner)?;
     let trained = train(store, &recipe, &schema, &batches, parent.as_ref(), &|| false)?;
     Ok(blake3::hash(&arrays_to_bytes(&trained.arrays)?).to_hex().to_string())
 }
 
 /// The version that this one started from, if it is still the one it was.
-fn parent(store: &dyn Store, file: &ModelFile) -> Result<Option<Version>, RegistryError> {
+fn parent(store: &dyn Store, file: &ModelFile, owner: &OwnerTexts) -> Result<Option<Version>, RegistryError> {
     let Task::Recommendation(Recommendation { parent: Some(parent), .. }) = &file.task else { return Ok(None) };
-    let version = Version::load(store, &file.model, parent.version)?;
+    let version = Version::load(store, &file.model, parent.version, owner)?;
     if version.file.file_digest != parent.file_digest {
         let place = store.place(&format!("{}/{}", version_folder(&file.model, parent.version), version.file.file));
         let (found, expected) = (version.file.file_digest, parent.file_digest.clone());

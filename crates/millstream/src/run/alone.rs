@@ -15,7 +15,7 @@ use super::{Options, Outcome, lock_store, open_store, open_store_reading};
 use crate::batch::ingest::{Outside, Sharing};
 use crate::batch::{Cut, Signals, StoredBatches};
 use crate::config::{OnStop, Pipeline};
-use crate::registry::Registry;
+use crate::registry::{OwnerTexts, Registry};
 use crate::serve::{ServeContext, bind, serve};
 use crate::source::Dataset;
 use crate::source::replay::Ended;
@@ -206,7 +206,7 @@ pub fn serve_alone(pipeline: Pipeline, options: Options, status: Arc<Status>) ->
     let address = listener.local_addr()?;
     let stop = Arc::new(Stop::default());
     runtime.spawn(stop_on_signal(stop.clone(), STOP_MOST));
-    let registry = Arc::new(Registry::open(store.clone())?);
+    let registry = Arc::new(Registry::open_for(store.clone(), OwnerTexts::of(&pipeline))?);
     let batches = Arc::new(StoredBatches::new(store.clone()));
     let catalogue = open_catalogue(&pipeline, &store, &batches, &status)?;
     let (images, views) = (open_images(&pipeline, &store), Arc::new(Views::open(&pipeline, &store)?));

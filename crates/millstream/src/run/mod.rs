@@ -29,7 +29,7 @@ pub(crate) use stop::{end_broker, signal};
 
 use crate::batch::StoredBatches;
 use crate::config::{Pipeline, StoreUrl};
-use crate::registry::Registry;
+use crate::registry::{OwnerTexts, Registry};
 use crate::serve::{ServeContext, bind, serve};
 use crate::status::Status;
 use crate::store::{LocalStore, S3Store, SharedStore};
@@ -106,7 +106,7 @@ pub fn run(pipeline: Pipeline, options: Options, status: Arc<Status>) -> anyhow:
     let address = listener.local_addr()?;
     let stop = Arc::new(Stop::default());
     runtime.spawn(stop_on_signal(stop.clone(), stop_most(&pipeline)));
-    let registry = Arc::new(Registry::open(store.clone())?);
+    let registry = Arc::new(Registry::open_for(store.clone(), OwnerTexts::of(&pipeline))?);
     let batches = Arc::new(StoredBatches::new(store.clone()));
     let catalogue = open_catalogue(&pipeline, &store, &batches, &status)?;
     let (images, views) = (open_images(&pipeline, &store), Arc::new(Views::open(&pipeline, &store)?));

@@ -103,11 +103,13 @@ impl Store for LocalStore {
 
     fn read(&self, key: &str) -> Result<Vec<u8>, StoreError> {
         let path = self.path(key);
+        regular(&path, key)?;
         fs::read(&path).map_err(|error| missing_or_else(error, key, &path))
     }
 
     fn open(&self, key: &str) -> Result<StoredFile, StoreError> {
         let path = self.path(key);
+        regular(&path, key)?;
         File::open(&path).map(StoredFile::Local).map_err(|error| missing_or_else(error, key, &path))
     }
 
@@ -141,6 +143,10 @@ impl Store for LocalStore {
 
     fn verified(&self) -> &Verified {
         &self.verified
+    }
+
+    fn is_link(&self, key: &str) -> bool {
+        fs::symlink_metadata(self.path(key)).is_ok_and(|found| found.is_symlink())
     }
 }
 
@@ -220,6 +226,20 @@ fn walk(folder: &Path) -> io::Result<Vec<PathBuf>> {
         }
     }
     Ok(found)
+}
+
+/// A device never ends, and a pipe waits for a writer as soon as it is opened.
+fn regular(path: &Path, key: &str) -> Result<(), StoreError> {
+    let found = fs::metadata(path).map_err(|error| missing_or_else(error, key, path))?;
+    if found.is_file() {
+        return Ok(());
+    }
+    let problem = "is no file but a folder, a device or a pipe".to_owned();
+    Err(StoreError::Unusable {
+        place: path.display().to_string(),
+        problem,
+        source: io::Error::from(io::ErrorKind::InvalidInput),
+    })
 }
 
 fn missing_or_else(error: io::Error, key: &str, path: &Path) -> StoreError {

@@ -107,6 +107,10 @@ pub trait Store: Send + Sync {
     fn place(&self, key: &str) -> String;
     /// The files that need no look at their digests any more.
     fn verified(&self) -> &Verified;
+    /// Whether what lies there leads elsewhere; in a bucket nothing does.
+    fn is_link(&self, _key: &str) -> bool {
+        false
+    }
 }
 
 pub type SharedStore = Arc<dyn Store>;

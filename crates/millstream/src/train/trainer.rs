@@ -18,8 +18,8 @@ use super::{TrainError, plan};
 use crate::batch::Batch;
 use crate::config::{Columns, Missing, Model, Pipeline, TrainOn};
 use crate::registry::{
-    Draft, Evaluation, EvaluationKind, FORMAT, ModelFile, Published, RegistryError, Remedy, Scores, TrainedBatch,
-    Version, arrays_to_bytes, publish, publish_evaluation, read_evaluations, version_numbers,
+    Draft, Evaluation, EvaluationKind, FORMAT, ModelFile, OwnerTexts, Published, RegistryError, Remedy, Scores,
+    TrainedBatch, Version, arrays_to_bytes, publish, publish_evaluation, read_evaluations, version_numbers,
 };
 use crate::schema::StreamSchema;
 use crate::status::{Status, Training, now_ms};
@@ -41,6 +41,7 @@ pub struct TrainReport {
 pub struct Trainer {
     store: SharedStore,
     pipeline: Arc<Pipeline>,
+    owner: OwnerTexts,
     schema: StreamSchema,
     status: Arc<Status>,
     known: Mutex<Known>,
@@ -67,7 +68,8 @@ struct Due {
 
 impl Trainer {
     pub fn new(store: SharedStore, pipeline: Arc<Pipeline>, schema: StreamSchema, status: Arc<Status>) -> Self {
-        Self { store, pipeline, schema, status, known: Mutex::default() }
+        let owner = OwnerTexts::of(&pipeline);
+        Self { store, pipeline, owner, schema, status, known: Mutex::default() }
     }
 
     /// Trains and measures all that is due. `batches`: complete, from 1. `stop` is looked at between trainings, and while a
@@ -133,7 +135,7 @@ impl Trainer {
                 if versions.contains_key(&number) || known.broken.contains(&place) {
                     continue;
                 }
-                match Version::load(&*self.store, &model.name, number) {
+                match Version::load(&*self.store, &model.name, number, &self.owner) {
                     Ok(version) => {
                         versions.insert(number, version);
                     }
@@ -259,7 +261,7 @@ impl Trainer {
         };
         let arrays = arrays_to_bytes(&arrays)?;
         let (Published::Mine(number) | Published::Already(number)) = publish(&*self.store, &Draft { file, arrays })?;
-        Ok(Version::load(&*self.store, &model.name, number)?)
+        Ok(Version::load(&*self.store, &model.name, number, &self.owner)?)
     }
 
     fn say_trained(&self, version: &Version) {

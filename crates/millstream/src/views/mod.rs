@@ -28,7 +28,7 @@ use crate::query::{
     Author, CATALOGUE, ColumnCache, Extras, Limits, Parameters, Parsed, QueryError, Records, STACK_BYTES, Session,
     SqlFault, TABLE, rows_of,
 };
-use crate::registry::{Registry, Served};
+use crate::registry::{OwnerTexts, Registry, Served};
 use crate::store::SharedStore;
 use answers::Answers;
 
@@ -344,7 +344,8 @@ pub fn session_of_owner(
         extras.tables.extend(items.and_then(|items| Some((CATALOGUE.to_owned(), in_memory(&items)?))));
     }
     if sql.to_lowercase().contains("predict_") {
-        extras.functions = functions::of_versions(&Registry::open(Arc::clone(store))?.snapshot());
+        extras.functions =
+            functions::of_versions(&Registry::open_for(Arc::clone(store), OwnerTexts::of(pipeline))?.snapshot());
     }
     let records = Records::Stored { store: Arc::clone(store), batches, cache: None };
     Ok(Some(Session::with(&schema, records, extras, limits)?))

@@ -17,7 +17,7 @@ use crate::batch::{Batch, cut_key, manifest_key};
 use crate::config::{
     self, BatchRule, BrokerChoice, Columns, Missing, Model, OnStop, Pipeline, StoreUrl, Supervised, TrainOn,
 };
-use crate::registry::{Row, Version};
+use crate::registry::{OwnerTexts, Row, Version};
 use crate::schema::{ColumnType, StreamColumn, StreamSchema};
 use crate::status::Status;
 use crate::store::{LocalStore, SharedStore};
@@ -171,7 +171,7 @@ impl Fixture {
     }
 
     pub fn load(&self, model: &str, version: u32) -> Version {
-        Version::load(&*self.store, model, version).unwrap()
+        Version::load(&*self.store, model, version, &OwnerTexts::default()).unwrap()
     }
 }
 
@@ -236,7 +236,7 @@ pub fn prepared(fixture: &Fixture, model: &Model, holdout: f64) -> Result<Prepar
     prepare(&*fixture.store, &recipe, columns, &fixture.schema, &fixture.batches.lock().unwrap())
 }
 
-fn pipeline(holdout: f64, models: Vec<Model>) -> Pipeline {
+pub fn pipeline(holdout: f64, models: Vec<Model>) -> Pipeline {
     Pipeline {
         file: PathBuf::from("test.toml"),
         name: "test".to_owned(),

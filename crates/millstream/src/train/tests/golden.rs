@@ -11,7 +11,7 @@ use super::fixture::*;
 use super::grouping;
 use super::recommending::recommenders;
 use crate::config::{Categorical, Missing, Model, Unseen};
-use crate::registry::{Version, evaluations_prefix, model_key};
+use crate::registry::{OwnerTexts, Version, evaluations_prefix, model_key};
 use crate::store::{LocalStore, Store};
 
 const FEATURES: &[&str] = &["Open", "Town/City", "Timestamp / 60"];
@@ -66,7 +66,7 @@ fn what_format_1_stored_still_loads_and_answers() {
     let store = LocalStore::open(folder.path()).unwrap();
     let expected: Value = serde_json::from_slice(&store.read("answers.json").unwrap()).unwrap();
     for (model, expected) in expected.as_object().unwrap() {
-        let version = Version::load(&store, model, 1).unwrap();
+        let version = Version::load(&store, model, 1, &OwnerTexts::default()).unwrap();
         assert_close(&answers(&version), expected, model);
         assert!(!version.evaluations.is_empty());
         // Every field that was written is still read.
@@ -109,7 +109,7 @@ fn what_format_1_stored_of_recommenders_still_loads_and_answers() {
     assert_eq!(expected.len(), 3);
     for one in expected {
         let (model, number) = (one["model"].as_str().unwrap(), one["version"].as_u64().unwrap() as u32);
-        let version = Version::load(&store, model, number).unwrap();
+        let version = Version::load(&store, model, number, &OwnerTexts::default()).unwrap();
         assert_close(&estimates(&version, &one["pairs"]), &one["estimates"], model);
         let stored: Value = serde_json::from_slice(&store.read(&model_key(model, number)).unwrap()).unwrap();
         assert_eq!(serde_json::to_value(&version.file).unwrap(), stored);
@@ -152,7 +152,7 @@ fn what_format_1_stored_of_groups_still_loads_and_answers() {
     let store = LocalStore::open(folder.path()).unwrap();
     let expected: Value = serde_json::from_slice(&store.read("answers.json").unwrap()).unwrap();
     for (model, expected) in expected.as_object().unwrap() {
-        let version = Version::load(&store, model, 1).unwrap();
+        let version = Version::load(&store, model, 1, &OwnerTexts::default()).unwrap();
         assert_close(&grouping::answers(&version), expected, model);
         let stored: Value = serde_json::from_slice(&store.read(&model_key(model, 1)).unwrap()).unwrap();
         assert_eq!(serde_json::to_value(&version.file).unwrap(), stored);

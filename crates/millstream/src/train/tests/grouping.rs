@@ -18,7 +18,7 @@ use crate::config::{
     Categorical, ClusterColumns, Columns, ContentColumns, Missing, Model, NeighbourColumns, PopularityColumns, TrainOn,
     Unseen,
 };
-use crate::registry::{EvaluationKind, Row, Version, verify};
+use crate::registry::{EvaluationKind, OwnerTexts, Row, Version, verify};
 use crate::schema::ColumnType;
 
 const PRODUCTS: [(&str, ColumnType); 8] = [
@@ -212,7 +212,7 @@ fn every_form_of_training_takes_its_batches_and_verify_repeats_the_bytes() {
                         assert!(has_note(&version, "every record was taken"), "{name}");
                     }
                 }
-                let report = verify(&*fixture.store, &name, version.file.version).unwrap();
+                let report = verify(&*fixture.store, &name, version.file.version, &OwnerTexts::default()).unwrap();
                 assert_eq!(report.faults, [""; 0], "{name}");
                 assert_eq!(report.retrained_digest.as_ref(), Some(&report.file_digest));
             }
@@ -379,7 +379,7 @@ fn a_parameter_keeps_its_meaning_when_its_defaults_are_written_down() {
     assert_eq!(terms("count"), 60);
     assert!(terms("share") > 70);
     for model in ["many", "auto", "share", "count"] {
-        assert_eq!(verify(&*fixture.store, model, 1).unwrap().faults, [""; 0]);
+        assert_eq!(verify(&*fixture.store, model, 1, &OwnerTexts::default()).unwrap().faults, [""; 0]);
     }
 }
 

@@ -1,5 +1,8 @@
 //! Lost answers, rivals, orphans, damage: a version is published once, whole, and only then served.
 
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -8,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::fixture::*;
 use crate::config::Model;
-use crate::registry::{Registry, RegistryError, Version, read_model_file};
+use crate::registry::{OwnerTexts, Registry, RegistryError, Remedy, Version, read_model_file, verify};
 use crate::store::faulty::{Fault, FaultyStore};
 
 fn linear() -> Model {
@@ -124,7 +127,7 @@ fn damaged(damage: impl Fn(&Fixture)) -> (RegistryError, String) {
     assert!(served.models.contains_key("forest") && !served.models.contains_key("close"), "the others are served");
     let [problem] = served.problems.as_slice() else { panic!("{:?}", served.problems) };
     assert!(problem.starts_with("close@1: "), "{problem}");
-    (Version::load(&*fixture.store, "close", 1).unwrap_err(), problem.clone())
+    (Version::load(&*fixture.store, "close", 1, &OwnerTexts::default()).unwrap_err(), problem.clone())
 }
 
 fn rewrite(fixture: &Fixture, key: &str, change: impl Fn(Vec<u8>) -> Vec<u8>) {
@@ -165,6 +168,78 @@ fn a_damaged_version_is_refused_with_its_file_and_remedy_and_the_others_are_serv
     assert!(matches!(error, RegistryError::Arrays { .. }), "{error}");
     let (error, _) = damaged(|fixture| rewrite_json(fixture, |file| file["features"][0]["expression"] = json!("Clse")));
     assert!(matches!(error, RegistryError::Expression { .. }), "{error}");
+}
+
+/// What would hang, fill the memory or crash: it is passed over, and says why.
+#[test]
+fn a_version_that_somebody_else_wrote_is_bounded_before_it_is_believed() {
+    let check = |damage: &dyn Fn(&Fixture), expected: &str| {
+        let (error, problem) = damaged(damage);
+        assert!(problem.contains(expected), "{problem}");
+        assert_eq!(error.remedy(), Remedy::Store, "{problem}");
+        assert!(problem.len() < 6000, "{} bytes", problem.len());
+    };
+    let nested = |open: &str, close: &str, times: usize| format!("{}Open{}", open.repeat(times), close.repeat(times));
+    for (text, expected) in [
+        (vec!["Open"; 2000].join("+"), "bytes long, 4096 are the most"),
+        (vec!["Open"; 700].join("+"), "nested more than 32 deep"),
+        (nested("cast(", " as int)", 60), "nested more than 32 deep"),
+        (nested("cast(", " as int)", 30), "nested too deep"),
+        (nested("coalesce(", ", 2)", 30), "nested too deep"),
+        (nested("(", ")", 1500), "nested more than 32 deep"),
+        ("length(repeat('x', 2000000000))".to_owned(), "`repeat` is not for texts of others"),
+        ("Open + (select 1)".to_owned(), "a subquery looks at other rows"),
+    ] {
+        for place in ["/features/0/expression", "/target", "/filter", "/output", "/baseline"] {
+            check(&|fixture| rewrite_json(fixture, |file| *file.pointer_mut(place).unwrap() = json!(text)), expected);
+        }
+    }
+    for name in ["/dev/zero", "../000001/model.safetensors", "..", "", "a\\b", "sub/model.safetensors"] {
+        check(&|fixture| rewrite_json(fixture, |file| file["file"] = json!(name)), "no plain name");
+    }
+    let input = json!({"name": "Open", "type": "float64"});
+    let many = |fixture: &Fixture| rewrite_json(fixture, |file| file["inputs"] = vec![input.clone(); 10_001].into());
+    check(&many, "10001 inputs, 10000 are the most");
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    check(&|fixture| rewrite(fixture, MODEL, |_| deep.clone().into_bytes()), "is no record");
+}
+
+#[test]
+fn a_link_a_device_a_pipe_or_a_huge_file_is_no_file_of_a_version() {
+    let instead = |key: &'static str, make: &'static dyn Fn(&Path), expected: &str| {
+        let (_, problem) = damaged(|fixture| {
+            let path = PathBuf::from(fixture.store.place(key));
+            std::fs::remove_file(&path).unwrap();
+            make(&path);
+        });
+        assert!(problem.contains(expected), "{problem}");
+    };
+    for key in [MODEL, ARRAYS] {
+        instead(key, &|path| symlink("/dev/zero", path).unwrap(), "is a link");
+        instead(key, &|path| symlink("../elsewhere", path).unwrap(), "is a link");
+        let pipe = |path: &Path| assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+        instead(key, Box::leak(Box::new(pipe)), "is no file but a folder, a device or a pipe");
+        // It takes no space, and would take memory.
+        let sparse = |path: &Path| std::fs::File::create(path).unwrap().set_len(1 << 40).unwrap();
+        instead(key, Box::leak(Box::new(sparse)), "has 1099511627776 bytes");
+    }
+}
+
+/// What `check` allows, its author may use; who is handed the store without the pipeline file may not.
+#[test]
+fn the_owners_own_text_needs_no_bound() {
+    let fixture = fixture(1);
+    fixture.commit(&rows(0..50));
+    let mut own = linear();
+    own.filter = Some("length(replace(cast(Open as varchar), '1', '22')) > 0".to_owned());
+    fixture.train(0.0, vec![own.clone()]);
+    let pipeline = pipeline(0.0, vec![own]);
+    let open = |owner| Registry::open_for(Arc::clone(&fixture.store), owner).unwrap().snapshot();
+    assert_eq!(open(OwnerTexts::of(&pipeline)).problems, Vec::<String>::new());
+    let [problem] = open(OwnerTexts::default()).problems.clone().try_into().unwrap();
+    assert!(problem.contains("`replace` is not for texts of others"), "{problem}");
+    assert!(verify(&*fixture.store, "close", 1, &OwnerTexts::of(&pipeline)).unwrap().is_whole());
+    assert!(!verify(&*fixture.store, "close", 1, &OwnerTexts::default()).unwrap().is_whole());
 }
 
 #[test]

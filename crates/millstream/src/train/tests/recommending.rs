@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::fixture::*;
 use crate::config::{Columns, Model, RatingColumns, TrainOn};
-use crate::registry::{EvaluationKind, Holdout, Recommendation, Remedy, Task, Version, verify};
+use crate::registry::{EvaluationKind, Holdout, OwnerTexts, Recommendation, Remedy, Task, Version, verify};
 use crate::schema::ColumnType;
 use crate::train::identity::configuration_digest;
 use crate::train::{Recipe, TrainError, TrainReport, holdout, train};
@@ -172,7 +172,7 @@ fn versions_start_from_the_one_before_and_verify_repeats_it() {
         if let Some(parent) = found {
             assert_eq!(parent.file_digest, fixture.load(model, parent.version).file.file_digest);
         }
-        let report = verify(&*fixture.store, model, version).unwrap();
+        let report = verify(&*fixture.store, model, version, &OwnerTexts::default()).unwrap();
         assert_eq!(report.faults, [""; 0]);
         assert_eq!(report.retrained_digest.as_deref(), Some(report.file_digest.as_str()));
     }
@@ -193,7 +193,7 @@ fn versions_start_from_the_one_before_and_verify_repeats_it() {
     let place = fixture.store.place("models/taste/000001");
     std::fs::rename(&place, format!("{place}-away")).unwrap();
     assert_eq!(fixture.load("taste", 2).predict(&[object(&json!({ "user": 1, "item": 1 }))]).unwrap().len(), 1);
-    let report = verify(&*fixture.store, "taste", 2).unwrap();
+    let report = verify(&*fixture.store, "taste", 2, &OwnerTexts::default()).unwrap();
     assert!(report.faults[0].contains("there is no version 1 of model `taste`"), "{report:?}");
 }
 
@@ -356,7 +356,7 @@ fn whatever_the_ratings_are_a_version_comes_or_one_clear_message() {
         match expected {
             "" => {
                 assert_eq!(report.failed, [], "{what}");
-                assert!(verify(&*fixture.store, "taste", 1).unwrap().is_whole(), "{what}");
+                assert!(verify(&*fixture.store, "taste", 1, &OwnerTexts::default()).unwrap().is_whole(), "{what}");
                 serde_json::to_string(&fixture.load("taste", 1).to_json()).unwrap();
             }
             expected => {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::fixture::*;
 use crate::config::{Categorical, Missing, Model, TrainOn, Unseen};
-use crate::registry::{Encoding, EvaluationKind, Holdout, Task, arrays_to_bytes, verify, version_numbers};
+use crate::registry::{Encoding, EvaluationKind, Holdout, OwnerTexts, Task, arrays_to_bytes, verify, version_numbers};
 use crate::train::holdout::is_held_out;
 use crate::train::{Recipe, Target, TrainError, train};
 
@@ -336,7 +336,7 @@ fn training_again_gives_the_same_bytes() {
     };
     fixture.train(0.2, vec![linear(), forest, model("trend", LogisticRegression, OPEN, "trend")]);
     for (model, version) in [("close", 2), ("forest", 2), ("trend", 1)] {
-        let report = verify(&*fixture.store, model, version).unwrap();
+        let report = verify(&*fixture.store, model, version, &OwnerTexts::default()).unwrap();
         assert_eq!(report.faults, [""; 0]);
         assert_eq!(report.retrained_digest.as_ref(), Some(&report.file_digest));
     }
@@ -344,12 +344,12 @@ fn training_again_gives_the_same_bytes() {
     let mut bytes = std::fs::read(&path).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     std::fs::write(&path, bytes).unwrap();
-    let report = verify(&*fixture.store, "forest", 2).unwrap();
+    let report = verify(&*fixture.store, "forest", 2, &OwnerTexts::default()).unwrap();
     assert!(report.faults.len() == 1 && report.faults[0].contains("was cut short or changed"), "{report:?}");
     std::fs::remove_file(fixture.store.place("batches/batch=000001/_manifest-0001.json")).unwrap();
-    let report = verify(&*fixture.store, "close", 1).unwrap();
+    let report = verify(&*fixture.store, "close", 1, &OwnerTexts::default()).unwrap();
     assert!(report.faults[0].contains("_manifest-0001.json is missing"), "{report:?}");
-    assert!(verify(&*fixture.store, "close", 9).is_err());
+    assert!(verify(&*fixture.store, "close", 9, &OwnerTexts::default()).is_err());
 }
 
 #[test]

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::fixture::*;
 use crate::config::{Missing, Model, TextRule};
-use crate::registry::{Encoding, EvaluationKind, Row, Version, arrays_to_bytes, read_model_file, verify};
+use crate::registry::{Encoding, EvaluationKind, OwnerTexts, Row, Version, arrays_to_bytes, read_model_file, verify};
 use crate::schema::ColumnType;
 use crate::train::holdout::is_held_out;
 use crate::train::{Recipe, TrainError, train};
@@ -90,7 +90,7 @@ fn words_propose_a_class_and_are_measured_beside_the_majority() {
     let shown = version.to_json();
     assert_eq!(shown["inputs"][2]["words"], json!(5));
 
-    let report = verify(&*fixture.store, "m", 1).unwrap();
+    let report = verify(&*fixture.store, "m", 1, &OwnerTexts::default()).unwrap();
     assert_eq!(report.faults, [""; 0]);
     assert_eq!(report.retrained_digest, Some(report.file_digest));
     assert_eq!(fixture.train(0.2, vec![audience(LogisticRegression, "audience", Missing::Drop)]).trained, []);
@@ -102,7 +102,7 @@ fn words_predict_a_number_too() {
     let scores = &version.evaluation(EvaluationKind::Holdout).unwrap().scores;
     let (rmse, mean) = (scores.measures["rmse"].unwrap(), scores.baseline.measures["rmse"].unwrap());
     assert!(rmse < 0.35 * mean, "{rmse} beside {mean}");
-    assert_eq!(verify(&*fixture.store, "m", 1).unwrap().faults, [""; 0]);
+    assert_eq!(verify(&*fixture.store, "m", 1, &OwnerTexts::default()).unwrap().faults, [""; 0]);
 }
 
 #[test]
@@ -259,7 +259,7 @@ fn a_damaged_vocabulary_is_refused() {
     let mut file: Value = serde_json::from_slice(&std::fs::read(place("model.json")).unwrap()).unwrap();
     file["file_digest"] = json!(blake3::hash(&bytes).to_hex().to_string());
     std::fs::write(place("model.json"), serde_json::to_vec(&file).unwrap()).unwrap();
-    let error = Version::load(&*fixture.store, "m", 1).unwrap_err();
+    let error = Version::load(&*fixture.store, "m", 1, &OwnerTexts::default()).unwrap_err();
     assert!(std::error::Error::source(&error).unwrap().to_string().contains("text_0_idf is missing"), "{error:?}");
 }
 

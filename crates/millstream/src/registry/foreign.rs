@@ -1,0 +1,113 @@
+//! What a version's files may be, before they are believed: whoever can write to the store can write them. Sizes are looked at before
+//! memory is taken, names stay in their folder, and expressions are those of the pipeline's owner, or cheap whatever they say.
+
+use std::collections::BTreeSet;
+
+use super::{ModelFile, RegistryError};
+use crate::config::Pipeline;
+use crate::expression::{ExpressionError, WEIGHT_OF_ALL, check_of_others};
+use crate::store::{Store, StoreError};
+
+/// Of a `model.json`, of an evaluation, of an alias.
+pub(super) const RECORD_BYTES_MOST: u64 = 32 << 20;
+/// Of a version's arrays: 64 million vectors of 16 numbers.
+pub(super) const ARRAYS_BYTES_MOST: u64 = 4 << 30;
+/// Of inputs and of features.
+const COLUMNS_MOST: usize = 10_000;
+const NAME_BYTES_MOST: usize = 255;
+
+/// The expressions that stand in the pipeline file: its author may use what `check` allows.
+#[derive(Debug, Clone, Default)]
+pub struct OwnerTexts(BTreeSet<String>);
+
+impl OwnerTexts {
+    pub fn of(pipeline: &Pipeline) -> Self {
+        let texts =
+            pipeline.models.iter().flat_map(|model| model.columns.texts().into_iter().chain(model.filter.as_deref()));
+        Self(texts.map(str::to_owned).collect())
+    }
+}
+
+/// A file of a version, or an alias; `None`: it is not there.
+pub(super) fn read(store: &dyn Store, key: &str, bytes_most: u64) -> Result<Option<Vec<u8>>, RegistryError> {
+    let fault = |problem: String| RegistryError::NotOurs { place: store.place(key), problem };
+    if store.is_link(key) {
+        return Err(fault("is a link".to_owned()));
+    }
+    let found = store
+        .open(key)
+        .and_then(|file| file.length_bytes().map_err(|source| StoreError::Io { key: key.to_owned(), source }));
+    match found {
+        Ok(length) if length > bytes_most => Err(fault(format!("has {length} bytes, {bytes_most} are the most"))),
+        Ok(_) => match store.read(key) {
+            Err(StoreError::Missing { .. }) => Ok(None),
+            bytes => Ok(Some(bytes?)),
+        },
+        Err(StoreError::Missing { .. }) => Ok(None),
+        Err(StoreError::Unusable { problem, .. }) => Err(fault(problem)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Parsing and planning recurse as deep as a text is nested, which takes this much of a debug build four times over.
+const STACK_BYTES: usize = 32 << 20;
+
+/// Reads a version on a thread of its own: with stack for what `check` lets through, and a panic of it is its own.
+pub(super) fn apart<T: Send>(
+    place: &str,
+    work: impl FnOnce() -> Result<T, RegistryError> + Send,
+) -> Result<T, RegistryError> {
+    let fault = |problem: String| RegistryError::NotOurs { place: place.to_owned(), problem };
+    std::thread::scope(|scope| {
+        let named = std::thread::Builder::new().name("version".to_owned()).stack_size(STACK_BYTES);
+        let thread = named.spawn_scoped(scope, work).map_err(|error| fault(format!("cannot be read: {error}")))?;
+        thread.join().unwrap_or_else(|_| Err(fault("made its reader panic, which is a fault of Millstream".to_owned())))
+    })
+}
+
+/// `place`: of the `model.json`.
+pub(super) fn check(file: &ModelFile, owner: &OwnerTexts, place: &str) -> Result<(), RegistryError> {
+    let fault = |problem: String| RegistryError::NotOurs { place: place.to_owned(), problem };
+    if !is_plain(&file.file) {
+        let shown: String = file.file.chars().take(80).collect();
+        return Err(fault(format!("names the file {shown:?}, which is no plain name of one beside it")));
+    }
+    for (count, what) in [(file.inputs.len(), "inputs"), (file.features.len(), "features")] {
+        if count > COLUMNS_MOST {
+            return Err(fault(format!("has {count} {what}, {COLUMNS_MOST} are the most")));
+        }
+    }
+    let inputs: BTreeSet<&str> = file.inputs.iter().map(|input| input.name.as_str()).collect();
+    let mut weight = 0_u64;
+    for text in file.texts() {
+        if text.is_empty() || owner.0.contains(text) || inputs.contains(text) {
+            continue;
+        }
+        let of = |source: ExpressionError| RegistryError::Expression { place: place.to_owned(), source };
+        weight = weight.saturating_add(check_of_others(text).map_err(of)?);
+        if weight > WEIGHT_OF_ALL {
+            return Err(fault("has too many long expressions that are not in the pipeline file".to_owned()));
+        }
+    }
+    Ok(())
+}
+
+fn is_plain(name: &str) -> bool {
+    let odd = |letter: char| matches!(letter, '/' | '\\' | ':') || letter.is_control();
+    !name.is_empty() && name.len() <= NAME_BYTES_MOST && !name.starts_with('.') && !name.contains(odd)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_stays_in_its_folder() {
+        for plain in ["model.safetensors", "model-0f3a.safetensors"] {
+            assert!(is_plain(plain), "{plain}");
+        }
+        for odd in ["", ".", "..", "../x", "/dev/zero", "a/b", "a\\b", "c:x", "a\0", ".hidden", &"x".repeat(256)] {
+            assert!(!is_plain(odd), "{odd}");
+        }
+    }
+}
