@@ -307,7 +307,6 @@ fn sql_of_a_request_reads_and_nothing_else() {
         ("select $x", "`$x` has no value"),
         ("select sku, sku from batches a join batches b on a.sku = b.sku", ""),
         ("select a.sku, b.sku from batches a join batches b on a.sku = b.sku", "two columns are named `sku`"),
-        ("select repeat('x', 1000000000)", "`repeat` can make much of little"),
         ("select predict_value(1, 2)", "takes 1 values, in this order: price; 2 are given"),
         ("select predict_vale(1)", "predict_value"),
         ("select 1 / (_batch - _batch) from batches", "a value cannot be computed"),
@@ -378,7 +377,7 @@ fn queries_that_are_lost_take_no_view_with_them() {
         answer
     });
     let (busy, late): (Vec<_>, Vec<_>) = answers.partition(|answer| answer.starts_with("HTTP/1.1 503"));
-    assert_eq!((busy.len(), late.len()), (4, 4), "{busy:?} {late:?}");
+    assert_eq!((busy.len(), late.len()), (6, 2), "{busy:?} {late:?}");
     for answer in busy {
         assert!(answer.contains("retry-after: ") && answer.contains("\"busy\""), "{answer}");
     }

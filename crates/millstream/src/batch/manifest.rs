@@ -73,7 +73,7 @@ pub struct Manifest {
 }
 
 /// A complete batch: its cut and all its manifests, partition 0 first.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Batch {
     pub cut: Cut,
     pub parts: Vec<Manifest>,

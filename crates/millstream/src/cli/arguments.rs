@@ -12,6 +12,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use super::{BatchesAction, Command, Demo, DemoSystem, Example, Invocation, LogFormat, ModelsAction, NewFrom, Stage};
 use crate::config::{Overrides, Retention, address, pipeline_name_fault, retention_age, retention_bytes};
 use crate::query::OutputFormat;
+use crate::views::{ProcessLimits, QUERY_PROCESS};
 
 /// The environment's overrides.
 const ENVIRONMENT: &str = "MILLSTREAM_SET";
@@ -137,6 +138,22 @@ enum TypedCommand {
         sql: String,
         #[arg(long, value_enum, default_value_t)]
         format: OutputFormat,
+    },
+    /// Answer SQL of requests for the server that started this
+    #[command(name = QUERY_PROCESS, hide = true)]
+    QueryProcess {
+        /// Bytes of address space beyond the program's own
+        #[arg(long)]
+        memory: u64,
+        /// Of one question
+        #[arg(long)]
+        seconds: u64,
+        /// The process id of the server
+        #[arg(long)]
+        parent: u32,
+        /// The folder for what queries spill
+        #[arg(long)]
+        scratch: PathBuf,
     },
 }
 
@@ -283,6 +300,9 @@ impl Ready<'_> {
                 };
                 let (file, overrides) = self.target(target);
                 Command::Models { file, overrides, action }
+            }
+            TypedCommand::QueryProcess { memory, seconds, parent, scratch } => {
+                Command::QueryProcess(ProcessLimits { memory_bytes: memory, seconds, parent, scratch })
             }
             TypedCommand::Query { target, sql, format } => {
                 let (file, overrides) = self.target(target);

@@ -30,7 +30,7 @@ use crate::run::{
 use crate::source::{Dataset, profile};
 use crate::status::Status;
 use crate::store::{SharedStore, read_optional};
-use crate::views::check_files;
+use crate::views::{answer_questions, check_files};
 
 pub fn main(invocation: Invocation) -> ExitCode {
     let bars = Progress::on_terminal().filter(|_| invocation.log_format == LogFormat::Text);
@@ -76,6 +76,10 @@ fn execute(command: Command, bars: Option<MultiProgress>) -> anyhow::Result<u8> 
         Command::Broker { listen, advertise, data, retention } => serve_broker(listen, advertise, &data, retention),
         Command::Batches { file, overrides, action } => batches(&load(&file, &overrides)?, &action),
         Command::Models { file, overrides, action } => models(load(&file, &overrides)?, &action),
+        Command::QueryProcess(limits) => {
+            answer_questions(&limits)?;
+            Ok(exit::DONE)
+        }
         Command::Query { file, overrides, sql, format } => {
             let loaded = load(&file, &overrides)?;
             super::query::query(&loaded.pipeline, &open_existing_store(&loaded.pipeline.store)?, &sql, format)?;

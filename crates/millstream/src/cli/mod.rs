@@ -20,6 +20,7 @@ pub use new::{Example, NewError, NewFrom, pipeline_for, write_new};
 
 use crate::config::{Overrides, Retention};
 use crate::query::OutputFormat;
+use crate::views::ProcessLimits;
 
 /// Exit codes: DESIGN §4.
 pub mod exit {
@@ -46,15 +47,50 @@ pub enum LogFormat {
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
-    Run { file: PathBuf, overrides: Overrides, exit_when_done: bool },
+    Run {
+        file: PathBuf,
+        overrides: Overrides,
+        exit_when_done: bool,
+    },
     Demo(Demo),
-    Stage { stage: Stage, file: PathBuf, overrides: Overrides, exit_when_done: bool },
-    New { name: String, from: NewFrom },
-    Check { file: PathBuf, overrides: Overrides },
-    Broker { listen: SocketAddr, advertise: Option<(String, u16)>, data: PathBuf, retention: Retention },
-    Batches { file: PathBuf, overrides: Overrides, action: BatchesAction },
-    Models { file: PathBuf, overrides: Overrides, action: ModelsAction },
-    Query { file: PathBuf, overrides: Overrides, sql: String, format: OutputFormat },
+    Stage {
+        stage: Stage,
+        file: PathBuf,
+        overrides: Overrides,
+        exit_when_done: bool,
+    },
+    New {
+        name: String,
+        from: NewFrom,
+    },
+    Check {
+        file: PathBuf,
+        overrides: Overrides,
+    },
+    Broker {
+        listen: SocketAddr,
+        advertise: Option<(String, u16)>,
+        data: PathBuf,
+        retention: Retention,
+    },
+    Batches {
+        file: PathBuf,
+        overrides: Overrides,
+        action: BatchesAction,
+    },
+    Models {
+        file: PathBuf,
+        overrides: Overrides,
+        action: ModelsAction,
+    },
+    Query {
+        file: PathBuf,
+        overrides: Overrides,
+        sql: String,
+        format: OutputFormat,
+    },
+    /// Of the server's own: what answers SQL of requests.
+    QueryProcess(ProcessLimits),
 }
 
 /// One stage alone.

@@ -281,7 +281,7 @@ pub enum OnStop {
     Cut,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub enum StoreUrl {
     Local(PathBuf),
     /// `prefix` without slashes at its ends; empty for the whole bucket.

@@ -11,10 +11,11 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 use futures_executor::block_on;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::error::{Place, SqlFault};
-use super::{Author, Parsed, QueryError, check};
+use super::{Parsed, QueryError, check};
 use crate::expression::nearest;
 use crate::schema::ColumnType;
 
@@ -22,7 +23,7 @@ use crate::schema::ColumnType;
 pub type Parameters = BTreeMap<String, Bound>;
 
 /// A value of a type; null is of any.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Bound {
     pub kind: ColumnType,
     pub value: Value,
@@ -31,7 +32,7 @@ pub struct Bound {
 /// The names of the placeholders of one query that reads; else why it is none.
 pub fn placeholders(sql: &str) -> Result<BTreeSet<String>, SqlFault> {
     let text = sql.to_owned();
-    let named = block_on(super::deep(move || Parsed::new(&text, Author::Owner).map(|parsed| named(&parsed.statement))));
+    let named = block_on(super::deep(move || Parsed::new(&text).map(|parsed| named(&parsed.statement))));
     named.and_then(|named| named).map_err(|error| match error {
         QueryError::Sql(fault) => fault,
         other => SqlFault::new(sql, other.to_string(), None),

@@ -5,27 +5,24 @@ use std::ops::ControlFlow;
 
 use datafusion::execution::session_state::SessionState;
 use datafusion::sql::parser::Statement;
-use datafusion::sql::sqlparser::ast::{ObjectName, Spanned, Statement as SqlStatement, visit_relations};
+use datafusion::sql::sqlparser::ast::{
+    Expr as SqlExpr, ObjectName, Spanned, Statement as SqlStatement, Visit, Visitor, visit_relations,
+};
 
+use super::TABLE;
 use super::clauses::refuse_unread;
 use super::error::{Place, QueryError, SqlFault, parse_fault};
-use super::weigh::{Call, weigh};
-use super::{Author, TABLE};
-use crate::expression::{OF_ROWS, is_nested_deeper, nearest};
+use crate::expression::nearest;
 
 /// Nobody writes so much by hand, and planning takes memory and stack with the length.
-const SQL_BYTES: usize = 64 * 1024;
+pub const SQL_BYTES_MOST: usize = 64 * 1024;
 /// How deep expressions may be nested, a row of so many `or`s for instance: they are computed on threads whose stack is 2 MiB.
 const NESTED: usize = 250;
 
 /// With the functions that it calls.
-pub(super) fn statement(
-    state: &SessionState,
-    sql: &str,
-    author: Author,
-) -> Result<(Statement, BTreeSet<String>), QueryError> {
-    if sql.len() > SQL_BYTES {
-        let message = format!("it is {} bytes long, {SQL_BYTES} are the most", sql.len());
+pub(super) fn statement(state: &SessionState, sql: &str) -> Result<(Statement, BTreeSet<String>), QueryError> {
+    if sql.len() > SQL_BYTES_MOST {
+        let message = format!("it is {} bytes long, {SQL_BYTES_MOST} are the most", sql.len());
         return Err(SqlFault::new(sql, message, None).into());
     }
     let options = &state.config_options().sql_parser;
@@ -52,105 +49,12 @@ pub(super) fn statement(
             return Err(SqlFault::new(sql, message, None).into());
         }
     }
-    nesting(&statement, sql)?;
+    let mut called = BTreeSet::new();
     if let Some(statement) = inner(&statement) {
+        called = calls(statement, sql)?;
         refuse_unread(state, statement, sql)?;
     }
-    let called = weight(state, &statement, sql, author)?;
     Ok((statement, called))
-}
-
-/// Functions besides those of `OF_ROWS` whose value is not much larger than what it is made of. One that DataFusion adds later is refused
-/// until it is listed here.
-const OF_REQUESTS: [&str; 53] = [
-    "acos",
-    "acosh",
-    "array_distinct",
-    "array_slice",
-    "array_sort",
-    "arrow_typeof",
-    "asin",
-    "asinh",
-    "atan",
-    "atan2",
-    "atanh",
-    "cbrt",
-    "chr",
-    "cos",
-    "cosh",
-    "cot",
-    "current_date",
-    "current_time",
-    "date_bin",
-    "degrees",
-    "factorial",
-    "find_in_set",
-    "from_unixtime",
-    "gcd",
-    "get_field",
-    "lcm",
-    "levenshtein",
-    "md5",
-    "named_struct",
-    "now",
-    "overlay",
-    "pi",
-    "radians",
-    "random",
-    "regexp_instr",
-    "sha224",
-    "sha256",
-    "sha384",
-    "sha512",
-    "sin",
-    "sinh",
-    "struct",
-    "substr_index",
-    "tan",
-    "tanh",
-    "to_char",
-    "to_date",
-    "to_hex",
-    "to_timestamp",
-    "to_timestamp_millis",
-    "to_timestamp_seconds",
-    "to_unixtime",
-    "trunc",
-];
-
-/// Refuses what would be much larger once it is planned, and of a request what could be much larger once it is computed.
-fn weight(
-    state: &SessionState,
-    statement: &Statement,
-    sql: &str,
-    author: Author,
-) -> Result<BTreeSet<String>, QueryError> {
-    let fault = |message: String, place: Option<Place>| Err(SqlFault::new(sql, message, place).into());
-    let Some(statement) = inner(statement) else { return Ok(BTreeSet::new()) };
-    let Some(weighed) = weigh(statement) else { return fault("queries are nested too deep".to_owned(), None) };
-    if let Some(message) = weighed.weight.too_many() {
-        return fault(message, None);
-    }
-    match author {
-        Author::Owner => {}
-        Author::Request => {
-            if let Some((name, place)) = weighed.calls.iter().find(|call| makes_much(state, call)) {
-                let message = format!("`{name}` can make much of little, and is for the views of the pipeline file");
-                return fault(message, *place);
-            }
-            if let Some(message) = weighed.weight.too_much() {
-                return fault(message, None);
-            }
-        }
-    }
-    Ok(weighed.calls.into_iter().map(|(name, _)| name).collect())
-}
-
-/// Functions of the session itself, such as `predict_…`, are not known here; a name that nobody knows is told when it is planned.
-fn makes_much(state: &SessionState, (name, _): &Call) -> bool {
-    let known = state.scalar_functions().get(name);
-    let is_listed = |name: &str| OF_ROWS.contains(&name) || OF_REQUESTS.contains(&name);
-    known.is_some_and(|function| !is_listed(function.name())) || state.higher_order_functions().contains_key(name)
 }
 
 enum Does {
@@ -183,13 +87,33 @@ fn what_sql_does(statement: &SqlStatement) -> Does {
     }
 }
 
-/// Refuses what is nested so deep that planning it would need more than the planner's stack.
-fn nesting(statement: &Statement, sql: &str) -> Result<(), QueryError> {
-    if inner(statement).is_some_and(|statement| is_nested_deeper(statement, NESTED)) {
-        let message = format!("an expression is nested more than {NESTED} deep: use `in (…)` for a list of values");
-        return Err(SqlFault::new(sql, message, None).into());
+/// The functions that are called, by their names in lower case. Refuses what is nested so deep that planning it would need more than the
+/// planner's stack.
+fn calls(statement: &SqlStatement, sql: &str) -> Result<BTreeSet<String>, SqlFault> {
+    struct Calls {
+        depth: usize,
+        called: BTreeSet<String>,
     }
-    Ok(())
+    impl Visitor for Calls {
+        type Break = ();
+        fn pre_visit_expr(&mut self, expression: &SqlExpr) -> ControlFlow<()> {
+            if let SqlExpr::Function(function) = expression {
+                self.called.insert(function.name.to_string().trim_matches('"').to_lowercase());
+            }
+            self.depth += 1;
+            if self.depth > NESTED { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        }
+        fn post_visit_expr(&mut self, _: &SqlExpr) -> ControlFlow<()> {
+            self.depth -= 1;
+            ControlFlow::Continue(())
+        }
+    }
+    let mut calls = Calls { depth: 0, called: BTreeSet::new() };
+    if statement.visit(&mut calls).is_break() {
+        let message = format!("an expression is nested more than {NESTED} deep: use `in (…)` for a list of values");
+        return Err(SqlFault::new(sql, message, None));
+    }
+    Ok(calls.called)
 }
 
 pub(super) fn inner(statement: &Statement) -> Option<&SqlStatement> {

@@ -18,10 +18,10 @@ mod scan;
 mod sum;
 mod table;
 mod watch;
-mod weigh;
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -44,6 +44,7 @@ use futures_executor::block_on;
 pub use answer::Answer;
 pub use bind::{Bound, Parameters, placeholders};
 pub use cache::ColumnCache;
+pub use check::SQL_BYTES_MOST;
 pub use error::{Place, QueryError, SqlFault};
 pub use json::{rows_of, value_of};
 pub use output::{OutputFormat, RowWriter};
@@ -120,6 +121,15 @@ pub enum Records<'a> {
 pub struct Extras {
     pub tables: Vec<(String, Arc<dyn TableProvider>)>,
     pub functions: Vec<ScalarUDF>,
+    /// `None`: in the system's folder for temporary files.
+    pub spill: Option<Spill>,
+}
+
+/// Where sorts, joins and aggregations put what has no room in memory.
+#[derive(Debug, Clone)]
+pub struct Spill {
+    pub folder: PathBuf,
+    pub bytes_most: u64,
 }
 
 /// A snapshot that answers queries, from any task, side by side; they share its memory.
@@ -136,15 +146,6 @@ struct Known {
     columns: SchemaRef,
 }
 
-/// Whose SQL it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Author {
-    /// Who wrote the pipeline file, and knows what it is given.
-    Owner,
-    /// Whoever sends a request: what makes much of little is refused.
-    Request,
-}
-
 /// One statement that reads.
 pub struct Parsed {
     statement: Statement,
@@ -154,8 +155,8 @@ pub struct Parsed {
 
 impl Parsed {
     /// To be called on a thread with a stack of `STACK_BYTES`: parsing recurses as deep as the SQL is nested.
-    pub fn new(sql: &str, author: Author) -> Result<Self, QueryError> {
-        let (statement, called) = check::statement(&PLANNER, sql, author)?;
+    pub fn new(sql: &str) -> Result<Self, QueryError> {
+        let (statement, called) = check::statement(&PLANNER, sql)?;
         Ok(Self { statement, sql: sql.to_owned(), called })
     }
 
@@ -196,7 +197,7 @@ impl Session {
         let state = SessionStateBuilder::new_from_existing(PLANNER.clone())
             .with_config(config)
             .with_catalog_list(catalogs)
-            .with_runtime_env(runtime(limits).map_err(fault)?)
+            .with_runtime_env(runtime(limits, extras.spill).map_err(fault)?)
             .build();
         let context = SessionContext::new_with_state(state);
         let mut known = Known { tables: Vec::new(), columns: Arc::new(Schema::empty()) };
@@ -273,7 +274,7 @@ impl Session {
     async fn plan(&self, sql: &str, parameters: &Parameters) -> Result<Planned, QueryError> {
         let (state, known, limits) = (self.state.clone(), Arc::clone(&self.known), self.limits);
         let (sql, parameters) = (sql.to_owned(), parameters.clone());
-        deep(move || plan(state, &known, Parsed::new(&sql, Author::Owner)?, &parameters, limits)).await?
+        deep(move || plan(state, &known, Parsed::new(&sql)?, &parameters, limits)).await?
     }
 }
 
@@ -353,10 +354,12 @@ fn keeps_order(plan: &LogicalPlan) -> bool {
     keeps && walked.is_ok()
 }
 
-fn runtime(limits: Limits) -> Result<Arc<RuntimeEnv>, DataFusionError> {
-    let disk = DiskManagerBuilder::default()
-        .with_mode(DiskManagerMode::OsTmpDirectory)
-        .with_max_temp_directory_size(SPILL_BYTES);
+fn runtime(limits: Limits, spill: Option<Spill>) -> Result<Arc<RuntimeEnv>, DataFusionError> {
+    let (mode, bytes_most) = match spill {
+        Some(Spill { folder, bytes_most }) => (DiskManagerMode::Directories(vec![folder]), bytes_most),
+        None => (DiskManagerMode::OsTmpDirectory, SPILL_BYTES),
+    };
+    let disk = DiskManagerBuilder::default().with_mode(mode).with_max_temp_directory_size(bytes_most);
     RuntimeEnvBuilder::new()
         .with_memory_pool(Arc::new(FairSpillPool::new(limits.memory_bytes)))
         .with_disk_manager_builder(disk)

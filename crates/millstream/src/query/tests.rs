@@ -436,65 +436,6 @@ fn sql_that_is_nested_too_deep_is_an_error() {
     }
 }
 
-/// `with t0 as (…), t1 as (…t0…), …`, each of the same query of the one before.
-fn chain(first: &str, next: &str, levels: usize) -> String {
-    let mut sql = format!("with t0 as ({first})");
-    for level in 1..=levels {
-        sql += &format!(", t{level} as ({})", next.replace("BEFORE", &format!("t{}", level - 1)));
-    }
-    sql + &format!(" select * from t{levels}")
-}
-
-#[test]
-fn sql_that_stands_for_more_than_a_planner_holds_is_refused_before() {
-    let session = fixture(3).session(limits());
-    let doubling = "select a.v from BEFORE a cross join BEFORE b";
-    check(&session, &format!("select count(*) from ({})", chain("select 1 as v", doubling, 5)), "1");
-    let nested = |depth: usize| format!("{}select 1 as x{}", "select x from (".repeat(depth), ")".repeat(depth));
-    check(&session, &nested(15), "1");
-    let unions = vec!["select 1 as x"; 1100].join(" union all ");
-    for sql in [chain("select 1 as v", doubling, 30), nested(60), nested(4000), unions] {
-        let error = answer(&session, &sql).map(|(text, _)| text).unwrap_err();
-        assert!(matches!(error, QueryError::Sql(_)), "{} bytes: {error:?}", sql.len());
-    }
-}
-
-#[test]
-fn a_request_may_not_make_much_of_little() {
-    let refused = |sql: &str, author: Author| Parsed::new(sql, author).err().map(|error| error.to_string());
-    for sql in [
-        "select array_length(generate_series(1, 400000000))",
-        "select replace(town, 'a', 'aaaaaaaaaaaaaaaa') from batches",
-        "select regexp_replace(town, '.', 'aaaaaaaaaaaaaaaa', 'g') from batches",
-        "select translate(town, 'a', 'b') from batches",
-        "select REPEAT('x', 1000000000)",
-        "select count(*) from generate_series(1, character_length(rpad('x', 1000000000)))",
-        "select 1 where exists (select lpad('x', 1000000000))",
-    ] {
-        assert!(refused(sql, Author::Request).is_some_and(|error| error.contains("make much of little")), "{sql}");
-        assert_eq!(refused(sql, Author::Owner), None, "{sql}");
-    }
-    for sql in [
-        chain("select 'x' as x", "select concat(x, x) as x from BEFORE", 40),
-        chain("select 'x' as x", "select x || x as x from BEFORE", 40),
-        chain("select 'x' as x", "select concat_ws(x, '', '', '') as x from BEFORE", 40),
-        chain("select make_array(1) as x", "select [x, x] as x from BEFORE", 40),
-        format!("{} where v > 1", chain("select id as v from batches", "select v + v as v from BEFORE", 40)),
-    ] {
-        assert!(refused(&sql, Author::Request).is_some(), "{sql}");
-        assert_eq!(refused(&sql, Author::Owner), None, "{sql}");
-    }
-    for sql in [
-        "select generate_series.value, now() from generate_series(1, 10)",
-        "select town || ' (' || id || ')' as x, length(town), substr(town, 1, 2), round(avg(id), 1) from batches group by 1",
-        "with a as (select *, case when id > 3 then id else -id end as x from batches), b as (select max(x) as x, sum(x) \
-         as y from a group by town having sum(x) > 3) select b.x, a.town from a join b on a.x = b.x where a.x > 2 order by a.x",
-        "select row_number() over (order by id), lag(id) over (order by id), string_agg(town, ', ') over () from batches",
-    ] {
-        assert_eq!(refused(sql, Author::Request), None, "{sql}");
-    }
-}
-
 #[test]
 fn a_clause_that_is_not_understood_is_refused_with_its_place() {
     let session = fixture(1).session(limits());
@@ -541,7 +482,6 @@ fn check_answers(session: &Session) {
         "select count(distinct town) filter (where id > 1) from batches",
         "select array_agg(id order by id) from batches",
         "select sum(id) over (order by id) from batches",
-        "select t.a from batches b, lateral (select b.id as a) t",
         "select first_value(id) ignore nulls over (order by id) from batches",
     ] {
         answer(session, sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
@@ -567,7 +507,7 @@ fn an_integer_that_does_not_fit_is_an_error() {
         format!("select a.id from batches a join batches b on a._offset + {most} = b.id"),
         format!("select (select max(id) + {most} from batches)"),
         format!("select sum(_offset + {most}) from batches"),
-        format!("select sum(id * 1000) from batches"),
+        "select sum(id * 1000) from batches".to_owned(),
         format!("select _partition, sum(x) from (select _partition, {most} as x from batches) group by _partition"),
         format!("select sum(x) from (select {most} as x from batches)"),
         format!("select sum(x) over (order by id) from (select id, {most} as x from batches)"),

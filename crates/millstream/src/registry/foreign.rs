@@ -17,7 +17,7 @@ const COLUMNS_MOST: usize = 10_000;
 const NAME_BYTES_MOST: usize = 255;
 
 /// The expressions that stand in the pipeline file: its author may use what `check` allows.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct OwnerTexts(BTreeSet<String>);
 
 impl OwnerTexts {

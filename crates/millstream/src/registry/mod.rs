@@ -37,7 +37,7 @@ pub use load::{Version, read_evaluations, read_model_file, version_numbers};
 pub use model_file::*;
 pub use predict::{InputFault, Output, Prediction, Predictor, class_name};
 pub use recommender::{Recommender, to_arrays};
-pub use served::{Alias, LATEST, Registry, Served, ServedModel};
+pub use served::{Alias, LATEST, Registry, Served, ServedModel, full};
 pub use similar::{Content, ContentParts, NeighbourParts, Neighbourhood, Popularity, TitleTexts};
 pub use verdict::Verdict;
 pub use verify::{VerifyReport, verify};

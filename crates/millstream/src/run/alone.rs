@@ -8,7 +8,9 @@ use serde_json::json;
 
 use super::broker::{Reached, reach};
 use super::prepare::{Join, prepare, wait_for_schema};
-use super::serving::{Stored, Warmth, open_catalogue, open_images, read_interactions, refresh_catalogue};
+use super::serving::{
+    Stored, Warmth, end_questions, open_catalogue, open_images, read_interactions, refresh_catalogue,
+};
 use super::stages::{Stages, is_last, say_batch, say_source_ended, source_ends};
 use super::stop::{STOP_MOST, Serving, Stop, stop_most, stop_on_signal};
 use super::{Options, Outcome, lock_store, open_store, open_store_reading};
@@ -23,7 +25,7 @@ use crate::status::Status;
 use crate::store::SharedStore;
 use crate::topic::pause;
 use crate::train::Trainer;
-use crate::views::Views;
+use crate::views::{ProcessCommand, Views};
 
 /// How often a stage looks whether the one before it has brought something.
 const LOOK_PAUSE: Duration = Duration::from_millis(500);
@@ -209,7 +211,8 @@ pub fn serve_alone(pipeline: Pipeline, options: Options, status: Arc<Status>) ->
     let registry = Arc::new(Registry::open_for(store.clone(), OwnerTexts::of(&pipeline))?);
     let batches = Arc::new(StoredBatches::new(store.clone()));
     let catalogue = open_catalogue(&pipeline, &store, &batches, &status)?;
-    let (images, views) = (open_images(&pipeline, &store), Arc::new(Views::open(&pipeline, &store)?));
+    let (images, views) =
+        (open_images(&pipeline, &store), Arc::new(Views::open(&pipeline, &store, ProcessCommand::own()?)?));
     let context = ServeContext {
         pipeline,
         registry: registry.clone(),
@@ -220,6 +223,7 @@ pub fn serve_alone(pipeline: Pipeline, options: Options, status: Arc<Status>) ->
         images,
         views: views.clone(),
     };
+    runtime.spawn(end_questions(views.clone(), stop.clone()));
     let warmth = Warmth { views, batches: batches.clone(), registry: registry.clone(), catalogue: catalogue.clone() };
     let server = runtime.spawn(serve(listener, context, stop.serving()));
     runtime.spawn(Arc::new(warmth).keep());

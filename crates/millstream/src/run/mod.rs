@@ -33,9 +33,11 @@ use crate::registry::{OwnerTexts, Registry};
 use crate::serve::{ServeContext, bind, serve};
 use crate::status::Status;
 use crate::store::{LocalStore, S3Store, SharedStore};
-use crate::views::Views;
+use crate::views::{ProcessCommand, Views};
 use flow::Flow;
-use serving::{Stored, Warmth, follow, follow_catalogue, open_catalogue, open_images, read_interactions};
+use serving::{
+    Stored, Warmth, end_questions, follow, follow_catalogue, open_catalogue, open_images, read_interactions,
+};
 use stop::{Serving, Stop, stop_most, stop_on_signal};
 
 /// How a run ended.
@@ -109,7 +111,8 @@ pub fn run(pipeline: Pipeline, options: Options, status: Arc<Status>) -> anyhow:
     let registry = Arc::new(Registry::open_for(store.clone(), OwnerTexts::of(&pipeline))?);
     let batches = Arc::new(StoredBatches::new(store.clone()));
     let catalogue = open_catalogue(&pipeline, &store, &batches, &status)?;
-    let (images, views) = (open_images(&pipeline, &store), Arc::new(Views::open(&pipeline, &store)?));
+    let (images, views) =
+        (open_images(&pipeline, &store), Arc::new(Views::open(&pipeline, &store, ProcessCommand::own()?)?));
     let context = ServeContext {
         pipeline: pipeline.clone(),
         registry: registry.clone(),
@@ -120,6 +123,7 @@ pub fn run(pipeline: Pipeline, options: Options, status: Arc<Status>) -> anyhow:
         images,
         views: views.clone(),
     };
+    runtime.spawn(end_questions(views.clone(), stop.clone()));
     let warmth = Warmth { views, batches: batches.clone(), registry: registry.clone(), catalogue: catalogue.clone() };
     let server = runtime.spawn(serve(listener, context, stop.serving()));
     runtime.spawn(follow(registry.clone(), status.listen()));

@@ -39,6 +39,16 @@ pub(super) async fn follow(registry: Arc<Registry>, mut events: broadcast::Recei
     }
 }
 
+/// SQL of requests is ended at once when the server is told to stop: its processes wait for nobody.
+pub(super) async fn end_questions(views: Arc<Views>, stop: Arc<Stop>) {
+    stop.heard().await;
+    // Waits for processes to end.
+    let ended = tokio::task::spawn_blocking(move || views.stop()).await;
+    if let Err(error) = ended {
+        tracing::warn!(%error, "the processes of queries cannot be ended");
+    }
+}
+
 /// What users have seen, read in the background for as long as the process serves.
 pub(super) fn read_interactions(
     store: &SharedStore,

@@ -33,6 +33,7 @@ pub(super) struct Stop {
     /// How the process ends when something does not.
     pub failed: AtomicBool,
     told: Notify,
+    heard: Notify,
     serving: Arc<Notify>,
 }
 
@@ -43,6 +44,12 @@ impl Stop {
         self.pipeline.store(true, Ordering::Relaxed);
         // `notify_one` keeps a permit for a waiter that comes later.
         self.told.notify_one();
+        self.heard.notify_one();
+    }
+
+    /// As `told`, for who ends what serves requests.
+    pub async fn heard(&self) {
+        self.heard.notified().await;
     }
 
     pub fn all(&self) {

@@ -22,7 +22,7 @@ use crate::registry::{
 use crate::schema::ColumnType;
 use crate::status::{Status, now_ms};
 use crate::store::{LocalStore, SharedStore};
-use crate::views::Views;
+use crate::views::{ProcessCommand, Views};
 
 pub struct Fixture {
     pub app: Arc<App>,
@@ -99,7 +99,7 @@ pub fn context(routes: Vec<Route>, batches: Vec<Batch>) -> (ServeContext, Models
     let registry = Arc::new(Registry::open(Arc::clone(&store)).unwrap());
     let pipeline = pipeline(routes);
     let context = ServeContext {
-        views: Arc::new(Views::open(&pipeline, &store).unwrap()),
+        views: Arc::new(Views::open(&pipeline, &store, ProcessCommand::own().unwrap()).unwrap()),
         images: None,
         pipeline: Arc::new(pipeline),
         registry: Arc::clone(&registry),

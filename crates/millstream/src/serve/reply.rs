@@ -28,7 +28,10 @@ pub fn json(status: StatusCode, value: &Value) -> Response<Body> {
 
 /// An answer from models, with their versions in the header.
 pub fn from_models(value: &Value, versions: &str) -> Response<Body> {
-    let mut response = json(StatusCode::OK, value);
+    with_versions(json(StatusCode::OK, value), versions)
+}
+
+pub fn with_versions(mut response: Response<Body>, versions: &str) -> Response<Body> {
     // A model's name is checked with the pipeline file; one that is no header value is left out, not a fault.
     if let Ok(versions) = HeaderValue::from_str(versions) {
         response.headers_mut().insert(MODEL_VERSION, versions);

@@ -18,9 +18,9 @@ use super::rows::{self, Posted};
 use super::template::{Room, Scope};
 use super::{BatchReadError, body, reply};
 use crate::config::{Origin, TEXT_BYTES, View, ViewParameter};
-use crate::query::{Author, Bound, Parameters, QueryError};
+use crate::query::{Bound, Parameters};
 use crate::schema::ColumnType;
-use crate::views::{AskError, Asked, Now, Rows};
+use crate::views::{AskError, Asked, FaultKind, Now, Question, Rows, TextRows};
 
 const PAGE: [&str; 2] = ["limit", "offset"];
 
@@ -145,38 +145,39 @@ fn bind(name: &str, parameter: &ViewParameter, given: Option<&Given>) -> Result<
 }
 
 fn view_asks(view: &View, parameters: Parameters) -> Asked {
-    Asked { sql: view.sql.clone(), parameters, author: Author::Owner }
+    Asked { sql: view.sql.clone(), parameters }
 }
 
 async fn ask(app: &Arc<App>, asked: Asked) -> Result<Arc<Rows>, ApiError> {
+    let now = now(app).await?;
+    app.context.views.ask(asked, now).await.map_err(|error| fault(app, error))
+}
+
+async fn now(app: &Arc<App>) -> Result<Now, ApiError> {
     // Before the batches, so that no item is seen whose batch is not.
     let catalogue = app.context.catalogue.as_ref().map(|catalogue| catalogue.snapshot());
-    let now = Now { batches: all_batches(app).await?, catalogue, served: app.context.registry.snapshot() };
-    app.context.views.ask(asked, now).await.map_err(|error| fault(app, error))
+    Ok(Now { batches: all_batches(app).await?, catalogue, served: app.context.registry.snapshot() })
 }
 
 /// What a client is told. Nothing that it can ask is a fault of ours; which part is damaged is the owner's to know.
 fn fault(app: &App, error: AskError) -> ApiError {
     let message = error.to_string();
-    match error {
-        AskError::NoSchema => ApiError::unavailable("no_schema", message),
-        AskError::NoVersion(model) => ApiError::no_version(&model),
-        AskError::Busy => ApiError::unavailable("busy", message),
-        AskError::TooLarge => ApiError::value("too_large", "sql", message),
-        AskError::Broken(_) => ApiError::value("bad_sql", "sql", message),
-        AskError::Query(error) => match error {
-            QueryError::Sql(_) | QueryError::Broken(_) => ApiError::value("bad_sql", "sql", message),
-            QueryError::Compute(_) => ApiError::value("not_computable", "sql", message),
-            QueryError::Memory { .. } => ApiError::value("too_large", "sql", message),
-            QueryError::Time { .. } => ApiError::value("too_slow", "sql", message),
-            QueryError::Full(_) => ApiError::unavailable("full", message),
-            QueryError::ReservedColumn => ApiError::value("reserved_column", "sql", message),
-            QueryError::Part(fault) => {
-                let damaged = BatchReadError { message: fault.to_string() };
-                app.context.status.problem(damaged.to_string());
-                super::lists::damaged(&damaged)
-            }
-        },
+    match error.kind() {
+        FaultKind::NoSchema => ApiError::unavailable("no_schema", message),
+        FaultKind::NoVersion => ApiError::unavailable("no_version", message),
+        FaultKind::Busy => ApiError::unavailable("busy", message),
+        FaultKind::Lost => ApiError::unavailable("query_lost", message),
+        FaultKind::TooLarge => ApiError::value("too_large", "sql", message),
+        FaultKind::TooSlow => ApiError::value("too_slow", "sql", message),
+        FaultKind::BadSql => ApiError::value("bad_sql", "sql", message),
+        FaultKind::NotComputable => ApiError::value("not_computable", "sql", message),
+        FaultKind::Full => ApiError::unavailable("full", message),
+        FaultKind::ReservedColumn => ApiError::value("reserved_column", "sql", message),
+        FaultKind::Unreadable => {
+            let damaged = BatchReadError { message };
+            app.context.status.problem(damaged.to_string());
+            super::lists::damaged(&damaged)
+        }
     }
 }
 
@@ -202,12 +203,31 @@ fn built_in(rows: &Rows, window: Window, most: usize) -> Response<Body> {
         rows.rows.iter().skip(window.offset).take(window.limit).cloned().map(Value::Object).collect();
     let mut answer = json!({"columns": rows.columns, "rows": shown, "total": rows.rows.len()});
     if rows.is_cut {
-        answer["cut"] = format!(
-            "there are more than {most} rows: narrow them with where, group by or limit, or raise serve.query_rows"
-        )
-        .into();
+        answer["cut"] = cut(most).into();
     }
     with_versions(&answer, &rows.versions)
+}
+
+/// The same of an answer whose rows are text already.
+fn from_text(answer: &TextRows, window: Window, most: usize) -> Result<Response<Body>, ApiError> {
+    #[derive(serde::Serialize)]
+    struct Shown<'a> {
+        columns: &'a [String],
+        rows: Vec<&'a serde_json::value::RawValue>,
+        total: usize,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cut: Option<String>,
+    }
+    let rows = answer.rows.iter().skip(window.offset).take(window.limit).map(AsRef::as_ref).collect();
+    let cut = answer.is_cut.then(|| cut(most));
+    let shown = Shown { columns: &answer.columns, rows, total: answer.rows.len(), cut };
+    let text = serde_json::to_vec(&shown).map_err(|error| ApiError::internal(error.to_string()))?;
+    let response = reply::bytes(StatusCode::OK, "application/json", text);
+    Ok(if answer.versions.is_empty() { response } else { reply::with_versions(response, &answer.versions.join(", ")) })
+}
+
+fn cut(most: usize) -> String {
+    format!("there are more than {most} rows: narrow them with where, group by or limit, or raise serve.query_rows")
 }
 
 fn with_versions(answer: &Value, versions: &[String]) -> Response<Body> {
@@ -315,22 +335,26 @@ pub async fn query(app: &Arc<App>, request: Request<Body>) -> Result<Response<Bo
     same_site(request.headers())?;
     refuse_query(request.uri().query().unwrap_or_default())?;
     // What is kept of the body is small: its place is free while the query runs.
-    let (question, _) = body::receive(request.into_body(), &app.bodies, question).await?;
-    let Question { sql, parameters, window } = question;
-    let rows = ask(app, Asked { sql, parameters, author: Author::Request }).await?;
-    shown(app, rows, move |rows, most| Ok(built_in(rows, window, most))).await
+    let (posed, _) = body::receive(request.into_body(), &app.bodies, posed).await?;
+    let Posed { question, window } = posed;
+    let now = now(app).await?;
+    let answer = app.context.views.ask_apart(question, now).await.map_err(|error| fault(app, error))?;
+    let most = app.context.views.rows_most();
+    if answer.rows.len() <= ROWS_SHORT {
+        return from_text(&answer, window, most);
+    }
+    blocking(move || from_text(&answer, window, most)).await
 }
 
 /// A query of a person has a handful.
 const PARAMETERS_MOST: usize = 1000;
 
-struct Question {
-    sql: String,
-    parameters: Parameters,
+struct Posed {
+    question: Question,
     window: Window,
 }
 
-fn question(body: &[u8]) -> Result<Question, ApiError> {
+fn posed(body: &[u8]) -> Result<Posed, ApiError> {
     let shape = || ApiError::shape("the body must be an object: {\"sql\": \"select …\"}");
     let Posted::One(posted) = rows::parse_body(body)? else { return Err(shape()) };
     let (mut sql, mut parameters, mut window) = (None, Parameters::new(), Window::ALL);
@@ -365,7 +389,7 @@ fn question(body: &[u8]) -> Result<Question, ApiError> {
     let missing = || {
         ApiError::value("missing", "sql", "sql: is missing; expected a query, such as select * from batches limit 10")
     };
-    Ok(Question { sql: sql.ok_or_else(missing)?, parameters, window })
+    Ok(Posed { question: Question { sql: sql.ok_or_else(missing)?, parameters }, window })
 }
 
 /// A value of JSON says its type itself.

@@ -14,9 +14,18 @@ use crate::registry::{Served, Version};
 
 /// One function for each model that has a version.
 pub(super) fn of_versions(served: &Served) -> Vec<ScalarUDF> {
-    let versions = served.models.values().filter_map(|model| model.champion_or_latest());
+    of_each(served.models.values().filter_map(|model| model.champion_or_latest()))
+}
+
+/// The functions of those that predict.
+pub(super) fn of_each<'a>(versions: impl Iterator<Item = &'a Arc<Version>>) -> Vec<ScalarUDF> {
     let predicts = |version: &&Arc<Version>| version.predicts();
     versions.filter(predicts).map(|version| ScalarUDF::new_from_impl(Predict::new(version))).collect()
+}
+
+/// For messages alone, which suggest its name: of a model that is not called.
+pub(super) fn of_name(model: &str) -> ScalarUDF {
+    of_model(model, DataType::Null)
 }
 
 /// For checking SQL before there is a version: takes whatever it is given.

@@ -1,4 +1,4 @@
-//! Named SQL over the batches, the catalogue and fixed tables (`[[view]]`, `[[table]]`), and SQL that a request brings.
+//! Named SQL over the batches, the catalogue and fixed tables (`[[view]]`, `[[table]]`), and SQL that a request brings (`process`).
 //!
 //! A query sees the complete batches, the items and the served versions that are there when it is asked; the items of a batch come
 //! a moment after it. That state is made once and kept until something new comes; answers to the same question are kept as long. All
@@ -7,35 +7,38 @@
 mod answers;
 mod check;
 mod functions;
+mod process;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::catalog::{MemTable, TableProvider};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::runtime::Runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 pub use check::{check_files, check_views};
+pub use process::{ProcessCommand, ProcessLimits, QUERY_PROCESS, Question, TextRows, answer_questions};
 
 use crate::batch::{Batch, read_schema};
 use crate::catalogue::{Catalogue, Catalogues, Lookups, empty_items, load_tables};
-use crate::config::{CatalogueRules, ConfigFaults, Faults, Pipeline, View};
+use crate::config::{CatalogueRules, ConfigFaults, Faults, Pipeline, StoreUrl, View};
 use crate::query::{
-    Author, CATALOGUE, ColumnCache, Extras, Limits, Parameters, Parsed, QueryError, Records, STACK_BYTES, Session,
-    SqlFault, TABLE, rows_of,
+    CATALOGUE, ColumnCache, Extras, Limits, Parameters, Parsed, QueryError, Records, STACK_BYTES, Session, SqlFault,
+    TABLE, rows_of,
 };
 use crate::registry::{OwnerTexts, Registry, Served};
+use crate::schema::StreamSchema;
 use crate::store::SharedStore;
 use answers::Answers;
+use process::{Contents, Pool, Snapshot};
 
 /// Of views; whoever else asks waits for one of these to end, for a moment.
 const VIEWS_AT_ONCE: usize = 8;
-/// Of SQL that requests bring: whatever it does, views have their own places.
-const REQUESTS_AT_ONCE: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Of one answer, as JSON: what a page takes, and what each place may hold at a time.
 const ANSWER_BYTES_MOST: usize = 32 << 20;
@@ -53,11 +56,15 @@ pub struct Now {
     pub served: Arc<Served>,
 }
 
-/// A question.
+#[derive(Clone, Copy)]
+pub enum Author {
+    Owner,
+    Request,
+}
+/// A question of a view.
 pub struct Asked {
     pub sql: String,
     pub parameters: Parameters,
-    pub author: Author,
 }
 
 /// An answer.
@@ -87,6 +94,56 @@ pub enum AskError {
     Query(#[from] QueryError),
     #[error("{0}")]
     Broken(String),
+    /// A process could not have what it asked for.
+    #[error(
+        "the query needs more memory than one may have (serve.query_memory), or is nested too deep: narrow it with `where`, or select fewer columns"
+    )]
+    Outgrown,
+    #[error("{0}; ask again")]
+    Lost(String),
+    /// As a process said it.
+    #[error("{message}")]
+    Refused { kind: FaultKind, message: String },
+}
+
+/// What a client can do about a question without an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FaultKind {
+    NoSchema,
+    NoVersion,
+    Busy,
+    Lost,
+    TooLarge,
+    TooSlow,
+    BadSql,
+    NotComputable,
+    Full,
+    ReservedColumn,
+    /// A part or a version of the store: nothing that a client can mend.
+    Unreadable,
+}
+
+impl AskError {
+    pub fn kind(&self) -> FaultKind {
+        match self {
+            Self::NoSchema => FaultKind::NoSchema,
+            Self::NoVersion(_) => FaultKind::NoVersion,
+            Self::Busy => FaultKind::Busy,
+            Self::Lost(_) => FaultKind::Lost,
+            Self::TooLarge | Self::Outgrown => FaultKind::TooLarge,
+            Self::Broken(_) => FaultKind::BadSql,
+            Self::Refused { kind, .. } => *kind,
+            Self::Query(error) => match error {
+                QueryError::Sql(_) | QueryError::Broken(_) => FaultKind::BadSql,
+                QueryError::Compute(_) => FaultKind::NotComputable,
+                QueryError::Memory { .. } => FaultKind::TooLarge,
+                QueryError::Time { .. } => FaultKind::TooSlow,
+                QueryError::Full(_) => FaultKind::Full,
+                QueryError::ReservedColumn => FaultKind::ReservedColumn,
+                QueryError::Part(_) => FaultKind::Unreadable,
+            },
+        }
+    }
 }
 
 /// What answers views and queries of a pipeline.
@@ -95,14 +152,19 @@ pub struct Views {
     views: Vec<View>,
     catalogue: Option<CatalogueRules>,
     lookups: Lookups,
-    tables: Vec<(String, Arc<dyn TableProvider>)>,
+    place: StoreUrl,
+    tables: Vec<(String, RecordBatch)>,
     models: Vec<String>,
+    /// Expressions of the pipeline file, which its versions may have.
+    owner: OwnerTexts,
     limits: Limits,
     columns: Arc<ColumnCache>,
     current: Mutex<Option<Current>>,
     answers: Mutex<Answers>,
-    of_views: Arc<Semaphore>,
-    of_requests: Arc<Semaphore>,
+    places: Arc<Semaphore>,
+    /// What answers SQL of requests, and the newest state that it was asked about.
+    pool: Arc<Pool>,
+    snapshot: Mutex<Option<(Seen, Arc<Snapshot>)>>,
 }
 
 /// The newest state that was asked for.
@@ -123,34 +185,99 @@ struct Seen {
 }
 
 impl Views {
-    /// Reads the fixed tables.
-    pub fn open(pipeline: &Pipeline, store: &SharedStore) -> Result<Self, ConfigFaults> {
+    /// Reads the fixed tables. `command`: what answers SQL of requests.
+    pub fn open(pipeline: &Pipeline, store: &SharedStore, command: ProcessCommand) -> Result<Self, ConfigFaults> {
         let mut faults = Faults::new(pipeline.file.display().to_string());
         let tables = load_tables(&pipeline.tables, &mut faults);
         let lookups = Lookups::of(&pipeline.tables, &tables, &mut faults);
         faults.finish()?;
         let query = pipeline.serve.query;
-        let tables = tables.into_iter().filter_map(|(name, rows)| Some((name, in_memory(&rows)?)));
+        let limits = Limits {
+            memory_bytes: query.memory_bytes,
+            time: Some(query.time),
+            rows: Some(query.rows),
+            // Each query has one; they run side by side.
+            threads: NonZeroUsize::MIN,
+        };
         Ok(Self {
             store: Arc::clone(store),
+            place: pipeline.store.clone(),
             views: pipeline.views.clone(),
             catalogue: pipeline.catalogue.clone(),
             lookups,
-            tables: tables.collect(),
+            tables,
             models: pipeline.models.iter().map(|model| model.name.clone()).collect(),
-            limits: Limits {
-                memory_bytes: query.memory_bytes,
-                time: Some(query.time),
-                rows: Some(query.rows),
-                // Each query has one; they run side by side.
-                threads: NonZeroUsize::MIN,
-            },
+            owner: OwnerTexts::of(pipeline),
+            limits,
             columns: Arc::new(ColumnCache::new(query.memory_bytes)),
             current: Mutex::default(),
             answers: Mutex::default(),
-            of_views: Arc::new(Semaphore::new(VIEWS_AT_ONCE)),
-            of_requests: Arc::new(Semaphore::new(REQUESTS_AT_ONCE)),
+            places: Arc::new(Semaphore::new(VIEWS_AT_ONCE)),
+            pool: Arc::new(Pool::new(command, limits)),
+            snapshot: Mutex::default(),
         })
+    }
+
+    /// Ends the questions of requests that are under way, and takes no more.
+    pub fn stop(&self) {
+        self.pool.stop();
+    }
+
+    /// Answers SQL of a request, in a process that can be killed. Neither parses nor looks at it.
+    pub async fn ask_apart(self: &Arc<Self>, question: Question, now: Now) -> Result<TextRows, AskError> {
+        let views = Arc::clone(self);
+        self.pool.ask(question, move |pool| views.snapshot(&now, pool)).await
+    }
+
+    /// The state of this moment as processes see it: the one that is there, or a new one.
+    fn snapshot(&self, now: &Now, pool: &Pool) -> Result<Arc<Snapshot>, AskError> {
+        let mut held = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = Seen::of(now);
+        if let Some((known, snapshot)) = held.as_ref()
+            // An older question must not throw away the newest state.
+            && (*known == seen || known.n_batches > seen.n_batches)
+        {
+            return Ok(Arc::clone(snapshot));
+        }
+        let schema = self.schema()?;
+        let mut tables = self.tables.clone();
+        tables.extend(self.items(now, &schema)?.map(|items| (CATALOGUE.to_owned(), items)));
+        let served = now.served.models.iter();
+        let served = served.filter_map(|(name, model)| Some((name.clone(), model.champion_or_latest()?.file.version)));
+        let contents = Contents {
+            store: self.place.clone(),
+            schema,
+            batches: now.batches.clone(),
+            served: served.collect::<BTreeMap<_, _>>(),
+            models: self.models.clone(),
+            owner: self.owner.clone(),
+            rows_most: self.rows_most(),
+            memory_bytes: self.limits.memory_bytes,
+            seconds: self.limits.time.unwrap_or(Duration::MAX).as_secs_f64(),
+        };
+        let number = held.as_ref().map_or(1, |(_, old)| old.number + 1);
+        let full = |error: std::io::Error| AskError::Query(QueryError::Full(error.to_string()));
+        let snapshot = Snapshot::write(number, pool.scratch()?.path(), contents, &tables).map_err(full)?;
+        let snapshot = Arc::new(snapshot);
+        *held = Some((seen, Arc::clone(&snapshot)));
+        Ok(snapshot)
+    }
+
+    fn schema(&self) -> Result<StreamSchema, AskError> {
+        let schema = read_schema(self.store.as_ref()).map_err(|error| AskError::Broken(error.to_string()))?;
+        schema.ok_or(AskError::NoSchema)
+    }
+
+    /// The items, where the pipeline has a catalogue.
+    fn items(&self, now: &Now, schema: &StreamSchema) -> Result<Option<RecordBatch>, AskError> {
+        let (Some(catalogue), Some(rules)) = (&now.catalogue, &self.catalogue) else { return Ok(None) };
+        match catalogue.items() {
+            Some(items) => Ok(Some(items.clone())),
+            None => {
+                let empty = empty_items(rules, &self.lookups, &schema.arrow());
+                empty.map(Some).map_err(|error| AskError::Broken(error.to_string()))
+            }
+        }
     }
 
     pub fn rows_most(&self) -> usize {
@@ -174,7 +301,7 @@ impl Views {
             return Ok(rows);
         }
         let limit = self.limits.time.unwrap_or(Duration::MAX);
-        let place = self.place(asked.author).await?;
+        let place = self.place().await?;
         let (views, sql) = (Arc::clone(self), asked.sql.clone());
         let answer = on_a_thread(place, move || async move { views.answer(asked, now).await })?;
         match tokio::time::timeout(limit.saturating_add(GRACE), answer).await {
@@ -196,22 +323,18 @@ impl Views {
         self.kept().get(&question)
     }
 
-    async fn place(&self, author: Author) -> Result<OwnedSemaphorePermit, AskError> {
-        let places = match author {
-            Author::Owner => &self.of_views,
-            Author::Request => &self.of_requests,
-        };
+    async fn place(&self) -> Result<OwnedSemaphorePermit, AskError> {
         let patience = self.limits.time.unwrap_or(PATIENCE).min(PATIENCE);
-        match tokio::time::timeout(patience, Arc::clone(places).acquire_owned()).await {
+        match tokio::time::timeout(patience, Arc::clone(&self.places).acquire_owned()).await {
             Ok(Ok(place)) => Ok(place),
             Ok(Err(_)) | Err(_) => Err(AskError::Busy),
         }
     }
 
     async fn answer(self: &Arc<Self>, asked: Asked, now: Now) -> Result<Arc<Rows>, AskError> {
-        let Asked { sql, parameters, author } = asked;
+        let Asked { sql, parameters } = asked;
         let sql = sql.as_str();
-        let parsed = Parsed::new(sql, author)?;
+        let parsed = Parsed::new(sql)?;
         let versions = self.asked_versions(parsed.called(), &now.served)?;
         let current = self.current(now)?;
         let question = answers::Question::new(current.number, sql, &parameters);
@@ -291,17 +414,12 @@ impl Views {
     }
 
     fn session(&self, now: &Now) -> Result<Session, AskError> {
-        let broken = |error: &dyn std::fmt::Display| AskError::Broken(error.to_string());
-        let schema = read_schema(self.store.as_ref()).map_err(|error| broken(&error))?;
-        let schema = schema.ok_or(AskError::NoSchema)?;
-        let mut extras = Extras { tables: self.tables.clone(), functions: functions::of_versions(&now.served) };
-        if let (Some(catalogue), Some(rules)) = (&now.catalogue, &self.catalogue) {
-            let items = match catalogue.items() {
-                Some(items) => items.clone(),
-                None => empty_items(rules, &self.lookups, &schema.arrow()).map_err(|error| broken(&error))?,
-            };
-            extras.tables.extend(in_memory(&items).map(|table| (CATALOGUE.to_owned(), table)));
-        }
+        let schema = self.schema()?;
+        let named = self.tables.iter().map(|(name, rows)| (name.clone(), rows.clone()));
+        let items = self.items(now, &schema)?.map(|items| (CATALOGUE.to_owned(), items));
+        let tables = named.chain(items).filter_map(|(name, rows)| Some((name, in_memory(&rows)?)));
+        let functions = functions::of_versions(&now.served);
+        let extras = Extras { tables: tables.collect(), functions, ..Extras::default() };
         let records = Records::Stored {
             store: Arc::clone(&self.store),
             batches: &now.batches,
@@ -430,8 +548,11 @@ fn check_names(sql: &str, columns: &[String]) -> Result<(), AskError> {
 
 /// Rows that are there, as a table.
 fn in_memory(rows: &RecordBatch) -> Option<Arc<dyn TableProvider>> {
-    let starts = (0..rows.num_rows()).step_by(BLOCK_ROWS);
-    let blocks = starts.map(|start| rows.slice(start, BLOCK_ROWS.min(rows.num_rows() - start)));
-    let table = MemTable::try_new(rows.schema(), vec![blocks.collect()]).ok()?;
+    let table = MemTable::try_new(rows.schema(), vec![blocks_of(rows).collect()]).ok()?;
     Some(Arc::new(table))
+}
+
+fn blocks_of(rows: &RecordBatch) -> impl Iterator<Item = RecordBatch> {
+    let starts = (0..rows.num_rows()).step_by(BLOCK_ROWS);
+    starts.map(|start| rows.slice(start, BLOCK_ROWS.min(rows.num_rows() - start)))
 }

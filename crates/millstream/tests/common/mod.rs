@@ -365,6 +365,11 @@ impl Served {
         self.request("POST", path, Some(body))
     }
 
+    /// Of the process.
+    pub fn id(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
     pub fn signal(&self, name: &str) {
         let sent = Command::new("kill")
             .args([&format!("-{name}"), &self.child.as_ref().unwrap().id().to_string()])
