@@ -208,3 +208,22 @@ fn a_source_cut_short_while_it_runs_is_said() {
         "{said}"
     );
 }
+
+#[test]
+fn an_ingest_that_panics_is_told_at_once_with_its_place() {
+    let bench = Bench::new(ROWS, "batch.rows = 1000\nsource.rate = 3000\n");
+    let mut served = bench.serve_with(&[], |command| {
+        command.env("MILLSTREAM_KILL_AT", "part.before_data!");
+    });
+    served.wait_for("ingest panicked at offset 999 of partition 0");
+    for path in ["/healthz", "/v1/status"] {
+        let told = served.ask(path);
+        assert_eq!(told["state"], "failed", "{told}");
+        assert!(told["problems"][0].as_str().unwrap().contains("at offset 999 of partition 0"), "{told}");
+    }
+    assert_eq!(served.ask("/healthz")["status"], "degraded");
+    served.signal("TERM");
+    assert_eq!(served.end().0, 1);
+    bench.run_well(&["--set", "source.rate=1000000"]);
+    accounted(&bench, 1);
+}

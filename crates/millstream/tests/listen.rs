@@ -13,7 +13,7 @@ use serde_json::Value;
 struct Others {
     bench: Bench,
     producer: BaseProducer,
-    _broker: BrokerProcess,
+    broker: BrokerProcess,
 }
 
 impl Others {
@@ -28,7 +28,7 @@ impl Others {
             result.unwrap();
         }
         let producer = config(&mut rdkafka::ClientConfig::new()).create().unwrap();
-        Self { bench, producer, _broker: broker }
+        Self { bench, producer, broker }
     }
 
     fn send(&self, partition: i32, value: &str, time_ms: Option<i64>) {
@@ -271,4 +271,43 @@ fn old_events_in_windows_of_arrival_are_not_late() {
     others.flush();
     let said = others.bench.run_well(&[]);
     assert!(said.contains("batch 2 committed: 2 rows") && !said.contains("late"), "{said}");
+}
+
+/// The checksum of record batches, bit by bit.
+fn crc32c(bytes: &[u8]) -> u32 {
+    let step = |crc: u32, _| (crc >> 1) ^ (0x82f6_3b78 & 0u32.wrapping_sub(crc & 1));
+    !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
+}
+
+#[test]
+fn records_that_cannot_be_read_are_told_with_partition_and_offset() {
+    let others = Others::new("batch.idle = \"1s\"\nbatch.rows = 1000\n");
+    for i in 0..30 {
+        others.send(1, &row(i), None);
+    }
+    others.flush();
+    let Others { bench, producer, broker } = others;
+    drop((producer, broker));
+    // A log of an earlier version, which took garbage with a right checksum.
+    let topics = bench.path("millstream-data/topic/topics");
+    let topic = std::fs::read_dir(topics).unwrap().next().unwrap().unwrap().path();
+    let path = topic.join("1/00000000000000000000.log");
+    let mut batch = vec![0; 61];
+    batch[..8].copy_from_slice(&30_i64.to_be_bytes());
+    batch[16] = 2;
+    batch[43..57].fill(0xff);
+    batch[57..61].copy_from_slice(&1_i32.to_be_bytes());
+    batch.extend_from_slice(b"\xde\xad\xbe\xef no record");
+    let length = i32::try_from(batch.len() - 12).unwrap();
+    batch[8..12].copy_from_slice(&length.to_be_bytes());
+    let crc = crc32c(&batch[21..]);
+    batch[17..21].copy_from_slice(&crc.to_be_bytes());
+    std::io::Write::write_all(&mut std::fs::OpenOptions::new().append(true).open(path).unwrap(), &batch).unwrap();
+    let mut served = bench.serve(&[]);
+    served.wait_for("partition 1 of topic \"test\" gives no record from offset 30 on");
+    let told = served.ask("/healthz");
+    assert_eq!(told["status"], "degraded", "{told}");
+    assert!(told["problems"][0].as_str().unwrap().contains("partition 1"), "{told}");
+    served.signal("TERM");
+    assert_eq!(served.end().0, 0);
 }

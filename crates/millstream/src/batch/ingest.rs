@@ -5,7 +5,9 @@
 //! reads all partitions, or several share them as a consumer group: positions come from the manifests alone, a partition that is
 //! taken over begins where its newest manifest ends, and whoever comes second with a part drops it and goes on from the first.
 
+use std::any::Any;
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -38,6 +40,20 @@ const COMPLETE_PAUSE: Duration = Duration::from_millis(500);
 /// A batch that is cut but not complete for so long is said to wait, and for which partitions.
 const WAITING: Duration = Duration::from_secs(5);
 const SEEK_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often lanes are looked for that get no records although there are some, and how long that lasts before it is said, and
+/// before it ends ingest: a broker far away may need its time for a fetch.
+const STUCK_LOOK: Duration = Duration::from_secs(5);
+const STUCK_SAID: Duration = Duration::from_secs(5);
+const STUCK_END: Duration = Duration::from_secs(60);
+const WATERMARKS_TIMEOUT: Duration = Duration::from_secs(2);
+/// What librdkafka says of records that it cannot read.
+const UNREADABLE: [RDKafkaErrorCode; 5] = [
+    RDKafkaErrorCode::BadMessage,
+    RDKafkaErrorCode::BadCompression,
+    RDKafkaErrorCode::InvalidMessage,
+    RDKafkaErrorCode::InvalidMessageSize,
+    RDKafkaErrorCode::MessageSizeTooLarge,
+];
 /// More rejects than this and the stream is not what it claims to be, unless `batch.max_rejects` says otherwise.
 const DEFAULT_MAX_REJECTS: u64 = 1000;
 
@@ -69,6 +85,14 @@ pub enum IngestError {
     Hole { batch: u32, partition: u32, found: u64, expected: u64 },
     #[error("the embedded broker's log cannot be made durable")]
     Sync(#[source] millstream_broker::BrokerError),
+    #[error(
+        "partition {partition} of topic {topic:?} cannot be read on from offset {offset}, and holds records up to {high} ({reason}): what stands there is no record that a client can read, or is too large; begin anew with another store.url and stream.topic, or delete the records up to there by `kafka-delete-records`, which a new store.url then begins after"
+    )]
+    Unreadable { topic: String, partition: i32, offset: i64, high: i64, reason: String },
+    #[error(
+        "ingest panicked at offset {offset} of partition {partition}: {reason}; nothing of the open batch was committed; please report this as a bug"
+    )]
+    Panicked { partition: i32, offset: i64, reason: String },
 }
 
 /// What ingest needs to know; all of it was written once in the store.
@@ -119,6 +143,10 @@ struct Lane {
     passed_over: bool,
     /// Sought anew since the last record: an end of the partition that is told now is none of an earlier time.
     fresh: bool,
+    /// When the last record came, or the lane began to wait for one.
+    heard: Instant,
+    /// It was said that no record comes although there are some.
+    said_stuck: bool,
 }
 
 impl Ingest {
@@ -135,6 +163,8 @@ impl Ingest {
             complete_batches: start.complete,
             complete_asked: Instant::now(),
             waiting: None,
+            at: (0, 0),
+            looked: Instant::now(),
             cuts: CutBook::new(self.store.clone(), start.complete),
             lanes: BTreeMap::new(),
         };
@@ -148,7 +178,11 @@ impl Ingest {
             }
         }
         run.tell();
-        run.consume(&consumer)
+        // A panic is told as an error with its place: a stage that is gone must not look like one that waits.
+        catch_unwind(AssertUnwindSafe(|| run.consume(&consumer))).unwrap_or_else(|panic| {
+            let (partition, offset) = run.at;
+            Err(IngestError::Panicked { partition, offset, reason: panic_text(panic.as_ref()) })
+        })
     }
 
     fn kafka(&self, source: KafkaError) -> IngestError {
@@ -178,6 +212,10 @@ struct Run<'a> {
     complete_asked: Instant,
     /// The oldest batch that is cut and not complete, since when, and whether that was said.
     waiting: Option<(u32, Instant, bool)>,
+    /// Partition and offset of the newest record.
+    at: (i32, i64),
+    /// When it was last looked for lanes that get no records.
+    looked: Instant,
 }
 
 impl Run<'_> {
@@ -209,7 +247,18 @@ impl Run<'_> {
         let foretold = || ingest.plan.foretell(last_cut.as_ref()).map(|planned| planned.ends);
         let ends = self.cuts.get(batch + 1)?.map(|cut| cut.ends).or_else(foretold);
         let end = ends.and_then(|ends| ends.get(partition as usize).copied());
-        Ok(Lane { partition, part, end, last_cut, paused: false, rejects: 0, passed_over: false, fresh: false })
+        Ok(Lane {
+            partition,
+            part,
+            end,
+            last_cut,
+            paused: false,
+            rejects: 0,
+            passed_over: false,
+            fresh: false,
+            heard: Instant::now(),
+            said_stuck: false,
+        })
     }
 
     fn assign_all(&self, consumer: &BaseConsumer<Group>) -> Result<(), IngestError> {
@@ -225,18 +274,19 @@ impl Run<'_> {
     fn consume(&mut self, consumer: &BaseConsumer<Group>) -> Result<(), IngestError> {
         let mut seen = 0_u64;
         let mut asked = Instant::now();
-        let mut now = clock_ms();
+        // Asked now and then, not for every record.
+        let (mut now, mut arrived) = (clock_ms(), Instant::now());
         self.advance(consumer)?;
         while !self.outside.stop.load(Ordering::Relaxed) {
             let polled = consumer.poll(POLL);
             self.follow_group(consumer)?;
             match polled {
                 Some(Ok(message)) => {
-                    self.push(&message, now)?;
+                    self.push(&message, now, &arrived)?;
                     seen += 1;
                     let full = self.lane_is_full(message.partition());
                     if full || seen.is_multiple_of(STATUS_EVERY) {
-                        now = clock_ms();
+                        (now, arrived) = (clock_ms(), Instant::now());
                         consumer.context().here();
                         self.tell();
                         self.advance(consumer)?;
@@ -247,10 +297,11 @@ impl Run<'_> {
                 Some(Err(error)) => self.trouble(consumer, error)?,
                 None => {}
             }
-            now = clock_ms();
+            (now, arrived) = (clock_ms(), Instant::now());
             if asked.elapsed() >= POLL {
                 self.tell();
                 self.advance(consumer)?;
+                self.find_stuck(consumer)?;
                 asked = Instant::now();
             }
             if self.done()? {
@@ -307,7 +358,13 @@ impl Run<'_> {
         lane.is_some_and(|lane| lane.end.is_some_and(|end| lane.part.next_offset() >= end))
     }
 
-    fn push(&mut self, message: &rdkafka::message::BorrowedMessage, now_ms: i64) -> Result<(), IngestError> {
+    fn push(
+        &mut self,
+        message: &rdkafka::message::BorrowedMessage,
+        now_ms: i64,
+        arrived: &Instant,
+    ) -> Result<(), IngestError> {
+        self.at = (message.partition(), message.offset());
         let Some(lane) = self.lane_of(message.partition()) else { return Ok(()) };
         // Records past the end are fetched again for the next part: nothing of them may get into this one.
         if lane.end.is_none_or(|end| message.offset() >= end) {
@@ -318,13 +375,8 @@ impl Run<'_> {
             lane.passed_over = true;
             return Ok(());
         }
-        lane.fresh = false;
-        let stub = message.headers().and_then(|headers| {
-            headers
-                .iter()
-                .find(|header| header.key == REJECT_HEADER)
-                .map(|header| String::from_utf8_lossy(header.value.unwrap_or_default()).into_owned())
-        });
+        (lane.fresh, lane.heard, lane.said_stuck) = (false, *arrived, false);
+        let stub = message.headers().and_then(stub_reason);
         let record = Record {
             offset: message.offset(),
             timestamp_ms: message.timestamp().to_millis().unwrap_or(0),
@@ -375,7 +427,7 @@ impl Run<'_> {
             }
             let Some(lane) = self.lanes.get_mut(&partition) else { continue };
             if waits != lane.paused {
-                lane.paused = waits;
+                (lane.paused, lane.heard) = (waits, Instant::now());
                 let list = one(&self.ingest.topic.name, partition);
                 let changed = if waits { consumer.pause(&list) } else { consumer.resume(&list) };
                 changed.map_err(|source| self.ingest.kafka(source))?;
@@ -525,9 +577,60 @@ impl Run<'_> {
         if matches!(code, Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange)) {
             return Err(self.gap(consumer).unwrap_or_else(|| self.ingest.kafka(error)));
         }
+        if code.is_some_and(|code| UNREADABLE.contains(&code))
+            && let Some((partition, offset, high)) = self.behind(consumer, Duration::ZERO).first().copied()
+        {
+            let topic = self.ingest.topic.name.clone();
+            return Err(IngestError::Unreadable { topic, partition, offset, high, reason: error.to_string() });
+        }
         // After a long upload the group has given this worker's partitions away: the next poll joins it again.
         let joins_again = code == Some(RDKafkaErrorCode::PollExceeded);
         if joins_again || is_away(&error) { Ok(()) } else { Err(self.ingest.kafka(error)) }
+    }
+
+    /// The lanes that have had no record for so long although there are some: partition, next offset, end of the partition.
+    fn behind(&self, consumer: &BaseConsumer<Group>, silence: Duration) -> Vec<(i32, i64, i64)> {
+        let topic = &self.ingest.topic.name;
+        let quiet = self.lanes.values().filter(|lane| {
+            let waits = lane.end.is_some_and(|end| lane.part.next_offset() < end);
+            waits && !lane.paused && lane.heard.elapsed() >= silence
+        });
+        let behind = quiet.map_while(|lane| {
+            // A broker that does not answer is away, which is said elsewhere.
+            let (_, high) = consumer.fetch_watermarks(topic, number(lane.partition), WATERMARKS_TIMEOUT).ok()?;
+            Some((number(lane.partition), lane.part.next_offset(), high))
+        });
+        behind.filter(|(_, next, high)| high > next).collect()
+    }
+
+    /// librdkafka asks again and again, and says nothing, where it cannot read what the broker sends: that is said here, and
+    /// ends ingest when it lasts.
+    fn find_stuck(&mut self, consumer: &BaseConsumer<Group>) -> Result<(), IngestError> {
+        if self.looked.elapsed() < STUCK_LOOK {
+            return Ok(());
+        }
+        self.looked = Instant::now();
+        let name = self.ingest.topic.name.clone();
+        for (partition, offset, high) in self.behind(consumer, STUCK_SAID) {
+            let Some(lane) = self.lane_of(partition) else { continue };
+            let silent = lane.heard.elapsed();
+            if silent >= STUCK_END {
+                let reason = format!("nothing came for {} s", silent.as_secs());
+                return Err(IngestError::Unreadable { topic: name, partition, offset, high, reason });
+            }
+            if std::mem::replace(&mut lane.said_stuck, true) {
+                continue;
+            }
+            let message = format!(
+                "partition {partition} of topic {name:?} gives no record from offset {offset} on, although it holds some up to {high}: \
+                 one that cannot be read, or a slow broker; ingest ends when this lasts {} s",
+                STUCK_END.as_secs()
+            );
+            let data = serde_json::json!({ "partition": partition, "offset": offset, "end": high });
+            self.ingest.status.update(|snapshot| snapshot.problems.push(message.clone()));
+            self.ingest.status.event("problem", message, data);
+        }
+        Ok(())
     }
 
     /// The partition whose next record is not there any more.
@@ -563,6 +666,20 @@ impl Run<'_> {
             snapshot.batch.rejects_total = self.rejects;
         });
     }
+}
+
+/// Why a record is a stub, if it is. The names of headers are looked at one by one: `rdkafka` panics at one that is no text, and
+/// such a name is none of ours.
+fn stub_reason(headers: &rdkafka::message::BorrowedHeaders) -> Option<String> {
+    let header = |index| catch_unwind(AssertUnwindSafe(|| headers.try_get(index))).ok().flatten();
+    let found = (0..headers.count()).filter_map(header).find(|header| header.key == REJECT_HEADER)?;
+    Some(String::from_utf8_lossy(found.value.unwrap_or_default()).into_owned())
+}
+
+/// What a panic said.
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without words".to_owned())
 }
 
 fn one(topic: &str, partition: u32) -> TopicPartitionList {

@@ -36,6 +36,8 @@ const ROW_GROUP_ROWS: usize = 262_144;
 /// A row group of wide text rows ends earlier.
 const ROW_GROUP_BYTES: usize = 32 << 20;
 const DIGEST_BUFFER_BYTES: usize = 64 * 1024;
+/// The largest value of a record; the embedded broker lets none through that is larger, another Kafka may.
+const VALUE_BYTES_MAX: usize = 64 << 20;
 /// Of a reject's value kept in the rejects file.
 const REJECT_VALUE_BYTES: usize = 64 * 1024;
 
@@ -215,6 +217,10 @@ impl Part {
         let decoded = match (record.stub, record.value) {
             (Some(reason), _) => Err(Misfit { reason: reason.to_owned(), inferred_column: None }),
             (None, None) => Err(Misfit { reason: "no value (a tombstone)".to_owned(), inferred_column: None }),
+            (None, Some(value)) if value.len() > VALUE_BYTES_MAX => {
+                let reason = format!("a value of {} bytes: at most {VALUE_BYTES_MAX} are taken", value.len());
+                Err(Misfit { reason, inferred_column: None })
+            }
             (None, Some(value)) => decoder.push(value, partition, record.offset, record.timestamp_ms, now_ms),
         };
         let judges_late = decoder.judges_late();
@@ -397,7 +403,14 @@ impl Part {
     fn hash(&mut self, bytes: Option<&[u8]>) {
         let length = bytes.map_or(u32::MAX, |bytes| u32::try_from(bytes.len()).unwrap_or(u32::MAX - 1));
         self.digest_buffer.extend_from_slice(&length.to_le_bytes());
-        self.digest_buffer.extend_from_slice(bytes.unwrap_or_default());
+        let bytes = bytes.unwrap_or_default();
+        if bytes.len() >= DIGEST_BUFFER_BYTES {
+            self.digest.update(&self.digest_buffer);
+            self.digest.update(bytes);
+            self.digest_buffer.clear();
+            return;
+        }
+        self.digest_buffer.extend_from_slice(bytes);
         if self.digest_buffer.len() >= DIGEST_BUFFER_BYTES {
             self.digest.update(&self.digest_buffer);
             self.digest_buffer.clear();
@@ -487,7 +500,7 @@ fn io_error(batch: u32, source: std::io::Error) -> PartError {
     }
 }
 
-/// The tests kill the process here: `MILLSTREAM_KILL_AT=name` or `name:n` for the n-th time the point is passed.
+/// The tests kill the process here: `MILLSTREAM_KILL_AT=name` or `name:n` for the n-th time the point is passed; `name!` panics.
 pub fn fail_point(name: &str) {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU32, Ordering};
@@ -499,9 +512,10 @@ pub fn fail_point(name: &str) {
         Some((name.to_owned(), count.parse().unwrap_or(1)))
     });
     if let Some((wanted, count)) = target
-        && wanted == name
+        && wanted.trim_end_matches('!') == name
         && PASSED.fetch_add(1, Ordering::Relaxed) + 1 == *count
     {
+        assert!(!wanted.ends_with('!'), "told to panic at {name}");
         // No destructor, no flush: as kill -9 leaves it.
         std::process::abort();
     }

@@ -1,5 +1,6 @@
 //! The whole pipeline in one process: replay, the decider, ingest and training side by side.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -79,17 +80,14 @@ impl Flow {
         let (complete, completed) = mpsc::channel::<()>();
         std::thread::scope(|scope| {
             let training = scope.spawn(move || {
-                let trained = self.train(trainer, &completed);
-                if let Err(error) = &trained {
-                    self.problem(&format!("training ended: {error:#}"));
-                }
-                trained
+                let say = |error: &anyhow::Error| format!("training: {error:#}");
+                self.watched("training", say, || self.train(trainer, &completed))
             });
             let ingesting = scope.spawn(|| {
                 let tell = |batch| self.batch_complete(batch, &complete);
                 let no_more = |_: Option<&_>| no_more.load(Ordering::Acquire);
                 let outside = Outside { stop: &stop_ingest, no_more: &no_more, leads: &leads, complete: &tell };
-                let ended = ingest.run(&outside);
+                let ended = self.watched("ingest", |error| Causes(error).to_string(), || ingest.run(&outside));
                 // The trainer ends once it has seen every batch; a failed ingest ends the other stages too.
                 if ended.is_err() {
                     self.stop_stages();
@@ -106,7 +104,7 @@ impl Flow {
                     cut_at_stop: cuts_at_stop,
                     over: &over,
                 };
-                let ended = decider.run(&signals);
+                let ended = self.watched("the decider", |error| Causes(error).to_string(), || decider.run(&signals));
                 if ended.is_err() {
                     self.stop_stages();
                 }
@@ -172,8 +170,29 @@ impl Flow {
         Ok(Ended::Stopped)
     }
 
-    fn problem(&self, message: &str) {
-        self.status.update(|snapshot| snapshot.problems.push(message.to_owned()));
+    /// Runs a stage. An error is told at once, not when the others have ended too, and so is a panic, which also stops them:
+    /// nothing may look like running that is gone.
+    fn watched<T, E>(
+        &self,
+        stage: &str,
+        say: impl Fn(&E) -> String,
+        run: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        match catch_unwind(AssertUnwindSafe(run)) {
+            Ok(ended) => ended.inspect_err(|error| self.failed(&say(error))),
+            Err(panic) => {
+                self.failed(&format!("{stage} panicked: please report this as a bug"));
+                self.stop_stages();
+                resume_unwind(panic)
+            }
+        }
+    }
+
+    fn failed(&self, message: &str) {
+        self.status.update(|snapshot| {
+            "failed".clone_into(&mut snapshot.state);
+            snapshot.problems.push(message.to_owned());
+        });
         self.status.event("problem", message, json!({}));
     }
 

@@ -12,6 +12,7 @@ mod serving;
 mod stages;
 mod stop;
 
+use std::collections::HashSet;
 use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -165,7 +166,9 @@ fn conclude(status: &Status, outcome: &anyhow::Result<Outcome>) {
         Ok(Outcome::Failed(faults)) => {
             status.update(|snapshot| {
                 "failed".clone_into(&mut snapshot.state);
-                snapshot.problems.extend_from_slice(faults);
+                // Some were told when they came up.
+                let known: HashSet<String> = snapshot.problems.iter().cloned().collect();
+                snapshot.problems.extend(faults.iter().filter(|fault| !known.contains(*fault)).cloned());
             });
             for fault in faults {
                 status.event("failed", fault.clone(), json!({}));

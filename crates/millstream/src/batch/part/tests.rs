@@ -214,3 +214,14 @@ fn an_empty_part_names_no_file() {
     let manifest = mine(bench.part(&settings(BatchFormat::Csv, Some("n"))).commit().unwrap());
     assert_eq!((manifest.file, manifest.rejects_file, manifest.rows), (None, None, 0));
 }
+
+#[test]
+fn a_value_of_monstrous_size_is_a_reject() {
+    let bench = Bench::new();
+    let mut part = bench.part(&settings(BatchFormat::Parquet, None));
+    let value = vec![b'x'; VALUE_BYTES_MAX + 1];
+    let record = Record { offset: 0, timestamp_ms: 0, key: None, value: Some(&value), stub: None };
+    let rejects = part.push(record, NOW_MS).unwrap();
+    assert!(rejects[0].misfit.reason.contains("a value of 67108865 bytes"), "{rejects:?}");
+    assert!(part.digest_buffer.capacity() < 1 << 20, "the value was hashed where it lies");
+}
