@@ -1,6 +1,7 @@
 //! The memory of answers that are on their way to their clients.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::Response;
@@ -8,29 +9,32 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 
 use super::error::ApiError;
+use super::shares::{Share, Shares};
 
 /// 1,024 connections hold 64 MiB of answers up to this size.
 const SMALL_ANSWER_BYTES: usize = 64 << 10;
 /// Of all larger answers together, until their clients have read them.
 const ANSWERS_BYTES: usize = 256 << 20;
-/// Shares are counted in these.
-const SHARE_BYTES: usize = 64 << 10;
+/// So long a client may take to read while others wait for room.
+const READ_LEAST: Duration = Duration::from_secs(5);
+/// An answer that finds no room does not wait for it: it would take the room while it waits.
+const SHARE_WAIT: Duration = Duration::ZERO;
 
-pub struct Answers(Arc<Semaphore>);
+pub struct Answers(Shares);
 
 impl Default for Answers {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(ANSWERS_BYTES / SHARE_BYTES)))
+        Self(Shares::new(ANSWERS_BYTES, READ_LEAST))
     }
 }
 
 /// An answer's bytes, and their share: hyper lets them go when the last of them is written.
 struct Held {
     bytes: Bytes,
-    _share: OwnedSemaphorePermit,
+    _share: Share,
 }
 
 impl AsRef<[u8]> for Held {
@@ -41,16 +45,15 @@ impl AsRef<[u8]> for Held {
 
 impl Answers {
     /// The answer with its share of the memory, or the word that there is none left. Event streams have no size, and a bound of
-    /// their own.
-    pub fn held(&self, response: Response<Body>) -> Response<Body> {
+    /// their own. `give_up` is told when the client has had its time and others need the room.
+    pub async fn held(&self, response: Response<Body>, give_up: &Arc<Notify>) -> Response<Body> {
         let size = response.body().size_hint().exact().and_then(|size| usize::try_from(size).ok());
         let Some(size) = size.filter(|size| *size > SMALL_ANSWER_BYTES) else { return response };
         if size > ANSWERS_BYTES {
             let message = format!("an answer of {size} bytes: at most {ANSWERS_BYTES}; ask for fewer rows");
             return ApiError::too_large(message).into_response();
         }
-        let shares = u32::try_from(size.div_ceil(SHARE_BYTES)).unwrap_or(u32::MAX);
-        let Ok(share) = Arc::clone(&self.0).try_acquire_many_owned(shares) else {
+        let Some(share) = self.0.take(size, give_up, SHARE_WAIT).await else {
             return ApiError::busy("large answers that others have not read yet take all the memory for them")
                 .into_response();
         };
@@ -77,15 +80,21 @@ mod tests {
     #[tokio::test]
     async fn large_answers_share_a_bound_until_they_are_read() {
         let answers = Answers::default();
-        let answer = |bytes: usize| answers.held(reply::bytes(StatusCode::OK, "text/plain", "x".repeat(bytes)));
-        assert_eq!(answer(ANSWERS_BYTES + 1).status(), 413);
-        let held: Vec<Response<Body>> = (0..4).map(|_| answer(ANSWERS_BYTES / 4)).collect();
+        let give_up: Arc<Notify> = Arc::default();
+        let answer = async |bytes: usize| {
+            answers.held(reply::bytes(StatusCode::OK, "text/plain", "x".repeat(bytes)), &give_up).await
+        };
+        assert_eq!(answer(ANSWERS_BYTES + 1).await.status(), 413);
+        let mut held = Vec::new();
+        for _ in 0..4 {
+            held.push(answer(ANSWERS_BYTES / 4).await);
+        }
         assert!(held.iter().all(|held| held.status() == 200));
-        assert_eq!(answer(SMALL_ANSWER_BYTES + 1).status(), 503);
-        assert_eq!(answer(SMALL_ANSWER_BYTES).status(), 200);
+        assert_eq!(answer(SMALL_ANSWER_BYTES + 1).await.status(), 503);
+        assert_eq!(answer(SMALL_ANSWER_BYTES).await.status(), 200);
         for held in held {
             assert_eq!(held.into_body().collect().await.unwrap().to_bytes().len(), ANSWERS_BYTES / 4);
         }
-        assert_eq!(answer(ANSWERS_BYTES).status(), 200);
+        assert_eq!(answer(ANSWERS_BYTES).await.status(), 200);
     }
 }

@@ -9,12 +9,13 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
 use super::error::ApiError;
 use super::patience::Patience;
 use super::predict::blocking;
+use super::shares::{Share, Shares};
 
 pub const BODY_BYTES_MAX: usize = 32 << 20;
 /// Bodies up to this size need no share and no place: 1,024 connections hold 64 MiB of them.
@@ -23,12 +24,12 @@ const SMALL_BODY_BYTES: usize = 64 << 10;
 const INLINE_BODY_BYTES: usize = 8 << 10;
 /// Of all large bodies together, as far as they have come.
 const BODIES_BYTES: usize = 128 << 20;
-/// Shares are counted in these.
-const SHARE_BYTES: usize = 64 << 10;
+/// So long a sender may take while others wait for room.
+const SEND_LEAST: Duration = Duration::from_secs(5);
 /// Large bodies that are parsed or worked on at once: each becomes up to a million values of about 130 bytes.
 pub const LARGE_BODIES: usize = 4;
 /// Who finds no share or place for so long is told to ask again.
-const SHARE_WAIT: Duration = Duration::from_secs(5);
+const SHARE_WAIT: Duration = Duration::from_secs(8);
 const PLACE_WAIT: Duration = Duration::from_secs(30);
 /// A sender may pause for so long, and earns more by the bytes that come.
 const PAUSE_MOST: Duration = Duration::from_secs(10);
@@ -39,16 +40,13 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What large bodies may take together.
 pub struct Bodies {
-    shares: Arc<Semaphore>,
+    shares: Shares,
     pub places: Arc<Semaphore>,
 }
 
 impl Default for Bodies {
     fn default() -> Self {
-        Self {
-            shares: Arc::new(Semaphore::new(BODIES_BYTES / SHARE_BYTES)),
-            places: Arc::new(Semaphore::new(LARGE_BODIES)),
-        }
+        Self { shares: Shares::new(BODIES_BYTES, SEND_LEAST), places: Arc::new(Semaphore::new(LARGE_BODIES)) }
     }
 }
 
@@ -92,7 +90,7 @@ pub async fn receive<T: Send + 'static>(
 struct Received {
     bytes: Bytes,
     /// Of the memory for large bodies; `None`: it is small.
-    share: Option<OwnedSemaphorePermit>,
+    share: Option<Share>,
 }
 
 async fn read(mut body: Body, bodies: &Bodies) -> Result<Received, ApiError> {
@@ -106,13 +104,23 @@ async fn read(mut body: Body, bodies: &Bodies) -> Result<Received, ApiError> {
     let mut patience = Patience::new(PAUSE_MOST, BYTES_PER_SECOND_LEAST);
     let mut received = Received { bytes: Bytes::new(), share: None };
     let mut buffer: Vec<u8> = Vec::new();
+    // Told when others need the room; who needs none is not asked.
+    let give_up = (most > SMALL_BODY_BYTES).then(Arc::<Notify>::default);
     loop {
         let frame = match body.frame().now_or_never() {
             Some(frame) => frame,
             None => {
                 let left = patience.left().min(BODY_TIMEOUT.saturating_sub(began.elapsed()));
                 let waits = Instant::now();
-                let Ok(frame) = timeout(left, body.frame()).await else { return Err(ApiError::slow_body()) };
+                let next = timeout(left, body.frame());
+                let next = match &give_up {
+                    None => next.await.ok(),
+                    Some(give_up) => tokio::select! {
+                        next = next => next.ok(),
+                        () = give_up.notified() => None,
+                    },
+                };
+                let Some(frame) = next else { return Err(ApiError::slow_body()) };
                 patience.waited(waits.elapsed());
                 frame
             }
@@ -132,7 +140,9 @@ async fn read(mut body: Body, bodies: &Bodies) -> Result<Received, ApiError> {
                 continue;
             }
             let capacity = (2 * buffer.capacity()).max(length).min(most.max(length));
-            hold(&mut received.share, capacity, bodies).await?;
+            if let Some(give_up) = &give_up {
+                hold(&mut received.share, capacity, bodies, give_up).await?;
+            }
             buffer.reserve_exact(capacity - buffer.len());
         }
         buffer.extend_from_slice(&data);
@@ -140,23 +150,26 @@ async fn read(mut body: Body, bodies: &Bodies) -> Result<Received, ApiError> {
     if !buffer.is_empty() {
         received.bytes = buffer.into();
     }
+    // It is whole: what is left is our work.
+    if let Some(share) = &mut received.share {
+        share.keep();
+    }
     Ok(received)
 }
 
 /// Makes the share large enough for so many bytes.
-async fn hold(share: &mut Option<OwnedSemaphorePermit>, bytes: usize, bodies: &Bodies) -> Result<(), ApiError> {
+async fn hold(share: &mut Option<Share>, bytes: usize, bodies: &Bodies, give_up: &Arc<Notify>) -> Result<(), ApiError> {
     if bytes <= SMALL_BODY_BYTES {
         return Ok(());
     }
-    let held = share.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-    let more = u32::try_from(bytes.div_ceil(SHARE_BYTES).saturating_sub(held)).unwrap_or(u32::MAX);
-    let more = timeout(SHARE_WAIT, Arc::clone(&bodies.shares).acquire_many_owned(more)).await;
-    let Ok(Ok(more)) = more else { return Err(ApiError::busy("other large bodies take all the memory for them")) };
-    match share {
-        Some(share) => share.merge(more),
-        None => *share = Some(more),
-    }
-    Ok(())
+    let has_room = match share {
+        Some(share) => bodies.shares.grow(share, bytes, SHARE_WAIT).await,
+        None => {
+            *share = bodies.shares.take(bytes, give_up, SHARE_WAIT).await;
+            share.is_some()
+        }
+    };
+    if has_room { Ok(()) } else { Err(ApiError::busy("other large bodies take all the memory for them")) }
 }
 
 /// Answers at once. What is still coming is read and dropped, frame by frame: closing instead would reset the

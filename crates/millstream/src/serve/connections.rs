@@ -157,6 +157,7 @@ impl Door {
             place: place.map_or_else(OnceLock::new, OnceLock::from),
             n_requests: AtomicUsize::new(0),
             must_go: Notify::new(),
+            give_up: Arc::default(),
         });
         if is_in_reserve {
             self.reserve.retain(|other| other.upgrade().is_some_and(|other| !other.has_place()));
@@ -203,6 +204,8 @@ struct Connection {
     n_requests: AtomicUsize,
     /// The reserve is full.
     must_go: Notify,
+    /// The client reads a large answer for too long, and others need the room.
+    give_up: Arc<Notify>,
 }
 
 impl Connection {
@@ -222,7 +225,8 @@ impl Connection {
         if let Some(peer) = self.peer {
             request.extensions_mut().insert(peer);
         }
-        let response = self.app.answers.held(self.app.handle(request.map(Body::new)).await);
+        let response = self.app.handle(request.map(Body::new)).await;
+        let response = self.app.answers.held(response, &self.give_up).await;
         if self.has_place() { response } else { closing(response) }
     }
 
@@ -278,6 +282,7 @@ async fn converse(connection: Arc<Connection>, stream: TcpStream, mut told: watc
                     }
                 }
             }
+            () = connection.give_up.notified() => return,
             () = connection.must_go.notified(), if !connection.has_place() && connection.is_silent() => {
                 if connection.is_silent() {
                     return;

@@ -27,6 +27,7 @@ mod reply;
 mod route;
 mod route_action;
 mod rows;
+mod shares;
 mod site;
 mod stream;
 mod template;
