@@ -28,6 +28,14 @@ impl Verified {
         Ok(())
     }
 
+    /// For another process of this machine, which need not read them again.
+    pub fn known(&self) -> Vec<String> {
+        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that is being checked is not known yet; nobody waits for it.
+        let known = |file: &Arc<Mutex<bool>>| file.try_lock().is_ok_and(|is_known| *is_known);
+        files.iter().filter(|(_, file)| known(file)).map(|(key, _)| key.clone()).collect()
+    }
+
     fn file(&self, key: &str) -> Arc<Mutex<bool>> {
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         match files.get(key) {
@@ -53,6 +61,10 @@ mod tests {
         }
         assert_eq!(checks, 2);
         verified.add("own");
+        assert!(verified.check("other", || Err("torn")).is_err());
+        let mut known = verified.known();
+        known.sort();
+        assert_eq!(known, ["own", "part"]);
         assert_eq!(verified.check("own", || Err("never asked")), Ok(()));
     }
 }

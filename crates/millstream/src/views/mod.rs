@@ -251,6 +251,7 @@ impl Views {
             served: served.collect::<BTreeMap<_, _>>(),
             models: self.models.clone(),
             owner: self.owner.clone(),
+            verified: self.store.verified().known(),
             rows_most: self.rows_most(),
             memory_bytes: self.limits.memory_bytes,
             seconds: self.limits.time.unwrap_or(Duration::MAX).as_secs_f64(),

@@ -169,6 +169,9 @@ impl State {
             StoreUrl::Local(folder) => Arc::new(LocalStore::open_reading(folder)),
             StoreUrl::S3 { bucket, prefix } => Arc::new(S3Store::open_reading(bucket, prefix)?),
         };
+        for key in &contents.verified {
+            store.verified().add(key);
+        }
         // What sorts, joins and aggregations ask for; the rest is for what asks nobody.
         let memory_bytes = contents.memory_bytes / 2;
         let query = Limits {

@@ -42,6 +42,8 @@ pub(in crate::views) struct Contents {
     /// Of the pipeline file.
     pub models: Vec<String>,
     pub owner: OwnerTexts,
+    /// Files whose digests the server has looked at.
+    pub verified: Vec<String>,
     pub rows_most: usize,
     pub memory_bytes: usize,
     pub seconds: f64,
