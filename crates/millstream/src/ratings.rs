@@ -13,7 +13,7 @@ use crate::batch::{Batch, Value, event_time, exact_integer};
 use crate::config::RatingColumns;
 use crate::expression::{Expression, ExpressionError, ExpressionFault, ValueKind};
 use crate::registry::Holdout;
-use crate::schema::{ColumnType, StreamSchema};
+use crate::schema::{ArrowType, ColumnType, StreamSchema};
 use crate::store::Store;
 use crate::train::{TrainError, condition, for_each_block_in_order, held_out, narrow};
 

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Bad;
 
+pub use millstream_untrusted::model::ColumnType;
 pub use rules::RuleFault;
 
 /// Of every JSON in the store; another one is refused.
@@ -22,38 +23,13 @@ pub const PARTITION_COLUMN: &str = "_partition";
 pub const OFFSET_COLUMN: &str = "_offset";
 pub const TIME_COLUMN: &str = "_time";
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ColumnType {
-    Float64,
-    Int64,
-    Utf8,
-    Boolean,
+/// A column's type as Arrow has it.
+pub trait ArrowType {
+    fn arrow(self) -> DataType;
 }
 
-impl ColumnType {
-    pub const NAMES: [&'static str; 4] = ["float64", "int64", "utf8", "boolean"];
-
-    pub fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "float64" => Some(Self::Float64),
-            "int64" => Some(Self::Int64),
-            "utf8" | "text" | "string" => Some(Self::Utf8),
-            "boolean" | "bool" => Some(Self::Boolean),
-            _ => None,
-        }
-    }
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Float64 => "float64",
-            Self::Int64 => "int64",
-            Self::Utf8 => "utf8",
-            Self::Boolean => "boolean",
-        }
-    }
-
-    pub fn arrow(self) -> DataType {
+impl ArrowType for ColumnType {
+    fn arrow(self) -> DataType {
         match self {
             Self::Float64 => DataType::Float64,
             Self::Int64 => DataType::Int64,

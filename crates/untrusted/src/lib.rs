@@ -7,3 +7,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod filter;
+pub mod json;
+pub mod model;
+pub mod query_string;
+pub mod record;

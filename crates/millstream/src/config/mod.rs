@@ -41,6 +41,8 @@ pub use fault::{ConfigFaults, Fault, Faults, did_you_mean, nearest};
 pub use overrides::Overrides;
 pub use size::size;
 
+pub use millstream_untrusted::model::{Categorical, Missing, Unseen};
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroU64};
@@ -48,6 +50,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use millstream_learn::{Algorithm, ParamValue};
+use millstream_untrusted::model::Recommendation;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pipeline {
@@ -402,6 +405,21 @@ pub struct RatingColumns {
     pub relevant: Option<f64>,
 }
 
+/// As in the pipeline file that the version was trained by.
+impl From<&Recommendation> for RatingColumns {
+    fn from(task: &Recommendation) -> Self {
+        Self {
+            user: task.user.expression.clone(),
+            item: task.item.expression.clone(),
+            rating: task.rating.clone(),
+            time: task.time.clone(),
+            group: task.group.clone(),
+            scale: task.scale,
+            relevant: task.relevant,
+        }
+    }
+}
+
 /// Features without a target.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClusterColumns {
@@ -451,31 +469,6 @@ pub enum TrainOn {
     Last(NonZeroU32),
     /// Ascending, without doubles, from 1.
     Batches(Vec<u32>),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Categorical {
-    /// Categories kept, the most frequent first.
-    pub max: u32,
-    pub unseen: Unseen,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Unseen {
-    Other,
-    Error,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Missing {
-    Drop,
-    Mean,
-    Median,
-    Category,
-    /// What lacks a value is not compared; of `neighbours`, which take no other rule.
-    Skip,
 }
 
 /// One `[[route]]`: a URL of the user's choosing that answers from models.

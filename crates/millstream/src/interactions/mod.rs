@@ -47,7 +47,7 @@ impl Rule {
         let Task::Recommendation(task) = &file.task else { return None };
         Some(Self {
             // Ratings outside the scale are shown too; what is popular goes by the others.
-            columns: RatingColumns { relevant: None, ..task.columns() },
+            columns: RatingColumns { relevant: None, ..task.into() },
             user_kind: task.user.kind,
             item_kind: task.item.kind,
             filter: file.filter.clone(),

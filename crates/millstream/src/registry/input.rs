@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::{Input, InputFault};
 use crate::expression::nearest;
-use crate::schema::ColumnType;
+use crate::schema::{ArrowType, ColumnType};
 
 pub type Row = Map<String, Value>;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use millstream_learn::Algorithm;
 use millstream_learn::content::Bag;
-use serde::Deserialize;
+use millstream_untrusted::record::{self, RecordFault};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
@@ -332,16 +332,10 @@ pub fn version_numbers(store: &dyn Store, model: &str) -> Result<Vec<u32>, Store
 
 /// A stored JSON of this format; its format is looked at before anything else in it.
 pub(super) fn from_record<T: DeserializeOwned>(bytes: &[u8], place: impl Fn() -> String) -> Result<T, RegistryError> {
-    #[derive(Deserialize)]
-    struct Header {
-        format: u64,
-    }
-    let not_the_record = |source| RegistryError::NotTheRecord { place: place(), source };
-    let header: Header = serde_json::from_slice(bytes).map_err(not_the_record)?;
-    if header.format != u64::from(FORMAT) {
-        return Err(RegistryError::UnknownFormat { place: place(), found: header.format, known: FORMAT });
-    }
-    serde_json::from_slice(bytes).map_err(not_the_record)
+    record::read(bytes, FORMAT).map_err(|fault| match fault {
+        RecordFault::NotTheRecord(source) => RegistryError::NotTheRecord { place: place(), source },
+        RecordFault::UnknownFormat { found } => RegistryError::UnknownFormat { place: place(), found, known: FORMAT },
+    })
 }
 
 #[cfg(test)]

@@ -14,7 +14,6 @@ mod fitted;
 mod foreign;
 mod input;
 mod load;
-mod model_file;
 mod predict;
 mod recommender;
 mod served;
@@ -34,7 +33,11 @@ pub use fitted::{Fitted, Learned, Outcome, takes_missing_numbers};
 pub use foreign::OwnerTexts;
 pub use input::Row;
 pub use load::{Version, read_evaluations, read_model_file, version_numbers};
-pub use model_file::*;
+pub use millstream_untrusted::model::{
+    Baseline, ClusteringTask, Encoding, Evaluation, EvaluationKind, Feature, Feedback, Holdout, IdColumn, Input,
+    ModelFile, NeighbourhoodTask, Parent, PopularityTask, RatingCounts, Recommendation, Scores, SimilarityTask,
+    TargetSummary, Task, TextColumn, TrainedBatch,
+};
 pub use predict::{InputFault, Output, Prediction, Predictor, class_name};
 pub use recommender::{Recommender, to_arrays};
 pub use served::{Alias, LATEST, Registry, Served, ServedModel, full};

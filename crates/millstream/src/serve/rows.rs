@@ -1,11 +1,9 @@
 //! From the text of a request to rows of typed values: query strings and JSON bodies. Knows no model.
 
-use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
-use std::fmt;
 
-use percent_encoding::percent_decode_str;
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use millstream_untrusted::json::{self, JsonFault};
+use millstream_untrusted::query_string;
 use serde_json::{Map, Number, Value};
 
 use super::error::{ApiError, quote};
@@ -30,28 +28,16 @@ pub fn parse_query(query: &str) -> Result<Vec<(String, String)>, ApiError> {
 
 /// As `parse_query`, and a name may be given more than once.
 pub fn parse_pairs(query: &str) -> Result<Vec<(String, String)>, ApiError> {
-    let pairs = query.split('&').filter(|pair| !pair.is_empty());
-    let decoded = pairs.map(|pair| {
-        let (name, text) = pair.split_once('=').unwrap_or((pair, ""));
-        Ok((decode_query(name)?, decode_query(text)?))
-    });
-    decoded.collect()
+    query_string::pairs(query).map_err(|error| ApiError::bad_request(error.to_string()))
 }
 
 pub fn repeated(name: &str) -> ApiError {
     ApiError::value("repeated", name, format!("{name}: given more than once"))
 }
 
-fn decode_query(text: &str) -> Result<String, ApiError> {
-    decode(&text.replace('+', " "))
-}
-
 /// Percent-decoding, once.
 pub fn decode(text: &str) -> Result<String, ApiError> {
-    let decoded = percent_decode_str(text).decode_utf8();
-    decoded
-        .map(|text| text.into_owned())
-        .map_err(|_| ApiError::bad_request("the URL is not UTF-8 once percent-decoded"))
+    query_string::decode(text).map_err(|error| ApiError::bad_request(error.to_string()))
 }
 
 /// A value from the text of a URL, by the column's type. `None`: empty text is null, as in the source.
@@ -133,116 +119,21 @@ pub fn noun(value: &Value) -> &'static str {
 }
 
 pub fn parse_json(body: &[u8]) -> Result<Value, ApiError> {
-    if body.iter().all(u8::is_ascii_whitespace) {
-        return Err(ApiError::not_json("the body is empty: expected a JSON object or a list of objects"));
-    }
-    let reading = Reading { values: Cell::new(0), field: RefCell::default(), fault: RefCell::default() };
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let read = Node(&reading).deserialize(&mut deserializer);
-    let read = read.and_then(|value| deserializer.end().map(|()| value));
-    read.map_err(|error| reading.fault.take().unwrap_or_else(|| json_fault(&error, &reading)))
-}
-
-fn json_fault(error: &serde_json::Error, reading: &Reading) -> ApiError {
-    // serde_json has no kind of its own for a number that is good JSON and too large for a float64, such as 1e999.
-    if error.to_string().starts_with("number out of range") {
-        let field = reading.field.borrow().clone();
-        let message = format!("{field}: expected a finite number, got one beyond the range of float64");
-        return ApiError::value("bad_value", field, message);
-    }
-    let hint = if error.is_syntax() { " (JSON knows no NaN, Infinity, single quotes or trailing commas)" } else { "" };
-    ApiError::not_json(format!("the body is not JSON: {error}{hint}"))
-}
-
-/// State of one read: how many values so far, the key last seen, and our own fault if there is one.
-struct Reading {
-    values: Cell<usize>,
-    field: RefCell<String>,
-    fault: RefCell<Option<ApiError>>,
-}
-
-impl Reading {
-    fn count<E: serde::de::Error>(&self) -> Result<(), E> {
-        self.values.set(self.values.get() + 1);
-        if self.values.get() > VALUES_MAX {
-            return Err(self.fail(ApiError::too_large(format!("more than {VALUES_MAX} values in one body"))));
+    json::read(body, VALUES_MAX).map_err(|fault| match fault {
+        JsonFault::Empty => ApiError::not_json("the body is empty: expected a JSON object or a list of objects"),
+        JsonFault::TooMany { most } => ApiError::too_large(format!("more than {most} values in one body")),
+        JsonFault::Repeated { name } => repeated(&name),
+        JsonFault::OutOfRange { field } => {
+            let message = format!("{field}: expected a finite number, got one beyond the range of float64");
+            ApiError::value("bad_value", &field, message)
         }
-        Ok(())
-    }
-
-    fn fail<E: serde::de::Error>(&self, fault: ApiError) -> E {
-        let error = E::custom(&fault.message);
-        self.fault.replace(Some(fault));
-        error
-    }
-}
-
-/// Builds a [`Value`] with a bound on the number of values; a key given twice is a fault, not the last one's win.
-#[derive(Clone, Copy)]
-struct Node<'a>(&'a Reading);
-
-impl<'de> DeserializeSeed<'de> for Node<'_> {
-    type Value = Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        self.0.count()?;
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Node<'_> {
-    type Value = Value;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
-        formatter.write_str("a JSON value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Bool(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(Number::from_f64(value).map_or(Value::Null, Value::Number))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_string<E>(self, value: String) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        let mut values = Vec::new();
-        while let Some(value) = items.next_element_seed(self)? {
-            values.push(value);
+        JsonFault::Syntax { source } => {
+            let hint = if source.is_syntax() {
+                " (JSON knows no NaN, Infinity, single quotes or trailing commas)"
+            } else {
+                ""
+            };
+            ApiError::not_json(format!("the body is not JSON: {source}{hint}"))
         }
-        Ok(Value::Array(values))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
-        let mut row = Map::new();
-        while let Some(key) = entries.next_key::<String>()? {
-            if row.contains_key(&key) {
-                return Err(self.0.fail(ApiError::value("repeated", &key, format!("{key}: given more than once"))));
-            }
-            self.0.field.borrow_mut().clone_from(&key);
-            let value = entries.next_value_seed(self)?;
-            row.insert(key, value);
-        }
-        Ok(Value::Object(row))
-    }
+    })
 }

@@ -70,7 +70,7 @@ pub(super) fn evaluate_ratings(
 
 /// Measuring needs no groups of items.
 fn columns(one: &Asked) -> RatingColumns {
-    RatingColumns { group: None, relevant: None, ..one.task.columns() }
+    RatingColumns { group: None, relevant: None, ..one.task.into() }
 }
 
 fn reads_alike(one: &Asked, other: &Asked) -> bool {

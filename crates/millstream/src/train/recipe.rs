@@ -47,7 +47,7 @@ impl Recipe {
         let params = params(&file.parameters);
         let columns = match &file.task {
             Task::Regression | Task::Classification { .. } => Columns::Supervised(supervised(file)),
-            Task::Recommendation(task) => Columns::Ratings(task.columns()),
+            Task::Recommendation(task) => Columns::Ratings(task.into()),
             Task::Clustering(_) => {
                 let Supervised { features, categorical, missing, .. } = supervised(file);
                 Columns::Clusters(ClusterColumns { features, categorical, missing })

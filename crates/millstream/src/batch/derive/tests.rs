@@ -1,7 +1,7 @@
 use datafusion::arrow::datatypes::Schema;
 
 use super::*;
-use crate::schema::{FORMAT, StreamColumn};
+use crate::schema::{ArrowType, FORMAT, StreamColumn};
 
 /// One source column `x` of texts (the last two are an empty one and null), and a derived one.
 fn check_texts(kind: ColumnType, from: &str, cases: &[(&str, &str)]) {

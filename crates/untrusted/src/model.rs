@@ -3,9 +3,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Categorical, Missing, RatingColumns};
-use crate::schema::ColumnType;
-
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelFile {
     pub format: u32,
@@ -49,7 +46,25 @@ pub struct ModelFile {
     pub notes: Vec<String>,
 }
 
+/// Of inputs and of features.
+const COLUMNS_MOST: usize = 10_000;
+const NAME_BYTES_MOST: usize = 255;
+
 impl ModelFile {
+    /// What can be said of it without its arrays: its file lies beside it, and there are not too many columns.
+    pub fn check(&self) -> Result<(), String> {
+        if !is_plain(&self.file) {
+            let shown: String = self.file.chars().take(80).collect();
+            return Err(format!("names the file {shown:?}, which is no plain name of one beside it"));
+        }
+        for (count, what) in [(self.inputs.len(), "inputs"), (self.features.len(), "features")] {
+            if count > COLUMNS_MOST {
+                return Err(format!("has {count} {what}, {COLUMNS_MOST} are the most"));
+            }
+        }
+        Ok(())
+    }
+
     /// Every column's name or SQL expression; an absent target is empty.
     pub fn texts(&self) -> Vec<&str> {
         let mut texts: Vec<&str> = self.features.iter().map(|feature| feature.expression.as_str()).collect();
@@ -211,21 +226,6 @@ pub struct Parent {
     pub file_digest: String,
 }
 
-impl Recommendation {
-    /// As in the pipeline file.
-    pub fn columns(&self) -> RatingColumns {
-        RatingColumns {
-            user: self.user.expression.clone(),
-            item: self.item.expression.clone(),
-            rating: self.rating.clone(),
-            time: self.time.clone(),
-            group: self.group.clone(),
-            scale: self.scale,
-            relevant: self.relevant,
-        }
-    }
-}
-
 /// Of the rows that were fitted: the trivial prediction that every evaluation, also of later batches, is held against.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
@@ -361,4 +361,81 @@ pub struct Baseline {
     pub kind: String,
     #[serde(flatten)]
     pub measures: std::collections::BTreeMap<String, Option<f64>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ColumnType {
+    Float64,
+    Int64,
+    Utf8,
+    Boolean,
+}
+
+impl ColumnType {
+    pub const NAMES: [&'static str; 4] = ["float64", "int64", "utf8", "boolean"];
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "float64" => Some(Self::Float64),
+            "int64" => Some(Self::Int64),
+            "utf8" | "text" | "string" => Some(Self::Utf8),
+            "boolean" | "bool" => Some(Self::Boolean),
+            _ => None,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Float64 => "float64",
+            Self::Int64 => "int64",
+            Self::Utf8 => "utf8",
+            Self::Boolean => "boolean",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Categorical {
+    /// Categories kept, the most frequent first.
+    pub max: u32,
+    pub unseen: Unseen,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unseen {
+    Other,
+    Error,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Missing {
+    Drop,
+    Mean,
+    Median,
+    Category,
+    /// What lacks a value is not compared; of `neighbours`, which take no other rule.
+    Skip,
+}
+
+fn is_plain(name: &str) -> bool {
+    let odd = |letter: char| matches!(letter, '/' | '\\' | ':') || letter.is_control();
+    !name.is_empty() && name.len() <= NAME_BYTES_MOST && !name.starts_with('.') && !name.contains(odd)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_stays_in_its_folder() {
+        for plain in ["model.safetensors", "model-0f3a.safetensors"] {
+            assert!(is_plain(plain), "{plain}");
+        }
+        for odd in ["", ".", "..", "../x", "/dev/zero", "a/b", "a\\b", "c:x", "a\0", ".hidden", &"x".repeat(256)] {
+            assert!(!is_plain(odd), "{odd}");
+        }
+    }
 }
