@@ -1,0 +1,20 @@
+//! A `model.json`, or an evaluation, is read or not; what is read says all of itself, and is written to what reads the same.
+#![no_main]
+
+use millstream_untrusted::model::{Evaluation, ModelFile};
+use millstream_untrusted::record;
+
+const FORMAT: u32 = 1;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| {
+    if let Ok(file) = record::read::<ModelFile>(input, FORMAT) {
+        let _ = file.check();
+        assert!(file.texts().len() <= input.len());
+        let written = serde_json::to_vec(&file).expect("what was read can be written");
+        assert_eq!(record::read::<ModelFile>(&written, FORMAT).expect("what was written can be read"), file);
+    }
+    if let Ok(evaluation) = record::read::<Evaluation>(input, FORMAT) {
+        let written = serde_json::to_vec(&evaluation).expect("what was read can be written");
+        assert_eq!(record::read::<Evaluation>(&written, FORMAT).expect("what was written can be read"), evaluation);
+    }
+});
