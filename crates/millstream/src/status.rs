@@ -116,7 +116,12 @@ impl Status {
     }
 }
 
-/// Milliseconds since the epoch.
+/// As `now_ms`, for comparing with the times of records. It saturates in 292 million years.
+pub fn clock_ms() -> i64 {
+    i64::try_from(now_ms()).unwrap_or(i64::MAX)
+}
+
+/// Milliseconds since the epoch; it saturates at both ends, which no clock reaches.
 pub fn now_ms() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)

@@ -13,7 +13,7 @@ use super::DecideError;
 use super::committed::{Checkpoint, checkpoint};
 use crate::status::Status;
 use crate::store::SharedStore;
-use crate::topic::Watch;
+use crate::topic::{Watch, kafka_partition};
 
 /// Says that the broker went away or came back.
 type Say = Box<dyn Fn(bool, String) + Send + Sync>;
@@ -69,7 +69,7 @@ impl Group {
         let mut assigned = TopicPartitionList::new();
         for position in &positions {
             let name = list.elements().first().map_or_else(String::new, |element| element.topic().to_owned());
-            let partition = i32::try_from(position.partition).unwrap_or(i32::MAX);
+            let partition = kafka_partition(position.partition)?;
             assigned.add_partition_offset(&name, partition, Offset::Offset(position.offset))?;
         }
         consumer.incremental_assign(&assigned)?;

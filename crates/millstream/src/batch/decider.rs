@@ -18,7 +18,7 @@ use super::proposal::{Moment, propose};
 use super::views::{ArrivalTimes, EventTimes};
 use super::{PartSettings, TopicView};
 use crate::config::{BatchRule, WindowTime};
-use crate::status::{Status, now_ms};
+use crate::status::{Status, clock_ms};
 use crate::store::SharedStore;
 use crate::topic::{Quiet, Topic, TopicError, is_away, pause};
 
@@ -148,13 +148,7 @@ impl Decider {
             let ends = view.ends().map_err(kafka)?;
             let silence = watched.silence(&ends);
             self.tell(watched.last.as_ref(), &ends);
-            let moment = Moment {
-                now_ms: i64::try_from(now_ms()).unwrap_or(i64::MAX),
-                silence,
-                idle: self.idle,
-                over: over.as_deref(),
-                stop: stopping,
-            };
+            let moment = Moment { now_ms: clock_ms(), silence, idle: self.idle, over: over.as_deref(), stop: stopping };
             let Some(found) = propose(&self.plan, watched.last.as_ref(), moment, view).map_err(kafka)? else {
                 return Ok(false);
             };

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::sound::check_offsets;
 use crate::source::Fingerprint;
 use crate::store::{Created, Store, StoreError, read_optional, record_bytes};
 use crate::topic::TopicState;
@@ -101,6 +102,11 @@ pub fn read(store: &dyn Store) -> Result<Option<Identity>, IdentityError> {
     if identity.format != crate::schema::FORMAT {
         return Err(unreadable(format!("format {}", identity.format)));
     }
+    check_offsets(&identity.base_offsets).map_err(unreadable)?;
+    if identity.has_other_partitions(identity.base_offsets.len()) {
+        let (partitions, found) = (identity.partitions, identity.base_offsets.len());
+        return Err(unreadable(format!("{partitions} partitions, and the first offsets of {found}")));
+    }
     Ok(Some(identity))
 }
 
@@ -190,5 +196,34 @@ impl Identity {
 
     pub fn group(&self) -> String {
         format!("{}-{}", self.name, self.store_id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::store::LocalStore;
+
+    #[test]
+    fn an_identity_that_does_not_add_up_is_an_error() {
+        let read_with = |partitions: u64, offsets: serde_json::Value| {
+            let folder = tempfile::tempdir().unwrap();
+            let store = LocalStore::open(folder.path()).unwrap();
+            let identity = json!({
+                "format": 1, "attempt": "a", "store_id": "s", "name": "n", "cluster": "c", "topic": "t", "topic_id": null,
+                "partitions": partitions, "base_offsets": offsets, "encoding": "json", "key": null, "source": null,
+                "created_at_ms": 1,
+            });
+            store.create(IDENTITY_KEY, identity.to_string().as_bytes()).unwrap();
+            read(&store)
+        };
+        assert!(read_with(2, json!([0, 7])).is_ok());
+        for (partitions, offsets) in
+            [(3, json!([0, 7])), (2, json!([0, -7])), (2, json!([0, i64::MAX])), (0, json!([])), (u64::MAX, json!([0]))]
+        {
+            assert!(matches!(read_with(partitions, offsets), Err(IdentityError::Unreadable { .. })), "{partitions}");
+        }
     }
 }

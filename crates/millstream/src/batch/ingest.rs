@@ -22,14 +22,14 @@ use super::Identity;
 use super::assignment::{Change, Group};
 use super::committed::{self, Checkpoint};
 use super::cut::{CutBook, DecideError};
-use super::manifest::Cut;
+use super::manifest::{Cut, cut_key};
 use super::part::{Outcome, Part, PartError, PartSettings, Record, Reject, sweep};
 use super::plan::Plan;
 use crate::config::{BatchRule, WindowTime};
 use crate::source::REJECT_HEADER;
-use crate::status::{Status, now_ms};
+use crate::status::{Status, clock_ms};
 use crate::store::SharedStore;
-use crate::topic::{Topic, TopicError, is_away};
+use crate::topic::{Topic, TopicError, is_away, kafka_partition};
 
 /// How long a quiet topic is waited for before the store is asked for a cut.
 const POLL: Duration = Duration::from_millis(50);
@@ -197,7 +197,7 @@ impl Ingest {
     /// Makes the records below `end` durable before a manifest names them.
     fn sync_log(&self, partition: u32, end: i64) -> Result<(), IngestError> {
         let Some(data) = &self.embedded_log else { return Ok(()) };
-        let partition = i32::try_from(partition).unwrap_or(i32::MAX);
+        let partition = kafka_partition(partition).map_err(|source| self.kafka(source))?;
         millstream_broker::sync_through(data, &self.topic.name, partition, end).map_err(IngestError::Sync)
     }
 }
@@ -265,7 +265,8 @@ impl Run<'_> {
         let mut list = TopicPartitionList::new();
         for lane in self.lanes.values() {
             let offset = Offset::Offset(lane.part.next_offset());
-            list.add_partition_offset(&self.ingest.topic.name, number(lane.partition), offset)
+            kafka_partition(lane.partition)
+                .and_then(|partition| list.add_partition_offset(&self.ingest.topic.name, partition, offset))
                 .map_err(|source| self.ingest.kafka(source))?;
         }
         consumer.assign(&list).map_err(|source| self.ingest.kafka(source))
@@ -320,7 +321,7 @@ impl Run<'_> {
                     // librdkafka keeps a partition paused that was paused when it was taken away.
                     for position in &positions {
                         let list = one(&self.ingest.topic.name, position.partition);
-                        consumer.resume(&list).map_err(|source| self.ingest.kafka(source))?;
+                        list.and_then(|list| consumer.resume(&list)).map_err(|source| self.ingest.kafka(source))?;
                     }
                     self.say_partitions();
                 }
@@ -429,7 +430,7 @@ impl Run<'_> {
             if waits != lane.paused {
                 (lane.paused, lane.heard) = (waits, Instant::now());
                 let list = one(&self.ingest.topic.name, partition);
-                let changed = if waits { consumer.pause(&list) } else { consumer.resume(&list) };
+                let changed = list.and_then(|list| if waits { consumer.pause(&list) } else { consumer.resume(&list) });
                 changed.map_err(|source| self.ingest.kafka(source))?;
             }
         }
@@ -442,7 +443,11 @@ impl Run<'_> {
         let Some(lane) = self.lanes.get_mut(&partition) else { return Ok(false) };
         let batch = lane.part.batch();
         let Some(decided) = self.cuts.get(batch)? else { return Ok(false) };
-        let end = decided.ends.get(partition as usize).copied().unwrap_or(i64::MAX);
+        let Some(&end) = decided.ends.get(partition as usize) else {
+            let (place, found) = (self.ingest.store.place(&cut_key(batch)), decided.ends.len());
+            let reason = format!("{found} partitions, and the topic has the partition {partition}");
+            return Err(DecideError::Unsound { place, reason }.into());
+        };
         lane.end = Some(end);
         let (first, read) = (lane.part.first_offset(), lane.part.next_offset());
         if read > end {
@@ -484,7 +489,9 @@ impl Run<'_> {
     }
 
     fn seek(&self, consumer: &BaseConsumer<Group>, partition: u32, offset: i64) -> Result<(), IngestError> {
-        let seek = consumer.seek(&self.ingest.topic.name, number(partition), Offset::Offset(offset), SEEK_TIMEOUT);
+        let topic = &self.ingest.topic.name;
+        let seek = kafka_partition(partition)
+            .and_then(|partition| consumer.seek(topic, partition, Offset::Offset(offset), SEEK_TIMEOUT));
         seek.map_err(|source| self.ingest.kafka(source))
     }
 
@@ -512,7 +519,8 @@ impl Run<'_> {
         let Some(lane) = self.lanes.get(&partition) else { return };
         let mut list = TopicPartitionList::new();
         let offset = Offset::Offset(lane.part.next_offset());
-        let added = list.add_partition_offset(&self.ingest.topic.name, number(partition), offset);
+        let added = kafka_partition(partition)
+            .and_then(|partition| list.add_partition_offset(&self.ingest.topic.name, partition, offset));
         if let Err(error) = added.and_then(|()| consumer.commit(&list, CommitMode::Async)) {
             tracing::debug!(%error, "committing the offset for lag displays failed");
         }
@@ -597,8 +605,9 @@ impl Run<'_> {
         });
         let behind = quiet.map_while(|lane| {
             // A broker that does not answer is away, which is said elsewhere.
-            let (_, high) = consumer.fetch_watermarks(topic, number(lane.partition), WATERMARKS_TIMEOUT).ok()?;
-            Some((number(lane.partition), lane.part.next_offset(), high))
+            let partition = kafka_partition(lane.partition).ok()?;
+            let (_, high) = consumer.fetch_watermarks(topic, partition, WATERMARKS_TIMEOUT).ok()?;
+            Some((partition, lane.part.next_offset(), high))
         });
         behind.filter(|(_, next, high)| high > next).collect()
     }
@@ -637,7 +646,7 @@ impl Run<'_> {
     fn gap(&self, consumer: &BaseConsumer<Group>) -> Option<IngestError> {
         let topic = &self.ingest.topic.name;
         self.lanes.values().find_map(|lane| {
-            let (partition, offset) = (number(lane.partition), lane.part.next_offset());
+            let (partition, offset) = (kafka_partition(lane.partition).ok()?, lane.part.next_offset());
             let (low, high) = consumer.fetch_watermarks(topic, partition, SEEK_TIMEOUT).ok()?;
             let gone = offset < low || offset > high;
             gone.then(|| IngestError::Gap { topic: topic.clone(), partition, offset, low, high })
@@ -682,17 +691,8 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without words".to_owned())
 }
 
-fn one(topic: &str, partition: u32) -> TopicPartitionList {
+fn one(topic: &str, partition: u32) -> Result<TopicPartitionList, KafkaError> {
     let mut list = TopicPartitionList::new();
-    list.add_partition(topic, number(partition));
-    list
-}
-
-fn number(partition: u32) -> i32 {
-    i32::try_from(partition).unwrap_or(i32::MAX)
-}
-
-/// For the parts, which refuse event times more than a day ahead: asked now and then, not for every record.
-fn clock_ms() -> i64 {
-    i64::try_from(now_ms()).unwrap_or(i64::MAX)
+    list.add_partition(topic, kafka_partition(partition)?);
+    Ok(list)
 }

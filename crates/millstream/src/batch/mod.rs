@@ -42,6 +42,7 @@ pub use part::{PartSettings, Reject};
 pub use plan::*;
 pub use proposal::{Moment, Proposal, TopicView, propose};
 pub use row_clock::RowClock;
+pub use sound::check_offsets;
 pub use stored::{StoredBatches, StoredError};
 pub use value::{AHEAD_MS, Misfit, Value, event_time, exact_integer};
 pub use window::Window;

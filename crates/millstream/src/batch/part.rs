@@ -53,6 +53,8 @@ pub enum PartError {
         #[source]
         source: ParquetError,
     },
+    #[error("partition {0}: Kafka has none of that number")]
+    Partition(u32),
     #[error(transparent)]
     Derive(#[from] DeriveError),
     #[error("batch {batch}: building columns failed")]
@@ -205,11 +207,12 @@ impl Part {
         if record.offset < self.next_offset {
             return Ok(Vec::new());
         }
-        self.skipped += u64::try_from(record.offset - self.next_offset).unwrap_or(0);
+        // It is not below: see above.
+        self.skipped += (record.offset - self.next_offset).unsigned_abs();
         self.next_offset = record.offset + 1;
         self.hash(record.key);
         self.hash(record.value);
-        let partition = i32::try_from(self.partition).unwrap_or(i32::MAX);
+        let partition = i32::try_from(self.partition).map_err(|_| PartError::Partition(self.partition))?;
         let decoder = match &mut self.decoder {
             Some(decoder) => decoder,
             None => self.decoder.insert(RowDecoder::new(&self.settings.schema, self.settings.encoding)?),
@@ -276,8 +279,10 @@ impl Part {
 
     /// The offsets up to `end` hold no record.
     pub fn skip_to(&mut self, end: i64) {
-        self.skipped += u64::try_from(end - self.next_offset).unwrap_or(0);
-        self.next_offset = end.max(self.next_offset);
+        if end > self.next_offset {
+            self.skipped += (end - self.next_offset).unsigned_abs();
+            self.next_offset = end;
+        }
     }
 
     /// Commits the part: its files first, each durable, then the manifest, which names them and carries the offsets.
@@ -401,6 +406,7 @@ impl Part {
     /// The digest is over key and value of every record in offset order, each as its length (u32, little endian; all ones for
     /// null) and its bytes: the same records give the same digest whenever they were sent.
     fn hash(&mut self, bytes: Option<&[u8]>) {
+        // Kafka's lengths are i32: no key and no value is as long as this could not say.
         let length = bytes.map_or(u32::MAX, |bytes| u32::try_from(bytes.len()).unwrap_or(u32::MAX - 1));
         self.digest_buffer.extend_from_slice(&length.to_le_bytes());
         let bytes = bytes.unwrap_or_default();

@@ -15,7 +15,9 @@ use crate::config::{BatchRule, WindowTime};
 pub fn ends_in_turn(base_offsets: &[i64], total: u64) -> Vec<i64> {
     let partitions = base_offsets.len() as u64;
     let records = |p: u64| total.saturating_sub(p).div_ceil(partitions);
-    base_offsets.iter().zip(0..).map(|(base, p)| base + i64::try_from(records(p)).unwrap_or(i64::MAX)).collect()
+    // A batch of more records than offsets can count has an end that no topic reaches.
+    let end = |base: i64, p| base.saturating_add(i64::try_from(records(p)).unwrap_or(i64::MAX));
+    base_offsets.iter().zip(0..).map(|(base, p)| end(*base, p)).collect()
 }
 
 /// The cumulative total at which batch `batch` ends by count, given the total before it. `None`: no such batch, or a rule of time.
@@ -26,7 +28,8 @@ pub fn total_by_rule(rule: BatchRule, batch: u32, previous: u64, source_rows: Op
         BatchRule::Parts(parts) => {
             let total = u128::from(source_rows?);
             let end = total * u128::from(batch) / u128::from(parts.get());
-            (batch <= parts.get()).then(|| u64::try_from(end).unwrap_or(u64::MAX))
+            // No more than `total` while it is a batch of the rule.
+            u64::try_from(end).ok().filter(|_| batch <= parts.get())
         }
         BatchRule::Window { .. } => None,
     }

@@ -152,7 +152,8 @@ fn trimmed(from: &[i64], to: &[i64], rows: u64) -> Vec<i64> {
             take += 1;
             left -= 1;
         }
-        ends.push(from + i64::try_from(take).unwrap_or(i64::MAX));
+        // No more than is available: that is a difference of two offsets.
+        ends.push(from.saturating_add_unsigned(take));
     }
     ends
 }

@@ -13,12 +13,7 @@ const PARTITIONS_MOST: usize = 100_000;
 
 /// Alone.
 pub(super) fn check_cut(cut: &Cut) -> Result<(), String> {
-    if cut.ends.is_empty() || cut.ends.len() > PARTITIONS_MOST {
-        return Err(format!("{} partitions: there is at least 1, and at most {PARTITIONS_MOST}", cut.ends.len()));
-    }
-    for (partition, end) in cut.ends.iter().enumerate() {
-        number(&format!("the end of partition {partition}"), *end)?;
-    }
+    check_offsets(&cut.ends).map_err(|fault| format!("the end of {fault}"))?;
     i64::try_from(cut.total)
         .map_err(|_| format!("a total of {}", cut.total))
         .and_then(|total| number("total", total))?;
@@ -105,6 +100,14 @@ pub(super) fn check_batch(batch: &Batch, before: Option<&Cut>) -> Result<(), Str
         return Err(format!("{total} records so far, and its cut says {}", cut.total));
     }
     Ok(())
+}
+
+/// The offsets of a stream's partitions, partition 0 first.
+pub fn check_offsets(offsets: &[i64]) -> Result<(), String> {
+    if offsets.is_empty() || offsets.len() > PARTITIONS_MOST {
+        return Err(format!("{} partitions: there is at least 1, and at most {PARTITIONS_MOST}", offsets.len()));
+    }
+    (0..).zip(offsets).try_for_each(|(partition, offset): (u32, _)| number(&format!("partition {partition}"), *offset))
 }
 
 fn number(name: &str, number: i64) -> Result<(), String> {

@@ -7,8 +7,8 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{Message, Offset, TopicPartitionList};
 
 use super::{AHEAD_MS, PartSettings, RowClock, TopicView};
-use crate::status::now_ms;
-use crate::topic::{Quiet, Topic, TopicError};
+use crate::status::clock_ms;
+use crate::topic::{Quiet, Topic, TopicError, kafka_partition};
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(50);
@@ -136,14 +136,14 @@ impl Scout {
     fn offsets(&self, asked: Offset) -> KafkaResult<Vec<Option<i64>>> {
         let mut list = TopicPartitionList::new();
         for partition in 0..self.seen.len() {
-            list.add_partition_offset(&self.topic, number(partition), asked)?;
+            list.add_partition_offset(&self.topic, kafka_partition(partition)?, asked)?;
         }
         let answered = self.consumer.offsets_for_times(list, REQUEST_TIMEOUT)?;
         let mut offsets = vec![None; self.seen.len()];
         for element in answered.elements_for_topic(&self.topic) {
             element.error()?;
             if let (Some(place), Offset::Offset(offset)) =
-                (offsets.get_mut(index(element.partition())), element.offset())
+                (index(element.partition()).and_then(|index| offsets.get_mut(index)), element.offset())
             {
                 *place = Some(offset);
             }
@@ -212,7 +212,7 @@ impl Scout {
             }
             seen.paused = !*wanted;
             let mut list = TopicPartitionList::new();
-            list.add_partition(&self.topic, number(partition));
+            list.add_partition(&self.topic, kafka_partition(partition)?);
             if seen.paused { self.consumer.pause(&list)? } else { self.consumer.resume(&list)? }
         }
         Ok(())
@@ -222,7 +222,7 @@ impl Scout {
         let mut list = TopicPartitionList::new();
         for (partition, seen) in self.seen.iter_mut().enumerate() {
             (seen.paused, seen.fresh) = (false, true);
-            list.add_partition_offset(&self.topic, number(partition), Offset::Offset(seen.position))?;
+            list.add_partition_offset(&self.topic, kafka_partition(partition)?, Offset::Offset(seen.position))?;
         }
         self.consumer.assign(&list)?;
         // An assignment does not undo a pause.
@@ -236,7 +236,8 @@ impl Scout {
         match self.consumer.poll(POLL) {
             None => Ok(false),
             Some(Ok(message)) => {
-                let Some(seen) = self.seen.get_mut(index(message.partition())) else { return Ok(true) };
+                let partition = index(message.partition());
+                let Some(seen) = partition.and_then(|index| self.seen.get_mut(index)) else { return Ok(true) };
                 if message.offset() < seen.position || seen.held.is_some() {
                     return Ok(true);
                 }
@@ -247,7 +248,7 @@ impl Scout {
                     Some(clock) => message.payload().and_then(|value| clock.time_ms(value)),
                 };
                 // One of the far future is a reject, and would hold the windows up until then.
-                let latest = i64::try_from(now_ms()).unwrap_or(i64::MAX).saturating_add(AHEAD_MS);
+                let latest = clock_ms().saturating_add(AHEAD_MS);
                 let time = time.filter(|time| *time <= latest);
                 if seen.head.is_none() {
                     seen.head = time.map(|time| (message.offset(), time));
@@ -257,8 +258,8 @@ impl Scout {
             }
             // Offsets that hold no record (transactions, compaction) may be the last ones.
             Some(Err(KafkaError::PartitionEOF(partition))) => {
-                let Some(seen) = self.seen.get_mut(index(partition)) else { return Ok(true) };
-                let to = to.get(index(partition)).copied().unwrap_or(0);
+                let Some(index) = index(partition) else { return Ok(true) };
+                let (Some(seen), Some(&to)) = (self.seen.get_mut(index), to.get(index)) else { return Ok(true) };
                 if seen.position < to && seen.held.is_none() {
                     if seen.fresh { seen.position = to } else { self.assigned = false }
                 }
@@ -269,10 +270,7 @@ impl Scout {
     }
 }
 
-fn number(partition: usize) -> i32 {
-    i32::try_from(partition).unwrap_or(i32::MAX)
-}
-
-fn index(partition: i32) -> usize {
-    usize::try_from(partition).unwrap_or(usize::MAX)
+/// A negative one is none of the topic's.
+fn index(partition: i32) -> Option<usize> {
+    usize::try_from(partition).ok()
 }

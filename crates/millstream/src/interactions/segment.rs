@@ -219,7 +219,7 @@ fn range(ends: &[u32], at: usize) -> Range<usize> {
     start as usize..ends[at] as usize
 }
 
-/// A segment holds fewer than 2^32 entries: see `Table::add`.
+/// A segment holds fewer than 2^32 entries: `Table::add` takes no more, so that this never saturates.
 fn index(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
 }

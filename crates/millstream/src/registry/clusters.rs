@@ -69,7 +69,11 @@ impl Clusters {
                     "no cluster is at a finite distance: a value is too large, or a category was not seen in training"
                         .to_owned(),
             })?;
-            let label = self.labels.get(nearest.cluster as usize).cloned().unwrap_or_default();
+            let label = self.labels.get(nearest.cluster as usize).cloned().ok_or_else(|| InputFault {
+                row,
+                field: String::new(),
+                message: format!("the cluster {} has no label: the version is damaged", nearest.cluster),
+            })?;
             let (cluster, distance) = (nearest.cluster, nearest.distance);
             Ok(Assigned { cluster, distance, distances: distances.to_vec(), label, warnings })
         });

@@ -248,7 +248,7 @@ impl Flow {
 
     /// Chosen batches that the stream did not bring.
     fn never_came(&self) -> anyhow::Result<Vec<String>> {
-        let complete = u32::try_from(self.batches.complete()?.len()).unwrap_or(u32::MAX);
+        let complete = self.batches.complete()?.last().map_or(0, crate::batch::Batch::number);
         let missing = self.pipeline.models.iter().flat_map(|model| {
             let absent = never_came(&model.train_on, complete).into_iter();
             absent.map(|batch| {

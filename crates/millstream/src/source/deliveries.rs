@@ -127,13 +127,16 @@ impl ProducerContext for Deliveries {
 
     fn delivery(&self, result: &DeliveryResult<'_>, expected: usize) {
         self.reported.fetch_add(1, Ordering::Relaxed);
-        let expected = i64::try_from(expected).unwrap_or(i64::MAX);
+        let Ok(expected) = i64::try_from(expected) else {
+            let reason = format!("a record was to have the offset {expected}");
+            return self.fail(ReplayError::Send { topic: self.topic.clone(), reason });
+        };
         match result {
             // −1001: librdkafka knows that it is stored, not where (the answer was lost and the broker had it already). The next
             // report of the partition tells whether the offsets still agree.
             Ok(message) if message.offset() == expected || message.offset() < 0 => {
-                let index = usize::try_from(message.partition()).unwrap_or(usize::MAX);
-                if let Some(acknowledged) = self.acknowledged.get(index) {
+                let index = usize::try_from(message.partition()).ok();
+                if let Some(acknowledged) = index.and_then(|index| self.acknowledged.get(index)) {
                     acknowledged.store(expected + 1, Ordering::Release);
                 }
                 if self.away.load(Ordering::Relaxed) && self.away.swap(false, Ordering::Relaxed) {

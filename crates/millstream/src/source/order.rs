@@ -83,6 +83,8 @@ pub(super) fn spill_folder() -> PathBuf {
 
 /// A row with its order, as bytes: the lengths of its four parts, then the parts.
 mod packed {
+    use std::io;
+
     use super::Row;
 
     const NONE: u32 = u32::MAX;
@@ -114,24 +116,27 @@ mod packed {
         HEAD_BYTES + (0..4).filter_map(|index| part(head, index)).sum::<usize>()
     }
 
+    /// Of a row that was cut short none: `read` says so.
     pub fn order(packed: &[u8]) -> &[u8] {
         let end = HEAD_BYTES + part(packed, 0).unwrap_or(0);
         packed.get(HEAD_BYTES..end).unwrap_or_default()
     }
 
-    pub fn read(packed: &[u8], row: &mut Row) {
+    pub fn read(packed: &[u8], row: &mut Row) -> io::Result<()> {
+        let torn = || io::Error::new(io::ErrorKind::UnexpectedEof, "a row that was written to it is cut short");
         let mut start = HEAD_BYTES;
-        let mut next = |index| {
-            let length = part(packed, index)?;
-            let bytes = packed.get(start..start + length);
+        let mut next = |index| -> io::Result<Option<&[u8]>> {
+            let Some(length) = part(packed, index) else { return Ok(None) };
+            let bytes = packed.get(start..start + length).ok_or_else(torn)?;
             start += length;
-            bytes
+            Ok(Some(bytes))
         };
-        next(0);
+        next(0)?;
         row.value.clear();
-        row.value.extend_from_slice(next(1).unwrap_or_default());
-        row.key = next(2).map(<[u8]>::to_vec);
-        row.stub = next(3).map(|text| String::from_utf8_lossy(text).into_owned());
+        row.value.extend_from_slice(next(1)?.ok_or_else(torn)?);
+        row.key = next(2)?.map(<[u8]>::to_vec);
+        row.stub = next(3)?.map(|text| String::from_utf8_lossy(text).into_owned());
+        Ok(())
     }
 }
 
@@ -269,11 +274,11 @@ impl Sorted {
         match self {
             Self::InMemory { chunk, starts } => {
                 let Some(start) = starts.next() else { return Ok(false) };
-                packed::read(&chunk[start..], row);
+                packed::read(&chunk[start..], row)?;
             }
             Self::Spilled { file, merge } => {
                 let Some(run) = merge.next_run() else { return Ok(false) };
-                packed::read(merge.current(run), row);
+                packed::read(merge.current(run), row)?;
                 merge.advance(run, file)?;
             }
         }
@@ -371,6 +376,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_row_that_is_cut_short_on_the_disk_is_an_error() {
+        let row = Row { key: Some(b"key".to_vec()), value: b"value".to_vec(), stub: Some("why".to_owned()) };
+        let (mut packed, mut read) = (Vec::new(), Row::default());
+        packed::write(b"order", &row, &mut packed);
+        packed::read(&packed, &mut read).unwrap();
+        assert_eq!(read, row);
+        for length in 0..packed.len() {
+            assert!(packed::read(&packed[..length], &mut read).is_err(), "{length}");
+        }
+    }
 
     fn order(cell: Cell) -> Vec<u8> {
         let mut out = Vec::new();

@@ -21,14 +21,14 @@ use super::deliveries::Deliveries;
 use super::feed::{Feed, Next};
 use super::{Dataset, Pacer, REJECT_HEADER, Row, SourceError};
 use crate::batch::{
-    AHEAD_MS, Boundary, Cut, CutReason, DecideError, Identity, Plan, RowClock, RowCutter, RuleChanged, cut_exists,
-    cuts, decide, ends_in_turn,
+    AHEAD_MS, Boundary, Cut, CutReason, DecideError, Identity, Plan, RowClock, RowCutter, RuleChanged, check_offsets,
+    cut_exists, cuts, decide, ends_in_turn,
 };
 use crate::config::{Encoding, OnStop, Pace, Source};
 use crate::schema::{FORMAT, StreamSchema};
-use crate::status::{Status, now_ms};
+use crate::status::{Status, clock_ms};
 use crate::store::{Created, SharedStore, StoreError, read_optional, record_bytes};
-use crate::topic::{Topic, TopicError, TopicState};
+use crate::topic::{Topic, TopicError, TopicState, kafka_partition};
 
 pub const END_KEY: &str = "source/end.json";
 /// Rows between two looks at acknowledgements, cuts and the stop flag.
@@ -99,7 +99,11 @@ impl SourceEnd {
         let Some(bytes) = read_optional(store, END_KEY)? else { return Ok(None) };
         let unreadable = |reason: String| ReplayError::End { reason };
         let end: Self = serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
-        if end.format == FORMAT { Ok(Some(end)) } else { Err(unreadable(format!("format {}", end.format))) }
+        if end.format != FORMAT {
+            return Err(unreadable(format!("format {}", end.format)));
+        }
+        check_offsets(&end.ends).map_err(unreadable)?;
+        Ok(Some(end))
     }
 }
 
@@ -337,7 +341,7 @@ impl<'a> Sending<'a> {
 
     /// The event time, unless it makes the row a reject: one of the far future would hold up the windows and the pace until then.
     fn time_ms(&mut self, row: &Row) -> Option<i64> {
-        let latest = i64::try_from(now_ms()).unwrap_or(i64::MAX).saturating_add(AHEAD_MS);
+        let latest = clock_ms().saturating_add(AHEAD_MS);
         self.clock.time_ms(&row.value).filter(|time| *time <= latest)
     }
 
@@ -439,8 +443,10 @@ impl<'a> Sending<'a> {
     /// Queues the record; false when told to stop before there was room for it.
     fn send(&mut self, partition: usize, offset: i64, row: &Row) -> Result<bool, ReplayError> {
         let topic = &self.replay.topic.name;
-        let opaque = usize::try_from(offset).unwrap_or(usize::MAX);
-        let partition = i32::try_from(partition).unwrap_or(i32::MAX);
+        let unsent =
+            |what: &str| ReplayError::Send { topic: topic.clone(), reason: format!("there is no such {what}") };
+        let opaque = usize::try_from(offset).map_err(|_| unsent(&format!("offset as {offset}")))?;
+        let partition = kafka_partition(partition).map_err(|_| unsent(&format!("partition as {partition}")))?;
         let mut record: BaseRecord<'_, [u8], [u8], usize> =
             BaseRecord::with_opaque_to(topic, opaque).partition(partition).payload(&row.value);
         if let Some(key) = &row.key {

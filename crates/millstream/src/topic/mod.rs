@@ -54,6 +54,11 @@ pub struct Topic {
     properties: BTreeMap<String, String>,
 }
 
+/// Kafka numbers partitions by i32: one beyond is none of any topic.
+pub fn kafka_partition(partition: impl TryInto<i32>) -> Result<i32, KafkaError> {
+    partition.try_into().map_err(|_| KafkaError::SetPartitionOffset(RDKafkaErrorCode::UnknownPartition))
+}
+
 /// What the broker says of the topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicState {
@@ -148,7 +153,7 @@ impl Topic {
         let consumer: BaseConsumer<Quiet> = self.consumer(Quiet, "millstream-look")?;
         let kafka = |source| TopicError::Kafka { servers: self.servers.clone(), source };
         let mut list = TopicPartitionList::new();
-        let partition = i32::try_from(partition).unwrap_or(i32::MAX);
+        let partition = kafka_partition(partition).map_err(kafka)?;
         list.add_partition_offset(&self.name, partition, Offset::Offset(offset)).map_err(kafka)?;
         consumer.assign(&list).map_err(kafka)?;
         let until = Instant::now() + REQUEST_TIMEOUT;
@@ -199,14 +204,16 @@ impl Topic {
     ) -> Result<TopicState, TopicError> {
         let asker = Asker::new(self)?;
         let found = self.wait_for_topic(&asker, make.then(|| wanted.unwrap_or(1)), stop, say)?;
-        let partitions = u32::try_from(found).unwrap_or(u32::MAX);
+        let kafka = |source| TopicError::Kafka { servers: self.servers.clone(), source };
+        // So many can be counted by u32 too.
+        let partitions = kafka_partition(found).map_err(kafka)?.unsigned_abs();
         if let Some(expected) = wanted.filter(|wanted| *wanted != partitions) {
             return Err(TopicError::Partitions { topic: self.name.clone(), found, expected });
         }
         let client = asker.client.client();
         let mut watermarks = Vec::new();
         for partition in 0..partitions {
-            let partition = i32::try_from(partition).unwrap_or(i32::MAX);
+            let partition = kafka_partition(partition).map_err(kafka)?;
             let ask = || client.fetch_watermarks(&self.name, partition, REQUEST_TIMEOUT);
             watermarks.push(self.retry(&asker, stop, say, ask)?);
         }
@@ -249,11 +256,11 @@ impl Topic {
 
     fn create(&self, partitions: u32) -> Result<(), TopicError> {
         let admin: AdminClient<DefaultClientContext> = self.client().create().map_err(TopicError::Properties)?;
-        let count = i32::try_from(partitions).unwrap_or(i32::MAX);
+        let fail = |reason: String| TopicError::Create { topic: self.name.clone(), reason };
+        let count = kafka_partition(partitions).map_err(|_| fail(format!("{partitions} partitions")))?;
         // −1: the broker's own default replication.
         let topic = NewTopic::new(&self.name, count, TopicReplication::Fixed(-1));
         let options = AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT));
-        let fail = |reason: String| TopicError::Create { topic: self.name.clone(), reason };
         let done = futures_executor::block_on(admin.create_topics([&topic], &options))
             .map_err(|error| fail(error.to_string()))?;
         match done.into_iter().next() {

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use datafusion::arrow::array::{Array, StringArray};
 use millstream_learn::table::MISSING_CODE;
 
+use super::TrainError;
+use crate::batch::Batch;
 use crate::registry::Values;
 
 /// One expression's values over all rows that were kept.
@@ -15,6 +17,23 @@ pub enum Gathered {
     Texts(Interned),
     /// Texts that count by their words: few are alike.
     Words(Vec<Option<Box<str>>>),
+}
+
+/// Room for so many rows as the manifests say; what is never written takes no memory. More than there can be is an error: a
+/// manifest may say anything that adds up.
+pub fn room<T>(rows: usize) -> Result<Vec<T>, TrainError> {
+    let mut values = Vec::new();
+    values.try_reserve_exact(rows).map_err(|error| TrainError::Part {
+        place: "the batches to train on".to_owned(),
+        problem: format!("{rows} rows are more than memory holds: {error}"),
+    })?;
+    Ok(values)
+}
+
+/// The rows of all the batches.
+pub fn rows_of(batches: &[Batch]) -> Result<usize, TrainError> {
+    let rows = batches.iter().try_fold(0_usize, |total, batch| total.checked_add(usize::try_from(batch.rows()).ok()?));
+    rows.ok_or(TrainError::Impossible("more rows than can be counted"))
 }
 
 /// How an expression's values are taken.
@@ -35,23 +54,25 @@ pub struct Interned {
 }
 
 impl Gathered {
-    /// `rows_max`: how many may come; what is never written takes no memory.
-    pub fn new(taken: Taken, rows_max: usize) -> Self {
-        match taken {
-            Taken::Number => Self::Numbers(Vec::with_capacity(rows_max)),
-            Taken::Category => Self::Texts(Interned { codes: Vec::with_capacity(rows_max), ..Interned::default() }),
-            Taken::Words => Self::Words(Vec::with_capacity(rows_max)),
-        }
+    /// `rows_max`: how many may come.
+    pub fn new(taken: Taken, rows_max: usize) -> Result<Self, TrainError> {
+        Ok(match taken {
+            Taken::Number => Self::Numbers(room(rows_max)?),
+            Taken::Category => Self::Texts(Interned { codes: room(rows_max)?, ..Interned::default() }),
+            Taken::Words => Self::Words(room(rows_max)?),
+        })
     }
 
-    pub fn append(&mut self, values: Values) {
+    pub fn append(&mut self, values: Values) -> Result<(), TrainError> {
         match (self, values) {
             (Self::Numbers(all), Values::Numbers(values)) => all.extend(values),
-            (Self::Texts(all), Values::Texts(values)) => all.append(&values),
+            (Self::Texts(all), Values::Texts(values)) => all.append(&values)?,
             (Self::Words(all), Values::Texts(values)) => all.extend(values.iter().map(|text| text.map(Box::from))),
-            // One expression is evaluated one way only.
-            (Self::Numbers(_), Values::Texts(_)) | (Self::Texts(_) | Self::Words(_), Values::Numbers(_)) => {}
+            (Self::Numbers(_), Values::Texts(_)) | (Self::Texts(_) | Self::Words(_), Values::Numbers(_)) => {
+                return Err(TrainError::Impossible("one expression gives numbers and texts"));
+            }
         }
+        Ok(())
     }
 
     pub fn len(&self) -> usize {
@@ -85,25 +106,27 @@ impl Gathered {
 }
 
 impl Interned {
-    fn append(&mut self, values: &StringArray) {
+    fn append(&mut self, values: &StringArray) -> Result<(), TrainError> {
         self.codes.reserve(values.len());
         for value in values {
             let code = match value {
                 None => MISSING_CODE,
                 Some(text) => match self.index.get(text) {
                     Some(code) => *code,
-                    None => self.add(text),
+                    None => self.add(text)?,
                 },
             };
             self.codes.push(code);
         }
+        Ok(())
     }
 
-    fn add(&mut self, text: &str) -> u32 {
-        let code = u32::try_from(self.names.len()).unwrap_or(MISSING_CODE);
+    fn add(&mut self, text: &str) -> Result<u32, TrainError> {
+        let code = u32::try_from(self.names.len()).ok().filter(|code| *code != MISSING_CODE);
+        let code = code.ok_or(TrainError::Impossible("more different texts than can be told apart"))?;
         self.names.push(text.to_owned());
         self.index.insert(text.to_owned(), code);
-        code
+        Ok(code)
     }
 
     /// Rows of each name.
@@ -113,5 +136,23 @@ impl Interned {
             counts[code as usize] += 1;
         }
         counts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_is_an_error_and_no_value() {
+        let room_of = |rows| room::<f64>(rows).map(|values| values.len());
+        assert!(room_of(100).is_ok() && room_of(1 << 59).is_err(), "a manifest may claim so many rows");
+        let texts = || Values::Texts(StringArray::from(vec!["a"]));
+        let numbers = || Values::Numbers(vec![1.0]);
+        for (taken, values) in [(Taken::Number, texts()), (Taken::Category, numbers()), (Taken::Words, numbers())] {
+            let mut gathered = Gathered::new(taken, 1).unwrap();
+            assert!(matches!(gathered.append(values), Err(TrainError::Impossible(_))), "{taken:?}");
+            assert_eq!(gathered.len(), 0);
+        }
     }
 }

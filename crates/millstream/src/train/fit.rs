@@ -95,7 +95,7 @@ fn fit(
         }
         (Algorithm::LogisticRegression, Target::Classes { codes, classes }) => {
             let params = logistic_regression::Params::from_values(values).map_err(faults)?;
-            logistic_regression::fit(table, codes, n_classes(classes), &params).map(Fitted::Logistic)
+            logistic_regression::fit(table, codes, n_classes(classes)?, &params).map(Fitted::Logistic)
         }
         (Algorithm::RandomForest, Target::Numbers(numbers)) => {
             let params = random_forest::Params::from_values(values).map_err(faults)?;
@@ -103,7 +103,7 @@ fn fit(
         }
         (Algorithm::RandomForest, Target::Classes { codes, classes }) => {
             let params = random_forest::Params::from_values(values).map_err(faults)?;
-            random_forest::fit_classification(table, codes, n_classes(classes), &params, seed).map(Fitted::Forest)
+            random_forest::fit_classification(table, codes, n_classes(classes)?, &params, seed).map(Fitted::Forest)
         }
         (Algorithm::LinearRegression, Target::Classes { .. })
         | (Algorithm::LogisticRegression, Target::Numbers(_))
@@ -121,8 +121,8 @@ fn fit(
     })
 }
 
-fn n_classes(classes: &[serde_json::Value]) -> u32 {
-    u32::try_from(classes.len()).unwrap_or(u32::MAX)
+fn n_classes(classes: &[serde_json::Value]) -> Result<u32, TrainError> {
+    u32::try_from(classes.len()).map_err(|_| TrainError::Impossible("more classes than can be counted"))
 }
 
 /// How many a least-squares fit can tell apart.

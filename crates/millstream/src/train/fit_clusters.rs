@@ -38,7 +38,7 @@ pub(super) fn train_clusters(
         notes.push(format!("{} rows lacked a feature and were left out", counts.missing));
     }
     let task = ClusteringTask {
-        clusters: u32::try_from(model.k()).unwrap_or(u32::MAX),
+        clusters: u32::try_from(model.k()).map_err(|_| TrainError::Impossible("more clusters than can be counted"))?,
         inertia: model.inertia(),
         iterations: model.iterations(),
         converged: model.converged(),

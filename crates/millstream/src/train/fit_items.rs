@@ -134,7 +134,8 @@ pub(super) fn train_neighbours(
     let mut notes = vec![ALL_TAKEN.to_owned()];
     notes.extend(latest.notes());
     let Latest { ids, columns: values, counts, replaced } = latest;
-    let gathered: Vec<Gathered> = values.into_iter().map(gathered).collect();
+    let gathered: Result<Vec<Gathered>, TrainError> = values.into_iter().map(gathered).collect();
+    let gathered = gathered?;
     // The rule of every feature is written down, so that it is the same when it is repeated.
     let rules: BTreeMap<String, Categorical> = columns
         .features
@@ -167,20 +168,19 @@ pub(super) fn train_neighbours(
     })
 }
 
-fn gathered(column: ItemColumn) -> Gathered {
-    match column {
+fn gathered(column: ItemColumn) -> Result<Gathered, TrainError> {
+    Ok(match column {
         ItemColumn::Numbers(values) => Gathered::Numbers(values),
         ItemColumn::Texts(texts) => {
-            let mut gathered = Gathered::new(Taken::Category, texts.len());
+            let mut gathered = Gathered::new(Taken::Category, texts.len())?;
             for texts in texts.chunks(TEXTS_AT_ONCE) {
                 let texts: StringArray = texts.iter().map(Option::as_deref).collect();
-                gathered.append(Values::Texts(texts));
+                gathered.append(Values::Texts(texts))?;
             }
             gathered
         }
-        // Features are numbers and texts.
-        ItemColumn::Lists(lists) => Gathered::Numbers(vec![f64::NAN; lists.len()]),
-    }
+        ItemColumn::Lists(_) => return Err(TrainError::Impossible("a feature is a list")),
+    })
 }
 
 pub(super) fn train_popularity(
@@ -331,12 +331,11 @@ impl Votes {
             ItemColumn::Numbers(values) => values.get(item).copied(),
             ItemColumn::Texts(_) | ItemColumn::Lists(_) => None,
         };
-        for item in 0..ids.len() {
+        for (code, item) in (0..).zip(0..ids.len()) {
             let groups = match self.group.and_then(|column| columns.get(column)) {
                 Some(ItemColumn::Lists(lists)) => lists[item].as_slice(),
                 Some(ItemColumn::Numbers(_) | ItemColumn::Texts(_)) | None => &[],
             };
-            let code = u32::try_from(item).unwrap_or(u32::MAX);
             self.add(code, number(self.score, item), number(self.votes, item), groups);
         }
         self.items = ids;

@@ -5,6 +5,7 @@ use millstream_learn::als::{self, Feedback, Params, Ratings, Start};
 use millstream_learn::{FitError, Id, Ids, ParamValue, Seed};
 
 use super::TrainError;
+use super::columns::{room, rows_of};
 use super::fit::{Trained, faults};
 use super::prepare::Counts;
 use super::recipe::Recipe;
@@ -163,10 +164,10 @@ fn gather(
     batches: &[Batch],
     stopped: &dyn Fn() -> bool,
 ) -> Result<Gathered, TrainError> {
-    let rows_max = usize::try_from(batches.iter().map(Batch::rows).sum::<u64>()).unwrap_or(0);
+    let rows_max = rows_of(batches)?;
     let mut gathered = Gathered {
-        trained: Triples::new(reader, rows_max),
-        held_out: Triples::new(reader, 0),
+        trained: Triples::new(reader, rows_max)?,
+        held_out: Triples::new(reader, 0)?,
         counts: Counts::default(),
         out_of_scale: 0,
     };
@@ -200,21 +201,20 @@ fn gather(
 }
 
 impl Triples {
-    /// What is never written of `rows_max` takes no memory.
-    fn new(reader: &RatingReader, rows_max: usize) -> Self {
+    fn new(reader: &RatingReader, rows_max: usize) -> Result<Self, TrainError> {
         let ids = |kind: ColumnType| match kind {
             ColumnType::Utf8 => Ids::texts(),
             ColumnType::Int64 | ColumnType::Float64 | ColumnType::Boolean => Ids::integers(),
         };
-        Self {
+        Ok(Self {
             users: ids(reader.user_kind()),
             items: ids(reader.item_kind()),
-            user_codes: Vec::with_capacity(rows_max),
-            item_codes: Vec::with_capacity(rows_max),
-            values: Vec::with_capacity(rows_max),
-            times: Vec::with_capacity(if reader.has_time() { rows_max } else { 0 }),
+            user_codes: room(rows_max)?,
+            item_codes: room(rows_max)?,
+            values: room(rows_max)?,
+            times: room(if reader.has_time() { rows_max } else { 0 })?,
             timed: reader.has_time(),
-        }
+        })
     }
 
     fn push(&mut self, user: Id, item: Id, value: f32, time: Option<i64>) {

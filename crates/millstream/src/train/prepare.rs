@@ -12,12 +12,12 @@ use millstream_learn::{Algorithm, Column};
 use serde_json::Value;
 
 use super::TrainError;
-use super::columns::{Gathered, Interned, Taken};
+use super::columns::{Gathered, Interned, Taken, rows_of};
 use super::read::{block_schema, for_each_block, held_out};
 use super::recipe::{DEFAULT_CATEGORICAL, Recipe, to_json};
 use crate::batch::Batch;
 use crate::config::{Categorical, Missing, Supervised, TextRule, Unseen};
-use crate::expression::{Expression, ValueKind, projected};
+use crate::expression::{Expression, ExpressionError, ExpressionFault, ValueKind, projected};
 use crate::registry::{Encoding, Feature, Input, Slots, evaluate_as, takes_missing_numbers};
 use crate::schema::StreamSchema;
 use crate::store::Store;
@@ -258,11 +258,12 @@ fn gather(
     compiled: &Compiled,
     batches: &[Batch],
 ) -> Result<(Vec<Gathered>, Gathered, Counts), TrainError> {
-    let rows_max = usize::try_from(batches.iter().map(Batch::rows).sum::<u64>()).unwrap_or(0);
-    let mut features: Vec<Gathered> = compiled.taken.iter().map(|&taken| Gathered::new(taken, rows_max)).collect();
+    let rows_max = rows_of(batches)?;
+    let features: Result<Vec<_>, _> = compiled.taken.iter().map(|&taken| Gathered::new(taken, rows_max)).collect();
+    let mut features = features?;
     let target_as_text = compiled.target.as_ref().is_some_and(|target| target.kind() == ValueKind::Text);
     let target_taken = if target_as_text { Taken::Category } else { Taken::Number };
-    let mut target = Gathered::new(target_taken, if compiled.target.is_some() { rows_max } else { 0 });
+    let mut target = Gathered::new(target_taken, if compiled.target.is_some() { rows_max } else { 0 })?;
     let mut counts = Counts::default();
     let of = |key: &'static str| move |source| TrainError::Expression { key, source };
     for batch in batches {
@@ -279,13 +280,13 @@ fn gather(
                     let is_null = datafusion::arrow::compute::is_not_null(&targets).map_err(arrow)?;
                     let present = and(&is_null, &finite(&targets)).map_err(arrow)?;
                     let block = keep(&block, &present, &mut counts.no_target)?;
-                    target.append(evaluate_as(expression, target_as_text, &block).map_err(of("target"))?);
+                    target.append(evaluate_as(expression, target_as_text, &block).map_err(of("target"))?)?;
                     block
                 }
                 None => block,
             };
             for ((gathered, expression), &taken) in features.iter_mut().zip(&compiled.features).zip(&compiled.taken) {
-                gathered.append(evaluate_as(expression, taken != Taken::Number, &block).map_err(of("features"))?);
+                gathered.append(evaluate_as(expression, taken != Taken::Number, &block).map_err(of("features"))?)?;
             }
             Ok(())
         })?;
@@ -298,12 +299,18 @@ fn arrow(error: datafusion::arrow::error::ArrowError) -> TrainError {
 }
 
 /// The rows for which a condition holds; null is no.
-pub fn condition(filter: &Expression, block: &RecordBatch) -> Result<BooleanArray, crate::expression::ExpressionError> {
+pub fn condition(filter: &Expression, block: &RecordBatch) -> Result<BooleanArray, ExpressionError> {
     let flags = filter.evaluate(block)?;
     Ok(match flags.as_boolean_opt() {
         Some(flags) if flags.null_count() > 0 => prep_null_mask_filter(flags),
         Some(flags) => flags.clone(),
-        None => BooleanArray::from(vec![false; block.num_rows()]),
+        None => {
+            return Err(ExpressionError {
+                text: filter.text().to_owned(),
+                position: None,
+                fault: ExpressionFault::Evaluate(format!("{} is no condition", flags.data_type())),
+            });
+        }
     })
 }
 
@@ -367,11 +374,10 @@ fn finish_target(columns: &Supervised, compiled: &Compiled, target: Gathered) ->
     let (codes, classes) = match target {
         Gathered::Numbers(values) if compiled.regression => return Ok(Target::Numbers(values)),
         Gathered::Numbers(values) => {
-            number_classes(&values, compiled.target.as_ref().map_or(&DataType::Float64, Expression::data_type))
+            number_classes(&values, compiled.target.as_ref().map_or(&DataType::Float64, Expression::data_type))?
         }
         Gathered::Texts(texts) => text_classes(&texts),
-        // Only features are taken by their words.
-        Gathered::Words(_) => (Vec::new(), Vec::new()),
+        Gathered::Words(_) => return Err(TrainError::Impossible("a target is taken by its words")),
     };
     if let [class] = classes.as_slice() {
         return Err(TrainError::OneClass { target: columns.target.clone(), class: class.to_string() });
@@ -379,7 +385,7 @@ fn finish_target(columns: &Supervised, compiled: &Compiled, target: Gathered) ->
     Ok(Target::Classes { codes, classes })
 }
 
-fn number_classes(values: &[f64], data_type: &DataType) -> (Vec<u32>, Vec<Value>) {
+fn number_classes(values: &[f64], data_type: &DataType) -> Result<(Vec<u32>, Vec<Value>), TrainError> {
     // By total order: `+ 0.0` makes the two zeros one.
     let key = |value: f64| {
         let bits = (value + 0.0).to_bits();
@@ -395,7 +401,8 @@ fn number_classes(values: &[f64], data_type: &DataType) -> (Vec<u32>, Vec<Value>
         data_type if data_type.is_integer() => whole(value),
         _ => Value::from(value),
     });
-    (values.iter().map(|&value| numbers.get(&key(value)).copied().unwrap_or(0)).collect(), classes.collect())
+    let codes: Option<Vec<u32>> = values.iter().map(|&value| numbers.get(&key(value)).copied()).collect();
+    Ok((codes.ok_or(TrainError::Impossible("a target is of no class"))?, classes.collect()))
 }
 
 fn whole(value: f64) -> Value {

@@ -27,7 +27,7 @@ use crate::store::SharedStore;
 
 /// `common` is measured again with every batch up to here; later, when a tenth more batches are there, for each time
 /// reads the held-out records of all of them and leaves a record per version.
-const COMMON_EVERY_BATCH: u32 = 10;
+const COMMON_EVERY_BATCH: usize = 10;
 
 /// What one call did, by model.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -79,7 +79,8 @@ impl Trainer {
         let batches = whole_run(batches);
         let mut report = TrainReport::default();
         self.refresh(&mut known)?;
-        let complete = count(batches);
+        // They are numbered from 1 on, without a gap.
+        let complete = batches.last().map_or(0, Batch::number);
         for newest in 1..=complete {
             if stop.load(Ordering::Relaxed) {
                 return Ok(report);
@@ -329,7 +330,7 @@ impl Trainer {
             version.evaluation(EvaluationKind::Common).map_or(0, |evaluation| evaluation.batches.len())
         };
         let last = known.versions.values().flat_map(BTreeMap::values).map(measured).max().unwrap_or(0);
-        count(batches) <= COMMON_EVERY_BATCH || batches.len() * 10 >= last * 11
+        batches.len() <= COMMON_EVERY_BATCH || batches.len() * 10 >= last * 11
     }
 
     /// All in one pass over the data. A measure that fails is said and left out; the version stays.
@@ -396,10 +397,6 @@ fn parent<'a>(
 fn whole_run(batches: &[Batch]) -> &[Batch] {
     let whole = batches.iter().zip(1..).take_while(|(batch, number)| batch.number() == *number).count();
     &batches[..whole]
-}
-
-fn count(batches: &[Batch]) -> u32 {
-    u32::try_from(batches.len()).unwrap_or(u32::MAX)
 }
 
 fn select(batches: &[Batch], numbers: &[u32]) -> Vec<Batch> {

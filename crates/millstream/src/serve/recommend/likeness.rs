@@ -97,7 +97,7 @@ impl ItemWork {
             (Action::Similar, Some(Model::Content(content))) => self.similar(content),
             (Action::Similar, Some(Model::Neighbours(near))) => self.near(near),
             (Action::Popular, Some(Model::Popularity(popularity))) => self.popular(popularity),
-            (Action::Clusters, Some(Model::Clusters(clusters))) => Ok(self.clusters(clusters)),
+            (Action::Clusters, Some(Model::Clusters(clusters))) => self.clusters(clusters),
             _ => Err(ApiError::internal("the version does not do this")),
         }
     }
@@ -318,22 +318,19 @@ impl ItemWork {
         Err(ApiError { field: Some(name.clone()), ..ApiError::not_found("unknown_group", message) })
     }
 
-    fn clusters(&self, clusters: &Clusters) -> Answer {
+    fn clusters(&self, clusters: &Clusters) -> Result<Answer, ApiError> {
         let mut head = items::head(&self.version.file, None);
         let mut shown = clusters.to_json();
-        let items: Vec<Row> = match shown.shift_remove(CLUSTERS) {
-            Some(Value::Array(clusters)) => clusters
-                .into_iter()
-                .filter_map(|cluster| match cluster {
-                    Value::Object(cluster) => Some(cluster),
-                    _ => None,
-                })
-                .collect(),
-            _ => Vec::new(),
-        };
+        let strange = || ApiError::internal("the clusters of the version are no list of objects");
+        let Some(Value::Array(clusters)) = shown.shift_remove(CLUSTERS) else { return Err(strange()) };
+        let items = clusters.into_iter().map(|cluster| match cluster {
+            Value::Object(cluster) => Ok(cluster),
+            _ => Err(strange()),
+        });
+        let items = items.collect::<Result<Vec<Row>, ApiError>>()?;
         head.extend(shown);
         let total = items.len();
-        Answer { head, list: Some(List { key: CLUSTERS, items, total }) }
+        Ok(Answer { head, list: Some(List { key: CLUSTERS, items, total }) })
     }
 
     /// The version's row of the item that is asked about.
