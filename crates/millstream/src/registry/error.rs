@@ -63,6 +63,10 @@ pub enum RegistryError {
         #[source]
         source: StoreError,
     },
+    #[error(
+        "{place}: no number is left after {last}: the folder or file of that number was not made by Millstream; remove it"
+    )]
+    NoNumber { place: String, last: u32 },
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -92,6 +96,7 @@ impl RegistryError {
             | Self::NotSafetensors { .. }
             | Self::Unfit { .. }
             | Self::Arrays { .. }
+            | Self::NoNumber { .. }
             | Self::Expression { .. } => Remedy::Store,
             Self::Uncertain { .. } | Self::Store(_) => Remedy::Retry,
         }

@@ -50,7 +50,11 @@ pub fn publish(store: &dyn Store, draft: &Draft) -> Result<Published, RegistryEr
             Ok(_) | Err(_) => {}
         }
     }
-    let mut number = numbers.last().map_or(1, |newest| newest + 1);
+    let after = |last: u32| {
+        let place = || store.place(&format!("models/{model}"));
+        last.checked_add(1).ok_or_else(|| RegistryError::NoNumber { place: place(), last })
+    };
+    let mut number = after(numbers.last().copied().unwrap_or(0))?;
     loop {
         file.version = number;
         file.file = write_arrays(store, &version_folder(&model, number), &file.attempt, &draft.arrays)?;
@@ -66,7 +70,7 @@ pub fn publish(store: &dyn Store, draft: &Draft) -> Result<Published, RegistryEr
                 if other.identity == file.identity {
                     return Ok(Published::Already(number));
                 }
-                number += 1;
+                number = after(number)?;
             }
         }
     }
@@ -83,7 +87,9 @@ pub fn publish_evaluation(
     let keys = store.list(&prefix)?;
     let newest = keys.iter().filter_map(|key| number_in(key.strip_prefix(&prefix)?)).max().unwrap_or(0);
     let bytes = to_json(evaluation)?;
-    let mut number = newest + 1;
+    let after =
+        |last: u32| last.checked_add(1).ok_or_else(|| RegistryError::NoNumber { place: store.place(&prefix), last });
+    let mut number = after(newest)?;
     loop {
         let key = format!("{prefix}{number:06}.json");
         match create(store, &key, &bytes, |found| is_attempt(found, &evaluation.attempt))? {
@@ -93,7 +99,7 @@ pub fn publish_evaluation(
                 if other.kind == evaluation.kind && other.batches == evaluation.batches {
                     return Ok(());
                 }
-                number += 1;
+                number = after(number)?;
             }
         }
     }

@@ -122,7 +122,7 @@ pub fn prepare(
     };
     let identity = match stored {
         Some(identity) => identity,
-        None => create_or_read(store.as_ref(), &new_identity(pipeline, &state, profile.as_ref()))?,
+        None => create_or_read(store.as_ref(), &new_identity(pipeline, &state, profile.as_ref())?)?,
     };
     identity.begun_as(&begun(pipeline))?;
     identity.matches(&state)?;
@@ -245,12 +245,13 @@ fn begun(pipeline: &Pipeline) -> Begun {
     }
 }
 
-fn new_identity(pipeline: &Pipeline, state: &TopicState, profile: Option<&Profile>) -> Identity {
+fn new_identity(pipeline: &Pipeline, state: &TopicState, profile: Option<&Profile>) -> anyhow::Result<Identity> {
     let id = || uuid::Uuid::new_v4().simple().to_string();
     let Begun { name, topic, encoding, key, order_by, .. } = begun(pipeline);
     // A topic that is not empty belongs to an earlier store: our own source begins after it.
     let after = || state.watermarks.iter().map(|(_, high)| *high).collect();
-    Identity {
+    let found = state.watermarks.len();
+    Ok(Identity {
         format: FORMAT,
         attempt: id(),
         store_id: id(),
@@ -258,7 +259,7 @@ fn new_identity(pipeline: &Pipeline, state: &TopicState, profile: Option<&Profil
         cluster: state.cluster.clone(),
         topic,
         topic_id: state.topic_id.clone(),
-        partitions: u32::try_from(state.watermarks.len()).unwrap_or(u32::MAX),
+        partitions: u32::try_from(found).with_context(|| format!("the topic has {found} partitions"))?,
         base_offsets: profile.map_or_else(|| listen_from(pipeline, state), |_| after()),
         encoding,
         key,
@@ -268,7 +269,7 @@ fn new_identity(pipeline: &Pipeline, state: &TopicState, profile: Option<&Profil
             order_by,
         }),
         created_at_ms: now_ms(),
-    }
+    })
 }
 
 /// Answers the schema that holds. `shared`: several workers may have sampled the topic, and the first one's holds.

@@ -288,7 +288,9 @@ impl Tally {
                 add_classes(classes, lookup, &fits, &target, &answers, baseline.as_ref());
             }
             // Loading refuses a version whose arrays are not of its task.
-            _ => {}
+            (Self::Numbers(_) | Self::Classes { .. }, ..) => {
+                return Err(TrainError::Impossible("a version answers otherwise than its task says"));
+            }
         }
         Ok(())
     }

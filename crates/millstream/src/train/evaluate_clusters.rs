@@ -127,8 +127,11 @@ impl<'a> Asked<'a> {
             match (all, new) {
                 (Column::Numeric(all), Column::Numeric(new)) => all.extend(new),
                 (Column::Categorical { codes, .. }, Column::Categorical { codes: new, .. }) => codes.extend(new),
-                // A feature is encoded one way only, and none of these by its words.
-                (Column::Numeric(_) | Column::Categorical { .. } | Column::Sparse(_), _) => {}
+                (Column::Numeric(_) | Column::Categorical { .. } | Column::Sparse(_), _) => {
+                    return Err(TrainError::Impossible(
+                        "a feature of clusters is encoded in two ways, or by its words",
+                    ));
+                }
             }
         }
         Ok(())

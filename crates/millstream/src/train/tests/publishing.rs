@@ -282,3 +282,15 @@ fn a_refresh_brings_new_versions_measures_and_aliases_and_keeps_the_rest() {
     assert_eq!(last.models["close"].resolve("champion").unwrap().file.version, 1);
     assert!(Arc::ptr_eq(&last.models["close"].versions[&2], &close.versions[&2]), "loaded once");
 }
+
+#[test]
+fn a_folder_of_the_last_number_there_is_fails_the_training_and_is_named() {
+    let fixture = fixture(1);
+    fixture.commit(&rows(0..30));
+    let model = || vec![linear()];
+    assert_eq!(fixture.train(0.0, model()).failed, []);
+    fixture.store.create("models/close/4294967295/model.json", b"{}").unwrap();
+    fixture.commit(&rows(30..60));
+    let report = fixture.train(0.0, model());
+    assert!(report.failed[0].1.contains("no number is left after 4294967295"), "{report:?}");
+}
