@@ -30,7 +30,7 @@ pub struct Config {
     /// operating system's page cache, which survives any end of this process and is lost only when the
     /// machine loses power; [`crate::sync_through`] forces it where it must not be lost.
     pub flush_interval: Option<Duration>,
-    /// Connections beyond this are closed at once. Default 256.
+    /// Connections beyond this take the place of one that does nothing, or are closed at once. Default 256.
     pub max_connections: usize,
     /// A request that claims more is not read, its connection closed. Default 64 MiB.
     pub max_request_bytes: usize,

@@ -3,6 +3,7 @@
 //! Fence: whom to close; reading and answering is `server`'s.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::locks::lock;
 
-/// Who has been at one thing for less is not closed for others.
+/// Who has been idle, or has moved no byte, for less is not closed for others.
 const SETTLED: Duration = Duration::from_secs(1);
 /// A request or an answer under way for so long is slow, and a request that waits for others for so long is a late one.
 const SLOW: Duration = Duration::from_secs(5);
@@ -38,6 +39,8 @@ pub(crate) struct Connection {
     activity: AtomicU8,
     /// Milliseconds from `began` to the begin of the activity.
     since_ms: AtomicU64,
+    /// Milliseconds from `began` to the newest byte.
+    moved_ms: AtomicU64,
     /// Bytes taken from the budgets.
     held: AtomicUsize,
     closed: AtomicBool,
@@ -50,15 +53,43 @@ impl Connection {
             began: Instant::now(),
             activity: AtomicU8::new(Activity::Idle as u8),
             since_ms: AtomicU64::new(0),
+            moved_ms: AtomicU64::new(0),
             held: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
         }
     }
 
+    fn age_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
     pub(crate) fn now(&self, activity: Activity) {
-        let since = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.since_ms.store(since, Ordering::Relaxed);
+        let now = self.age_ms();
+        self.since_ms.store(now, Ordering::Relaxed);
+        self.moved_ms.store(now, Ordering::Relaxed);
         self.activity.store(activity as u8, Ordering::Relaxed);
+    }
+
+    /// Bytes came, or were taken.
+    pub(crate) fn moved(&self) {
+        self.moved_ms.store(self.age_ms(), Ordering::Relaxed);
+    }
+
+    /// Whether whoever waits for an answer is gone: closed from here, or by the peer. Called by the connection's thread.
+    pub(crate) fn is_gone(&self) -> bool {
+        if self.is_closed() {
+            return true;
+        }
+        let peek = || {
+            self.stream.set_nonblocking(true)?;
+            let peeked = self.stream.peek(&mut [0]);
+            self.stream.set_nonblocking(false)?;
+            peeked
+        };
+        match peek() {
+            Ok(bytes) => bytes == 0,
+            Err(error) => error.kind() != ErrorKind::WouldBlock,
+        }
     }
 
     pub(crate) fn holds(&self, bytes: usize) {
@@ -70,11 +101,23 @@ impl Connection {
         self.closed.load(Ordering::Relaxed)
     }
 
-    fn state(&self) -> (Activity, Duration) {
+    /// What it does, for how long, and how long ago a byte moved.
+    fn state(&self) -> (Activity, Duration, Duration) {
         let activities = [Activity::Idle, Activity::Moving, Activity::Waiting, Activity::Working];
         let activity = activities.into_iter().find(|one| *one as u8 == self.activity.load(Ordering::Relaxed));
-        let since = Duration::from_millis(self.since_ms.load(Ordering::Relaxed));
-        (activity.unwrap_or(Activity::Working), self.began.elapsed().saturating_sub(since))
+        let ago = |since: &AtomicU64| {
+            self.began.elapsed().saturating_sub(Duration::from_millis(since.load(Ordering::Relaxed)))
+        };
+        (activity.unwrap_or(Activity::Working), ago(&self.since_ms), ago(&self.moved_ms))
+    }
+
+    /// A request or an answer that does not get on, or a late request.
+    fn is_slow(&self) -> bool {
+        match self.state() {
+            (Activity::Moving, age, still) => still >= SETTLED || age >= SLOW,
+            (Activity::Waiting, age, _) => age >= SLOW,
+            (Activity::Idle | Activity::Working, _, _) => false,
+        }
     }
 
     fn close(&self) {
@@ -141,10 +184,8 @@ impl Connections {
     /// Memory is short: closes the slowest of those that hold much of it. False: none is slow.
     pub(crate) fn close_slowest(&self) -> bool {
         lock(&self.table).close_one(|connection| {
-            let (activity, age) = connection.state();
             let holds_much = connection.held.load(Ordering::Relaxed) >= HOLDS_MUCH_BYTES;
-            let slow = matches!(activity, Activity::Moving | Activity::Waiting) && age >= SLOW && holds_much;
-            slow.then_some((0, age))
+            (holds_much && connection.is_slow()).then(|| (0, connection.state().2))
         })
     }
 
@@ -164,11 +205,11 @@ impl Connections {
 /// How readily a connection is closed for a new one: the class, then the age. A client that is closed between two
 /// requests comes back when it has one.
 fn of_little_use(connection: &Connection) -> Option<(u8, Duration)> {
-    let (activity, age) = connection.state();
+    let (activity, age, still) = connection.state();
     match activity {
         Activity::Idle if age >= SETTLED => Some((2, age)),
-        Activity::Moving if age >= SLOW => Some((1, age)),
-        Activity::Waiting if age >= SLOW => Some((0, age)),
+        Activity::Moving if connection.is_slow() => Some((1, still)),
+        Activity::Waiting if connection.is_slow() => Some((0, age)),
         Activity::Idle | Activity::Moving | Activity::Waiting | Activity::Working => None,
     }
 }

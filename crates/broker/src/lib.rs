@@ -6,8 +6,8 @@
 //! otherwise.
 //!
 //! Its fence: no replication, no transactions (refused with the protocol's own error), no TLS or SASL, no compaction,
-//! no static group members (they are served as dynamic ones). Records are never looked into, except to find an offset
-//! by time. It is for one machine; a production topic lives in Apache Kafka.
+//! no static group members (they are served as dynamic ones). Records are looked into to see that consumers
+//! can read them, when they are produced, and to find an offset by time. It is for one machine; a production topic lives in Apache Kafka.
 //!
 //! What an acknowledgement means: the batch is in the operating system's page cache. Any end of this process keeps it,
 //! kill -9 included; a power cut may lose what was not yet forced to the disk, by [`Config::flush_interval`] or by

@@ -34,8 +34,8 @@ const REQUEST_ARRIVAL: Duration = Duration::from_secs(120);
 /// An answer is taken in this time and at least at this rate, or its memory is another's.
 const ANSWER_TAKEN: Duration = Duration::from_secs(30);
 const ANSWER_BYTES_PER_SECOND: usize = 64 * 1024;
-/// An answer up to this is not counted: with all connections some MiB.
-const SMALL_ANSWER_BYTES: usize = 64 * 1024;
+/// A request or an answer up to this is not counted: with all connections some MiB.
+const SMALL_BYTES: usize = 64 * 1024;
 /// Between two looks for memory that others hold.
 const MEMORY_LOOK: Duration = Duration::from_millis(250);
 /// What one array element takes: decoded, and as part of an answer.
@@ -367,11 +367,14 @@ fn serve(shared: &Shared, connection: &Connection) -> Result<(), End> {
         connection.now(Activity::Moving);
         let mut grant = shared.requests.grant();
         let frame = read_frame(shared, connection, length, &mut grant)?;
-        let mut reserve = |elements: usize| shared.take(&mut grant, elements * ELEMENT_BYTES, STALL);
+        let mut reserve = |elements: usize| {
+            let bytes = elements * ELEMENT_BYTES;
+            bytes <= SMALL_BYTES || shared.take(&mut grant, bytes, STALL)
+        };
         let (envelope, request) = match wire::decode(&frame, &mut reserve)? {
             Some(Decoded::Request(request)) => *request,
             Some(Decoded::ApiVersionsTooNew { correlation_id }) => {
-                write_answer(stream, &wire::api_versions_too_new(correlation_id)?)?;
+                write_answer(connection, &wire::api_versions_too_new(correlation_id)?)?;
                 continue;
             }
             None => return Err(End::NoMemory),
@@ -381,7 +384,7 @@ fn serve(shared: &Shared, connection: &Connection) -> Result<(), End> {
         connection.now(if api::waits(&request) { Activity::Waiting } else { Activity::Working });
         let advertise = shared.config.advertise.as_ref();
         let client_id = &envelope.client_id;
-        let is_gone = || connection.is_closed();
+        let is_gone = || connection.is_gone();
         let caller = Caller { version: envelope.version, client_id, local, advertise, peer, is_gone: &is_gone };
         let one_at_a_time = api::is_large(&request).then(|| lock(&shared.large_answer));
         let answer = api::handle(shared, &caller, request);
@@ -395,25 +398,29 @@ fn serve(shared: &Shared, connection: &Connection) -> Result<(), End> {
         // A fetch has taken its memory already.
         let mut held = answer.grant.unwrap_or_else(|| shared.answers.grant());
         let more = bytes.len().saturating_sub(held.bytes());
-        if more > SMALL_ANSWER_BYTES && !shared.take(&mut held, more, STALL) {
+        if more > SMALL_BYTES && !shared.take(&mut held, more, STALL) {
             return Err(End::NoMemory);
         }
         connection.holds(held.bytes());
         connection.now(Activity::Moving);
-        write_answer(stream, &bytes)?;
+        write_answer(connection, &bytes)?;
     }
     Ok(())
 }
 
 /// Writes an answer to a peer that takes it steadily.
-fn write_answer(mut stream: &TcpStream, bytes: &[u8]) -> Result<(), End> {
+fn write_answer(connection: &Connection, bytes: &[u8]) -> Result<(), End> {
+    let mut stream = &connection.stream;
     let seconds = u64::try_from(bytes.len() / ANSWER_BYTES_PER_SECOND).unwrap_or(u64::MAX);
     let deadline = Instant::now() + ANSWER_TAKEN.saturating_add(Duration::from_secs(seconds));
     let mut rest = bytes;
     while !rest.is_empty() {
         match stream.write(rest) {
             Ok(0) => return Err(End::Io(ErrorKind::WriteZero.into())),
-            Ok(written) => rest = &rest[written..],
+            Ok(written) => {
+                connection.moved();
+                rest = &rest[written..];
+            }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error.into()),
         }
@@ -456,15 +463,24 @@ fn read_frame(shared: &Shared, connection: &Connection, length: i32, grant: &mut
     let deadline = Instant::now() + REQUEST_ARRIVAL;
     while frame.len() < bytes {
         let step = (bytes - frame.len()).min(READ_STEP_BYTES);
-        if !shared.take(grant, step, STALL) {
+        // A small one is not counted: it is not kept waiting by large ones.
+        if bytes > SMALL_BYTES && !shared.take(grant, step, STALL) {
             return Err(End::NoMemory);
         }
         connection.holds(grant.bytes());
-        let start = frame.len();
-        frame.resize(start + step, 0);
-        stream.read_exact(&mut frame[start..])?;
-        if Instant::now() > deadline {
-            return Err(End::Io(ErrorKind::TimedOut.into()));
+        let mut filled = frame.len();
+        frame.resize(filled + step, 0);
+        while filled < frame.len() {
+            match stream.read(&mut frame[filled..]) {
+                Ok(0) => return Err(End::Io(ErrorKind::UnexpectedEof.into())),
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+            connection.moved();
+            if Instant::now() > deadline {
+                return Err(End::Io(ErrorKind::TimedOut.into()));
+            }
         }
     }
     Ok(Bytes::from(frame))

@@ -90,6 +90,29 @@ fn idle_connections_make_room_for_new_ones() {
 }
 
 #[test]
+fn who_claims_a_large_request_and_stops_makes_room_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = config(folder.path());
+    settings.max_connections = 8;
+    settings.max_request_bytes = 8 << 20;
+    settings.max_in_flight_bytes = 8 << 20;
+    let broker = start(settings);
+    let claim = |sent: usize| {
+        let mut stream = TcpStream::connect(broker.address()).unwrap();
+        let _ = stream.write_all(&(8_i32 << 20).to_be_bytes());
+        let _ = stream.write_all(&vec![0; sent]);
+        stream
+    };
+    // All places, then all memory.
+    let places: Vec<TcpStream> = (0..8).map(|_| claim(2)).collect();
+    still_serves(&broker, "places");
+    drop(places);
+    let memory: Vec<TcpStream> = (0..4).map(|_| claim(2 << 20)).collect();
+    still_serves(&broker, "memory");
+    drop(memory);
+}
+
+#[test]
 fn connections_beyond_the_limit_are_closed_and_room_is_found_again() {
     let folder = tempfile::tempdir().unwrap();
     let mut settings = config(folder.path());
@@ -119,6 +142,18 @@ fn connections_beyond_the_limit_are_closed_and_room_is_found_again() {
         .collect();
     poke(&broker, b"", false);
     drop(held);
+    // Each notices within a second that nobody waits for its answer.
+    let free = || -> std::io::Result<()> {
+        let mut streams = Vec::new();
+        for _ in 0..6 {
+            let mut stream = TcpStream::connect(broker.address())?;
+            common::ask(&mut stream, ApiKey::ApiVersions, 0, &request);
+            stream.read_exact(&mut [0; 4])?;
+            streams.push(stream);
+        }
+        Ok(())
+    };
+    while free().is_err() {}
     still_serves(&broker, "room");
 }
 
@@ -208,7 +243,6 @@ fn what_no_consumer_could_read_is_not_stored() {
     const CORRUPT: i16 = 2;
     const TOO_LARGE: i16 = 10;
     const TIMESTAMP: i16 = 32;
-    const UNSUPPORTED: i16 = 35;
     const INVALID: i16 = 87;
     let folder = tempfile::tempdir().unwrap();
     let broker = start(config(folder.path()));
@@ -232,7 +266,7 @@ fn what_no_consumer_could_read_is_not_stored() {
         (batch(&good, 1, 5), INVALID),
         (batch(&bomb, 1, 1), TOO_LARGE),
         (batch(&good, 1, 0x08), TIMESTAMP),
-        (batch(&good, 1, 0x10), UNSUPPORTED),
+        (batch(&good, 1, 0x10), INVALID),
         (batch(&good, 1, 0x20), INVALID),
     ];
     for (records, expected) in refused {

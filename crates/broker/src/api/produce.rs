@@ -87,9 +87,8 @@ fn append(shared: &Shared, topic: Option<&Topic>, data: &PartitionProduceData) -
     let header = batch::check(records).map_err(|fault| match fault {
         BatchFault::Crc | BatchFault::Length => ResponseError::CorruptMessage,
         BatchFault::Magic => ResponseError::UnsupportedForMessageFormat,
-        BatchFault::Content => ResponseError::InvalidRecord,
+        BatchFault::Content | BatchFault::Transactional => ResponseError::InvalidRecord,
         BatchFault::Timestamp => ResponseError::InvalidTimestamp,
-        BatchFault::Transactional => ResponseError::UnsupportedVersion,
     })?;
     records::check(records, &header, shared.config.max_decoded_bytes).map_err(|fault| Fault {
         error: match fault {
