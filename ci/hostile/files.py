@@ -40,6 +40,7 @@ class Folder(Shop):
         damage(store)
         port = free_port()
         file.write_text(SHOP.format(port=port, broker=free_port()).replace("shop-store", "bad-store"))
+        (work / "bad.log").unlink(missing_ok=True)
         self.server = Server(self.setup, ["serve", file.name], work / "bad.log")
         self.server.start()
         try:
@@ -105,7 +106,7 @@ def file_becomes(name):
 
 def expression_becomes(text):
     def change(content, folder):
-        new = replaced_text(content, "volume", text)
+        new = replaced_text(content, "volume + 0.5", text)
         require(new != content, "model.json names no feature")
         content.clear()
         content.update(new)

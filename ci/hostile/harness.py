@@ -12,7 +12,7 @@ import subprocess
 import threading
 import time
 
-START_SECONDS = 120
+START_SECONDS = 30
 STOP_SECONDS = 10
 HONEST_SECONDS = 1.0
 SAMPLE_SECONDS = 0.05

@@ -5,7 +5,7 @@ import zlib
 
 from harness import Raw
 
-NONE, CORRUPT, TOO_LARGE, INVALID_RECORD = 0, 2, 10, 87
+NONE, CORRUPT, UNKNOWN_TOPIC, TOO_LARGE, INVALID_RECORD = 0, 2, 3, 10, 87
 
 
 def i8(value):

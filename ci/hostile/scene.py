@@ -50,7 +50,7 @@ params = {{ k = 3 }}
 [[model]]
 name = "cost"
 algorithm = "linear_regression"
-features = ["volume", "rating"]
+features = ["volume + 0.5", "rating"]
 target = "price"
 
 [[model]]
