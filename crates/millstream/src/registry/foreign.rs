@@ -8,8 +8,6 @@ use crate::config::Pipeline;
 use crate::expression::{ExpressionError, WEIGHT_OF_ALL, check_of_others};
 use crate::store::{Store, StoreError};
 
-/// Of a `model.json`, of an evaluation, of an alias.
-pub(super) const RECORD_BYTES_MOST: u64 = 32 << 20;
 /// Of a version's arrays: 64 million vectors of 16 numbers.
 pub(super) const ARRAYS_BYTES_MOST: u64 = 4 << 30;
 
@@ -31,15 +29,8 @@ pub(super) fn read(store: &dyn Store, key: &str, bytes_most: u64) -> Result<Opti
     if store.is_link(key) {
         return Err(fault("is a link".to_owned()));
     }
-    let found = store
-        .open(key)
-        .and_then(|file| file.length_bytes().map_err(|source| StoreError::Io { key: key.to_owned(), source }));
-    match found {
-        Ok(length) if length > bytes_most => Err(fault(format!("has {length} bytes, {bytes_most} are the most"))),
-        Ok(_) => match store.read(key) {
-            Err(StoreError::Missing { .. }) => Ok(None),
-            bytes => Ok(Some(bytes?)),
-        },
+    match store.read_up_to(key, bytes_most) {
+        Ok(bytes) => Ok(Some(bytes)),
         Err(StoreError::Missing { .. }) => Ok(None),
         Err(StoreError::Unusable { problem, .. }) => Err(fault(problem)),
         Err(error) => Err(error.into()),

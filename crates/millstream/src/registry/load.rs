@@ -15,7 +15,7 @@ use super::{
     Predictor, Recommendation, Recommender, RegistryError, TargetSummary, Task, arrays_from_bytes, evaluations_prefix,
     load_bags, model_key, number_in, version_folder,
 };
-use crate::store::{Store, StoreError};
+use crate::store::{RECORD_BYTES_MOST, Store, StoreError};
 
 /// One trained model, ready to answer. Cloning shares the model itself.
 #[derive(Debug, Clone)]
@@ -301,7 +301,7 @@ fn scores_json(evaluation: &Evaluation) -> Value {
 
 pub fn read_model_file(store: &dyn Store, model: &str, version: u32) -> Result<ModelFile, RegistryError> {
     let key = model_key(model, version);
-    let Some(bytes) = foreign::read(store, &key, foreign::RECORD_BYTES_MOST)? else {
+    let Some(bytes) = foreign::read(store, &key, RECORD_BYTES_MOST)? else {
         return Err(RegistryError::UnknownVersion { model: model.to_owned(), version });
     };
     let file: ModelFile = from_record(&bytes, || store.place(&key))?;
@@ -315,7 +315,7 @@ pub fn read_model_file(store: &dyn Store, model: &str, version: u32) -> Result<M
 pub fn read_evaluations(store: &dyn Store, model: &str, version: u32) -> Result<Vec<Evaluation>, RegistryError> {
     let keys = store.list(&evaluations_prefix(model, version))?;
     let records = keys.iter().filter(|key| key.rsplit('/').next().and_then(number_in).is_some());
-    let read = |key: &String| match foreign::read(store, key, foreign::RECORD_BYTES_MOST)? {
+    let read = |key: &String| match foreign::read(store, key, RECORD_BYTES_MOST)? {
         Some(bytes) => from_record(&bytes, || store.place(key)),
         None => Err(StoreError::Missing { key: key.clone() }.into()),
     };

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::foreign::{self, OwnerTexts};
 use super::load::from_record;
 use super::{RegistryError, Version, number_in, read_evaluations};
-use crate::store::{SharedStore, StoreError};
+use crate::store::{RECORD_BYTES_MOST, SharedStore, StoreError};
 
 pub const CHAMPION: &str = "champion";
 pub const LATEST: &str = "latest";
@@ -190,7 +190,7 @@ impl Registry {
     ) -> BTreeMap<String, u32> {
         let mut aliases = BTreeMap::new();
         for (alias, (_, key)) in &listed.aliases {
-            let record = foreign::read(&*self.store, key, foreign::RECORD_BYTES_MOST);
+            let record = foreign::read(&*self.store, key, RECORD_BYTES_MOST);
             let record = record.and_then(|bytes| match bytes {
                 Some(bytes) => from_record::<Alias>(&bytes, || self.store.place(key)),
                 None => Err(StoreError::Missing { key: key.clone() }.into()),

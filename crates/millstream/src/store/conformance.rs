@@ -135,7 +135,11 @@ fn any_size_is_kept(store: &dyn Store) {
         let mut writer = store.writer(&key).unwrap();
         bytes.chunks(1 << 20).for_each(|piece| writer.write_all(piece).unwrap());
         writer.finish().unwrap();
-        assert!(store.read(&key).unwrap() == bytes, "{length}");
+        assert!(store.read_up_to(&key, length as u64).unwrap() == bytes, "{length}");
+        if let Some(less) = length.checked_sub(1) {
+            let error = store.read_up_to(&key, less as u64).unwrap_err();
+            assert!(matches!(error, StoreError::Unusable { .. }), "{error:?}");
+        }
         let file = store.open(&key).unwrap();
         assert_eq!((file.len(), file.length_bytes().unwrap()), (length as u64, length as u64));
         let mut whole = Vec::new();

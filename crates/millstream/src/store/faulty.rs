@@ -132,8 +132,8 @@ impl Store for FaultyStore {
         Ok(Box::new(FaultyWriter { inner, key: key.to_owned(), dice: Arc::clone(&self.dice) }))
     }
 
-    fn read(&self, key: &str) -> Result<Vec<u8>, StoreError> {
-        self.dice.befall(key, || self.inner.read(key))
+    fn read_up_to(&self, key: &str, bytes_most: u64) -> Result<Vec<u8>, StoreError> {
+        self.dice.befall(key, || self.inner.read_up_to(key, bytes_most))
     }
 
     fn open(&self, key: &str) -> Result<StoredFile, StoreError> {

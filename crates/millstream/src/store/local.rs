@@ -4,11 +4,11 @@
 //! fsyncs the folder: a crash in between leaves only the hidden file, which the next start removes. Nothing is renamed over.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::{Created, PartWriter, Store, StoreError, StoredFile, Verified};
+use super::{Created, PartWriter, Store, StoreError, StoredFile, Verified, too_large};
 
 /// Hidden files start so; no key does.
 const STAGING_PREFIX: &str = ".staging-";
@@ -101,10 +101,21 @@ impl Store for LocalStore {
         }))
     }
 
-    fn read(&self, key: &str) -> Result<Vec<u8>, StoreError> {
+    fn read_up_to(&self, key: &str, bytes_most: u64) -> Result<Vec<u8>, StoreError> {
         let path = self.path(key);
         regular(&path, key)?;
-        fs::read(&path).map_err(|error| missing_or_else(error, key, &path))
+        let fault = |error| missing_or_else(error, key, &path);
+        let file = File::open(&path).map_err(fault)?;
+        let length = file.metadata().map_err(fault)?.len();
+        if length > bytes_most {
+            return Err(too_large(self.place(key), length, bytes_most));
+        }
+        let mut bytes = Vec::new();
+        let out_of_memory = || fault(io::ErrorKind::OutOfMemory.into());
+        bytes.try_reserve_exact(usize::try_from(length).unwrap_or(usize::MAX)).map_err(|_| out_of_memory())?;
+        // It may have more than it says: one that grows, or one that the kernel makes up.
+        let read = file.take(bytes_most.saturating_add(1)).read_to_end(&mut bytes).map_err(fault)? as u64;
+        if read > bytes_most { Err(too_large(self.place(key), read, bytes_most)) } else { Ok(bytes) }
     }
 
     fn open(&self, key: &str) -> Result<StoredFile, StoreError> {
@@ -234,7 +245,7 @@ fn regular(path: &Path, key: &str) -> Result<(), StoreError> {
     if found.is_file() {
         return Ok(());
     }
-    let problem = "is no file but a folder, a device or a pipe".to_owned();
+    let problem = "is no file but a folder, a device or a pipe: restore the file that was written there".to_owned();
     Err(StoreError::Unusable {
         place: path.display().to_string(),
         problem,
@@ -264,7 +275,11 @@ fn classify(source: io::Error, key: &str, place: &Path) -> StoreError {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+    use std::process::Command;
+
     use super::*;
+    use crate::store::{read_optional, settle};
 
     fn store() -> (tempfile::TempDir, LocalStore) {
         let folder = tempfile::tempdir().unwrap();
@@ -282,6 +297,54 @@ mod tests {
         assert_eq!(store.list("batches/").unwrap(), ["batches/part"]);
         drop(store.writer("batches/other").unwrap());
         assert_eq!(walk(&store.path("batches")).unwrap().len(), 1);
+    }
+
+    type Make = &'static dyn Fn(&Path);
+
+    #[test]
+    fn a_record_that_is_no_file_or_too_large_is_an_error_before_memory_is_taken() {
+        let (_folder, store) = store();
+        let instead: [(Make, &str); 4] = [
+            (&|path| symlink("/dev/zero", path).unwrap(), "is no file but a folder, a device or a pipe"),
+            (&|path| assert!(Command::new("mkfifo").arg(path).status().unwrap().success()), "a device or a pipe"),
+            (&|path| fs::create_dir(path).unwrap(), "is no file but a folder"),
+            // It takes no space, and would take memory.
+            (&|path| File::create(path).unwrap().set_len(1 << 40).unwrap(), "has 1099511627776 bytes, 33554432 are"),
+        ];
+        let folder = "batches/batch=000001";
+        let manifest = format!("{folder}/_manifest-0000.json");
+        let keys =
+            ["_millstream.json", "source/end.json", "schema/000001.json", &format!("{folder}/_cut.json"), &manifest];
+        for key in keys {
+            let path = store.path(key);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            for (make, expected) in &instead {
+                make(&path);
+                let settled = settle(&store, key, b"{}").map(drop);
+                for read in [read_optional(&store, key).map(drop), store.read(key).map(drop), settled] {
+                    let error = read.unwrap_err();
+                    assert!(!error.is_transient(), "{error:?}");
+                    let said = error.to_string();
+                    assert!(said.contains(expected) && said.starts_with(&store.place(key)), "{said}");
+                }
+                fs::remove_file(&path).or_else(|_| fs::remove_dir(&path)).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_is_read_up_to_the_bound_and_not_beyond() {
+        let (_folder, store) = store();
+        store.create("key", b"1234").unwrap();
+        assert_eq!(store.read_up_to("key", 4).unwrap(), b"1234");
+        assert!(matches!(store.read_up_to("key", 3), Err(StoreError::Unusable { .. })));
+        // A file of the kernel's own: it says that it has no byte, and has many.
+        if Path::new("/proc/self/status").exists() {
+            symlink("/proc/self/status", store.path("more")).unwrap();
+            assert!(matches!(store.read_up_to("more", 3), Err(StoreError::Unusable { .. })));
+        }
+        store.create("empty", b"").unwrap();
+        assert_eq!(store.read_up_to("empty", 0).unwrap(), b"");
     }
 
     #[test]

@@ -92,11 +92,19 @@ pub trait PartWriter: Write + Send {
     fn finish(self: Box<Self>) -> Result<(), StoreError>;
 }
 
+/// Of a cut, a manifest, a schema, a `model.json`, ...: the cut of the most partitions there can be has 3 MiB.
+pub const RECORD_BYTES_MOST: u64 = 32 << 20;
+
 pub trait Store: Send + Sync {
     /// Creates `key` with `bytes`, durably, only if it is absent.
     fn create(&self, key: &str, bytes: &[u8]) -> Result<Created, StoreError>;
     fn writer(&self, key: &str) -> Result<Box<dyn PartWriter>, StoreError>;
-    fn read(&self, key: &str) -> Result<Vec<u8>, StoreError>;
+    /// A record.
+    fn read(&self, key: &str) -> Result<Vec<u8>, StoreError> {
+        self.read_up_to(key, RECORD_BYTES_MOST)
+    }
+    /// A whole file, whose length is looked at before memory is taken: whoever can write to the store can put anything there.
+    fn read_up_to(&self, key: &str, bytes_most: u64) -> Result<Vec<u8>, StoreError>;
     /// For files that are not read whole: Parquet needs seeks.
     fn open(&self, key: &str) -> Result<StoredFile, StoreError>;
     /// Every key that starts with `prefix`, sorted.
@@ -154,6 +162,12 @@ pub fn settle(store: &dyn Store, key: &str, bytes: &[u8]) -> Result<Settled, Sto
 /// After the `tried`-th try, counted from 1, of a create.
 pub(crate) fn pause(tried: u32) {
     std::thread::sleep(SETTLE_PAUSE * 2_u32.pow(tried - 1));
+}
+
+fn too_large(place: String, length: u64, bytes_most: u64) -> StoreError {
+    let problem =
+        format!("has {length} bytes, {bytes_most} are the most: it is not the file that was written, restore it");
+    StoreError::Unusable { place, problem, source: io::Error::from(io::ErrorKind::FileTooLarge) }
 }
 
 /// The bytes of a record that is created under `key` and never changes: what cannot be written is an error, never an empty file.

@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 use self::blocks::Blocks;
 use self::settings::{Patience, Settings};
 use self::upload::Upload;
-use super::{Created, PartWriter, Store, StoreError, StoredFile, Verified};
+use super::{Created, PartWriter, Store, StoreError, StoredFile, Verified, too_large};
 
 /// A file up to this size is read by one request, a larger one piece by piece: no request outlasts its timeout.
 const READ_PIECE_BYTES: u64 = 16 << 20;
@@ -131,13 +131,16 @@ impl Store for S3Store {
         Ok(Box::new(Upload::new(self.service.clone(), key)?))
     }
 
-    fn read(&self, key: &str) -> Result<Vec<u8>, StoreError> {
+    fn read_up_to(&self, key: &str, bytes_most: u64) -> Result<Vec<u8>, StoreError> {
         let (client, path) = (self.service.client.clone(), self.service.path(key)?);
-        self.service.ask(key, async move {
+        let read = self.service.ask(key, async move {
             let whole = client.get(&path).await?;
             let length = whole.meta.size;
+            if length > bytes_most {
+                return Ok(Err(length));
+            }
             if length <= READ_PIECE_BYTES {
-                return Ok(whole.bytes().await?.into());
+                return Ok(Ok(whole.bytes().await?.into()));
             }
             drop(whole);
             let (mut bytes, mut start) = (Vec::new(), 0);
@@ -146,8 +149,9 @@ impl Store for S3Store {
                 bytes.extend_from_slice(&client.get_range(&path, start..end).await?);
                 start = end;
             }
-            Ok(bytes)
-        })
+            Ok(Ok(bytes))
+        })?;
+        read.map_err(|length| too_large(self.place(key), length, bytes_most))
     }
 
     fn open(&self, key: &str) -> Result<StoredFile, StoreError> {
