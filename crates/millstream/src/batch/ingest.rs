@@ -5,6 +5,10 @@
 //! reads all partitions, or several share them as a consumer group: positions come from the manifests alone, a partition that is
 //! taken over begins where its newest manifest ends, and whoever comes second with a part drops it and goes on from the first.
 
+mod error;
+mod progress;
+mod trouble;
+
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::message::Headers;
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -29,71 +33,17 @@ use crate::config::{BatchRule, WindowTime};
 use crate::source::REJECT_HEADER;
 use crate::status::{Status, clock_ms};
 use crate::store::SharedStore;
-use crate::topic::{Topic, TopicError, is_away, kafka_partition};
+use crate::topic::{Topic, kafka_partition};
+
+pub use error::IngestError;
 
 /// How long a quiet topic is waited for before the store is asked for a cut.
 const POLL: Duration = Duration::from_millis(50);
 /// Progress is told so often.
 const STATUS_EVERY: u64 = 4096;
-/// How often the store is asked which batches others have completed.
-const COMPLETE_PAUSE: Duration = Duration::from_millis(500);
-/// A batch that is cut but not complete for so long is said to wait, and for which partitions.
-const WAITING: Duration = Duration::from_secs(5);
 const SEEK_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often lanes are looked for that get no records although there are some, and how long that lasts before it is said, and
-/// before it ends ingest: a broker far away may need its time for a fetch.
-const STUCK_LOOK: Duration = Duration::from_secs(5);
-const STUCK_SAID: Duration = Duration::from_secs(5);
-const STUCK_END: Duration = Duration::from_secs(60);
-const WATERMARKS_TIMEOUT: Duration = Duration::from_secs(2);
-/// What librdkafka says of records that it cannot read.
-const UNREADABLE: [RDKafkaErrorCode; 5] = [
-    RDKafkaErrorCode::BadMessage,
-    RDKafkaErrorCode::BadCompression,
-    RDKafkaErrorCode::InvalidMessage,
-    RDKafkaErrorCode::InvalidMessageSize,
-    RDKafkaErrorCode::MessageSizeTooLarge,
-];
 /// More rejects than this and the stream is not what it claims to be, unless `batch.max_rejects` says otherwise.
 const DEFAULT_MAX_REJECTS: u64 = 1000;
-
-#[derive(Debug, thiserror::Error)]
-pub enum IngestError {
-    #[error(transparent)]
-    Part(#[from] PartError),
-    #[error(transparent)]
-    Decide(#[from] DecideError),
-    #[error(transparent)]
-    Topic(#[from] TopicError),
-    #[error(
-        "the next record of partition {partition} of topic {topic:?} is at offset {offset}, the topic holds {low} to {high}: retention or another hand removed what lies between; it is lost: begin anew with another store.url and stream.topic"
-    )]
-    Gap { topic: String, partition: i32, offset: i64, low: i64, high: i64 },
-    #[error("reading topic {topic:?} failed: {source}")]
-    Kafka { topic: String, source: KafkaError },
-    #[error(
-        "record {offset} of partition {partition} does not fit the inferred schema: {reason}; pin the column in [schema.columns] ({column:?} = \"utf8\" takes anything), and begin anew with another store.url and stream.topic; or set batch.max_rejects, which keeps such records aside, and start again"
-    )]
-    Misfit { partition: u32, offset: i64, reason: String, column: String },
-    #[error(
-        "{rejects} rejects, more than batch.max_rejects = {limit}: the stream is not what it claims to be (the last: {reason}); mend the source or raise the limit"
-    )]
-    Rejects { rejects: u64, limit: u64, reason: String },
-    #[error(
-        "batch {batch}: partition {partition} gave {found} records where {expected} were sent; nothing was committed; start again, and report this as a bug if it stays"
-    )]
-    Hole { batch: u32, partition: u32, found: u64, expected: u64 },
-    #[error("the embedded broker's log cannot be made durable")]
-    Sync(#[source] millstream_broker::BrokerError),
-    #[error(
-        "partition {partition} of topic {topic:?} cannot be read on from offset {offset}, and holds records up to {high} ({reason}): what stands there is no record that a client can read, or is too large; begin anew with another store.url and stream.topic, or delete the records up to there by `kafka-delete-records`, which a new store.url then begins after"
-    )]
-    Unreadable { topic: String, partition: i32, offset: i64, high: i64, reason: String },
-    #[error(
-        "ingest panicked at offset {offset} of partition {partition}: {reason}; nothing of the open batch was committed; please report this as a bug"
-    )]
-    Panicked { partition: i32, offset: i64, reason: String },
-}
 
 /// What ingest needs to know; all of it was written once in the store.
 pub struct Ingest {
@@ -340,16 +290,6 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn say_partitions(&self) {
-        let held: Vec<String> = self.lanes.keys().map(u32::to_string).collect();
-        let message = match held.as_slice() {
-            [] => "this worker has no partition now: it stands by".to_owned(),
-            held => format!("this worker has partitions {}", held.join(", ")),
-        };
-        let partitions: Vec<u32> = self.lanes.keys().copied().collect();
-        self.ingest.status.event("partitions", message, serde_json::json!({ "partitions": partitions }));
-    }
-
     fn lane_of(&mut self, partition: i32) -> Option<&mut Lane> {
         u32::try_from(partition).ok().and_then(|partition| self.lanes.get_mut(&partition))
     }
@@ -524,156 +464,6 @@ impl Run<'_> {
         if let Err(error) = added.and_then(|()| consumer.commit(&list, CommitMode::Async)) {
             tracing::debug!(%error, "committing the offset for lag displays failed");
         }
-    }
-
-    fn report_complete(&mut self) -> Result<(), IngestError> {
-        self.complete_asked = Instant::now();
-        let store = self.ingest.store.as_ref();
-        loop {
-            let before = match self.complete_batches {
-                0 => None,
-                complete => self.cuts.get(complete)?,
-            };
-            if committed::read_complete(store, self.complete_batches + 1, before.as_ref())?.is_none() {
-                break;
-            }
-            self.complete_batches += 1;
-            self.waiting = None;
-            (self.outside.complete)(self.complete_batches);
-        }
-        self.cuts.forget_before(self.complete_batches);
-        Ok(())
-    }
-
-    /// Every batch is complete and no cut will come.
-    fn done(&mut self) -> Result<bool, IngestError> {
-        // Asked before the store is: what was decided until then is seen.
-        let last = self.cuts.newest()?;
-        let over = self.ingest.plan.next(last.as_ref()).is_none() || (self.outside.no_more)(last.as_ref());
-        let decided = last.as_ref().map_or(0, |cut| cut.batch);
-        let last = if over && decided == self.complete_batches { self.cuts.newest_now()? } else { last };
-        let decided = last.as_ref().map_or(0, |cut| cut.batch);
-        if decided > self.complete_batches && self.complete_asked.elapsed() >= COMPLETE_PAUSE {
-            self.report_complete()?;
-            self.say_what_waits()?;
-        }
-        Ok(over && decided == self.complete_batches)
-    }
-
-    /// Names the partitions that a batch has been waiting for.
-    fn say_what_waits(&mut self) -> Result<(), IngestError> {
-        let batch = self.complete_batches + 1;
-        let (since, said) = match self.waiting {
-            Some((waiting, since, said)) if waiting == batch => (since, said),
-            Some(_) | None => (Instant::now(), false),
-        };
-        let say = since.elapsed() >= WAITING && !said;
-        self.waiting = Some((batch, since, said || say));
-        if !say {
-            return Ok(());
-        }
-        let missing = committed::missing(self.ingest.store.as_ref(), batch)?;
-        let names: Vec<String> = missing.iter().map(u32::to_string).collect();
-        let message = format!("batch {batch} is cut and waits for partition {}", names.join(", "));
-        let data = serde_json::json!({ "batch": batch, "partitions": missing });
-        self.ingest.status.event("waiting", message, data);
-        Ok(())
-    }
-
-    fn trouble(&self, consumer: &BaseConsumer<Group>, error: KafkaError) -> Result<(), IngestError> {
-        let code = error.rdkafka_error_code();
-        if matches!(code, Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange)) {
-            return Err(self.gap(consumer).unwrap_or_else(|| self.ingest.kafka(error)));
-        }
-        if code.is_some_and(|code| UNREADABLE.contains(&code))
-            && let Some((partition, offset, high)) = self.behind(consumer, Duration::ZERO).first().copied()
-        {
-            let topic = self.ingest.topic.name.clone();
-            return Err(IngestError::Unreadable { topic, partition, offset, high, reason: error.to_string() });
-        }
-        // After a long upload the group has given this worker's partitions away: the next poll joins it again.
-        let joins_again = code == Some(RDKafkaErrorCode::PollExceeded);
-        if joins_again || is_away(&error) { Ok(()) } else { Err(self.ingest.kafka(error)) }
-    }
-
-    /// The lanes that have had no record for so long although there are some: partition, next offset, end of the partition.
-    fn behind(&self, consumer: &BaseConsumer<Group>, silence: Duration) -> Vec<(i32, i64, i64)> {
-        let topic = &self.ingest.topic.name;
-        let quiet = self.lanes.values().filter(|lane| {
-            let waits = lane.end.is_some_and(|end| lane.part.next_offset() < end);
-            waits && !lane.paused && lane.heard.elapsed() >= silence
-        });
-        let behind = quiet.map_while(|lane| {
-            // A broker that does not answer is away, which is said elsewhere.
-            let partition = kafka_partition(lane.partition).ok()?;
-            let (_, high) = consumer.fetch_watermarks(topic, partition, WATERMARKS_TIMEOUT).ok()?;
-            Some((partition, lane.part.next_offset(), high))
-        });
-        behind.filter(|(_, next, high)| high > next).collect()
-    }
-
-    /// librdkafka asks again and again, and says nothing, where it cannot read what the broker sends: that is said here, and
-    /// ends ingest when it lasts.
-    fn find_stuck(&mut self, consumer: &BaseConsumer<Group>) -> Result<(), IngestError> {
-        if self.looked.elapsed() < STUCK_LOOK {
-            return Ok(());
-        }
-        self.looked = Instant::now();
-        let name = self.ingest.topic.name.clone();
-        for (partition, offset, high) in self.behind(consumer, STUCK_SAID) {
-            let Some(lane) = self.lane_of(partition) else { continue };
-            let silent = lane.heard.elapsed();
-            if silent >= STUCK_END {
-                let reason = format!("nothing came for {} s", silent.as_secs());
-                return Err(IngestError::Unreadable { topic: name, partition, offset, high, reason });
-            }
-            if std::mem::replace(&mut lane.said_stuck, true) {
-                continue;
-            }
-            let message = format!(
-                "partition {partition} of topic {name:?} gives no record from offset {offset} on, although it holds some up to {high}: \
-                 one that cannot be read, or a slow broker; ingest ends when this lasts {} s",
-                STUCK_END.as_secs()
-            );
-            let data = serde_json::json!({ "partition": partition, "offset": offset, "end": high });
-            self.ingest.status.update(|snapshot| snapshot.problems.push(message.clone()));
-            self.ingest.status.event("problem", message, data);
-        }
-        Ok(())
-    }
-
-    /// The partition whose next record is not there any more.
-    fn gap(&self, consumer: &BaseConsumer<Group>) -> Option<IngestError> {
-        let topic = &self.ingest.topic.name;
-        self.lanes.values().find_map(|lane| {
-            let (partition, offset) = (kafka_partition(lane.partition).ok()?, lane.part.next_offset());
-            let (low, high) = consumer.fetch_watermarks(topic, partition, SEEK_TIMEOUT).ok()?;
-            let gone = offset < low || offset > high;
-            gone.then(|| IngestError::Gap { topic: topic.clone(), partition, offset, low, high })
-        })
-    }
-
-    fn tell(&self) {
-        let Some(batch) = self.lanes.values().map(|lane| lane.part.batch()).min() else { return };
-        let open = || self.lanes.values().filter(|lane| lane.part.batch() == batch);
-        let Some(first) = open().next() else { return };
-        let has_all = |lane: &Lane| lane.end.is_some_and(|end| lane.part.next_offset() >= end);
-        let others_have_all = self.lanes.values().any(|lane| lane.part.batch() > batch || has_all(lane));
-        let lacking = open().filter(|lane| others_have_all && lane.end.is_some() && !has_all(lane));
-        let waits_for: Vec<u32> = lacking.map(|lane| lane.partition).collect();
-        let rows = open().map(|lane| lane.part.records()).sum();
-        let known = first.end.is_some();
-        let expected = self.ingest.plan.expected(first.last_cut.as_ref());
-        self.ingest.status.update(|snapshot| {
-            // Who decides the cuts knows how far a batch has filled that waits for its cut.
-            if known || self.ingest.plan.replay_decides() {
-                snapshot.batch.batch = batch;
-                snapshot.batch.rows = rows;
-                snapshot.batch.rows_expected = expected;
-            }
-            snapshot.batch.waits_for = waits_for;
-            snapshot.batch.rejects_total = self.rejects;
-        });
     }
 }
 
