@@ -62,7 +62,7 @@ pub struct BrokerStatus {
 #[derive(Debug, Clone, Serialize)]
 pub struct Event {
     pub time_ms: u64,
-    /// `batch_committed | version_trained | training_failed | source_ended | done | problem | …`
+    /// `batch_committed | version_trained | training_failed | source_ended | done | problem | problem_over | …`
     pub kind: &'static str,
     pub message: String,
     pub data: serde_json::Value,
@@ -99,6 +99,19 @@ impl Status {
         }
     }
 
+    /// The fault is over: nobody need mend it.
+    pub fn withdraw(&self, problem: &str) {
+        let mut was_there = false;
+        self.update(|snapshot| {
+            let before = snapshot.problems.len();
+            snapshot.problems.retain(|kept| kept != problem);
+            was_there = snapshot.problems.len() < before;
+        });
+        if was_there {
+            self.event("problem_over", format!("over: {problem}"), serde_json::json!({}));
+        }
+    }
+
     pub fn snapshot(&self) -> Snapshot {
         self.snapshot.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
@@ -126,4 +139,22 @@ pub fn now_ms() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |elapsed| u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_that_is_over_is_withdrawn_and_both_are_told_once() {
+        let status = Status::new("p");
+        let mut events = status.listen();
+        status.problem("no record".to_owned());
+        status.problem("another".to_owned());
+        status.withdraw("no record");
+        status.withdraw("no record");
+        assert_eq!(status.snapshot().problems, ["another"]);
+        let told: Vec<_> = std::iter::from_fn(|| events.try_recv().ok()).map(|event| event.kind).collect();
+        assert_eq!(told, ["problem", "problem", "problem_over"]);
+    }
 }

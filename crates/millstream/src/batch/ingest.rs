@@ -29,6 +29,7 @@ use super::cut::{CutBook, DecideError};
 use super::manifest::{Cut, cut_key};
 use super::part::{Outcome, Part, PartError, PartSettings, Record, Reject, sweep};
 use super::plan::Plan;
+use super::stuck::Stuck;
 use crate::config::{BatchRule, WindowTime};
 use crate::source::REJECT_HEADER;
 use crate::status::{Status, clock_ms};
@@ -93,10 +94,6 @@ struct Lane {
     passed_over: bool,
     /// Sought anew since the last record: an end of the partition that is told now is none of an earlier time.
     fresh: bool,
-    /// When the last record came, or the lane began to wait for one.
-    heard: Instant,
-    /// It was said that no record comes although there are some.
-    said_stuck: bool,
 }
 
 impl Ingest {
@@ -114,7 +111,7 @@ impl Ingest {
             complete_asked: Instant::now(),
             waiting: None,
             at: (0, 0),
-            looked: Instant::now(),
+            stuck: Stuck::new(&self.topic.name),
             cuts: CutBook::new(self.store.clone(), start.complete),
             lanes: BTreeMap::new(),
         };
@@ -164,8 +161,7 @@ struct Run<'a> {
     waiting: Option<(u32, Instant, bool)>,
     /// Partition and offset of the newest record.
     at: (i32, i64),
-    /// When it was last looked for lanes that get no records.
-    looked: Instant,
+    stuck: Stuck,
 }
 
 impl Run<'_> {
@@ -197,18 +193,7 @@ impl Run<'_> {
         let foretold = || ingest.plan.foretell(last_cut.as_ref()).map(|planned| planned.ends);
         let ends = self.cuts.get(batch + 1)?.map(|cut| cut.ends).or_else(foretold);
         let end = ends.and_then(|ends| ends.get(partition as usize).copied());
-        Ok(Lane {
-            partition,
-            part,
-            end,
-            last_cut,
-            paused: false,
-            rejects: 0,
-            passed_over: false,
-            fresh: false,
-            heard: Instant::now(),
-            said_stuck: false,
-        })
+        Ok(Lane { partition, part, end, last_cut, paused: false, rejects: 0, passed_over: false, fresh: false })
     }
 
     fn assign_all(&self, consumer: &BaseConsumer<Group>) -> Result<(), IngestError> {
@@ -226,18 +211,25 @@ impl Run<'_> {
         let mut seen = 0_u64;
         let mut asked = Instant::now();
         // Asked now and then, not for every record.
-        let (mut now, mut arrived) = (clock_ms(), Instant::now());
+        let mut now = clock_ms();
+        // The poll before gave nothing.
+        let mut listens = false;
         self.advance(consumer)?;
         while !self.outside.stop.load(Ordering::Relaxed) {
+            let began = listens.then(Instant::now);
             let polled = consumer.poll(POLL);
+            listens = polled.is_none();
+            if let Some(began) = began.filter(|_| listens) {
+                self.stuck.listened(began.elapsed());
+            }
             self.follow_group(consumer)?;
             match polled {
                 Some(Ok(message)) => {
-                    self.push(&message, now, &arrived)?;
+                    self.push(&message, now)?;
                     seen += 1;
                     let full = self.lane_is_full(message.partition());
                     if full || seen.is_multiple_of(STATUS_EVERY) {
-                        (now, arrived) = (clock_ms(), Instant::now());
+                        now = clock_ms();
                         consumer.context().here();
                         self.tell();
                         self.advance(consumer)?;
@@ -248,7 +240,7 @@ impl Run<'_> {
                 Some(Err(error)) => self.trouble(consumer, error)?,
                 None => {}
             }
-            (now, arrived) = (clock_ms(), Instant::now());
+            now = clock_ms();
             if asked.elapsed() >= POLL {
                 self.tell();
                 self.advance(consumer)?;
@@ -299,12 +291,7 @@ impl Run<'_> {
         lane.is_some_and(|lane| lane.end.is_some_and(|end| lane.part.next_offset() >= end))
     }
 
-    fn push(
-        &mut self,
-        message: &rdkafka::message::BorrowedMessage,
-        now_ms: i64,
-        arrived: &Instant,
-    ) -> Result<(), IngestError> {
+    fn push(&mut self, message: &rdkafka::message::BorrowedMessage, now_ms: i64) -> Result<(), IngestError> {
         self.at = (message.partition(), message.offset());
         let Some(lane) = self.lane_of(message.partition()) else { return Ok(()) };
         // Records past the end are fetched again for the next part: nothing of them may get into this one.
@@ -316,7 +303,7 @@ impl Run<'_> {
             lane.passed_over = true;
             return Ok(());
         }
-        (lane.fresh, lane.heard, lane.said_stuck) = (false, *arrived, false);
+        lane.fresh = false;
         let stub = message.headers().and_then(stub_reason);
         let record = Record {
             offset: message.offset(),
@@ -368,12 +355,13 @@ impl Run<'_> {
             }
             let Some(lane) = self.lanes.get_mut(&partition) else { continue };
             if waits != lane.paused {
-                (lane.paused, lane.heard) = (waits, Instant::now());
+                lane.paused = waits;
                 let list = one(&self.ingest.topic.name, partition);
                 let changed = list.and_then(|list| if waits { consumer.pause(&list) } else { consumer.resume(&list) });
                 changed.map_err(|source| self.ingest.kafka(source))?;
             }
         }
+        self.withdraw();
         // Once for all of them: each look reads every part's manifest.
         if committed { self.report_complete() } else { Ok(()) }
     }

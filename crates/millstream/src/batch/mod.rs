@@ -23,6 +23,7 @@ mod record;
 mod row_clock;
 mod sound;
 mod stored;
+mod stuck;
 mod value;
 mod verify;
 mod views;

@@ -76,7 +76,7 @@ events.addEventListener("status", (event) => {
   const serving = JSON.stringify(JSON.parse(event.data).serving);
   if (serving !== versionsServed) { versionsServed = serving; refreshForms(); }
 });
-for (const kind of ["batch_committed", "version_trained", "training_failed", "source_ended", "done", "problem", "lagged"]) {
+for (const kind of ["batch_committed", "version_trained", "training_failed", "source_ended", "done", "problem", "problem_over", "lagged"]) {
   events.addEventListener(kind, (event) => {
     refresh();
     const message = JSON.parse(event.data).message;

@@ -37,9 +37,47 @@ pub enum IngestError {
     #[error(
         "partition {partition} of topic {topic:?} cannot be read on from offset {offset}, and holds records up to {high} ({reason}): what stands there is no record that a client can read, or is too large; begin anew with another store.url and stream.topic, or delete the records up to there by `kafka-delete-records`, which a new store.url then begins after"
     )]
-    Unreadable { topic: String, partition: i32, offset: i64, high: i64, reason: String },
+    Unreadable { topic: String, partition: u32, offset: i64, high: i64, reason: String },
+    #[error(
+        "topic {topic:?} cannot be read on ({reason}): what stands in one of its partitions is no record that a client can read, or is too large; it may be any of these: {}; begin anew with another store.url and stream.topic",
+        places_text(places)
+    )]
+    UnreadableAmong { topic: String, places: Vec<(u32, i64)>, reason: String },
     #[error(
         "ingest panicked at offset {offset} of partition {partition}: {reason}; nothing of the open batch was committed; please report this as a bug"
     )]
     Panicked { partition: i32, offset: i64, reason: String },
+}
+
+/// Of a thousand partitions the first few.
+const PLACES_NAMED: usize = 8;
+
+fn places_text(places: &[(u32, i64)]) -> String {
+    let named = places.iter().take(PLACES_NAMED);
+    let named: Vec<_> =
+        named.map(|(partition, offset)| format!("partition {partition} from offset {offset} on")).collect();
+    match places.len().saturating_sub(PLACES_NAMED) {
+        0 => named.join(", "),
+        more => format!("{}, and {more} more", named.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_several_partitions_may_be_it_none_is_advised_to_be_deleted() {
+        let error = |n: u32| {
+            let places = (0..n).map(|partition| (partition, 7)).collect();
+            IngestError::UnreadableAmong { topic: "t".to_owned(), places, reason: "bad".to_owned() }.to_string()
+        };
+        let (two, many) = (error(2), error(1000));
+        assert!(
+            two.contains("any of these: partition 0 from offset 7 on, partition 1 from offset 7 on; begin"),
+            "{two}"
+        );
+        assert!(!two.contains("delete"), "{two}");
+        assert!(many.contains("partition 7 from offset 7 on, and 992 more;"), "{many}");
+    }
 }

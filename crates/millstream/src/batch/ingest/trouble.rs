@@ -6,15 +6,14 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::super::assignment::Group;
+use super::super::stuck::{Verdict, Waiting};
 use super::{IngestError, Run, SEEK_TIMEOUT};
 use crate::topic::{is_away, kafka_partition};
 
-/// How often lanes are looked for that get no records although there are some, and how long that lasts before it is said, and
-/// before it ends ingest: a broker far away may need its time for a fetch.
-const STUCK_LOOK: Duration = Duration::from_secs(5);
-const STUCK_SAID: Duration = Duration::from_secs(5);
-const STUCK_END: Duration = Duration::from_secs(60);
-const WATERMARKS_TIMEOUT: Duration = Duration::from_secs(2);
+/// For one answer, and for all that one look or one error asks for.
+const END_TIMEOUT: Duration = Duration::from_secs(2);
+const LOOK_MOST: Duration = Duration::from_millis(200);
+const ALL_MOST: Duration = Duration::from_secs(10);
 /// What librdkafka says of records that it cannot read.
 const UNREADABLE: [RDKafkaErrorCode; 5] = [
     RDKafkaErrorCode::BadMessage,
@@ -31,58 +30,91 @@ impl Run<'_> {
             return Err(self.gap(consumer).unwrap_or_else(|| self.ingest.kafka(error)));
         }
         if code.is_some_and(|code| UNREADABLE.contains(&code))
-            && let Some((partition, offset, high)) = self.behind(consumer, Duration::ZERO).first().copied()
+            && let Some(unreadable) = self.unreadable(consumer, &error.to_string())
         {
-            let topic = self.ingest.topic.name.clone();
-            return Err(IngestError::Unreadable { topic, partition, offset, high, reason: error.to_string() });
+            return Err(unreadable);
         }
         // After a long upload the group has given this worker's partitions away: the next poll joins it again.
         let joins_again = code == Some(RDKafkaErrorCode::PollExceeded);
         if joins_again || is_away(&error) { Ok(()) } else { Err(self.ingest.kafka(error)) }
     }
 
-    /// The lanes that have had no record for so long although there are some: partition, next offset, end of the partition.
-    fn behind(&self, consumer: &BaseConsumer<Group>, silence: Duration) -> Vec<(i32, i64, i64)> {
-        let topic = &self.ingest.topic.name;
-        let quiet = self.lanes.values().filter(|lane| {
-            let waits = lane.end.is_some_and(|end| lane.part.next_offset() < end);
-            waits && !lane.paused && lane.heard.elapsed() >= silence
-        });
-        let behind = quiet.map_while(|lane| {
-            // A broker that does not answer is away, which is said elsewhere.
-            let partition = kafka_partition(lane.partition).ok()?;
-            let (_, high) = consumer.fetch_watermarks(topic, partition, WATERMARKS_TIMEOUT).ok()?;
-            Some((partition, lane.part.next_offset(), high))
-        });
-        behind.filter(|(_, next, high)| high > next).collect()
+    /// The lanes whose next record may come at any time.
+    fn waiting(&self) -> Vec<Waiting> {
+        let lanes = self.lanes.values().filter(|lane| !lane.paused);
+        let lanes = lanes.map(|lane| (lane.partition, lane.part.next_offset(), lane.end));
+        lanes
+            .filter(|(_, next, end)| end.is_some_and(|end| *next < end))
+            .map(|(partition, next, _)| (partition, next))
+            .collect()
     }
 
-    /// librdkafka asks again and again, and says nothing, where it cannot read what the broker sends: that is said here, and
-    /// ends ingest when it lasts.
+    /// Where a partition ends; `None`: the broker does not answer.
+    fn end_at(&self, consumer: &BaseConsumer<Group>, partition: u32) -> Option<i64> {
+        let partition = kafka_partition(partition).ok()?;
+        let watermarks = consumer.fetch_watermarks(&self.ingest.topic.name, partition, END_TIMEOUT);
+        watermarks.ok().map(|(_, high)| high)
+    }
+
+    /// What cannot be read, where Kafka's client does not say which partition's record it is; `None`: none is there to be read.
+    fn unreadable(&self, consumer: &BaseConsumer<Group>, reason: &str) -> Option<IngestError> {
+        let began = Instant::now();
+        let mut found = Vec::new();
+        for (partition, offset) in self.waiting() {
+            let high = if began.elapsed() < ALL_MOST { self.end_at(consumer, partition) } else { None };
+            if high.is_none_or(|high| high > offset) {
+                found.push((partition, offset, high));
+            }
+        }
+        let (topic, reason) = (self.ingest.topic.name.clone(), reason.to_owned());
+        match *found.as_slice() {
+            [] => None,
+            [(partition, offset, Some(high))] => {
+                Some(IngestError::Unreadable { topic, partition, offset, high, reason })
+            }
+            _ => {
+                let places = found.iter().map(|(partition, offset, _)| (*partition, *offset)).collect();
+                Some(IngestError::UnreadableAmong { topic, places, reason })
+            }
+        }
+    }
+
+    /// Withdraws what was said of lanes that have moved on.
+    pub(super) fn withdraw(&mut self) {
+        if self.stuck.finds_none() {
+            return;
+        }
+        let waiting = self.waiting();
+        for message in self.stuck.moved_on(&waiting) {
+            self.ingest.status.withdraw(&message);
+        }
+    }
+
+    /// Says which partitions give no record although they hold some, and ends ingest where that lasts.
     pub(super) fn find_stuck(&mut self, consumer: &BaseConsumer<Group>) -> Result<(), IngestError> {
-        if self.looked.elapsed() < STUCK_LOOK {
+        if !self.stuck.is_due() {
             return Ok(());
         }
-        self.looked = Instant::now();
-        let name = self.ingest.topic.name.clone();
-        for (partition, offset, high) in self.behind(consumer, STUCK_SAID) {
-            let Some(lane) = self.lane_of(partition) else { continue };
-            let silent = lane.heard.elapsed();
-            if silent >= STUCK_END {
-                let reason = format!("nothing came for {} s", silent.as_secs());
-                return Err(IngestError::Unreadable { topic: name, partition, offset, high, reason });
+        let began = Instant::now();
+        let waiting = self.waiting();
+        for lane in self.stuck.to_ask(&waiting) {
+            if began.elapsed() >= LOOK_MOST {
+                break;
             }
-            if std::mem::replace(&mut lane.said_stuck, true) {
-                continue;
+            let Some(high) = self.end_at(consumer, lane.0) else {
+                self.stuck.no_answer(lane);
+                break;
+            };
+            match self.stuck.answer(lane, high) {
+                None => {}
+                Some(Verdict::Say(message)) => self.ingest.status.problem(message),
+                Some(Verdict::End(silent)) => {
+                    let reason = format!("nothing came for {} s", silent.as_secs());
+                    if let Some(unreadable) = self.unreadable(consumer, &reason) {
+                        return Err(unreadable);
+                    }
+                }
             }
-            let message = format!(
-                "partition {partition} of topic {name:?} gives no record from offset {offset} on, although it holds some up to {high}: \
-                 one that cannot be read, or a slow broker; ingest ends when this lasts {} s",
-                STUCK_END.as_secs()
-            );
-            let data = serde_json::json!({ "partition": partition, "offset": offset, "end": high });
-            self.ingest.status.update(|snapshot| snapshot.problems.push(message.clone()));
-            self.ingest.status.event("problem", message, data);
         }
         Ok(())
     }
