@@ -20,17 +20,20 @@ pub(super) const NESTING_MOST: usize = 32;
 /// Of Parquet's metadata, which takes some thirty times as much once it is read.
 pub(super) const FOOTER_BYTES_MOST: u64 = 16 << 20;
 
-/// Unpacked; writers make pages of about 1 MiB.
-pub(super) const PAGE_BYTES_MOST: u64 = 64 << 20;
+/// Unpacked; most writers make pages of about 1 MiB, DuckDB of up to 100 MB.
+pub(super) const PAGE_BYTES_MOST: u64 = 128 << 20;
 
-/// Of one page: a count that is only claimed takes memory too. Writers make pages of some 20,000.
+/// Of one page: a count that is only claimed takes memory too. Writers make pages of some 20,000, DuckDB of up to 12 million.
 pub(super) const PAGE_VALUES_MOST: u64 = 16 << 20;
 
-/// Values of a column of lists in one row group, since no page tells how many of them are in one row.
-pub(super) const LIST_VALUES_MOST: u64 = 8 << 20;
+/// Of the largest page and the dictionary of each column, which are in memory together: 500 columns of 1 MiB each.
+pub(super) const PAGES_BYTES_MOST: u64 = 1 << 30;
 
-/// What the values of a column of lists in one row group may come to, unpacked.
-pub(super) const LIST_BYTES_MOST: u64 = 512 << 20;
-
-/// What rows that are unpacked together may come to at the worst.
+/// What all columns of rows that are unpacked together may come to at the worst.
 pub(super) const BATCH_BYTES_MOST: u64 = 64 << 20;
+
+/// And one row alone, which cannot be unpacked in parts.
+pub(super) const ROW_BYTES_MOST: u64 = 512 << 20;
+
+/// What the lists of a row group may come to, of which it is not counted how many values are in which row.
+pub(super) const LISTS_UNSEEN_BYTES_MOST: u64 = 32 << 20;

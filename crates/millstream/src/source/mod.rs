@@ -15,6 +15,7 @@ mod jsonl;
 mod limits;
 mod order;
 mod pace;
+mod parquet_levels;
 mod parquet_limits;
 mod parquet_rows;
 mod payload;

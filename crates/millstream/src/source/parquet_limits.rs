@@ -4,7 +4,7 @@
 use std::io::Read;
 use std::sync::Arc;
 
-use parquet::basic::Type;
+use parquet::basic::{Encoding, Type};
 use parquet::column::page::{Page, PageReader};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
@@ -12,9 +12,10 @@ use parquet::file::reader::ChunkReader;
 use parquet::file::serialized_reader::SerializedPageReader;
 
 use super::limits::{
-    BATCH_BYTES_MOST, COLUMNS_MOST, FOOTER_BYTES_MOST, LIST_BYTES_MOST, LIST_VALUES_MOST, NESTING_MOST,
-    PAGE_BYTES_MOST, PAGE_VALUES_MOST,
+    BATCH_BYTES_MOST, COLUMNS_MOST, FOOTER_BYTES_MOST, LISTS_UNSEEN_BYTES_MOST, NESTING_MOST, PAGE_BYTES_MOST,
+    PAGE_VALUES_MOST, PAGES_BYTES_MOST, ROW_BYTES_MOST,
 };
+use super::parquet_levels::{SIZES, Windows, longest_by_delta};
 use super::thrift::{Kind, Thrift, Torn};
 use crate::store::StoredFile;
 
@@ -107,87 +108,242 @@ fn check_schema(thrift: &mut Thrift) -> Result<Result<(), ParquetError>, Torn> {
 /// What the header of a page claims.
 #[derive(Debug, Default, Clone, Copy)]
 struct PageClaim {
-    is_dictionary: bool,
+    kind: i64,
     bytes: u64,
     values: u64,
     encoding: i64,
+    /// A value of it takes so many bytes: at most, or as their mean where all together are no more than the page.
+    each: u64,
 }
 
-/// `DELTA_BYTE_ARRAY`: a value may hold all that came before it in the page.
-const DELTA_BYTE_ARRAY: i64 = 7;
+const DATA_PAGE: i64 = 0;
+const DICTIONARY_PAGE: i64 = 2;
+const DATA_PAGE_V2: i64 = 3;
+
+impl PageClaim {
+    fn is_data(&self) -> bool {
+        matches!(self.kind, DATA_PAGE | DATA_PAGE_V2)
+    }
+}
+
 const PLAIN_DICTIONARY: i64 = 2;
+const DELTA_LENGTH_BYTE_ARRAY: i64 = 6;
+const DELTA_BYTE_ARRAY: i64 = 7;
 const RLE_DICTIONARY: i64 = 8;
 
-/// How many rows of the row group may be unpacked together, at most `rows_most`: so few that no batch takes more than
-/// `BATCH_BYTES_MOST` of a column, whatever is in it.
+/// A column of a row group: what its pages claim.
+struct Claims<'a> {
+    column: &'a ColumnChunkMetaData,
+    name: String,
+    pages: Vec<PageClaim>,
+}
+
+/// How many rows of the row group may be unpacked together, at most `rows_most`: so few that all columns of them come to no more than
+/// `BATCH_BYTES_MOST`, whatever is in them, or one row that comes to no more than `ROW_BYTES_MOST`.
 pub(super) fn rows_at_once(
     file: &Arc<StoredFile>,
     group: &RowGroupMetaData,
     rows_most: u64,
 ) -> Result<u64, ParquetError> {
     let rows = number(group.num_rows())?;
-    let mut at_once = rows_most;
+    let mut claims = Vec::with_capacity(group.num_columns());
+    let mut held = 0_u64;
     for column in group.columns() {
-        at_once = at_once.min(rows_of_column(file, column, rows)?);
+        let column = Claims::of(file, column, rows)?;
+        held = held.saturating_add(column.held());
+        // Before the next column is looked at: each look costs something too.
+        if held > PAGES_BYTES_MOST {
+            let most = PAGES_BYTES_MOST >> 20;
+            return Err(general(format!(
+                "the largest pages of its columns, which are in memory together, come to more than {most} MiB; write smaller pages"
+            )));
+        }
+        claims.push(column);
     }
-    Ok(at_once.max(1))
+    let (lists, plain): (Vec<_>, Vec<_>) = claims.iter().partition(|column| column.is_list());
+    let a_row = plain.iter().fold(0_u64, |total, column| total.saturating_add(column.each()));
+    let in_lists = lists.iter().fold(0_u64, |total, column| total.saturating_add(column.total()));
+    let (at_once, one_row) = if in_lists <= LISTS_UNSEEN_BYTES_MOST {
+        ((BATCH_BYTES_MOST - in_lists) / a_row.max(1), a_row.saturating_add(in_lists))
+    } else {
+        let mut windows: Vec<u64> = (0..SIZES).map(|k| a_row.saturating_mul(1 << k)).collect();
+        for column in &lists {
+            for (window, more) in windows.iter_mut().zip(column.windows(file, rows)?) {
+                *window = window.saturating_add(more);
+            }
+        }
+        let fits = |k: &usize| windows[*k] <= BATCH_BYTES_MOST && 1 << k <= rows_most;
+        ((0..SIZES).rev().find(fits).map_or(1, |k| 1 << k), windows[0])
+    };
+    if one_row > ROW_BYTES_MOST {
+        let most = ROW_BYTES_MOST >> 20;
+        let widest = claims.iter().max_by_key(|column| if column.is_list() { column.total() } else { column.each() });
+        let name = widest.map_or("", |column| column.name.as_str());
+        return Err(general(format!(
+            "one row may take {one_row} bytes, most of it in column {name}: at most {most} MiB"
+        )));
+    }
+    Ok(at_once.clamp(1, rows_most.max(1)))
 }
 
-fn rows_of_column(file: &Arc<StoredFile>, column: &ColumnChunkMetaData, rows: u64) -> Result<u64, ParquetError> {
-    let name = column.column_path().string();
-    let is_list = column.column_descr().max_rep_level() > 0;
-    let values = number(column.num_values())?;
-    if is_list && values > LIST_VALUES_MOST {
-        return Err(general(format!(
-            "column {name}: {values} values in a row group of {rows} rows: at most {LIST_VALUES_MOST}; write smaller row groups"
-        )));
+impl<'a> Claims<'a> {
+    fn of(file: &Arc<StoredFile>, column: &'a ColumnChunkMetaData, rows: u64) -> Result<Self, ParquetError> {
+        let name = column.column_path().string();
+        let values = number(column.num_values())?;
+        if column.column_descr().max_rep_level() == 0 && values != rows {
+            return Err(general(format!("column {name}: {values} values of {rows} rows")));
+        }
+        let pages = pages(file, column, &name)?;
+        // Of a list nothing tells which values are in which row.
+        let data = pages.iter().filter(|page| page.is_data());
+        let claimed = data.fold(0_u64, |total, page| total.saturating_add(page.values));
+        if claimed != values {
+            return Err(general(format!("column {name}: its pages have {claimed} values, its metadata {values}")));
+        }
+        let mut claims = Self { column, name, pages };
+        claims.weigh(file, rows)?;
+        Ok(claims)
     }
-    if !is_list && values != rows {
-        return Err(general(format!("column {name}: {values} values of {rows} rows")));
+
+    fn is_list(&self) -> bool {
+        self.column.column_descr().max_rep_level() > 0
     }
-    let pages = pages(file, column, &name)?;
-    // Of a list nothing tells which values are in which row.
-    let claimed = pages.iter().filter(|page| !page.is_dictionary).map(|page| page.values).sum::<u64>();
-    if claimed != values {
-        return Err(general(format!("column {name}: its pages have {claimed} values, its metadata {values}")));
+
+    fn data(&self) -> impl Iterator<Item = &PageClaim> {
+        self.pages.iter().filter(|page| page.is_data())
     }
-    let fixed = match column.column_descr().physical_type() {
-        Type::BYTE_ARRAY => None,
-        Type::FIXED_LEN_BYTE_ARRAY => Some(number(column.column_descr().type_length().into())?.max(NUMBER_BYTES)),
-        Type::BOOLEAN | Type::INT32 | Type::INT64 | Type::INT96 | Type::FLOAT | Type::DOUBLE => Some(NUMBER_BYTES),
-    };
-    let longest = match fixed {
-        Some(bytes) => bytes,
-        None if pages.iter().any(|page| page.is_dictionary) => longest_in_dictionary(file, column, rows, &name)?,
-        None => 0,
-    };
-    // Of each page the bytes that a value of it takes: as a share of the page's, or the longest that there may be.
-    let worst = |page: &PageClaim| match page.encoding {
-        _ if fixed.is_some() => (longest, 1),
-        PLAIN_DICTIONARY | RLE_DICTIONARY => (longest, 1),
-        DELTA_BYTE_ARRAY => (page.bytes, 1),
-        _ => (page.bytes, page.values.max(1)),
-    };
-    let data = || pages.iter().filter(|page| !page.is_dictionary);
-    if !is_list {
-        let of_page = |page: &PageClaim| {
-            let (bytes, values) = worst(page);
-            BATCH_BYTES_MOST.saturating_mul(values) / bytes.max(1)
+
+    /// How much a value of each page takes.
+    fn weigh(&mut self, file: &Arc<StoredFile>, rows: u64) -> Result<(), ParquetError> {
+        let descr = self.column.column_descr();
+        let fixed = match descr.physical_type() {
+            Type::BYTE_ARRAY => None,
+            Type::FIXED_LEN_BYTE_ARRAY => Some(number(descr.type_length().into())?.max(NUMBER_BYTES)),
+            Type::BOOLEAN | Type::INT32 | Type::INT64 | Type::INT96 | Type::FLOAT | Type::DOUBLE => Some(NUMBER_BYTES),
         };
-        return Ok(data().map(of_page).min().unwrap_or(u64::MAX));
+        let longest = match fixed {
+            Some(_) => 0,
+            None if self.pages.iter().any(|page| page.kind == DICTIONARY_PAGE) => {
+                longest_in_dictionary(file, self.column, rows, &self.name)?
+            }
+            None => 0,
+        };
+        let fault = || general(format!("column {}: pages that are not those of its headers", self.name));
+        let is_delta = |page: &&PageClaim| matches!(page.encoding, DELTA_LENGTH_BYTE_ARRAY | DELTA_BYTE_ARRAY);
+        let deltas = if self.data().any(|page| is_delta(&page)) { self.deltas(file, rows)? } else { Vec::new() };
+        for (index, page) in self.pages.iter_mut().filter(|page| page.is_data()).enumerate() {
+            let of_text = match page.encoding {
+                PLAIN_DICTIONARY | RLE_DICTIONARY => longest,
+                DELTA_BYTE_ARRAY => *deltas.get(index).ok_or_else(fault)?,
+                _ => page.bytes.div_ceil(page.values.max(1)),
+            };
+            page.each = fixed.unwrap_or(of_text.max(NUMBER_BYTES));
+        }
+        Ok(())
     }
-    // A sum beyond all numbers is refused below like any other that is too large.
-    let total = data().fold(0_u64, |total, page| {
-        let (bytes, values) = worst(page);
-        total.saturating_add(bytes.saturating_mul(page.values / values.max(1)).max(if values > 1 { bytes } else { 0 }))
-    });
-    if total > LIST_BYTES_MOST {
-        let most = LIST_BYTES_MOST >> 20;
-        return Err(general(format!(
-            "column {name}: lists of a row group that may take {total} bytes: at most {most} MiB; write smaller row groups"
-        )));
+
+    /// A value, where each row has one.
+    fn each(&self) -> u64 {
+        self.data().map(|page| page.each).max().unwrap_or(0)
     }
-    Ok((BATCH_BYTES_MOST.saturating_mul(rows) / total.max(1)).max(1))
+
+    /// All values of the row group.
+    fn total(&self) -> u64 {
+        self.data().fold(0, |total, page| total.saturating_add(page.each.saturating_mul(page.values)))
+    }
+
+    /// What is in memory while rows are unpacked: a page and the dictionary.
+    fn held(&self) -> u64 {
+        let of = |is_data: bool| {
+            let pages = self.pages.iter().filter(move |page| page.is_data() == is_data);
+            pages.map(|page| page.bytes).max().unwrap_or(0)
+        };
+        of(true).saturating_add(of(false))
+    }
+
+    /// The longest text of each page whose encoding is one of differences; its own counts take memory.
+    fn deltas(&self, file: &Arc<StoredFile>, rows: u64) -> Result<Vec<u64>, ParquetError> {
+        let fault = || general(format!("column {}: a page whose lengths are damaged", self.name));
+        let mut longest = Vec::new();
+        self.unpacked(file, rows, |page| {
+            let count = page.num_values().into();
+            let values = sections(page, self.column).ok_or_else(fault)?.1;
+            longest.push(match page.encoding() {
+                // No value at all: not even a head.
+                _ if values.is_empty() => 0,
+                Encoding::DELTA_LENGTH_BYTE_ARRAY => longest_by_delta(values, false, count).ok_or_else(fault)?,
+                Encoding::DELTA_BYTE_ARRAY => longest_by_delta(values, true, count).ok_or_else(fault)?,
+                _ => 0,
+            });
+            Ok(())
+        })?;
+        Ok(longest)
+    }
+
+    /// What 1, 2, 4, … rows come to in a column of lists.
+    fn windows(&self, file: &Arc<StoredFile>, rows: u64) -> Result<Vec<u64>, ParquetError> {
+        let fault = || general(format!("column {}: the lists of a page are damaged", self.name));
+        let mut windows = Windows::default();
+        let mut claims = self.data();
+        self.unpacked(file, rows, |page| {
+            let claim = claims.next().ok_or_else(fault)?;
+            let levels = sections(page, self.column).ok_or_else(fault)?.0;
+            let most = self.column.column_descr().max_rep_level();
+            windows.page(levels, most, page.num_values().into(), claim.each).ok_or_else(fault)
+        })?;
+        let (found, most) = windows.end();
+        if found != rows {
+            return Err(general(format!("column {}: lists of {found} rows, of {rows}", self.name)));
+        }
+        Ok(most)
+    }
+
+    /// Unpacks one data page after the other; they are small enough: that is known.
+    fn unpacked(
+        &self,
+        file: &Arc<StoredFile>,
+        rows: u64,
+        mut each: impl FnMut(&Page) -> Result<(), ParquetError>,
+    ) -> Result<(), ParquetError> {
+        let rows = usize::try_from(rows).map_err(|_| general(format!("{rows} rows")))?;
+        let mut reader = SerializedPageReader::new(Arc::clone(file), self.column, rows, None)?;
+        while let Some(page) = reader.get_next_page()? {
+            match page {
+                Page::DictionaryPage { .. } => {}
+                Page::DataPage { .. } | Page::DataPageV2 { .. } => each(&page)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Of a data page: the repetition levels, and the values. `None`: it is cut short.
+fn sections<'a>(page: &'a Page, column: &ColumnChunkMetaData) -> Option<(&'a [u8], &'a [u8])> {
+    let descr = column.column_descr();
+    match page {
+        Page::DataPage { buf, rep_level_encoding, def_level_encoding, .. } => {
+            let mut rest = &buf[..];
+            let mut levels = |most: i16, encoding: Encoding| {
+                if most == 0 {
+                    return Some(&[][..]);
+                }
+                // The older way of packing is written by nobody any more.
+                let (length, after) = rest.split_first_chunk::<4>().filter(|_| encoding == Encoding::RLE)?;
+                let (levels, after) = after.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
+                rest = after;
+                Some(levels)
+            };
+            let repetition = levels(descr.max_rep_level(), *rep_level_encoding)?;
+            levels(descr.max_def_level(), *def_level_encoding)?;
+            Some((repetition, rest))
+        }
+        Page::DataPageV2 { buf, rep_levels_byte_len, def_levels_byte_len, .. } => {
+            let (repetition, rest) = buf.split_at_checked(usize::try_from(*rep_levels_byte_len).ok()?)?;
+            let (_, values) = rest.split_at_checked(usize::try_from(*def_levels_byte_len).ok()?)?;
+            Some((repetition, values))
+        }
+        Page::DictionaryPage { .. } => None,
+    }
 }
 
 /// The headers of all pages of a column in a row group.
@@ -201,6 +357,11 @@ fn pages(file: &StoredFile, column: &ColumnChunkMetaData, name: &str) -> Result<
         if page.bytes > PAGE_BYTES_MOST || packed > PAGE_BYTES_MOST {
             let (bytes, most) = (page.bytes.max(packed), PAGE_BYTES_MOST >> 20);
             return Err(general(format!("column {name}: a page of {bytes} bytes: at most {most} MiB")));
+        }
+        // A value of a dictionary takes a byte at least, and its count takes memory.
+        if page.kind == DICTIONARY_PAGE && page.values > page.bytes {
+            let PageClaim { values, bytes, .. } = page;
+            return Err(general(format!("column {name}: a dictionary of {values} values in {bytes} bytes")));
         }
         if page.values > PAGE_VALUES_MOST {
             let values = page.values;
@@ -218,28 +379,30 @@ fn page_header(file: &StoredFile, at: u64, left: u64) -> Result<(PageClaim, u64,
         let mut bytes = Vec::new();
         file.get_read(at)?.take(most.min(left)).read_to_end(&mut bytes)?;
         let mut thrift = Thrift::new(&bytes);
-        let (mut page, mut unpacked, mut packed, mut values) = (PageClaim::default(), 0, 0, 0);
+        let (mut page, mut unpacked, mut packed) = (PageClaim::default(), 0, 0);
+        // Values and encoding, as a data page, as one of the second version, and as a dictionary.
+        let mut claims = [(0, 0); 3];
         let read = thrift.read_struct(|thrift, id, kind| {
             match (id, kind) {
-                (1, Kind::Integer) => page.is_dictionary = thrift.integer()? == 2,
+                (1, Kind::Integer) => page.kind = thrift.integer()?,
                 (2, Kind::Integer) => unpacked = thrift.integer()?,
                 (3, Kind::Integer) => packed = thrift.integer()?,
-                // Of a data page, a dictionary and a data page of the second version.
-                (5 | 7 | 8, Kind::Struct) => thrift.read_struct(|thrift, field, kind| {
-                    match (id, field, kind) {
-                        (_, 1, Kind::Integer) => values = thrift.integer()?,
-                        (5 | 7, 2, Kind::Integer) | (8, 4, Kind::Integer) => page.encoding = thrift.integer()?,
-                        _ => return Ok(false),
-                    }
-                    Ok(true)
-                })?,
+                (5, Kind::Struct) => claims[0] = thrift_page(thrift, 2)?,
+                (8, Kind::Struct) => claims[1] = thrift_page(thrift, 4)?,
+                (7, Kind::Struct) => claims[2] = thrift_page(thrift, 2)?,
                 _ => return Ok(false),
             }
             Ok(true)
         });
         match read {
             Ok(()) => {
-                (page.bytes, page.values) = (number(unpacked)?, number(values)?);
+                let (values, encoding) = match page.kind {
+                    DATA_PAGE => claims[0],
+                    DATA_PAGE_V2 => claims[1],
+                    DICTIONARY_PAGE => claims[2],
+                    _ => (0, 0),
+                };
+                (page.bytes, page.values, page.encoding) = (number(unpacked)?, number(values)?, encoding);
                 return Ok((page, thrift.at() as u64, number(packed)?));
             }
             Err(Torn::Short) if most < left => {}
@@ -247,6 +410,20 @@ fn page_header(file: &StoredFile, at: u64, left: u64) -> Result<(PageClaim, u64,
         }
     }
     Err(general(format!("it takes more than {} bytes", HEADER_BYTES[2])))
+}
+
+/// The number of values and their encoding, which is the field `encoding`.
+fn thrift_page(thrift: &mut Thrift, encoding: i64) -> Result<(i64, i64), Torn> {
+    let mut claim = (0, 0);
+    thrift.read_struct(|thrift, field, kind| {
+        match (field, kind) {
+            (1, Kind::Integer) => claim.0 = thrift.integer()?,
+            (field, Kind::Integer) if field == encoding => claim.1 = thrift.integer()?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    })?;
+    Ok(claim)
 }
 
 /// The longest text of a dictionary, which each row may have. Its page is small enough to be unpacked: that is known.

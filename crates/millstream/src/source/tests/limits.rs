@@ -2,19 +2,19 @@
 
 use std::io::{Seek, SeekFrom, Write as _};
 
-use datafusion::arrow::array::{Int64Array, ListArray, StringArray, StructArray};
+use datafusion::arrow::array::{Int32Array, Int64Array, ListArray, StringArray, StructArray};
 use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::datatypes::{DataType, Field, Fields, Int64Type};
 use parquet::file::properties::WriterProperties;
 use proptest::prelude::*;
 
 use super::*;
-use crate::source::limits::{COLUMNS_MOST, LIST_VALUES_MOST, MAX_RECORD_BYTES};
+use crate::source::limits::{COLUMNS_MOST, MAX_RECORD_BYTES, PAGE_VALUES_MOST};
 use crate::source::parquet_limits::check_footer;
 use crate::store::StoredFile;
 
 /// One row group, dictionaries as large as they get.
-fn parquet_whole(columns: &[(&str, ArrayRef)]) -> Vec<u8> {
+pub(super) fn parquet_whole(columns: &[(&str, ArrayRef)]) -> Vec<u8> {
     let batch =
         RecordBatch::try_from_iter_with_nullable(columns.iter().map(|(name, array)| (*name, array.clone(), true)));
     let batch = batch.unwrap();
@@ -27,7 +27,7 @@ fn parquet_whole(columns: &[(&str, ArrayRef)]) -> Vec<u8> {
 }
 
 /// What reading all of it ends with, where it does not come to its end.
-fn fault(name: &str, bytes: &[u8]) -> String {
+pub(super) fn fault(name: &str, bytes: &[u8]) -> String {
     let bench = Bench::new(name, bytes);
     let profiled = bench.dataset().profile(&SchemaRules::default());
     let read = profiled.and_then(|_| bench.rows(Encoding::Json));
@@ -125,14 +125,14 @@ fn short_texts_are_unpacked_as_many_as_ever() {
 
 #[test]
 fn a_list_of_millions_of_nulls_is_refused_before_it_is_unpacked() {
-    let count = usize::try_from(LIST_VALUES_MOST).unwrap() + 1;
-    let field = Arc::new(Field::new_list_field(DataType::Int64, true));
-    let nulls: ArrayRef = array(Int64Array::new_null(count));
+    let count = usize::try_from(PAGE_VALUES_MOST).unwrap() + 1;
+    let field = Arc::new(Field::new_list_field(DataType::Int32, true));
+    let nulls: ArrayRef = array(Int32Array::new_null(count));
     let list = ListArray::new(field, OffsetBuffer::from_lengths([count]), nulls, None);
     let bytes = parquet_whole(&[("l", array(list))]);
     assert!(bytes.len() < 16 << 10, "{}", bytes.len());
     let found = fault("a.parquet", &bytes);
-    assert!(found.contains("column l.list.item") && found.contains("at most 8388608"), "{found}");
+    assert!(found.contains("column l.list.item") && found.contains("at most 16777216"), "{found}");
     let some = ListArray::from_iter_primitive::<Int64Type, _, _>([Some(vec![Some(1), None]), None, Some(vec![])]);
     let rows = Bench::new("a.parquet", &parquet_whole(&[("l", array(some))])).values(Encoding::Json);
     assert_eq!(rows, ["{\"l\":[1,null]}", "{\"l\":null}", "{\"l\":[]}"]);

@@ -1,0 +1,144 @@
+//! What the pages of a Parquet file claim: honest files of the usual writers come through, and bombs do not.
+
+use datafusion::arrow::array::{DictionaryArray, Float32Array, Int64Array, ListArray, StringArray, UInt32Array};
+use datafusion::arrow::buffer::OffsetBuffer;
+use datafusion::arrow::datatypes::{Field, UInt32Type};
+use parquet::basic::Encoding as ParquetEncoding;
+use parquet::file::properties::WriterProperties;
+
+use super::limits::fault;
+use super::*;
+use crate::source::parquet_limits::rows_at_once;
+use crate::store::StoredFile;
+
+const USUAL: u64 = 4096;
+
+/// One row group without dictionaries, whose pages are as large as they get.
+fn parquet_plain(columns: &[(&str, ArrayRef)], encoding: ParquetEncoding) -> Vec<u8> {
+    let batch =
+        RecordBatch::try_from_iter_with_nullable(columns.iter().map(|(name, array)| (*name, array.clone(), true)));
+    let batch = batch.unwrap();
+    let properties = WriterProperties::builder()
+        .set_dictionary_enabled(false)
+        .set_encoding(encoding)
+        .set_data_page_size_limit(100 << 20)
+        .set_data_page_row_count_limit(1 << 20)
+        .build();
+    let mut bytes = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties)).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    bytes
+}
+
+/// One row group as most writers make it: small pages, and dictionaries where they are short.
+fn parquet_usual(columns: &[(&str, ArrayRef)]) -> Vec<u8> {
+    let batch =
+        RecordBatch::try_from_iter_with_nullable(columns.iter().map(|(name, array)| (*name, array.clone(), true)));
+    let batch = batch.unwrap();
+    let mut bytes = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    bytes
+}
+
+fn lists(length: usize, values: ArrayRef) -> ArrayRef {
+    let field = Arc::new(Field::new_list_field(values.data_type().clone(), true));
+    let rows = values.len() / length;
+    array(ListArray::new(field, OffsetBuffer::from_repeated_length(length, rows), values, None))
+}
+
+/// How many rows of the first row group are unpacked together, or why none is.
+fn at_once(bytes: &[u8]) -> Result<u64, String> {
+    let bench = Bench::new("a.parquet", bytes);
+    let file = Arc::new(StoredFile::Local(std::fs::File::open(&bench.path).unwrap()));
+    let metadata = parquet::file::metadata::ParquetMetaDataReader::new().parse_and_finish(&*file).unwrap();
+    rows_at_once(&file, metadata.row_group(0), USUAL).map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_row_group_of_millions_of_numbers_in_lists_is_read_when_each_list_is_short() {
+    // The rows of DuckDB's row groups, in one page as DuckDB writes them.
+    let (rows, length) = (122_880, 70);
+    let numbers = Float32Array::from(vec![0.5; rows * length]);
+    let bytes = parquet_plain(&[("l", lists(length, array(numbers)))], ParquetEncoding::PLAIN);
+    assert_eq!(at_once(&bytes), Ok(USUAL));
+}
+
+#[test]
+fn tags_that_repeat_are_read_though_one_of_them_is_long() {
+    let (rows, length) = (200_000, 5);
+    let long = "x".repeat(600);
+    let tags: Vec<&str> =
+        (0..rows * length).map(|i| if i == 7 { &long } else { ["new", "sale", "red", "blue"][i % 4] }).collect();
+    let bytes = parquet_usual(&[("tags", lists(length, array(StringArray::from(tags))))]);
+    assert_eq!(at_once(&bytes), Ok(USUAL));
+}
+
+#[test]
+fn one_row_that_comes_to_more_than_memory_is_refused_whatever_the_others_are() {
+    // A text of 1 KiB that is stored once, 600,000 times in one row, of which each costs a bit.
+    let texts = array(StringArray::from(vec!["x".repeat(1 << 10)]));
+    let keys = UInt32Array::from(vec![0; 600_000]);
+    let many: ArrayRef = array(DictionaryArray::<UInt32Type>::new(keys, texts));
+    let bytes = parquet_usual(&[("l", lists(600_000, many))]);
+    assert!(bytes.len() < 16 << 10, "{}", bytes.len());
+    let found = fault("a.parquet", &bytes);
+    assert!(found.contains("one row may take") && found.contains("column l.list.item: at most 512 MiB"), "{found}");
+}
+
+#[test]
+fn what_columns_take_is_added_up() {
+    let long: ArrayRef = array(StringArray::from(vec!["x".repeat(4 << 20); 16]));
+    let names = ["a", "b", "c", "d"];
+    let of = |n: usize| {
+        let columns: Vec<_> = names[..n].iter().map(|name| (*name, long.clone())).collect();
+        at_once(&super::limits::parquet_whole(&columns))
+    };
+    assert_eq!((of(1), of(4)), (Ok(16), Ok(4)));
+}
+
+#[test]
+fn the_pages_of_all_columns_are_in_memory_together_and_have_a_bound() {
+    let numbers: ArrayRef = array(Int64Array::from(vec![7; 150_000]));
+    let names: Vec<String> = (0..9).map(|i| format!("c{i}")).collect();
+    let columns: Vec<_> = names.iter().map(|name| (name.as_str(), numbers.clone())).collect();
+    let mut bytes = parquet_plain(&columns, ParquetEncoding::PLAIN);
+    assert_eq!(at_once(&bytes), Ok(USUAL));
+    // A data page, and the number of its unpacked bytes, which is changed for one of as many digits: 127 MiB.
+    let head = [0x15, 0, 0x15];
+    let mut changed = 0;
+    for at in 0..bytes.len() - 8 {
+        let is_page = bytes[at..at + 3] == head && bytes[at + 3..at + 6].iter().all(|byte| byte & 0x80 != 0);
+        if is_page && bytes[at + 6] & 0x80 == 0 {
+            let mut claim = (127_u64 << 20) << 1;
+            for byte in &mut bytes[at + 3..at + 7] {
+                *byte = u8::try_from(claim & 0x7f).unwrap() | 0x80;
+                claim >>= 7;
+            }
+            bytes[at + 6] &= 0x7f;
+            changed += 1;
+        }
+    }
+    assert_eq!(changed, 9);
+    let found = at_once(&bytes).unwrap_err();
+    assert!(found.contains("come to more than 1024 MiB"), "{found}");
+}
+
+#[test]
+fn lengths_written_as_differences_are_read_and_counted_before_memory_is_taken() {
+    let rows = 20_000;
+    let texts: ArrayRef = array(StringArray::from_iter_values((0..rows).map(|row| format!("text {row}"))));
+    for encoding in [ParquetEncoding::DELTA_LENGTH_BYTE_ARRAY, ParquetEncoding::DELTA_BYTE_ARRAY] {
+        let mut bytes = parquet_plain(&[("t", texts.clone())], encoding);
+        assert_eq!(at_once(&bytes), Ok(USUAL), "{encoding}");
+        assert_eq!(Bench::new("a.parquet", &bytes).rows(Encoding::Json).unwrap().len(), rows, "{encoding}");
+        // Blocks of 128 in 4, and how many there are: as many as three bytes can say.
+        let head = [0x80, 1, 4, 0xa0, 0x9c, 1];
+        let at = bytes.windows(head.len()).rposition(|window| window == head).unwrap();
+        bytes[at + 3..at + 6].copy_from_slice(&[0xff, 0xff, 0x7f]);
+        let found = fault("a.parquet", &bytes);
+        assert!(found.contains("column t: a page whose lengths are damaged"), "{encoding}: {found}");
+    }
+}
