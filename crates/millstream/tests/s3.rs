@@ -85,7 +85,7 @@ fn a_bucket_holds_what_a_folder_would() {
     store.create(part, &bytes).unwrap();
     let (code, said) = finish(&bench.output(&[&["batches", "verify", "test.toml"][..], &set].concat()));
     assert_eq!(code, 1);
-    assert!(said.contains("batch 2, partition 1") && said.contains("is not the one that was written"), "{said}");
+    assert!(said.contains("batch 2, partition 1") && said.contains("is not the file that was written"), "{said}");
     for key in store.list("").unwrap() {
         store.delete(&key).unwrap();
     }

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use millstream_untrusted::batch::{check_after, check_batch};
+
 use super::cut::{self, DecideError};
 use super::manifest::{Batch, Cut, Manifest, cut_key, manifest_key};
-use super::sound::{check_after, check_batch, check_manifest};
 use crate::schema::{FORMAT, StreamSchema};
 use crate::store::{Store, read_optional};
 
@@ -62,6 +63,8 @@ pub fn committed(store: &dyn Store, base_offsets: &[i64]) -> Result<Committed, D
         }
         let next = found.batches.len() + 1 == cut.batch as usize;
         if next && parts.len() == base_offsets.len() {
+            let before = found.batches.last().map(|before| &before.cut);
+            check_batch(&cut, &parts, before).map_err(|reason| adds_up_not(store, cut.batch, reason))?;
             found.batches.push(Batch { cut, parts });
         }
     }
@@ -195,7 +198,7 @@ pub(super) fn read_complete(store: &dyn Store, batch: u32, before: Option<&Cut>)
     let complete = Batch { cut, parts };
     // The first batch may begin anywhere in the topic.
     if batch == 1 || before.is_some() {
-        check_batch(&complete, before).map_err(|reason| adds_up_not(store, batch, reason))?;
+        check_batch(&complete.cut, &complete.parts, before).map_err(|reason| adds_up_not(store, batch, reason))?;
     }
     Ok(Some(complete))
 }
@@ -217,11 +220,6 @@ pub(super) fn parse_manifest(
     partition: u32,
     bytes: &[u8],
 ) -> Result<Manifest, DecideError> {
-    let unreadable = |reason| DecideError::Unreadable { place: store.place(&manifest_key(batch, partition)), reason };
-    let manifest: Manifest = serde_json::from_slice(bytes).map_err(|error| unreadable(error.to_string()))?;
-    if manifest.format != crate::schema::FORMAT {
-        return Err(unreadable(format!("format {}", manifest.format)));
-    }
-    check_manifest(&manifest, batch, partition).map_err(unreadable)?;
-    Ok(manifest)
+    Manifest::read(bytes, batch, partition)
+        .map_err(|reason| DecideError::Unreadable { place: store.place(&manifest_key(batch, partition)), reason })
 }

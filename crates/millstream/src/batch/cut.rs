@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use millstream_untrusted::batch::check_after;
+
 use super::manifest::{Cut, cut_key};
 use super::part::fail_point;
-use super::sound::{check_after, check_cut};
 use crate::store::{Settled, SharedStore, Store, StoreError, read_optional, record_bytes, settle};
 
 #[derive(Debug, thiserror::Error)]
@@ -123,11 +124,5 @@ pub(super) fn read(store: &dyn Store, batch: u32) -> Result<Option<Cut>, DecideE
 }
 
 fn parse(store: &dyn Store, batch: u32, bytes: &[u8]) -> Result<Cut, DecideError> {
-    let unreadable = |reason| DecideError::Unreadable { place: store.place(&cut_key(batch)), reason };
-    let cut: Cut = serde_json::from_slice(bytes).map_err(|error| unreadable(error.to_string()))?;
-    if cut.format != crate::schema::FORMAT || cut.batch != batch {
-        return Err(unreadable(format!("format {}, batch {}", cut.format, cut.batch)));
-    }
-    check_cut(&cut).map_err(unreadable)?;
-    Ok(cut)
+    Cut::read(bytes, batch).map_err(|reason| DecideError::Unreadable { place: store.place(&cut_key(batch)), reason })
 }

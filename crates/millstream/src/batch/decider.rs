@@ -12,7 +12,7 @@ use rdkafka::error::KafkaError;
 
 use super::cut::{self, DecideError, decide};
 use super::identity::Identity;
-use super::manifest::Cut;
+use super::manifest::{Cut, new_cut};
 use super::plan::Plan;
 use super::proposal::{Moment, propose};
 use super::views::{ArrivalTimes, EventTimes};
@@ -152,7 +152,7 @@ impl Decider {
             let Some(found) = propose(&self.plan, watched.last.as_ref(), moment, view).map_err(kafka)? else {
                 return Ok(false);
             };
-            let wanted = Cut::new(found.batch, found.ends, found.total, found.reason, found.window);
+            let wanted = new_cut(found.batch, found.ends, found.total, found.reason, found.window);
             watched.last = Some(decide(self.store.as_ref(), &wanted)?);
         }
     }

@@ -1,9 +1,9 @@
 //! `_millstream.json`: which stream this store belongs to. Written once; a later start must find the same cluster, topic, source
 //! and partitions, or say which gap there is and how to mend it.
 
+use millstream_untrusted::batch::check_offsets;
 use serde::{Deserialize, Serialize};
 
-use super::sound::check_offsets;
 use crate::source::Fingerprint;
 use crate::store::{Created, Store, StoreError, read_optional, record_bytes};
 use crate::topic::TopicState;

@@ -7,8 +7,7 @@
 use std::collections::VecDeque;
 use std::num::{NonZeroU32, NonZeroU64};
 
-use super::manifest::{Cut, CutReason};
-use super::window::Window;
+use super::manifest::{Cut, CutReason, Window};
 use crate::config::{BatchRule, WindowTime};
 
 /// End offsets after the first `total` rows sent in turn.

@@ -6,9 +6,8 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use super::manifest::{Cut, CutReason};
+use super::manifest::{Cut, CutReason, Window};
 use super::plan::Plan;
-use super::window::Window;
 use crate::config::{BatchRule, WindowTime};
 
 /// A record sent just before a window's end may still be on its way to the broker.

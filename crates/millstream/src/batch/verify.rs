@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use millstream_untrusted::batch::check_batch;
 use serde::Deserialize;
 
 use super::DecideError;
 use super::blocks::{Selection, check_digest, open, read_blocks};
 use super::committed::{check_no_gap, read_manifest};
 use super::cut::read as read_cut;
-use super::manifest::{Batch, Cut, Manifest, batch_folder};
-use super::sound::check_batch;
+use super::manifest::{Cut, Manifest, batch_folder};
 use crate::schema::OFFSET_COLUMN;
 use crate::store::Store;
 
@@ -47,10 +47,9 @@ pub(super) fn verify(store: &dyn Store) -> Result<Vec<String>, DecideError> {
             }
         }
         if parts.len() == cut.ends.len() && (number == 1 || before.is_some()) {
-            let batch = Batch { cut: cut.clone(), parts };
-            if let Err(fault) = check_batch(&batch, before.as_ref()) {
-                faults.push(format!("batch {number}: {fault}"));
-            }
+            faults.extend(
+                check_batch(&cut, &parts, before.as_ref()).err().map(|fault| format!("batch {number}: {fault}")),
+            );
         }
         if !is_complete {
             break;

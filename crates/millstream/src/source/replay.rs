@@ -22,7 +22,7 @@ use super::feed::{Feed, Next};
 use super::{Dataset, Pacer, REJECT_HEADER, Row, SourceError};
 use crate::batch::{
     AHEAD_MS, Boundary, Cut, CutReason, DecideError, Identity, Plan, RowClock, RowCutter, RuleChanged, check_offsets,
-    cut_exists, cuts, decide, ends_in_turn,
+    cut_exists, cuts, decide, ends_in_turn, new_cut,
 };
 use crate::config::{Encoding, OnStop, Pace, Source};
 use crate::schema::{FORMAT, StreamSchema};
@@ -368,7 +368,7 @@ impl<'a> Sending<'a> {
         if let Some(cut) = self.decided.get(batch as usize - 1) {
             return if cut.ends == self.sent { Ok(()) } else { Err(ReplayError::CutDisagrees { batch }) };
         }
-        self.pending.push_back(Cut::new(batch, self.sent.clone(), total, reason, window));
+        self.pending.push_back(new_cut(batch, self.sent.clone(), total, reason, window));
         Ok(())
     }
 

@@ -1,8 +1,7 @@
 //! Whether a cut and its manifests add up. Pure. What does not is an error wherever it is read: whoever counted on would give
 //! wrong totals, and whoever went on from it would lose records or take them twice.
 
-use super::manifest::{Batch, Cut, Manifest};
-use super::window::Window;
+use super::{Cut, Manifest, Window};
 
 /// Offsets, totals and times have room to be added to below this.
 const NUMBER_MOST: i64 = i64::MAX / 4;
@@ -24,7 +23,7 @@ pub(super) fn check_cut(cut: &Cut) -> Result<(), String> {
 }
 
 /// After the cut of the batch before.
-pub(super) fn check_after(cut: &Cut, before: &Cut) -> Result<(), String> {
+pub fn check_after(cut: &Cut, before: &Cut) -> Result<(), String> {
     if cut.ends.len() != before.ends.len() {
         return Err(format!("{} partitions, and the cut before has {}", cut.ends.len(), before.ends.len()));
     }
@@ -72,10 +71,12 @@ pub(super) fn check_manifest(part: &Manifest, batch: u32, partition: u32) -> Res
 }
 
 /// A complete batch: each part where its cut and the batch before it say, and all of them together the records of the cut.
-pub(super) fn check_batch(batch: &Batch, before: Option<&Cut>) -> Result<(), String> {
-    let Batch { cut, parts } = batch;
+pub fn check_batch(cut: &Cut, parts: &[Manifest], before: Option<&Cut>) -> Result<(), String> {
     if let Some(before) = before {
         check_after(cut, before)?;
+    }
+    if parts.len() != cut.ends.len() {
+        return Err(format!("{} manifests, and its cut has {} partitions", parts.len(), cut.ends.len()));
     }
     let mut total = before.map_or(0, |before| before.total);
     for (index, (part, end)) in parts.iter().zip(&cut.ends).enumerate() {
@@ -213,7 +214,7 @@ mod tests {
     #[test]
     fn batches_that_do_not_follow_each_other_are_refused() {
         let check = |cut: Cut, first: Value, before: Option<&Cut>| {
-            check_batch(&Batch { cut, parts: vec![part(0, first), part(1, json!({}))] }, before)
+            check_batch(&cut, &[part(0, first), part(1, json!({}))], before)
         };
         assert_eq!(check(cut(json!({})), json!({}), Some(&before())), Ok(()));
         assert!(check(cut(json!({"total": 31})), json!({}), Some(&before())).is_err(), "totals");
@@ -221,5 +222,7 @@ mod tests {
         assert!(check(cut(json!({})), json!({"first_offset": 11, "rows": 8}), Some(&before())).is_err(), "a gap");
         assert!(check(cut(json!({})), json!({"first_offset": 9, "rows": 10}), Some(&before())).is_err(), "twice");
         assert!(check(cut(json!({"ends": [21, 10]})), json!({}), Some(&before())).is_err(), "another end");
+        let empty = json!({"batch": 1, "ends": [10, 10], "total": 20});
+        assert!(check_batch(&cut(json!({})), &[part(0, json!({}))], Some(&cut(empty))).is_err(), "a part is missing");
     }
 }
