@@ -22,6 +22,10 @@ pub const BODY_BYTES_MAX: usize = 32 << 20;
 const SMALL_BODY_BYTES: usize = 64 << 10;
 /// Bodies up to this size are worked on where their connection is served; a thousand rows may be in one.
 const INLINE_BODY_BYTES: usize = 8 << 10;
+/// What comes of a body, in values of about 130 bytes: its rows, each with what is answered for it. So much is worked on where the
+/// connection is served, more on another thread, and much more in the place of a large body.
+const INLINE_VALUES: usize = 16 << 10;
+const SMALL_VALUES: usize = 64 << 10;
 /// Of all large bodies together, as far as they have come.
 const BODIES_BYTES: usize = 128 << 20;
 /// So long a sender may take while others wait for room.
@@ -64,18 +68,47 @@ pub fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
     Err(ApiError::content_type(&super::error::shortened(text)))
 }
 
-/// Reads a body and has it worked on: a small one here, a large one on a thread for long work.
+/// Where a body is worked on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Workplace {
+    /// Where its connection is served.
+    Connection,
+    Thread,
+    /// A thread, and one of the places of large bodies.
+    Place,
+}
+
+impl Workplace {
+    /// `values_per_row`: what a row becomes, read and answered.
+    fn of(bytes: &[u8], is_large: bool, values_per_row: usize) -> Self {
+        if is_large {
+            return Self::Place;
+        }
+        // A row is an object: there are no more of them than braces.
+        let n_rows = bytes.iter().filter(|byte| **byte == b'{').count();
+        let n_values = n_rows.saturating_mul(values_per_row);
+        if n_values > SMALL_VALUES {
+            Self::Place
+        } else if n_values > INLINE_VALUES || bytes.len() > INLINE_BODY_BYTES {
+            Self::Thread
+        } else {
+            Self::Connection
+        }
+    }
+}
+
+/// Reads a body and has it worked on: little here, much on a thread for long work. `values_per_row`: what a row of it becomes.
 pub async fn receive<T: Send + 'static>(
     body: Body,
     bodies: &Bodies,
+    values_per_row: usize,
     work: impl FnOnce(&[u8]) -> Result<T, ApiError> + Send + 'static,
 ) -> Result<(T, Place), ApiError> {
     let Received { bytes, share } = read(body, bodies).await?;
-    if bytes.len() <= INLINE_BODY_BYTES {
-        return Ok((work(&bytes)?, None));
-    }
-    if share.is_none() {
-        return Ok((blocking(move || work(&bytes)).await?, None));
+    match Workplace::of(&bytes, share.is_some(), values_per_row) {
+        Workplace::Connection => return Ok((work(&bytes)?, None)),
+        Workplace::Thread => return Ok((blocking(move || work(&bytes)).await?, None)),
+        Workplace::Place => {}
     }
     let place = timeout(PLACE_WAIT, Arc::clone(&bodies.places).acquire_owned()).await;
     let Ok(Ok(place)) = place else { return Err(ApiError::busy("other large bodies are worked on")) };
@@ -178,4 +211,24 @@ fn refuse(mut body: Body, declared: Option<u64>) -> ApiError {
     tokio::spawn(timeout(DRAIN_TIMEOUT, async move { while let Some(Ok(_)) = body.frame().await {} }));
     let size = declared.map_or_else(String::new, |bytes| format!(" of {bytes} bytes"));
     ApiError::too_large(format!("a body{size}: at most {BODY_BYTES_MAX} bytes; send the rows in several requests"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A body of 60 KB is 20,000 rows, and of a classifier of 300 classes six million probabilities.
+    #[test]
+    fn what_comes_of_a_body_decides_where_it_is_worked_on() {
+        let rows = |n_rows: usize| format!("[{}]", vec!["{}"; n_rows].join(","));
+        let of = |n_rows, values_per_row| Workplace::of(rows(n_rows).as_bytes(), false, values_per_row);
+        assert_eq!(of(1, 5), Workplace::Connection);
+        assert_eq!(of(1000, 5), Workplace::Connection);
+        assert_eq!(of(4000, 1), Workplace::Thread);
+        assert_eq!(of(1000, 40), Workplace::Thread);
+        assert_eq!(of(1000, 1200), Workplace::Place);
+        assert_eq!(of(20_000, 1200), Workplace::Place);
+        assert_eq!(of(20_000, usize::MAX), Workplace::Place);
+        assert_eq!(Workplace::of(b"{}", true, 1), Workplace::Place);
+    }
 }

@@ -2,13 +2,13 @@
 //!
 //! Up to `CONNECTIONS_MAX` have a place. Beyond, a connection waits in a small reserve: health and metrics are answered there, anything
 //! else as soon as a place is free, or with 503. A new one always gets in, for the one that has waited longest in the reserve goes.
-//! When places run out, connections that are doing nothing are closed.
+//! Where no place is left, connections that have asked for nothing for a while are closed.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -31,8 +31,6 @@ use crate::serve::ServeContext;
 
 /// 1,024 × (a head, a small body and a small answer, each of 64 KiB) stay inside 192 MiB.
 const CONNECTIONS_MAX: usize = 1024;
-/// Where only one place of so many is free, idle connections are closed.
-const PLACES_FEW: usize = 16;
 /// Connections without a place: one for so many with one.
 const RESERVE: usize = 16;
 const RESERVE_LEAST: usize = 4;
@@ -44,10 +42,14 @@ const HEAD_BYTES_MAX: usize = 64 << 10;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// The same without a place.
 const HEAD_TIMEOUT_IN_RESERVE: Duration = Duration::from_secs(5);
-/// A connection without a request so far is closed when places run out, once it is so old.
+/// A connection that has asked for nothing for so long makes room when places run out; with an answer under way, after it.
+const IDLE_MOST: Duration = Duration::from_millis(200);
+/// The same of one that never asked.
 const SILENT_MOST: Duration = Duration::from_secs(1);
 /// Idle connections are told at most so often that places run out.
 const CROWDED_EVERY: Duration = Duration::from_millis(100);
+/// Of a connection that has not asked for anything yet.
+const NOT_ASKED: u64 = u64::MAX;
 /// Requests under way get so long to end when the server stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 /// After an accept that failed for want of file descriptors.
@@ -145,17 +147,18 @@ impl Door {
     /// Answers the connection's whole life.
     fn enter(&mut self, stream: TcpStream) -> impl Future<Output = ()> + Send + use<> {
         let place = Arc::clone(&self.places).try_acquire_owned().ok();
-        if self.places.available_permits() < self.n_places / PLACES_FEW + 1 {
+        let is_in_reserve = place.is_none();
+        if is_in_reserve {
             self.call.crowded();
         }
-        let is_in_reserve = place.is_none();
         let connection = Arc::new(Connection {
             app: Arc::clone(&self.app),
             places: Arc::clone(&self.places),
             call: Arc::clone(&self.call),
             peer: stream.peer_addr().ok().map(Peer),
             place: place.map_or_else(OnceLock::new, OnceLock::from),
-            n_requests: AtomicUsize::new(0),
+            opened: Instant::now(),
+            asked_after_ms: AtomicU64::new(NOT_ASKED),
             must_go: Notify::new(),
             give_up: Arc::default(),
         });
@@ -201,7 +204,9 @@ struct Connection {
     peer: Option<Peer>,
     /// Unset in the reserve.
     place: OnceLock<OwnedSemaphorePermit>,
-    n_requests: AtomicUsize,
+    opened: Instant,
+    /// When the newest request came, in milliseconds after `opened`.
+    asked_after_ms: AtomicU64,
     /// The reserve is full.
     must_go: Notify,
     /// The client reads a large answer for too long, and others need the room.
@@ -213,12 +218,22 @@ impl Connection {
         self.place.get().is_some()
     }
 
-    fn is_silent(&self) -> bool {
-        self.n_requests.load(Ordering::Relaxed) == 0
+    fn has_asked(&self) -> bool {
+        self.asked_after_ms.load(Ordering::Relaxed) != NOT_ASKED
+    }
+
+    /// Since it was opened or asked last.
+    fn silence(&self) -> Duration {
+        let since = match self.asked_after_ms.load(Ordering::Relaxed) {
+            NOT_ASKED => Duration::ZERO,
+            asked => Duration::from_millis(asked),
+        };
+        self.opened.elapsed().saturating_sub(since)
     }
 
     async fn answer(&self, mut request: Request<Incoming>) -> Response<Body> {
-        self.n_requests.fetch_add(1, Ordering::Relaxed);
+        let now = u64::try_from(self.opened.elapsed().as_millis()).map_or(NOT_ASKED - 1, |now| now.min(NOT_ASKED - 1));
+        self.asked_after_ms.store(now, Ordering::Relaxed);
         if !self.has_place() && !is_health(request.uri().path()) && !self.takes_place().await {
             return closing(ApiError::busy("too many connections are open").into_response());
         }
@@ -255,7 +270,6 @@ fn closing(mut response: Response<Body>) -> Response<Body> {
 async fn converse(connection: Arc<Connection>, stream: TcpStream, mut told: watch::Receiver<Word>) {
     // Small answers must not wait for an acknowledgement of the one before; without it they are only slower.
     let _ = stream.set_nodelay(true);
-    let began = Instant::now();
     let service = {
         let connection = Arc::clone(&connection);
         service_fn(move |request| {
@@ -272,19 +286,19 @@ async fn converse(connection: Arc<Connection>, stream: TcpStream, mut told: watc
         tokio::select! {
             ended = served.as_mut() => break ended,
             word = next(&mut told), if !is_last => {
-                match connection.is_silent() {
-                    true if word.stopping || began.elapsed() >= SILENT_MOST => return,
-                    true => {}
-                    false => {
-                        // Closes an idle connection at once, another one after its answer.
-                        is_last = true;
-                        served.as_mut().graceful_shutdown();
+                let has_asked = connection.has_asked();
+                if word.stopping || connection.silence() >= if has_asked { IDLE_MOST } else { SILENT_MOST } {
+                    if !has_asked {
+                        return;
                     }
+                    // Closes an idle connection at once, another one after its answer.
+                    is_last = true;
+                    served.as_mut().graceful_shutdown();
                 }
             }
             () = connection.give_up.notified() => return,
-            () = connection.must_go.notified(), if !connection.has_place() && connection.is_silent() => {
-                if connection.is_silent() {
+            () = connection.must_go.notified(), if !connection.has_place() && !connection.has_asked() => {
+                if !connection.has_asked() {
                     return;
                 }
                 // The request that came meanwhile gives up its waiting.

@@ -1,13 +1,12 @@
-//! Who may ask for what not everybody may: whoever is on this machine, by no page of another site.
-//!
-//! A page of any site can make a browser send requests to this machine. What tells them apart: such a request has the `Origin` of its
-//! page, and one whose name was pointed here afterwards has that name as its `Host`.
+//! Who may ask for what not everybody may: whoever is on this machine, by no other name of it. What pages of other sites may ask is
+//! decided before (`site`).
 
 use std::net::{IpAddr, SocketAddr};
 
 use axum::http::{HeaderMap, HeaderName, header};
 
 use super::error::ApiError;
+use crate::config::host_and_port;
 
 /// Who is at the other end of the connection.
 #[derive(Debug, Clone, Copy)]
@@ -24,38 +23,14 @@ fn is_of_a_proxy(name: &HeaderName) -> bool {
     name == "forwarded" || name == "via" || name == "x-real-ip" || name.starts_with("x-forwarded-")
 }
 
-/// A JSON content type, and an `Origin`, if any, that is the `Host`: no form and no script of another site sends such a request.
-pub fn same_site(headers: &HeaderMap) -> Result<(), ApiError> {
-    if !headers.contains_key(header::CONTENT_TYPE) {
-        return Err(ApiError::content_type("nothing"));
-    }
-    super::body::require_json(headers)?;
-    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    let Some(host) = text(header::HOST).filter(|_| headers.get_all(header::HOST).iter().count() == 1) else {
-        return Err(ApiError::bad_request("the header Host must name this server, once"));
-    };
-    let mut origins = headers.get_all(header::ORIGIN).iter();
-    let Some(origin) = origins.next() else { return Ok(()) };
-    let only = origins.next().is_none().then_some(origin);
-    let site = only.and_then(|origin| origin.to_str().ok()?.split_once("://")).map(|(_, site)| site);
-    if site.is_some_and(|site| site.eq_ignore_ascii_case(host)) {
-        return Ok(());
-    }
-    Err(ApiError::forbidden("origin", "a page of another site may not ask this: its Origin is not this server's Host"))
-}
-
 /// From this machine, to this machine by one of its own names.
 pub fn loopback(peer: Option<&Peer>, headers: &HeaderMap) -> Result<(), ApiError> {
     let is_local = |address: IpAddr| address.to_canonical().is_loopback();
     let from_here = peer.is_some_and(|Peer(address)| is_local(address.ip()));
     let by_proxy = headers.keys().any(is_of_a_proxy);
-    let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
-    };
-    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    let to_here = name.eq_ignore_ascii_case("localhost") || address.is_ok_and(is_local);
+    let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).and_then(host_and_port);
+    let to_here =
+        host.is_some_and(|(name, _)| name == "localhost" || name.trim_matches(['[', ']']).parse().is_ok_and(is_local));
     if from_here && to_here && !by_proxy {
         return Ok(());
     }
@@ -72,22 +47,6 @@ mod tests {
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         pairs.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect()
-    }
-
-    #[test]
-    fn a_page_of_another_site_is_refused() {
-        let json = ("content-type", "application/json");
-        let check = |pairs: &[(&'static str, &str)]| same_site(&headers(pairs)).map_err(|error| error.status.as_u16());
-        assert_eq!(check(&[json, ("host", "localhost:8080")]), Ok(()));
-        assert_eq!(check(&[json, ("host", "localhost:8080"), ("origin", "http://localhost:8080")]), Ok(()));
-        assert_eq!(check(&[json, ("host", "localhost:8080"), ("origin", "http://evil.example")]), Err(403));
-        assert_eq!(check(&[json, ("host", "localhost:8080"), ("origin", "null")]), Err(403));
-        let mut twice = headers(&[json, ("host", "localhost:8080"), ("origin", "http://localhost:8080")]);
-        twice.append(header::ORIGIN, "http://evil.example".parse().unwrap());
-        assert!(same_site(&twice).is_err(), "one of two origins is another site");
-        assert_eq!(check(&[("content-type", "text/plain"), ("host", "localhost:8080")]), Err(415));
-        assert_eq!(check(&[("host", "localhost:8080")]), Err(415));
-        assert_eq!(check(&[json]), Err(400));
     }
 
     #[test]

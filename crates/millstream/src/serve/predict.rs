@@ -76,8 +76,9 @@ pub async fn answer(app: &App, request: Request<Body>, version: Arc<Version>) ->
     }
     refuse_query(query)?;
     body::require_json(request.headers())?;
+    let values_per_row = width(&version);
     let work = move |bytes: &[u8]| predict_posted(&version, posted_rows(&version, bytes)?);
-    let (response, _) = body::receive(request.into_body(), &app.bodies, work).await?;
+    let (response, _) = body::receive(request.into_body(), &app.bodies, values_per_row, work).await?;
     Ok(response)
 }
 
@@ -186,7 +187,7 @@ pub fn width(version: &Version) -> usize {
 }
 
 /// In inputs.
-const VALUES_OF_A_CLASS: usize = 4;
+const VALUES_OF_A_CLASS: usize = 10;
 /// A row costs its columns, also those that it leaves out.
 const CELLS_MAX: usize = 10_000_000;
 

@@ -202,6 +202,7 @@ pub async fn answer(
     }
     refuse_query(query)?;
     body::require_json(request.headers())?;
+    let values_per_row = versions.iter().map(|version| width(version)).sum();
     let work = move |bytes: &[u8]| {
         let call = Call { route: &route, versions: &versions, path: &path };
         match rows::parse_body(bytes)? {
@@ -209,7 +210,7 @@ pub async fn answer(
             Posted::Many(outers) => call.array(outers),
         }
     };
-    let (response, _) = body::receive(request.into_body(), &app.bodies, work).await?;
+    let (response, _) = body::receive(request.into_body(), &app.bodies, values_per_row, work).await?;
     Ok(response)
 }
 

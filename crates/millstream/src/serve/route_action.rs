@@ -52,7 +52,7 @@ pub async fn answer(
     refuse_query(query)?;
     body::require_json(request.headers())?;
     // The posted values are there until the answer is: so is their place.
-    let (value, _place) = body::receive(request.into_body(), &app.bodies, rows::parse_json).await?;
+    let (value, _place) = body::receive(request.into_body(), &app.bodies, 1, rows::parse_json).await?;
     call.posted(parameters, value).await
 }
 

@@ -659,6 +659,23 @@ async fn health_is_answered_whatever_the_connections_do() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_are_kept_as_long_as_there_is_a_place_for_each() {
+    let running = start_with("127.0.0.1:0", 32);
+    let mut kept = connect(running.address, 32).await;
+    for _ in 0..3 {
+        for stream in &mut kept {
+            stream.write_all(b"HEAD /v1/status HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            let head = String::from_utf8(head).unwrap();
+            assert!(head.starts_with("HTTP/1.1 200") && !head.contains("connection: close"), "{head}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn idle_connections_make_room_and_busy_ones_do_not() {
     let running = start_with("127.0.0.1:0", 8);
     let mut busy = TcpStream::connect(running.address).await.unwrap();

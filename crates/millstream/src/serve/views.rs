@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::app::App;
 use super::error::{ApiError, hint, quote};
-use super::guard::{Peer, loopback, same_site};
+use super::guard::{Peer, loopback};
 use super::lists::all_batches;
 use super::predict::{blocking, refuse_query};
 use super::recommend::Given;
@@ -251,7 +251,7 @@ pub async fn route(
     if request.method() == Method::POST {
         refuse_query(query)?;
         body::require_json(request.headers())?;
-        let (posted, _) = body::receive(request.into_body(), &app.bodies, rows::parse_body).await?;
+        let (posted, _) = body::receive(request.into_body(), &app.bodies, 1, rows::parse_body).await?;
         match posted {
             Posted::One(row) => {
                 add(&mut given, row.into_iter().map(|(name, value)| (name, Given::Json(value))), "body")?;
@@ -332,10 +332,10 @@ pub async fn query(app: &Arc<App>, request: Request<Body>) -> Result<Response<Bo
         return Err(ApiError::forbidden("query_off", message));
     }
     loopback(request.extensions().get::<Peer>(), request.headers())?;
-    same_site(request.headers())?;
+    body::require_json(request.headers())?;
     refuse_query(request.uri().query().unwrap_or_default())?;
     // What is kept of the body is small: its place is free while the query runs.
-    let (posed, _) = body::receive(request.into_body(), &app.bodies, posed).await?;
+    let (posed, _) = body::receive(request.into_body(), &app.bodies, 1, posed).await?;
     let Posed { question, window } = posed;
     let now = now(app).await?;
     let answer = app.context.views.ask_apart(question, now).await.map_err(|error| fault(app, error))?;

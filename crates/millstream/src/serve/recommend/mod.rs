@@ -57,7 +57,7 @@ pub async fn answer(
         refuse_query(query)?;
         body::require_json(request.headers())?;
         let parse = move |bytes: &[u8]| told_by_body(action, bytes);
-        let (posted, place) = body::receive(request.into_body(), &app.bodies, parse).await?;
+        let (posted, place) = body::receive(request.into_body(), &app.bodies, 1, parse).await?;
         told.extend(posted);
         held = place;
     } else {
