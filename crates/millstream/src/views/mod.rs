@@ -6,7 +6,9 @@
 
 mod answers;
 mod check;
+mod error;
 mod functions;
+mod owner;
 mod process;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,22 +18,23 @@ use std::time::Duration;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::catalog::{MemTable, TableProvider};
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::runtime::Runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 pub use check::{check_files, check_views};
+pub use error::{AskError, FaultKind};
+pub use owner::session_of_owner;
 pub use process::{ProcessCommand, ProcessLimits, QUERY_PROCESS, Question, TextRows, answer_questions};
 
 use crate::batch::{Batch, read_schema};
-use crate::catalogue::{Catalogue, Catalogues, Lookups, empty_items, load_tables};
+use crate::catalogue::{Catalogue, Lookups, empty_items, load_tables};
 use crate::config::{CatalogueRules, ConfigFaults, Faults, Pipeline, StoreUrl, View};
 use crate::query::{
     CATALOGUE, ColumnCache, Extras, Limits, Parameters, Parsed, QueryError, Records, STACK_BYTES, Session, SqlFault,
     TABLE, rows_of,
 };
-use crate::registry::{OwnerTexts, Registry, Served};
+use crate::registry::{OwnerTexts, Served};
 use crate::schema::StreamSchema;
 use crate::store::SharedStore;
 use answers::Answers;
@@ -56,11 +59,6 @@ pub struct Now {
     pub served: Arc<Served>,
 }
 
-#[derive(Clone, Copy)]
-pub enum Author {
-    Owner,
-    Request,
-}
 /// A question of a view.
 pub struct Asked {
     pub sql: String,
@@ -76,74 +74,6 @@ pub struct Rows {
     pub is_cut: bool,
     /// Of the models that were asked for it: `model@version`.
     pub versions: Vec<String>,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum AskError {
-    #[error("the stream's columns are not known yet: they are once its first record was read")]
-    NoSchema,
-    #[error("model {0} has no version yet: it is served as soon as its first training is done")]
-    NoVersion(String),
-    #[error(
-        "as many queries as are answered side by side are under way, and none of them ended in time: ask again later"
-    )]
-    Busy,
-    #[error("the answer has more than {most} MiB: select fewer columns, shorter ones, or fewer rows", most = ANSWER_BYTES_MOST >> 20)]
-    TooLarge,
-    #[error(transparent)]
-    Query(#[from] QueryError),
-    #[error("{0}")]
-    Broken(String),
-    /// A process could not have what it asked for.
-    #[error(
-        "the query needs more memory than one may have (serve.query_memory), or is nested too deep: narrow it with `where`, or select fewer columns"
-    )]
-    Outgrown,
-    #[error("{0}; ask again")]
-    Lost(String),
-    /// As a process said it.
-    #[error("{message}")]
-    Refused { kind: FaultKind, message: String },
-}
-
-/// What a client can do about a question without an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum FaultKind {
-    NoSchema,
-    NoVersion,
-    Busy,
-    Lost,
-    TooLarge,
-    TooSlow,
-    BadSql,
-    NotComputable,
-    Full,
-    ReservedColumn,
-    /// A part or a version of the store: nothing that a client can mend.
-    Unreadable,
-}
-
-impl AskError {
-    pub fn kind(&self) -> FaultKind {
-        match self {
-            Self::NoSchema => FaultKind::NoSchema,
-            Self::NoVersion(_) => FaultKind::NoVersion,
-            Self::Busy => FaultKind::Busy,
-            Self::Lost(_) => FaultKind::Lost,
-            Self::TooLarge | Self::Outgrown => FaultKind::TooLarge,
-            Self::Broken(_) => FaultKind::BadSql,
-            Self::Refused { kind, .. } => *kind,
-            Self::Query(error) => match error {
-                QueryError::Sql(_) | QueryError::Broken(_) => FaultKind::BadSql,
-                QueryError::Compute(_) => FaultKind::NotComputable,
-                QueryError::Memory { .. } => FaultKind::TooLarge,
-                QueryError::Time { .. } => FaultKind::TooSlow,
-                QueryError::Full(_) => FaultKind::Full,
-                QueryError::ReservedColumn => FaultKind::ReservedColumn,
-                QueryError::Part(_) => FaultKind::Unreadable,
-            },
-        }
-    }
 }
 
 /// What answers views and queries of a pipeline.
@@ -428,46 +358,6 @@ impl Views {
         };
         Ok(Session::with(&schema, records, extras, self.limits)?)
     }
-}
-
-/// All that a pipeline's views see, for one query by its owner: without the limits of what is served, and nothing kept.
-pub fn session_of_owner(
-    pipeline: &Pipeline,
-    store: &SharedStore,
-    batches: &[Batch],
-    sql: &str,
-    limits: Limits,
-) -> anyhow::Result<Option<Session>> {
-    let Some(schema) = read_schema(store.as_ref())? else { return Ok(None) };
-    let mut faults = Faults::new(pipeline.file.display().to_string());
-    let mut extras = Extras::default();
-    // What the query does not name is not read.
-    let named: Vec<_> = pipeline.tables.iter().filter(|table| sql.contains(&table.name)).cloned().collect();
-    for (name, rows) in load_tables(&named, &mut faults) {
-        extras.tables.extend(in_memory(&rows).map(|table| (name, table)));
-    }
-    faults.finish()?;
-    if sql.contains(CATALOGUE)
-        && let Some((catalogues, _)) = Catalogues::open(pipeline, store)?
-    {
-        catalogues.refresh(batches)?;
-        let catalogue = catalogues.snapshot();
-        let items = match (catalogue.items(), &pipeline.catalogue) {
-            (Some(items), _) => Some(items.clone()),
-            (None, Some(rules)) => {
-                let lookups = Lookups::read(&pipeline.tables, &mut Faults::default());
-                Some(empty_items(rules, &lookups, &schema.arrow())?)
-            }
-            (None, None) => None,
-        };
-        extras.tables.extend(items.and_then(|items| Some((CATALOGUE.to_owned(), in_memory(&items)?))));
-    }
-    if sql.to_lowercase().contains("predict_") {
-        extras.functions =
-            functions::of_versions(&Registry::open_for(Arc::clone(store), OwnerTexts::of(pipeline))?.snapshot());
-    }
-    let records = Records::Stored { store: Arc::clone(store), batches, cache: None };
-    Ok(Some(Session::with(&schema, records, extras, limits)?))
 }
 
 /// Answers on a thread of its own, with a stack for any SQL. The place is held until the thread has really ended: a query that is lost

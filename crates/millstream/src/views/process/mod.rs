@@ -12,15 +12,17 @@
 //!   large, or ask again. The process is not used again, whatever it had begun is removed, and the next question begins another. A client that
 //!   goes away ends its question the same way. With the server end its processes: by a signal of the kernel, and because their stdin ends.
 //!
-//! `pool` is the server's side, `child` the process's.
+//! `pool`, `watch` and `talk` are the server's side, `child` the process's.
 
 mod child;
 mod frames;
 mod pool;
 mod scratch;
 mod snapshot;
+mod talk;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 pub use child::{ProcessLimits, answer_questions};
 pub use frames::Question;

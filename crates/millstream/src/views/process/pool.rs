@@ -1,21 +1,23 @@
 //! The server's side: which processes there are, whose turn it is, and what an end of one means.
 
 use std::ffi::OsString;
-use std::io::{self, BufReader, Write};
+use std::io::{self, BufReader};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::Signal;
 use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::QUERY_PROCESS;
-use super::frames::{self, ANSWER_FRAME_BYTES_MOST, Columns, End, Failed, Kind, QUESTION_BYTES_MOST, Question};
+use super::frames::{QUESTION_BYTES_MOST, Question};
 use super::scratch::{Scratch, sweep};
 use super::snapshot::Snapshot;
+use super::talk::{Process, end_of};
+use super::watch::{Asker, Ended, Watch};
 use crate::query::{Limits, QueryError, SQL_BYTES_MOST, SqlFault};
 use crate::views::{AskError, GRACE, PATIENCE};
 
@@ -23,8 +25,6 @@ use crate::views::{AskError, GRACE, PATIENCE};
 const AT_ONCE: usize = 2;
 /// To get ready, on a machine that is busy; as a rule it is a tenth of a second.
 const READY_PATIENCE: Duration = Duration::from_secs(10);
-/// Of an answer's frames without its rows: names of columns and versions, a message.
-const FRAMES_BYTES_MOST: usize = 4 << 20;
 /// A process that nobody asked so long is let go.
 const IDLE: Duration = Duration::from_secs(300);
 
@@ -70,82 +70,6 @@ struct Held {
     /// Of the questions under way.
     asked: Vec<Arc<Watch>>,
     is_stopped: bool,
-}
-
-/// A process that is ready, or soon is.
-struct Process {
-    child: Arc<Mutex<Child>>,
-    questions: ChildStdin,
-    answers: BufReader<ChildStdout>,
-    /// Of its state.
-    number: u64,
-    is_ready: bool,
-    _scratch: tempfile::TempDir,
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It is gone already, or goes now; its scratch folder after it.
-        end_of(&mut self.child.lock().unwrap_or_else(PoisonError::into_inner));
-    }
-}
-
-/// One question under way, to be ended from outside.
-#[derive(Default)]
-struct Watch(Mutex<Watched>);
-
-#[derive(Default)]
-struct Watched {
-    child: Option<Arc<Mutex<Child>>>,
-    ended: Option<Ended>,
-}
-
-/// Why the server ended a process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ended {
-    NotReady,
-    Late,
-    /// Nobody waits any more.
-    Left,
-    Stopped,
-}
-
-impl Watch {
-    fn held(&self) -> MutexGuard<'_, Watched> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// False: it was ended before it began.
-    fn attach(&self, child: &Arc<Mutex<Child>>) -> bool {
-        let mut held = self.held();
-        held.child = Some(Arc::clone(child));
-        held.ended.is_none()
-    }
-
-    fn detach(&self) {
-        self.held().child = None;
-    }
-
-    fn end(&self, why: Ended) {
-        let mut held = self.held();
-        held.ended.get_or_insert(why);
-        if let Some(child) = held.child.take() {
-            kill(&mut child.lock().unwrap_or_else(PoisonError::into_inner));
-        }
-    }
-
-    fn ended(&self) -> Option<Ended> {
-        self.held().ended
-    }
-}
-
-/// Ends the question when whoever asked it is gone.
-struct Asker(Arc<Watch>);
-
-impl Drop for Asker {
-    fn drop(&mut self) {
-        self.0.end(Ended::Left);
-    }
 }
 
 struct Order {
@@ -408,18 +332,6 @@ const SIGBUS: i32 = Signal::Bus as i32;
 const SIGSEGV: i32 = Signal::Segv as i32;
 const SIGXCPU: i32 = Signal::Xcpu as i32;
 
-/// With all of its group. One that is gone already is no fault; until it was waited for, its number is nobody else's.
-fn kill(child: &mut Child) {
-    if let Ok(None) = child.try_wait() {
-        let _ = kill_process_group(Pid::from_child(child), Signal::Kill);
-    }
-}
-
-fn end_of(child: &mut Child) -> Option<ExitStatus> {
-    kill(child);
-    child.wait().ok()
-}
-
 fn why(ended: Option<Ended>, limits: Limits) -> AskError {
     match ended {
         Some(Ended::Late) => QueryError::Time { limit: limits.time.unwrap_or(Duration::MAX) }.into(),
@@ -442,65 +354,4 @@ fn checked(question: &Question) -> Result<Vec<u8>, AskError> {
         return Err(QueryError::Sql(SqlFault::of_whole("", message)).into());
     }
     Ok(body)
-}
-
-impl Process {
-    fn get_ready(&mut self) -> io::Result<()> {
-        if !self.is_ready {
-            match frames::read(&mut self.answers, 0)? {
-                Some((Kind::Ready, _)) => self.is_ready = true,
-                Some((other, _)) => return Err(not_now(other)),
-                None => return Err(io::ErrorKind::UnexpectedEof.into()),
-            }
-        }
-        Ok(())
-    }
-
-    fn give(&mut self, question: &[u8]) -> io::Result<()> {
-        frames::write(&mut self.questions, Kind::Question, question)?;
-        self.questions.flush()?;
-        match frames::read(&mut self.answers, 0)? {
-            Some((Kind::Begun, _)) => Ok(()),
-            Some((other, _)) => Err(not_now(other)),
-            None => Err(io::ErrorKind::UnexpectedEof.into()),
-        }
-    }
-
-    /// The answer, and whether the process is worn.
-    fn answer(&mut self, rows_most: usize) -> io::Result<(Result<TextRows, AskError>, bool)> {
-        let (mut head, mut rows, mut bytes) = (None, Vec::new(), 0);
-        loop {
-            let Some((kind, body)) = frames::read(&mut self.answers, ANSWER_FRAME_BYTES_MOST)? else {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            };
-            bytes += body.len();
-            // The rows, and what is said of them.
-            if bytes > ANSWER_FRAME_BYTES_MOST + FRAMES_BYTES_MOST {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "an answer of too many bytes"));
-            }
-            match (kind, &head) {
-                (Kind::Columns, None) => head = Some(frames::parse::<Columns>(&body)?),
-                (Kind::Rows, Some(_)) => {
-                    rows.append(&mut frames::parse::<Vec<Box<RawValue>>>(&body)?);
-                    if rows.len() > rows_most {
-                        return Err(io::Error::new(io::ErrorKind::InvalidData, "an answer of too many rows"));
-                    }
-                }
-                (Kind::Failed, _) => {
-                    let Failed { kind, message, is_worn } = frames::parse(&body)?;
-                    return Ok((Err(AskError::Refused { kind, message }), is_worn));
-                }
-                (Kind::End, Some(_)) => {
-                    let End { is_cut, is_worn } = frames::parse(&body)?;
-                    let Some(Columns { columns, versions }) = head else { return Err(not_now(kind)) };
-                    return Ok((Ok(TextRows { columns, rows, is_cut, versions }), is_worn));
-                }
-                (other, _) => return Err(not_now(other)),
-            }
-        }
-    }
-}
-
-fn not_now(kind: Kind) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("{kind:?} comes where it has no place"))
 }

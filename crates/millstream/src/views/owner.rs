@@ -1,0 +1,51 @@
+//! What the pipeline's owner asks on the command line.
+
+use std::sync::Arc;
+
+use super::{functions, in_memory};
+use crate::batch::{Batch, read_schema};
+use crate::catalogue::{Catalogues, Lookups, empty_items, load_tables};
+use crate::config::{Faults, Pipeline};
+use crate::query::{CATALOGUE, Extras, Limits, Records, Session};
+use crate::registry::{OwnerTexts, Registry};
+use crate::store::SharedStore;
+
+/// All that a pipeline's views see, for one query by its owner: without the limits of what is served, and nothing kept.
+pub fn session_of_owner(
+    pipeline: &Pipeline,
+    store: &SharedStore,
+    batches: &[Batch],
+    sql: &str,
+    limits: Limits,
+) -> anyhow::Result<Option<Session>> {
+    let Some(schema) = read_schema(store.as_ref())? else { return Ok(None) };
+    let mut faults = Faults::new(pipeline.file.display().to_string());
+    let mut extras = Extras::default();
+    // What the query does not name is not read.
+    let named: Vec<_> = pipeline.tables.iter().filter(|table| sql.contains(&table.name)).cloned().collect();
+    for (name, rows) in load_tables(&named, &mut faults) {
+        extras.tables.extend(in_memory(&rows).map(|table| (name, table)));
+    }
+    faults.finish()?;
+    if sql.contains(CATALOGUE)
+        && let Some((catalogues, _)) = Catalogues::open(pipeline, store)?
+    {
+        catalogues.refresh(batches)?;
+        let catalogue = catalogues.snapshot();
+        let items = match (catalogue.items(), &pipeline.catalogue) {
+            (Some(items), _) => Some(items.clone()),
+            (None, Some(rules)) => {
+                let lookups = Lookups::read(&pipeline.tables, &mut Faults::default());
+                Some(empty_items(rules, &lookups, &schema.arrow())?)
+            }
+            (None, None) => None,
+        };
+        extras.tables.extend(items.and_then(|items| Some((CATALOGUE.to_owned(), in_memory(&items)?))));
+    }
+    if sql.to_lowercase().contains("predict_") {
+        extras.functions =
+            functions::of_versions(&Registry::open_for(Arc::clone(store), OwnerTexts::of(pipeline))?.snapshot());
+    }
+    let records = Records::Stored { store: Arc::clone(store), batches, cache: None };
+    Ok(Some(Session::with(&schema, records, extras, limits)?))
+}

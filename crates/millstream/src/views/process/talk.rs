@@ -1,0 +1,106 @@
+//! What is said to one process, and what it answers: nothing that it says is believed before it is looked at.
+
+use std::io::{self, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, ExitStatus};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use serde_json::value::RawValue;
+
+use super::frames::{self, ANSWER_FRAME_BYTES_MOST, Columns, End, Failed, Kind};
+use super::pool::TextRows;
+use crate::views::AskError;
+
+/// Of an answer's frames without its rows: names of columns and versions, a message.
+const FRAMES_BYTES_MOST: usize = 4 << 20;
+
+/// A process that is ready, or soon is.
+pub(super) struct Process {
+    pub child: Arc<Mutex<Child>>,
+    pub questions: ChildStdin,
+    pub answers: BufReader<ChildStdout>,
+    /// Of its state.
+    pub number: u64,
+    pub is_ready: bool,
+    pub _scratch: tempfile::TempDir,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It is gone already, or goes now; its scratch folder after it.
+        end_of(&mut self.child.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl Process {
+    pub(super) fn get_ready(&mut self) -> io::Result<()> {
+        if !self.is_ready {
+            match frames::read(&mut self.answers, 0)? {
+                Some((Kind::Ready, _)) => self.is_ready = true,
+                Some((other, _)) => return Err(not_now(other)),
+                None => return Err(io::ErrorKind::UnexpectedEof.into()),
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn give(&mut self, question: &[u8]) -> io::Result<()> {
+        frames::write(&mut self.questions, Kind::Question, question)?;
+        self.questions.flush()?;
+        match frames::read(&mut self.answers, 0)? {
+            Some((Kind::Begun, _)) => Ok(()),
+            Some((other, _)) => Err(not_now(other)),
+            None => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+
+    /// The answer, and whether the process is worn.
+    pub(super) fn answer(&mut self, rows_most: usize) -> io::Result<(Result<TextRows, AskError>, bool)> {
+        let (mut head, mut rows, mut bytes) = (None, Vec::new(), 0);
+        loop {
+            let Some((kind, body)) = frames::read(&mut self.answers, ANSWER_FRAME_BYTES_MOST)? else {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            };
+            bytes += body.len();
+            // The rows, and what is said of them.
+            if bytes > ANSWER_FRAME_BYTES_MOST + FRAMES_BYTES_MOST {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "an answer of too many bytes"));
+            }
+            match (kind, &head) {
+                (Kind::Columns, None) => head = Some(frames::parse::<Columns>(&body)?),
+                (Kind::Rows, Some(_)) => {
+                    rows.append(&mut frames::parse::<Vec<Box<RawValue>>>(&body)?);
+                    if rows.len() > rows_most {
+                        return Err(io::Error::new(io::ErrorKind::InvalidData, "an answer of too many rows"));
+                    }
+                }
+                (Kind::Failed, _) => {
+                    let Failed { kind, message, is_worn } = frames::parse(&body)?;
+                    return Ok((Err(AskError::Refused { kind, message }), is_worn));
+                }
+                (Kind::End, Some(_)) => {
+                    let End { is_cut, is_worn } = frames::parse(&body)?;
+                    let Some(Columns { columns, versions }) = head else { return Err(not_now(kind)) };
+                    return Ok((Ok(TextRows { columns, rows, is_cut, versions }), is_worn));
+                }
+                (other, _) => return Err(not_now(other)),
+            }
+        }
+    }
+}
+
+fn not_now(kind: Kind) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("{kind:?} comes where it has no place"))
+}
+
+/// With all of its group. One that is gone already is no fault; until it was waited for, its number is nobody else's.
+pub(super) fn kill(child: &mut Child) {
+    if let Ok(None) = child.try_wait() {
+        let _ = kill_process_group(Pid::from_child(child), Signal::Kill);
+    }
+}
+
+pub(super) fn end_of(child: &mut Child) -> Option<ExitStatus> {
+    kill(child);
+    child.wait().ok()
+}
