@@ -1,10 +1,12 @@
 //! Integer arithmetic that does not fit its type is an error. DataFusion wraps it: so `+`, `-` and `*` of integers become functions of
-//! Arrow's checked kernels before anything is folded or planned. (`sum` is in `query::sum`.)
+//! Arrow's checked kernels before anything is folded or planned, and `<<` and `>>` of checked shifts. (`sum` is in `query::sum`.)
 
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use datafusion::arrow::array::{ArrayRef, ArrowPrimitiveType, AsArray, PrimitiveArray, downcast_integer};
 use datafusion::arrow::compute::kernels::numeric;
+use datafusion::arrow::compute::try_binary;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::config::ConfigOptions;
@@ -68,6 +70,8 @@ enum Arithmetic {
     Add,
     Subtract,
     Multiply,
+    ShiftLeft,
+    ShiftRight,
 }
 
 impl Arithmetic {
@@ -77,6 +81,8 @@ impl Arithmetic {
             Operator::Plus => Some(Self::Add),
             Operator::Minus => Some(Self::Subtract),
             Operator::Multiply => Some(Self::Multiply),
+            Operator::BitwiseShiftLeft => Some(Self::ShiftLeft),
+            Operator::BitwiseShiftRight => Some(Self::ShiftRight),
             _ => None,
         }
     }
@@ -86,8 +92,59 @@ impl Arithmetic {
             Self::Add => Operator::Plus,
             Self::Subtract => Operator::Minus,
             Self::Multiply => Operator::Multiply,
+            Self::ShiftLeft => Operator::BitwiseShiftLeft,
+            Self::ShiftRight => Operator::BitwiseShiftRight,
         }
     }
+
+    fn remedy(self) -> &'static str {
+        match self {
+            Self::Add | Self::Subtract | Self::Multiply => "cast one side to double or decimal",
+            Self::ShiftLeft | Self::ShiftRight => "shift by fewer bits",
+        }
+    }
+}
+
+/// By less than the width of the type, and so that no bit is lost on the left.
+fn shift(
+    left: &ColumnarValue,
+    right: &ColumnarValue,
+    shifted: fn(i128, u32) -> i128,
+) -> Result<ColumnarValue, DataFusionError> {
+    let is_constant = matches!((left, right), (ColumnarValue::Scalar(_), ColumnarValue::Scalar(_)));
+    let sides = ColumnarValue::values_to_arrays(&[left.clone(), right.clone()])?;
+    let [left, right] = sides.as_slice() else { return exec_err!("a shift takes two integers") };
+    macro_rules! shift_of {
+        ($kind:ty) => {
+            shift_arrays::<$kind>(left, right, shifted)?
+        };
+    }
+    let computed = downcast_integer! {
+        left.data_type() => (shift_of),
+        other => return exec_err!("{other} is not shifted"),
+    };
+    Ok(match is_constant {
+        true => ColumnarValue::Scalar(ScalarValue::try_from_array(&computed, 0)?),
+        false => ColumnarValue::Array(computed),
+    })
+}
+
+fn shift_arrays<T: ArrowPrimitiveType>(
+    left: &ArrayRef,
+    right: &ArrayRef,
+    shifted: fn(i128, u32) -> i128,
+) -> Result<ArrayRef, ArrowError>
+where
+    T::Native: Into<i128> + TryFrom<i128>,
+{
+    let width = 8 * size_of::<T::Native>();
+    let one = |number: T::Native, by: T::Native| {
+        let by = u32::try_from(by.into()).ok().filter(|by| (*by as usize) < width);
+        let number = by.and_then(|by| T::Native::try_from(shifted(number.into(), by)).ok());
+        number.ok_or_else(|| ArrowError::ArithmeticOverflow("a shift".to_owned()))
+    };
+    let computed: PrimitiveArray<T> = try_binary(left.as_primitive::<T>(), right.as_primitive::<T>(), one)?;
+    Ok(Arc::new(computed))
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -108,6 +165,8 @@ impl ScalarUDFImpl for Checked {
             Arithmetic::Add => "checked_add",
             Arithmetic::Subtract => "checked_subtract",
             Arithmetic::Multiply => "checked_multiply",
+            Arithmetic::ShiftLeft => "checked_shift_left",
+            Arithmetic::ShiftRight => "checked_shift_right",
         }
     }
 
@@ -128,13 +187,16 @@ impl ScalarUDFImpl for Checked {
             Arithmetic::Add => apply(left, right, numeric::add),
             Arithmetic::Subtract => apply(left, right, numeric::sub),
             Arithmetic::Multiply => apply(left, right, numeric::mul),
+            Arithmetic::ShiftLeft => shift(left, right, |number, by| number << by),
+            Arithmetic::ShiftRight => shift(left, right, |number, by| number >> by),
         };
         computed.map_err(|error| match error.find_root() {
             DataFusionError::ArrowError(cause, _) if matches!(**cause, ArrowError::ArithmeticOverflow(_)) => {
                 DataFusionError::Execution(format!(
-                    "an integer is out of range in {} {} …: cast one side to double or decimal",
+                    "an integer is out of range in {} {} …: {}",
                     shown(left),
-                    self.arithmetic.operator()
+                    self.arithmetic.operator(),
+                    self.arithmetic.remedy()
                 ))
             }
             _ => error,

@@ -516,6 +516,14 @@ fn an_integer_that_does_not_fit_is_an_error() {
         "select sum(x) from (select arrow_cast(18446744073709551615, 'UInt64') as x from batches)".to_owned(),
         "select cast(2147483647 as int) + cast(1 as int)".to_owned(),
         "select cast(200 as tinyint unsigned) * cast(2 as tinyint unsigned)".to_owned(),
+        "select 1 << 64".to_owned(),
+        "select 1 << 63".to_owned(),
+        "select 1 << -1".to_owned(),
+        "select -1 >> 64".to_owned(),
+        "select cast(1 as int) << cast(31 as int)".to_owned(),
+        "select id << (id + 60) from batches where id > 3".to_owned(),
+        "select id >> 70 from batches".to_owned(),
+        "select 3 << id from batches where id << 62 > 0".to_owned(),
     ] {
         let error = answer(&session, &sql).map(|(text, _)| text);
         assert!(matches!(&error, Err(QueryError::Compute(_) | QueryError::Sql(_))), "{sql}: {error:?}");
