@@ -3,6 +3,7 @@
 
 mod bind;
 
+use std::cell::Cell;
 use std::cmp::Ordering;
 
 use datafusion::arrow::array::{
@@ -74,38 +75,75 @@ impl<'a> Condition<'a> {
         bind::Binder { text, items }.condition(filter)
     }
 
-    /// `None` is SQL's null.
-    pub(super) fn holds(&self, row: usize) -> Option<bool> {
+    /// `None` is SQL's null; nothing where the time is up.
+    pub(super) fn holds(&self, row: usize, clock: &Clock) -> Option<bool> {
         match self {
-            Self::And(conditions) => all(conditions, row, true),
-            Self::Or(conditions) => all(conditions, row, false),
-            Self::Not(condition) => condition.holds(row).map(|holds| !holds),
+            Self::And(conditions) => all(conditions, row, true, clock),
+            Self::Or(conditions) => all(conditions, row, false, clock),
+            Self::Not(condition) => condition.holds(row, clock).map(|holds| !holds),
             Self::Constant(constant) => *constant,
-            Self::IsTrue(values) => values.is_valid(row).then(|| values.value(row)),
-            Self::IsNull(values) => Some(values.is_null(row)),
+            Self::IsTrue(values) => clock.spend(0).then(|| values.is_valid(row).then(|| values.value(row)))?,
+            Self::IsNull(values) => clock.spend(0).then(|| values.is_null(row)),
             Self::Compare(left, comparison, right) => {
-                let ordering = compare(left.get(row)?, right.get(row)?);
+                let ordering = compare(left.get(row, clock)?, right.get(row, clock)?);
                 Some(fits(*comparison, ordering))
             }
-            Self::In(values, among) => match among.has(values.get(row)?) {
+            Self::In(values, among) => match among.has(values.get(row, clock)?) {
                 false if among.has_null => None,
                 holds => Some(holds),
             },
-            Self::Like(texts, pattern) => texts.is_valid(row).then(|| pattern.matches(texts.value(row))),
-            Self::Has(list, values) => {
-                let value = values.get(row)?;
-                list.any(row, |element| compare(element, value).is_eq())
+            Self::Like(texts, pattern) => {
+                let text = texts.is_valid(row).then(|| texts.value(row))?;
+                clock.spend(text.len()).then(|| pattern.matches(text))
             }
-            Self::HasAny(list, among) => list.any(row, |element| among.has(element)),
+            Self::Has(list, values) => {
+                let value = values.get(row, clock)?;
+                list.any(row, clock, |element| compare(element, value).is_eq())
+            }
+            Self::HasAny(list, among) => list.any(row, clock, |element| among.has(element)),
         }
     }
 }
 
+/// Looks whether the time is up as often as so many bytes were worked on, however few rows they are of.
+pub(super) struct Clock<'a> {
+    is_up: &'a dyn Fn() -> bool,
+    bytes_left: Cell<usize>,
+    is_late: Cell<bool>,
+}
+
+/// A tenth of a millisecond's work.
+pub(super) const BYTES_BETWEEN_LOOKS: usize = 64 << 10;
+/// What a value costs besides its text.
+const VALUE_BYTES: usize = 16;
+
+impl<'a> Clock<'a> {
+    pub(super) fn new(is_up: &'a dyn Fn() -> bool) -> Self {
+        Self { is_up, bytes_left: Cell::new(0), is_late: Cell::new(false) }
+    }
+
+    pub(super) fn is_late(&self) -> bool {
+        self.is_late.get()
+    }
+
+    /// Before a text of so many bytes is looked at. False: no more of it.
+    pub(super) fn spend(&self, bytes: usize) -> bool {
+        match self.bytes_left.get().checked_sub(VALUE_BYTES + bytes) {
+            Some(left) => self.bytes_left.set(left),
+            None => {
+                self.bytes_left.set(BYTES_BETWEEN_LOOKS);
+                self.is_late.set(self.is_late.get() || (self.is_up)());
+            }
+        }
+        !self.is_late.get()
+    }
+}
+
 /// Whether all of them are `value`: false as soon as one is the opposite, else null where one is.
-fn all(conditions: &[Condition], row: usize, value: bool) -> Option<bool> {
+fn all(conditions: &[Condition], row: usize, value: bool, clock: &Clock) -> Option<bool> {
     let mut is_known = true;
     for condition in conditions {
-        match condition.holds(row) {
+        match condition.holds(row, clock) {
             Some(holds) if holds != value => return Some(!value),
             Some(_) => {}
             None => is_known = false,
@@ -126,7 +164,26 @@ fn fits(comparison: Comparison, ordering: Ordering) -> bool {
 }
 
 impl<'a> Values<'a> {
-    fn get(&self, row: usize) -> Option<Value<'_>> {
+    /// Of one row; `None` also where the time is up.
+    fn get(&self, row: usize, clock: &Clock) -> Option<Value<'_>> {
+        clock.spend(self.text_bytes(row)).then(|| self.value(row))?
+    }
+
+    #[allow(clippy::cast_sign_loss)] // Lengths are never negative.
+    fn text_bytes(&self, row: usize) -> usize {
+        match self {
+            Self::Texts(values) | Self::Spelled(values) => values.value_length(row) as usize,
+            Self::Constant(Some(Value::Text(text))) => text.len(),
+            Self::Constant(_)
+            | Self::Booleans(_)
+            | Self::Integers(_)
+            | Self::Floats(_)
+            | Self::Ticks32(_)
+            | Self::Ticks64(_) => 0,
+        }
+    }
+
+    fn value(&self, row: usize) -> Option<Value<'_>> {
         match self {
             Self::Constant(value) => *value,
             Self::Booleans(values) => values.is_valid(row).then(|| Value::Boolean(values.value(row))),
@@ -171,13 +228,13 @@ impl<'a> Among<'a> {
 impl List<'_> {
     /// Null where there is no list; an element that is null is none.
     #[allow(clippy::cast_sign_loss)] // Offsets are never negative.
-    fn any(&self, row: usize, mut holds: impl FnMut(Value) -> bool) -> Option<bool> {
+    fn any(&self, row: usize, clock: &Clock, mut holds: impl FnMut(Value) -> bool) -> Option<bool> {
         if self.lists.is_null(row) {
             return None;
         }
         let offsets = self.lists.value_offsets();
         let mut places = offsets[row] as usize..offsets[row + 1] as usize;
-        Some(places.any(|place| self.elements.get(place).is_some_and(&mut holds)))
+        Some(places.any(|place| self.elements.get(place, clock).is_some_and(&mut holds)))
     }
 }
 

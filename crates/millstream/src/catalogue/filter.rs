@@ -8,7 +8,7 @@ use datafusion::arrow::array::RecordBatch;
 use millstream_learn::top_n::Bitmap;
 use millstream_untrusted::filter::{Filter as Tree, SyntaxError};
 
-use super::condition::Condition;
+use super::condition::{Clock, Condition};
 use crate::config::{Argument, Faults, Route};
 
 /// So many filters are kept, and so many bytes of them: a site has a few, and what anybody may send must not fill the memory. At a
@@ -19,8 +19,6 @@ const KEPT_BYTES: usize = 16 << 20;
 const WAITING_MOST: usize = 16;
 /// A longer text over more items would hold up every new filter behind it.
 const TIME_MOST: Duration = Duration::from_secs(2);
-/// Between two looks at the clock.
-const BLOCK_ROWS: u32 = 256;
 
 /// The rows that a filter lets through.
 #[derive(Debug)]
@@ -107,7 +105,8 @@ impl Filters {
         if let Some(filter) = self.known(text) {
             return Ok(filter);
         }
-        let filter = Arc::new(Filter { rows: compute(text, items, TIME_MOST)? });
+        let started = Instant::now();
+        let filter = Arc::new(Filter { rows: compute(text, items, &|| started.elapsed() > TIME_MOST)? });
         self.keep(text, &filter);
         Ok(filter)
     }
@@ -168,17 +167,19 @@ pub fn check_filters(routes: &[Route], items: &RecordBatch, faults: &mut Faults)
 }
 
 /// Costs no more than the conditions of the text for each row.
-fn compute(text: &str, items: &RecordBatch, time: Duration) -> Result<Bitmap, FilterError> {
+fn compute(text: &str, items: &RecordBatch, is_up: &dyn Fn() -> bool) -> Result<Bitmap, FilterError> {
     let tree = Tree::parse(text)?;
     let condition = Condition::bind(&tree, text, items)?;
     // A row is counted as u32 everywhere.
     let n_rows = u32::try_from(items.num_rows()).map_err(|error| FilterError::Broken(error.to_string()))?;
-    let (mut rows, started) = (Bitmap::new(items.num_rows()), Instant::now());
+    let (mut rows, clock) = (Bitmap::new(items.num_rows()), Clock::new(is_up));
     for row in 0..n_rows {
-        if row % BLOCK_ROWS == 0 && started.elapsed() > time {
+        let holds = condition.holds(row as usize, &clock);
+        // `not` and the like make something of what was given up.
+        if clock.is_late() {
             return Err(FilterError::TooSlow { text: text.to_owned(), items: n_rows });
         }
-        if condition.holds(row as usize) == Some(true) {
+        if holds == Some(true) {
             rows.set(row);
         }
     }
@@ -189,14 +190,36 @@ fn compute(text: &str, items: &RecordBatch, time: Duration) -> Result<Bitmap, Fi
 mod tests {
     use datafusion::arrow::array::{ArrayRef, StringArray};
 
+    use super::super::condition::BYTES_BETWEEN_LOOKS;
     use super::*;
 
     #[test]
     fn a_filter_that_takes_too_long_is_given_up() {
         let titles: ArrayRef = Arc::new(StringArray::from(vec!["Alien"; 1000]));
         let items = RecordBatch::try_from_iter([("title", titles)]).unwrap();
-        assert_eq!(compute("title = 'Alien'", &items, TIME_MOST).unwrap().count(), 1000);
-        let error = compute("title = 'Alien'", &items, Duration::ZERO).unwrap_err();
-        assert_eq!(error, FilterError::TooSlow { text: "title = 'Alien'".to_owned(), items: 1000 });
+        assert_eq!(compute("title = 'Alien'", &items, &|| false).unwrap().count(), 1000);
+        for text in ["title = 'Alien'", "not (title = 'Alien')", "title like '%x%'", "title is null", "title in ('a')"]
+        {
+            let error = compute(text, &items, &|| true).unwrap_err();
+            assert_eq!(error, FilterError::TooSlow { text: text.to_owned(), items: 1000 });
+        }
+    }
+
+    #[test]
+    fn the_clock_is_looked_at_by_bytes_and_not_by_rows() {
+        let bytes = 10 * BYTES_BETWEEN_LOOKS;
+        let titles: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(bytes); 3]));
+        let items = RecordBatch::try_from_iter([("title", titles)]).unwrap();
+        let looks = std::cell::Cell::new(0);
+        let look = || {
+            looks.set(looks.get() + 1);
+            false
+        };
+        compute("title like '%y%' or title like '%z%' or title = 'x'", &items, &look).unwrap();
+        assert_eq!(looks.get(), 9, "each row's text is looked at three times");
+        looks.set(0);
+        let short: ArrayRef = Arc::new(StringArray::from(vec!["x"; 100_000]));
+        compute("title = 'y'", &RecordBatch::try_from_iter([("title", short)]).unwrap(), &look).unwrap();
+        assert!((20..200).contains(&looks.get()), "{}", looks.get());
     }
 }

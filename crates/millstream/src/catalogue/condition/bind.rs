@@ -204,7 +204,7 @@ impl<'a> Binder<'a> {
             }
         };
         let parsed: Option<ArrayRef> = cast(&StringArray::from_iter_values([text]), of).ok();
-        let ticks = parsed.as_ref().and_then(|parsed| match Values::of(parsed.as_ref(), Scalar::Time)?.get(0)? {
+        let ticks = parsed.as_ref().and_then(|parsed| match Values::of(parsed.as_ref(), Scalar::Time)?.value(0)? {
             Value::Integer(ticks) => Some(ticks),
             Value::Boolean(_) | Value::Float(_) | Value::Text(_) => None,
         });
