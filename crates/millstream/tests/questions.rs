@@ -403,6 +403,39 @@ fn a_store_that_can_only_be_read_is_enough_for_a_process() {
     assert_eq!(files(&bench.path("millstream-data")), before, "nothing is written");
 }
 
+#[test]
+fn what_a_process_has_verified_is_known_to_the_next() {
+    let bench = bench(120, "");
+    bench.run_well(&[]);
+    let part = |batch: u32| {
+        let folder = bench.path(&format!("millstream-data/batches/batch={batch:06}"));
+        let mut files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        files.find(|path| path.file_name().unwrap().to_string_lossy().starts_with("part-")).unwrap()
+    };
+    let sum = |served: &Served, batch: u32| {
+        ask(served, &format!("select sum(price) as x from batches where _batch = {batch}"))
+    };
+    let served = bench.serving(&["serve", "test.toml"], |_| {});
+    assert_eq!(sum(&served, 1).status, 200);
+    let (first, second) = (sum(&served, 1).json["rows"].clone(), sum(&served, 2).json["rows"].clone());
+    assert_ne!(first, second);
+    let before = children(served.id());
+    before.iter().for_each(|child| kill(*child, "-KILL"));
+    // Another whole file in its place: who hashes it sees it, and who was told that it is verified reads it.
+    let (whole, other) = (std::fs::read(part(1)).unwrap(), std::fs::read(part(2)).unwrap());
+    std::fs::write(part(1), &other).unwrap();
+    std::fs::write(part(3), &other).unwrap();
+    assert_eq!(sum(&served, 1).json["rows"], second);
+    let damaged = sum(&served, 3);
+    assert_eq!((damaged.status, code(&damaged)), (503, "damaged_store"), "{}", damaged.text);
+    assert!(children(served.id()).iter().all(|child| !before.contains(child)));
+    served.stopped();
+    let served = bench.serving(&["serve", "test.toml"], |_| {});
+    assert_eq!(sum(&served, 1).status, 503, "another server has verified nothing");
+    std::fs::write(part(1), whole).unwrap();
+    assert_eq!(sum(&served, 1).json["rows"], first);
+}
+
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {

@@ -27,7 +27,7 @@ mod value;
 mod verify;
 mod views;
 
-pub use blocks::{Blocks, ParquetPart, PartFault, Selection, read_blocks};
+pub use blocks::{Blocks, ParquetPart, PartFault, Selection, read_blocks, verify_part};
 pub use committed::{Checkpoint, Committed, SCHEMA_KEY, committed, cuts, positions, read_schema};
 pub use csv_fields::write_csv_text;
 pub use cut::{DecideError, cut_exists, decide};

@@ -68,7 +68,7 @@ pub const BATCH_COLUMN: &str = "_batch";
 /// through in a third of it.
 pub const STACK_BYTES: usize = 64 << 20;
 /// Temporary files of one session.
-const SPILL_BYTES: u64 = 20 << 30;
+pub const SPILL_BYTES: u64 = 20 << 30;
 
 /// What a query may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

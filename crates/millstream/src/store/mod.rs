@@ -19,7 +19,7 @@ use std::time::Duration;
 pub use file::{ReadAt, StoredFile, StoredRead};
 pub use local::LocalStore;
 pub use s3::S3Store;
-pub use verified::Verified;
+pub use verified::{Check, Verified};
 
 /// The answer to a create that did not fail. The third outcome, a lost answer, is `Err`: read the key back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

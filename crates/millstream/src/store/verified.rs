@@ -2,19 +2,43 @@
 //! found to have its digest. A file that is not is looked at again each time, so that a restored one is taken.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, TryLockError};
 
-/// About 200 bytes a file.
-#[derive(Debug, Default)]
+/// About 250 bytes a file.
+#[derive(Default)]
 pub struct Verified {
-    files: Mutex<HashMap<String, Arc<Mutex<bool>>>>,
+    files: Mutex<HashMap<Arc<str>, Arc<Mutex<bool>>>>,
+    /// In the order in which they came to be known.
+    known: Mutex<Vec<Arc<str>>>,
+    listener: OnceLock<Listener>,
+}
+
+/// Told of each check that this process makes.
+pub type Listener = Box<dyn Fn(&str, Check) + Send + Sync>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Check {
+    Begins,
+    /// The file is the one that was written.
+    Passed,
+}
+
+impl fmt::Debug for Verified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verified").field("known", &self.known().len()).finish_non_exhaustive()
+    }
 }
 
 impl Verified {
-    /// This process has written the file.
+    /// This process has written the file, or was told of it by one of its own that has read it.
     pub fn add(&self, key: &str) {
-        let file = self.file(key);
-        *file.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        match self.file(key).try_lock() {
+            Ok(mut is_known) => self.set(key, &mut is_known),
+            Err(TryLockError::Poisoned(held)) => self.set(key, &mut held.into_inner()),
+            // Whoever checks it comes to know it.
+            Err(TryLockError::WouldBlock) => {}
+        }
     }
 
     /// Runs `check` unless the file is known already. Who asks while another checks the same file waits for it.
@@ -22,25 +46,45 @@ impl Verified {
         let file = self.file(key);
         let mut is_known = file.lock().unwrap_or_else(PoisonError::into_inner);
         if !*is_known {
+            self.tell(key, Check::Begins);
             check()?;
-            *is_known = true;
+            self.set(key, &mut is_known);
+            self.tell(key, Check::Passed);
         }
         Ok(())
     }
 
-    /// For another process of this machine, which need not read them again.
-    pub fn known(&self) -> Vec<String> {
-        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        // One that is being checked is not known yet; nobody waits for it.
-        let known = |file: &Arc<Mutex<bool>>| file.try_lock().is_ok_and(|is_known| *is_known);
-        files.iter().filter(|(_, file)| known(file)).map(|(key, _)| key.clone()).collect()
+    /// All but the first `n` that came to be known: for another process of this machine, which need not read them again.
+    pub fn known_after(&self, n: usize) -> Vec<Arc<str>> {
+        self.known().get(n..).unwrap_or_default().to_vec()
+    }
+
+    /// Once, before anything is checked.
+    pub fn listen(&self, listener: Listener) {
+        assert!(self.listener.set(listener).is_ok(), "checks are told to one listener");
+    }
+
+    fn set(&self, key: &str, is_known: &mut bool) {
+        if !std::mem::replace(is_known, true) {
+            self.known().push(key.into());
+        }
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, Vec<Arc<str>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, key: &str, check: Check) {
+        if let Some(listener) = self.listener.get() {
+            listener(key, check);
+        }
     }
 
     fn file(&self, key: &str) -> Arc<Mutex<bool>> {
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         match files.get(key) {
             Some(file) => Arc::clone(file),
-            None => Arc::clone(files.entry(key.to_owned()).or_default()),
+            None => Arc::clone(files.entry(key.into()).or_default()),
         }
     }
 }
@@ -62,9 +106,9 @@ mod tests {
         assert_eq!(checks, 2);
         verified.add("own");
         assert!(verified.check("other", || Err("torn")).is_err());
-        let mut known = verified.known();
-        known.sort();
-        assert_eq!(known, ["own", "part"]);
+        verified.add("own");
+        assert_eq!(verified.known_after(0), ["part".into(), "own".into()]);
+        assert_eq!((verified.known_after(1), verified.known_after(9)), (vec!["own".into()], vec![]));
         assert_eq!(verified.check("own", || Err("never asked")), Ok(()));
     }
 }

@@ -31,14 +31,14 @@ use crate::batch::{Batch, read_schema};
 use crate::catalogue::{Catalogue, Lookups, empty_items, load_tables};
 use crate::config::{CatalogueRules, ConfigFaults, Faults, Pipeline, StoreUrl, View};
 use crate::query::{
-    CATALOGUE, ColumnCache, Extras, Limits, Parameters, Parsed, QueryError, Records, STACK_BYTES, Session, SqlFault,
-    TABLE, rows_of,
+    CATALOGUE, ColumnCache, Extras, Limits, Parameters, Parsed, QueryError, Records, SPILL_BYTES, STACK_BYTES, Session,
+    Spill, SqlFault, TABLE, rows_of,
 };
 use crate::registry::{OwnerTexts, Served};
 use crate::schema::StreamSchema;
 use crate::store::SharedStore;
 use answers::Answers;
-use process::{Contents, Pool, Snapshot};
+use process::{Contents, Pool, Scratch, Snapshot};
 
 /// Of views; whoever else asks waits for one of these to end, for a moment.
 const VIEWS_AT_ONCE: usize = 8;
@@ -103,6 +103,7 @@ struct Current {
     number: u64,
     seen: Seen,
     session: Arc<Session>,
+    scratch: Option<Arc<Scratch>>,
 }
 
 /// Which state it is. Batches, versions and catalogues never change: it is enough to know which ones they are.
@@ -143,7 +144,7 @@ impl Views {
             current: Mutex::default(),
             answers: Mutex::default(),
             places: Arc::new(Semaphore::new(VIEWS_AT_ONCE)),
-            pool: Arc::new(Pool::new(command, limits)),
+            pool: Arc::new(Pool::new(command, limits, Arc::clone(store))),
             snapshot: Mutex::default(),
         })
     }
@@ -181,7 +182,6 @@ impl Views {
             served: served.collect::<BTreeMap<_, _>>(),
             models: self.models.clone(),
             owner: self.owner.clone(),
-            verified: self.store.verified().known(),
             rows_most: self.rows_most(),
             memory_bytes: self.limits.memory_bytes,
             seconds: self.limits.time.unwrap_or(Duration::MAX).as_secs_f64(),
@@ -331,26 +331,31 @@ impl Views {
     fn current(&self, now: Now) -> Result<Current, AskError> {
         let mut held = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let seen = Seen::of(&now);
-        match held.as_ref() {
+        let can_spill = |current: &&Current| current.scratch.as_ref().is_none_or(|scratch| scratch.is_there());
+        match held.as_ref().filter(can_spill) {
             Some(current) if current.seen == seen => return Ok(current.clone()),
             // An older question must not throw away the newest state.
             Some(current) if current.seen.n_batches > seen.n_batches => return Ok(current.clone()),
             Some(_) | None => {}
         }
-        let session = Arc::new(self.session(&now)?);
-        let current = Current { number: held.as_ref().map_or(1, |old| old.number + 1), seen, session };
+        let scratch = self.pool.scratch().ok();
+        let session = Arc::new(self.session(&now, scratch.as_deref())?);
+        let number = held.as_ref().map_or(1, |old| old.number + 1);
+        let current = Current { number, seen, session, scratch };
         *held = Some(current.clone());
         self.kept().begin(current.number);
         Ok(current)
     }
 
-    fn session(&self, now: &Now) -> Result<Session, AskError> {
+    /// `scratch`: else it spills where the system says.
+    fn session(&self, now: &Now, scratch: Option<&Scratch>) -> Result<Session, AskError> {
         let schema = self.schema()?;
         let named = self.tables.iter().map(|(name, rows)| (name.clone(), rows.clone()));
         let items = self.items(now, &schema)?.map(|items| (CATALOGUE.to_owned(), items));
         let tables = named.chain(items).filter_map(|(name, rows)| Some((name, in_memory(&rows)?)));
         let functions = functions::of_versions(&now.served);
-        let extras = Extras { tables: tables.collect(), functions, ..Extras::default() };
+        let spill = scratch.map(|scratch| Spill { folder: scratch.path().to_owned(), bytes_most: SPILL_BYTES });
+        let extras = Extras { tables: tables.collect(), functions, spill };
         let records = Records::Stored {
             store: Arc::clone(&self.store),
             batches: &now.batches,

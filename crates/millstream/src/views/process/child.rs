@@ -6,20 +6,21 @@ use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use datafusion::arrow::array::RecordBatch;
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
+use serde::Serialize;
 
 use super::frames::{self, Columns, End, Failed, Kind, QUESTION_BYTES_MOST, Question};
 use super::snapshot::{Contents, Snapshot, Tables};
 use crate::config::StoreUrl;
 use crate::query::{ColumnCache, Extras, Limits, Parsed, Records, STACK_BYTES, Session, Spill, rows_of};
 use crate::registry::{Version, full};
-use crate::store::{LocalStore, S3Store, SharedStore};
+use crate::store::{Check, LocalStore, S3Store, SharedStore};
 use crate::views::{ANSWER_BYTES_MOST, AskError, check_names, functions};
 
 /// Stacks, and what threads of the system's allocator reserve.
@@ -56,10 +57,10 @@ pub fn answer_questions(limits: &ProcessLimits) -> anyhow::Result<()> {
     lower(Resource::Core, 0)?;
     lower(Resource::As, mapped_bytes()?.saturating_add(OVERHEAD_BYTES).saturating_add(limits.memory_bytes))?;
     limit_time(limits)?;
-    let questions = listen()?;
+    let told = listen()?;
     let limits = limits.clone();
     let work = std::thread::Builder::new().name("query".to_owned()).stack_size(STACK_BYTES);
-    match work.spawn(move || work_on(&questions, &limits))?.join() {
+    match work.spawn(move || work_on(&told, &limits))?.join() {
         Ok(ended) => ended,
         Err(_) => bail!("the query panicked"),
     }
@@ -90,16 +91,17 @@ fn mapped_bytes() -> anyhow::Result<u64> {
 }
 
 /// The questions, read by a thread of its own, so that the end of the server ends this process whatever it does.
-fn listen() -> io::Result<mpsc::Receiver<Question>> {
-    let (give, questions) = mpsc::channel();
+fn listen() -> io::Result<mpsc::Receiver<Told>> {
+    let (give, told) = mpsc::channel();
     let read = move || -> io::Result<()> {
         let mut input = io::stdin().lock();
         while let Some((kind, body)) = frames::read(&mut input, QUESTION_BYTES_MOST)? {
-            let question = match kind {
-                Kind::Question => frames::parse(&body)?,
+            let told = match kind {
+                Kind::Question => Told::Question(frames::parse(&body)?),
+                Kind::Known => Told::Known(frames::parse(&body)?),
                 other => return Err(io::Error::other(format!("{other:?} is no question"))),
             };
-            if give.send(question).is_err() {
+            if give.send(told).is_err() {
                 break;
             }
         }
@@ -110,31 +112,75 @@ fn listen() -> io::Result<mpsc::Receiver<Question>> {
         Err(_) => std::process::exit(1),
     };
     std::thread::Builder::new().name("questions".to_owned()).spawn(ended)?;
-    Ok(questions)
+    Ok(told)
 }
 
-fn work_on(questions: &mpsc::Receiver<Question>, limits: &ProcessLimits) -> anyhow::Result<()> {
-    // Not through `Stdout`, which looks for the ends of lines.
-    let mut out = io::BufWriter::new(File::from(io::stdout().as_fd().try_clone_to_owned()?));
+enum Told {
+    /// Keys of files that need not be checked.
+    Known(Vec<String>),
+    Question(Question),
+}
+
+/// Where frames go, whole: a thread that reads ahead has something to say as well.
+#[derive(Clone)]
+struct Out(Arc<Mutex<io::BufWriter<File>>>);
+
+impl Out {
+    /// Not through `Stdout`, which looks for the ends of lines.
+    fn open() -> io::Result<Self> {
+        let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+        Ok(Self(Arc::new(Mutex::new(io::BufWriter::new(file)))))
+    }
+
+    fn send(&self, kind: Kind, body: &[u8]) -> io::Result<()> {
+        let mut out = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        frames::write(&mut *out, kind, body)?;
+        out.flush()
+    }
+
+    fn send_json(&self, kind: Kind, body: &impl Serialize) -> io::Result<()> {
+        self.send(kind, &serde_json::to_vec(body)?)
+    }
+
+    fn send_check(&self, key: &str, check: Check) -> io::Result<()> {
+        let kind = match check {
+            Check::Begins => Kind::Checking,
+            Check::Passed => Kind::Verified,
+        };
+        self.send_json(kind, &key)
+    }
+}
+
+fn work_on(told: &mpsc::Receiver<Told>, limits: &ProcessLimits) -> anyhow::Result<()> {
+    let out = Out::open()?;
     let mut state = State::open(File::from(io::stderr().as_fd().try_clone_to_owned()?), limits)?;
+    let checks = out.clone();
+    state.store.verified().listen(Box::new(move |key, check| {
+        // Where nobody reads, the server has ended, and `listen` ends this process.
+        let _ = checks.send_check(key, check);
+    }));
     let worn_from = mapped_bytes()?.saturating_add(limits.memory_bytes / 2);
-    frames::write(&mut out, Kind::Ready, &[])?;
-    out.flush()?;
-    for question in questions {
-        frames::write(&mut out, Kind::Begun, &[])?;
-        out.flush()?;
+    out.send(Kind::Ready, &[])?;
+    for told in told {
+        let question = match told {
+            Told::Known(keys) => {
+                keys.iter().for_each(|key| state.store.verified().add(key));
+                continue;
+            }
+            Told::Question(question) => question,
+        };
+        out.send(Kind::Begun, &[])?;
         limit_time(limits)?;
-        let answered = state.answer(question, &mut out);
+        let answered = state.answer(question, &out);
         let is_worn = mapped_bytes()? > worn_from;
         match answered {
-            Ok(is_cut) => frames::write_json(&mut out, Kind::End, &End { is_cut, is_worn })?,
+            Ok(is_cut) => out.send_json(Kind::End, &End { is_cut, is_worn })?,
             Err(Stopped::Refused(error)) => {
                 let failed = Failed { kind: error.kind(), message: error.to_string(), is_worn };
-                frames::write_json(&mut out, Kind::Failed, &failed)?;
+                out.send_json(Kind::Failed, &failed)?;
             }
             Err(Stopped::Output(error)) => return Err(error.into()),
         }
-        out.flush()?;
     }
     Ok(())
 }
@@ -169,9 +215,6 @@ impl State {
             StoreUrl::Local(folder) => Arc::new(LocalStore::open_reading(folder)),
             StoreUrl::S3 { bucket, prefix } => Arc::new(S3Store::open_reading(bucket, prefix)?),
         };
-        for key in &contents.verified {
-            store.verified().add(key);
-        }
         // What sorts, joins and aggregations ask for; the rest is for what asks nobody.
         let memory_bytes = contents.memory_bytes / 2;
         let query = Limits {
@@ -186,7 +229,7 @@ impl State {
     }
 
     /// Writes the answer; answers whether it was cut.
-    fn answer(&mut self, question: Question, out: &mut impl Write) -> Result<bool, Stopped> {
+    fn answer(&mut self, question: Question, out: &Out) -> Result<bool, Stopped> {
         let Question { sql, parameters } = question;
         let parsed = Parsed::new(&sql)?;
         let versions = self.load(&parsed)?;
@@ -198,7 +241,7 @@ impl State {
             let mut answer = session.start(parsed, &parameters)?;
             let columns: Vec<String> = answer.schema().fields().iter().map(|field| field.name().clone()).collect();
             check_names(&sql, &columns)?;
-            frames::write_json(out, Kind::Columns, &Columns { columns, versions }).map_err(Stopped::Output)?;
+            out.send_json(Kind::Columns, &Columns { columns, versions }).map_err(Stopped::Output)?;
             let mut sent = Sent { out, waiting: Vec::new(), bytes: 0 };
             while let Some(block) = answer.next().await? {
                 sent.rows(&block)?;
@@ -249,14 +292,14 @@ impl State {
 }
 
 /// Rows on their way up.
-struct Sent<'a, W: Write> {
-    out: &'a mut W,
+struct Sent<'a> {
+    out: &'a Out,
     /// An array that is not closed yet; empty: none is begun.
     waiting: Vec<u8>,
     bytes: usize,
 }
 
-impl<W: Write> Sent<'_, W> {
+impl Sent<'_> {
     fn rows(&mut self, block: &RecordBatch) -> Result<(), Stopped> {
         for start in (0..block.num_rows()).step_by(ROWS_AT_ONCE) {
             for row in rows_of(&block.slice(start, ROWS_AT_ONCE.min(block.num_rows() - start))) {
@@ -280,7 +323,7 @@ impl<W: Write> Sent<'_, W> {
             return Ok(());
         }
         self.waiting.push(b']');
-        let written = frames::write(self.out, Kind::Rows, &self.waiting).and_then(|()| self.out.flush());
+        let written = self.out.send(Kind::Rows, &self.waiting);
         self.waiting.clear();
         written.map_err(Stopped::Output)
     }

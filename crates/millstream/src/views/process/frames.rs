@@ -13,6 +13,10 @@ use crate::views::{ANSWER_BYTES_MOST, FaultKind};
 pub(super) const QUESTION_BYTES_MOST: usize = 1 << 20;
 /// Of a frame that comes up: rows, of which one may be as large as an answer.
 pub(super) const ANSWER_FRAME_BYTES_MOST: usize = ANSWER_BYTES_MOST + (1 << 20);
+/// Of a frame that names a file: keys have 1,024 bytes at most, which JSON may escape.
+const KEY_BYTES_MOST: usize = 8 << 10;
+/// Files are named so many in a frame, which is then shorter than the longest question.
+pub(super) const KEYS_AT_ONCE: usize = QUESTION_BYTES_MOST / KEY_BYTES_MOST;
 const HEAD_BYTES: usize = 5;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,11 +29,27 @@ pub(super) enum Kind {
     Failed = 6,
     /// The question was read: what happens from here on may be its own doing.
     Begun = 7,
+    /// Files that need no look at their digests, besides those that were named before. Their keys.
+    Known = 8,
+    /// The digest of a file is looked at. Its key; also between two questions.
+    Checking = 9,
+    /// The file is the one that was written. Its key.
+    Verified = 10,
 }
 
 impl Kind {
-    const ALL: [Self; 7] =
-        [Self::Question, Self::Ready, Self::Columns, Self::Rows, Self::End, Self::Failed, Self::Begun];
+    const ALL: [Self; 10] = [
+        Self::Question,
+        Self::Ready,
+        Self::Columns,
+        Self::Rows,
+        Self::End,
+        Self::Failed,
+        Self::Begun,
+        Self::Known,
+        Self::Checking,
+        Self::Verified,
+    ];
 }
 
 /// SQL of a request, with values for its `$name`s.
@@ -89,6 +109,10 @@ pub(super) fn read(input: &mut impl Read, bytes_most: usize) -> io::Result<Optio
     let fault = |message: String| io::Error::new(io::ErrorKind::InvalidData, message);
     let kind = Kind::ALL.into_iter().find(|kind| *kind as u8 == head[0]);
     let kind = kind.ok_or_else(|| fault(format!("a frame of the kind {}", head[0])))?;
+    let bytes_most = match kind {
+        Kind::Checking | Kind::Verified => KEY_BYTES_MOST,
+        _ => bytes_most,
+    };
     let length = u32::from_le_bytes([head[1], head[2], head[3], head[4]]);
     if usize::try_from(length).map_or(true, |length| length > bytes_most) {
         return Err(fault(format!("a frame of {length} bytes, {bytes_most} are the most")));
@@ -123,7 +147,8 @@ mod tests {
         for (bytes, message) in [
             (&sent[..3], "failed to fill"),
             (&sent[..7], "unexpected end"),
-            (&[9, 0, 0, 0, 0][..], "of the kind 9"),
+            (&[11, 0, 0, 0, 0][..], "of the kind 11"),
+            (&[10, 0, 0, 1, 0][..], "a frame of 65536 bytes, 8192 are the most"),
             (&[4, 255, 255, 255, 255][..], "a frame of 4294967295 bytes, 100 are the most"),
         ] {
             let error = read(&mut &*bytes, 100).unwrap_err().to_string();

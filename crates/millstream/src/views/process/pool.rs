@@ -5,6 +5,7 @@ use std::io::{self, BufReader};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
@@ -13,12 +14,14 @@ use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::QUERY_PROCESS;
+use super::checks::Checks;
 use super::frames::{QUESTION_BYTES_MOST, Question};
 use super::scratch::{Scratch, sweep};
 use super::snapshot::Snapshot;
 use super::talk::{Process, end_of};
 use super::watch::{Asker, Ended, Watch};
 use crate::query::{Limits, QueryError, SQL_BYTES_MOST, SqlFault};
+use crate::store::SharedStore;
 use crate::views::{AskError, GRACE, PATIENCE};
 
 /// Of processes; whoever else asks waits for one of these to end, for a moment.
@@ -62,6 +65,8 @@ pub(in crate::views) struct Pool {
     held: Arc<Mutex<Held>>,
     scratch: Mutex<Option<Arc<Scratch>>>,
     starter: Mutex<Option<mpsc::Sender<Order>>>,
+    store: SharedStore,
+    is_verifying: Arc<AtomicBool>,
 }
 
 #[derive(Default)]
@@ -78,7 +83,7 @@ struct Order {
 }
 
 impl Pool {
-    pub(in crate::views) fn new(command: ProcessCommand, limits: Limits) -> Self {
+    pub(in crate::views) fn new(command: ProcessCommand, limits: Limits, store: SharedStore) -> Self {
         sweep();
         Self {
             command,
@@ -87,6 +92,8 @@ impl Pool {
             held: Arc::default(),
             scratch: Mutex::default(),
             starter: Mutex::default(),
+            store,
+            is_verifying: Arc::default(),
         }
     }
 
@@ -209,15 +216,19 @@ impl Pool {
                 }
                 Some(answered)
             }
-            Err(error) => Some(Err(self.fault_of(&process, watch.ended(), &error))),
+            Err(error) => {
+                process.checks.finish(&self.is_verifying);
+                Some(Err(self.fault_of(&process, watch.ended(), &error)))
+            }
         }
     }
 
     fn idle(&self, number: u64) -> Option<Process> {
         let mut held = self.held();
-        // Of earlier states, they are of no more use.
-        let (fit, old): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut held.idle).into_iter().partition(|process| process.number >= number);
+        // Of earlier states, or without a folder to spill to, they are of no more use.
+        let (fit, old): (Vec<_>, Vec<_>) = std::mem::take(&mut held.idle)
+            .into_iter()
+            .partition(|process| process.number >= number && process.scratch.is_there());
         held.idle = fit;
         let process = held.idle.pop();
         drop(held);
@@ -255,7 +266,8 @@ impl Pool {
 
     pub(in crate::views) fn scratch(&self) -> Result<Arc<Scratch>, AskError> {
         let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(scratch) = scratch.as_ref() {
+        // Whoever cleans the folder of temporary files may have removed it.
+        if let Some(scratch) = scratch.as_ref().filter(|scratch| scratch.is_there()) {
             return Ok(Arc::clone(scratch));
         }
         let made = Arc::new(Scratch::new().map_err(|error| AskError::Query(QueryError::Full(error.to_string())))?);
@@ -263,9 +275,14 @@ impl Pool {
         Ok(made)
     }
 
+    #[cfg(test)]
+    pub(super) fn store(&self) -> &SharedStore {
+        &self.store
+    }
+
     fn start(&self, snapshot: &Snapshot) -> Result<Process, AskError> {
         let lost = |error: io::Error| AskError::Lost(format!("no process can be started: {error}"));
-        let scratch = self.scratch()?.of_process().map_err(lost)?;
+        let scratch = Scratch::of_process(&self.scratch()?).map_err(lost)?;
         let seconds = self.limits.time.unwrap_or(Duration::MAX).as_secs_f64().ceil();
         let mut command = Command::new(&self.command.executable);
         command.args(&self.command.arguments).arg("--memory").arg(self.limits.memory_bytes.to_string());
@@ -288,7 +305,8 @@ impl Pool {
             answers: BufReader::new(answers),
             number: snapshot.number,
             is_ready: false,
-            _scratch: scratch,
+            checks: Checks::new(Arc::clone(&self.store), Arc::clone(&snapshot.parts)),
+            scratch,
         })
     }
 

@@ -1,7 +1,7 @@
 //! The state that a process sees, in an unlinked file: a head in JSON, and fixed tables and items as streams of Arrow's IPC format. Written
 //! once per state; a process reads the head when it begins, and a table when a query asks for its rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
@@ -42,8 +42,6 @@ pub(in crate::views) struct Contents {
     /// Of the pipeline file.
     pub models: Vec<String>,
     pub owner: OwnerTexts,
-    /// Files whose digests the server has looked at.
-    pub verified: Vec<String>,
     pub rows_most: usize,
     pub memory_bytes: usize,
     pub seconds: f64,
@@ -72,6 +70,8 @@ pub(in crate::views) struct Snapshot {
     pub number: u64,
     /// Opened for reading, and in no folder any more.
     pub file: File,
+    /// The keys of its batches' files.
+    pub parts: Arc<HashSet<String>>,
 }
 
 impl Snapshot {
@@ -81,6 +81,7 @@ impl Snapshot {
         contents: Contents,
         tables: &[(String, RecordBatch)],
     ) -> io::Result<Self> {
+        let parts = Arc::new(contents.batches.iter().flat_map(Batch::files).collect());
         let named = tempfile::NamedTempFile::new_in(folder)?;
         let file = File::open(named.path())?;
         let mut out = BufWriter::new(named.as_file());
@@ -105,7 +106,7 @@ impl Snapshot {
         out.flush()?;
         drop(out);
         named.close()?;
-        Ok(Self { number, file })
+        Ok(Self { number, file, parts })
     }
 
     /// As a process reads it.

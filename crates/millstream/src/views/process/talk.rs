@@ -7,8 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::value::RawValue;
 
-use super::frames::{self, ANSWER_FRAME_BYTES_MOST, Columns, End, Failed, Kind};
+use super::checks::Checks;
+use super::frames::{self, ANSWER_FRAME_BYTES_MOST, Columns, End, Failed, KEYS_AT_ONCE, Kind};
 use super::pool::TextRows;
+use super::scratch::OwnFolder;
 use crate::views::AskError;
 
 /// Of an answer's frames without its rows: names of columns and versions, a message.
@@ -22,7 +24,8 @@ pub(super) struct Process {
     /// Of its state.
     pub number: u64,
     pub is_ready: bool,
-    pub _scratch: tempfile::TempDir,
+    pub checks: Checks,
+    pub scratch: OwnFolder,
 }
 
 impl Drop for Process {
@@ -35,22 +38,37 @@ impl Drop for Process {
 impl Process {
     pub(super) fn get_ready(&mut self) -> io::Result<()> {
         if !self.is_ready {
-            match frames::read(&mut self.answers, 0)? {
-                Some((Kind::Ready, _)) => self.is_ready = true,
-                Some((other, _)) => return Err(not_now(other)),
-                None => return Err(io::ErrorKind::UnexpectedEof.into()),
+            match self.next(0)? {
+                (Kind::Ready, _) => self.is_ready = true,
+                (other, _) => return Err(not_now(other)),
             }
         }
         Ok(())
     }
 
     pub(super) fn give(&mut self, question: &[u8]) -> io::Result<()> {
+        for keys in self.checks.news().chunks(KEYS_AT_ONCE) {
+            let keys: Vec<&str> = keys.iter().map(AsRef::as_ref).collect();
+            frames::write_json(&mut self.questions, Kind::Known, &keys)?;
+        }
         frames::write(&mut self.questions, Kind::Question, question)?;
         self.questions.flush()?;
-        match frames::read(&mut self.answers, 0)? {
-            Some((Kind::Begun, _)) => Ok(()),
-            Some((other, _)) => Err(not_now(other)),
-            None => Err(io::ErrorKind::UnexpectedEof.into()),
+        match self.next(0)? {
+            (Kind::Begun, _) => Ok(()),
+            (other, _) => Err(not_now(other)),
+        }
+    }
+
+    /// The next frame that is not of a check.
+    fn next(&mut self, bytes_most: usize) -> io::Result<(Kind, Vec<u8>)> {
+        loop {
+            let frame = frames::read(&mut self.answers, bytes_most)?;
+            let (kind, body) = frame.ok_or(io::ErrorKind::UnexpectedEof)?;
+            match kind {
+                Kind::Checking => self.checks.begun(frames::parse(&body)?)?,
+                Kind::Verified => self.checks.passed(&frames::parse::<String>(&body)?)?,
+                _ => return Ok((kind, body)),
+            }
         }
     }
 
@@ -58,9 +76,7 @@ impl Process {
     pub(super) fn answer(&mut self, rows_most: usize) -> io::Result<(Result<TextRows, AskError>, bool)> {
         let (mut head, mut rows, mut bytes) = (None, Vec::new(), 0);
         loop {
-            let Some((kind, body)) = frames::read(&mut self.answers, ANSWER_FRAME_BYTES_MOST)? else {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            };
+            let (kind, body) = self.next(ANSWER_FRAME_BYTES_MOST)?;
             bytes += body.len();
             // The rows, and what is said of them.
             if bytes > ANSWER_FRAME_BYTES_MOST + FRAMES_BYTES_MOST {
@@ -89,7 +105,7 @@ impl Process {
     }
 }
 
-fn not_now(kind: Kind) -> io::Error {
+pub(super) fn not_now(kind: Kind) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("{kind:?} comes where it has no place"))
 }
 
