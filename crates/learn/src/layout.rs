@@ -89,9 +89,9 @@ impl Layout {
     }
 
     /// 0 for a column that is not categorical.
-    pub(crate) fn n_categories(&self, column: usize) -> usize {
+    pub(crate) fn n_categories(&self, column: usize) -> u32 {
         match self.kinds[column] {
-            Kind::Categorical(n_categories) => n_categories as usize,
+            Kind::Categorical(n_categories) => n_categories,
             Kind::Numeric | Kind::Sparse(_) => 0,
         }
     }

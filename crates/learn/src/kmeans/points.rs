@@ -55,7 +55,7 @@ impl Frame {
         });
         let mut n_categories = 0;
         let coded = space.varying(true).into_iter().map(|column| {
-            let categories = n_categories..n_categories + space.layout.n_categories(column);
+            let categories = n_categories..n_categories + space.layout.n_categories(column) as usize;
             n_categories = categories.end;
             CodedAxis { column, weight: (space.weight(column) * unit).powi(2), categories }
         });

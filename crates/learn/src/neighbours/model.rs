@@ -138,9 +138,7 @@ impl Model {
             Column::Numeric(values) => Value::number(values[row]),
             // The layout has none.
             Column::Sparse(_) => Value::Missing,
-            Column::Categorical { codes, .. } => {
-                self.category(codes[row], u32::try_from(self.layout.n_categories(column)).unwrap_or(u32::MAX))
-            }
+            Column::Categorical { codes, .. } => self.category(codes[row], self.layout.n_categories(column)),
         };
         let query: Vec<Value> = table.columns().iter().enumerate().map(value).collect();
         Ok(nearest(self.metric, &self.columns, self.n_rows, &query, n, admit))
@@ -244,9 +242,8 @@ fn load_numeric(arrays: &Arrays, column: usize, length: Dim, scale: f64) -> Resu
     Ok(Stored::numeric(values, scale))
 }
 
-fn load_codes(arrays: &Arrays, column: usize, length: Dim, n_categories: usize) -> Result<Stored, LoadError> {
+fn load_codes(arrays: &Arrays, column: usize, length: Dim, n_categories: u32) -> Result<Stored, LoadError> {
     let name = format!("codes_{column}");
-    let n_categories = u32::try_from(n_categories).unwrap_or(u32::MAX);
     let codes = if n_categories <= u32::from(u8::MAX) {
         let codes = read_u8(arrays, &name, &[length])?;
         codes.iter().map(|&code| if code == u8::MAX { MISSING_CODE } else { code.into() }).collect()

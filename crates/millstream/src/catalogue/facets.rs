@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::plan::{Kind, Scalar};
 use super::value::{Elements, float_json};
 use super::words::fold;
+use super::{CatalogueError, count};
 
 /// The most frequent values of a facet that an answer counts; those that are asked for are counted besides.
 pub const VALUES_COUNTED: usize = 200;
@@ -45,7 +46,7 @@ pub struct Unfit {
 }
 
 impl Facet {
-    pub fn new(name: &str, column: &dyn Array, kind: Kind) -> Self {
+    pub fn new(name: &str, column: &dyn Array, kind: Kind) -> Result<Self, CatalogueError> {
         let elements = Elements::new(column, kind);
         let mut facet = Self {
             name: name.to_owned(),
@@ -58,34 +59,34 @@ impl Facet {
         for row in 0..column.len() {
             let start = facet.of_rows.len();
             for place in elements.of(row) {
-                if let Some(number) = facet.number(&elements, place)
+                if let Some(number) = facet.number(&elements, place)?
                     && !facet.of_rows[start..].contains(&number)
                 {
                     facet.of_rows.push(number);
                 }
             }
-            facet.ends.push(index(facet.of_rows.len()));
+            facet.ends.push(count(facet.of_rows.len(), "values of a facet")?);
         }
-        facet
+        Ok(facet)
     }
 
     /// Not a number is no value.
-    fn number(&mut self, elements: &Elements, place: usize) -> Option<u32> {
+    fn number(&mut self, elements: &Elements, place: usize) -> Result<Option<u32>, CatalogueError> {
         if let Some(number) = elements.text(place).and_then(|text| self.numbers.get(text)) {
-            return Some(*number);
+            return Ok(Some(*number));
         }
         let value = elements.json(place);
         let text = match &value {
-            Value::Null => return None,
+            Value::Null => return Ok(None),
             Value::String(text) => text.clone(),
             other => other.to_string(),
         };
-        let next = index(self.values.len());
+        let next = count(self.values.len(), "values of a facet")?;
         let number = *self.numbers.entry(text).or_insert(next);
         if number == next {
             self.values.push(value);
         }
-        Some(number)
+        Ok(Some(number))
     }
 
     pub fn of(&self, row: u32) -> &[u32] {
@@ -208,8 +209,4 @@ pub fn narrow(facets: &[Facet], n_rows: u32, admitted: Option<&Bitmap>, choices:
         .zip(&counts)
         .map(|((place, facet), counts)| facet.counted(counts, choices.iter().find(|choice| choice.facet == place)));
     Narrowed { rows, counts: counts.collect() }
-}
-
-fn index(count: usize) -> u32 {
-    u32::try_from(count).unwrap_or(u32::MAX)
 }

@@ -8,8 +8,8 @@ use datafusion::arrow::compute::{interleave, take_record_batch};
 use datafusion::arrow::datatypes::{DataType, Float64Type, Int64Type};
 use millstream_learn::{Id, Ids};
 
-use super::CatalogueError;
 use super::plan::Plan;
+use super::{CatalogueError, count};
 
 /// Rows that may have lost before the rest is copied together, besides as many as there are items.
 const SLACK_ROWS: usize = 65_536;
@@ -162,6 +162,6 @@ fn whole(number: f64) -> Option<i64> {
     (number.fract() == 0.0 && number.abs() <= EXACT_MOST).then_some(number as i64)
 }
 
-fn index(count: usize) -> Result<u32, CatalogueError> {
-    u32::try_from(count).map_err(|_| CatalogueError::TooLarge { items: count, bytes: 0, most: BYTES_MOST })
+fn index(number: usize) -> Result<u32, CatalogueError> {
+    count(number, "records")
 }

@@ -63,6 +63,8 @@ pub enum CatalogueError {
         "the catalogue has {items} items of {bytes} bytes, {most} are the most: name fewer columns, or shorter ones"
     )]
     TooLarge { items: usize, bytes: usize, most: usize },
+    #[error("the catalogue has more {0} than can be counted: name fewer columns, or shorter ones")]
+    TooMany(&'static str),
     #[error("catalogue.from: {}", crate::source::causes(.0))]
     File(#[from] SourceError),
     #[error(transparent)]
@@ -85,6 +87,7 @@ fn rule_lines(faults: &[RuleFault]) -> String {
 #[derive(Debug)]
 pub struct Catalogue {
     ids: Ids,
+    n_rows: u32,
     /// `id`, `title`, `image` where it is configured, then the configured columns.
     items: RecordBatch,
     /// What `image` gives, where `items` has the path that it is served under.
@@ -101,8 +104,9 @@ pub struct Catalogue {
 
 impl Catalogue {
     /// `columns`: all but the ids, a row for each of them.
-    fn new(ids: Ids, columns: &RecordBatch, rules: &CatalogueRules) -> Result<Self, ArrowError> {
+    fn new(ids: Ids, columns: &RecordBatch, rules: &CatalogueRules) -> Result<Self, CatalogueError> {
         let n_rows = columns.num_rows();
+        let counted = count(n_rows, "items")?;
         let id_column = id_column(&ids);
         let schema = columns.schema();
         let mut fields = vec![Field::new(plan::ID, id_column.data_type().clone(), false)];
@@ -120,18 +124,19 @@ impl Catalogue {
         }
         let kinds: Vec<Kind> = fields.iter().map(|field| plan::kind_of(field.data_type())).collect();
         let titles = arrays[1].as_string::<i32>();
-        let words = Words::new((0..n_rows).map(|row| titles.is_valid(row).then(|| titles.value(row))));
+        let words = Words::new((0..n_rows).map(|row| titles.is_valid(row).then(|| titles.value(row))))?;
         let faceted = rules.facets.iter().filter_map(|name| {
             let place = fields.iter().position(|field| field.name() == name)?;
             Some(Facet::new(name, arrays[place].as_ref(), kinds[place]))
         });
-        let facets = faceted.collect();
+        let facets = faceted.collect::<Result<_, _>>()?;
         let orders = kinds.iter().map(|_| OnceLock::new()).collect();
         let items = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)?;
-        Ok(Self { ids, items, images, kinds, words, facets, orders, filters: Filters::default(), waits: false })
+        let filters = Filters::default();
+        Ok(Self { ids, n_rows: counted, items, images, kinds, words, facets, orders, filters, waits: false })
     }
 
-    fn waiting(rules: &CatalogueRules) -> Result<Self, ArrowError> {
+    fn waiting(rules: &CatalogueRules) -> Result<Self, CatalogueError> {
         let nothing = RecordBatch::new_empty(Arc::new(Schema::empty()));
         Ok(Self { waits: true, ..Self::new(Ids::integers(), &nothing, rules)? })
     }
@@ -204,6 +209,11 @@ impl Catalogue {
     pub fn filter(&self, text: &str) -> Result<Arc<Filter>, FilterError> {
         if self.waits { Filter::of_nothing(text).map(Arc::new) } else { self.filters.get(text, &self.items) }
     }
+}
+
+/// As everything here is counted.
+fn count(number: usize, what: &'static str) -> Result<u32, CatalogueError> {
+    u32::try_from(number).map_err(|_| CatalogueError::TooMany(what))
 }
 
 fn id_column(ids: &Ids) -> ArrayRef {

@@ -43,8 +43,7 @@ pub struct Page {
 impl Catalogue {
     /// Takes milliseconds of a large catalogue: not for a thread that serves.
     pub fn page(&self, query: &Query) -> Page {
-        // `Gather` takes no more items than can be counted so.
-        let n_rows = u32::try_from(self.len()).unwrap_or(u32::MAX);
+        let n_rows = self.n_rows;
         let admits = |row: u32| query.filter.as_ref().is_none_or(|filter| filter.admits(row));
         let wanted = query.search.as_ref().and_then(|search| self.words.query(search));
         let mut ranks: Vec<(Rank, u32)> = Vec::new();

@@ -10,6 +10,8 @@ use std::ops::Range;
 use icu_normalizer::DecomposingNormalizerBorrowed;
 use icu_normalizer::properties::CanonicalCombiningClassMapBorrowed;
 
+use super::{CatalogueError, count};
+
 /// What stands inside a word without ending it: `Spider-Man`, `Schindler's`, `E.T.`
 const JOINERS: [char; 7] = ['-', '\u{2010}', '\u{2011}', '\'', '\u{2019}', '\u{02bc}', '.'];
 
@@ -107,20 +109,22 @@ pub struct Words {
 pub struct Rank(u32);
 
 impl Words {
-    pub fn new<'a>(titles: impl Iterator<Item = Option<&'a str>>) -> Self {
+    pub fn new<'a>(titles: impl Iterator<Item = Option<&'a str>>) -> Result<Self, CatalogueError> {
         let mut known: HashMap<Box<str>, u32> = HashMap::new();
         let mut found = Self::default();
         for title in titles {
             let words = title.map(words).unwrap_or_default();
-            let parts = words.iter().flat_map(|word| &word.parts);
-            found.numbers.extend(parts.map(|part| number(&mut known, part)));
-            let parts_end = index(found.numbers.len());
-            let joined = words.iter().filter_map(|word| word.joined.as_ref());
-            found.numbers.extend(joined.map(|joined| number(&mut known, joined)));
-            found.ends.push((parts_end, index(found.numbers.len())));
+            for part in words.iter().flat_map(|word| &word.parts) {
+                found.numbers.push(number(&mut known, part)?);
+            }
+            let parts_end = count(found.numbers.len(), WORDS)?;
+            for joined in words.iter().filter_map(|word| word.joined.as_ref()) {
+                found.numbers.push(number(&mut known, joined)?);
+            }
+            found.ends.push((parts_end, count(found.numbers.len(), WORDS)?));
         }
         found.in_order(known);
-        found
+        Ok(found)
     }
 
     /// Numbers the words by the alphabet instead of by their first appearance.
@@ -152,8 +156,8 @@ impl Words {
     fn part(&self, part: &str) -> Part {
         let first = self.vocabulary.partition_point(|word| word.as_ref() < part);
         let after = self.vocabulary[first..].partition_point(|word| word.starts_with(part));
-        let exact = self.vocabulary.get(first).filter(|word| word.as_ref() == part).map(|_| index(first));
-        Part { beginning: index(first)..index(first + after), exact }
+        let exact = self.vocabulary.get(first).filter(|word| word.as_ref() == part).map(|_| first);
+        Part { beginning: first..first + after, exact }
     }
 
     /// How well the row's title answers; `None`: not.
@@ -162,7 +166,7 @@ impl Words {
         let (parts_end, end) = *self.ends.get(row)?;
         let start = row.checked_sub(1).map_or(0, |before| self.ends[before].1);
         let all = &self.numbers[start as usize..end as usize];
-        let begins = |part: &Part| all.iter().any(|number| part.beginning.contains(number));
+        let begins = |part: &Part| all.iter().any(|number| part.beginning.contains(&(*number as usize)));
         let holds = |(parts, joined): &(Range<usize>, Option<Part>)| {
             wanted.parts[parts.clone()].iter().all(begins) || joined.as_ref().is_some_and(begins)
         };
@@ -170,11 +174,11 @@ impl Words {
             return None;
         }
         let parts = &self.numbers[start as usize..parts_end as usize];
-        let is = |part: &Part, number: &u32| part.exact == Some(*number);
+        let is = |part: &Part, number: &u32| part.exact == Some(*number as usize);
         let (last, before) = wanted.parts.split_last()?;
         let starts = parts.len() > before.len()
             && before.iter().zip(parts).all(|(part, number)| is(part, number))
-            && last.beginning.contains(&parts[before.len()]);
+            && last.beginning.contains(&(parts[before.len()] as usize));
         let whole = starts && parts.len() == wanted.parts.len() && is(last, &parts[before.len()]);
         let in_full = || wanted.parts.iter().all(|part| all.iter().any(|number| is(part, number)));
         let level = match () {
@@ -184,7 +188,8 @@ impl Words {
             () => 3,
         };
         // A longer title says less of what was asked for. 65,535 words are a book.
-        Some(Rank(level << 16 | index(parts.len()).min(0xffff)))
+        let length = u16::try_from(parts.len()).unwrap_or(u16::MAX);
+        Some(Rank(level << 16 | u32::from(length)))
     }
 }
 
@@ -199,22 +204,20 @@ pub struct Wanted {
 #[derive(Debug)]
 struct Part {
     /// Words that begin with it.
-    beginning: Range<u32>,
-    exact: Option<u32>,
+    beginning: Range<usize>,
+    exact: Option<usize>,
 }
 
-fn number(known: &mut HashMap<Box<str>, u32>, word: &str) -> u32 {
+/// What titles may have too many of.
+const WORDS: &str = "words in titles";
+
+fn number(known: &mut HashMap<Box<str>, u32>, word: &str) -> Result<u32, CatalogueError> {
     if let Some(number) = known.get(word) {
-        return *number;
+        return Ok(*number);
     }
-    let number = index(known.len());
+    let number = count(known.len(), WORDS)?;
     known.insert(word.into(), number);
-    number
-}
-
-/// A catalogue that fits into memory has fewer words than this could not count.
-fn index(count: usize) -> u32 {
-    u32::try_from(count).unwrap_or(u32::MAX)
+    Ok(number)
 }
 
 #[cfg(test)]
@@ -225,10 +228,10 @@ mod tests {
 
     /// The titles that the query finds, best first.
     fn check(titles: &[&str], query: &str, expected: &[&str]) {
-        let words = Words::new(titles.iter().map(|title| Some(*title)));
+        let words = Words::new(titles.iter().map(|title| Some(*title))).unwrap();
         let wanted = words.query(query).unwrap();
         let mut found: Vec<(Rank, u32)> =
-            (0..index(titles.len())).filter_map(|row| Some((words.rank(row, &wanted)?, row))).collect();
+            (0..).zip(titles).filter_map(|(row, _)| Some((words.rank(row, &wanted)?, row))).collect();
         found.sort_unstable();
         let found: Vec<&str> = found.into_iter().map(|(_, row)| titles[row as usize]).collect();
         assert_eq!(found, expected, "{query}");
@@ -283,7 +286,7 @@ mod tests {
 
     #[test]
     fn a_query_without_a_word_is_none() {
-        let words = Words::new([Some("A")].into_iter());
+        let words = Words::new([Some("A")].into_iter()).unwrap();
         assert!(words.query("").is_none() && words.query(" -'!% ").is_none());
     }
 
@@ -294,7 +297,7 @@ mod tests {
             titles in proptest::collection::vec(proptest::option::of("([ab]{1,3} ){0,3}"), 0..30),
             query in "([ab]{1,3} ){1,3}",
         ) {
-            let words = Words::new(titles.iter().map(|title| title.as_deref()));
+            let words = Words::new(titles.iter().map(|title| title.as_deref())).unwrap();
             let wanted = words.query(&query).unwrap();
             for (row, title) in (0..).zip(&titles) {
                 let title: Vec<&str> = title.as_deref().unwrap_or_default().split_whitespace().collect();
@@ -305,7 +308,7 @@ mod tests {
 
         #[test]
         fn any_text_can_be_a_title_and_finds_itself(title in ".*") {
-            let words = Words::new([Some(title.as_str())].into_iter());
+            let words = Words::new([Some(title.as_str())].into_iter()).unwrap();
             if let Some(wanted) = words.query(&title) {
                 prop_assert_eq!(words.rank(0, &wanted).map(|rank| rank.0 >> 16), Some(0));
             }
