@@ -7,7 +7,7 @@ use datafusion::arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type, 
 use serde_json::{Map, Value};
 
 use super::DecideError;
-use super::blocks::{PartFault, Selection, read_blocks};
+use super::blocks::{PartFault, Selection, read_blocks, verify_part};
 use super::committed::{SCHEMA_KEY, check_no_gap, read_complete, read_schema};
 use super::manifest::{Batch, batch_folder};
 use super::verify::verify;
@@ -77,31 +77,55 @@ impl StoredBatches {
         let batch = self.get(batch)?;
         let schema = read_schema(self.store.as_ref())?;
         let schema = schema.ok_or_else(|| StoreError::Missing { key: SCHEMA_KEY.to_owned() })?.part();
-        let (mut skip, mut rows) = (offset, Vec::new());
-        for part in &batch.parts {
-            let Some(file) = &part.file else { continue };
-            // More rows than can be counted are not passed over.
-            if let Some(left) = usize::try_from(part.rows).ok().and_then(|rows| skip.checked_sub(rows)) {
-                skip = left;
-                continue;
-            }
-            if rows.len() >= limit {
-                break;
-            }
-            let key = format!("{}/{file}", batch_folder(batch.number()));
-            let selection = Selection { skip, limit: Some(limit - rows.len()), row_groups: None };
-            for block in read_blocks(self.store.as_ref(), &key, &schema, &selection)? {
+        let mut rows = Vec::new();
+        for share in shares(&batch, offset, limit) {
+            let selection = Selection { skip: share.skip, limit: Some(limit - rows.len()), row_groups: None };
+            for block in read_blocks(self.store.as_ref(), &share.key, &schema, &selection)? {
                 append_rows(&block?, &mut rows);
             }
-            skip = 0;
         }
         Ok(rows)
+    }
+
+    /// Looks at the digests of the parts that have these rows, so that who reads them afterwards need not wait for it.
+    pub fn verify_rows(&self, batch: u32, offset: usize, limit: usize) -> Result<(), StoredError> {
+        let batch = self.get(batch)?;
+        for share in shares(&batch, offset, limit) {
+            verify_part(self.store.as_ref(), &share.key)?;
+        }
+        Ok(())
     }
 
     /// Checks every batch against its manifests. Answers what is wrong, one line each; empty: all is whole.
     pub fn verify(&self) -> Result<Vec<String>, StoredError> {
         Ok(verify(self.store.as_ref())?)
     }
+}
+
+/// What a part has of some rows.
+struct Share {
+    key: String,
+    /// Of its rows.
+    skip: usize,
+}
+
+fn shares(batch: &Batch, offset: usize, limit: usize) -> Vec<Share> {
+    let (mut shares, mut skip, mut left) = (Vec::new(), offset, limit as u64);
+    for part in &batch.parts {
+        let Some(file) = &part.file else { continue };
+        // More rows than can be counted are not passed over.
+        if let Some(rest) = usize::try_from(part.rows).ok().and_then(|rows| skip.checked_sub(rows)) {
+            skip = rest;
+            continue;
+        }
+        if left == 0 {
+            break;
+        }
+        shares.push(Share { key: format!("{}/{file}", batch_folder(batch.number())), skip });
+        left = left.saturating_sub(part.rows - skip as u64);
+        skip = 0;
+    }
+    shares
 }
 
 fn append_rows(batch: &RecordBatch, rows: &mut Vec<Map<String, Value>>) {
@@ -125,5 +149,44 @@ fn json(column: &dyn Array, row: usize) -> Value {
         DataType::Timestamp(..) => column.as_primitive::<TimestampMillisecondType>().value(row).into(),
         // Parts hold no other type: see `StreamSchema::part`.
         other => format!("{other}").into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn rows_lie_in_the_parts_that_have_them() {
+        let part = |(partition, rows): (u32, u64)| {
+            json!({
+                "format": 1, "batch": 1, "partition": partition, "attempt": "a", "rows": rows, "rejects": 0,
+                "first_offset": 0, "end_offset": rows, "skipped": 0, "late": 0, "min_time": null, "max_time": null,
+                "digest": "d", "file": (rows > 0).then(|| format!("{partition}")), "rejects_file": null, "schema": 1,
+                "committed_at_ms": 0,
+            })
+        };
+        let parts = (0..).zip([10, 0, 5, 8]).map(|part_of| serde_json::from_value(part(part_of)).unwrap());
+        let cut = json!({"format": 1, "batch": 1, "attempt": "a", "ends": [10, 0, 5, 8], "total": 23, "reason": "rows", "schema": 1});
+        let batch = Batch { cut: serde_json::from_value(cut).unwrap(), parts: parts.collect() };
+        let check = |offset: usize, limit: usize, expected: &[(&str, usize)]| {
+            let expected: Vec<(String, usize)> =
+                expected.iter().map(|(file, skip)| (format!("batches/batch=000001/{file}"), *skip)).collect();
+            let found: Vec<(String, usize)> =
+                shares(&batch, offset, limit).into_iter().map(|share| (share.key, share.skip)).collect();
+            assert_eq!(found, expected, "{offset} {limit}");
+        };
+        check(0, 10, &[("0", 0)]);
+        check(0, 11, &[("0", 0), ("2", 0)]);
+        check(9, 2, &[("0", 9), ("2", 0)]);
+        check(10, 1, &[("2", 0)]);
+        check(12, 3, &[("2", 2)]);
+        check(12, 4, &[("2", 2), ("3", 0)]);
+        check(0, usize::MAX, &[("0", 0), ("2", 0), ("3", 0)]);
+        check(23, 5, &[]);
+        check(0, 0, &[]);
+        check(usize::MAX, usize::MAX, &[]);
     }
 }

@@ -214,6 +214,10 @@ impl BatchSource for Stored {
         }
     }
 
+    fn verify_rows(&self, batch: u32, offset: usize, limit: usize) -> Result<(), BatchReadError> {
+        self.batches.verify_rows(batch, offset, limit).map_err(|error| self.said(&error))
+    }
+
     fn rows(
         &self,
         batch: u32,

@@ -43,6 +43,10 @@ impl BatchSource for FakeBatches {
         Ok(self.0.iter().find(|batch| batch.number() == number).cloned())
     }
 
+    fn verify_rows(&self, _: u32, _: usize, _: usize) -> Result<(), BatchReadError> {
+        Ok(())
+    }
+
     fn rows(&self, batch: u32, offset: usize, limit: usize) -> Result<Vec<Map<String, Value>>, BatchReadError> {
         if batch == 3 {
             return Err(BatchReadError { message: "the disk is gone".to_owned() });

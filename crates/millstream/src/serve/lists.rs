@@ -1,10 +1,13 @@
 //! What there is: batches, their rows, models and their versions. Lists take `limit` and `offset` and answer `total`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use super::app::App;
 use super::error::{ApiError, hint, shortened};
@@ -88,12 +91,32 @@ pub async fn batch_rows(app: &Arc<App>, number: &str, query: &str) -> Result<Res
     let batch = find_batch(app, number).await?;
     let source = Arc::clone(&app.context.batches);
     let (number, total) = (batch.number(), batch.rows());
+    // A large part is hashed for long, the first time: nobody who computes waits for it.
+    let Ok(Ok(place)) = timeout(VERIFYING_WAIT, VERIFYING.acquire()).await else {
+        return Err(ApiError::busy("stored batches are verified"));
+    };
+    let (verified, offset, limit) = (Arc::clone(&source), window.offset, window.limit);
+    reading(move || {
+        let _place = place;
+        verified.verify_rows(number, offset, limit).map_err(|error| unreadable_rows(number, &error))
+    })
+    .await?;
     let answer = move || {
         let rows = read_rows(source.as_ref(), number, &window)?;
         Ok(reply::json(StatusCode::OK, &json!({"batch": number, "rows": rows, "total": total})))
     };
     blocking(answer).await
 }
+
+fn unreadable_rows(batch: u32, error: &BatchReadError) -> ApiError {
+    let message = format!("the rows of batch {batch} cannot be read; the server's log and its status say which file");
+    ApiError { message, ..damaged(error) }
+}
+
+/// So many requests look at digests at once: the disk has no more to give.
+static VERIFYING: Semaphore = Semaphore::const_new(4);
+/// Who waits longer is told to ask again.
+const VERIFYING_WAIT: Duration = Duration::from_secs(20);
 
 /// Rows of one answer, as they are put together.
 const ROWS_BYTES_MOST: usize = 64 << 20;
@@ -109,12 +132,7 @@ fn read_rows(source: &dyn BatchSource, batch: u32, window: &Window) -> Result<Ve
     while rows.len() < window.limit {
         let wanted = step.min(window.limit - rows.len());
         let read = source.rows(batch, window.offset.saturating_add(rows.len()), wanted);
-        let read = read.map_err(|error| ApiError {
-            message: format!(
-                "the rows of batch {batch} cannot be read; the server's log and its status say which file"
-            ),
-            ..damaged(&error)
-        })?;
+        let read = read.map_err(|error| unreadable_rows(batch, &error))?;
         let (n_read, read_bytes) = (read.len(), read.iter().map(weight_of_row).sum::<usize>());
         rows.extend(read);
         bytes += read_bytes;
@@ -236,6 +254,10 @@ mod tests {
 
         fn batch(&self, _: u32) -> Result<Option<Batch>, BatchReadError> {
             Ok(None)
+        }
+
+        fn verify_rows(&self, _: u32, _: usize, _: usize) -> Result<(), BatchReadError> {
+            Ok(())
         }
 
         fn rows(&self, _: u32, offset: usize, limit: usize) -> Result<Vec<Map<String, Value>>, BatchReadError> {

@@ -76,13 +76,16 @@ pub struct ServeContext {
     pub views: Arc<Views>,
 }
 
-/// The stored batches. Both calls may read files: they run off the serving threads.
+/// The stored batches. All calls may read files: they run off the serving threads.
 pub trait BatchSource: Send + Sync {
     /// Complete batches, oldest first. One that cannot be read is an error: a part of them is not all of them.
     fn batches(&self) -> Result<Vec<Batch>, BatchReadError>;
 
     /// A complete batch; `None`: there is none of that number. One that can be read is there, whatever is wrong with others.
     fn batch(&self, number: u32) -> Result<Option<Batch>, BatchReadError>;
+
+    /// Whether the files of those rows are what was written: read whole, the first time.
+    fn verify_rows(&self, batch: u32, offset: usize, limit: usize) -> Result<(), BatchReadError>;
 
     /// Rows `offset..offset + limit` of a complete batch, in stored order; fewer or none at its end.
     fn rows(
