@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt fuzz hostile bench bench-learn bench-pipeline bench-workers bench-http bench-recommend bench-views soak docs
+.PHONY: help demo test check fmt fuzz hostile bench bench-learn bench-pipeline bench-workers bench-http bench-recommend bench-views bench-query soak docs
 
 help: ## List these targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,7 +28,7 @@ hostile: ## Some 300 hostile requests, records and files against the release bin
 docs: ## Rewrite what the documentation takes from the code
 	UPDATE=1 cargo test -p millstream --lib documents
 
-bench: bench-learn bench-pipeline bench-workers bench-http bench-recommend bench-views ## All measurements, each beside its peer in the same run
+bench: bench-learn bench-pipeline bench-workers bench-http bench-recommend bench-views bench-query ## All measurements, each beside its peer in the same run
 
 bench-learn: ## Trainers and top-N beside scikit-learn, LightGBM, implicit, Spark and usearch
 	crates/learn/benches/run.sh
@@ -46,6 +46,9 @@ bench-recommend: ## A recommender of 20 million ratings: training, memory, top-1
 
 bench-views: ## A filtered top-5 over a million rows, over HTTP beside DuckDB
 	bench/views.sh
+
+bench-query: ## SQL of requests: `select 1` in a process that waits and in a new one, against 20 and 500 ms
+	bench/query.sh
 
 bench-workers: ## One, two and three ingest workers on three full partitions, after bench-pipeline
 	bench/workers.sh
