@@ -7,6 +7,11 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+#[cfg(not(target_os = "linux"))]
+compile_error!(
+    "Millstream runs on Linux: SQL of requests is answered in processes that end with their parent (prctl) and read /proc"
+);
+
 pub mod batch;
 pub mod catalogue;
 pub mod cli;
