@@ -1,6 +1,7 @@
 """Requests whose size is honest and whose work is not: names, values, bodies and headers."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 from harness import Raw, require
 from scene import Shop
@@ -89,6 +90,7 @@ def attacks(scene):
     }
     for name, data in raw.items():
         yield name, lambda data=data: send(scene.server, data)
+    yield "32 small bodies of many rows for 400 classes", lambda: many_classes(scene.server)
     yield "5,000 requests in one go", lambda: pipelined(scene.server)
 
 
@@ -120,6 +122,21 @@ def send(server, data):
     connection.close()
     require(status in (None, 200, 503, *BAD) or status == 505, f"status {status}")
     return str(status)
+
+
+def many_classes(server):
+    """A body of 60 KB becomes a million probabilities."""
+    body = "[" + ",".join(['{"price":1,"volume":2}'] * 2_400) + "]"
+
+    def ask(_):
+        status, _, said = server.post("/v1/models/which/predict", body, seconds=40)
+        require(status in (200, 503), f"{status}: {said[:300]}")
+        return status
+
+    with ThreadPoolExecutor(32) as clients:
+        answered = list(clients.map(ask, range(32)))
+    require(200 in answered, "nobody was answered")
+    return f"{answered.count(200)} of 32 answered"
 
 
 def pipelined(server):

@@ -59,6 +59,13 @@ algorithm = "popularity"
 item = "item"
 score = "rating"
 
+[[model]]
+name = "which"
+algorithm = "logistic_regression"
+features = ["price", "volume"]
+target = "title"
+params = {{ max_iterations = 3 }}
+
 [catalogue]
 from = "batches"
 id = "item"
@@ -208,7 +215,7 @@ class Shop(Scene):
 
 class Topic(Scene):
     def __init__(self, setup, attacks, name):
-        super().__init__(setup, attacks, [("/v1/status", (200,)), ("/healthz", (200, 503))])
+        super().__init__(setup, attacks, [("/v1/status", (200,)), ("/v1/batches?limit=1", (200,))])
         self.name = name
 
     def launch(self):

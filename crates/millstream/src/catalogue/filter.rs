@@ -222,4 +222,24 @@ mod tests {
         compute("title = 'y'", &RecordBatch::try_from_iter([("title", short)]).unwrap(), &look).unwrap();
         assert!((20..200).contains(&looks.get()), "{}", looks.get());
     }
+
+    #[test]
+    fn those_who_wait_for_a_new_filter_have_a_bound() {
+        let titles: ArrayRef = Arc::new(StringArray::from(vec!["Alien"; 10]));
+        let items = RecordBatch::try_from_iter([("title", titles)]).unwrap();
+        let filters = Filters::default();
+        let turn = filters.computing.lock().unwrap();
+        std::thread::scope(|scope| {
+            for n in 0..WAITING_MOST {
+                let (filters, items) = (&filters, &items);
+                scope.spawn(move || filters.get(&format!("title = '{n}'"), items).unwrap());
+            }
+            while filters.waiting.load(Ordering::Relaxed) < WAITING_MOST {
+                std::thread::yield_now();
+            }
+            assert_eq!(filters.get("title = 'Alien'", &items).unwrap_err(), FilterError::Busy);
+            drop(turn);
+        });
+        assert_eq!(filters.get("title = 'Alien'", &items).unwrap().count(), 10);
+    }
 }

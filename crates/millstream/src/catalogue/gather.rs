@@ -50,6 +50,7 @@ pub struct Gather {
     chunks: Vec<RecordBatch>,
     /// Of all chunks.
     rows: usize,
+    bytes_most: usize,
 }
 
 impl Gather {
@@ -61,6 +62,7 @@ impl Gather {
             held: Vec::new(),
             chunks: vec![RecordBatch::new_empty(plan.schema())],
             rows: 0,
+            bytes_most: BYTES_MOST,
         }
     }
 
@@ -103,7 +105,7 @@ impl Gather {
         let kept = take_record_batch(rows, &kept)?;
         self.rows += kept.num_rows();
         self.chunks.push(plan.columns(&kept, &mut self.tally.uncomputable)?);
-        if self.rows > 2 * self.ids.len() + SLACK_ROWS || self.bytes() > 2 * BYTES_MOST {
+        if self.rows > 2 * self.ids.len() + SLACK_ROWS || self.bytes() > 2 * self.bytes_most {
             self.copy_together()?;
         }
         Ok(())
@@ -131,8 +133,8 @@ impl Gather {
             }
         }
         match self.bytes() {
-            bytes if bytes > BYTES_MOST => {
-                Err(CatalogueError::TooLarge { items: self.ids.len(), bytes, most: BYTES_MOST })
+            bytes if bytes > self.bytes_most => {
+                Err(CatalogueError::TooLarge { items: self.ids.len(), bytes, most: self.bytes_most })
             }
             _ => Ok(()),
         }
@@ -164,4 +166,38 @@ fn whole(number: f64) -> Option<i64> {
 
 fn index(number: usize) -> Result<u32, CatalogueError> {
     count(number, "records")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use datafusion::arrow::array::{ArrayRef, Int64Array, StringArray};
+
+    use super::*;
+    use crate::config::{Overrides, load_text};
+
+    #[test]
+    fn items_that_memory_has_no_room_for_are_refused() {
+        let text = "name = \"p\"\nsource.path = \"rows.csv\"\nbatch.rows = 1\n[catalogue]\nfrom = \"batches\"\nid = \"id\"\ntitle = \"title\"\n";
+        let loaded = load_text(Path::new("p.toml"), text, &Overrides::default()).unwrap();
+        let rules = loaded.pipeline.catalogue.unwrap();
+        let rows = |ids: std::ops::Range<i64>| {
+            let titles: ArrayRef = Arc::new(StringArray::from_iter_values(ids.clone().map(|_| "x".repeat(1000))));
+            let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(ids));
+            RecordBatch::try_from_iter([("id", ids), ("title", titles)]).unwrap()
+        };
+        let plan = Plan::compile(&rules, &rows(0..1).schema()).unwrap();
+        let mut gather = Gather { bytes_most: 1_000_000, ..Gather::new(&plan) };
+        let place = |row: usize| Place { batch: 1, offset: i64::try_from(row).unwrap(), partition: 0 };
+        // Later records of the same items take no more room than the items do.
+        for _ in 0..20 {
+            gather.add(&plan, &rows(0..500), place).unwrap();
+            assert_eq!(gather.items().unwrap().num_rows(), 500);
+        }
+        gather.add(&plan, &rows(500..1500), place).unwrap();
+        let Err(fault) = gather.items() else { panic!("1.5 MB are let in") };
+        assert!(matches!(fault, CatalogueError::TooLarge { items: 1500, most: 1_000_000, .. }), "{fault}");
+    }
 }

@@ -17,7 +17,7 @@ pub fn load(tables: &[FixedTable], faults: &mut Faults) -> Vec<(String, RecordBa
     let mut loaded = Vec::new();
     for table in tables {
         let read = match &table.rows {
-            TableRows::File(source) => read(source).map_err(|problem| {
+            TableRows::File(source) => read(source, BYTES_MOST).map_err(|problem| {
                 faults.add_text(format!("table.{}.path", table.name), &source.place.to_string(), problem);
             }),
             TableRows::Given(rows) => given(rows).map_err(|problem| {
@@ -40,7 +40,7 @@ fn given(given: &GivenRows) -> Result<RecordBatch, String> {
     decoder.take().and_then(|chunk| chunk.rows.project(&own)).map_err(|error| error.to_string())
 }
 
-fn read(source: &Source) -> Result<RecordBatch, String> {
+fn read(source: &Source, bytes_most: usize) -> Result<RecordBatch, String> {
     let place = format!("{}: ", source.place);
     let said = |error: crate::source::SourceError| {
         let text = causes(&error);
@@ -57,8 +57,8 @@ fn read(source: &Source) -> Result<RecordBatch, String> {
         let rows = decoder.take().and_then(|chunk| chunk.rows.project(&own)).map_err(|error| error.to_string())?;
         bytes += rows.get_array_memory_size();
         chunks.push(rows);
-        match bytes > BYTES_MOST {
-            true => Err(format!("has more than {} MiB: stream it instead, as a source of its own", BYTES_MOST >> 20)),
+        match bytes > bytes_most {
+            true => Err(format!("has more than {} MiB: stream it instead, as a source of its own", bytes_most >> 20)),
             false => Ok(()),
         }
     };
@@ -99,5 +99,18 @@ mod tests {
         let rows: Vec<String> =
             shown.lines().filter(|line| line.starts_with('|')).map(|line| line.replace(' ', "")).collect();
         assert_eq!(rows, ["|a|b|c|", "|x,y|1.0||", "||2.5|true|", "||||"], "{shown}");
+    }
+
+    #[test]
+    fn a_file_that_is_no_table_is_not_held_in_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.csv");
+        std::fs::write(&path, "a\n".to_owned() + &format!("{}\n", "x".repeat(100)).repeat(30_000)).unwrap();
+        let text = format!("name = \"p\"\nbatch.rows = 10\n[[table]]\nname = \"t\"\npath = \"{}\"\n", path.display());
+        let loaded = load_text(Path::new("p.toml"), &text, &Overrides::default()).unwrap();
+        let TableRows::File(source) = &loaded.pipeline.tables[0].rows else { panic!("it is a file") };
+        assert_eq!(read(source, BYTES_MOST).unwrap().num_rows(), 30_000);
+        let fault = read(source, 1 << 20).unwrap_err();
+        assert_eq!(fault, "has more than 1 MiB: stream it instead, as a source of its own");
     }
 }
