@@ -151,7 +151,8 @@ impl Committed {
             state.compacted_bytes = bytes;
             state.broken = false;
         }
-        let lines: Vec<u8> = entries.iter().flat_map(line).collect();
+        let mut lines = Vec::new();
+        entries.iter().try_for_each(|entry| push_line(&mut lines, &self.path, entry))?;
         if let Err(error) = state.file.write_all(&lines) {
             state.broken = state.file.set_len(state.bytes).is_err();
             return Err(BrokerError::disk("write", &self.path)(error));
@@ -247,13 +248,13 @@ fn group_bytes(group: &str, positions: &Positions) -> usize {
     positions.iter().map(|((topic, _), position)| position_bytes(group, topic, position)).sum()
 }
 
-fn line(entry: &Entry) -> Vec<u8> {
-    // Plain strings and numbers always serialise; an empty line would be cut at the next open.
-    let json = serde_json::to_vec(entry).unwrap_or_default();
-    let mut line = format!("{:08x} ", crc32c::crc32c(&json)).into_bytes();
-    line.extend_from_slice(&json);
-    line.push(b'\n');
-    line
+/// A commit's line, added to others.
+fn push_line(lines: &mut Vec<u8>, path: &Path, entry: &Entry) -> Result<(), BrokerError> {
+    let json = files::to_json(path, entry)?;
+    lines.extend_from_slice(format!("{:08x} ", crc32c::crc32c(&json)).as_bytes());
+    lines.extend_from_slice(&json);
+    lines.push(b'\n');
+    Ok(())
 }
 
 fn apply(groups: &mut BTreeMap<String, Positions>, entry: &Entry) {
@@ -309,12 +310,8 @@ fn rewrite(path: &Path, groups: &BTreeMap<String, Positions>) -> Result<(File, u
     let mut bytes = format!("{{\"format\":{FORMAT}}}\n").into_bytes();
     for (group, positions) in groups {
         for ((topic, partition), position) in positions {
-            bytes.extend(line(&Entry {
-                group: group.clone(),
-                topic: topic.clone(),
-                partition: *partition,
-                position: Some(position.clone()),
-            }));
+            let (topic, position) = (topic.clone(), Some(position.clone()));
+            push_line(&mut bytes, path, &Entry { group: group.clone(), topic, partition: *partition, position })?;
         }
     }
     files::write_atomically(path, &bytes)?;

@@ -31,6 +31,11 @@ pub enum BrokerError {
     /// A file or folder below the data folder cannot be used.
     #[error("cannot {action} {}; the folder of `stream.data` must be writable and have space", path.display())]
     Disk { action: &'static str, path: PathBuf, source: io::Error },
+    /// Files cannot be opened for want of descriptors, however much space the disk has.
+    #[error(
+        "out of file descriptors: cannot {action} {}; raise the limit (`ulimit -n`), or serve fewer partitions", path.display()
+    )]
+    Descriptors { action: &'static str, path: PathBuf, source: io::Error },
     /// A file was written by another version of this program.
     #[error("{} has format {found}, this version knows format 1 only; use the version that wrote it, or another `stream.data`", path.display())]
     FormatUnknown { path: PathBuf, found: String },
@@ -62,6 +67,7 @@ impl BrokerError {
             Self::PortInUse { .. }
             | Self::Listen { .. }
             | Self::Disk { .. }
+            | Self::Descriptors { .. }
             | Self::FormatUnknown { .. }
             | Self::Damaged { .. } => Remedy::FixConfig,
             Self::TopicUnknown { .. } | Self::PartitionUnknown { .. } | Self::OffsetUnknown { .. } => Remedy::FixCode,
@@ -71,6 +77,36 @@ impl BrokerError {
     /// Wraps an I/O error with what was done to which path.
     pub(crate) fn disk(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();
-        move |source| Self::Disk { action, path, source }
+        move |source| match is_want_of_descriptors(&source) {
+            true => Self::Descriptors { action, path, source },
+            false => Self::Disk { action, path, source },
+        }
+    }
+}
+
+/// `ENFILE` and `EMFILE`, of the machine and of this process: every Unix numbers them so, and the standard library has no name for
+/// them.
+const OUT_OF_DESCRIPTORS: [i32; 2] = [23, 24];
+
+pub(crate) fn is_want_of_descriptors(error: &io::Error) -> bool {
+    cfg!(unix) && error.raw_os_error().is_some_and(|number| OUT_OF_DESCRIPTORS.contains(&number))
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_want_of_descriptors_is_called_that_and_not_a_full_disk() {
+        let said = |number| {
+            let cause = io::Error::from_raw_os_error(number);
+            BrokerError::disk("write", Path::new("/d/meta.json"))(cause).to_string()
+        };
+        for number in OUT_OF_DESCRIPTORS {
+            let said = said(number);
+            assert!(said.starts_with("out of file descriptors: cannot write /d/meta.json; raise the limit"), "{said}");
+        }
+        // ENOSPC.
+        assert!(said(28).starts_with("cannot write /d/meta.json; the folder"), "{}", said(28));
     }
 }

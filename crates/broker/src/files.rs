@@ -45,10 +45,15 @@ pub(crate) fn create_folder(folder: &Path) -> Result<(), BrokerError> {
 
 /// Writes a JSON document that carries its own `format` field.
 pub(crate) fn write_json(path: &Path, document: &impl Serialize) -> Result<(), BrokerError> {
-    let mut bytes = serde_json::to_vec(document)
-        .map_err(|error| BrokerError::Damaged { path: path.to_path_buf(), detail: error.to_string() })?;
+    let mut bytes = to_json(path, document)?;
     bytes.push(b'\n');
     write_atomically(path, &bytes)
+}
+
+/// What is to be written to `path`. An empty line in the place of what JSON cannot say would be lost at the next open.
+pub(crate) fn to_json(path: &Path, document: &impl Serialize) -> Result<Vec<u8>, BrokerError> {
+    serde_json::to_vec(document)
+        .map_err(|error| BrokerError::disk("write", path)(io::Error::new(io::ErrorKind::InvalidData, error)))
 }
 
 /// Reads a JSON document; `None` when the file is absent. An unknown format is refused before anything else.
@@ -74,4 +79,18 @@ pub(crate) fn parse_json<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Resu
         });
     }
     serde_json::from_value(value).map_err(damaged)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn what_json_cannot_say_is_an_error_and_no_empty_line() {
+        let document = BTreeMap::from([((1, 2), 3)]);
+        assert!(matches!(to_json(Path::new("f"), &document), Err(BrokerError::Disk { .. })));
+        assert_eq!(to_json(Path::new("f"), &[1, 2]).unwrap(), b"[1,2]");
+    }
 }

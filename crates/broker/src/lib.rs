@@ -61,6 +61,7 @@ use std::net::SocketAddr;
 pub use catalogue::sync_through;
 pub use config::Config;
 pub use error::{BrokerError, Remedy};
+pub use server::DRAIN;
 
 /// What [`open`] found.
 pub enum Opened {

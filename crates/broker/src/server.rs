@@ -20,7 +20,7 @@ use crate::committed::Committed;
 use crate::config::Config;
 use crate::connections::{Activity, Connection, Connections};
 use crate::coordinator::Coordinator;
-use crate::error::BrokerError;
+use crate::error::{BrokerError, is_want_of_descriptors};
 use crate::lock_file::LockFile;
 use crate::locks::lock;
 use crate::settings;
@@ -46,8 +46,8 @@ const IDLE: Duration = Duration::from_secs(600);
 const READ_STEP_BYTES: usize = 1024 * 1024;
 /// How often the keeper looks for full segments and silent group members.
 const KEEPER_PAUSE: Duration = Duration::from_millis(200);
-/// How long a stop waits for answers that are under way.
-const DRAIN: Duration = Duration::from_secs(5);
+/// How long a stop waits for answers that are under way; whoever stops the broker waits longer.
+pub const DRAIN: Duration = Duration::from_secs(1);
 
 /// What all connections share.
 pub(crate) struct Shared {
@@ -67,6 +67,7 @@ pub(crate) struct Shared {
     stop_wake: Condvar,
     connections: Connections,
     refusing: Trouble,
+    accepting: Trouble,
 }
 
 /// A serving broker.
@@ -95,6 +96,7 @@ impl Shared {
             stop_wake: Condvar::new(),
             connections: Connections::default(),
             refusing: Trouble::default(),
+            accepting: Trouble::default(),
             config,
         })
     }
@@ -190,12 +192,14 @@ impl Running {
         &self.shared.catalogue.cluster_id
     }
 
-    /// Stops: waiting requests are answered at once, connections end after the answer under way, logs are synced.
+    /// Stops: logs are synced, waiting requests are answered at once, connections end after the answer under way. The logs come first:
+    /// whoever stops the broker may not wait for clients that hold it.
     pub(crate) fn stop(self) {
         let shared = &self.shared;
         shared.stopping.store(true, Ordering::Release);
         drop(lock(&shared.stopped));
         shared.stop_wake.notify_all();
+        sync_all(shared);
         // The listener wakes up by one more connection.
         let _ = TcpStream::connect_timeout(&self.address, Duration::from_secs(1));
         for thread in self.threads {
@@ -219,6 +223,7 @@ impl Running {
         for thread in threads {
             let _ = thread.join();
         }
+        // And what the last requests wrote.
         sync_all(shared);
         drop(self.lock_file);
         info!(address = %self.address, "broker stopped");
@@ -276,10 +281,21 @@ fn accept(shared: &Arc<Shared>, listener: &TcpListener) {
             return;
         }
         match stream {
-            Ok(stream) => admit(shared, stream),
+            Ok(stream) => {
+                if shared.accepting.ends() {
+                    info!("connections can be accepted again");
+                }
+                admit(shared, stream);
+            }
             Err(cause) => {
-                // Usually too many open files: without a pause this loop would spin.
-                warn!(%cause, "connection not accepted");
+                if is_want_of_descriptors(&cause) {
+                    if shared.accepting.begins() {
+                        warn!(%cause, "out of file descriptors: no connection can be accepted; raise the limit (ulimit -n)");
+                    }
+                } else {
+                    debug!(%cause, "connection broke off before it was accepted");
+                }
+                // Without a pause this loop would spin.
                 thread::sleep(Duration::from_millis(50));
             }
         }
