@@ -15,7 +15,7 @@ pub fn ends_in_turn(base_offsets: &[i64], total: u64) -> Vec<i64> {
     let partitions = base_offsets.len() as u64;
     let records = |p: u64| total.saturating_sub(p).div_ceil(partitions);
     // A batch of more records than offsets can count has an end that no topic reaches.
-    let end = |base: i64, p| base.saturating_add(i64::try_from(records(p)).unwrap_or(i64::MAX));
+    let end = |base: i64, p| base.saturating_add_unsigned(records(p));
     base_offsets.iter().zip(0..).map(|(base, p)| end(*base, p)).collect()
 }
 

@@ -18,12 +18,16 @@ impl Window {
     /// The window that holds `time_ms`, counted on from `last`; the first one begins at `time_ms`. A time before the end of `last` is
     /// late: it belongs to the window right after it.
     pub fn holding(time_ms: i64, last: Option<Self>, length_ms: NonZeroU64) -> Self {
-        let length = i64::try_from(length_ms.get()).unwrap_or(i64::MAX);
+        // Longer than time is, it never ends.
+        let length = length_ms.get();
         let start_ms = match last {
             None => time_ms,
-            Some(last) => last.end_ms.saturating_add((time_ms.saturating_sub(last.end_ms) / length).max(0) * length),
+            Some(last) => {
+                let after = time_ms.saturating_sub(last.end_ms).max(0).unsigned_abs();
+                last.end_ms.saturating_add_unsigned(after / length * length)
+            }
         };
-        Self { start_ms, end_ms: start_ms.saturating_add(length) }
+        Self { start_ms, end_ms: start_ms.saturating_add_unsigned(length) }
     }
 }
 
@@ -50,6 +54,14 @@ mod tests {
     #[test]
     fn a_late_record_belongs_to_the_window_after_the_last() {
         check(3, Some((7, 17)), (17, 27));
+    }
+
+    #[test]
+    fn a_window_that_is_longer_than_time_never_ends() {
+        for length in [u64::MAX, 1 << 63, i64::MAX.unsigned_abs()] {
+            let window = Window::holding(7, None, NonZeroU64::new(length).unwrap());
+            assert_eq!((window.start_ms, window.end_ms), (7, i64::MAX));
+        }
     }
 
     proptest! {
