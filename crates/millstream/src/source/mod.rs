@@ -18,6 +18,7 @@ mod pace;
 mod parquet_levels;
 mod parquet_limits;
 mod parquet_rows;
+mod parquet_unpack;
 mod payload;
 mod profile;
 mod records;

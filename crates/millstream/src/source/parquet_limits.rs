@@ -16,6 +16,7 @@ use super::limits::{
     PAGE_VALUES_MOST, PAGES_BYTES_MOST, ROW_BYTES_MOST,
 };
 use super::parquet_levels::{SIZES, Windows, longest_by_delta};
+use super::parquet_unpack::unpacks_within;
 use super::thrift::{Kind, Thrift, Torn};
 use crate::store::StoredFile;
 
@@ -112,6 +113,9 @@ struct PageClaim {
     bytes: u64,
     values: u64,
     encoding: i64,
+    /// Before what is packed, in a page of the second version.
+    levels_bytes: u64,
+    is_packed: bool,
     /// A value of it takes so many bytes: at most, or as their mean where all together are no more than the page.
     each: u64,
 }
@@ -367,6 +371,16 @@ fn pages(file: &StoredFile, column: &ColumnChunkMetaData, name: &str) -> Result<
             let values = page.values;
             return Err(general(format!("column {name}: a page of {values} values: at most {PAGE_VALUES_MOST}")));
         }
+        if page.is_packed {
+            let start = at.saturating_add(header).saturating_add(page.levels_bytes);
+            let packed = file.get_read(start)?.take(packed.saturating_sub(page.levels_bytes));
+            if !unpacks_within(column.compression(), packed, page.bytes) {
+                return Err(general(format!(
+                    "column {name}: a page that unpacks to more than the {} bytes that it claims",
+                    page.bytes
+                )));
+            }
+        }
         pages.push(page);
         at = at + header + packed;
     }
@@ -380,8 +394,8 @@ fn page_header(file: &StoredFile, at: u64, left: u64) -> Result<(PageClaim, u64,
         file.get_read(at)?.take(most.min(left)).read_to_end(&mut bytes)?;
         let mut thrift = Thrift::new(&bytes);
         let (mut page, mut unpacked, mut packed) = (PageClaim::default(), 0, 0);
-        // Values and encoding, as a data page, as one of the second version, and as a dictionary.
-        let mut claims = [(0, 0); 3];
+        // As a data page, as one of the second version, and as a dictionary.
+        let mut claims = [PageClaim::default(); 3];
         let read = thrift.read_struct(|thrift, id, kind| {
             match (id, kind) {
                 (1, Kind::Integer) => page.kind = thrift.integer()?,
@@ -396,13 +410,13 @@ fn page_header(file: &StoredFile, at: u64, left: u64) -> Result<(PageClaim, u64,
         });
         match read {
             Ok(()) => {
-                let (values, encoding) = match page.kind {
+                let claim = match page.kind {
                     DATA_PAGE => claims[0],
                     DATA_PAGE_V2 => claims[1],
                     DICTIONARY_PAGE => claims[2],
-                    _ => (0, 0),
+                    _ => PageClaim::default(),
                 };
-                (page.bytes, page.values, page.encoding) = (number(unpacked)?, number(values)?, encoding);
+                let page = PageClaim { kind: page.kind, bytes: number(unpacked)?, ..claim };
                 return Ok((page, thrift.at() as u64, number(packed)?));
             }
             Err(Torn::Short) if most < left => {}
@@ -412,17 +426,26 @@ fn page_header(file: &StoredFile, at: u64, left: u64) -> Result<(PageClaim, u64,
     Err(general(format!("it takes more than {} bytes", HEADER_BYTES[2])))
 }
 
-/// The number of values and their encoding, which is the field `encoding`.
-fn thrift_page(thrift: &mut Thrift, encoding: i64) -> Result<(i64, i64), Torn> {
-    let mut claim = (0, 0);
+/// The part of a header that is for one kind of page; in the second version lengths of levels stand before what is packed.
+fn thrift_page(thrift: &mut Thrift, encoding: i64) -> Result<PageClaim, Torn> {
+    let is_second = encoding == 4;
+    let mut claim = PageClaim { is_packed: true, ..PageClaim::default() };
+    let mut values = 0;
+    let mut levels = [0, 0];
     thrift.read_struct(|thrift, field, kind| {
         match (field, kind) {
-            (1, Kind::Integer) => claim.0 = thrift.integer()?,
-            (field, Kind::Integer) if field == encoding => claim.1 = thrift.integer()?,
+            (1, Kind::Integer) => values = thrift.integer()?,
+            (field, Kind::Integer) if field == encoding => claim.encoding = thrift.integer()?,
+            (5, Kind::Integer) if is_second => levels[0] = thrift.integer()?,
+            (6, Kind::Integer) if is_second => levels[1] = thrift.integer()?,
+            (7, Kind::False) if is_second => claim.is_packed = false,
             _ => return Ok(false),
         }
         Ok(true)
     })?;
+    let counted = |number: i64| u64::try_from(number).map_err(|_| Torn::Damaged);
+    claim.values = counted(values)?;
+    claim.levels_bytes = counted(levels[0])?.saturating_add(counted(levels[1])?);
     Ok(claim)
 }
 

@@ -3,8 +3,8 @@
 use datafusion::arrow::array::{DictionaryArray, Float32Array, Int64Array, ListArray, StringArray, UInt32Array};
 use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::datatypes::{Field, UInt32Type};
-use parquet::basic::Encoding as ParquetEncoding;
-use parquet::file::properties::WriterProperties;
+use parquet::basic::{BrotliLevel, Compression, Encoding as ParquetEncoding, GzipLevel};
+use parquet::file::properties::{WriterProperties, WriterVersion};
 
 use super::limits::fault;
 use super::*;
@@ -47,6 +47,22 @@ fn lists(length: usize, values: ArrayRef) -> ArrayRef {
     let field = Arc::new(Field::new_list_field(values.data_type().clone(), true));
     let rows = values.len() / length;
     array(ListArray::new(field, OffsetBuffer::from_repeated_length(length, rows), values, None))
+}
+
+/// One row group, packed.
+fn parquet_packed(column: &ArrayRef, codec: Compression, version: WriterVersion) -> Vec<u8> {
+    let batch = RecordBatch::try_from_iter([("t", column.clone())]).unwrap();
+    let properties = WriterProperties::builder()
+        .set_dictionary_enabled(false)
+        .set_compression(codec)
+        .set_writer_version(version)
+        .set_data_page_size_limit(100 << 20)
+        .set_data_page_row_count_limit(1 << 20);
+    let mut bytes = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties.build())).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    bytes
 }
 
 /// How many rows of the first row group are unpacked together, or why none is.
@@ -140,5 +156,27 @@ fn lengths_written_as_differences_are_read_and_counted_before_memory_is_taken() 
         bytes[at + 3..at + 6].copy_from_slice(&[0xff, 0xff, 0x7f]);
         let found = fault("a.parquet", &bytes);
         assert!(found.contains("column t: a page whose lengths are damaged"), "{encoding}: {found}");
+    }
+}
+
+#[test]
+fn a_page_that_unpacks_to_more_than_it_claims_is_refused() {
+    let rows = 150_001;
+    let numbers: ArrayRef = array(Int64Array::from(vec![7; rows]));
+    let codecs = [Compression::GZIP(GzipLevel::default()), Compression::BROTLI(BrotliLevel::default())];
+    for (codec, version) in codecs
+        .iter()
+        .flat_map(|codec| [WriterVersion::PARQUET_1_0, WriterVersion::PARQUET_2_0].map(|version| (*codec, version)))
+    {
+        let what = format!("{codec}, {version:?}");
+        let mut bytes = parquet_packed(&numbers, codec, version);
+        assert_eq!(at_once(&bytes), Ok(USUAL), "{what}");
+        // The header's kind, then the number of its unpacked bytes: 150,001 × 8, in four digits; one less is claimed.
+        let kind = if version == WriterVersion::PARQUET_1_0 { 0 } else { 6 };
+        let at = bytes.windows(3).position(|window| window == [0x15, kind, 0x15]).unwrap();
+        assert!(bytes[at + 3] & 0x7f >= 2, "{what}");
+        bytes[at + 3] -= 2;
+        let found = fault("a.parquet", &bytes);
+        assert!(found.contains("column t: a page that unpacks to more than"), "{what}: {found}");
     }
 }
