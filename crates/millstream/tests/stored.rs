@@ -133,6 +133,50 @@ fn a_manifest_that_does_not_add_up_is_an_error_and_no_total() {
 }
 
 #[test]
+fn a_query_that_asks_for_no_batches_needs_no_manifest() {
+    let views = r#"
+batch.parts = 3
+
+[[table]]
+name = "towns"
+rows = [ { town = "Hull", size = 1 }, { town = "Leeds", size = 2 } ]
+
+[[view]]
+name = "towns_by_size"
+sql = "select town from towns order by size"
+
+[[view]]
+name = "records"
+sql = "select count(*) as n from batches"
+"#;
+    let bench = Bench::new(300, views);
+    bench.run_well(&[]);
+    let manifest = file_of(&bench, 2, "_manifest-");
+    let whole = std::fs::read(&manifest).unwrap();
+    change(&manifest, |part| part["rows"] = json!(99));
+    let served = bench.serving(&["serve", "test.toml"], |_| {});
+    let query = |sql: &str| served.post("/v1/query", &json!({"sql": sql}).to_string());
+    let of_batches = || [served.get("/v1/views/records"), query("select max(Close) as n from batches")];
+    assert_eq!(served.ask("/v1/views/towns_by_size")["rows"][0]["town"], "Hull");
+    assert_eq!(query("select sum(size) as n from towns").json["rows"][0]["n"], 3);
+    for damaged in of_batches() {
+        assert_eq!(
+            (damaged.status, damaged.json["error"]["code"].as_str()),
+            (503, Some("damaged_store")),
+            "{}",
+            damaged.text
+        );
+    }
+    assert!(served.ask("/v1/status")["problems"].to_string().contains("batch=000002/_manifest-0000.json"));
+    std::fs::write(&manifest, whole).unwrap();
+    for answer in of_batches() {
+        assert_eq!(answer.status, 200, "{}", answer.text);
+    }
+    assert_eq!(served.ask("/v1/views/towns_by_size")["rows"][0]["town"], "Hull");
+    served.stopped();
+}
+
+#[test]
 fn a_batch_that_is_missing_between_others_is_an_error() {
     let bench = Bench::new(300, "batch.parts = 3\n");
     bench.run_well(&[]);

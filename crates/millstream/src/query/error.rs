@@ -7,6 +7,7 @@ use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::{DataFusionError, SchemaError};
 use datafusion::sql::sqlparser::parser::ParserError;
 
+use super::table::Unreadable;
 use super::watch::Late;
 use super::{BATCH_COLUMN, Limits};
 use crate::batch::PartFault;
@@ -33,6 +34,8 @@ pub enum QueryError {
     ReservedColumn,
     #[error(transparent)]
     Part(#[from] PartFault),
+    #[error(transparent)]
+    Batches(#[from] Unreadable),
     #[error("the query failed: {0}")]
     Broken(String),
 }
@@ -145,10 +148,11 @@ impl QueryError {
         match root {
             DataFusionError::ResourcesExhausted(message) if message.contains("disk") => Self::Full(plain(root)),
             DataFusionError::ResourcesExhausted(_) => Self::Memory { memory_bytes: limits.memory_bytes },
-            DataFusionError::External(cause) => match cause.downcast_ref::<PartFault>() {
-                Some(fault) => Self::Part(fault.clone()),
-                None if cause.is::<Late>() => Self::Time { limit: limits.time.unwrap_or_default() },
-                None => Self::Broken(plain(root)),
+            DataFusionError::External(cause) => match (cause.downcast_ref::<PartFault>(), cause.downcast_ref()) {
+                (Some(fault), _) => Self::Part(fault.clone()),
+                (None, Some(unreadable)) => Self::Batches(Unreadable::clone(unreadable)),
+                (None, None) if cause.is::<Late>() => Self::Time { limit: limits.time.unwrap_or_default() },
+                (None, None) => Self::Broken(plain(root)),
             },
             DataFusionError::IoError(error) if error.kind() == std::io::ErrorKind::StorageFull => {
                 Self::Full(error.to_string())

@@ -54,7 +54,7 @@ use crate::expression::CheckedIntegers;
 use crate::schema::StreamSchema;
 use crate::store::SharedStore;
 use sum::CheckedSum;
-use table::BatchesTable;
+use table::{BatchesTable, UnreadableTable};
 use watch::{Watch, watched};
 
 /// The table of all records.
@@ -114,6 +114,17 @@ pub enum Records<'a> {
     Stored { store: SharedStore, batches: &'a [Batch], cache: Option<Arc<ColumnCache>> },
     /// None of them: for checking SQL before there are any.
     None,
+    /// Some cannot be read, and why: an error of the queries that ask for them.
+    Unreadable(&'a str),
+}
+
+impl<'a> Records<'a> {
+    pub fn of(store: &SharedStore, batches: &'a Result<Vec<Batch>, String>, cache: &Arc<ColumnCache>) -> Self {
+        match batches {
+            Ok(batches) => Self::Stored { store: Arc::clone(store), batches, cache: Some(Arc::clone(cache)) },
+            Err(why) => Self::Unreadable(why),
+        }
+    }
 }
 
 /// What a session has besides the batches.
@@ -190,6 +201,7 @@ impl Session {
         let fault = |error: DataFusionError| QueryError::of(&error, "", limits);
         let records: Arc<dyn TableProvider> = match records {
             Records::Stored { store, batches, cache } => Arc::new(BatchesTable::new(store, schema, batches, cache)),
+            Records::Unreadable(why) => Arc::new(UnreadableTable::new(schema, why)),
             Records::None => Arc::new(MemTable::try_new(table::columns(schema), vec![Vec::new()]).map_err(fault)?),
         };
         let config = PLANNER.config().clone().with_target_partitions(limits.threads.get());

@@ -114,3 +114,41 @@ impl TableProvider for BatchesTable {
         Ok(Arc::new(Scan::new(work, limit)))
     }
 }
+
+/// Batches of which some cannot be read: whoever asks for any of them is told so.
+#[derive(Debug)]
+pub(super) struct UnreadableTable {
+    columns: SchemaRef,
+    error: Unreadable,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unreadable(String);
+
+impl UnreadableTable {
+    pub(super) fn new(schema: &StreamSchema, why: &str) -> Self {
+        Self { columns: columns(schema), error: Unreadable(why.to_owned()) }
+    }
+}
+
+#[async_trait]
+impl TableProvider for UnreadableTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.columns)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        _: &dyn Session,
+        _: Option<&Vec<usize>>,
+        _: &[Expr],
+        _: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
+        Err(DataFusionError::External(Box::new(self.error.clone())))
+    }
+}

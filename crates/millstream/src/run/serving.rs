@@ -131,7 +131,7 @@ impl Warmth {
             // Views then say themselves what is wrong.
             let Ok(batches) = self.batches.complete() else { return Ok(()) };
             let catalogue = self.catalogue.as_ref().map(|catalogue| catalogue.snapshot());
-            self.views.warm(Now { batches, catalogue, served: self.registry.snapshot() })
+            self.views.warm(Now { batches: Ok(batches), catalogue, served: self.registry.snapshot() })
         };
         // Whoever asks then waits a little longer, and is told what is wrong.
         if let Ok(Err(error)) = tokio::task::spawn_blocking(warm).await {

@@ -9,8 +9,7 @@ use serde_json::{Map, Value, json};
 use super::app::App;
 use super::error::{ApiError, hint, quote};
 use super::guard::{Peer, loopback};
-use super::lists::all_batches;
-use super::predict::{blocking, refuse_query};
+use super::predict::{blocking, reading, refuse_query};
 use super::recommend::Given;
 use super::route::{PathParameters, UserRoute};
 use super::route_action::add;
@@ -153,10 +152,13 @@ async fn ask(app: &Arc<App>, asked: Asked) -> Result<Arc<Rows>, ApiError> {
     app.context.views.ask(asked, now).await.map_err(|error| fault(app, error))
 }
 
+/// Batches that cannot be read are told to who asks for them alone.
 async fn now(app: &Arc<App>) -> Result<Now, ApiError> {
     // Before the batches, so that no item is seen whose batch is not.
     let catalogue = app.context.catalogue.as_ref().map(|catalogue| catalogue.snapshot());
-    Ok(Now { batches: all_batches(app).await?, catalogue, served: app.context.registry.snapshot() })
+    let source = Arc::clone(&app.context.batches);
+    let batches = reading(move || Ok(source.batches().map_err(|error| error.message))).await?;
+    Ok(Now { batches, catalogue, served: app.context.registry.snapshot() })
 }
 
 /// What a client is told. Nothing that it can ask is a fault of ours; which part is damaged is the owner's to know.

@@ -67,7 +67,7 @@ impl AskError {
                 QueryError::Time { .. } => FaultKind::TooSlow,
                 QueryError::Full(_) => FaultKind::Full,
                 QueryError::ReservedColumn => FaultKind::ReservedColumn,
-                QueryError::Part(_) => FaultKind::Unreadable,
+                QueryError::Part(_) | QueryError::Batches(_) => FaultKind::Unreadable,
             },
         }
     }

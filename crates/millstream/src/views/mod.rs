@@ -53,8 +53,8 @@ const BLOCK_ROWS: usize = 8192;
 /// What a query sees.
 #[derive(Clone)]
 pub struct Now {
-    /// The complete ones, oldest first.
-    pub batches: Vec<Batch>,
+    /// The complete ones, oldest first; or why they cannot be read, for queries that ask for them.
+    pub batches: Result<Vec<Batch>, String>,
     pub catalogue: Option<Arc<Catalogue>>,
     pub served: Arc<Served>,
 }
@@ -109,7 +109,8 @@ struct Current {
 /// Which state it is. Batches, versions and catalogues never change: it is enough to know which ones they are.
 #[derive(Clone)]
 struct Seen {
-    n_batches: usize,
+    /// None where they cannot be read.
+    n_batches: Option<usize>,
     /// Weak: the tables hold what they need of it, and the rest of an old catalogue is let go. No other one takes its address.
     catalogue: Option<Weak<Catalogue>>,
     versions: Vec<(String, u32)>,
@@ -166,7 +167,7 @@ impl Views {
         let seen = Seen::of(now);
         if let Some((known, snapshot)) = held.as_ref()
             // An older question must not throw away the newest state.
-            && (*known == seen || known.n_batches > seen.n_batches)
+            && (*known == seen || known.is_after(&seen))
         {
             return Ok(Arc::clone(snapshot));
         }
@@ -298,7 +299,7 @@ impl Views {
     /// Reads the columns that the pipeline's views will ask for, so that the first to ask does not wait for it. What would not find
     /// room is left to who asks. Reads files: not for a thread that serves.
     pub fn warm(self: &Arc<Self>, now: Now) -> Result<(), AskError> {
-        let rows: u64 = now.batches.iter().map(Batch::rows).sum();
+        let rows: u64 = now.batches.iter().flatten().map(Batch::rows).sum();
         if self.views.is_empty() || rows == 0 {
             return Ok(());
         }
@@ -335,7 +336,7 @@ impl Views {
         match held.as_ref().filter(can_spill) {
             Some(current) if current.seen == seen => return Ok(current.clone()),
             // An older question must not throw away the newest state.
-            Some(current) if current.seen.n_batches > seen.n_batches => return Ok(current.clone()),
+            Some(current) if current.seen.is_after(&seen) => return Ok(current.clone()),
             Some(_) | None => {}
         }
         let scratch = self.pool.scratch().ok();
@@ -356,11 +357,7 @@ impl Views {
         let functions = functions::of_versions(&now.served);
         let spill = scratch.map(|scratch| Spill { folder: scratch.path().to_owned(), bytes_most: SPILL_BYTES });
         let extras = Extras { tables: tables.collect(), functions, spill };
-        let records = Records::Stored {
-            store: Arc::clone(&self.store),
-            batches: &now.batches,
-            cache: Some(Arc::clone(&self.columns)),
-        };
+        let records = Records::of(&self.store, &now.batches, &self.columns);
         Ok(Session::with(&schema, records, extras, self.limits)?)
     }
 }
@@ -411,10 +408,16 @@ impl Seen {
     fn of(now: &Now) -> Self {
         let versions = now.served.models.values().filter_map(|model| model.champion_or_latest());
         Self {
-            n_batches: now.batches.len(),
+            n_batches: now.batches.as_ref().ok().map(Vec::len),
             catalogue: now.catalogue.as_ref().map(Arc::downgrade),
             versions: versions.map(|version| (version.file.model.clone(), version.file.version)).collect(),
         }
+    }
+}
+
+impl Seen {
+    fn is_after(&self, other: &Self) -> bool {
+        matches!((self.n_batches, other.n_batches), (Some(own), Some(others)) if own > others)
     }
 }
 

@@ -282,11 +282,7 @@ impl State {
         // Those that are not called are there for their names, which messages suggest.
         let others = self.contents.served.keys().filter(|model| !self.versions.contains_key(*model));
         extras.functions.extend(others.map(|model| functions::of_name(model)));
-        let records = Records::Stored {
-            store: Arc::clone(&self.store),
-            batches: &self.contents.batches,
-            cache: Some(Arc::clone(&self.columns)),
-        };
+        let records = Records::of(&self.store, &self.contents.batches, &self.columns);
         Ok(Session::with(&self.contents.schema, records, extras, self.limits)?)
     }
 }

@@ -35,8 +35,8 @@ const HEAD_BYTES_MOST: u64 = 1 << 30;
 pub(in crate::views) struct Contents {
     pub store: StoreUrl,
     pub schema: StreamSchema,
-    /// The complete ones, oldest first.
-    pub batches: Vec<Batch>,
+    /// The complete ones, oldest first; or why they cannot be read.
+    pub batches: Result<Vec<Batch>, String>,
     /// The number of the version that answers for each model.
     pub served: BTreeMap<String, u32>,
     /// Of the pipeline file.
@@ -81,7 +81,7 @@ impl Snapshot {
         contents: Contents,
         tables: &[(String, RecordBatch)],
     ) -> io::Result<Self> {
-        let parts = Arc::new(contents.batches.iter().flat_map(Batch::files).collect());
+        let parts = Arc::new(contents.batches.iter().flatten().flat_map(Batch::files).collect());
         let named = tempfile::NamedTempFile::new_in(folder)?;
         let file = File::open(named.path())?;
         let mut out = BufWriter::new(named.as_file());
