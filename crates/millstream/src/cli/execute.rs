@@ -224,10 +224,14 @@ fn serve_broker(
         retention_bytes: retention.bytes,
         ..millstream_broker::Config::new(data, listen)
     };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut signals = {
+        let _inside = runtime.enter();
+        run::StopSignals::watch()?
+    };
     let (broker, address) = open_broker(config, &Status::new("broker"))?;
     let Some(broker) = broker else { bail!("{}: another process serves this log, at {address}", data.display()) };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(crate::run::signal())?;
+    runtime.block_on(signals.next());
     run::end_broker(Some(broker));
     Ok(exit::DONE)
 }

@@ -12,7 +12,7 @@ use super::serving::{
     Stored, Warmth, end_questions, open_catalogue, open_images, read_interactions, refresh_catalogue,
 };
 use super::stages::{Stages, is_last, say_batch, say_source_ended, source_ends};
-use super::stop::{STOP_MOST, Serving, Stop, stop_most, stop_on_signal};
+use super::stop::{STOP_MOST, Serving, Stop, StopSignals, stop_most, stop_on_signal};
 use super::{Options, Outcome, lock_store, open_store, open_store_reading};
 use crate::batch::ingest::{Outside, Sharing};
 use crate::batch::{Cut, Signals, StoredBatches};
@@ -47,7 +47,11 @@ struct Watching {
 fn watch_signals(pipeline: &Pipeline) -> anyhow::Result<Watching> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let stop = Arc::new(Stop::default());
-    runtime.spawn(stop_on_signal(stop.clone(), stop_most(pipeline)));
+    let signals = {
+        let _inside = runtime.enter();
+        StopSignals::watch()?
+    };
+    runtime.spawn(stop_on_signal(signals, stop.clone(), stop_most(pipeline)));
     Ok(Watching { stop, _runtime: runtime })
 }
 
@@ -207,7 +211,7 @@ pub fn serve_alone(pipeline: Pipeline, options: Options, status: Arc<Status>) ->
     let listener = bind(pipeline.serve.listen)?;
     let address = listener.local_addr()?;
     let stop = Arc::new(Stop::default());
-    runtime.spawn(stop_on_signal(stop.clone(), STOP_MOST));
+    runtime.spawn(stop_on_signal(StopSignals::watch()?, stop.clone(), STOP_MOST));
     let registry = Arc::new(Registry::open_for(store.clone(), OwnerTexts::of(&pipeline))?);
     let batches = Arc::new(StoredBatches::new(store.clone()));
     let catalogue = open_catalogue(&pipeline, &store, &batches, &status)?;

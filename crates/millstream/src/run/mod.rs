@@ -26,7 +26,7 @@ pub use alone::{Alone, ingest, replay, serve_alone, train};
 pub use broker::open_broker;
 pub use prepare::{check_data, with_rules};
 pub use progress::Progress;
-pub(crate) use stop::{end_broker, signal};
+pub(crate) use stop::{StopSignals, end_broker};
 
 use crate::batch::StoredBatches;
 use crate::config::{Pipeline, StoreUrl};
@@ -108,7 +108,7 @@ pub fn run(pipeline: Pipeline, options: Options, status: Arc<Status>) -> anyhow:
     let listener = bind(pipeline.serve.listen)?;
     let address = listener.local_addr()?;
     let stop = Arc::new(Stop::default());
-    runtime.spawn(stop_on_signal(stop.clone(), stop_most(&pipeline)));
+    runtime.spawn(stop_on_signal(StopSignals::watch()?, stop.clone(), stop_most(&pipeline)));
     let registry = Arc::new(Registry::open_for(store.clone(), OwnerTexts::of(&pipeline))?);
     let batches = Arc::new(StoredBatches::new(store.clone()));
     let catalogue = open_catalogue(&pipeline, &store, &batches, &status)?;

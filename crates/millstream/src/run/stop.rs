@@ -82,12 +82,9 @@ pub(super) fn stop_most(pipeline: &Pipeline) -> Duration {
 }
 
 /// The first signal ends the pipeline in good order, and after `most` in any case; the second at once.
-pub(super) async fn stop_on_signal(stop: Arc<Stop>, most: Duration) {
+pub(super) async fn stop_on_signal(mut signals: StopSignals, stop: Arc<Stop>, most: Duration) {
     for round in 0.. {
-        if let Err(error) = signal().await {
-            tracing::warn!(%error, "signals cannot be watched");
-            return;
-        }
+        signals.next().await;
         if round > 0 {
             std::process::exit(130);
         }
@@ -151,17 +148,25 @@ pub(crate) fn end_broker(broker: Option<Broker>) {
     }
 }
 
-pub(crate) async fn signal() -> std::io::Result<()> {
-    #[cfg(unix)]
-    {
-        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+/// Signals that end the process in good order: watched from here on, not only once somebody waits for them.
+pub(crate) struct StopSignals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl StopSignals {
+    /// Inside a runtime.
+    pub fn watch() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    pub async fn next(&mut self) {
         tokio::select! {
-            interrupted = tokio::signal::ctrl_c() => interrupted,
-            _ = terminate.recv() => Ok(()),
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
         }
     }
-    #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await
 }
 
 #[cfg(test)]
@@ -169,6 +174,16 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+
+    #[test]
+    fn a_signal_that_comes_before_anybody_waits_for_it_is_heard() {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let inside = runtime.enter();
+        let mut signals = StopSignals::watch().unwrap();
+        drop(inside);
+        rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::Term).unwrap();
+        runtime.block_on(signals.next());
+    }
 
     #[test]
     fn a_thread_that_is_lost_does_not_hold_the_runtime() {
