@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt fuzz hostile bench bench-learn bench-pipeline bench-workers bench-http bench-recommend bench-views bench-query soak docs
+.PHONY: help demo test check fmt fuzz hostile bench bench-learn bench-pipeline bench-workers bench-http bench-recommend bench-views bench-query bench-beside soak docs
 
 help: ## List these targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ bench-recommend: ## A recommender of 20 million ratings: training, memory, top-1
 
 bench-views: ## A filtered top-5 over a million rows, over HTTP beside DuckDB
 	bench/views.sh
+
+bench-beside: ## A benchmark by two builds in turn: OLD, NEW, ROUNDS (5), BENCHMARK (http.sh), ARGUMENTS
+	bench/beside.sh $(OLD) $(NEW) $(or $(ROUNDS),5) $(or $(BENCHMARK),http.sh) $(ARGUMENTS)
 
 bench-query: ## SQL of requests: `select 1` in a process that waits and in a new one, against 20 and 500 ms
 	bench/query.sh

@@ -19,7 +19,7 @@ python3 - "$out" "$rounds" <<'PY'
 import pathlib, re, statistics, sys
 
 folder, rounds = pathlib.Path(sys.argv[1]), int(sys.argv[2])
-NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?![\w.]*\.\d)")
+NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?")
 
 
 def numbers(build):

@@ -4,6 +4,7 @@
 //! What is let through is deterministic and looks at one row only; DataFusion plans it, with names as they are written
 //! (`Close` is `Close`). Nothing here reads a file or a clock.
 
+mod depth;
 mod integers;
 mod lists;
 mod strangers;
@@ -49,6 +50,7 @@ pub struct Expression {
     columns: Vec<String>,
     data_type: DataType,
     physical: Arc<dyn PhysicalExpr>,
+    is_deep: bool,
     rules: Rules,
 }
 
@@ -102,7 +104,9 @@ pub enum ExpressionFault {
     NotScalar { found: String },
     #[error("it is {found} bytes long, {most} are the most")]
     TooLong { found: usize, most: usize },
-    #[error("it is nested more than {most} deep: use `in (…)` for a list of values")]
+    #[error(
+        "it is nested more than {most} deep: use `in (…)` for a list of values, or make a long sum a column of the source"
+    )]
     TooDeep { most: usize },
     #[error("`{name}` is not for texts of others: write the same text into the pipeline file, or train again")]
     NotForStrangers { name: String },
@@ -146,13 +150,28 @@ impl Expression {
                 columns: vec![text.to_owned()],
                 data_type: schema.field(index).data_type().clone(),
                 physical: Arc::new(Column::new(text, index)),
+                is_deep: false,
                 rules,
             });
         }
         if text.trim().is_empty() {
             return Err(fault(text, None, ExpressionFault::Empty));
         }
+        if text.len() <= depth::FLAT_BYTES {
+            return Self::plan(rules, text, schema);
+        }
+        if text.len() > depth::TEXT_BYTES {
+            // The text would only hide the message.
+            let shown: String = text.chars().take(40).chain(['…']).collect();
+            return Err(fault(&shown, None, ExpressionFault::TooLong { found: text.len(), most: depth::TEXT_BYTES }));
+        }
+        depth::on_deep_stack(|| Self::plan(rules, text, schema))
+            .unwrap_or_else(|reason| Err(fault(text, None, ExpressionFault::Plan(reason))))
+    }
+
+    fn plan(rules: Rules, text: &str, schema: &Schema) -> Result<Self, ExpressionError> {
         let sql = parse_of_one_row(text)?;
+        let is_deep = is_nested_deeper(&sql, depth::FLAT_LEVELS);
         let df_schema = DFSchema::try_from(schema.clone()).map_err(|error| planning(text, schema, &error))?;
         let logical = PLANNER
             .create_logical_expr_from_sql_expr(sql, &df_schema)
@@ -172,7 +191,7 @@ impl Expression {
         }
         let used: BTreeSet<&str> = logical.column_refs().into_iter().map(|column| column.name.as_str()).collect();
         let columns = schema.fields().iter().map(|field| field.name()).filter(|name| used.contains(name.as_str()));
-        Ok(Self { text: text.to_owned(), columns: columns.cloned().collect(), data_type, physical, rules })
+        Ok(Self { text: text.to_owned(), columns: columns.cloned().collect(), data_type, physical, is_deep, rules })
     }
 
     /// As it was written.
@@ -205,8 +224,10 @@ impl Expression {
 
     /// One value per row. The batch has the schema the expression was compiled with.
     pub fn evaluate(&self, batch: &RecordBatch) -> Result<ArrayRef, ExpressionError> {
-        let value = self.physical.evaluate(batch).and_then(|value| value.into_array(batch.num_rows()));
-        value.map_err(|error| fault(&self.text, None, ExpressionFault::Evaluate(first_line(&error))))
+        let evaluate = || self.physical.evaluate(batch).and_then(|value| value.into_array(batch.num_rows()));
+        let failed = |reason| fault(&self.text, None, ExpressionFault::Evaluate(reason));
+        let value = if self.is_deep { depth::on_deep_stack(evaluate).map_err(failed)? } else { evaluate() };
+        value.map_err(|error| failed(first_line(&error)))
     }
 }
 
@@ -259,6 +280,9 @@ fn parse(text: &str) -> Result<ExprWithAlias, ExpressionError> {
 /// Parses the whole text, and refuses what the planner would trip over with a worse message.
 fn parse_of_one_row(text: &str) -> Result<ExprWithAlias, ExpressionError> {
     let sql = parse(text)?;
+    if is_nested_deeper(&sql, depth::LEVELS) {
+        return Err(fault(text, None, ExpressionFault::TooDeep { most: depth::LEVELS }));
+    }
     let found = visit_expressions(&sql, |part: &SqlExpr| match part {
         SqlExpr::Subquery(_) | SqlExpr::Exists { .. } | SqlExpr::InSubquery { .. } => {
             ControlFlow::Break(fault(text, find_word(text, "select"), ExpressionFault::Subquery))

@@ -86,6 +86,15 @@ fn a_bucket_holds_what_a_folder_would() {
     let (code, said) = finish(&bench.output(&[&["batches", "verify", "test.toml"][..], &set].concat()));
     assert_eq!(code, 1);
     assert!(said.contains("batch 2, partition 1") && said.contains("is not the file that was written"), "{said}");
+    let sum = ["query", "test.toml", "select sum(\"Volume\") from batches"];
+    let (code, said) = finish(&bench.output(&[&sum[..], &set].concat()));
+    assert_eq!(code, 1);
+    assert!(said.contains(part) && said.contains("is not the file that was written"), "{said}");
+    let mut served = bench.serve(&set);
+    served.wait_for("serving on");
+    let answer = served.get("/v1/batches/2/rows?limit=1000&offset=1000");
+    assert_eq!((answer.status, &answer.json["error"]["code"]), (503, &"damaged_store".into()), "{}", answer.json);
+    drop(served);
     for key in store.list("").unwrap() {
         store.delete(&key).unwrap();
     }
