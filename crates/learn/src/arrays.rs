@@ -54,6 +54,12 @@ impl Array {
         }
     }
 
+    /// Where the parts of a vector end, as i64.
+    #[allow(clippy::cast_possible_wrap)] // No vector is as long as i64::MAX.
+    pub fn ends(ends: impl IntoIterator<Item = usize>) -> Array {
+        Array::i64s(ends.into_iter().map(|end| end as i64).collect())
+    }
+
     pub(crate) fn f64s(data: Vec<f64>) -> Array {
         Array::F64 { shape: vec![data.len()], data }
     }

@@ -161,7 +161,6 @@ impl Model {
         }
     }
 
-    #[allow(clippy::cast_possible_wrap)] // No vector is as long as i64::MAX.
     pub fn to_arrays(&self) -> Arrays {
         let mut arrays = Arrays::new();
         store_words(self.stem, self.stop_words, "", &mut arrays);
@@ -170,8 +169,7 @@ impl Model {
         for (number, column) in self.columns.iter().enumerate() {
             store_terms(column, &format!("term_{number}"), &format!("idf_{number}"), &mut arrays);
         }
-        let ends = self.rows.ends.iter().map(|&end| end as i64);
-        arrays.insert("row_ends".to_owned(), Array::i64s(ends.collect()));
+        arrays.insert("row_ends".to_owned(), Array::ends(self.rows.ends.iter().copied()));
         arrays.insert("row_terms".to_owned(), Array::u32s(self.rows.terms.clone()));
         let values = Array::F32 { shape: vec![self.rows.values.len()], data: self.rows.values.clone() };
         arrays.insert("row_values".to_owned(), values);

@@ -124,9 +124,8 @@ impl Ids {
                 arrays.insert(ids_name(prefix), Array::i64s(known.clone()));
             }
             Known::Texts(known) => {
-                let ends = known.ends.iter().map(|&end| i64::try_from(end).unwrap_or(i64::MAX)).collect();
                 arrays.insert(bytes_name(prefix), Array::u8s(known.text.clone().into_bytes()));
-                arrays.insert(ends_name(prefix), Array::i64s(ends));
+                arrays.insert(ends_name(prefix), Array::ends(known.ends.iter().copied()));
             }
         }
     }

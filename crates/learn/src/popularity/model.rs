@@ -73,10 +73,10 @@ impl Model {
         let all = || self.lists.iter().flat_map(|list| &list.items);
         let mut end = 0;
         let ends = self.lists.iter().map(|list| {
-            end += i64::try_from(list.items.len()).unwrap_or(i64::MAX);
+            end += list.items.len();
             end
         });
-        arrays.insert("list_ends".to_owned(), Array::i64s(ends.collect()));
+        arrays.insert("list_ends".to_owned(), Array::ends(ends));
         arrays.insert("groups".to_owned(), Array::u32s(self.groups().collect()));
         let mut numbers = |name: &str, values: Vec<f64>| arrays.insert(name.to_owned(), Array::f64s(values));
         numbers("mean", self.mean.into_iter().collect());

@@ -60,12 +60,11 @@ impl TitleTexts {
     }
 
     fn store(&self, arrays: &mut Arrays) {
-        let ends: Vec<i64> = self.ends.iter().map(|&end| i64::try_from(end).unwrap_or(i64::MAX)).collect();
         arrays.insert(
             TITLE_BYTES.to_owned(),
             Numbers::U8 { shape: vec![self.bytes.len()], data: self.bytes.as_bytes().to_vec() },
         );
-        arrays.insert(TITLE_ENDS.to_owned(), Numbers::I64 { shape: vec![ends.len()], data: ends });
+        arrays.insert(TITLE_ENDS.to_owned(), Numbers::ends(self.ends.iter().copied()));
     }
 
     /// `None`: there are none in the arrays.
