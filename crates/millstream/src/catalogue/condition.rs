@@ -3,7 +3,7 @@
 
 mod bind;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::cmp::Ordering;
 
 use datafusion::arrow::array::{
@@ -11,7 +11,7 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type};
-use millstream_untrusted::filter::{Comparison, Filter, Pattern};
+use millstream_untrusted::filter::{Comparison, Filter, Pattern, fold};
 
 use super::filter::FilterError;
 use super::plan::Scalar;
@@ -76,40 +76,42 @@ impl<'a> Condition<'a> {
     }
 
     /// `None` is SQL's null; nothing where the time is up.
-    pub(super) fn holds(&self, row: usize, clock: &Clock) -> Option<bool> {
+    pub(super) fn holds(&self, row: usize, pass: &Pass) -> Option<bool> {
         match self {
-            Self::And(conditions) => all(conditions, row, true, clock),
-            Self::Or(conditions) => all(conditions, row, false, clock),
-            Self::Not(condition) => condition.holds(row, clock).map(|holds| !holds),
+            Self::And(conditions) => all(conditions, row, true, pass),
+            Self::Or(conditions) => all(conditions, row, false, pass),
+            Self::Not(condition) => condition.holds(row, pass).map(|holds| !holds),
             Self::Constant(constant) => *constant,
-            Self::IsTrue(values) => clock.spend(0).then(|| values.is_valid(row).then(|| values.value(row)))?,
-            Self::IsNull(values) => clock.spend(0).then(|| values.is_null(row)),
+            Self::IsTrue(values) => pass.spend(0).then(|| values.is_valid(row).then(|| values.value(row)))?,
+            Self::IsNull(values) => pass.spend(0).then(|| values.is_null(row)),
             Self::Compare(left, comparison, right) => {
-                let ordering = compare(left.get(row, clock)?, right.get(row, clock)?);
+                let ordering = compare(left.get(row, pass)?, right.get(row, pass)?);
                 Some(fits(*comparison, ordering))
             }
-            Self::In(values, among) => match among.has(values.get(row, clock)?) {
+            Self::In(values, among) => match among.has(values.get(row, pass)?) {
                 false if among.has_null => None,
                 holds => Some(holds),
             },
             Self::Like(texts, pattern) => {
                 let text = texts.is_valid(row).then(|| texts.value(row))?;
-                clock.spend(text.len()).then(|| pattern.matches(text))
+                pass.spend(text.len()).then(|| pass.matches(pattern, text))
             }
             Self::Has(list, values) => {
-                let value = values.get(row, clock)?;
-                list.any(row, clock, |element| compare(element, value).is_eq())
+                let value = values.get(row, pass)?;
+                list.any(row, pass, |element| compare(element, value).is_eq())
             }
-            Self::HasAny(list, among) => list.any(row, clock, |element| among.has(element)),
+            Self::HasAny(list, among) => list.any(row, pass, |element| among.has(element)),
         }
     }
 }
 
-/// Looks whether the time is up as often as so many bytes were worked on, however few rows they are of.
-pub(super) struct Clock<'a> {
+/// One walk over the rows. Looks whether the time is up as often as so many bytes were worked on, however few rows they are of.
+pub(super) struct Pass<'a> {
     is_up: &'a dyn Fn() -> bool,
     bytes_left: Cell<usize>,
     is_late: Cell<bool>,
+    /// The text that was folded last, and what it came to: several conditions may look at one.
+    folded: RefCell<Option<(*const str, String)>>,
 }
 
 /// A tenth of a millisecond's work.
@@ -117,13 +119,24 @@ pub(super) const BYTES_BETWEEN_LOOKS: usize = 64 << 10;
 /// What a value costs besides its text.
 const VALUE_BYTES: usize = 16;
 
-impl<'a> Clock<'a> {
+impl<'a> Pass<'a> {
     pub(super) fn new(is_up: &'a dyn Fn() -> bool) -> Self {
-        Self { is_up, bytes_left: Cell::new(0), is_late: Cell::new(false) }
+        Self { is_up, bytes_left: Cell::new(0), is_late: Cell::new(false), folded: RefCell::new(None) }
     }
 
     pub(super) fn is_late(&self) -> bool {
         self.is_late.get()
+    }
+
+    fn matches(&self, pattern: &Pattern, text: &str) -> bool {
+        if !pattern.ignores_case() {
+            return pattern.matches(text);
+        }
+        let mut folded = self.folded.borrow_mut();
+        // The columns stay where they are as long as the walk.
+        let held = folded.take().filter(|(of, _)| std::ptr::eq(*of, text));
+        let (_, text) = folded.insert(held.unwrap_or_else(|| (std::ptr::from_ref(text), fold(text))));
+        pattern.matches_as_it_is(text)
     }
 
     /// Before a text of so many bytes is looked at. False: no more of it.
@@ -140,10 +153,10 @@ impl<'a> Clock<'a> {
 }
 
 /// Whether all of them are `value`: false as soon as one is the opposite, else null where one is.
-fn all(conditions: &[Condition], row: usize, value: bool, clock: &Clock) -> Option<bool> {
+fn all(conditions: &[Condition], row: usize, value: bool, pass: &Pass) -> Option<bool> {
     let mut is_known = true;
     for condition in conditions {
-        match condition.holds(row, clock) {
+        match condition.holds(row, pass) {
             Some(holds) if holds != value => return Some(!value),
             Some(_) => {}
             None => is_known = false,
@@ -165,8 +178,8 @@ fn fits(comparison: Comparison, ordering: Ordering) -> bool {
 
 impl<'a> Values<'a> {
     /// Of one row; `None` also where the time is up.
-    fn get(&self, row: usize, clock: &Clock) -> Option<Value<'_>> {
-        clock.spend(self.text_bytes(row)).then(|| self.value(row))?
+    fn get(&self, row: usize, pass: &Pass) -> Option<Value<'_>> {
+        pass.spend(self.text_bytes(row)).then(|| self.value(row))?
     }
 
     #[allow(clippy::cast_sign_loss)] // Lengths are never negative.
@@ -228,13 +241,13 @@ impl<'a> Among<'a> {
 impl List<'_> {
     /// Null where there is no list; an element that is null is none.
     #[allow(clippy::cast_sign_loss)] // Offsets are never negative.
-    fn any(&self, row: usize, clock: &Clock, mut holds: impl FnMut(Value) -> bool) -> Option<bool> {
+    fn any(&self, row: usize, pass: &Pass, mut holds: impl FnMut(Value) -> bool) -> Option<bool> {
         if self.lists.is_null(row) {
             return None;
         }
         let offsets = self.lists.value_offsets();
         let mut places = offsets[row] as usize..offsets[row + 1] as usize;
-        Some(places.any(|place| self.elements.get(place, clock).is_some_and(&mut holds)))
+        Some(places.any(|place| self.elements.get(place, pass).is_some_and(&mut holds)))
     }
 }
 

@@ -8,7 +8,7 @@ use datafusion::arrow::array::RecordBatch;
 use millstream_learn::top_n::Bitmap;
 use millstream_untrusted::filter::{Filter as Tree, SyntaxError};
 
-use super::condition::{Clock, Condition};
+use super::condition::{Condition, Pass};
 use crate::config::{Argument, Faults, Route};
 
 /// So many filters are kept, and so many bytes of them: a site has a few, and what anybody may send must not fill the memory. At a
@@ -172,11 +172,11 @@ fn compute(text: &str, items: &RecordBatch, is_up: &dyn Fn() -> bool) -> Result<
     let condition = Condition::bind(&tree, text, items)?;
     // A row is counted as u32 everywhere.
     let n_rows = u32::try_from(items.num_rows()).map_err(|error| FilterError::Broken(error.to_string()))?;
-    let (mut rows, clock) = (Bitmap::new(items.num_rows()), Clock::new(is_up));
+    let (mut rows, pass) = (Bitmap::new(items.num_rows()), Pass::new(is_up));
     for row in 0..n_rows {
-        let holds = condition.holds(row as usize, &clock);
+        let holds = condition.holds(row as usize, &pass);
         // `not` and the like make something of what was given up.
-        if clock.is_late() {
+        if pass.is_late() {
             return Err(FilterError::TooSlow { text: text.to_owned(), items: n_rows });
         }
         if holds == Some(true) {
@@ -203,6 +203,22 @@ mod tests {
             let error = compute(text, &items, &|| true).unwrap_err();
             assert_eq!(error, FilterError::TooSlow { text: text.to_owned(), items: 1000 });
         }
+    }
+
+    #[test]
+    fn a_text_that_several_conditions_fold_is_each_row_s_own() {
+        let column = |texts: &[&str]| -> ArrayRef { Arc::new(StringArray::from(texts.to_vec())) };
+        let (titles, towns) =
+            (column(&["", "ALIEN", "Aliens", "", "x", "ÄLIEN"]), column(&["ALIEN", "", "HULL", "", "alien", "x"]));
+        let items = RecordBatch::try_from_iter([("title", titles), ("town", towns)]).unwrap();
+        let check = |text: &str, expected: &[u32]| {
+            let found = compute(text, &items, &|| false).unwrap();
+            assert_eq!((0..6).filter(|row| found.contains(*row)).collect::<Vec<_>>(), expected, "{text}");
+        };
+        check("title ilike 'alien%' and title ilike '%N'", &[1]);
+        check("title ilike 'alien%' or town ilike 'Alien' or title ilike ''", &[0, 1, 2, 3, 4]);
+        check("title ilike '_liens' or title like 'ALIEN' or title ilike 'ä%'", &[1, 2, 5]);
+        check("town ilike '' and title not ilike ''", &[1]);
     }
 
     #[test]

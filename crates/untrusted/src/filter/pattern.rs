@@ -80,15 +80,11 @@ impl Pattern {
         if text.len() < self.chars_least {
             return false;
         }
-        if self.ignores_case {
-            let folded: String = text.chars().map(folded).collect();
-            self.matches_as_it_is(&folded)
-        } else {
-            self.matches_as_it_is(text)
-        }
+        if self.ignores_case { self.matches_as_it_is(&fold(text)) } else { self.matches_as_it_is(text) }
     }
 
-    fn matches_as_it_is(&self, text: &str) -> bool {
+    /// Of a text that is folded already, where the pattern ignores case.
+    pub fn matches_as_it_is(&self, text: &str) -> bool {
         let mut letters = text.chars();
         if !self.start.iter().all(|piece| letters.next().is_some_and(|letter| fits(*piece, letter))) {
             return false;
@@ -147,6 +143,11 @@ fn fits(piece: Option<char>, letter: char) -> bool {
 }
 
 /// One character for all that differ in case alone; one that becomes several in another case stays as it is.
+/// As patterns that ignore case look at a text.
+pub fn fold(text: &str) -> String {
+    text.chars().map(folded).collect()
+}
+
 fn folded(letter: char) -> char {
     if letter.is_ascii() {
         return letter.to_ascii_lowercase();
