@@ -32,6 +32,7 @@ mod api;
 mod batch;
 mod budget;
 mod catalogue;
+mod clock;
 mod committed;
 mod config;
 mod connections;

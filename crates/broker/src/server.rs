@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, Tc
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tracing::{debug, info, warn};
@@ -16,6 +16,7 @@ use tracing::{debug, info, warn};
 use crate::api::{self, Caller};
 use crate::budget::{Budget, Grant};
 use crate::catalogue::Catalogue;
+use crate::clock::now_ms;
 use crate::committed::Committed;
 use crate::config::Config;
 use crate::connections::{Activity, Connection, Connections};
@@ -237,12 +238,6 @@ fn sync_all(shared: &Shared) {
             log.sync();
         }
     }
-}
-
-/// Milliseconds since 1970; 0 with a clock before that, when nothing is old.
-pub(crate) fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Seals full segments, removes what is no longer kept, ends silent group members, and flushes when that is asked for.
