@@ -2,13 +2,14 @@
 //!
 //! Up to `CONNECTIONS_MAX` have a place. Beyond, a connection waits in a small reserve: health and metrics are answered there, anything
 //! else as soon as a place is free, or with 503. A new one always gets in, for the one that has waited longest in the reserve goes.
-//! Where no place is left, connections that have asked for nothing for a while are closed.
+//! Where no place is left, connections that have asked for nothing for a while are closed, and of those that are idle just now as many as
+//! may wait in the reserve. One that is being answered is left alone.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -43,8 +44,6 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// The same without a place.
 const HEAD_TIMEOUT_IN_RESERVE: Duration = Duration::from_secs(5);
 /// A connection that has asked for nothing for so long makes room when places run out; with an answer under way, after it.
-const IDLE_MOST: Duration = Duration::from_millis(200);
-/// The same of one that never asked.
 const SILENT_MOST: Duration = Duration::from_secs(1);
 /// Idle connections are told at most so often that places run out.
 const CROWDED_EVERY: Duration = Duration::from_millis(100);
@@ -98,7 +97,7 @@ pub(super) async fn serve_most(listener: TcpListener, context: ServeContext, sto
     drop(listener);
     // The receivers are the connections; without one there is nobody to tell.
     let _ = tell_streams.send(true);
-    door.call.0.send_modify(|word| word.stopping = true);
+    door.call.word.send_modify(|word| word.stopping = true);
     let drained = async { while connections.join_next().await.is_some() {} };
     if timeout(DRAIN_TIMEOUT, drained).await.is_err() {
         tracing::warn!(connections = connections.len(), "requests still under way were cut off");
@@ -107,31 +106,39 @@ pub(super) async fn serve_most(listener: TcpListener, context: ServeContext, sto
 }
 
 /// Tells all connections.
-struct Call(watch::Sender<Word>);
-
-impl Default for Call {
-    fn default() -> Self {
-        Self(watch::channel(Word::default()).0)
-    }
+struct Call {
+    word: watch::Sender<Word>,
+    reserve: usize,
+    /// Idle connections that may still go for the newest `crowded`.
+    wanted: AtomicUsize,
 }
 
 impl Call {
+    fn new(reserve: usize) -> Self {
+        Self { word: watch::channel(Word::default()).0, reserve, wanted: AtomicUsize::new(0) }
+    }
+
     /// Idle connections make room.
     fn crowded(&self) {
-        self.0.send_if_modified(|word| {
+        self.word.send_if_modified(|word| {
             let is_due = word.crowded.is_none_or(|told| told.elapsed() >= CROWDED_EVERY);
             if is_due {
                 word.crowded = Some(Instant::now());
+                self.wanted.store(self.reserve, Ordering::Relaxed);
             }
             is_due
         });
+    }
+
+    /// Whether one more idle connection has to go.
+    fn is_wanted(&self) -> bool {
+        self.wanted.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |wanted| wanted.checked_sub(1)).is_ok()
     }
 }
 
 struct Door {
     app: Arc<App>,
     places: Arc<Semaphore>,
-    n_places: usize,
     call: Arc<Call>,
     want_said: Option<Instant>,
     /// Without a place, the oldest in front.
@@ -140,8 +147,8 @@ struct Door {
 
 impl Door {
     fn new(app: Arc<App>, n_places: usize) -> Self {
-        let places = Arc::new(Semaphore::new(n_places));
-        Self { app, places, n_places, call: Arc::default(), want_said: None, reserve: VecDeque::new() }
+        let call = Arc::new(Call::new((n_places / RESERVE).max(RESERVE_LEAST)));
+        Self { app, places: Arc::new(Semaphore::new(n_places)), call, want_said: None, reserve: VecDeque::new() }
     }
 
     /// Answers the connection's whole life.
@@ -159,19 +166,20 @@ impl Door {
             place: place.map_or_else(OnceLock::new, OnceLock::from),
             opened: Instant::now(),
             asked_after_ms: AtomicU64::new(NOT_ASKED),
+            is_answering: AtomicBool::new(false),
             must_go: Notify::new(),
             give_up: Arc::default(),
         });
         if is_in_reserve {
             self.reserve.retain(|other| other.upgrade().is_some_and(|other| !other.has_place()));
-            if self.reserve.len() >= (self.n_places / RESERVE).max(RESERVE_LEAST)
+            if self.reserve.len() >= self.call.reserve
                 && let Some(oldest) = self.reserve.pop_front().and_then(|oldest| oldest.upgrade())
             {
                 oldest.must_go.notify_one();
             }
             self.reserve.push_back(Arc::downgrade(&connection));
         }
-        let told = self.call.0.subscribe();
+        let told = self.call.word.subscribe();
         converse(connection, stream, told)
     }
 
@@ -207,6 +215,7 @@ struct Connection {
     opened: Instant,
     /// When the newest request came, in milliseconds after `opened`.
     asked_after_ms: AtomicU64,
+    is_answering: AtomicBool,
     /// The reserve is full.
     must_go: Notify,
     /// The client reads a large answer for too long, and others need the room.
@@ -222,6 +231,12 @@ impl Connection {
         self.asked_after_ms.load(Ordering::Relaxed) != NOT_ASKED
     }
 
+    /// Whether it goes when places run out.
+    fn makes_room(&self) -> bool {
+        let is_idle = self.has_asked() && !self.is_answering.load(Ordering::Relaxed);
+        self.silence() >= SILENT_MOST || is_idle && self.call.is_wanted()
+    }
+
     /// Since it was opened or asked last.
     fn silence(&self) -> Duration {
         let since = match self.asked_after_ms.load(Ordering::Relaxed) {
@@ -231,7 +246,14 @@ impl Connection {
         self.opened.elapsed().saturating_sub(since)
     }
 
-    async fn answer(&self, mut request: Request<Incoming>) -> Response<Body> {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        self.is_answering.store(true, Ordering::Relaxed);
+        let response = self.answer_in_place(request).await;
+        self.is_answering.store(false, Ordering::Relaxed);
+        response
+    }
+
+    async fn answer_in_place(&self, mut request: Request<Incoming>) -> Response<Body> {
         let now = u64::try_from(self.opened.elapsed().as_millis()).map_or(NOT_ASKED - 1, |now| now.min(NOT_ASKED - 1));
         self.asked_after_ms.store(now, Ordering::Relaxed);
         if !self.has_place() && !is_health(request.uri().path()) && !self.takes_place().await {
@@ -286,9 +308,8 @@ async fn converse(connection: Arc<Connection>, stream: TcpStream, mut told: watc
         tokio::select! {
             ended = served.as_mut() => break ended,
             word = next(&mut told), if !is_last => {
-                let has_asked = connection.has_asked();
-                if word.stopping || connection.silence() >= if has_asked { IDLE_MOST } else { SILENT_MOST } {
-                    if !has_asked {
+                if word.stopping || connection.makes_room() {
+                    if !connection.has_asked() {
                         return;
                     }
                     // Closes an idle connection at once, another one after its answer.

@@ -681,11 +681,12 @@ async fn idle_connections_make_room_and_busy_ones_do_not() {
     let mut busy = TcpStream::connect(running.address).await.unwrap();
     let head = "POST /v1/models/close/predict HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 15\r\n\r\n";
     busy.write_all(head.as_bytes()).await.unwrap();
-    for round in 0..4 {
-        let mut idle = connect(running.address, 8).await;
-        for stream in &mut idle {
-            assert_eq!(status(stream, "/v1/status").await, 200, "round {round}");
-        }
+    // Four times as many as there are places, all of them kept open.
+    let mut idle = Vec::new();
+    for number in 0..32 {
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        assert_eq!(status(&mut stream, "/v1/status").await, 200, "connection {number}");
+        idle.push(stream);
     }
     busy.write_all(br#"{"Timestamp":1}"#).await.unwrap();
     let mut answer = vec![0; 12];
