@@ -7,12 +7,11 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::frames::Kind;
 use super::talk::not_now;
-use crate::batch::verify_part;
 use crate::store::SharedStore;
 
 /// Of one process.
@@ -24,11 +23,12 @@ pub(super) struct Checks {
     n_told: usize,
     /// Begun, and not passed.
     open: BTreeSet<String>,
+    finisher: Arc<Finisher>,
 }
 
 impl Checks {
-    pub(super) fn new(store: SharedStore, parts: Arc<HashSet<String>>) -> Self {
-        Self { store, parts, n_told: 0, open: BTreeSet::new() }
+    pub(super) fn new(store: SharedStore, parts: Arc<HashSet<String>>, finisher: Arc<Finisher>) -> Self {
+        Self { store, parts, n_told: 0, open: BTreeSet::new(), finisher }
     }
 
     /// The files that the process was not told of yet.
@@ -54,24 +54,100 @@ impl Checks {
         Ok(())
     }
 
-    /// Of a process that has ended: hashes what it had begun, since one file may take longer than any question. One thread at a time.
-    pub(super) fn finish(&mut self, is_at_work: &Arc<AtomicBool>) {
-        let (store, open, at_work) = (Arc::clone(&self.store), std::mem::take(&mut self.open), Arc::clone(is_at_work));
-        if open.is_empty() || at_work.swap(true, Ordering::AcqRel) {
+    /// The process has ended: what it had begun is left to the server.
+    pub(super) fn ended(&mut self) {
+        self.finisher.take(std::mem::take(&mut self.open));
+    }
+}
+
+/// Hashes what processes had begun when they ended, since one file may take longer than any question. One thread at a time, for all.
+pub(super) struct Finisher {
+    verify: Box<dyn Fn(&str) + Send + Sync>,
+    left: Mutex<Left>,
+}
+
+#[derive(Default)]
+struct Left {
+    keys: BTreeSet<String>,
+    /// A thread takes them, until there is none.
+    is_at_work: bool,
+}
+
+impl Finisher {
+    pub(super) fn new(verify: impl Fn(&str) + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self { verify: Box::new(verify), left: Mutex::default() })
+    }
+
+    fn left(&self) -> MutexGuard<'_, Left> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(self: &Arc<Self>, mut keys: BTreeSet<String>) {
+        let mut left = self.left();
+        left.keys.append(&mut keys);
+        if left.keys.is_empty() || std::mem::replace(&mut left.is_at_work, true) {
             return;
         }
+        drop(left);
+        let own = Arc::clone(self);
         let work = move || {
-            for key in open {
-                // Who asks for its rows is told, and the status with it.
-                if let Err(fault) = verify_part(store.as_ref(), &key) {
-                    tracing::warn!(%fault, "a part cannot be verified");
-                }
+            while let Some(key) = own.next() {
+                // One that fails inside, which the log has, keeps no other waiting.
+                let _ = catch_unwind(AssertUnwindSafe(|| (own.verify)(&key)));
             }
-            at_work.store(false, Ordering::Release);
         };
         if let Err(error) = std::thread::Builder::new().name("verify".to_owned()).spawn(work) {
-            is_at_work.store(false, Ordering::Release);
+            self.left().is_at_work = false;
             tracing::warn!(%error, "no thread can be started");
         }
+    }
+
+    fn next(&self) -> Option<String> {
+        let mut left = self.left();
+        let key = left.keys.pop_first();
+        // With the lock held: who brings more either sees that nobody is at work, or came before.
+        left.is_at_work = key.is_some();
+        key
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_comes_while_a_file_is_hashed_or_after_one_that_panics_is_hashed_as_well() {
+        let (begun, begins) = mpsc::channel();
+        let (go, may_go) = mpsc::channel::<()>();
+        let may_go = Mutex::new(may_go);
+        let finisher = Finisher::new(move |key| {
+            begun.send(key.to_owned()).unwrap();
+            may_go.lock().unwrap_or_else(PoisonError::into_inner).recv().unwrap();
+            assert!(!key.starts_with("broken"), "{key}");
+        });
+        let take = |keys: &[&str]| finisher.take(keys.iter().map(|key| (*key).to_owned()).collect());
+        let check = |expected: &str| {
+            assert_eq!(begins.recv_timeout(Duration::from_secs(60)).unwrap(), expected);
+        };
+        take(&[]);
+        take(&["broken 1", "c"]);
+        check("broken 1");
+        take(&["b", "c"]);
+        for expected in ["b", "c"] {
+            go.send(()).unwrap();
+            check(expected);
+        }
+        // It waits for `c` no more; one that is the last and panics keeps nobody from what comes then.
+        take(&["broken 2"]);
+        go.send(()).unwrap();
+        check("broken 2");
+        go.send(()).unwrap();
+        take(&["d"]);
+        check("d");
+        go.send(()).unwrap();
+        assert!(begins.try_recv().is_err());
     }
 }

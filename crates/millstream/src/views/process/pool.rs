@@ -5,7 +5,6 @@ use std::io::{self, BufReader};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
@@ -14,12 +13,13 @@ use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::QUERY_PROCESS;
-use super::checks::Checks;
+use super::checks::{Checks, Finisher};
 use super::frames::{QUESTION_BYTES_MOST, Question};
 use super::scratch::{Scratch, sweep};
 use super::snapshot::Snapshot;
 use super::talk::{Process, end_of};
 use super::watch::{Asker, Ended, Watch};
+use crate::batch::verify_part;
 use crate::query::{Limits, QueryError, SQL_BYTES_MOST, SqlFault};
 use crate::store::SharedStore;
 use crate::views::{AskError, GRACE, PATIENCE};
@@ -66,7 +66,7 @@ pub(in crate::views) struct Pool {
     scratch: Mutex<Option<Arc<Scratch>>>,
     starter: Mutex<Option<mpsc::Sender<Order>>>,
     store: SharedStore,
-    is_verifying: Arc<AtomicBool>,
+    finisher: Arc<Finisher>,
 }
 
 #[derive(Default)]
@@ -85,6 +85,13 @@ struct Order {
 impl Pool {
     pub(in crate::views) fn new(command: ProcessCommand, limits: Limits, store: SharedStore) -> Self {
         sweep();
+        let of_finisher = Arc::clone(&store);
+        let finisher = Finisher::new(move |key| {
+            // Who asks for its rows is told, and the status with it.
+            if let Err(fault) = verify_part(of_finisher.as_ref(), key) {
+                tracing::warn!(%fault, "a part cannot be verified");
+            }
+        });
         Self {
             command,
             limits,
@@ -93,7 +100,7 @@ impl Pool {
             scratch: Mutex::default(),
             starter: Mutex::default(),
             store,
-            is_verifying: Arc::default(),
+            finisher,
         }
     }
 
@@ -216,10 +223,7 @@ impl Pool {
                 }
                 Some(answered)
             }
-            Err(error) => {
-                process.checks.finish(&self.is_verifying);
-                Some(Err(self.fault_of(&process, watch.ended(), &error)))
-            }
+            Err(error) => Some(Err(self.fault_of(&process, watch.ended(), &error))),
         }
     }
 
@@ -305,7 +309,7 @@ impl Pool {
             answers: BufReader::new(answers),
             number: snapshot.number,
             is_ready: false,
-            checks: Checks::new(Arc::clone(&self.store), Arc::clone(&snapshot.parts)),
+            checks: Checks::new(Arc::clone(&self.store), Arc::clone(&snapshot.parts), Arc::clone(&self.finisher)),
             scratch,
         })
     }

@@ -47,8 +47,13 @@ const PARTS: [&str; 2] = ["batches/batch=000001/part-0000-a.parquet", "batches/b
 
 /// A frame that says something of a file.
 fn of_file(kind: u8, key: &str) -> String {
+    format!("printf '{}'", frame_of_file(kind, key))
+}
+
+/// As `printf` writes it.
+fn frame_of_file(kind: u8, key: &str) -> String {
     let body = format!("\"{key}\"");
-    format!(r"printf '\{kind:03o}\{:03o}\000\000\000{body}'", body.len())
+    format!(r"\{kind:03o}\{:03o}\000\000\000{body}", body.len())
 }
 
 #[tokio::test]
@@ -114,10 +119,9 @@ async fn a_question_that_nobody_waits_for_gives_its_place_back() {
     assert!(began.elapsed() < Duration::from_secs(60));
 }
 
-#[tokio::test]
-async fn what_a_process_verified_outlives_it_and_is_told_to_the_next() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = LocalStore::open(folder.path()).unwrap();
+/// A store with the second of `PARTS`; the first is nowhere, and can be known by hearsay alone.
+fn store_of_a_part(folder: &Path) {
+    let store = LocalStore::open(folder).unwrap();
     let content = b"rows";
     let manifest = serde_json::json!({
         "format": 1, "batch": 1, "partition": 1, "attempt": "b", "rows": 10, "rejects": 0, "first_offset": 0,
@@ -127,6 +131,20 @@ async fn what_a_process_verified_outlives_it_and_is_told_to_the_next() {
     });
     store.create(PARTS[1], content).unwrap();
     store.create("batches/batch=000001/_manifest-0001.json", manifest.to_string().as_bytes()).unwrap();
+}
+
+fn wait_until_both_are_known(pool: &Pool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while pool.store().verified().known_after(0).len() < 2 {
+        assert!(Instant::now() < end, "what was begun is brought to its end");
+        std::thread::yield_now();
+    }
+}
+
+#[tokio::test]
+async fn what_a_process_verified_outlives_it_and_is_told_to_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    store_of_a_part(folder.path());
     // The first process ends with its time while it hashes the second part; whoever comes after it keeps what it is told.
     let told = folder.path().join("told");
     let known = serde_json::to_vec(&PARTS).unwrap().len() + 5;
@@ -144,14 +162,39 @@ async fn what_a_process_verified_outlives_it_and_is_told_to_the_next() {
     );
     let pool = pool_over(&script, folder.path());
     assert_eq!(ask(&pool, 1).await.unwrap_err().kind(), FaultKind::TooSlow);
-    let end = Instant::now() + Duration::from_secs(60);
-    while pool.store().verified().known_after(0).len() < 2 {
-        assert!(Instant::now() < end, "what was begun is brought to its end");
-        std::thread::yield_now();
-    }
+    wait_until_both_are_known(&pool);
     ask(&pool, 1).await.unwrap();
     let told = std::fs::read(told).unwrap();
     assert_eq!(serde_json::from_slice::<Vec<String>>(&told[5..]).unwrap(), PARTS);
+}
+
+#[tokio::test]
+async fn what_an_idle_process_had_begun_outlives_it() {
+    // The question fails with its time, inside the process, which goes on: it verifies the first part, and has begun with the second.
+    let failed = r#"{"kind":"TooSlow","message":"too slow","is_worn":IS_WORN}"#;
+    let begun = r"printf '\007\000\000\000\000'";
+    let check = async |is_worn: bool, then: &str, second: u64| {
+        let folder = tempfile::tempdir().unwrap();
+        store_of_a_part(folder.path());
+        let failed = failed.replace("IS_WORN", &is_worn.to_string());
+        let script = format!(
+            r"printf '\002\000\000\000\000'; if mkdir {first}; then {begun}; {}; {}; printf '\006\{:03o}\000\000\000{failed}{}';
+             {then}; else {begun}; {COLUMNS}; {END}; sleep 100; fi",
+            of_file(9, PARTS[0]),
+            of_file(9, PARTS[1]),
+            failed.len(),
+            frame_of_file(10, PARTS[0]),
+            first = folder.path().join("first").display(),
+        );
+        let pool = pool_over(&script, folder.path());
+        assert_eq!(ask(&pool, 1).await.unwrap_err().kind(), FaultKind::TooSlow);
+        ask(&pool, second).await.unwrap();
+        wait_until_both_are_known(&pool);
+    };
+    // It is of an earlier state then; it is worn; it ended for itself.
+    check(false, "sleep 100", 2).await;
+    check(true, "sleep 100", 1).await;
+    check(false, "exit 1", 1).await;
 }
 
 #[tokio::test]
