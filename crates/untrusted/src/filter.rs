@@ -11,7 +11,7 @@ mod tests;
 
 use std::fmt;
 
-pub use pattern::{Pattern, fold};
+pub use pattern::{Pattern, fold_case};
 
 /// A list of a few hundred ids.
 pub const TEXT_BYTES: usize = 4096;

@@ -11,7 +11,7 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type};
-use millstream_untrusted::filter::{Comparison, Filter, Pattern, fold};
+use millstream_untrusted::filter::{Comparison, Filter, Pattern, fold_case};
 
 use super::filter::FilterError;
 use super::plan::Scalar;
@@ -135,7 +135,7 @@ impl<'a> Pass<'a> {
         let mut folded = self.folded.borrow_mut();
         // The columns stay where they are as long as the walk.
         let held = folded.take().filter(|(of, _)| std::ptr::eq(*of, text));
-        let (_, text) = folded.insert(held.unwrap_or_else(|| (std::ptr::from_ref(text), fold(text))));
+        let (_, text) = folded.insert(held.unwrap_or_else(|| (std::ptr::from_ref(text), fold_case(text))));
         pattern.matches_as_it_is(text)
     }
 

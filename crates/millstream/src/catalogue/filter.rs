@@ -250,7 +250,12 @@ mod tests {
                 let (filters, items) = (&filters, &items);
                 scope.spawn(move || filters.get(&format!("title = '{n}'"), items).unwrap());
             }
+            let end = Instant::now() + Duration::from_secs(60);
             while filters.waiting.load(Ordering::Relaxed) < WAITING_MOST {
+                if Instant::now() > end {
+                    drop(turn);
+                    panic!("{WAITING_MOST} requests never wait");
+                }
                 std::thread::yield_now();
             }
             assert_eq!(filters.get("title = 'Alien'", &items).unwrap_err(), FilterError::Busy);

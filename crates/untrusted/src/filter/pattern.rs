@@ -80,7 +80,7 @@ impl Pattern {
         if text.len() < self.chars_least {
             return false;
         }
-        if self.ignores_case { self.matches_as_it_is(&fold(text)) } else { self.matches_as_it_is(text) }
+        if self.ignores_case { self.matches_as_it_is(&fold_case(text)) } else { self.matches_as_it_is(text) }
     }
 
     /// Of a text that is folded already, where the pattern ignores case.
@@ -142,12 +142,12 @@ fn fits(piece: Option<char>, letter: char) -> bool {
     piece.is_none_or(|expected| expected == letter)
 }
 
-/// One character for all that differ in case alone; one that becomes several in another case stays as it is.
-/// As patterns that ignore case look at a text.
-pub fn fold(text: &str) -> String {
+/// A text as patterns that ignore case look at it.
+pub fn fold_case(text: &str) -> String {
     text.chars().map(folded).collect()
 }
 
+/// One character for all that differ in case alone; one that becomes several in another case stays as it is.
 fn folded(letter: char) -> char {
     if letter.is_ascii() {
         return letter.to_ascii_lowercase();
