@@ -217,7 +217,10 @@ impl Model {
         for column in 0..layout.n_columns() {
             let length = n_rows.map_or(Dim::Any, Dim::Exactly);
             let stored = match layout.n_categories(column) {
-                0 => load_numeric(arrays, column, length, scales.next().copied().unwrap_or(0.0))?,
+                0 => {
+                    let scale = scales.next().ok_or_else(|| LoadError::NotFound { name: "scales".to_owned() })?;
+                    load_numeric(arrays, column, length, *scale)?
+                }
                 n_categories => load_codes(arrays, column, length, n_categories)?,
             };
             n_rows = Some(match &stored {

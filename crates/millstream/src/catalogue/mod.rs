@@ -107,7 +107,7 @@ impl Catalogue {
     fn new(ids: Ids, columns: &RecordBatch, rules: &CatalogueRules) -> Result<Self, CatalogueError> {
         let n_rows = columns.num_rows();
         let counted = count(n_rows, "items")?;
-        let id_column = id_column(&ids);
+        let id_column = id_column(&ids)?;
         let schema = columns.schema();
         let mut fields = vec![Field::new(plan::ID, id_column.data_type().clone(), false)];
         let mut arrays = vec![id_column];
@@ -216,18 +216,15 @@ fn count(number: usize, what: &'static str) -> Result<u32, CatalogueError> {
     u32::try_from(number).map_err(|_| CatalogueError::TooMany(what))
 }
 
-fn id_column(ids: &Ids) -> ArrayRef {
-    match ids.get(0) {
-        Some(Id::Text(_)) => Arc::new(StringArray::from_iter_values(ids.iter().map(|id| id.to_string()))),
-        Some(Id::Integer(_)) | None => {
-            let numbers = ids.iter().map(|id| match id {
-                Id::Integer(number) => number,
-                // Ids are of one kind.
-                Id::Text(_) => 0,
-            });
-            Arc::new(Int64Array::from_iter_values(numbers))
-        }
+/// They are all numbers or all texts.
+fn id_column(ids: &Ids) -> Result<ArrayRef, CatalogueError> {
+    if let Some(Id::Text(_)) = ids.get(0) {
+        return Ok(Arc::new(StringArray::from_iter_values(ids.iter().map(|id| id.to_string()))));
     }
+    let numbers: Option<Vec<i64>> =
+        ids.iter().map(|id| if let Id::Integer(number) = id { Some(number) } else { None }).collect();
+    let mixed = || ArrowError::InvalidArgumentError("some ids are numbers and others texts".to_owned());
+    Ok(Arc::new(Int64Array::from(numbers.ok_or_else(mixed)?)))
 }
 
 /// What a refresh brought.
