@@ -87,7 +87,8 @@ impl Workplace {
         // A row is an object: there are no more of them than braces.
         let n_rows = bytes.iter().filter(|byte| **byte == b'{').count();
         let n_values = n_rows.saturating_mul(values_per_row);
-        if n_values > SMALL_VALUES {
+        // One row waits for no large body, whatever it becomes.
+        if n_values > SMALL_VALUES && n_rows > 1 {
             Self::Place
         } else if n_values > INLINE_VALUES || bytes.len() > INLINE_BODY_BYTES {
             Self::Thread
@@ -229,6 +230,7 @@ mod tests {
         assert_eq!(of(1000, 1200), Workplace::Place);
         assert_eq!(of(20_000, 1200), Workplace::Place);
         assert_eq!(of(20_000, usize::MAX), Workplace::Place);
+        assert_eq!(of(1, 100_000), Workplace::Thread);
         assert_eq!(Workplace::of(b"{}", true, 1), Workplace::Place);
     }
 }
