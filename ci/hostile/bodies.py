@@ -126,7 +126,7 @@ def send(server, data):
 
 def many_classes(server):
     """A body of 60 KB becomes a million probabilities."""
-    body = "[" + ",".join(['{"price":1,"volume":2}'] * 2_400) + "]"
+    body = ("[" + ",".join(['{"price":1,"volume":2}'] * 2_400) + "]").encode()
 
     def ask(_):
         status, _, said = server.post("/v1/models/which/predict", body, seconds=40)
