@@ -21,7 +21,7 @@ fuzz: ## Fuzz the broker's codec path and the parsers of what others wrote, SECO
 	ci/fuzz.sh crates/broker/fuzz $(or $(SECONDS),60)
 	ci/fuzz.sh crates/untrusted/fuzz $(or $(SECONDS),60)
 
-hostile: ## Some 300 hostile requests, records and files against the release binary, in a cgroup of 2 GiB
+hostile: ## Some 400 hostile requests, records and files against the release binary, in a cgroup of 2 GiB
 	cargo build --release
 	ci/hostile.sh
 
