@@ -17,6 +17,7 @@ mod order;
 mod pace;
 mod parquet_levels;
 mod parquet_limits;
+mod parquet_page;
 mod parquet_rows;
 mod parquet_unpack;
 mod payload;

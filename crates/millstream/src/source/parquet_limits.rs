@@ -16,20 +16,19 @@ use super::limits::{
     PAGE_VALUES_MOST, PAGES_BYTES_MOST, ROW_BYTES_MOST,
 };
 use super::parquet_levels::{SIZES, Windows, longest_by_delta};
+use super::parquet_page::{PageClaim, PageKind, page_header};
 use super::parquet_unpack::unpacks_within;
 use super::thrift::{Kind, Thrift, Torn};
 use crate::store::StoredFile;
 
 /// The last bytes of a file: the footer's length, and `PAR1`.
 const TAIL_BYTES: u64 = 8;
-/// A page's header is some 50 bytes, and more with the least and the greatest of long texts.
-const HEADER_BYTES: [u64; 3] = [256, 64 << 10, 4 << 20];
 /// Of a value that is no text: a number, a time, 16 bytes at most.
 const NUMBER_BYTES: u64 = 16;
 /// Elements of a schema for each of its columns: lists and maps take three.
 const ELEMENTS_A_COLUMN: usize = 4;
 
-fn general(message: String) -> ParquetError {
+pub(super) fn general(message: String) -> ParquetError {
     ParquetError::General(message)
 }
 
@@ -104,30 +103,6 @@ fn check_schema(thrift: &mut Thrift) -> Result<Result<(), ParquetError>, Torn> {
         }
     }
     Ok(Ok(()))
-}
-
-/// What the header of a page claims.
-#[derive(Debug, Default, Clone, Copy)]
-struct PageClaim {
-    kind: i64,
-    bytes: u64,
-    values: u64,
-    encoding: i64,
-    /// Before what is packed, in a page of the second version.
-    levels_bytes: u64,
-    is_packed: bool,
-    /// A value of it takes so many bytes: at most, or as their mean where all together are no more than the page.
-    each: u64,
-}
-
-const DATA_PAGE: i64 = 0;
-const DICTIONARY_PAGE: i64 = 2;
-const DATA_PAGE_V2: i64 = 3;
-
-impl PageClaim {
-    fn is_data(&self) -> bool {
-        matches!(self.kind, DATA_PAGE | DATA_PAGE_V2)
-    }
 }
 
 const PLAIN_DICTIONARY: i64 = 2;
@@ -227,7 +202,7 @@ impl<'a> Claims<'a> {
         };
         let longest = match fixed {
             Some(_) => 0,
-            None if self.pages.iter().any(|page| page.kind == DICTIONARY_PAGE) => {
+            None if self.pages.iter().any(|page| page.kind == PageKind::Dictionary) => {
                 longest_in_dictionary(file, self.column, rows, &self.name)?
             }
             None => 0,
@@ -363,7 +338,7 @@ fn pages(file: &StoredFile, column: &ColumnChunkMetaData, name: &str) -> Result<
             return Err(general(format!("column {name}: a page of {bytes} bytes: at most {most} MiB")));
         }
         // A value of a dictionary takes a byte at least, and its count takes memory.
-        if page.kind == DICTIONARY_PAGE && page.values > page.bytes {
+        if page.kind == PageKind::Dictionary && page.values > page.bytes {
             let PageClaim { values, bytes, .. } = page;
             return Err(general(format!("column {name}: a dictionary of {values} values in {bytes} bytes")));
         }
@@ -385,68 +360,6 @@ fn pages(file: &StoredFile, column: &ColumnChunkMetaData, name: &str) -> Result<
         at = at + header + packed;
     }
     Ok(pages)
-}
-
-/// The claims, the length of the header, and that of what follows it in the file.
-fn page_header(file: &StoredFile, at: u64, left: u64) -> Result<(PageClaim, u64, u64), ParquetError> {
-    for most in HEADER_BYTES {
-        let mut bytes = Vec::new();
-        file.get_read(at)?.take(most.min(left)).read_to_end(&mut bytes)?;
-        let mut thrift = Thrift::new(&bytes);
-        let (mut page, mut unpacked, mut packed) = (PageClaim::default(), 0, 0);
-        // As a data page, as one of the second version, and as a dictionary.
-        let mut claims = [PageClaim::default(); 3];
-        let read = thrift.read_struct(|thrift, id, kind| {
-            match (id, kind) {
-                (1, Kind::Integer) => page.kind = thrift.integer()?,
-                (2, Kind::Integer) => unpacked = thrift.integer()?,
-                (3, Kind::Integer) => packed = thrift.integer()?,
-                (5, Kind::Struct) => claims[0] = thrift_page(thrift, 2)?,
-                (8, Kind::Struct) => claims[1] = thrift_page(thrift, 4)?,
-                (7, Kind::Struct) => claims[2] = thrift_page(thrift, 2)?,
-                _ => return Ok(false),
-            }
-            Ok(true)
-        });
-        match read {
-            Ok(()) => {
-                let claim = match page.kind {
-                    DATA_PAGE => claims[0],
-                    DATA_PAGE_V2 => claims[1],
-                    DICTIONARY_PAGE => claims[2],
-                    _ => PageClaim::default(),
-                };
-                let page = PageClaim { kind: page.kind, bytes: number(unpacked)?, ..claim };
-                return Ok((page, thrift.at() as u64, number(packed)?));
-            }
-            Err(Torn::Short) if most < left => {}
-            Err(Torn::Short | Torn::Damaged) => return Err(general("it is damaged".to_owned())),
-        }
-    }
-    Err(general(format!("it takes more than {} bytes", HEADER_BYTES[2])))
-}
-
-/// The part of a header that is for one kind of page; in the second version lengths of levels stand before what is packed.
-fn thrift_page(thrift: &mut Thrift, encoding: i64) -> Result<PageClaim, Torn> {
-    let is_second = encoding == 4;
-    let mut claim = PageClaim { is_packed: true, ..PageClaim::default() };
-    let mut values = 0;
-    let mut levels = [0, 0];
-    thrift.read_struct(|thrift, field, kind| {
-        match (field, kind) {
-            (1, Kind::Integer) => values = thrift.integer()?,
-            (field, Kind::Integer) if field == encoding => claim.encoding = thrift.integer()?,
-            (5, Kind::Integer) if is_second => levels[0] = thrift.integer()?,
-            (6, Kind::Integer) if is_second => levels[1] = thrift.integer()?,
-            (7, Kind::False) if is_second => claim.is_packed = false,
-            _ => return Ok(false),
-        }
-        Ok(true)
-    })?;
-    let counted = |number: i64| u64::try_from(number).map_err(|_| Torn::Damaged);
-    claim.values = counted(values)?;
-    claim.levels_bytes = counted(levels[0])?.saturating_add(counted(levels[1])?);
-    Ok(claim)
 }
 
 /// The longest text of a dictionary, which each row may have. Its page is small enough to be unpacked: that is known.

@@ -77,6 +77,8 @@ impl<'a> Thrift<'a> {
                 0 => self.integer()?,
                 more => id.checked_add(i64::from(more)).ok_or(Torn::Damaged)?,
             };
+            // The library cuts off what is more.
+            i16::try_from(id).map_err(|_| Torn::Damaged)?;
             let kind = Kind::of(head & 0x0f)?;
             if !field(self, id, kind)? {
                 self.skip(kind)?;
@@ -93,9 +95,11 @@ impl<'a> Thrift<'a> {
         Ok((length, Kind::of(head & 0x0f)?))
     }
 
+    /// All that are read have 32 bits; of more the library cuts off what is more.
     pub fn integer(&mut self) -> Result<i64, Torn> {
         let number = self.varint()?;
-        Ok((number >> 1).cast_signed() ^ -((number & 1).cast_signed()))
+        let number = (number >> 1).cast_signed() ^ -((number & 1).cast_signed());
+        i32::try_from(number).map(i64::from).map_err(|_| Torn::Damaged)
     }
 
     fn skip(&mut self, kind: Kind) -> Result<(), Torn> {
@@ -133,10 +137,10 @@ impl<'a> Thrift<'a> {
         }
     }
 
-    /// In a list true and false take a byte.
+    /// In a list true and false take a byte, which the library does not pass over: what follows it reads otherwise.
     fn skip_element(&mut self, kind: Kind) -> Result<(), Torn> {
         match kind {
-            Kind::True | Kind::False => self.pass(1),
+            Kind::True | Kind::False => Err(Torn::Damaged),
             other => self.skip(other),
         }
     }

@@ -4,7 +4,11 @@ use datafusion::arrow::array::{DictionaryArray, Float32Array, Int64Array, ListAr
 use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::datatypes::{Field, UInt32Type};
 use parquet::basic::{BrotliLevel, Compression, Encoding as ParquetEncoding, GzipLevel};
+use parquet::column::writer::ColumnCloseResult;
+use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::properties::{WriterProperties, WriterVersion};
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
 
 use super::limits::fault;
 use super::*;
@@ -178,5 +182,105 @@ fn a_page_that_unpacks_to_more_than_it_claims_is_refused() {
         bytes[at + 3] -= 2;
         let found = fault("a.parquet", &bytes);
         assert!(found.contains("column t: a page that unpacks to more than"), "{what}: {found}");
+    }
+}
+
+/// One column of numbers, in one page that is packed by gzip.
+fn parquet_of_page(header: &[u8], packed: &[u8], rows: i64) -> Vec<u8> {
+    let schema = Arc::new(parse_message_type("message m { required int64 t; }").unwrap());
+    let mut bytes = Vec::new();
+    let mut writer = SerializedFileWriter::new(&mut bytes, schema, Arc::default()).unwrap();
+    let descr = writer.schema_descr().column(0);
+    let chunk = bytes::Bytes::from([header, packed].concat());
+    let length = i64::try_from(chunk.len()).unwrap();
+    let metadata = ColumnChunkMetaData::builder(descr)
+        .set_compression(Compression::GZIP(GzipLevel::default()))
+        .set_num_values(rows)
+        .set_total_compressed_size(length)
+        .set_total_uncompressed_size(length)
+        .set_data_page_offset(0)
+        .build()
+        .unwrap();
+    let close = ColumnCloseResult {
+        bytes_written: chunk.len() as u64,
+        rows_written: rows.unsigned_abs(),
+        metadata,
+        bloom_filter: None,
+        column_index: None,
+        offset_index: None,
+    };
+    let mut group = writer.next_row_group().unwrap();
+    group.append_column(&chunk, close).unwrap();
+    group.close().unwrap();
+    writer.close().unwrap();
+    bytes
+}
+
+/// Thrift's compact protocol: the head of a field, and integers.
+fn integers(fields: &[(u8, i64)]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (step, value) in fields {
+        bytes.push(step << 4 | 5);
+        let mut rest = ((value << 1) ^ (value >> 63)).cast_unsigned();
+        while rest >= 0x80 {
+            bytes.push(u8::try_from(rest & 0x7f).unwrap() | 0x80);
+            rest >>= 7;
+        }
+        bytes.push(u8::try_from(rest).unwrap());
+    }
+    bytes
+}
+
+#[test]
+fn a_header_that_the_library_reads_otherwise_is_refused() {
+    let rows = 4;
+    let numbers = gzip(&[0; 32]);
+    let bomb = gzip(&vec![0; 1 << 20]);
+    // Each struct without its head: of data, of a dictionary, of data of the second version.
+    let first = [integers(&[(1, rows), (1, 0), (1, 3), (1, 3)]), vec![0]].concat();
+    let dictionary = [integers(&[(1, rows), (1, 0)]), vec![0]].concat();
+    let second = |levels: i64, flags: &[u8]| {
+        [&integers(&[(1, rows), (1, 0), (1, rows), (1, 0), (1, levels), (1, 0)]), flags, &[0]].concat()
+    };
+    let page = |kind: i64, packed: &[u8], structs: &[&[u8]]| {
+        let length = i64::try_from(packed.len()).unwrap();
+        let header = [&integers(&[(1, kind), (1, 32), (1, length)])[..], &structs.concat(), &[0]].concat();
+        parquet_of_page(&header, packed, rows)
+    };
+    // What they are like when they are whole.
+    for whole in [page(0, &numbers, &[&[0x2c], &first]), page(3, &numbers, &[&[0x5c], &second(0, &[0x11])])] {
+        assert_eq!(Bench::new("a.parquet", &whole).rows(Encoding::Json).unwrap().len(), 4);
+    }
+    let found = fault("a.parquet", &page(0, &bomb, &[&[0x2c], &first]));
+    assert!(found.contains("a page that unpacks to more than"), "{found}");
+
+    let behind = [&[0xff; 5][..], &bomb].concat();
+    let length = i64::try_from(bomb.len()).unwrap();
+    let with_kind = |bytes: &[u8]| {
+        let rest = [integers(&[(1, 32), (1, length)]), vec![0x2c], first.clone(), vec![0]].concat();
+        parquet_of_page(&[bytes, &rest].concat(), &bomb, rows)
+    };
+    for (what, bytes) in [
+        ("levels of another kind", page(0, &behind, &[&[0x2c], &first, &[0x3c], &second(5, &[])])),
+        ("data without its struct", page(0, &bomb, &[&[0x4c], &dictionary])),
+        ("a dictionary without its struct", page(2, &bomb, &[])),
+        ("data of the second version without its struct", page(3, &bomb, &[&[0x2c], &first])),
+        ("an index page", page(1, &bomb, &[])),
+        ("packed twice", page(3, &bomb, &[&[0x5c], &second(0, &[0x12, 0x01, 14])])),
+        ("values twice", page(0, &bomb, &[&[0x2c], &[0x15, 8, 0x05, 2, 8], &first[2..]])),
+        ("a struct twice", page(0, &bomb, &[&[0x2c], &first, &[0x0c, 10], &first])),
+        ("a kind that is a double", with_kind(&[0x17, 0, 0, 0, 0, 0, 0, 0, 0])),
+        ("a kind that is true", with_kind(&[0x11, 0])),
+        ("a kind of more than 32 bits", with_kind(&[0x16, 0x80, 0x80, 0x80, 0x80, 0x20])),
+        ("a struct that is true", page(0, &bomb, &[&[0x21], &first])),
+        ("a number of more than 16 bits", page(0, &bomb, &[&[0x2c], &first, &[0x0c, 0x90, 0x80, 8], &second(5, &[])])),
+        ("a list of true", page(0, &bomb, &[&[0x2c], &first, &[0x49, 0x11, 0x0c]])),
+        ("levels that are more than the page", page(3, &bomb, &[&[0x5c], &second(33, &[])])),
+    ] {
+        let found = fault("a.parquet", &bytes);
+        assert!(
+            found.contains("column t: the header of a page: ") && found.ends_with("it is damaged"),
+            "{what}: {found}"
+        );
     }
 }
