@@ -1,9 +1,9 @@
 //! Decides whether a partition cannot be read: librdkafka asks the broker again and again, and says nothing, where it can make no
-//! record of what comes. A lane is *behind* from the first look that finds its partition to end after the lane's next offset, until
-//! that offset moves or the lane waits for no record any more; a look that the broker does not answer begins its time anew. Only time
-//! that was *listened* counts: ingest asked for a record of any lane, and none came. So a source that pauses, a commit to a slow store
-//! and the records of other lanes make no lane stuck. Behind for 5 s is said, for 60 s ends ingest: a broker far away may need its
-//! time for a fetch. Pure: no clock, no Kafka.
+//! record of what comes. A lane is *behind* from the first look that finds its partition to end after the lane's next offset,
+//! until that offset moves or the lane waits for no record any more; a look that the broker does not answer begins the time of
+//! all anew. Only time that was *listened* counts: ingest asked for a record of any lane, and none came. So a source that pauses,
+//! a commit to a slow store and the records of other lanes make no lane stuck. Behind for 5 s is said, for 60 s ends ingest: a
+//! broker far away may need its time for a fetch. Pure: no clock, no Kafka.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -101,11 +101,11 @@ impl Stuck {
         Some(Verdict::Say(message))
     }
 
-    /// The broker did not say where the partition ends: it is away, which is said elsewhere.
+    /// The broker did not say where the partition ends: it is away, which is said elsewhere. No lane could get a record from it.
     pub fn no_answer(&mut self, (partition, _): Waiting) {
         self.asked_last = Some(partition);
         self.look_at = self.listened + LOOK_AFTER_SILENCE;
-        if let Some(behind) = self.behind.get_mut(&partition) {
+        for behind in self.behind.values_mut() {
             behind.since = self.listened;
         }
     }
@@ -180,6 +180,22 @@ mod tests {
     #[test]
     fn a_broker_that_does_not_answer_begins_the_time_anew_and_what_was_said_stays() {
         check("10<30 +50 10<30 ? +50 10<30 +10 10<30", "said end");
+    }
+
+    #[test]
+    fn a_broker_that_does_not_answer_for_one_lane_begins_the_time_of_all_anew() {
+        let mut stuck = Stuck::new("t");
+        let lanes = [(1, 10), (2, 10)];
+        for lane in lanes {
+            assert_eq!(stuck.answer(lane, 30), None);
+        }
+        stuck.listened(END);
+        stuck.no_answer(lanes[0]);
+        for lane in lanes {
+            assert_eq!(stuck.answer(lane, 30), None);
+        }
+        stuck.listened(END);
+        assert_eq!(stuck.answer(lanes[1], 30), Some(Verdict::End(END)));
     }
 
     #[test]
