@@ -87,13 +87,20 @@ impl StoredBatches {
         Ok(rows)
     }
 
-    /// Looks at the digests of the parts that have these rows, so that who reads them afterwards need not wait for it.
-    pub fn verify_rows(&self, batch: u32, offset: usize, limit: usize) -> Result<(), StoredError> {
-        let batch = self.get(batch)?;
-        for share in shares(&batch, offset, limit) {
-            verify_part(self.store.as_ref(), &share.key)?;
-        }
-        Ok(())
+    /// The keys of the parts that have these rows and whose digests are to be looked at before they are read.
+    pub fn unverified(&self, batch: u32, offset: usize, limit: usize) -> Result<Vec<String>, StoredError> {
+        let shares = shares(&self.get(batch)?, offset, limit);
+        Ok(shares.into_iter().map(|share| share.key).filter(|key| !self.is_verified(key)).collect())
+    }
+
+    /// Reads nothing and waits for nobody.
+    pub fn is_verified(&self, key: &str) -> bool {
+        self.store.verified().is_known(key)
+    }
+
+    /// Looks at the digest of a part, unless it is known, so that who reads its rows afterwards need not wait for it.
+    pub fn verify_file(&self, key: &str) -> Result<(), StoredError> {
+        Ok(verify_part(self.store.as_ref(), key)?)
     }
 
     /// Checks every batch against its manifests. Answers what is wrong, one line each; empty: all is whole.

@@ -214,8 +214,16 @@ impl BatchSource for Stored {
         }
     }
 
-    fn verify_rows(&self, batch: u32, offset: usize, limit: usize) -> Result<(), BatchReadError> {
-        self.batches.verify_rows(batch, offset, limit).map_err(|error| self.said(&error))
+    fn unverified(&self, batch: u32, offset: usize, limit: usize) -> Result<Vec<String>, BatchReadError> {
+        self.batches.unverified(batch, offset, limit).map_err(|error| self.said(&error))
+    }
+
+    fn is_verified(&self, file: &str) -> bool {
+        self.batches.is_verified(file)
+    }
+
+    fn verify_file(&self, file: &str) -> Result<(), BatchReadError> {
+        self.batches.verify_file(file).map_err(|error| self.said(&error))
     }
 
     fn rows(

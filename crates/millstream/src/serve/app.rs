@@ -19,6 +19,7 @@ use super::guard::is_health;
 use super::metrics::Metrics;
 use super::recommend::{self, AskPath, AskedBy, Bindings, PATHS};
 use super::route::{PathParameters, UserRoute};
+use super::verifying::Verifying;
 use super::{ServeContext, catalogue, lists, live, openapi, predict, reply, route, rows, site, views};
 use crate::config::Argument;
 use crate::page;
@@ -37,6 +38,7 @@ pub struct App {
     pub bindings: Bindings,
     pub bodies: Bodies,
     pub answers: Answers,
+    pub verifying: Arc<Verifying>,
     pub event_streams: Arc<Semaphore>,
     pub status_text: live::StatusText,
     /// True once the server drains: event streams end.
@@ -221,6 +223,7 @@ impl App {
             bindings: Bindings::default(),
             bodies: Bodies::default(),
             answers: Answers::default(),
+            verifying: Arc::default(),
             event_streams: Arc::new(Semaphore::new(EVENT_STREAMS_MAX)),
             status_text: live::StatusText::default(),
             stopping,

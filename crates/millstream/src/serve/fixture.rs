@@ -43,7 +43,15 @@ impl BatchSource for FakeBatches {
         Ok(self.0.iter().find(|batch| batch.number() == number).cloned())
     }
 
-    fn verify_rows(&self, _: u32, _: usize, _: usize) -> Result<(), BatchReadError> {
+    fn unverified(&self, _: u32, _: usize, _: usize) -> Result<Vec<String>, BatchReadError> {
+        Ok(Vec::new())
+    }
+
+    fn is_verified(&self, _: &str) -> bool {
+        true
+    }
+
+    fn verify_file(&self, _: &str) -> Result<(), BatchReadError> {
         Ok(())
     }
 
@@ -60,6 +68,13 @@ pub fn fixture(routes: Vec<Route>) -> Fixture {
     let batches = vec![batch(1, 10, 0), batch(2, 10, 2), batch(3, 10, 0)];
     let (context, models) = context(routes, batches);
     models.publish_all(3);
+    of_context(context, models)
+}
+
+/// Without models: any batches.
+pub fn fixture_of(batches: Arc<dyn BatchSource>) -> Fixture {
+    let (mut context, models) = context(Vec::new(), Vec::new());
+    context.batches = batches;
     of_context(context, models)
 }
 

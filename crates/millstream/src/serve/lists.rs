@@ -1,13 +1,10 @@
 //! What there is: batches, their rows, models and their versions. Lists take `limit` and `offset` and answer `total`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
 
 use super::app::App;
 use super::error::{ApiError, hint, shortened};
@@ -92,15 +89,7 @@ pub async fn batch_rows(app: &Arc<App>, number: &str, query: &str) -> Result<Res
     let source = Arc::clone(&app.context.batches);
     let (number, total) = (batch.number(), batch.rows());
     // A large part is hashed for long, the first time: nobody who computes waits for it.
-    let Ok(Ok(place)) = timeout(VERIFYING_WAIT, VERIFYING.acquire()).await else {
-        return Err(ApiError::busy("stored batches are verified"));
-    };
-    let (verified, offset, limit) = (Arc::clone(&source), window.offset, window.limit);
-    reading(move || {
-        let _place = place;
-        verified.verify_rows(number, offset, limit).map_err(|error| unreadable_rows(number, &error))
-    })
-    .await?;
+    app.verifying.verify(&source, number, window.offset, window.limit).await?;
     let answer = move || {
         let rows = read_rows(source.as_ref(), number, &window)?;
         Ok(reply::json(StatusCode::OK, &json!({"batch": number, "rows": rows, "total": total})))
@@ -108,15 +97,10 @@ pub async fn batch_rows(app: &Arc<App>, number: &str, query: &str) -> Result<Res
     blocking(answer).await
 }
 
-fn unreadable_rows(batch: u32, error: &BatchReadError) -> ApiError {
+pub fn unreadable_rows(batch: u32, error: &BatchReadError) -> ApiError {
     let message = format!("the rows of batch {batch} cannot be read; the server's log and its status say which file");
     ApiError { message, ..damaged(error) }
 }
-
-/// So many requests look at digests at once: the disk has no more to give.
-static VERIFYING: Semaphore = Semaphore::const_new(4);
-/// Who waits longer is told to ask again.
-const VERIFYING_WAIT: Duration = Duration::from_secs(20);
 
 /// Rows of one answer, as they are put together.
 const ROWS_BYTES_MOST: usize = 64 << 20;
@@ -256,7 +240,15 @@ mod tests {
             Ok(None)
         }
 
-        fn verify_rows(&self, _: u32, _: usize, _: usize) -> Result<(), BatchReadError> {
+        fn unverified(&self, _: u32, _: usize, _: usize) -> Result<Vec<String>, BatchReadError> {
+            Ok(Vec::new())
+        }
+
+        fn is_verified(&self, _: &str) -> bool {
+            true
+        }
+
+        fn verify_file(&self, _: &str) -> Result<(), BatchReadError> {
             Ok(())
         }
 

@@ -33,6 +33,7 @@ mod stream;
 mod template;
 #[cfg(test)]
 mod tests;
+mod verifying;
 mod views;
 
 use std::net::SocketAddr;
@@ -76,7 +77,7 @@ pub struct ServeContext {
     pub views: Arc<Views>,
 }
 
-/// The stored batches. All calls may read files: they run off the serving threads.
+/// The stored batches. Calls may read files where nothing else is said: they run off the serving threads.
 pub trait BatchSource: Send + Sync {
     /// Complete batches, oldest first. One that cannot be read is an error: a part of them is not all of them.
     fn batches(&self) -> Result<Vec<Batch>, BatchReadError>;
@@ -84,8 +85,14 @@ pub trait BatchSource: Send + Sync {
     /// A complete batch; `None`: there is none of that number. One that can be read is there, whatever is wrong with others.
     fn batch(&self, number: u32) -> Result<Option<Batch>, BatchReadError>;
 
-    /// Whether the files of those rows are what was written: read whole, the first time.
-    fn verify_rows(&self, batch: u32, offset: usize, limit: usize) -> Result<(), BatchReadError>;
+    /// The files of those rows that are not known to be what was written.
+    fn unverified(&self, batch: u32, offset: usize, limit: usize) -> Result<Vec<String>, BatchReadError>;
+
+    /// Whether that file is known to be what was written. Reads nothing and waits for nobody.
+    fn is_verified(&self, file: &str) -> bool;
+
+    /// Whether it is: read whole, unless it is known.
+    fn verify_file(&self, file: &str) -> Result<(), BatchReadError>;
 
     /// Rows `offset..offset + limit` of a complete batch, in stored order; fewer or none at its end.
     fn rows(

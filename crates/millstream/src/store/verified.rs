@@ -54,6 +54,16 @@ impl Verified {
         Ok(())
     }
 
+    /// Waits for nobody: a file that is being checked is not known yet.
+    pub fn is_known(&self, key: &str) -> bool {
+        let file = self.files.lock().unwrap_or_else(PoisonError::into_inner).get(key).map(Arc::clone);
+        file.is_some_and(|file| match file.try_lock() {
+            Ok(is_known) => *is_known,
+            Err(TryLockError::Poisoned(held)) => *held.into_inner(),
+            Err(TryLockError::WouldBlock) => false,
+        })
+    }
+
     /// All but the first `n` that came to be known: for another process of this machine, which need not read them again.
     pub fn known_after(&self, n: usize) -> Vec<Arc<str>> {
         self.known().get(n..).unwrap_or_default().to_vec()
@@ -104,6 +114,12 @@ mod tests {
             assert_eq!(found, expected);
         }
         assert_eq!(checks, 2);
+        assert_eq!(["part", "never heard of"].map(|key| verified.is_known(key)), [true, false]);
+        let found = verified.check("under way", || {
+            assert!(!verified.is_known("under way"));
+            Err("torn")
+        });
+        assert!(found.is_err() && !verified.is_known("under way"));
         verified.add("own");
         assert!(verified.check("other", || Err("torn")).is_err());
         verified.add("own");
