@@ -1,5 +1,5 @@
 //! What stands inside unpacked Parquet pages and tells what rows will take: repetition levels, by which the values of a list lie in
-//! rows, and the lengths of texts that are written as differences. It takes no memory by what is claimed. Pure.
+//! rows, and the lengths of texts. It takes no memory by what is claimed. Pure.
 
 /// Rows of windows: 1, 2, 4, … 4096.
 pub(super) const SIZES: usize = 13;
@@ -179,6 +179,18 @@ pub(super) fn longest_by_delta(values: &[u8], prefixes: bool, count_most: u64) -
     }
     // What the bytes of a page can make: each value at most all that came before it.
     Some(prefix.saturating_add(suffix).min(values.len() as u64))
+}
+
+/// The longest of texts that stand as they are, each after its length.
+pub(super) fn longest_by_length(values: &[u8]) -> u64 {
+    let (mut left, mut longest) = (values, 0);
+    while let Some((length, rest)) = left.split_first_chunk::<4>() {
+        let length = u32::from_le_bytes(*length);
+        longest = longest.max(u64::from(length));
+        // What is cut short the library says.
+        left = usize::try_from(length).ok().and_then(|length| rest.get(length..)).unwrap_or(&[]);
+    }
+    longest
 }
 
 #[cfg(test)]

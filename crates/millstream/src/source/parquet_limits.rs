@@ -13,9 +13,9 @@ use parquet::file::serialized_reader::SerializedPageReader;
 
 use super::limits::{
     BATCH_BYTES_MOST, COLUMNS_MOST, FOOTER_BYTES_MOST, LISTS_UNSEEN_BYTES_MOST, NESTING_MOST, PAGE_BYTES_MOST,
-    PAGE_VALUES_MOST, PAGES_BYTES_MOST, ROW_BYTES_MOST,
+    PAGE_VALUES_MOST, PAGES_BYTES_MOST, ROW_BYTES_MOST, TEXTS_UNSEEN_BYTES_MOST,
 };
-use super::parquet_levels::{SIZES, Windows, longest_by_delta};
+use super::parquet_levels::{SIZES, Windows, longest_by_delta, longest_by_length};
 use super::parquet_page::{PageClaim, PageKind, page_header};
 use super::parquet_unpack::unpacks_within;
 use super::thrift::{Kind, Thrift, Torn};
@@ -115,6 +115,8 @@ struct Claims<'a> {
     column: &'a ColumnChunkMetaData,
     name: String,
     pages: Vec<PageClaim>,
+    /// Texts whose lengths nobody has looked at: those of the rows of a window may come to so much more than their mean.
+    unseen: u64,
 }
 
 /// How many rows of the row group may be unpacked together, at most `rows_most`: so few that all columns of them come to no more than
@@ -139,13 +141,21 @@ pub(super) fn rows_at_once(
         }
         claims.push(column);
     }
+    let unseen = |claims: &[Claims]| claims.iter().fold(0_u64, |total, column| total.saturating_add(column.unseen));
+    if unseen(&claims) > TEXTS_UNSEEN_BYTES_MOST {
+        for column in claims.iter_mut().filter(|column| column.unseen > 0) {
+            column.weigh(file, rows, true)?;
+        }
+    }
+    let unseen = unseen(&claims);
     let (lists, plain): (Vec<_>, Vec<_>) = claims.iter().partition(|column| column.is_list());
     let a_row = plain.iter().fold(0_u64, |total, column| total.saturating_add(column.each()));
     let in_lists = lists.iter().fold(0_u64, |total, column| total.saturating_add(column.total()));
     let (at_once, one_row) = if in_lists <= LISTS_UNSEEN_BYTES_MOST {
-        ((BATCH_BYTES_MOST - in_lists) / a_row.max(1), a_row.saturating_add(in_lists))
+        let left = BATCH_BYTES_MOST.saturating_sub(in_lists.saturating_add(unseen));
+        (left / a_row.max(1), a_row.saturating_add(in_lists).saturating_add(unseen))
     } else {
-        let mut windows: Vec<u64> = (0..SIZES).map(|k| a_row.saturating_mul(1 << k)).collect();
+        let mut windows: Vec<u64> = (0..SIZES).map(|k| a_row.saturating_mul(1 << k).saturating_add(unseen)).collect();
         for column in &lists {
             for (window, more) in windows.iter_mut().zip(column.windows(file, rows)?) {
                 *window = window.saturating_add(more);
@@ -179,8 +189,8 @@ impl<'a> Claims<'a> {
         if claimed != values {
             return Err(general(format!("column {name}: its pages have {claimed} values, its metadata {values}")));
         }
-        let mut claims = Self { column, name, pages };
-        claims.weigh(file, rows)?;
+        let mut claims = Self { column, name, pages, unseen: 0 };
+        claims.weigh(file, rows, false)?;
         Ok(claims)
     }
 
@@ -192,8 +202,8 @@ impl<'a> Claims<'a> {
         self.pages.iter().filter(|page| page.is_data())
     }
 
-    /// How much a value of each page takes.
-    fn weigh(&mut self, file: &Arc<StoredFile>, rows: u64) -> Result<(), ParquetError> {
+    /// How much a value of each page takes; with `look_inside` also of texts that stand as they are.
+    fn weigh(&mut self, file: &Arc<StoredFile>, rows: u64, look_inside: bool) -> Result<(), ParquetError> {
         let descr = self.column.column_descr();
         let fixed = match descr.physical_type() {
             Type::BYTE_ARRAY => None,
@@ -209,15 +219,22 @@ impl<'a> Claims<'a> {
         };
         let fault = || general(format!("column {}: pages that are not those of its headers", self.name));
         let is_delta = |page: &&PageClaim| matches!(page.encoding, DELTA_LENGTH_BYTE_ARRAY | DELTA_BYTE_ARRAY);
-        let deltas = if self.data().any(|page| is_delta(&page)) { self.deltas(file, rows)? } else { Vec::new() };
+        let looks_inside = look_inside || self.data().any(|page| is_delta(&page));
+        let walked = if looks_inside { self.longest_by_page(file, rows)? } else { Vec::new() };
+        let mut unseen = 0;
         for (index, page) in self.pages.iter_mut().filter(|page| page.is_data()).enumerate() {
             let of_text = match page.encoding {
                 PLAIN_DICTIONARY | RLE_DICTIONARY => longest,
-                DELTA_BYTE_ARRAY => *deltas.get(index).ok_or_else(fault)?,
-                _ => page.bytes.div_ceil(page.values.max(1)),
+                _ if looks_inside => *walked.get(index).ok_or_else(fault)?,
+                _ => {
+                    unseen = unseen.max(page.bytes);
+                    page.bytes.div_ceil(page.values.max(1))
+                }
             };
             page.each = fixed.unwrap_or(of_text.max(NUMBER_BYTES));
         }
+        // A window's rows lie in whole pages, whose texts come to what their mean says, and in parts of the first and the last.
+        self.unseen = if fixed.is_some() { 0 } else { unseen.saturating_mul(2) };
         Ok(())
     }
 
@@ -240,8 +257,8 @@ impl<'a> Claims<'a> {
         of(true).saturating_add(of(false))
     }
 
-    /// The longest text of each page whose encoding is one of differences; its own counts take memory.
-    fn deltas(&self, file: &Arc<StoredFile>, rows: u64) -> Result<Vec<u64>, ParquetError> {
+    /// The longest text of each page that has no dictionary; counts of differences take memory themselves.
+    fn longest_by_page(&self, file: &Arc<StoredFile>, rows: u64) -> Result<Vec<u64>, ParquetError> {
         let fault = || general(format!("column {}: a page whose lengths are damaged", self.name));
         let mut longest = Vec::new();
         self.unpacked(file, rows, |page| {
@@ -252,6 +269,7 @@ impl<'a> Claims<'a> {
                 _ if values.is_empty() => 0,
                 Encoding::DELTA_LENGTH_BYTE_ARRAY => longest_by_delta(values, false, count).ok_or_else(fault)?,
                 Encoding::DELTA_BYTE_ARRAY => longest_by_delta(values, true, count).ok_or_else(fault)?,
+                Encoding::PLAIN => longest_by_length(values),
                 _ => 0,
             });
             Ok(())
@@ -374,12 +392,5 @@ fn longest_in_dictionary(
     let Some(Page::DictionaryPage { buf, .. }) = reader.get_next_page()? else {
         return Err(general(format!("column {name}: its dictionary is not its first page")));
     };
-    let (mut left, mut longest) = (&buf[..], 0);
-    while let Some((length, rest)) = left.split_first_chunk::<4>() {
-        let length = u32::from_le_bytes(*length);
-        longest = longest.max(u64::from(length));
-        // What is cut short the library says.
-        left = usize::try_from(length).ok().and_then(|length| rest.get(length..)).unwrap_or(&[]);
-    }
-    Ok(longest)
+    Ok(longest_by_length(&buf))
 }

@@ -120,6 +120,23 @@ fn what_columns_take_is_added_up() {
 }
 
 #[test]
+fn a_text_that_is_much_longer_than_the_others_of_its_page_counts_as_what_it_is() {
+    let texts: ArrayRef = array(StringArray::from_iter_values(
+        (0..4096).map(|row| if row == 0 { "x".repeat(8 << 20) } else { "short".to_owned() }),
+    ));
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let of = |n: usize| {
+        let columns: Vec<_> = names[..n].iter().map(|name| (*name, texts.clone())).collect();
+        at_once(&parquet_plain(&columns, ParquetEncoding::PLAIN))
+    };
+    assert_eq!((of(1), of(2), of(8)), (Ok(8), Ok(4), Ok(1)));
+    // Where they are few, all pages come to little, and nobody looks.
+    let rows = (0..200_000).map(|row| format!("text {row}"));
+    let short: ArrayRef = array(StringArray::from_iter_values(rows));
+    assert_eq!(at_once(&parquet_plain(&[("t", short)], ParquetEncoding::PLAIN)), Ok(USUAL));
+}
+
+#[test]
 fn the_pages_of_all_columns_are_in_memory_together_and_have_a_bound() {
     let numbers: ArrayRef = array(Int64Array::from(vec![7; 150_000]));
     let names: Vec<String> = (0..9).map(|i| format!("c{i}")).collect();
