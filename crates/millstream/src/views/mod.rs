@@ -10,9 +10,12 @@ mod error;
 mod functions;
 mod owner;
 mod process;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -89,7 +92,10 @@ pub struct Views {
     owner: OwnerTexts,
     limits: Limits,
     columns: Arc<ColumnCache>,
-    current: Mutex<Option<Current>>,
+    /// So many states were begun: each has a number of its own.
+    n_states: AtomicU64,
+    /// The newest state that was asked for.
+    current: Mutex<Option<(Seen, State)>>,
     answers: Mutex<Answers>,
     places: Arc<Semaphore>,
     /// What answers SQL of requests, and the newest state that it was asked about.
@@ -97,11 +103,10 @@ pub struct Views {
     snapshot: Mutex<Option<(Seen, Arc<Snapshot>)>>,
 }
 
-/// The newest state that was asked for.
+/// What views are answered from.
 #[derive(Clone)]
-struct Current {
+struct State {
     number: u64,
-    seen: Seen,
     session: Arc<Session>,
     scratch: Option<Arc<Scratch>>,
 }
@@ -109,8 +114,7 @@ struct Current {
 /// Which state it is. Batches, versions and catalogues never change: it is enough to know which ones they are.
 #[derive(Clone)]
 struct Seen {
-    /// None where they cannot be read.
-    n_batches: Option<usize>,
+    n_batches: usize,
     /// Weak: the tables hold what they need of it, and the rest of an old catalogue is let go. No other one takes its address.
     catalogue: Option<Weak<Catalogue>>,
     versions: Vec<(String, u32)>,
@@ -142,6 +146,7 @@ impl Views {
             owner: OwnerTexts::of(pipeline),
             limits,
             columns: Arc::new(ColumnCache::new(query.memory_bytes)),
+            n_states: AtomicU64::new(0),
             current: Mutex::default(),
             answers: Mutex::default(),
             places: Arc::new(Semaphore::new(VIEWS_AT_ONCE)),
@@ -163,14 +168,25 @@ impl Views {
 
     /// The state of this moment as processes see it: the one that is there, or a new one.
     fn snapshot(&self, now: &Now, pool: &Pool) -> Result<Arc<Snapshot>, AskError> {
+        // One read that fails ends neither the state nor its processes.
+        let Some(seen) = Seen::of(now) else { return Ok(Arc::new(self.write_snapshot(None, now, pool)?)) };
         let mut held = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
-        let seen = Seen::of(now);
         if let Some((known, snapshot)) = held.as_ref()
             // An older question must not throw away the newest state.
             && (*known == seen || known.is_after(&seen))
         {
             return Ok(Arc::clone(snapshot));
         }
+        let snapshot = Arc::new(self.write_snapshot(Some(self.next_number()), now, pool)?);
+        *held = Some((seen, Arc::clone(&snapshot)));
+        Ok(snapshot)
+    }
+
+    fn next_number(&self) -> u64 {
+        self.n_states.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    fn write_snapshot(&self, number: Option<u64>, now: &Now, pool: &Pool) -> Result<Snapshot, AskError> {
         let schema = self.schema()?;
         let mut tables = self.tables.clone();
         tables.extend(self.items(now, &schema)?.map(|items| (CATALOGUE.to_owned(), items)));
@@ -187,12 +203,8 @@ impl Views {
             memory_bytes: self.limits.memory_bytes,
             seconds: self.limits.time.unwrap_or(Duration::MAX).as_secs_f64(),
         };
-        let number = held.as_ref().map_or(1, |(_, old)| old.number + 1);
         let full = |error: std::io::Error| AskError::Query(QueryError::Full(error.to_string()));
-        let snapshot = Snapshot::write(number, pool.scratch()?.path(), contents, &tables).map_err(full)?;
-        let snapshot = Arc::new(snapshot);
-        *held = Some((seen, Arc::clone(&snapshot)));
-        Ok(snapshot)
+        Snapshot::write(number, pool.scratch()?.path(), contents, &tables).map_err(full)
     }
 
     fn schema(&self) -> Result<StreamSchema, AskError> {
@@ -248,9 +260,10 @@ impl Views {
 
     /// What was answered before to the same question, if nothing came since. Waits for nobody.
     fn kept_of(&self, asked: &Asked, now: &Now) -> Option<Arc<Rows>> {
+        let seen = Seen::of(now)?;
         let held = self.current.try_lock().ok()?;
-        let current = held.as_ref().filter(|current| current.seen == Seen::of(now))?;
-        let question = answers::Question::new(current.number, &asked.sql, &asked.parameters);
+        let (_, state) = held.as_ref().filter(|(known, _)| *known == seen)?;
+        let question = answers::Question::new(state.number, &asked.sql, &asked.parameters);
         drop(held);
         self.kept().get(&question)
     }
@@ -268,12 +281,12 @@ impl Views {
         let sql = sql.as_str();
         let parsed = Parsed::new(sql)?;
         let versions = self.asked_versions(parsed.called(), &now.served)?;
-        let current = self.current(now)?;
-        let question = answers::Question::new(current.number, sql, &parameters);
+        let state = self.current(now)?;
+        let question = answers::Question::new(state.number, sql, &parameters);
         if let Some(rows) = self.kept().get(&question) {
             return Ok(rows);
         }
-        let mut answer = current.session.start(parsed, &parameters)?;
+        let mut answer = state.session.start(parsed, &parameters)?;
         let columns: Vec<String> = answer.schema().fields().iter().map(|field| field.name().clone()).collect();
         check_names(sql, &columns)?;
         let mut rows = Rows { columns, rows: Vec::new(), is_cut: false, versions };
@@ -329,23 +342,26 @@ impl Views {
     }
 
     /// The state of this moment: the one that is there, or a new one.
-    fn current(&self, now: Now) -> Result<Current, AskError> {
+    fn current(&self, now: Now) -> Result<State, AskError> {
+        // One read that fails does not end what is kept: nothing is kept of it.
+        let Some(seen) = Seen::of(&now) else { return self.begin(&now) };
         let mut held = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        let seen = Seen::of(&now);
-        let can_spill = |current: &&Current| current.scratch.as_ref().is_none_or(|scratch| scratch.is_there());
-        match held.as_ref().filter(can_spill) {
-            Some(current) if current.seen == seen => return Ok(current.clone()),
+        let can_spill = |state: &State| state.scratch.as_ref().is_none_or(|scratch| scratch.is_there());
+        match held.as_ref().filter(|(_, state)| can_spill(state)) {
             // An older question must not throw away the newest state.
-            Some(current) if current.seen.is_after(&seen) => return Ok(current.clone()),
+            Some((known, state)) if *known == seen || known.is_after(&seen) => return Ok(state.clone()),
             Some(_) | None => {}
         }
+        let state = self.begin(&now)?;
+        *held = Some((seen, state.clone()));
+        self.kept().begin(state.number);
+        Ok(state)
+    }
+
+    fn begin(&self, now: &Now) -> Result<State, AskError> {
         let scratch = self.pool.scratch().ok();
-        let session = Arc::new(self.session(&now, scratch.as_deref())?);
-        let number = held.as_ref().map_or(1, |old| old.number + 1);
-        let current = Current { number, seen, session, scratch };
-        *held = Some(current.clone());
-        self.kept().begin(current.number);
-        Ok(current)
+        let session = Arc::new(self.session(now, scratch.as_deref())?);
+        Ok(State { number: self.next_number(), session, scratch })
     }
 
     /// `scratch`: else it spills where the system says.
@@ -405,19 +421,19 @@ fn runtime() -> Result<Runtime, AskError> {
 }
 
 impl Seen {
-    fn of(now: &Now) -> Self {
+    /// None where the batches cannot be read.
+    fn of(now: &Now) -> Option<Self> {
+        let n_batches = now.batches.as_ref().ok()?.len();
         let versions = now.served.models.values().filter_map(|model| model.champion_or_latest());
-        Self {
-            n_batches: now.batches.as_ref().ok().map(Vec::len),
+        Some(Self {
+            n_batches,
             catalogue: now.catalogue.as_ref().map(Arc::downgrade),
             versions: versions.map(|version| (version.file.model.clone(), version.file.version)).collect(),
-        }
+        })
     }
-}
 
-impl Seen {
     fn is_after(&self, other: &Self) -> bool {
-        matches!((self.n_batches, other.n_batches), (Some(own), Some(others)) if own > others)
+        self.n_batches > other.n_batches
     }
 }
 

@@ -182,7 +182,8 @@ impl Pool {
     ) -> Result<TextRows, AskError> {
         let snapshot = snapshot(self)?;
         let mut begun = Some(begun);
-        if let Some(process) = self.idle(snapshot.number)
+        if let Some(number) = snapshot.number
+            && let Some(process) = self.idle(number)
             && let Some(answered) = self.ask_process(process, question, watch, &mut begun)
         {
             return answered;
@@ -232,7 +233,7 @@ impl Pool {
         // Of earlier states, or without a folder to spill to, they are of no more use.
         let (fit, old): (Vec<_>, Vec<_>) = std::mem::take(&mut held.idle)
             .into_iter()
-            .partition(|process| process.number >= number && process.scratch.is_there());
+            .partition(|process| process.number >= Some(number) && process.scratch.is_there());
         held.idle = fit;
         let process = held.idle.pop();
         drop(held);
@@ -242,7 +243,7 @@ impl Pool {
 
     fn give_back(&self, process: Process) {
         let mut held = self.held();
-        if !held.is_stopped {
+        if !held.is_stopped && process.number.is_some() {
             held.idle.push(process);
         }
     }

@@ -66,8 +66,8 @@ pub(super) type Tables = Vec<(String, Arc<dyn TableProvider>)>;
 /// One state, as the server holds it.
 #[derive(Debug)]
 pub(in crate::views) struct Snapshot {
-    /// Of the state.
-    pub number: u64,
+    /// Of the state; the newest is the highest. `None`: of one question alone.
+    pub number: Option<u64>,
     /// Opened for reading, and in no folder any more.
     pub file: File,
     /// The keys of its batches' files.
@@ -76,7 +76,7 @@ pub(in crate::views) struct Snapshot {
 
 impl Snapshot {
     pub(in crate::views) fn write(
-        number: u64,
+        number: Option<u64>,
         folder: &Path,
         contents: Contents,
         tables: &[(String, RecordBatch)],

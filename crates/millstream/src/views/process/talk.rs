@@ -21,8 +21,8 @@ pub(super) struct Process {
     pub child: Arc<Mutex<Child>>,
     pub questions: ChildStdin,
     pub answers: BufReader<ChildStdout>,
-    /// Of its state.
-    pub number: u64,
+    /// Of its state; `None`: it answers one question.
+    pub number: Option<u64>,
     pub is_ready: bool,
     pub checks: Checks,
     pub scratch: OwnFolder,

@@ -38,7 +38,8 @@ fn pool_over(script: &str, store: &Path) -> Arc<Pool> {
 async fn ask(pool: &Arc<Pool>, number: u64) -> Result<TextRows, AskError> {
     let question = Question { sql: "select 1".to_owned(), parameters: BTreeMap::new() };
     let parts = Arc::new(PARTS.map(str::to_owned).into());
-    let snapshot = move |_: &Pool| Ok(Arc::new(Snapshot { number, file: tempfile::tempfile().unwrap(), parts }));
+    let snapshot =
+        move |_: &Pool| Ok(Arc::new(Snapshot { number: Some(number), file: tempfile::tempfile().unwrap(), parts }));
     pool.ask(question, snapshot).await
 }
 
