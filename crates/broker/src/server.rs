@@ -47,8 +47,11 @@ const IDLE: Duration = Duration::from_secs(600);
 const READ_STEP_BYTES: usize = 1024 * 1024;
 /// How often the keeper looks for full segments and silent group members.
 const KEEPER_PAUSE: Duration = Duration::from_millis(200);
-/// How long a stop waits for answers that are under way; whoever stops the broker waits longer.
+/// From the beginning of a stop on, its first sync with it, so long are answers awaited that are under way; then comes the last sync,
+/// for which whoever stops the broker waits longer.
 pub const DRAIN: Duration = Duration::from_secs(1);
+/// The listener wakes in this time also when the first sync took all of it: on this machine a connection needs next to none.
+const WAKE_LEAST: Duration = Duration::from_millis(100);
 
 /// What all connections share.
 pub(crate) struct Shared {
@@ -197,12 +200,14 @@ impl Running {
     /// whoever stops the broker may not wait for clients that hold it.
     pub(crate) fn stop(self) {
         let shared = &self.shared;
+        let deadline = Instant::now() + DRAIN;
         shared.stopping.store(true, Ordering::Release);
         drop(lock(&shared.stopped));
         shared.stop_wake.notify_all();
         sync_all(shared);
         // The listener wakes up by one more connection.
-        let _ = TcpStream::connect_timeout(&self.address, Duration::from_secs(1));
+        let left = deadline.saturating_duration_since(Instant::now());
+        let _ = TcpStream::connect_timeout(&self.address, left.max(WAKE_LEAST));
         for thread in self.threads {
             let _ = thread.join();
         }
@@ -214,7 +219,6 @@ impl Running {
         for connection in &open {
             let _ = connection.stream.shutdown(Shutdown::Read);
         }
-        let deadline = Instant::now() + DRAIN;
         while threads.iter().any(|thread| !thread.is_finished()) && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(2));
         }
