@@ -52,20 +52,22 @@ pub(super) fn check_footer(file: &StoredFile, length: u64) -> Result<(), Parquet
     }
     let Ok(footer) = usize::try_from(footer) else { return Ok(()) };
     let bytes = file.get_bytes(start, footer)?;
-    let mut schema = Ok(());
-    let read = Thrift::new(&bytes).read_struct(|thrift, id, kind| {
-        if id != 2 || kind != Kind::List {
-            return Ok(false);
+    let mut schema = None;
+    let read = Thrift::new(&bytes).read_struct(|thrift, id, kind| match (&schema, id, kind) {
+        // Nothing else is looked at, and of two schemas the library takes the first.
+        (Some(_), ..) => Ok(false),
+        (None, 2, Kind::List) => {
+            schema = Some(check_schema(thrift)?);
+            Ok(true)
         }
-        schema = check_schema(thrift)?;
-        // Nothing else is looked at; the library does.
-        Ok(true)
+        // The version. What else stands before the schema the library might read otherwise, and come to another one.
+        (None, 1, Kind::Integer) => Ok(false),
+        (None, ..) => Err(Torn::Damaged),
     });
-    match read {
-        Ok(()) => schema,
-        Err(Torn::Short | Torn::Damaged) => {
-            Err(schema.err().unwrap_or_else(|| general("its metadata is damaged".to_owned())))
-        }
+    match (schema, read) {
+        (Some(Err(fault)), _) => Err(fault),
+        (Some(Ok(())), Ok(())) => Ok(()),
+        (None, Ok(())) | (_, Err(Torn::Short | Torn::Damaged)) => Err(general("its metadata is damaged".to_owned())),
     }
 }
 
@@ -78,14 +80,7 @@ fn check_schema(thrift: &mut Thrift) -> Result<Result<(), ParquetError>, Torn> {
     // Of each element that is open: how many are still to come in it.
     let mut open: Vec<i64> = Vec::new();
     for _ in 0..length {
-        let mut n_children = 0;
-        thrift.read_struct(|thrift, id, kind| {
-            if id != 5 || kind != Kind::Integer {
-                return Ok(false);
-            }
-            n_children = thrift.integer()?;
-            Ok(true)
-        })?;
+        let n_children = element(thrift)?;
         if let Some(left) = open.last_mut() {
             *left -= 1;
         }
@@ -109,6 +104,50 @@ const PLAIN_DICTIONARY: i64 = 2;
 const DELTA_LENGTH_BYTE_ARRAY: i64 = 6;
 const DELTA_BYTE_ARRAY: i64 = 7;
 const RLE_DICTIONARY: i64 = 8;
+
+/// How many elements lie in one. Its fields have the types by which the library reads them, whatever they say.
+fn element(thrift: &mut Thrift) -> Result<i64, Torn> {
+    let mut n_children = 0;
+    thrift.read_struct(|thrift, id, kind| {
+        match (id, kind) {
+            (5, Kind::Integer) => n_children = thrift.integer()?,
+            (10, Kind::Struct) => logical_type(thrift)?,
+            (4, Kind::Binary) | (1..=3 | 6..=9, Kind::Integer) => return Ok(false),
+            (1..=10, _) => return Err(Torn::Damaged),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    })?;
+    Ok(n_children)
+}
+
+/// What a column is beyond its physical type: a struct of one struct.
+fn logical_type(thrift: &mut Thrift) -> Result<(), Torn> {
+    let damaged_unless = |is_whole: bool| if is_whole { Ok(false) } else { Err(Torn::Damaged) };
+    thrift.read_struct(|thrift, of, kind| {
+        // The format has 18, and passes over one.
+        if !matches!(of, 1..=8 | 10..=18) {
+            return Ok(false);
+        }
+        damaged_unless(kind == Kind::Struct)?;
+        thrift.read_struct(|thrift, id, kind| match (of, id) {
+            // Digits, and how edges between points are meant.
+            (5, 1 | 2) | (18, 2) => damaged_unless(kind == Kind::Integer),
+            // Whether a time is in UTC, and whether an integer has a sign.
+            (7 | 8, 1) | (10, 2) => damaged_unless(matches!(kind, Kind::True | Kind::False)),
+            // The unit of a time, which is one of three structs without fields.
+            (7 | 8, 2) => {
+                damaged_unless(kind == Kind::Struct)?;
+                thrift.read_struct(|_, _, kind| damaged_unless(kind == Kind::Struct))?;
+                Ok(true)
+            }
+            (10 | 16, 1) => damaged_unless(kind == Kind::Byte),
+            (17 | 18, 1) => damaged_unless(kind == Kind::Binary),
+            _ => Ok(false),
+        })?;
+        Ok(true)
+    })
+}
 
 /// A column of a row group: what its pages claim.
 struct Claims<'a> {

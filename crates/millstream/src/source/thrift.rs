@@ -91,6 +91,10 @@ impl<'a> Thrift<'a> {
     /// The length of a list, and what it is of.
     pub fn list(&mut self) -> Result<(u64, Kind), Torn> {
         let head = self.byte()?;
+        if head == 0 {
+            // Some writers say of no element what it is.
+            return Ok((0, Kind::Byte));
+        }
         let length = if head >> 4 == 15 { self.varint()? } else { u64::from(head >> 4) };
         Ok((length, Kind::of(head & 0x0f)?))
     }

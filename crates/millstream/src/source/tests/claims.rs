@@ -12,7 +12,7 @@ use parquet::schema::parser::parse_message_type;
 
 use super::limits::fault;
 use super::*;
-use crate::source::parquet_limits::rows_at_once;
+use crate::source::parquet_limits::{check_footer, rows_at_once};
 use crate::store::StoredFile;
 
 const USUAL: u64 = 4096;
@@ -300,4 +300,34 @@ fn a_header_that_the_library_reads_otherwise_is_refused() {
             "{what}: {found}"
         );
     }
+}
+
+#[test]
+fn a_schema_that_the_library_reads_otherwise_is_refused() {
+    // The version, then lists of elements.
+    let deep = [&[0x29, 0xfc, 100][..], &[0x48, 1, b'a', 0x15, 2, 0].repeat(100)].concat();
+    let flat = [0x48, 1, b'a', 0];
+    let list = |head: &[u8], element: &[u8]| [head, element].concat();
+    let check = |what: &str, fields: &[u8], expected: &str| {
+        let footer = [fields, &[0]].concat();
+        let length = u32::try_from(footer.len()).unwrap().to_le_bytes();
+        let bytes = [b"PAR1", &footer[..], &length, b"PAR1"].concat();
+        let bench = Bench::new("a.parquet", &bytes);
+        let file = StoredFile::Local(std::fs::File::open(&bench.path).unwrap());
+        let found = check_footer(&file, bytes.len() as u64).map_or_else(|error| error.to_string(), |()| String::new());
+        assert!(found.contains(expected) && found.is_empty() == expected.is_empty(), "{what}: {found}");
+    };
+    let damaged = "its metadata is damaged";
+    let of = |element: &[u8]| list(&[0x15, 2, 0x19, 0x1c], element);
+    check("one", &of(&flat), "");
+    check("with a list of nothing behind it", &[&of(&flat)[..], &[0x29, 0]].concat(), "");
+    check("an instant", &of(&[0x48, 1, b'a', 0x6c, 0x8c, 0x11, 0x1c, 0x1c, 0, 0, 0, 0, 0]), "");
+    check("two", &[&deep[..], &[0x09, 4, 0x1c], &flat].concat(), "nested deeper than 32");
+    check("none", &[0x15, 2], damaged);
+    check("something before it", &[&[0x15, 2, 0x45, 2, 0x09, 4, 0x1c][..], &flat].concat(), damaged);
+    check("a version that is true", &list(&[0x11, 0x19, 0x1c], &flat), damaged);
+    check("children in a byte", &of(&[0x48, 1, b'a', 0x13, 2, 0]), damaged);
+    check("a name that is true", &of(&[0x41, 0x15, 2, 0]), damaged);
+    check("a width of more than a byte", &of(&[0x48, 1, b'a', 0x6c, 0xac, 0x15, 16, 0x11, 0, 0, 0]), damaged);
+    check("a unit that is true", &of(&[0x48, 1, b'a', 0x6c, 0x8c, 0x11, 0x11, 0, 0, 0]), damaged);
 }
