@@ -18,6 +18,16 @@ release() {
     millstream=$target/release/millstream
 }
 
+# serving LOG: waits until a run says there that all is trained and served.
+serving() {
+    for _ in $(seq 600); do
+        ! grep -q 'serving on http' "$1" || return 0
+        sleep 0.2
+    done
+    cat "$1" >&2
+    return 1
+}
+
 # seconds_of COMMAND…: wall seconds and peak MiB of a command, as "seconds mib".
 seconds_of() {
     /usr/bin/env time -f '%e %M' -o "$work/time" "$@" >"$work/out" 2>&1 || { cat "$work/out" >&2; return 1; }

@@ -61,10 +61,7 @@ sys.exit(0 if all(held) else 1)
 PY
 "$millstream" run bench.toml >run.log 2>&1 &
 server=$!
-for _ in $(seq 600); do
-    grep -q 'serving on http' run.log && break
-    sleep 0.2
-done
+serving run.log
 machine
 echo "$rows rows in 4 parts, $times questions"
 python3 ask.py "$server" "$times"

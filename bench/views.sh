@@ -65,10 +65,7 @@ for number in range(5):
         sys.exit(f"the answers differ: {ours} {theirs}")
 PY
 "$millstream" run bench.toml >run.log 2>&1 &
-for _ in $(seq 600); do
-    grep -q 'serving on http' run.log && break
-    sleep 0.2
-done
+serving run.log
 machine
 echo "$rows rows in 4 parts, $times questions each"
 "$venv/bin/python" ask.py "$times"

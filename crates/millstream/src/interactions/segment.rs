@@ -219,7 +219,7 @@ fn range(ends: &[u32], at: usize) -> Range<usize> {
     start as usize..ends[at] as usize
 }
 
-/// A segment holds fewer than 2^32 entries: `Table::add` takes no more, so that this never saturates.
+/// A segment holds fewer than 2^32 entries, so that this never saturates: `Table` packs `ROWS_PACKED` and merges to `MERGED_MOST`.
 fn index(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
 }

@@ -802,30 +802,3 @@ async fn a_text_that_is_no_http_does_no_harm() {
     let answer = raw(running.address, "GET /livez HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 200 "));
 }
-
-/// `cargo test -p millstream look_at_the_page -- --ignored` and open http://127.0.0.1:8099: a run that never ends.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "serves for ten minutes, to look at"]
-async fn look_at_the_page() {
-    let running = start("127.0.0.1:8099");
-    for step in 0..600_u32 {
-        running.status.update(|snapshot| {
-            snapshot.state = "running".to_owned();
-            snapshot.source.rows_sent = 4_660_000 + u64::from(step) * 3000;
-            snapshot.source.rows_total = Some(7_000_000);
-            snapshot.source.rows_per_second = 612_345.6;
-            snapshot.batch.batch = 3;
-            snapshot.batch.rows = u64::from(step) * 3000;
-            snapshot.batch.rows_expected = Some(2_330_000);
-            snapshot.batch.rejects_total = 17;
-            snapshot.broker.address = "127.0.0.1:9092".to_owned();
-            snapshot.broker.reachable = true;
-        });
-        if step == 20 {
-            running.models.publish("close", &[("Timestamp", ColumnType::Float64)]);
-            running.models.refresh();
-            running.status.event("version_trained", "close@4 is served", json!({}));
-        }
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
-}

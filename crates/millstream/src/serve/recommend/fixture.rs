@@ -156,35 +156,6 @@ impl World {
     }
 }
 
-/// One version of `taste` over so many items, each rated by some of the users; each user has rated a hundred.
-pub fn large_world(n_items: u32, n_users: u32, rank: i64) -> World {
-    let names: Vec<&'static str> = (0..n_items).map(|item| &*Box::leak(format!("i{item}").into_boxed_str())).collect();
-    let rating = |user: u32, at: u32| FakeRow {
-        batch: 1,
-        user: i64::from(user),
-        item: names
-            [((user.wrapping_mul(2_654_435_761) ^ at.wrapping_mul(40_503).wrapping_mul(at + 7)) % n_items) as usize],
-        rating: Some(1.5 + ((user * 31 + at * 17) % 8) as f32 * 0.5),
-        time: i64::from(at),
-        held_out: false,
-    };
-    let of_items = (0..n_items).map(|item| FakeRow { item: names[item as usize], ..rating(item % n_users, item) });
-    let rows = (0..n_users).flat_map(|user| (0..100).map(move |at| (user, at))).map(|(user, at)| rating(user, at));
-    let rows = FakeRows(Arc::new(Mutex::new(of_items.chain(rows).collect())));
-    let (mut context, models) = context(Vec::new(), Vec::new());
-    context.interactions = Arc::new(Interactions::new(rows.clone()));
-    publish_of_rank(&models, &rows, "taste", &[1], Feedback::Explicit, rank);
-    let begun = std::time::Instant::now();
-    models.refresh();
-    eprintln!("version loaded: {:?}", begun.elapsed());
-    let (running, stopping) = watch::channel(false);
-    let world = World { app: Arc::new(App::new(context, stopping)), rows, models, _running: running };
-    let begun = std::time::Instant::now();
-    world.read();
-    eprintln!("interactions read: {:?}", begun.elapsed());
-    world
-}
-
 /// What training takes: not held out, passing `where`, of a pair the latest.
 fn trained_on(rows: &[FakeRow], batches: &[u32]) -> Vec<FakeRow> {
     let mut taken: Vec<FakeRow> =

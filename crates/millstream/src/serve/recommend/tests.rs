@@ -675,35 +675,6 @@ async fn routes_give_history_raters_and_a_new_users_list() {
     assert_eq!((&top[0]["schema"]["type"], &top[3]["in"]), (&json!("integer"), &json!("query")));
 }
 
-/// 27 k items and 138 k users of rank 64, as MovieLens has; prints what a request costs. The arithmetic is optimised in tests
-/// too, the rest is not.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "measures"]
-async fn look_at_the_speed() {
-    let n_items = std::env::var("ITEMS").ok().and_then(|text| text.parse().ok()).unwrap_or(27_000_u32);
-    let world = super::fixture::large_world(n_items, 10_000, 64);
-    for list in [
-        "recommend/1?exclude_seen=false",
-        "recommend/1",
-        "recommend/2?n=1000",
-        "similar/i7",
-        "estimate/1/i7",
-        "popular",
-        "history/1",
-        "because/1/i7",
-        "users/i7",
-    ] {
-        let mut took = Vec::new();
-        for _ in 0..200 {
-            let begun = std::time::Instant::now();
-            get(&world, &format!("GET ~/{list}")).await;
-            took.push(begun.elapsed());
-        }
-        took.sort();
-        eprintln!("{list}: p50 {:?}, p99 {:?}", took[100], took[198]);
-    }
-}
-
 #[tokio::test]
 async fn similar_items_are_asked_for_in_the_path_the_query_or_a_body() {
     let world = world(Vec::new());
