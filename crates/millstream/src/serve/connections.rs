@@ -2,8 +2,8 @@
 //!
 //! Up to `CONNECTIONS_MAX` have a place. Beyond, a connection waits in a small reserve: health and metrics are answered there, anything
 //! else as soon as a place is free, or with 503. A new one always gets in, for the one that has waited longest in the reserve goes.
-//! Where no place is left, connections that have asked for nothing for a while are closed, and of those that are idle just now as many as
-//! may wait in the reserve. One that is being answered is left alone.
+//! Where no place is left, connections that have asked for nothing for a while are closed, and of those that are idle just now as many
+//! as wait for a place. One that prepares an answer is left alone for a second, and then closed after its answer.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -109,7 +109,7 @@ pub(super) async fn serve_most(listener: TcpListener, context: ServeContext, sto
 struct Call {
     word: watch::Sender<Word>,
     reserve: usize,
-    /// Idle connections that may still go for the newest `crowded`.
+    /// Idle connections that have still to go, for those who wait for a place.
     wanted: AtomicUsize,
 }
 
@@ -118,13 +118,15 @@ impl Call {
         Self { word: watch::channel(Word::default()).0, reserve, wanted: AtomicUsize::new(0) }
     }
 
-    /// Idle connections make room.
-    fn crowded(&self) {
+    /// Connections make room: silent ones, and so many more of those that are idle just now.
+    fn crowded(&self, more: usize) {
+        let add = |wanted: usize| Some(wanted.saturating_add(more).min(self.reserve));
+        // It always adds.
+        let _ = self.wanted.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
         self.word.send_if_modified(|word| {
             let is_due = word.crowded.is_none_or(|told| told.elapsed() >= CROWDED_EVERY);
             if is_due {
                 word.crowded = Some(Instant::now());
-                self.wanted.store(self.reserve, Ordering::Relaxed);
             }
             is_due
         });
@@ -155,9 +157,6 @@ impl Door {
     fn enter(&mut self, stream: TcpStream) -> impl Future<Output = ()> + Send + use<> {
         let place = Arc::clone(&self.places).try_acquire_owned().ok();
         let is_in_reserve = place.is_none();
-        if is_in_reserve {
-            self.call.crowded();
-        }
         let connection = Arc::new(Connection {
             app: Arc::clone(&self.app),
             places: Arc::clone(&self.places),
@@ -166,7 +165,7 @@ impl Door {
             place: place.map_or_else(OnceLock::new, OnceLock::from),
             opened: Instant::now(),
             asked_after_ms: AtomicU64::new(NOT_ASKED),
-            is_answering: AtomicBool::new(false),
+            is_preparing: AtomicBool::new(false),
             must_go: Notify::new(),
             give_up: Arc::default(),
         });
@@ -192,7 +191,7 @@ impl Door {
             self.want_said = Some(Instant::now());
             tracing::error!(%error, "out of file descriptors: no connection can be accepted; raise the limit (ulimit -n)");
         }
-        self.call.crowded();
+        self.call.crowded(self.call.reserve);
         sleep(ACCEPT_PAUSE).await;
     }
 }
@@ -215,7 +214,7 @@ struct Connection {
     opened: Instant,
     /// When the newest request came, in milliseconds after `opened`.
     asked_after_ms: AtomicU64,
-    is_answering: AtomicBool,
+    is_preparing: AtomicBool,
     /// The reserve is full.
     must_go: Notify,
     /// The client reads a large answer for too long, and others need the room.
@@ -233,7 +232,7 @@ impl Connection {
 
     /// Whether it goes when places run out.
     fn makes_room(&self) -> bool {
-        let is_idle = self.has_asked() && !self.is_answering.load(Ordering::Relaxed);
+        let is_idle = self.has_asked() && !self.is_preparing.load(Ordering::Relaxed);
         self.silence() >= SILENT_MOST || is_idle && self.call.is_wanted()
     }
 
@@ -247,9 +246,9 @@ impl Connection {
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
-        self.is_answering.store(true, Ordering::Relaxed);
+        self.is_preparing.store(true, Ordering::Relaxed);
         let response = self.answer_in_place(request).await;
-        self.is_answering.store(false, Ordering::Relaxed);
+        self.is_preparing.store(false, Ordering::Relaxed);
         response
     }
 
@@ -270,7 +269,7 @@ impl Connection {
     /// Waits a moment for a place, while idle connections make room.
     async fn takes_place(&self) -> bool {
         for _ in 0..PLACE_LOOKS {
-            self.call.crowded();
+            self.call.crowded(1);
             let place = tokio::select! {
                 place = timeout(CROWDED_EVERY, Arc::clone(&self.places).acquire_owned()) => place,
                 () = self.must_go.notified() => return false,

@@ -1,5 +1,6 @@
 //! Looks at the digests of stored files for requests that ask for their rows. Only who hashes takes one of the places: rows of files that
-//! are known wait for nothing, and who asks for a file that is being hashed waits for that alone.
+//! are known wait for nothing, and who asks for a file that another such request hashes waits for that alone. One that a view hashes is waited
+//! for in a place.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,8 +20,9 @@ const PLACES: usize = 4;
 const WAIT: Duration = Duration::from_secs(20);
 /// A damaged file that takes longer to hash …
 const LONG: Duration = Duration::from_secs(1);
-/// … is left alone so many times as long.
+/// … is left alone so many times as long, but not for longer than this: what could not be read may be whole.
 const REST: u32 = 9;
+const REST_MOST: Duration = Duration::from_secs(60);
 
 pub struct Verifying {
     places: Arc<Semaphore>,
@@ -41,7 +43,7 @@ struct Damage {
 impl Damage {
     /// Whether who asked then need not hash it again. A restored file is looked at soon: at once, where that costs little.
     fn is_told_to(&self, asked: Instant) -> bool {
-        asked <= self.ended || (self.took >= LONG && asked - self.ended <= self.took * REST)
+        asked <= self.ended || (self.took >= LONG && asked - self.ended <= (self.took * REST).min(REST_MOST))
     }
 }
 
@@ -281,7 +283,8 @@ mod tests {
         check(999, 1, false);
         check(1000, 9000, true);
         check(1000, 9001, false);
-        check(60_000, 540_000, true);
-        check(60_000, 540_001, false);
+        check(6_600, 59_400, true);
+        check(60_000, 60_000, true);
+        check(60_000, 60_001, false);
     }
 }

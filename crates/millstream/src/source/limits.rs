@@ -38,5 +38,6 @@ pub(super) const ROW_BYTES_MOST: u64 = 512 << 20;
 /// What the lists of a row group may come to, of which it is not counted how many values are in which row.
 pub(super) const LISTS_UNSEEN_BYTES_MOST: u64 = 32 << 20;
 
-/// What the first and the last pages of rows may come to, all columns together, in which the lengths of texts are not looked at.
+/// What the largest pages of texts of all columns, each counted as the first and the last of some rows, may come to together without
+/// a look at the lengths of their texts.
 pub(super) const TEXTS_UNSEEN_BYTES_MOST: u64 = 16 << 20;

@@ -188,7 +188,11 @@ impl Pool {
         {
             return answered;
         }
-        // There was none, or it had died since it was last asked.
+        // There was none, or it had died since it was last asked. Idle ones of the newest state stay where there is room beside this one.
+        while self.is_full() {
+            let idle = self.held().idle.pop();
+            drop(idle);
+        }
         let process = self.start(&snapshot)?;
         let lost = || AskError::Lost("the process that answers ended before it began".to_owned());
         self.ask_process(process, question, watch, &mut begun).ok_or_else(lost)?
@@ -226,6 +230,12 @@ impl Pool {
             }
             Err(error) => Some(Err(self.fault_of(&process, watch.ended(), &error))),
         }
+    }
+
+    /// Whether idle processes and those that are asked, with one that is yet to be started, would be too many.
+    fn is_full(&self) -> bool {
+        let held = self.held();
+        !held.idle.is_empty() && held.idle.len() + held.asked.len() > AT_ONCE
     }
 
     fn idle(&self, number: u64) -> Option<Process> {
