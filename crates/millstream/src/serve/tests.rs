@@ -658,20 +658,45 @@ async fn health_is_answered_whatever_the_connections_do() {
     tokio::time::timeout(Duration::from_secs(20), asked).await.unwrap();
 }
 
+/// Whether the connection answers, and stays.
+async fn is_kept(stream: &mut TcpStream) -> bool {
+    if stream.write_all(b"HEAD /v1/status HTTP/1.1\r\nhost: localhost\r\n\r\n").await.is_err() {
+        return false;
+    }
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let Ok(byte) = stream.read_u8().await else { return false };
+        head.push(byte);
+    }
+    let head = String::from_utf8(head).unwrap();
+    head.starts_with("HTTP/1.1 200") && !head.contains("connection: close")
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_are_kept_as_long_as_there_is_a_place_for_each() {
-    let running = start_with("127.0.0.1:0", 32);
-    let mut kept = connect(running.address, 32).await;
-    for _ in 0..3 {
-        for stream in &mut kept {
-            stream.write_all(b"HEAD /v1/status HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
-            let mut head = Vec::new();
-            while !head.ends_with(b"\r\n\r\n") {
-                head.push(stream.read_u8().await.unwrap());
-            }
-            let head = String::from_utf8(head).unwrap();
-            assert!(head.starts_with("HTTP/1.1 200") && !head.contains("connection: close"), "{head}");
+    let end = std::time::Instant::now() + Duration::from_secs(60);
+    loop {
+        let running = start_with("127.0.0.1:0", 160);
+        let mut kept = connect(running.address, 160).await;
+        for stream in kept.iter_mut() {
+            assert!(is_kept(stream).await);
         }
+        let asked = std::time::Instant::now();
+        for stream in kept.iter_mut() {
+            assert!(is_kept(stream).await);
+        }
+        // One more takes the places of a few.
+        assert_eq!(status(&mut connect(running.address, 1).await[0], "/v1/status").await, 200);
+        // Who was silent for a second would have gone as well.
+        if asked.elapsed() < Duration::from_millis(800) {
+            let mut n_gone = 0;
+            for stream in kept.iter_mut() {
+                n_gone += usize::from(!is_kept(stream).await);
+            }
+            assert!((1..=5).contains(&n_gone), "{n_gone}");
+            return;
+        }
+        assert!(std::time::Instant::now() < end, "160 requests always take longer");
     }
 }
 
