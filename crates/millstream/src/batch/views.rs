@@ -171,7 +171,7 @@ impl Scout {
     fn search(&mut self, time_ms: i64, from: &[i64], to: &[i64]) -> KafkaResult<Vec<Option<(i64, i64)>>> {
         for (seen, from) in self.seen.iter_mut().zip(from) {
             if !seen.serves(*from, time_ms) {
-                *seen = Seen::at(*from);
+                *seen = Seen { paused: seen.paused, ..Seen::at(*from) };
                 self.assigned = false;
             }
             if seen.head.is_some_and(|(offset, _)| offset < *from) {
@@ -219,14 +219,23 @@ impl Scout {
     }
 
     fn assign(&mut self) -> KafkaResult<()> {
+        // An assignment does not undo a pause, and a resume after it may come before its offsets: then there is none to begin at.
+        let mut paused = TopicPartitionList::new();
         let mut list = TopicPartitionList::new();
-        for (partition, seen) in self.seen.iter_mut().enumerate() {
-            (seen.paused, seen.fresh) = (false, true);
-            list.add_partition_offset(&self.topic, kafka_partition(partition)?, Offset::Offset(seen.position))?;
+        for (partition, seen) in self.seen.iter().enumerate() {
+            let partition = kafka_partition(partition)?;
+            if seen.paused {
+                paused.add_partition(&self.topic, partition);
+            }
+            list.add_partition_offset(&self.topic, partition, Offset::Offset(seen.position))?;
+        }
+        if paused.count() > 0 {
+            self.consumer.resume(&paused)?;
         }
         self.consumer.assign(&list)?;
-        // An assignment does not undo a pause.
-        self.consumer.resume(&list)?;
+        for seen in &mut self.seen {
+            (seen.paused, seen.fresh) = (false, true);
+        }
         self.assigned = true;
         Ok(())
     }
