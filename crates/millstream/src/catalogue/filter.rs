@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use datafusion::arrow::array::RecordBatch;
+use millstream_base::Faults;
 use millstream_learn::top_n::Bitmap;
 use millstream_untrusted::filter::{Filter as Tree, SyntaxError};
 
 use super::condition::{Condition, Pass};
-use crate::config::{Argument, Faults, Route};
+use crate::config::{Argument, Route};
 
 /// So many filters are kept, and so many bytes of them: a site has a few, and what anybody may send must not fill the memory. At a
 /// million items one is 125 KB.

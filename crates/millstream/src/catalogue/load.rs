@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{AsArray, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef};
+use millstream_base::{Faults, error_chain};
 use millstream_learn::Ids;
 
 use super::filter::check_filters;
@@ -12,9 +13,9 @@ use super::lookup::Lookups;
 use super::plan::{ID, Plan};
 use super::{Catalogue, CatalogueError};
 use crate::batch::{Batch, RowDecoder, Selection, read_blocks};
-use crate::config::{CatalogueFrom, CatalogueRules, Encoding, Faults, Route, SchemaRules, Source, check_catalogue};
+use crate::config::{CatalogueFrom, CatalogueRules, Encoding, Route, SchemaRules, Source, check_catalogue};
 use crate::schema::{OFFSET_COLUMN, PARTITION_COLUMN, StreamSchema};
-use crate::source::{Dataset, Row, SourceError, causes};
+use crate::source::{Dataset, Row, SourceError};
 use crate::store::Store;
 
 /// Rows of a file that are typed and gathered at a time.
@@ -99,7 +100,7 @@ pub fn file(
 
 /// A source's error, said of the catalogue.
 fn without_place(error: &SourceError, source: &Source) -> String {
-    let (text, place) = (causes(error), format!("{}: ", source.place));
+    let (text, place) = (error_chain(error), format!("{}: ", source.place));
     text.strip_prefix(&place).unwrap_or(&text).replace("source.path", "catalogue.from").replace("dataset", "file")
 }
 

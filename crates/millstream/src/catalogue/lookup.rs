@@ -8,9 +8,10 @@ use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatc
 use datafusion::arrow::compute::{cast, take};
 use datafusion::arrow::datatypes::{DataType, Field, Fields, Float64Type, Schema};
 use datafusion::arrow::error::ArrowError;
+use millstream_base::Faults;
 
 use super::tables;
-use crate::config::{Faults, FixedTable};
+use crate::config::FixedTable;
 
 /// The tables that have a key.
 #[derive(Debug, Clone, Default)]
@@ -102,7 +103,7 @@ impl Lookup {
         let schema = rows.schema();
         let names = || schema.fields().iter().map(|field| field.name().as_str());
         let Ok(place) = schema.index_of(key) else {
-            return Err(format!("no such column{}", crate::config::did_you_mean(key, names().collect::<Vec<_>>())));
+            return Err(format!("no such column{}", millstream_base::did_you_mean(key, names().collect::<Vec<_>>())));
         };
         let mut places = HashMap::new();
         for (row, text) in (0_u32..).zip(texts(rows.column(place)).map_err(|error| error.to_string())?) {

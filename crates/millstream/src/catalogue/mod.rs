@@ -43,7 +43,7 @@ pub use tables::load as load_tables;
 pub use value::{float_json, id_json};
 
 use crate::batch::{Batch, DecideError, DeriveError, PartFault, read_schema};
-use crate::config::{CatalogueFrom, CatalogueRules, ConfigFaults, Faults, Pipeline};
+use crate::config::{CatalogueFrom, CatalogueRules, Pipeline};
 use crate::expression::ExpressionError;
 use crate::schema::RuleFault;
 use crate::source::SourceError;
@@ -51,6 +51,7 @@ use crate::store::SharedStore;
 use filter::Filters;
 use gather::Gather;
 use load::PartColumns;
+use millstream_base::{ConfigFaults, Faults};
 use words::Words;
 
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +66,7 @@ pub enum CatalogueError {
     TooLarge { items: usize, bytes: usize, most: usize },
     #[error("the catalogue has more {0} than can be counted: name fewer columns, or shorter ones")]
     TooMany(&'static str),
-    #[error("catalogue.from: {}", crate::source::causes(.0))]
+    #[error("catalogue.from: {}", millstream_base::error_chain(.0))]
     File(#[from] SourceError),
     #[error(transparent)]
     Schema(#[from] DecideError),

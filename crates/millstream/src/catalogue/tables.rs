@@ -2,10 +2,11 @@
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::compute::concat_batches;
+use millstream_base::{Faults, error_chain};
 
 use crate::batch::RowDecoder;
-use crate::config::{Encoding, Faults, FixedTable, GivenRows, SchemaRules, Source, TableRows};
-use crate::source::{Dataset, Row, causes};
+use crate::config::{Encoding, FixedTable, GivenRows, SchemaRules, Source, TableRows};
+use crate::source::{Dataset, Row};
 
 /// Rows that are typed at a time.
 const CHUNK_ROWS: usize = 8192;
@@ -43,7 +44,7 @@ fn given(given: &GivenRows) -> Result<RecordBatch, String> {
 fn read(source: &Source, bytes_most: usize) -> Result<RecordBatch, String> {
     let place = format!("{}: ", source.place);
     let said = |error: crate::source::SourceError| {
-        let text = causes(&error);
+        let text = error_chain(&error);
         text.strip_prefix(&place).unwrap_or(&text).replace("source.path", "path").replace("dataset", "file")
     };
     let dataset = Dataset::new(source);

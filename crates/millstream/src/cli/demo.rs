@@ -4,8 +4,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use millstream_base::ConfigFaults;
+
 use super::Example;
-use crate::config::{ConfigFaults, Loaded, Overrides, load_text};
+use crate::config::{Loaded, Overrides, load_text};
 use crate::source::demo::{write_bitcoin, write_films, write_houses, write_movies, write_products, write_ratings};
 
 #[derive(Debug, Clone, PartialEq)]

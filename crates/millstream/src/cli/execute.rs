@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
 use indicatif::MultiProgress;
+use millstream_base::{ConfigFaults, Fault, Faults};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
@@ -19,10 +20,7 @@ use super::{
 };
 use crate::batch::{Batch, IDENTITY_KEY, StoredBatches};
 use crate::catalogue::{Lookups, check_file};
-use crate::config::{
-    CatalogueFrom, ConfigFaults, CsvFormat, Fault, Faults, Loaded, Overrides, Pipeline, Retention, SchemaRules,
-    StoreUrl, load,
-};
+use crate::config::{CatalogueFrom, CsvFormat, Loaded, Overrides, Pipeline, Retention, SchemaRules, StoreUrl, load};
 use crate::registry::{OwnerTexts, Registry, Version};
 use crate::run::{
     self, Alone, Options, Outcome, Progress, check_data, open_broker, open_store_reading, run, with_rules,

@@ -1,10 +1,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use millstream_base::Faults;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{Bad, BrokerChoice, Faults, Loaded, Retention, StoreUrl, check_models, load_text};
+use crate::config::{Bad, BrokerChoice, Loaded, Retention, StoreUrl, check_models, load_text};
 use crate::schema::{ColumnType, StreamColumn, StreamSchema};
 
 fn parsed(arguments: &str) -> Invocation {

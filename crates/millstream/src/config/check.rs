@@ -5,15 +5,13 @@ use std::num::{NonZeroU32, NonZeroU64};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use millstream_base::{ConfigFaults, Fault, Faults, Keys, Section, duration, section, size};
 use toml::{Table, Value};
 
 use super::check_site::sites;
-use super::duration::duration;
-use super::fault::{ConfigFaults, Fault, Faults};
-use super::raw::{self, Keys, Section};
 use super::{
     Batch, BatchFormat, BatchRule, CatalogueFrom, Model, OnStop, Overrides, Pace, Pipeline, QueryLimits, SchemaRules,
-    Serve, Source, SourcePlace, StoreUrl, Train, WindowTime, size,
+    Serve, Source, SourcePlace, StoreUrl, Train, WindowTime,
 };
 use super::{
     check_catalogue, check_model, check_ratings, check_route, check_similar, check_source, check_stream, check_view,
@@ -106,7 +104,7 @@ pub struct Loaded {
 /// Reads a pipeline file.
 pub fn load(file: &Path, overrides: &Overrides) -> Result<Loaded, ConfigFaults> {
     let mut faults = Faults::new(file.display().to_string());
-    let pipeline = raw::read(file, &mut faults).and_then(|text| checked(file, &text, overrides, &mut faults));
+    let pipeline = section::read(file, &mut faults).and_then(|text| checked(file, &text, overrides, &mut faults));
     conclude(pipeline, faults)
 }
 
@@ -129,7 +127,7 @@ fn conclude(pipeline: Option<Pipeline>, mut faults: Faults) -> Result<Loaded, Co
 }
 
 fn checked(file: &Path, text: &str, overrides: &Overrides, faults: &mut Faults) -> Option<Pipeline> {
-    let mut root = raw::parse(text, faults)?;
+    let mut root = section::parse(text, faults)?;
     check_stream::flatten_properties(&mut root, faults);
     overrides.apply(&mut root, faults);
     let top = Section::new("", Some(&root), &TOP, faults);

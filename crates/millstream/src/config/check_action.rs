@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use millstream_base::{Faults, Section, did_you_mean, type_name};
 use millstream_learn::Algorithm;
 use millstream_untrusted::filter::Filter;
 use serde_json::Value as Json;
 use toml::Value;
 
 use super::check_model::Draft;
-use super::fault::{Faults, did_you_mean};
-use super::raw::{Section, type_name};
 use super::{Action, Ambiguous, Argument, Origin, Sort, template};
 
 /// An API that counts from more is a slip of the keyboard.

@@ -3,12 +3,11 @@
 use std::collections::BTreeSet;
 
 use datafusion::arrow::datatypes::Schema;
+use millstream_base::{Faults, Keys, Section, did_you_mean, type_name};
 use toml::{Table, Value};
 
 use super::check_route::words;
 use super::check_source::read_anew;
-use super::fault::{Faults, did_you_mean};
-use super::raw::{Keys, Section, type_name};
 use super::{CatalogueFrom, CatalogueRules};
 use crate::catalogue::{IDENTITY, Plan};
 

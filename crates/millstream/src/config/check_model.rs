@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 
+use millstream_base::{Faults, Keys, Section, did_you_mean, nearest, type_name};
 use millstream_learn::{
     Algorithm, ParamFault, ParamValue, als, content, kmeans, linear_regression, logistic_regression, neighbours,
     popularity, random_forest,
@@ -14,8 +15,6 @@ use super::check_ratings;
 use super::check_similar;
 use super::check_source::seed;
 use super::check_text;
-use super::fault::{Faults, did_you_mean, nearest};
-use super::raw::{Keys, Section, type_name};
 use super::{Batch, BatchRule, Categorical, Columns, Missing, Model, Supervised, TrainOn, Unseen};
 
 pub(super) const MODEL: Keys = Keys {

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
+use millstream_base::{Faults, did_you_mean};
 use millstream_learn::{Algorithm, ParamValue};
 
 use super::check_route::{Asked, columns_and_parameters};
-use super::fault::{Faults, did_you_mean};
 use super::{
     Action, ClusterColumns, Columns, ContentColumns, Missing, Model, NeighbourColumns, Pipeline, PopularityColumns,
     RATING_INPUTS, RatingColumns, Supervised,

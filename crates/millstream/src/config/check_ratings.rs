@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use millstream_base::{Faults, Section};
 use millstream_learn::ParamValue;
 use toml::Value;
 
 use super::check_route::words;
-use super::fault::Faults;
-use super::raw::Section;
 use super::{Columns, Model, RatingColumns, SchemaRules};
 
 pub(super) const FEEDBACK: &str = "feedback";

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use millstream_base::{Faults, Keys, Section, did_you_mean, nearest, type_name};
 use millstream_learn::Algorithm;
 use toml::{Table, Value};
 
@@ -10,8 +11,6 @@ use super::check::table_list;
 use super::check_action::{asking, fits_models, is_posted};
 use super::check_model::Draft;
 use super::check_view_route::view_route;
-use super::fault::{Faults, did_you_mean, nearest};
-use super::raw::{Keys, Section, type_name};
 use super::template::{self, Allowed};
 use super::{Action, Route, View};
 

@@ -1,13 +1,12 @@
 //! `[[model]]` with `algorithm` = `kmeans`, `content`, `neighbours` or `popularity`: what can be said without the data. What needs
 //! the columns is in `check_models`.
 
+use millstream_base::{Faults, Section, type_name};
 use millstream_learn::content::Weight;
 use toml::Value;
 
 use super::check_model::{categorical, features, missing};
 use super::check_route::words;
-use super::fault::Faults;
-use super::raw::{Section, type_name};
 use super::{
     CatalogueFrom, CatalogueRules, ClusterColumns, Columns, ContentColumns, Missing, Model, NeighbourColumns,
     PopularityColumns, SchemaRules,

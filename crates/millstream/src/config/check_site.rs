@@ -2,8 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::fault::Faults;
-use super::raw::Section;
+use millstream_base::{Faults, Section};
 
 /// Who may ask from within a browser.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

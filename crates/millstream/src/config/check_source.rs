@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use millstream_base::{Faults, Keys, Section, did_you_mean, duration};
 use toml::{Table, Value};
 
 use super::check::later_choice;
-use super::fault::{Faults, did_you_mean};
-use super::raw::{Keys, Section};
-use super::{Bad, ColumnRule, Compression, CsvFormat, Pace, SchemaRules, Source, SourceFormat, SourcePlace, duration};
+use super::{Bad, ColumnRule, Compression, CsvFormat, Pace, SchemaRules, Source, SourceFormat, SourcePlace};
 use crate::schema::{ColumnType, OFFSET_COLUMN, PARTITION_COLUMN, TIME_COLUMN};
 
 pub(super) const SOURCE: Keys = Keys {
@@ -144,7 +143,7 @@ fn pace(section: &Section, faults: &mut Faults) -> Pace {
     if given.len() > 1 {
         faults.add("source", None, format!("has {}; keep one of them", given.join(" and ")));
     }
-    let delay = section.text("delay", faults).map(duration::delay);
+    let delay = section.text("delay", faults).map(delay);
     if let Some(Err(message)) = &delay {
         section.fault("delay", format!("{message}; a range is \"0ms..5ms\""), faults);
     }
@@ -265,4 +264,21 @@ fn column_type(key: &str, text: &str, faults: &mut Faults) -> Option<ColumnType>
         faults.add_text(key, text, format!("no such type{hint}"));
     }
     kind
+}
+
+/// `source.delay`: one duration, or `low..high`.
+fn delay(text: &str) -> Result<Pace, String> {
+    let Some((low, high)) = text.split_once("..") else {
+        let fixed = duration(text)?;
+        return Ok(if fixed.is_zero() { Pace::FullSpeed } else { Pace::Fixed(fixed) });
+    };
+    let (low, high) = (duration(low)?, duration(high)?);
+    if low > high {
+        return Err("the low end must not be above the high end; swap them".to_owned());
+    }
+    Ok(match (low, high) {
+        _ if high.is_zero() => Pace::FullSpeed,
+        _ if low == high => Pace::Fixed(low),
+        _ => Pace::Uniform { low, high },
+    })
 }

@@ -6,15 +6,13 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use millstream_base::{Faults, Keys, Section, duration, nearest, size, type_name};
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use toml::{Table, Value};
 
 use super::check::{DEFAULT_STORE, listen};
-use super::duration::duration;
-use super::fault::{Faults, nearest};
-use super::raw::{Keys, Section, type_name};
-use super::{BrokerChoice, Encoding, Retention, Start, StoreUrl, Stream, size};
+use super::{BrokerChoice, Encoding, Retention, Start, StoreUrl, Stream};
 
 pub(super) const STREAM: Keys = Keys {
     known: &[

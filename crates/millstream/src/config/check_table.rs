@@ -1,10 +1,9 @@
 //! `rows` of a `[[table]]`: a small table that stands in the pipeline file itself.
 
+use millstream_base::{Faults, Section, type_name};
 use serde_json::{Map, Value as Json};
 use toml::{Table, Value};
 
-use super::fault::Faults;
-use super::raw::{Section, type_name};
 use super::{Bad, GivenRows, template};
 use crate::schema::{ColumnType, FORMAT, StreamColumn, StreamSchema};
 

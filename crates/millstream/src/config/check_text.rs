@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use millstream_base::{Faults, Section, did_you_mean, type_name};
 use millstream_learn::{Algorithm, ParamDefault, ParamValue, content};
 use toml::Value;
 
 use super::check_model::param_value;
-use super::fault::{Faults, did_you_mean};
-use super::raw::{Section, type_name};
 use super::{Categorical, TextRule};
 
 /// A weight is learnt for each, so not all: two such texts and other features are what linear regression takes.

@@ -3,13 +3,12 @@
 
 use std::collections::BTreeSet;
 
+use millstream_base::{Faults, Keys, Section, did_you_mean, type_name};
 use serde_json::Value as Json;
 use toml::{Table, Value};
 
 use super::check::table_list;
 use super::check_source::read_anew;
-use super::fault::{Faults, did_you_mean};
-use super::raw::{Keys, Section, type_name};
 use super::{FixedTable, Source, TEXT_BYTES, TableRows, View, ViewParameter, check_table, template};
 use crate::query::{CATALOGUE, TABLE, placeholders};
 use crate::schema::ColumnType;

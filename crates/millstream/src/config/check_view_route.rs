@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use millstream_base::{Faults, Section, did_you_mean};
 use toml::Value;
 
 use super::check_route::{methods, path_parameters, response};
-use super::fault::{Faults, did_you_mean};
-use super::raw::Section;
 use super::template::{self, Allowed};
 use super::{Action, Ambiguous, Origin, Route, View, ViewCall};
 

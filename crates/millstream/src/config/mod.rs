@@ -19,11 +19,7 @@ mod check_table;
 mod check_text;
 mod check_view;
 mod check_view_route;
-mod duration;
-mod fault;
 mod overrides;
-mod raw;
-mod size;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -37,9 +33,7 @@ pub use check_site::{Sites, host_and_port, is_address, origin};
 pub use check_source::format_by_name;
 pub use check_stream::{retention_age, retention_bytes};
 pub use check_view_route::check_view_route;
-pub use fault::{ConfigFaults, Fault, Faults, did_you_mean, nearest};
 pub use overrides::Overrides;
-pub use size::size;
 
 pub use millstream_untrusted::model::{Categorical, Missing, Unseen};
 

@@ -1,10 +1,10 @@
 //! `--set table.key=value` and `MILLSTREAM_SET='k=v;…'`: values that win over the file's. The arguments win over the
 //! environment, and both over the file. The first segment of a key names the table, the rest is the key verbatim.
 
+use millstream_base::{Faults, did_you_mean};
 use toml::{Table, Value};
 
 use super::check::KEYS;
-use super::fault::{Faults, did_you_mean};
 
 const ARGUMENT: &str = "--set";
 const ENVIRONMENT: &str = "MILLSTREAM_SET";

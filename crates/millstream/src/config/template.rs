@@ -3,10 +3,9 @@
 
 use std::collections::BTreeSet;
 
+use millstream_base::{Faults, nearest};
 use serde_json::Value as Json;
 use toml::Value;
-
-use super::fault::{Faults, nearest};
 
 /// What the texts of a template may name.
 #[derive(Debug, Clone, PartialEq)]

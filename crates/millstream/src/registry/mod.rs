@@ -40,7 +40,7 @@ pub use millstream_untrusted::model::{
 };
 pub use predict::{InputFault, Output, Prediction, Predictor, class_name};
 pub use recommender::{Recommender, to_arrays};
-pub use served::{Alias, LATEST, Registry, Served, ServedModel, full};
+pub use served::{Alias, LATEST, Registry, Served, ServedModel};
 pub use similar::{Content, ContentParts, NeighbourParts, Neighbourhood, Popularity, TitleTexts};
 pub use verdict::Verdict;
 pub use verify::{VerifyReport, verify};

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use millstream_base::error_chain;
 use serde::{Deserialize, Serialize};
 
 use super::foreign::{self, OwnerTexts};
@@ -175,7 +176,7 @@ impl Registry {
                     seen.insert(place, evaluations);
                     versions.insert(number, version);
                 }
-                Err(error) => problems.push(format!("{model}@{number}: {}", full(&error))),
+                Err(error) => problems.push(format!("{model}@{number}: {}", error_chain(&error))),
             }
         }
         versions
@@ -203,21 +204,9 @@ impl Registry {
                 Ok(record) => {
                     problems.push(format!("{name}: it points to version {}, which is not served", record.version));
                 }
-                Err(error) => problems.push(format!("{name}: {}", full(&error))),
+                Err(error) => problems.push(format!("{name}: {}", error_chain(&error))),
             }
         }
         aliases
     }
-}
-
-/// An error with its causes.
-pub fn full(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

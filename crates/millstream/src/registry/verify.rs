@@ -44,7 +44,7 @@ pub fn verify(store: &dyn Store, model: &str, version: u32, owner: &OwnerTexts) 
     let place = store.place(&super::model_key(model, version));
     if let Err(error) = foreign::apart(&place, || foreign::check(&file, owner, &place)) {
         // Nothing of it is computed.
-        report.faults.push(super::served::full(&error));
+        report.faults.push(millstream_base::error_chain(&error));
         return Ok(report);
     }
     match Version::load(store, model, version, owner) {

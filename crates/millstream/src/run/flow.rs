@@ -7,12 +7,13 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
+use millstream_base::error_chain;
 use serde_json::json;
 
 use super::Outcome;
 use super::broker::{Reached, reach};
 use super::prepare::{Join, Prepared, prepare};
-use super::stages::{Causes, Stages, say_batch, say_source_ended, source_ends};
+use super::stages::{Stages, say_batch, say_source_ended, source_ends};
 use super::stop::{CUT_MOST, Stop};
 use crate::batch::Signals;
 use crate::batch::StoredBatches;
@@ -87,7 +88,7 @@ impl Flow {
                 let tell = |batch| self.batch_complete(batch, &complete);
                 let no_more = |_: Option<&_>| no_more.load(Ordering::Acquire);
                 let outside = Outside { stop: &stop_ingest, no_more: &no_more, leads: &leads, complete: &tell };
-                let ended = self.watched("ingest", |error| Causes(error).to_string(), || ingest.run(&outside));
+                let ended = self.watched("ingest", |error| error_chain(error), || ingest.run(&outside));
                 // The trainer ends once it has seen every batch; a failed ingest ends the other stages too.
                 if ended.is_err() {
                     self.stop_stages();
@@ -104,7 +105,7 @@ impl Flow {
                     cut_at_stop: cuts_at_stop,
                     over: &over,
                 };
-                let ended = self.watched("the decider", |error| Causes(error).to_string(), || decider.run(&signals));
+                let ended = self.watched("the decider", |error| error_chain(error), || decider.run(&signals));
                 if ended.is_err() {
                     self.stop_stages();
                 }
@@ -143,7 +144,7 @@ impl Flow {
             let faults = training.join().map_err(|_| anyhow!("training panicked: please report this as a bug"))?;
             // What was trained is served on when a stage fails.
             let mut faults = faults.unwrap_or_else(|error| vec![format!("training: {error:#}")]);
-            let stage = |error: &dyn std::error::Error| format!("{}", Causes(error));
+            let stage = error_chain;
             faults.extend(ingested.as_ref().err().map(|error| stage(error)));
             faults.extend(decided.as_ref().err().map(|error| stage(error)));
             faults.extend(replayed.as_ref().err().map(|error| stage(error)));

@@ -5,16 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use millstream_base::{ConfigFaults, Fault, Faults};
 use serde_json::json;
 
 use crate::batch::{
     Begun, Identity, Plan, SCHEMA_KEY, SourceIdentity, create_or_read, positions, read as read_identity, read_schema,
 };
 use crate::catalogue::{Lookups, check_filters, empty_items};
-use crate::config::{
-    BrokerChoice, CatalogueFrom, ConfigFaults, Fault, Faults, Pipeline, SourcePlace, Start, check_catalogue,
-    check_models,
-};
+use crate::config::{BrokerChoice, CatalogueFrom, Pipeline, SourcePlace, Start, check_catalogue, check_models};
 use crate::schema::{FORMAT, RuleFault, StreamSchema};
 use crate::source::{Dataset, Profile, profile_values};
 use crate::status::{Status, now_ms};

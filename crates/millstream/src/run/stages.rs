@@ -121,23 +121,3 @@ pub(super) fn say_source_ended(status: &Status, ended: &Result<Ended, ReplayErro
         Ok(Ended::Stopped) | Err(_) => {}
     }
 }
-
-/// An error with its causes, in one line.
-pub(super) struct Causes<'a>(pub &'a dyn std::error::Error);
-
-impl std::fmt::Display for Causes<'_> {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "{}", self.0)?;
-        let mut said = self.0.to_string();
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            // A transparent error says what its cause says.
-            if !said.contains(&error.to_string()) {
-                said = error.to_string();
-                write!(out, ": {said}")?;
-            }
-            cause = error.source();
-        }
-        Ok(())
-    }
-}

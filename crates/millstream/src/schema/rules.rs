@@ -3,9 +3,10 @@
 use std::fmt;
 
 use datafusion::arrow::datatypes::{DataType, Schema as ArrowSchema};
+use millstream_base::did_you_mean;
 
 use super::{ColumnType, DerivedColumn, OFFSET_COLUMN, PARTITION_COLUMN, StreamSchema, TIME_COLUMN};
-use crate::config::{ColumnRule, SchemaRules, did_you_mean};
+use crate::config::{ColumnRule, SchemaRules};
 use crate::expression::{Expression, ExpressionError, ValueKind};
 
 /// What is wrong with a rule of `[schema]`, once the columns are known.

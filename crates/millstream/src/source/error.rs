@@ -64,14 +64,3 @@ pub enum SourceError {
         source: StoreError,
     },
 }
-
-/// An error with its causes.
-pub fn causes(error: &SourceError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
-}

@@ -31,7 +31,7 @@ mod tests;
 mod thrift;
 
 pub use dataset::{Dataset, Reader, Row};
-pub use error::{SourceError, causes};
+pub use error::SourceError;
 pub use limits::MAX_RECORD_BYTES;
 pub use pace::Pacer;
 pub use payload::{Payload, REJECT_HEADER, RowEncoder, is_json_number, key_prefix};

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use millstream_base::error_chain;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -144,7 +145,7 @@ impl Trainer {
                         if error.remedy() != Remedy::Retry {
                             known.broken.insert(place);
                         }
-                        self.problem(&format!("{}@{number} cannot be loaded: {}", model.name, text(&error)));
+                        self.problem(&format!("{}@{number} cannot be loaded: {}", model.name, error_chain(&error)));
                     }
                 }
             }
@@ -196,7 +197,7 @@ impl Trainer {
                 if error.remedy() != Remedy::Retry {
                     known.failed.insert(identity);
                 }
-                let reason = text(&error);
+                let reason = error_chain(&error);
                 let message = format!("{} on {}: {reason}", model.name, span(&numbers));
                 self.status.event(
                     "training_failed",
@@ -344,7 +345,9 @@ impl Trainer {
         match evaluate(&*self.store, &self.schema, &measured, batches, rows) {
             Ok(scores) => due.iter().zip(scores).for_each(|(due, scores)| self.keep_scores(known, due, scores)),
             Err(error) => match due {
-                [one] => self.problem(&format!("{}@{} cannot be measured: {}", one.model, one.version, text(&error))),
+                [one] => {
+                    self.problem(&format!("{}@{} cannot be measured: {}", one.model, one.version, error_chain(&error)))
+                }
                 // One version that cannot be measured does not take the others' measures.
                 several => several.iter().for_each(|one| self.measure(known, std::slice::from_ref(one), batches, rows)),
             },
@@ -365,7 +368,9 @@ impl Trainer {
                 let data = json!({ "model": model, "version": version, "evaluation": evaluation });
                 self.status.event("version_measured", format!("{model}@{version} measured: {}", word(*kind)), data);
             }
-            Err(error) => self.problem(&format!("{model}@{version}: a measure was not stored: {}", text(&error))),
+            Err(error) => {
+                self.problem(&format!("{model}@{version}: a measure was not stored: {}", error_chain(&error)))
+            }
         }
     }
 
@@ -428,18 +433,4 @@ fn span(batches: &[u32]) -> String {
         [first, .., last] if (last - first) as usize + 1 == batches.len() => format!("batches {first} to {last}"),
         several => format!("batches {}", several.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")),
     }
-}
-
-/// An error with those of its causes that its own text does not show.
-fn text(error: &dyn std::error::Error) -> String {
-    let mut shown = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !shown.contains(&next) {
-            shown = format!("{shown}: {next}");
-        }
-        cause = error.source();
-    }
-    shown
 }

@@ -2,11 +2,12 @@
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
+use millstream_base::Faults;
 use millstream_learn::Algorithm;
 
 use super::{functions, in_memory};
 use crate::catalogue::{Lookups, empty_catalogue, load_tables};
-use crate::config::{Columns, Faults, Model, Pipeline, View, check_view_route};
+use crate::config::{Columns, Model, Pipeline, View, check_view_route};
 use crate::expression::{Expression, ValueKind};
 use crate::query::{Bound, CATALOGUE, Extras, Limits, Parameters, QueryError, Records, Session};
 use crate::registry::predicts;

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use millstream_base::Faults;
+
 use super::{functions, in_memory};
 use crate::batch::{Batch, read_schema};
 use crate::catalogue::{Catalogues, Lookups, empty_items, load_tables};
-use crate::config::{Faults, Pipeline};
+use crate::config::Pipeline;
 use crate::query::{CATALOGUE, Extras, Limits, Records, Session};
 use crate::registry::{OwnerTexts, Registry};
 use crate::store::SharedStore;

@@ -8,7 +8,9 @@ mod schema;
 
 use std::path::Path;
 
-use super::{Bad, Columns, ConfigFaults, Faults, Loaded, Model, Overrides, Supervised, check_models, load_text};
+use millstream_base::{ConfigFaults, Faults};
+
+use super::{Bad, Columns, Loaded, Model, Overrides, Supervised, check_models, load_text};
 use crate::schema::{ColumnType, StreamColumn, StreamSchema};
 
 /// Adds what every file must have, where `text` does not.

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::io;
 
+use millstream_base::error_chain;
+
 use super::Failed;
 use crate::store::StoreError;
 
@@ -22,20 +24,6 @@ impl Answer {
     }
 }
 
-/// The error with all its causes, each said once.
-fn whole_text(error: &Failed) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        let said = error.to_string();
-        if !text.contains(&said) {
-            let _ = write!(text, ": {said}");
-        }
-        cause = error.source();
-    }
-    text
-}
-
 /// Whether a conditional create was refused because the key exists. A 409 is not that: another request for the key is
 /// under way, and how it ends is unknown.
 pub(super) fn exists(error: &Failed) -> bool {
@@ -45,7 +33,7 @@ pub(super) fn exists(error: &Failed) -> bool {
 
 /// `place`: the URL, for people.
 pub(super) fn classify(error: &Failed, key: &str, place: &str) -> StoreError {
-    let answer = Answer { text: whole_text(error) };
+    let answer = Answer { text: error_chain(error) };
     let source = |kind| io::Error::new(kind, short(&answer.text));
     let unusable = |problem: &str| StoreError::Unusable {
         place: place.to_owned(),

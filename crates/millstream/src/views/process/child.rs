@@ -19,7 +19,7 @@ use super::frames::{self, Columns, End, Failed, Kind, QUESTION_BYTES_MOST, Quest
 use super::snapshot::{Contents, Snapshot, Tables};
 use crate::config::StoreUrl;
 use crate::query::{ColumnCache, Extras, Limits, Parsed, Records, STACK_BYTES, Session, Spill, rows_of};
-use crate::registry::{Version, full};
+use crate::registry::Version;
 use crate::store::{Check, LocalStore, S3Store, SharedStore};
 use crate::views::{ANSWER_BYTES_MOST, AskError, check_names, functions};
 
@@ -265,7 +265,7 @@ impl State {
             let number = *self.contents.served.get(model).ok_or_else(|| AskError::NoVersion(model.clone()))?;
             if !self.versions.contains_key(model) {
                 let version = Version::load(self.store.as_ref(), model, number, &self.contents.owner);
-                let version = version.map_err(|error| AskError::Broken(full(&error)))?;
+                let version = version.map_err(|error| AskError::Broken(millstream_base::error_chain(&error)))?;
                 self.versions.insert(model.clone(), Arc::new(version));
             }
             names.push(format!("{model}@{number}"));

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
-use super::fault::{Faults, nearest};
+use crate::{Faults, nearest};
 
 /// The keys of one table: those that work, and those that a later release will know, each with what to do until then.
 #[derive(Debug, Clone, Copy)]

@@ -1,0 +1,18 @@
+//! What every floor of Millstream uses, and nothing of the data: sections of the pipeline file and their faults, durations, sizes,
+//! the nearest of some names, an error with its causes. Neither Arrow nor DataFusion, and no I/O but reading the file.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod duration;
+mod error_chain;
+mod fault;
+mod names;
+pub mod section;
+mod size;
+
+pub use duration::duration;
+pub use error_chain::error_chain;
+pub use fault::{ConfigFaults, Fault, Faults};
+pub use names::{did_you_mean, nearest};
+pub use section::{Keys, Section, is_table_list, type_name};
+pub use size::size;
