@@ -27,7 +27,6 @@ pub mod schema;
 pub mod serve;
 pub mod source;
 pub mod status;
-pub mod store;
 pub mod topic;
 pub mod train;
 pub mod views;

@@ -8,13 +8,13 @@ use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Float64Type, Int64Type, SchemaRef, TimeUnit, TimestampMillisecondType};
 use millstream_learn::Id;
 use millstream_learn::als::RATING_MAX;
+use millstream_store::Store;
 
 use crate::batch::{Batch, Value, event_time, exact_integer};
 use crate::config::RatingColumns;
 use crate::expression::{Expression, ExpressionError, ExpressionFault, ValueKind};
 use crate::registry::Holdout;
 use crate::schema::{ArrowType, ColumnType, StreamSchema};
-use crate::store::Store;
 use crate::train::{TrainError, condition, for_each_block_in_order, held_out, narrow};
 
 /// What ids of this type are: `int64` or `utf8`; `None`: such values are no ids. Of floats the whole ones up to 2^53 are.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use common::Bench;
 use millstream::batch::StoredBatches;
-use millstream::store::LocalStore;
+use millstream_store::LocalStore;
 use serde_json::json;
 
 const PIPELINE: &str = r#"

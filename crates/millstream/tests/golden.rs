@@ -7,7 +7,7 @@ use std::sync::Arc;
 use millstream::batch::{RowDecoder, StoredBatches, TextWriter, committed, read};
 use millstream::config::Encoding;
 use millstream::schema::StreamSchema;
-use millstream::store::LocalStore;
+use millstream_store::LocalStore;
 use serde_json::json;
 
 fn copy(from: &Path, to: &Path) {

@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use common::{Bench, MODELS, finish};
-use millstream::store::{S3Store, Store};
+use millstream_store::{S3Store, Store};
 use serde_json::Value;
 
 /// A place of its own in the server's bucket, or `None` after saying that `test` is skipped.

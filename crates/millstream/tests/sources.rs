@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use common::{Bench, accounted, finish};
 use datafusion::arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch};
 use datafusion::arrow::datatypes::{Float64Type, Int64Type};
-use millstream::store::{S3Store, Store as _};
+use millstream_store::{S3Store, Store as _};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 

@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use millstream_store::SharedStore;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
@@ -12,7 +13,6 @@ use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use super::DecideError;
 use super::committed::{Checkpoint, checkpoint};
 use crate::status::Status;
-use crate::store::SharedStore;
 use crate::topic::{Watch, kafka_partition};
 
 /// Says that the broker went away or came back.

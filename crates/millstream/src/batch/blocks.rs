@@ -10,12 +10,12 @@ use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::error::ArrowError;
 use datafusion::parquet::arrow::ProjectionMask;
 use datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use millstream_store::{Store, StoredFile};
 
 use super::committed::{part_of_key, read_manifest, read_schema};
 use super::formats::read_part;
 use crate::config::BatchFormat;
 use crate::schema::OFFSET_COLUMN;
-use crate::store::{Store, StoredFile};
 
 /// A few columns of so many rows stay in the second-level cache, and the cost of a block is lost in them.
 const BLOCK_ROWS: usize = 16_384;
@@ -208,7 +208,7 @@ mod tests {
 
     use super::*;
     use crate::batch::manifest_key;
-    use crate::store::LocalStore;
+    use millstream_store::LocalStore;
 
     fn schema(names: &[(&str, DataType)]) -> SchemaRef {
         Arc::new(Schema::new(

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use millstream_store::{Store, read_optional};
 use millstream_untrusted::batch::{check_after, check_batch};
 
 use super::cut::{self, DecideError};
 use super::manifest::{Batch, Cut, Manifest, cut_key, manifest_key};
 use crate::schema::{FORMAT, StreamSchema};
-use crate::store::{Store, read_optional};
 
 pub const SCHEMA_KEY: &str = "schema/000001.json";
 

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use millstream_store::{Settled, SharedStore, Store, StoreError, read_optional, record_bytes, settle};
 use millstream_untrusted::batch::check_after;
 
 use super::manifest::{Cut, cut_key};
 use super::part::fail_point;
-use crate::store::{Settled, SharedStore, Store, StoreError, read_optional, record_bytes, settle};
 
 #[derive(Debug, thiserror::Error)]
 pub enum DecideError {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use millstream_store::SharedStore;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 
@@ -19,7 +20,6 @@ use super::views::{ArrivalTimes, EventTimes};
 use super::{PartSettings, TopicView};
 use crate::config::{BatchRule, WindowTime};
 use crate::status::{Status, clock_ms};
-use crate::store::SharedStore;
 use crate::topic::{Quiet, Topic, TopicError, is_away, pause};
 
 /// Between two looks at the topic.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::Int64Type;
+use millstream_store::{LocalStore, SharedStore, faulty::FaultyStore};
 use proptest::prelude::*;
 
 use super::committed::committed;
@@ -14,8 +15,6 @@ use super::part::{Outcome, Part, PartError, Record, sweep};
 use super::{Cut, CutReason, Manifest, PartSettings, StoredBatches, batch_folder, cuts, decide};
 use crate::config::{Bad, BatchFormat, Encoding};
 use crate::schema::{ColumnType, OFFSET_COLUMN, StreamColumn, StreamSchema};
-use crate::store::faulty::FaultyStore;
-use crate::store::{LocalStore, SharedStore};
 
 const PARTITIONS: u32 = 2;
 const BATCHES: u32 = 3;

@@ -1,11 +1,11 @@
 //! `_millstream.json`: which stream this store belongs to. Written once; a later start must find the same cluster, topic, source
 //! and partitions, or say which gap there is and how to mend it.
 
+use millstream_store::{Created, Store, StoreError, read_optional, record_bytes};
 use millstream_untrusted::batch::check_offsets;
 use serde::{Deserialize, Serialize};
 
 use crate::source::Fingerprint;
-use crate::store::{Created, Store, StoreError, read_optional, record_bytes};
 use crate::topic::TopicState;
 
 pub const IDENTITY_KEY: &str = "_millstream.json";
@@ -204,7 +204,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::store::LocalStore;
+    use millstream_store::LocalStore;
 
     #[test]
     fn an_identity_that_does_not_add_up_is_an_error() {

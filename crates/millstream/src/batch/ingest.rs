@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use millstream_store::SharedStore;
 use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError;
@@ -33,7 +34,6 @@ use super::stuck::Stuck;
 use crate::config::{BatchRule, WindowTime};
 use crate::source::REJECT_HEADER;
 use crate::status::{Status, clock_ms};
-use crate::store::SharedStore;
 use crate::topic::{Topic, kafka_partition};
 
 pub use error::IngestError;

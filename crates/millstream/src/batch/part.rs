@@ -13,6 +13,7 @@ use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::parquet::basic::Compression;
 use datafusion::parquet::errors::ParquetError;
 use datafusion::parquet::file::properties::{EnabledStatistics, WriterProperties};
+use millstream_store::{PartWriter, Settled, SharedStore, StoreError, record_bytes, settle};
 use serde_json::json;
 
 use super::committed::parse_manifest;
@@ -25,7 +26,6 @@ use super::value::Misfit;
 use crate::config::{BatchFormat, Encoding};
 use crate::schema::{FORMAT, StreamSchema};
 use crate::status::now_ms;
-use crate::store::{PartWriter, Settled, SharedStore, StoreError, record_bytes, settle};
 
 /// Rows decoded before they go to the file's writer: a few hundred KiB.
 const CHUNK_ROWS: usize = 16_384;
@@ -445,7 +445,7 @@ impl Writer {
 
 /// Deletes the part files of this partition and batch that its manifest does not name: what killed attempts left, and what a
 /// slower rival wrote for nothing. Safe at any time: once the manifest exists, no other file will ever be named.
-pub fn sweep(store: &dyn crate::store::Store, manifest: &Manifest) -> Result<(), StoreError> {
+pub fn sweep(store: &dyn millstream_store::Store, manifest: &Manifest) -> Result<(), StoreError> {
     let (folder, partition) = (batch_folder(manifest.batch), manifest.partition);
     let named: Vec<String> =
         [&manifest.file, &manifest.rejects_file].into_iter().flatten().map(|file| format!("{folder}/{file}")).collect();

@@ -4,6 +4,7 @@ use std::sync::Mutex;
 
 use datafusion::arrow::array::{Array, AsArray, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type, TimestampMillisecondType};
+use millstream_store::{SharedStore, StoreError};
 use serde_json::{Map, Value};
 
 use super::DecideError;
@@ -11,7 +12,6 @@ use super::blocks::{PartFault, Selection, read_blocks, verify_part};
 use super::committed::{SCHEMA_KEY, check_no_gap, read_complete, read_schema};
 use super::manifest::{Batch, batch_folder};
 use super::verify::verify;
-use crate::store::{SharedStore, StoreError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoredError {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use millstream_store::Store;
 use millstream_untrusted::batch::check_batch;
 use serde::Deserialize;
 
@@ -14,7 +15,6 @@ use super::committed::{check_no_gap, read_manifest};
 use super::cut::read as read_cut;
 use super::manifest::{Cut, Manifest, batch_folder};
 use crate::schema::OFFSET_COLUMN;
-use crate::store::Store;
 
 /// What is wrong, one line each; empty: all is whole. Nothing is missing between batches, the ranges abut and add up to the cuts'
 /// totals, the files have the bytes that were written, and each offset of a range is one row, one reject or skipped.

@@ -8,10 +8,8 @@ use std::path::{Path, PathBuf};
 
 use datafusion::arrow::array::{Array, StringArray};
 use millstream_learn::{Id, Ids};
+use millstream_store::{SharedStore, StoreError, StoreUrl};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-
-use crate::config::StoreUrl;
-use crate::store::{SharedStore, StoreError};
 
 /// A poster has a hundredth of it.
 const BYTES_MOST: u64 = 16 << 20;
@@ -168,7 +166,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::store::LocalStore;
+    use millstream_store::LocalStore;
 
     const PNG: &[u8] = &[0x89, b'P', b'N', b'G', 13, 10, 26, 10, 0];
 

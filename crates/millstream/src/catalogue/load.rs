@@ -6,6 +6,7 @@ use datafusion::arrow::array::{AsArray, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef};
 use millstream_base::{Faults, error_chain};
 use millstream_learn::Ids;
+use millstream_store::Store;
 
 use super::filter::check_filters;
 use super::gather::{Gather, Place, Tally};
@@ -16,7 +17,6 @@ use crate::batch::{Batch, RowDecoder, Selection, read_blocks};
 use crate::config::{CatalogueFrom, CatalogueRules, Encoding, Route, SchemaRules, Source, check_catalogue};
 use crate::schema::{OFFSET_COLUMN, PARTITION_COLUMN, StreamSchema};
 use crate::source::{Dataset, Row, SourceError};
-use crate::store::Store;
 
 /// Rows of a file that are typed and gathered at a time.
 const BLOCK_ROWS: usize = 8192;

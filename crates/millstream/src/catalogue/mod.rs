@@ -47,11 +47,11 @@ use crate::config::{CatalogueFrom, CatalogueRules, Pipeline};
 use crate::expression::ExpressionError;
 use crate::schema::RuleFault;
 use crate::source::SourceError;
-use crate::store::SharedStore;
 use filter::Filters;
 use gather::Gather;
 use load::PartColumns;
 use millstream_base::{ConfigFaults, Faults};
+use millstream_store::SharedStore;
 use words::Words;
 
 #[derive(Debug, thiserror::Error)]

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
 use indicatif::MultiProgress;
-use millstream_base::{ConfigFaults, Fault, Faults};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
@@ -20,15 +19,16 @@ use super::{
 };
 use crate::batch::{Batch, IDENTITY_KEY, StoredBatches};
 use crate::catalogue::{Lookups, check_file};
-use crate::config::{CatalogueFrom, CsvFormat, Loaded, Overrides, Pipeline, Retention, SchemaRules, StoreUrl, load};
+use crate::config::{CatalogueFrom, CsvFormat, Loaded, Overrides, Pipeline, Retention, SchemaRules, load};
 use crate::registry::{OwnerTexts, Registry, Version};
 use crate::run::{
     self, Alone, Options, Outcome, Progress, check_data, open_broker, open_store_reading, run, with_rules,
 };
 use crate::source::{Dataset, profile};
 use crate::status::Status;
-use crate::store::{SharedStore, read_optional};
 use crate::views::{answer_questions, check_files};
+use millstream_base::{ConfigFaults, Fault, Faults};
+use millstream_store::{SharedStore, StoreUrl, read_optional};
 
 pub fn main(invocation: Invocation) -> ExitCode {
     let bars = Progress::on_terminal().filter(|_| invocation.log_format == LogFormat::Text);

@@ -3,11 +3,11 @@
 use std::io::{self, BufWriter, ErrorKind, Write};
 
 use anyhow::Context;
+use millstream_store::SharedStore;
 
 use crate::batch::StoredBatches;
 use crate::config::Pipeline;
 use crate::query::{Answer, Limits, OutputFormat, QueryError, RowWriter};
-use crate::store::SharedStore;
 use crate::views::session_of_owner;
 
 const WRITTEN_AT_ONCE_BYTES: usize = 64 * 1024;

@@ -1,12 +1,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use millstream_base::Faults;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{Bad, BrokerChoice, Loaded, Retention, StoreUrl, check_models, load_text};
+use crate::config::{Bad, BrokerChoice, Loaded, Retention, check_models, load_text};
 use crate::schema::{ColumnType, StreamColumn, StreamSchema};
+use millstream_base::Faults;
+use millstream_store::StoreUrl;
 
 fn parsed(arguments: &str) -> Invocation {
     parse_from(arguments.split(' '), None).unwrap()

@@ -5,17 +5,18 @@ use std::num::{NonZeroU32, NonZeroU64};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use millstream_base::{ConfigFaults, Fault, Faults, Keys, Section, duration, section, size};
 use toml::{Table, Value};
 
 use super::check_site::sites;
 use super::{
     Batch, BatchFormat, BatchRule, CatalogueFrom, Model, OnStop, Overrides, Pace, Pipeline, QueryLimits, SchemaRules,
-    Serve, Source, SourcePlace, StoreUrl, Train, WindowTime,
+    Serve, Source, SourcePlace, Train, WindowTime,
 };
 use super::{
     check_catalogue, check_model, check_ratings, check_route, check_similar, check_source, check_stream, check_view,
 };
+use millstream_base::{ConfigFaults, Fault, Faults, Keys, Section, duration, section, size};
+use millstream_store::StoreUrl;
 
 /// Every table of the file; `--set` looks here for the table of a key.
 pub(super) const KEYS: &[(&str, &Keys)] = &[

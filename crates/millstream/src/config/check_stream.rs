@@ -6,13 +6,14 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use millstream_base::{Faults, Keys, Section, duration, nearest, size, type_name};
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use toml::{Table, Value};
 
 use super::check::{DEFAULT_STORE, listen};
-use super::{BrokerChoice, Encoding, Retention, Start, StoreUrl, Stream};
+use super::{BrokerChoice, Encoding, Retention, Start, Stream};
+use millstream_base::{Faults, Keys, Section, duration, nearest, size, type_name};
+use millstream_store::StoreUrl;
 
 pub(super) const STREAM: Keys = Keys {
     known: &[

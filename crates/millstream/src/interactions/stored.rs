@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use millstream_store::SharedStore;
+
 use super::{Read, Rule, Source};
 use crate::batch::{Batch, StoredBatches, read_schema};
 use crate::ratings::RatingReader;
-use crate::store::SharedStore;
 
 pub struct StoredRows {
     pub store: SharedStore,

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, RecordBatch};
 use datafusion::arrow::datatypes::{FieldRef, Schema, SchemaRef};
+use millstream_store::Store;
 
 use super::cache::{Column, ColumnCache};
 use crate::batch::{Blocks, ParquetPart, PartFault, Selection, read_blocks};
 use crate::config::BatchFormat;
-use crate::store::Store;
 
 /// What a value of a column takes once it is decoded, for an estimate before it is.
 pub(super) const VALUE_BYTES: usize = 24;

@@ -52,7 +52,7 @@ pub use output::{OutputFormat, RowWriter};
 use crate::batch::Batch;
 use crate::expression::CheckedIntegers;
 use crate::schema::StreamSchema;
-use crate::store::SharedStore;
+use millstream_store::SharedStore;
 use sum::CheckedSum;
 use table::{BatchesTable, UnreadableTable};
 use watch::{Watch, watched};

@@ -16,6 +16,7 @@ use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, StatisticsArgs,
 };
+use millstream_store::SharedStore;
 use tokio::sync::mpsc::Sender;
 
 use super::BATCH_COLUMN;
@@ -23,7 +24,6 @@ use super::cache::ColumnCache;
 use super::kept::Kept;
 use super::prune::row_groups_that_may_match;
 use crate::batch::{Blocks, ParquetPart, PartFault, Selection, read_blocks};
-use crate::store::SharedStore;
 
 /// Of the node in a plan.
 pub(super) const NAME: &str = "Scan";

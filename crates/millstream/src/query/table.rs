@@ -10,6 +10,7 @@ use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
+use millstream_store::SharedStore;
 
 use super::BATCH_COLUMN;
 use super::cache::ColumnCache;
@@ -17,7 +18,6 @@ use super::prune::{self, parts_that_may_match};
 use super::scan::{Scan, ScanPart, Work};
 use crate::batch::{Batch, Manifest, batch_folder};
 use crate::schema::{PARTITION_COLUMN, StreamSchema};
-use crate::store::SharedStore;
 
 pub(super) struct BatchesTable {
     store: SharedStore,

@@ -10,12 +10,12 @@ use datafusion::arrow::array::{
 };
 use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::parquet::file::properties::WriterProperties;
+use millstream_store::LocalStore;
 use serde_json::json;
 
 use super::*;
 use crate::batch::{ParquetPart, StoredBatches, batch_folder, cut_key, manifest_key};
 use crate::schema::{ColumnType, StreamColumn};
-use crate::store::LocalStore;
 
 /// Two partitions; batch k has rows (k − 1)·`rows` and on, and one manifest a partition.
 struct Fixture {

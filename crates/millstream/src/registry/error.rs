@@ -1,9 +1,9 @@
 //! What can be wrong with a stored version, and who can mend it.
 
 use millstream_learn::LoadError;
+use millstream_store::StoreError;
 
 use crate::expression::ExpressionError;
-use crate::store::StoreError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use millstream_store::{LocalStore, SharedStore, faulty::FaultyStore};
 use proptest::prelude::*;
 
 use super::{Draft, ModelFile, OwnerTexts, Published, Version, publish, read_model_file, version_numbers};
-use crate::store::faulty::FaultyStore;
-use crate::store::{LocalStore, SharedStore};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/golden/format-1/models/close/000001");
 const PATIENCE: Duration = Duration::from_secs(60);

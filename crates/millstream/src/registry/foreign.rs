@@ -3,10 +3,11 @@
 
 use std::collections::BTreeSet;
 
+use millstream_store::{Store, StoreError};
+
 use super::{ModelFile, RegistryError};
 use crate::config::Pipeline;
 use crate::expression::{ExpressionError, WEIGHT_OF_ALL, check_of_others};
-use crate::store::{Store, StoreError};
 
 /// Of a version's arrays: 64 million vectors of 16 numbers.
 pub(super) const ARRAYS_BYTES_MOST: u64 = 4 << 30;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use millstream_learn::Algorithm;
 use millstream_learn::content::Bag;
+use millstream_store::{RECORD_BYTES_MOST, Store, StoreError};
 use millstream_untrusted::record::{self, RecordFault};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -15,7 +16,6 @@ use super::{
     Predictor, Recommendation, Recommender, RegistryError, TargetSummary, Task, arrays_from_bytes, evaluations_prefix,
     load_bags, model_key, number_in, version_folder,
 };
-use crate::store::{RECORD_BYTES_MOST, Store, StoreError};
 
 /// One trained model, ready to answer. Cloning shares the model itself.
 #[derive(Debug, Clone)]

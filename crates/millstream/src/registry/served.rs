@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use millstream_base::error_chain;
+use millstream_store::{RECORD_BYTES_MOST, SharedStore, StoreError};
 use serde::{Deserialize, Serialize};
 
 use super::foreign::{self, OwnerTexts};
 use super::load::from_record;
 use super::{RegistryError, Version, number_in, read_evaluations};
-use crate::store::{RECORD_BYTES_MOST, SharedStore, StoreError};
 
 pub const CHAMPION: &str = "champion";
 pub const LATEST: &str = "latest";

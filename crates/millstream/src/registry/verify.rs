@@ -1,13 +1,13 @@
 //! `models verify`: is a version what its `model.json` says, and does training it again give the same bytes? Only the
 //! store is asked, never the pipeline file.
 
+use millstream_store::{Store, read_optional};
 use serde::Serialize;
 
 use super::foreign::{self, OwnerTexts};
 use super::{ModelFile, Recommendation, RegistryError, Task, Version, arrays_to_bytes, version_folder};
 use crate::batch::{Batch, Cut, Manifest, cut_key, manifest_key};
 use crate::schema::StreamSchema;
-use crate::store::{Store, read_optional};
 use crate::train::{Recipe, TrainError, train};
 
 /// What `verify` found; it is whole when `faults` is empty.

@@ -1,11 +1,12 @@
 //! Publishing a version and its evaluations: create-only, under the next free number, once per identity.
 
+use millstream_store::{Created, Store, StoreError, pause, read_optional};
+
 use super::load::{from_record, read_model_file};
 use super::{
     Evaluation, ModelFile, RegistryError, Remedy, evaluations_prefix, model_key, number_in, version_folder,
     version_numbers,
 };
-use crate::store::{Created, Store, StoreError, pause, read_optional};
 
 /// A create whose answer was lost, and whose record is not there, is tried so often.
 const TRIES: u32 = 3;
@@ -130,7 +131,7 @@ fn create(
     let mut failed: Option<StoreError> = None;
     for tried in 0..TRIES {
         if tried > 0 {
-            pause(tried);
+            pause(store, tried);
         }
         let outcome = store.create(key, bytes);
         if matches!(outcome, Ok(Created::Mine)) {

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use millstream_store::SharedStore;
 use serde_json::json;
 
 use super::broker::{Reached, reach};
@@ -22,7 +23,6 @@ use crate::serve::{ServeContext, bind, serve};
 use crate::source::Dataset;
 use crate::source::replay::Ended;
 use crate::status::Status;
-use crate::store::SharedStore;
 use crate::topic::pause;
 use crate::train::Trainer;
 use crate::views::{ProcessCommand, Views};

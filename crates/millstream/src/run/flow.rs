@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use millstream_base::error_chain;
+use millstream_store::SharedStore;
 use serde_json::json;
 
 use super::Outcome;
@@ -23,7 +24,6 @@ use crate::registry::Registry;
 use crate::source::Dataset;
 use crate::source::replay::{Ended, ReplayError};
 use crate::status::Status;
-use crate::store::SharedStore;
 use crate::topic::pause;
 use crate::train::Trainer;
 use crate::train::plan::never_came;

@@ -29,13 +29,13 @@ pub use progress::Progress;
 pub(crate) use stop::{StopSignals, end_broker};
 
 use crate::batch::StoredBatches;
-use crate::config::{Pipeline, StoreUrl};
+use crate::config::Pipeline;
 use crate::registry::{OwnerTexts, Registry};
 use crate::serve::{ServeContext, bind, serve};
 use crate::status::Status;
-use crate::store::{LocalStore, S3Store, SharedStore};
 use crate::views::{ProcessCommand, Views};
 use flow::Flow;
+use millstream_store::{LocalStore, S3Store, SharedStore, StoreUrl};
 use serving::{
     Stored, Warmth, end_questions, follow, follow_catalogue, open_catalogue, open_images, read_interactions,
 };

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use millstream_base::{ConfigFaults, Fault, Faults};
+use millstream_store::{Settled, SharedStore, Store, StoreError, record_bytes, settle};
 use serde_json::json;
 
 use crate::batch::{
@@ -16,7 +17,6 @@ use crate::config::{BrokerChoice, CatalogueFrom, Pipeline, SourcePlace, Start, c
 use crate::schema::{FORMAT, RuleFault, StreamSchema};
 use crate::source::{Dataset, Profile, profile_values};
 use crate::status::{Status, now_ms};
-use crate::store::{Settled, SharedStore, Store, StoreError, record_bytes, settle};
 use crate::topic::{Topic, TopicError, TopicState, pause};
 use crate::views::check_views;
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use millstream_store::SharedStore;
 use serde_json::json;
 use tokio::sync::broadcast;
 
@@ -15,7 +16,6 @@ use crate::interactions::{Interactions, StoredRows};
 use crate::registry::Registry;
 use crate::serve::{BatchReadError, BatchSource};
 use crate::status::{Event, Status};
-use crate::store::SharedStore;
 use crate::views::{Now, Views};
 
 /// Batches that come in a row are read ahead together.

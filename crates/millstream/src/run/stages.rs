@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
+use millstream_store::SharedStore;
 use serde_json::json;
 
 use super::prepare::Prepared;
@@ -13,7 +14,6 @@ use crate::config::{BatchRule, Pipeline};
 use crate::source::Dataset;
 use crate::source::replay::{Ended, Replay, ReplayError, SourceEnd};
 use crate::status::Status;
-use crate::store::SharedStore;
 use crate::topic::Topic;
 
 /// What every stage is made of.

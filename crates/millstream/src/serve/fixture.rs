@@ -5,6 +5,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::Arc;
 
 use millstream_learn::{Algorithm, Column, Table, linear_regression};
+use millstream_store::{LocalStore, SharedStore};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -21,7 +22,6 @@ use crate::registry::{
 };
 use crate::schema::ColumnType;
 use crate::status::{Status, now_ms};
-use crate::store::{LocalStore, SharedStore};
 use crate::views::{ProcessCommand, Views};
 
 pub struct Fixture {
@@ -350,7 +350,7 @@ fn pipeline(routes: Vec<Route>) -> Pipeline {
             idle: None,
             format: config::BatchFormat::Parquet,
         },
-        store: config::StoreUrl::Local("store".into()),
+        store: millstream_store::StoreUrl::Local("store".into()),
         train: config::Train { holdout: 0.1 },
         models: ["close", "high", "low", "typed", "waiting"].map(model).to_vec(),
         routes,

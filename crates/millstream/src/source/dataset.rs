@@ -4,6 +4,8 @@ use std::io;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use millstream_store::StoredFile;
+
 use super::csv_rows::CsvRows;
 use super::input::{self, Input, RowGuard, Stopped};
 use super::jsonl::JsonLines;
@@ -14,7 +16,6 @@ use super::records::{Records, has_column};
 use super::stdin::{Part, Pipe};
 use super::{SourceError, s3};
 use crate::config::{Encoding, SchemaRules, Source, SourceFormat, SourcePlace};
-use crate::store::StoredFile;
 
 /// One source, for the life of the process: standard input can be read only once, so what was read of it for the sample is kept.
 pub struct Dataset {

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::store::StoreError;
+use millstream_store::StoreError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {

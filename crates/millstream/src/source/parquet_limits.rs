@@ -4,6 +4,7 @@
 use std::io::Read;
 use std::sync::Arc;
 
+use millstream_store::StoredFile;
 use parquet::basic::{Encoding, Type};
 use parquet::column::page::{Page, PageReader};
 use parquet::errors::ParquetError;
@@ -19,7 +20,6 @@ use super::parquet_levels::{SIZES, Windows, longest_by_delta, longest_by_length}
 use super::parquet_page::{PageClaim, PageKind, page_header};
 use super::parquet_unpack::unpacks_within;
 use super::thrift::{Kind, Thrift, Torn};
-use crate::store::StoredFile;
 
 /// The last bytes of a file: the footer's length, and `PAR1`.
 const TAIL_BYTES: u64 = 8;

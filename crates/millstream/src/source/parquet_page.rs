@@ -3,12 +3,12 @@
 
 use std::io::Read;
 
+use millstream_store::StoredFile;
 use parquet::errors::ParquetError;
 use parquet::file::reader::ChunkReader;
 
 use super::parquet_limits::general;
 use super::thrift::{Kind, Thrift, Torn};
-use crate::store::StoredFile;
 
 /// A page's header is some 50 bytes, and more with the least and the greatest of long texts.
 const HEADER_BYTES: [u64; 3] = [256, 64 << 10, 4 << 20];

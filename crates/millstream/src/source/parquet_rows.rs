@@ -12,6 +12,7 @@ use datafusion::arrow::datatypes::{DataType, FieldRef, Float16Type, Float32Type,
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::json::writer::{EncoderOptions, make_encoder};
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
+use millstream_store::StoredFile;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
@@ -22,7 +23,6 @@ use super::SourceError;
 use super::parquet_limits::{check_footer, rows_at_once};
 use super::payload::Cell;
 use crate::schema::ColumnType;
-use crate::store::StoredFile;
 
 /// Of values, in one batch; a batch is held twice, as columns and as text.
 const BATCH_BYTES: u64 = 8 << 20;

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use millstream_store::{Created, SharedStore, StoreError, read_optional, record_bytes};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -27,7 +28,6 @@ use crate::batch::{
 use crate::config::{Encoding, OnStop, Pace, Source};
 use crate::schema::{FORMAT, StreamSchema};
 use crate::status::{Status, clock_ms};
-use crate::store::{Created, SharedStore, StoreError, read_optional, record_bytes};
 use crate::topic::{Topic, TopicError, TopicState, kafka_partition};
 
 pub const END_KEY: &str = "source/end.json";
@@ -95,7 +95,7 @@ pub struct SourceEnd {
 
 impl SourceEnd {
     /// `None`: the source has not ended yet.
-    pub fn read(store: &dyn crate::store::Store) -> Result<Option<Self>, ReplayError> {
+    pub fn read(store: &dyn millstream_store::Store) -> Result<Option<Self>, ReplayError> {
         let Some(bytes) = read_optional(store, END_KEY)? else { return Ok(None) };
         let unreadable = |reason: String| ReplayError::End { reason };
         let end: Self = serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;

@@ -1,7 +1,8 @@
 //! A source in S3, as the file that it is there. The AWS variables say who asks, as for the store.
 
+use millstream_store::{S3Store, StoreError, StoredFile};
+
 use super::SourceError;
-use crate::store::{S3Store, StoreError, StoredFile};
 
 /// `url`: `s3://bucket/key`, as the pipeline file was checked for.
 pub(super) fn open(url: &str) -> Result<StoredFile, SourceError> {

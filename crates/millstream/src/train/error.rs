@@ -1,11 +1,11 @@
 //! Why a version could not be trained, and who can mend it.
 
 use millstream_learn::FitError;
+use millstream_store::StoreError;
 
 use crate::batch::PartFault;
 use crate::expression::ExpressionError;
 use crate::registry::{RegistryError, Remedy};
-use crate::store::StoreError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {

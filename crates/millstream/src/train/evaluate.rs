@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use datafusion::arrow::array::{Array, BooleanArray, RecordBatch};
 use datafusion::arrow::datatypes::SchemaRef;
+use millstream_store::Store;
 use serde_json::Value;
 
 use super::TrainError;
@@ -18,7 +19,6 @@ use crate::batch::Batch;
 use crate::expression::{Expression, ValueKind};
 use crate::registry::{FeatureSet, Holdout, Outcome, Predictor, Scores, Task, Values, Version, evaluate_as};
 use crate::schema::StreamSchema;
-use crate::store::Store;
 
 /// Which rows of the batches are scored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

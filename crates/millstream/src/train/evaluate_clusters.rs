@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use datafusion::arrow::array::BooleanArray;
 use millstream_learn::kmeans::Params;
 use millstream_learn::{Column, Seed, Table};
+use millstream_store::Store;
 
 use super::TrainError;
 use super::evaluate::{Measured, Rows};
@@ -16,7 +17,6 @@ use crate::batch::Batch;
 use crate::expression::Expression;
 use crate::registry::{Baseline, Clusters, FeatureSet, Scores, Version};
 use crate::schema::StreamSchema;
-use crate::store::Store;
 
 /// The rows of so many versions are in memory at a time, and read in one pass.
 const VERSIONS_AT_ONCE: usize = 4;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use millstream_learn::Ids;
 use millstream_learn::top_n::Admit;
+use millstream_store::Store;
 
 use super::TrainError;
 use super::evaluate::Measured;
@@ -15,7 +16,6 @@ use crate::batch::Batch;
 use crate::config::PopularityColumns;
 use crate::registry::{Baseline, Popularity, PopularityTask, Scores, Task, Version};
 use crate::schema::StreamSchema;
-use crate::store::Store;
 
 /// The scores of each, in their order. Every record counts: none was held out.
 pub(super) fn evaluate_items(

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use millstream_learn::{Id, Ids};
+use millstream_store::Store;
 use xxhash_rust::xxh64::xxh64;
 
 use super::TrainError;
@@ -19,7 +20,6 @@ use crate::config::RatingColumns;
 use crate::ratings::RatingReader;
 use crate::registry::{RatingCounts, Recommendation, Recommender, Scores, Task, Version};
 use crate::schema::{ColumnType, StreamSchema};
-use crate::store::Store;
 
 /// At most so many users are ranked, the ones of the smallest hash: for every version and every batch the same, as far as they are
 /// there.

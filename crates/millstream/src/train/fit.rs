@@ -3,6 +3,7 @@
 use millstream_learn::{
     Algorithm, Arrays, Column, FitError, ParamFault, Seed, Table, linear_regression, logistic_regression, random_forest,
 };
+use millstream_store::Store;
 
 use super::TrainError;
 use super::fit_clusters::train_clusters;
@@ -14,7 +15,6 @@ use crate::batch::Batch;
 use crate::config::{Columns, Supervised};
 use crate::registry::{Feature, Fitted, Input, Output, TargetSummary, Task, Version, store_bags};
 use crate::schema::StreamSchema;
-use crate::store::Store;
 
 /// All of a version but its name and its place.
 #[derive(Debug)]

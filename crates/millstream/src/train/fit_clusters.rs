@@ -2,6 +2,7 @@
 
 use millstream_learn::kmeans::{self, Clusters, Params};
 use millstream_learn::{Column, Seed, Table};
+use millstream_store::Store;
 
 use super::TrainError;
 use super::fit::{Trained, faults, name_feature};
@@ -11,7 +12,6 @@ use crate::batch::Batch;
 use crate::config::ClusterColumns;
 use crate::registry::{ClusteringTask, TargetSummary, Task};
 use crate::schema::StreamSchema;
-use crate::store::Store;
 
 pub(super) fn train_clusters(
     store: &dyn Store,

@@ -7,6 +7,7 @@ use datafusion::arrow::array::StringArray;
 use millstream_learn::content::{self, Corpus, TextColumn, Weight};
 use millstream_learn::popularity::{self, Sums, VoteRow};
 use millstream_learn::{FitError, Id, Ids, Table, neighbours};
+use millstream_store::Store;
 
 use super::TrainError;
 use super::columns::{Gathered, Taken};
@@ -23,7 +24,6 @@ use crate::registry::{
     TargetSummary, Task, TitleTexts, Values,
 };
 use crate::schema::StreamSchema;
-use crate::store::Store;
 
 const ALL_TAKEN: &str = "every record was taken, none held out: an item that is held out could be found in no list";
 

@@ -3,6 +3,7 @@
 
 use millstream_learn::als::{self, Feedback, Params, Ratings, Start};
 use millstream_learn::{FitError, Id, Ids, ParamValue, Seed};
+use millstream_store::Store;
 
 use super::TrainError;
 use super::columns::{room, rows_of};
@@ -16,7 +17,6 @@ use crate::registry::{
     self, IdColumn, Input, Parent, Recommendation, Recommender, TargetSummary, Task, Version, to_arrays,
 };
 use crate::schema::{ColumnType, StreamSchema};
-use crate::store::Store;
 
 const ITERATIONS: &str = "iterations";
 /// The code of an id that a table lacks.

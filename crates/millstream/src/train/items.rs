@@ -4,6 +4,7 @@ use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, ListArray
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, SchemaRef};
 use millstream_learn::{Id, Ids};
+use millstream_store::Store;
 
 use super::TrainError;
 use super::prepare::{Counts, condition, narrow};
@@ -13,7 +14,6 @@ use crate::expression::{Expression, ExpressionError, ExpressionFault, ValueKind}
 use crate::ratings::{IdExpression, IdValues};
 use crate::registry::{Values, evaluate_as};
 use crate::schema::{ColumnType, StreamSchema};
-use crate::store::Store;
 
 /// How the values of an expression are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use millstream_learn::content::{self, Bag};
 use millstream_learn::table::MISSING_CODE;
 use millstream_learn::{Algorithm, Column};
+use millstream_store::Store;
 use serde_json::Value;
 
 use super::TrainError;
@@ -20,7 +21,6 @@ use crate::config::{Categorical, Missing, Supervised, TextRule, Unseen};
 use crate::expression::{Expression, ExpressionError, ExpressionFault, ValueKind, projected};
 use crate::registry::{Encoding, Feature, Input, Slots, evaluate_as, takes_missing_numbers};
 use crate::schema::StreamSchema;
-use crate::store::Store;
 
 /// The words of each feature that counts by them.
 pub type Bags = Vec<Option<Bag>>;

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use millstream_base::error_chain;
+use millstream_store::SharedStore;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -24,7 +25,6 @@ use crate::registry::{
 };
 use crate::schema::StreamSchema;
 use crate::status::{Status, Training, now_ms};
-use crate::store::SharedStore;
 
 /// `common` is measured again with every batch up to here; later, when a tenth more batches are there, for each time
 /// reads the held-out records of all of them and leaves a record per version.

@@ -32,16 +32,16 @@ pub use process::{ProcessCommand, ProcessLimits, QUERY_PROCESS, Question, TextRo
 
 use crate::batch::{Batch, read_schema};
 use crate::catalogue::{Catalogue, Lookups, empty_items, load_tables};
-use crate::config::{CatalogueRules, Pipeline, StoreUrl, View};
+use crate::config::{CatalogueRules, Pipeline, View};
 use crate::query::{
     CATALOGUE, ColumnCache, Extras, Limits, Parameters, Parsed, QueryError, Records, SPILL_BYTES, STACK_BYTES, Session,
     Spill, SqlFault, TABLE, rows_of,
 };
 use crate::registry::{OwnerTexts, Served};
 use crate::schema::StreamSchema;
-use crate::store::SharedStore;
 use answers::Answers;
 use millstream_base::{ConfigFaults, Faults};
+use millstream_store::{SharedStore, StoreUrl};
 use process::{Contents, Pool, Scratch, Snapshot};
 
 /// Of views; whoever else asks waits for one of these to end, for a moment.

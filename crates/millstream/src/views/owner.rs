@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use millstream_base::Faults;
+use millstream_store::SharedStore;
 
 use super::{functions, in_memory};
 use crate::batch::{Batch, read_schema};
@@ -10,7 +11,6 @@ use crate::catalogue::{Catalogues, Lookups, empty_items, load_tables};
 use crate::config::Pipeline;
 use crate::query::{CATALOGUE, Extras, Limits, Records, Session};
 use crate::registry::{OwnerTexts, Registry};
-use crate::store::SharedStore;
 
 /// All that a pipeline's views see, for one query by its owner: without the limits of what is served, and nothing kept.
 pub fn session_of_owner(

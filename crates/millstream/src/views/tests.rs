@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use millstream_store::LocalStore;
 use tempfile::TempDir;
 
 use super::*;
 use crate::config;
 use crate::registry::Registry;
-use crate::store::LocalStore;
 
 const PIPELINE: &str = r#"
 name = "p"

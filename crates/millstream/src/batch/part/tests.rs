@@ -3,12 +3,12 @@ use std::sync::Arc;
 
 use datafusion::arrow::compute::concat_batches;
 use datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use millstream_store::{LocalStore, Store};
 
 use super::*;
 use crate::batch::read_part;
 use crate::config::Bad;
 use crate::schema::{ColumnType, DerivedColumn, StreamColumn};
-use crate::store::{LocalStore, Store};
 
 const NOW_MS: i64 = 1_700_000_000_000;
 

@@ -11,12 +11,12 @@ mod stream;
 use std::path::Path;
 use std::sync::Arc;
 
+use millstream_store::LocalStore;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::*;
 use crate::config::{Overrides, load_text};
-use crate::store::LocalStore;
 
 const MOVIES: &str = "\
 movieId,title,genres,rating

@@ -1,11 +1,12 @@
 use std::time::Duration;
 
 use millstream_learn::ParamValue;
+use millstream_store::StoreUrl;
 
 use super::*;
 use crate::config::{
     Bad, BatchFormat, BatchRule, BrokerChoice, Categorical, Compression, Encoding, Missing, OnStop, Pace, SourceFormat,
-    SourcePlace, Start, StoreUrl, TrainOn, Unseen, WindowTime,
+    SourcePlace, Start, TrainOn, Unseen, WindowTime,
 };
 
 fn pipeline(text: &str) -> crate::config::Pipeline {

@@ -191,7 +191,7 @@ fn world(catalogue: &str) -> World {
     let pipeline = loaded.unwrap_or_else(|faults| panic!("{faults}")).pipeline;
     let trained = fixture_of(&COLUMNS, 1);
     trained.commit(&rows());
-    let mut faults = config::Faults::new("p.toml");
+    let mut faults = millstream_base::Faults::new("p.toml");
     config::check_models(&pipeline, &trained.schema, &mut faults);
     faults.finish().unwrap_or_else(|faults| panic!("{faults}"));
     assert_eq!(trained.train(0.0, pipeline.models.clone()).failed, []);

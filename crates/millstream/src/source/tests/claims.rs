@@ -3,6 +3,7 @@
 use datafusion::arrow::array::{DictionaryArray, Float32Array, Int64Array, ListArray, StringArray, UInt32Array};
 use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::datatypes::{Field, UInt32Type};
+use millstream_store::StoredFile;
 use parquet::basic::{BrotliLevel, Compression, Encoding as ParquetEncoding, GzipLevel};
 use parquet::column::writer::ColumnCloseResult;
 use parquet::file::metadata::ColumnChunkMetaData;
@@ -13,7 +14,6 @@ use parquet::schema::parser::parse_message_type;
 use super::limits::fault;
 use super::*;
 use crate::source::parquet_limits::{check_footer, rows_at_once};
-use crate::store::StoredFile;
 
 const USUAL: u64 = 4096;
 

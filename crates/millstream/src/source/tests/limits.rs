@@ -5,13 +5,13 @@ use std::io::{Seek, SeekFrom, Write as _};
 use datafusion::arrow::array::{Int32Array, Int64Array, ListArray, StringArray, StructArray};
 use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::datatypes::{DataType, Field, Fields, Int64Type};
+use millstream_store::StoredFile;
 use parquet::file::properties::WriterProperties;
 use proptest::prelude::*;
 
 use super::*;
 use crate::source::limits::{COLUMNS_MOST, MAX_RECORD_BYTES, PAGE_VALUES_MOST};
 use crate::source::parquet_limits::check_footer;
-use crate::store::StoredFile;
 
 /// One row group, dictionaries as large as they get.
 pub(super) fn parquet_whole(columns: &[(&str, ArrayRef)]) -> Vec<u8> {

@@ -11,16 +11,14 @@ use datafusion::arrow::array::{
 };
 use datafusion::parquet::arrow::ArrowWriter;
 use millstream_learn::{Algorithm, ParamValue};
+use millstream_store::{LocalStore, SharedStore, StoreUrl};
 use serde_json::{Value, json};
 
 use crate::batch::{Batch, cut_key, manifest_key};
-use crate::config::{
-    self, BatchRule, BrokerChoice, Columns, Missing, Model, OnStop, Pipeline, StoreUrl, Supervised, TrainOn,
-};
+use crate::config::{self, BatchRule, BrokerChoice, Columns, Missing, Model, OnStop, Pipeline, Supervised, TrainOn};
 use crate::registry::{OwnerTexts, Row, Version};
 use crate::schema::{ColumnType, StreamColumn, StreamSchema};
 use crate::status::Status;
-use crate::store::{LocalStore, SharedStore};
 use crate::train::{Prepared, Recipe, TrainError, TrainReport, Trainer, prepare};
 
 pub const COLUMNS: [(&str, ColumnType); 6] = [

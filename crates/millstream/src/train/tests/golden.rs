@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use millstream_learn::Algorithm::{LinearRegression, LogisticRegression, RandomForest};
 use millstream_learn::{Id, Ids};
+use millstream_store::{LocalStore, Store};
 use serde_json::{Value, json};
 
 use super::fixture::*;
@@ -12,7 +13,6 @@ use super::grouping;
 use super::recommending::recommenders;
 use crate::config::{Categorical, Missing, Model, Unseen};
 use crate::registry::{OwnerTexts, Version, evaluations_prefix, model_key};
-use crate::store::{LocalStore, Store};
 
 const FEATURES: &[&str] = &["Open", "Town/City", "Timestamp / 60"];
 

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use millstream_learn::Algorithm::{LinearRegression, RandomForest};
+use millstream_store::faulty::{Fault, FaultyStore};
 use serde_json::{Value, json};
 
 use super::fixture::*;
 use crate::config::Model;
 use crate::registry::{OwnerTexts, Registry, RegistryError, Remedy, Version, read_model_file, verify};
-use crate::store::faulty::{Fault, FaultyStore};
 
 fn linear() -> Model {
     model("close", LinearRegression, &["Open"], "Close")

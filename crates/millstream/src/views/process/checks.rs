@@ -10,9 +10,10 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use millstream_store::SharedStore;
+
 use super::frames::Kind;
 use super::talk::not_now;
-use crate::store::SharedStore;
 
 /// Of one process.
 pub(super) struct Checks {

@@ -11,16 +11,15 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use datafusion::arrow::array::RecordBatch;
+use millstream_store::{Check, LocalStore, S3Store, SharedStore, StoreUrl};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
 use super::frames::{self, Columns, End, Failed, Kind, QUESTION_BYTES_MOST, Question};
 use super::snapshot::{Contents, Snapshot, Tables};
-use crate::config::StoreUrl;
 use crate::query::{ColumnCache, Extras, Limits, Parsed, Records, STACK_BYTES, Session, Spill, rows_of};
 use crate::registry::Version;
-use crate::store::{Check, LocalStore, S3Store, SharedStore};
 use crate::views::{ANSWER_BYTES_MOST, AskError, check_names, functions};
 
 /// Stacks, and what threads of the system's allocator reserve.

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
+use millstream_store::SharedStore;
 use rustix::process::Signal;
 use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -21,7 +22,6 @@ use super::talk::{Process, end_of};
 use super::watch::{Asker, Ended, Watch};
 use crate::batch::verify_part;
 use crate::query::{Limits, QueryError, SQL_BYTES_MOST, SqlFault};
-use crate::store::SharedStore;
 use crate::views::{AskError, GRACE, PATIENCE};
 
 /// Of processes; whoever else asks waits for one of these to end, for a moment.

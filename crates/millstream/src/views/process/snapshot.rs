@@ -18,10 +18,10 @@ use datafusion::catalog::{MemTable, Session, TableProvider};
 use datafusion::common::DataFusionError;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
+use millstream_store::StoreUrl;
 use serde::{Deserialize, Serialize};
 
 use crate::batch::Batch;
-use crate::config::StoreUrl;
 use crate::registry::OwnerTexts;
 use crate::schema::StreamSchema;
 use crate::views::blocks_of;

@@ -6,10 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use millstream_store::{LocalStore, Store};
+
 use super::snapshot::Snapshot;
 use super::{Pool, ProcessCommand, Question, TextRows};
 use crate::query::Limits;
-use crate::store::{LocalStore, Store};
 use crate::views::{AskError, FaultKind};
 
 /// Ready, and a question begun.

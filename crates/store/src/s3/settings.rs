@@ -6,7 +6,7 @@ use std::time::Duration;
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
 use object_store::{BackoffConfig, ClientOptions, RetryConfig};
 
-use crate::store::StoreError;
+use crate::StoreError;
 
 /// A request with its answer. A block of 8 MiB takes so long at 70 KB/s, a model of 1 GiB at 9 MB/s.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 
-use datafusion::parquet::file::reader::{ChunkReader, Length};
+use parquet::file::reader::{ChunkReader, Length};
 
 use super::faulty::FaultyStore;
 use super::{Created, LocalStore, S3Store, Settled, SharedStore, Store, StoreError, settle};

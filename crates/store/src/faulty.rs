@@ -108,6 +108,10 @@ fn failed(key: &str, kind: ErrorKind) -> io::Error {
 }
 
 impl Store for FaultyStore {
+    fn settle_pause(&self) -> Duration {
+        Duration::from_millis(1)
+    }
+
     fn create(&self, key: &str, bytes: &[u8]) -> Result<Created, StoreError> {
         let io = || StoreError::Io { key: key.to_owned(), source: failed(key, ErrorKind::TimedOut) };
         match self.next(key) {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use object_store::{GetOptions, GetRange, ObjectStore};
 
 use super::Service;
-use crate::store::{ReadAt, StoreError};
+use crate::{ReadAt, StoreError};
 
 const BLOCK_BYTES: u64 = 4 << 20;
 /// With these a row group of 32 MiB is fetched once, however its columns are read: an open file holds at most 48 MiB.

@@ -279,7 +279,7 @@ mod tests {
     use std::process::Command;
 
     use super::*;
-    use crate::store::{read_optional, settle};
+    use crate::{read_optional, settle};
 
     fn store() -> (tempfile::TempDir, LocalStore) {
         let folder = tempfile::tempdir().unwrap();

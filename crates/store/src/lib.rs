@@ -3,13 +3,16 @@
 //! `Store` is small on purpose (a local disk, a bucket of S3): create-only writes with the three outcomes of DESIGN §6,
 //! streamed part files, reads, listing. It has no rename, no overwrite and no append.
 
+#![cfg_attr(any(test, feature = "testing"), allow(clippy::unwrap_used))]
+
 #[cfg(test)]
 mod conformance;
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 pub mod faulty;
 mod file;
 mod local;
 mod s3;
+mod url;
 mod verified;
 
 use std::io::{self, Write};
@@ -19,6 +22,7 @@ use std::time::Duration;
 pub use file::{ReadAt, StoredFile, StoredRead};
 pub use local::LocalStore;
 pub use s3::S3Store;
+pub use url::StoreUrl;
 pub use verified::{Check, Verified};
 
 /// The answer to a create that did not fail. The third outcome, a lost answer, is `Err`: read the key back.
@@ -115,6 +119,11 @@ pub trait Store: Send + Sync {
     fn place(&self, key: &str) -> String;
     /// The files that need no look at their digests any more.
     fn verified(&self) -> &Verified;
+    /// Before the second try of a create whose outcome is unknown; doubled before each next one, so that a rival who is at work
+    /// comes to an end.
+    fn settle_pause(&self) -> Duration {
+        Duration::from_millis(50)
+    }
     /// Whether what lies there leads elsewhere; in a bucket nothing does.
     fn is_link(&self, _key: &str) -> bool {
         false
@@ -133,8 +142,6 @@ pub enum Settled {
 
 /// A create whose outcome is unknown, and whose key is absent then, is tried so often.
 const SETTLE_TRIES: u32 = 5;
-/// Before the second try; doubled before each next one, so that a rival who is at work comes to an end.
-const SETTLE_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 50 });
 
 /// A create with its three outcomes (DESIGN §6): after "exists" and after any error the key is read back. `bytes` must be
 /// the caller's own, by an attempt's id in them, or be the same whoever writes them.
@@ -155,13 +162,13 @@ pub fn settle(store: &dyn Store, key: &str, bytes: &[u8]) -> Result<Settled, Sto
         if tried == SETTLE_TRIES || !error.is_transient() {
             return Err(error);
         }
-        pause(tried);
+        pause(store, tried);
     }
 }
 
 /// After the `tried`-th try, counted from 1, of a create.
-pub(crate) fn pause(tried: u32) {
-    std::thread::sleep(SETTLE_PAUSE * 2_u32.pow(tried - 1));
+pub fn pause(store: &dyn Store, tried: u32) {
+    std::thread::sleep(store.settle_pause() * 2_u32.pow(tried - 1));
 }
 
 fn too_large(place: String, length: u64, bytes_most: u64) -> StoreError {

@@ -1,12 +1,11 @@
 //! What an answer of the service means, and who can mend it.
 
-use std::fmt::Write as _;
 use std::io;
 
 use millstream_base::error_chain;
 
 use super::Failed;
-use crate::store::StoreError;
+use crate::StoreError;
 
 /// S3's own words for a failure, out of its XML, and the status.
 struct Answer {

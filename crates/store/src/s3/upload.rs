@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use super::failure::into_io;
 use super::{Failed, Service};
-use crate::store::{PartWriter, StoreError};
+use crate::{PartWriter, StoreError};
 
 /// A piece of a multipart upload; S3 takes 10,000 of them, 80 GiB of one file. Smaller files are one put.
 const PIECE_BYTES: usize = 8 << 20;
