@@ -21,6 +21,7 @@ pub mod interactions;
 pub mod page;
 pub mod query;
 pub mod ratings;
+pub mod record;
 pub mod registry;
 pub mod run;
 pub mod schema;

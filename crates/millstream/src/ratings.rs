@@ -10,9 +10,10 @@ use millstream_learn::Id;
 use millstream_learn::als::RATING_MAX;
 use millstream_store::Store;
 
-use crate::batch::{Batch, Value, event_time, exact_integer};
+use crate::batch::Batch;
 use crate::config::RatingColumns;
 use crate::expression::{Expression, ExpressionError, ExpressionFault, ValueKind};
+use crate::record::{Value, event_time, exact_integer};
 use crate::registry::Holdout;
 use crate::schema::{ArrowType, ColumnType, StreamSchema};
 use crate::train::{TrainError, condition, for_each_block_in_order, held_out, narrow};

@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use millstream::batch::{RowDecoder, StoredBatches, TextWriter, committed, read};
-use millstream::config::Encoding;
+use millstream::batch::{StoredBatches, TextWriter, committed, read};
+use millstream::record::{Encoding, RowDecoder};
 use millstream::schema::StreamSchema;
 use millstream_store::LocalStore;
 use serde_json::json;

@@ -13,7 +13,8 @@ use proptest::prelude::*;
 use super::committed::committed;
 use super::part::{Outcome, Part, PartError, Record, sweep};
 use super::{Cut, CutReason, Manifest, PartSettings, StoredBatches, batch_folder, cuts, decide};
-use crate::config::{Bad, BatchFormat, Encoding};
+use crate::config::{Bad, BatchFormat};
+use crate::record::Encoding;
 use crate::schema::{ColumnType, OFFSET_COLUMN, StreamColumn, StreamSchema};
 
 const PARTITIONS: u32 = 2;

@@ -32,7 +32,7 @@ use super::part::{Outcome, Part, PartError, PartSettings, Record, Reject, sweep}
 use super::plan::Plan;
 use super::stuck::Stuck;
 use crate::config::{BatchRule, WindowTime};
-use crate::source::REJECT_HEADER;
+use crate::record::REJECT_HEADER;
 use crate::status::{Status, clock_ms};
 use crate::topic::{Topic, kafka_partition};
 

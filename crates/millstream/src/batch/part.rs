@@ -18,12 +18,10 @@ use serde_json::json;
 
 use super::committed::parse_manifest;
 use super::cut::DecideError;
-use super::decode::RowDecoder;
-use super::derive::DeriveError;
 use super::formats::TextWriter;
 use super::manifest::{Manifest, batch_folder, manifest_key};
-use super::value::Misfit;
-use crate::config::{BatchFormat, Encoding};
+use crate::config::BatchFormat;
+use crate::record::{DeriveError, Encoding, Misfit, RowDecoder};
 use crate::schema::{FORMAT, StreamSchema};
 use crate::status::now_ms;
 

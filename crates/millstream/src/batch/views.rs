@@ -6,7 +6,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{Message, Offset, TopicPartitionList};
 
-use super::{AHEAD_MS, PartSettings, RowClock, TopicView};
+use super::{PartSettings, TopicView};
+use crate::record::{AHEAD_MS, RowClock};
 use crate::status::clock_ms;
 use crate::topic::{Quiet, Topic, TopicError, kafka_partition};
 

@@ -13,8 +13,9 @@ use super::gather::{Gather, Place, Tally};
 use super::lookup::Lookups;
 use super::plan::{ID, Plan};
 use super::{Catalogue, CatalogueError};
-use crate::batch::{Batch, RowDecoder, Selection, read_blocks};
-use crate::config::{CatalogueFrom, CatalogueRules, Encoding, Route, SchemaRules, Source, check_catalogue};
+use crate::batch::{Batch, Selection, read_blocks};
+use crate::config::{CatalogueFrom, CatalogueRules, Route, SchemaRules, Source, check_catalogue};
+use crate::record::{Encoding, RowDecoder};
 use crate::schema::{OFFSET_COLUMN, PARTITION_COLUMN, StreamSchema};
 use crate::source::{Dataset, Row, SourceError};
 

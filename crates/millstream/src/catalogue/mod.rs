@@ -42,9 +42,10 @@ pub use plan::{IDENTITY, Kind, Plan, Scalar};
 pub use tables::load as load_tables;
 pub use value::{float_json, id_json};
 
-use crate::batch::{Batch, DecideError, DeriveError, PartFault, read_schema};
+use crate::batch::{Batch, DecideError, PartFault, read_schema};
 use crate::config::{CatalogueFrom, CatalogueRules, Pipeline};
 use crate::expression::ExpressionError;
+use crate::record::DeriveError;
 use crate::schema::RuleFault;
 use crate::source::SourceError;
 use filter::Filters;

@@ -4,8 +4,8 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::compute::concat_batches;
 use millstream_base::{Faults, error_chain};
 
-use crate::batch::RowDecoder;
-use crate::config::{Encoding, FixedTable, GivenRows, SchemaRules, Source, TableRows};
+use crate::config::{FixedTable, GivenRows, SchemaRules, Source, TableRows};
+use crate::record::{Encoding, RowDecoder};
 use crate::source::{Dataset, Row};
 
 /// Rows that are typed at a time.
@@ -34,7 +34,7 @@ fn given(given: &GivenRows) -> Result<RecordBatch, String> {
     let mut decoder = RowDecoder::new(&given.schema, Encoding::Json).map_err(|error| error.to_string())?;
     for (number, row) in (1_i64..).zip(&given.rows) {
         let value = serde_json::to_vec(row).map_err(|error| error.to_string())?;
-        let misfit = |misfit: crate::batch::Misfit| format!("row {number} does not fit: {}", misfit.reason);
+        let misfit = |misfit: crate::record::Misfit| format!("row {number} does not fit: {}", misfit.reason);
         decoder.push(&value, 0, number, 0, i64::MAX).map_err(misfit)?;
     }
     let own: Vec<usize> = (0..given.schema.arrow().fields().len()).collect();

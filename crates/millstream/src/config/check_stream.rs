@@ -11,7 +11,8 @@ use rdkafka::error::KafkaError;
 use toml::{Table, Value};
 
 use super::check::{DEFAULT_STORE, listen};
-use super::{BrokerChoice, Encoding, Retention, Start, Stream};
+use super::{BrokerChoice, Retention, Start, Stream};
+use crate::record::Encoding;
 use millstream_base::{Faults, Keys, Section, duration, nearest, size, type_name};
 use millstream_store::StoreUrl;
 

@@ -205,7 +205,7 @@ impl ViewParameter {
                 number.as_f64().filter(|number| number.is_finite()).map(Json::from)
             }
             (ColumnType::Int64, Json::Number(number)) => {
-                let whole = number.as_i64().or_else(|| number.as_f64().and_then(crate::batch::exact_integer));
+                let whole = number.as_i64().or_else(|| number.as_f64().and_then(crate::record::exact_integer));
                 whole.map(Json::from)
             }
             (ColumnType::Utf8, Json::String(text)) => Some(Json::String(text)),
@@ -251,7 +251,7 @@ impl ViewParameter {
             let number = self.min.or(self.max).unwrap_or(1.0);
             match self.kind {
                 ColumnType::Float64 => number.into(),
-                ColumnType::Int64 => crate::batch::exact_integer(number.ceil()).unwrap_or(1).into(),
+                ColumnType::Int64 => crate::record::exact_integer(number.ceil()).unwrap_or(1).into(),
                 ColumnType::Utf8 => "".into(),
                 ColumnType::Boolean => false.into(),
             }

@@ -47,6 +47,8 @@ use millstream_learn::{Algorithm, ParamValue};
 use millstream_store::StoreUrl;
 use millstream_untrusted::model::Recommendation;
 
+use crate::record::Encoding;
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pipeline {
     /// As given on the command line; names the file in every message.
@@ -210,23 +212,6 @@ pub enum BrokerChoice {
     },
     /// `bootstrap.servers`.
     Servers(String),
-}
-
-/// A record's value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Encoding {
-    Json,
-    Csv,
-}
-
-impl Encoding {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Json => "json",
-            Self::Csv => "csv",
-        }
-    }
 }
 
 /// Where a topic that others write is begun.

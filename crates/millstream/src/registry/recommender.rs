@@ -109,5 +109,5 @@ fn code(ids: &Ids, name: &str, row: usize, given: &Row) -> Result<u32, InputFaul
 
 /// `7.0` is 7; beyond 2^53 a float may not be the id that was meant.
 fn whole(number: &Number) -> Option<i64> {
-    number.as_i64().or_else(|| number.as_f64().and_then(crate::batch::exact_integer))
+    number.as_i64().or_else(|| number.as_f64().and_then(crate::record::exact_integer))
 }

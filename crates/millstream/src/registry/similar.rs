@@ -304,7 +304,7 @@ fn is_first_missing(column: &Column) -> bool {
 
 /// Whole numbers without a fraction.
 fn number_json(number: f64) -> Value {
-    match crate::batch::exact_integer(number) {
+    match crate::record::exact_integer(number) {
         Some(whole) => Value::from(whole),
         None => Value::from(number),
     }

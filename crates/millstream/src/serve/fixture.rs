@@ -336,7 +336,7 @@ fn pipeline(routes: Vec<Route>) -> Pipeline {
         stream: config::Stream {
             topic: "bitcoin".to_owned(),
             partitions: Some(NonZeroU32::MIN),
-            encoding: config::Encoding::Json,
+            encoding: crate::record::Encoding::Json,
             start: config::Start::Earliest,
             broker: config::BrokerChoice::Servers("localhost:9092".to_owned()),
             retention: config::Retention::default(),

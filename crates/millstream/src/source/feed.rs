@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use super::{Dataset, Reader, Row, SourceError};
-use crate::config::Encoding;
+use crate::record::Encoding;
 
 /// Rows read ahead of a replay that is slower than its input; each is at most a mebibyte.
 const ROWS_AHEAD: usize = 64;

@@ -12,9 +12,9 @@ use serde_json::value::RawValue;
 
 use super::SourceError;
 use super::input::{Input, READ_BUFFER_BYTES, RowGuard, SharedDigest};
-use super::limits::{MAX_RECORD_BYTES, NESTING_MOST};
-use super::payload::Cell;
+use super::limits::NESTING_MOST;
 use super::profile::Fingerprint;
+use crate::record::{Cell, MAX_RECORD_BYTES};
 
 /// More members are told apart by a set.
 const FEW_MEMBERS: usize = 16;

@@ -3,12 +3,6 @@
 /// More columns would be data in the place of names, and memory without a bound.
 pub(super) const COLUMNS_MOST: usize = 10_000;
 
-/// A larger row becomes a stub: Apache Kafka takes 1 MiB with all overhead by default.
-pub const MAX_RECORD_BYTES: usize = 1_000_000;
-
-/// What a stub keeps of a row that is too large.
-pub(super) const STUB_BYTES: usize = 64 * 1024;
-
 /// Of csv, which tells the end of a row by its quotes: one that is never closed would swallow the rest of the file. Of JSON
 /// lines the rest of a line is passed over in flat memory.
 pub(super) const ROW_READ_BYTES_MOST: usize = 64 << 20;

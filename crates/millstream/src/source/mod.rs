@@ -20,7 +20,6 @@ mod parquet_limits;
 mod parquet_page;
 mod parquet_rows;
 mod parquet_unpack;
-mod payload;
 mod profile;
 mod records;
 pub mod replay;
@@ -32,7 +31,5 @@ mod thrift;
 
 pub use dataset::{Dataset, Reader, Row};
 pub use error::SourceError;
-pub use limits::MAX_RECORD_BYTES;
 pub use pace::Pacer;
-pub use payload::{Payload, REJECT_HEADER, RowEncoder, is_json_number, key_prefix};
 pub use profile::{Fingerprint, Profile, profile, profile_values};

@@ -10,8 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::Row;
 use super::input::{Stopped, unless_stopped};
-use super::limits::MAX_RECORD_BYTES;
-use super::payload::{Cell, is_json_number};
+use crate::record::{Cell, MAX_RECORD_BYTES, is_json_number};
 
 /// Of rows and their places that are sorted at once. With the sort's own scratch, peak memory stays below 100 MiB.
 pub(super) const CHUNK_BYTES: usize = 64 << 20;

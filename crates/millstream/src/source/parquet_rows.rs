@@ -21,7 +21,7 @@ use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 
 use super::SourceError;
 use super::parquet_limits::{check_footer, rows_at_once};
-use super::payload::Cell;
+use crate::record::Cell;
 use crate::schema::ColumnType;
 
 /// Of values, in one batch; a batch is held twice, as columns and as text.

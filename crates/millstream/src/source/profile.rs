@@ -14,7 +14,8 @@ use super::jsonl::JsonLines;
 use super::limits::COLUMNS_MOST;
 use super::parquet_rows::ParquetRows;
 use super::{Dataset, SourceError};
-use crate::config::{CsvFormat, Encoding, Pace, SchemaRules, Source, SourcePlace, format_by_name};
+use crate::config::{CsvFormat, Pace, SchemaRules, Source, SourcePlace, format_by_name};
+use crate::record::Encoding;
 use crate::schema::StreamSchema;
 
 /// What tells one state of a file from another.

@@ -4,12 +4,10 @@ use csv::ByteRecord;
 
 use super::csv_rows::CsvRows;
 use super::jsonl::{JsonLines, Member, members};
-use super::limits::STUB_BYTES;
 use super::order::{write_order, write_order_of_stub};
 use super::parquet_rows::ParquetRows;
-use super::payload::{Cell, stub, too_large};
-use super::{Payload, Row, RowEncoder, SourceError, key_prefix};
-use crate::config::Encoding;
+use super::{Row, SourceError};
+use crate::record::{Cell, Encoding, Payload, RowEncoder, STUB_BYTES, key_prefix, stub, too_large};
 
 pub(super) enum Records {
     Csv(CsvRecords),

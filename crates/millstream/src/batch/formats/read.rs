@@ -14,8 +14,7 @@ use datafusion::arrow::error::ArrowError;
 use serde_json::value::RawValue;
 
 use super::write::write_csv_header;
-use crate::batch::csv_fields::{CsvFields, without_line_end};
-use crate::batch::instant::read_instant;
+use crate::record::{CsvFields, read_instant, without_line_end};
 
 const READ_BUFFER_BYTES: usize = 256 * 1024;
 /// A damaged file may have a quote that is never closed; no row that was written is as long as this.
@@ -171,8 +170,8 @@ impl Row for CsvRow {
 
     fn append(&mut self, row: &[u8], columns: &mut [Wanted]) -> Result<(), String> {
         self.fields.split(row)?;
-        if self.fields.len() != self.width {
-            return Err(format!("{} fields, its schema has {}", self.fields.len(), self.width));
+        if self.fields.count() != self.width {
+            return Err(format!("{} fields, its schema has {}", self.fields.count(), self.width));
         }
         for column in columns {
             let text = self.fields.get(column.index).map(std::str::from_utf8).transpose();

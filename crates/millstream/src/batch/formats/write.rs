@@ -7,9 +7,7 @@ use datafusion::arrow::datatypes::{
     DataType, Float64Type, Int32Type, Int64Type, Schema, TimeUnit, TimestampMillisecondType,
 };
 
-use crate::batch::csv_fields::write_csv_text;
-use crate::batch::instant::write_instant;
-use crate::source::key_prefix;
+use crate::record::{key_prefix, write_csv_text, write_instant};
 
 /// Text gathered before it goes to the file.
 const BUFFER_BYTES: usize = 256 * 1024;

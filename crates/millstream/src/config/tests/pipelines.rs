@@ -5,9 +5,10 @@ use millstream_store::StoreUrl;
 
 use super::*;
 use crate::config::{
-    Bad, BatchFormat, BatchRule, BrokerChoice, Categorical, Compression, Encoding, Missing, OnStop, Pace, SourceFormat,
+    Bad, BatchFormat, BatchRule, BrokerChoice, Categorical, Compression, Missing, OnStop, Pace, SourceFormat,
     SourcePlace, Start, TrainOn, Unseen, WindowTime,
 };
+use crate::record::Encoding;
 
 fn pipeline(text: &str) -> crate::config::Pipeline {
     load(text, &Overrides::default()).unwrap().pipeline

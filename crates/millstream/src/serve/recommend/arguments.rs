@@ -6,9 +6,9 @@ use millstream_learn::{Algorithm, Id};
 use serde_json::{Number, Value};
 
 use super::posted::{Ratings, posted_ratings};
-use crate::batch::exact_integer;
 use crate::catalogue::id_json;
 use crate::config::{Action, Ambiguous, Argument, ITEMS_DEFAULT, Sort};
+use crate::record::exact_integer;
 use crate::registry::{Recommender, Task, Version};
 use crate::schema::ColumnType;
 use crate::serve::error::{ApiError, quote};

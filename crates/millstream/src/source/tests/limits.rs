@@ -10,7 +10,8 @@ use parquet::file::properties::WriterProperties;
 use proptest::prelude::*;
 
 use super::*;
-use crate::source::limits::{COLUMNS_MOST, MAX_RECORD_BYTES, PAGE_VALUES_MOST};
+use crate::record::MAX_RECORD_BYTES;
+use crate::source::limits::{COLUMNS_MOST, PAGE_VALUES_MOST};
 use crate::source::parquet_limits::check_footer;
 
 /// One row group, dictionaries as large as they get.

@@ -12,8 +12,8 @@ use datafusion::arrow::datatypes::{DataType, Field};
 use proptest::prelude::*;
 
 use super::*;
-use crate::batch::RowDecoder;
-use crate::source::{MAX_RECORD_BYTES, Row};
+use crate::record::{MAX_RECORD_BYTES, RowDecoder};
+use crate::source::Row;
 
 fn check(bench: &Bench, json: &[&str], csv: &[&str]) {
     assert_eq!(bench.values(Encoding::Json), json);

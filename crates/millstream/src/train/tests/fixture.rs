@@ -243,7 +243,7 @@ pub fn pipeline(holdout: f64, models: Vec<Model>) -> Pipeline {
         stream: config::Stream {
             topic: "test".to_owned(),
             partitions: Some(NonZeroU32::MIN),
-            encoding: config::Encoding::Json,
+            encoding: crate::record::Encoding::Json,
             start: config::Start::Earliest,
             broker: BrokerChoice::Servers("localhost:9092".to_owned()),
             retention: config::Retention::default(),

@@ -1,8 +1,8 @@
 //! The event time of records, told without keeping their rows: for pacing and for windows.
 
+use super::Encoding;
 use super::decode::{RowDecoder, TimeFrom, time_from};
-use super::record::Form;
-use crate::config::Encoding;
+use super::form::Form;
 use crate::schema::{StreamColumn, StreamSchema};
 
 /// Tells the event time of one record after another, as `RowDecoder` would.

@@ -5,16 +5,21 @@
 
 use csv::ByteRecord;
 
-use super::limits::{MAX_RECORD_BYTES, STUB_BYTES};
-use crate::batch::write_csv_text;
-use crate::config::Encoding;
+use super::Encoding;
+use super::csv_text::write_csv_text;
+
+/// A larger row becomes a stub: Apache Kafka takes 1 MiB with all overhead by default.
+pub const MAX_RECORD_BYTES: usize = 1_000_000;
+
+/// What a stub keeps of a row that is too large.
+pub const STUB_BYTES: usize = 64 * 1024;
 
 /// The header of a stub record; its value is the reason.
 pub const REJECT_HEADER: &str = "millstream-reject";
 
 /// One value of a row, as its format tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cell<'a> {
+pub enum Cell<'a> {
     Null,
     Text(&'a str),
     /// As JSON writes it: a number, true or false, a list or an object.
@@ -55,7 +60,7 @@ impl<'a> Cell<'a> {
 }
 
 /// Why the value, with its key, is no record.
-pub(super) fn too_large(value: &[u8], key: Option<&[u8]>) -> Option<String> {
+pub fn too_large(value: &[u8], key: Option<&[u8]>) -> Option<String> {
     let bytes = value.len() + key.map_or(0, <[u8]>::len);
     (bytes > MAX_RECORD_BYTES).then(|| format!("{bytes} bytes, at most {MAX_RECORD_BYTES} fit into a record"))
 }
@@ -157,7 +162,7 @@ fn write_string(text: &str, out: &mut Vec<u8>) {
 }
 
 /// Keeps the fields of a row that is no record, cut to a bearable length.
-pub(super) fn stub(record: &ByteRecord, out: &mut Vec<u8>, reason: String) -> Payload {
+pub fn stub(record: &ByteRecord, out: &mut Vec<u8>, reason: String) -> Payload {
     out.clear();
     for (i, field) in record.iter().enumerate() {
         if i > 0 {

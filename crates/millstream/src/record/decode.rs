@@ -11,10 +11,10 @@ use datafusion::arrow::compute::filter_record_batch;
 use datafusion::arrow::datatypes::{Float64Type, Int64Type, SchemaRef, TimestampMillisecondType};
 use datafusion::arrow::error::ArrowError;
 
+use super::Encoding;
 use super::derive::{Derivation, DeriveError, Derived};
-use super::record::Form;
+use super::form::Form;
 use super::value::{Misfit, Value, checked_time};
-use crate::config::Encoding;
 use crate::schema::{ColumnType, StreamSchema};
 
 /// The rows since the last `take`.

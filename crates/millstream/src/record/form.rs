@@ -5,11 +5,11 @@ use std::collections::HashMap;
 
 use serde_json::value::RawValue;
 
-use super::csv_fields::{CsvFields, without_line_end};
+use super::Encoding;
+use super::csv_text::{CsvFields, without_line_end};
+use super::payload::key_prefix;
 use super::value::{Misfit, Value, event_time, from_csv, from_json};
-use crate::config::Encoding;
 use crate::schema::StreamColumn;
-use crate::source::key_prefix;
 
 /// How values are taken apart.
 pub enum Form {
@@ -77,10 +77,10 @@ impl Form {
 fn split(fields: &mut CsvFields, value: &[u8], expected: usize) -> Result<(), Misfit> {
     let misfit = |reason: String| Misfit { reason, inferred_column: None };
     fields.split(without_line_end(value)).map_err(|reason| misfit(format!("not a csv record: {reason}")))?;
-    if fields.len() == expected {
+    if fields.count() == expected {
         return Ok(());
     }
-    Err(misfit(format!("{} fields, expected {expected}", fields.len())))
+    Err(misfit(format!("{} fields, expected {expected}", fields.count())))
 }
 
 /// A record as `RowEncoder` writes it: the columns in order, no white space. `None`: it is not of that form.

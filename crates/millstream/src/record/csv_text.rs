@@ -38,7 +38,7 @@ impl CsvFields {
         }
     }
 
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.ends.len()
     }
 
@@ -102,7 +102,7 @@ mod tests {
         let mut fields = CsvFields::default();
         fields.split(b"left over,from before")?;
         fields.split(record.as_bytes())?;
-        Ok((0..fields.len()).map(|i| fields.get(i).map(|field| String::from_utf8_lossy(field).into_owned())).collect())
+        Ok((0..fields.count()).map(|i| fields.get(i).map(|field| String::from_utf8_lossy(field).into_owned())).collect())
     }
 
     fn check(record: &str, expected: &[Option<&str>]) {

@@ -6,9 +6,9 @@ use datafusion::arrow::array::timezone::Tz;
 use datafusion::arrow::compute::kernels::cast_utils::{string_to_datetime, string_to_timestamp_nanos};
 
 use super::instant::write_instant;
+use super::payload::is_json_number;
 use crate::config::Bad;
 use crate::schema::{ColumnType, StreamColumn};
-use crate::source::is_json_number;
 
 /// An event time further ahead of the clock than this is a fault of the record.
 pub const AHEAD_MS: i64 = 86_400_000;

@@ -1,0 +1,41 @@
+//! What a row looks like as a Kafka message: a JSON object or a csv line, written by `payload` and read by `form`; and the values
+//! of its columns, typed (`value`), derived (`derive`) and gathered into Arrow batches (`decode`).
+
+mod csv_text;
+mod decode;
+mod derive;
+mod form;
+mod instant;
+mod payload;
+mod row_clock;
+mod value;
+
+use serde::{Deserialize, Serialize};
+
+pub use csv_text::{CsvFields, without_line_end, write_csv_text};
+pub use decode::{Chunk, RowDecoder};
+pub use derive::DeriveError;
+pub use form::Form;
+pub use instant::{read_instant, write_instant};
+pub use payload::{
+    Cell, MAX_RECORD_BYTES, Payload, REJECT_HEADER, RowEncoder, STUB_BYTES, is_json_number, key_prefix, stub, too_large,
+};
+pub use row_clock::RowClock;
+pub use value::{AHEAD_MS, Misfit, Value, event_time, exact_integer};
+
+/// A record's value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Encoding {
+    Json,
+    Csv,
+}
+
+impl Encoding {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Csv => "csv",
+        }
+    }
+}
