@@ -18,6 +18,7 @@ pub mod cli;
 pub mod config;
 pub mod expression;
 pub mod interactions;
+pub mod model;
 pub mod page;
 pub mod query;
 pub mod ratings;

@@ -11,8 +11,8 @@ use millstream_learn::als::RATING_MAX;
 use millstream_store::Store;
 
 use crate::batch::Batch;
-use crate::config::RatingColumns;
 use crate::expression::{Expression, ExpressionError, ExpressionFault, ValueKind};
+use crate::model::RatingColumns;
 use crate::record::{Value, event_time, exact_integer};
 use crate::registry::Holdout;
 use crate::schema::{ArrowType, ColumnType, StreamSchema};

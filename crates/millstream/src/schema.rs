@@ -4,16 +4,16 @@
 //! that has the name of a source column stands in its place. Expressions of models see what parts hold; `from` sees the source.
 
 mod rules;
+mod settings;
 
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema as ArrowSchema, SchemaRef, TimeUnit};
 use serde::{Deserialize, Serialize};
 
-use crate::config::Bad;
-
 pub use millstream_untrusted::model::ColumnType;
 pub use rules::RuleFault;
+pub use settings::{Bad, ColumnRule, SchemaRules};
 
 /// Of every JSON in the store; another one is refused.
 pub const FORMAT: u32 = 1;

@@ -14,7 +14,7 @@ use millstream_store::{Store, StoredFile};
 
 use super::committed::{part_of_key, read_manifest, read_schema};
 use super::formats::read_part;
-use crate::config::BatchFormat;
+use crate::batch::BatchFormat;
 use crate::schema::OFFSET_COLUMN;
 
 /// A few columns of so many rows stay in the second-level cache, and the cost of a block is lost in them.

@@ -18,7 +18,7 @@ use super::plan::Plan;
 use super::proposal::{Moment, propose};
 use super::views::{ArrivalTimes, EventTimes};
 use super::{PartSettings, TopicView};
-use crate::config::{BatchRule, WindowTime};
+use crate::batch::{BatchRule, WindowTime};
 use crate::status::{Status, clock_ms};
 use crate::topic::{Quiet, Topic, TopicError, is_away, pause};
 

@@ -13,9 +13,9 @@ use proptest::prelude::*;
 use super::committed::committed;
 use super::part::{Outcome, Part, PartError, Record, sweep};
 use super::{Cut, CutReason, Manifest, PartSettings, StoredBatches, batch_folder, cuts, decide};
-use crate::config::{Bad, BatchFormat};
+use crate::batch::BatchFormat;
 use crate::record::Encoding;
-use crate::schema::{ColumnType, OFFSET_COLUMN, StreamColumn, StreamSchema};
+use crate::schema::{Bad, ColumnType, OFFSET_COLUMN, StreamColumn, StreamSchema};
 
 const PARTITIONS: u32 = 2;
 const BATCHES: u32 = 3;

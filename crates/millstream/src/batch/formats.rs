@@ -14,7 +14,7 @@ use datafusion::arrow::error::ArrowError;
 
 pub use write::TextWriter;
 
-use crate::config::BatchFormat;
+use crate::batch::BatchFormat;
 
 /// Blocks of a part that was stored as text.
 pub type Blocks = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>> + Send>;

@@ -31,7 +31,7 @@ use super::manifest::{Cut, cut_key};
 use super::part::{Outcome, Part, PartError, PartSettings, Record, Reject, sweep};
 use super::plan::Plan;
 use super::stuck::Stuck;
-use crate::config::{BatchRule, WindowTime};
+use crate::batch::{BatchRule, WindowTime};
 use crate::record::REJECT_HEADER;
 use crate::status::{Status, clock_ms};
 use crate::topic::{Topic, kafka_partition};

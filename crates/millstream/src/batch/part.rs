@@ -20,7 +20,7 @@ use super::committed::parse_manifest;
 use super::cut::DecideError;
 use super::formats::TextWriter;
 use super::manifest::{Manifest, batch_folder, manifest_key};
-use crate::config::BatchFormat;
+use crate::batch::BatchFormat;
 use crate::record::{DeriveError, Encoding, Misfit, RowDecoder};
 use crate::schema::{FORMAT, StreamSchema};
 use crate::status::now_ms;

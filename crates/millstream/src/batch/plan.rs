@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::num::{NonZeroU32, NonZeroU64};
 
 use super::manifest::{Cut, CutReason, Window};
-use crate::config::{BatchRule, WindowTime};
+use crate::batch::{BatchRule, WindowTime};
 
 /// End offsets after the first `total` rows sent in turn.
 pub fn ends_in_turn(base_offsets: &[i64], total: u64) -> Vec<i64> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::manifest::{Cut, CutReason, Window};
 use super::plan::Plan;
-use crate::config::{BatchRule, WindowTime};
+use crate::batch::{BatchRule, WindowTime};
 
 /// A record sent just before a window's end may still be on its way to the broker.
 const CLOSING_GRACE_MS: i64 = 250;

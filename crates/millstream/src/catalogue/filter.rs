@@ -10,7 +10,8 @@ use millstream_learn::top_n::Bitmap;
 use millstream_untrusted::filter::{Filter as Tree, SyntaxError};
 
 use super::condition::{Condition, Pass};
-use crate::config::{Argument, Route};
+use crate::model::Argument;
+use crate::serve::Route;
 
 /// So many filters are kept, and so many bytes of them: a site has a few, and what anybody may send must not fill the memory. At a
 /// million items one is 125 KB.

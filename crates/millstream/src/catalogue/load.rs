@@ -14,10 +14,12 @@ use super::lookup::Lookups;
 use super::plan::{ID, Plan};
 use super::{Catalogue, CatalogueError};
 use crate::batch::{Batch, Selection, read_blocks};
-use crate::config::{CatalogueFrom, CatalogueRules, Route, SchemaRules, Source, check_catalogue};
+use crate::catalogue::{CatalogueFrom, CatalogueRules};
+use crate::config::check_catalogue;
 use crate::record::{Encoding, RowDecoder};
-use crate::schema::{OFFSET_COLUMN, PARTITION_COLUMN, StreamSchema};
-use crate::source::{Dataset, Row, SourceError};
+use crate::schema::{OFFSET_COLUMN, PARTITION_COLUMN, SchemaRules, StreamSchema};
+use crate::serve::Route;
+use crate::source::{Dataset, Row, Source, SourceError};
 
 /// Rows of a file that are typed and gathered at a time.
 const BLOCK_ROWS: usize = 8192;

@@ -11,7 +11,7 @@ use datafusion::arrow::error::ArrowError;
 use millstream_base::Faults;
 
 use super::tables;
-use crate::config::FixedTable;
+use crate::catalogue::FixedTable;
 
 /// The tables that have a key.
 #[derive(Debug, Clone, Default)]

@@ -17,6 +17,7 @@ mod lookup;
 mod order;
 mod page;
 mod plan;
+mod settings;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -39,11 +40,12 @@ pub use load::{check_file, empty_catalogue, empty_items};
 pub use lookup::Lookups;
 pub use page::{Page, Query, Sort};
 pub use plan::{IDENTITY, Kind, Plan, Scalar};
+pub use settings::{CatalogueFrom, CatalogueRules, FixedTable, GivenRows, TableRows};
 pub use tables::load as load_tables;
 pub use value::{float_json, id_json};
 
 use crate::batch::{Batch, DecideError, PartFault, read_schema};
-use crate::config::{CatalogueFrom, CatalogueRules, Pipeline};
+use crate::config::Pipeline;
 use crate::expression::ExpressionError;
 use crate::record::DeriveError;
 use crate::schema::RuleFault;

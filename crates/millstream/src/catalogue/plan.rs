@@ -8,7 +8,7 @@ use datafusion::arrow::compute::{cast, concat};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::error::ArrowError;
 
-use crate::config::CatalogueRules;
+use crate::catalogue::CatalogueRules;
 use crate::expression::{Expression, projected};
 use crate::schema::RuleFault;
 

@@ -4,9 +4,10 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::compute::concat_batches;
 use millstream_base::{Faults, error_chain};
 
-use crate::config::{FixedTable, GivenRows, SchemaRules, Source, TableRows};
+use crate::catalogue::{FixedTable, GivenRows, TableRows};
 use crate::record::{Encoding, RowDecoder};
-use crate::source::{Dataset, Row};
+use crate::schema::SchemaRules;
+use crate::source::{Dataset, Row, Source};
 
 /// Rows that are typed at a time.
 const CHUNK_ROWS: usize = 8192;

@@ -18,13 +18,14 @@ use super::{
     BatchesAction, Command, Demo, Invocation, LogFormat, ModelsAction, NewFrom, Stage, exit, pipeline_for, write_new,
 };
 use crate::batch::{Batch, IDENTITY_KEY, StoredBatches};
-use crate::catalogue::{Lookups, check_file};
-use crate::config::{CatalogueFrom, CsvFormat, Loaded, Overrides, Pipeline, Retention, SchemaRules, load};
+use crate::catalogue::{CatalogueFrom, Lookups, check_file};
+use crate::config::{Loaded, Overrides, Pipeline, Retention, load};
 use crate::registry::{OwnerTexts, Registry, Version};
 use crate::run::{
     self, Alone, Options, Outcome, Progress, check_data, open_broker, open_store_reading, run, with_rules,
 };
-use crate::source::{Dataset, profile};
+use crate::schema::SchemaRules;
+use crate::source::{CsvFormat, Dataset, profile};
 use crate::status::Status;
 use crate::views::{answer_questions, check_files};
 use millstream_base::{ConfigFaults, Fault, Faults};

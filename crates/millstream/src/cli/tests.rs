@@ -4,8 +4,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{Bad, BrokerChoice, Loaded, Retention, check_models, load_text};
-use crate::schema::{ColumnType, StreamColumn, StreamSchema};
+use crate::config::{BrokerChoice, Loaded, Retention, check_models, load_text};
+use crate::schema::{Bad, ColumnType, StreamColumn, StreamSchema};
 use millstream_base::Faults;
 use millstream_store::StoreUrl;
 
@@ -99,7 +99,7 @@ fn the_demo_keeps_to_its_own_folder() {
         panic!()
     };
     let pipeline = demo.pipeline().unwrap().pipeline;
-    assert_eq!(pipeline.source.unwrap().place, crate::config::SourcePlace::File("d/rows.csv".into()));
+    assert_eq!(pipeline.source.unwrap().place, crate::source::SourcePlace::File("d/rows.csv".into()));
     assert_eq!(pipeline.store, StoreUrl::Local("d/store".into()));
     let listen = "127.0.0.1:9092".parse().unwrap();
     assert_eq!(pipeline.stream.broker, BrokerChoice::Embedded { listen, data: "d/store/topic".into() });
@@ -133,7 +133,7 @@ fn every_system_has_an_example_and_a_demo_with_rows_of_its_own() {
         let paths: Vec<&str> = paths.map(|path| path.trim_end_matches('\'').split('?').next().unwrap()).collect();
         assert!(paths.len() >= 4, "{lines}");
         for path in paths.into_iter().filter(|path| !path.starts_with("/v1/")) {
-            let fits = |route: &crate::config::Route| {
+            let fits = |route: &crate::serve::Route| {
                 let (own, asked): (Vec<&str>, Vec<&str>) = (route.path.split('/').collect(), path.split('/').collect());
                 own.len() == asked.len()
                     && own.iter().zip(asked).all(|(own, asked)| own.starts_with('{') || *own == asked)

@@ -7,14 +7,17 @@ use std::time::Duration;
 
 use toml::{Table, Value};
 
-use super::check_site::sites;
-use super::{
-    Batch, BatchFormat, BatchRule, CatalogueFrom, Model, OnStop, Overrides, Pace, Pipeline, QueryLimits, SchemaRules,
-    Serve, Source, SourcePlace, Train, WindowTime,
-};
+use super::{Batch, Overrides, Pipeline, Train};
 use super::{
     check_catalogue, check_model, check_ratings, check_route, check_similar, check_source, check_stream, check_view,
 };
+use crate::batch::{BatchFormat, BatchRule, OnStop, WindowTime};
+use crate::catalogue::CatalogueFrom;
+use crate::model::Model;
+use crate::schema::SchemaRules;
+use crate::serve::{Serve, sites};
+use crate::source::{Pace, Source, SourcePlace};
+use crate::views::QueryLimits;
 use millstream_base::{ConfigFaults, Fault, Faults, Keys, Section, duration, section, size};
 use millstream_store::StoreUrl;
 

@@ -9,7 +9,9 @@ use serde_json::Value as Json;
 use toml::Value;
 
 use super::check_model::Draft;
-use super::{Action, Ambiguous, Argument, Origin, Sort, template};
+use super::template;
+use crate::model::{Action, Argument, Sort};
+use crate::serve::{Ambiguous, Origin};
 
 /// An API that counts from more is a slip of the keyboard.
 const FIRST_VERSION_MOST: i64 = 1_000_000;

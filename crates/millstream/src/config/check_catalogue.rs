@@ -8,8 +8,7 @@ use toml::{Table, Value};
 
 use super::check_route::words;
 use super::check_source::read_anew;
-use super::{CatalogueFrom, CatalogueRules};
-use crate::catalogue::{IDENTITY, Plan};
+use crate::catalogue::{CatalogueFrom, CatalogueRules, IDENTITY, Plan};
 
 pub(super) const CATALOGUE: Keys = Keys {
     known: &["from", "format", "separator", "quote", "header", "id", "title", "image", "images", "columns", "facets"],

@@ -10,12 +10,14 @@ use millstream_learn::{
 };
 use toml::{Table, Value};
 
+use super::Batch;
 use super::check::table_list;
 use super::check_ratings;
 use super::check_similar;
 use super::check_source::seed;
 use super::check_text;
-use super::{Batch, BatchRule, Categorical, Columns, Missing, Model, Supervised, TrainOn, Unseen};
+use crate::batch::BatchRule;
+use crate::model::{Categorical, Columns, Missing, Model, RATING_INPUTS, Supervised, TrainOn, Unseen};
 
 pub(super) const MODEL: Keys = Keys {
     known: &[
@@ -134,9 +136,6 @@ fn model(number: usize, table: &Table, batch: Option<&Batch>, faults: &mut Fault
     })();
     Draft { name, algorithm, inputs, checked }
 }
-
-/// What a recommender is asked with, whatever the stream's columns are called.
-pub const RATING_INPUTS: [&str; 2] = ["user", "item"];
 
 /// Which of `Columns` an algorithm takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,12 +6,13 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use millstream_base::{Faults, did_you_mean};
 use millstream_learn::{Algorithm, ParamValue};
 
+use super::Pipeline;
 use super::check_route::{Asked, columns_and_parameters};
-use super::{
-    Action, ClusterColumns, Columns, ContentColumns, Missing, Model, NeighbourColumns, Pipeline, PopularityColumns,
+use crate::expression::{Expression, ExpressionError, ValueKind};
+use crate::model::{
+    Action, ClusterColumns, Columns, ContentColumns, Missing, Model, NeighbourColumns, PopularityColumns,
     RATING_INPUTS, RatingColumns, Supervised,
 };
-use crate::expression::{Expression, ExpressionError, ValueKind};
 use crate::ratings::{id_kind, is_time};
 use crate::schema::StreamSchema;
 

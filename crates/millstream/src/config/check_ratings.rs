@@ -7,7 +7,8 @@ use millstream_learn::ParamValue;
 use toml::Value;
 
 use super::check_route::words;
-use super::{Columns, Model, RatingColumns, SchemaRules};
+use crate::model::{Columns, Model, RatingColumns};
+use crate::schema::SchemaRules;
 
 pub(super) const FEEDBACK: &str = "feedback";
 

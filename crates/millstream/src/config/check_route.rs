@@ -12,7 +12,9 @@ use super::check_action::{asking, fits_models, is_posted};
 use super::check_model::Draft;
 use super::check_view_route::view_route;
 use super::template::{self, Allowed};
-use super::{Action, Route, View};
+use crate::model::Action;
+use crate::serve::Route;
+use crate::views::View;
 
 pub(super) const ROUTE: Keys = Keys {
     known: &[

@@ -7,10 +7,9 @@ use toml::Value;
 
 use super::check_model::{categorical, features, missing};
 use super::check_route::words;
-use super::{
-    CatalogueFrom, CatalogueRules, ClusterColumns, Columns, ContentColumns, Missing, Model, NeighbourColumns,
-    PopularityColumns, SchemaRules,
-};
+use crate::catalogue::{CatalogueFrom, CatalogueRules};
+use crate::model::{ClusterColumns, Columns, ContentColumns, Missing, Model, NeighbourColumns, PopularityColumns};
+use crate::schema::SchemaRules;
 
 /// A faulty `categorical` is reported, and does not make the features unknown.
 pub(super) fn clusters(section: &Section, faults: &mut Faults) -> (Option<Vec<String>>, Option<ClusterColumns>) {

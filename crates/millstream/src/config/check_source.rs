@@ -7,8 +7,8 @@ use millstream_base::{Faults, Keys, Section, did_you_mean, duration};
 use toml::{Table, Value};
 
 use super::check::later_choice;
-use super::{Bad, ColumnRule, Compression, CsvFormat, Pace, SchemaRules, Source, SourceFormat, SourcePlace};
-use crate::schema::{ColumnType, OFFSET_COLUMN, PARTITION_COLUMN, TIME_COLUMN};
+use crate::schema::{Bad, ColumnRule, ColumnType, OFFSET_COLUMN, PARTITION_COLUMN, SchemaRules, TIME_COLUMN};
+use crate::source::{Compression, CsvFormat, Pace, Source, SourceFormat, SourcePlace, format_by_name};
 
 pub(super) const SOURCE: Keys = Keys {
     known: &[
@@ -120,22 +120,6 @@ pub(super) fn place_at(section: &Section, key: &str, path: &str, faults: &mut Fa
             None
         }
     }
-}
-
-/// The format and packing that a name tells by its endings; one that tells nothing is plain csv.
-pub fn format_by_name(name: &str) -> (SourceFormat, Compression) {
-    let name = name.to_lowercase();
-    let (name, compression) = match (name.strip_suffix(".gz"), name.strip_suffix(".zst")) {
-        (Some(name), _) => (name, Compression::Gzip),
-        (None, Some(name)) => (name, Compression::Zstd),
-        (None, None) => (name.as_str(), Compression::None),
-    };
-    let format = match name.rsplit_once('.') {
-        Some((_, "jsonl" | "ndjson" | "json")) => SourceFormat::Jsonl,
-        Some((_, "parquet")) => SourceFormat::Parquet,
-        Some(_) | None => SourceFormat::Csv,
-    };
-    (format, compression)
 }
 
 fn pace(section: &Section, faults: &mut Faults) -> Pace {

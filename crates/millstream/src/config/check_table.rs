@@ -4,8 +4,9 @@ use millstream_base::{Faults, Section, type_name};
 use serde_json::{Map, Value as Json};
 use toml::{Table, Value};
 
-use super::{Bad, GivenRows, template};
-use crate::schema::{ColumnType, FORMAT, StreamColumn, StreamSchema};
+use super::template;
+use crate::catalogue::GivenRows;
+use crate::schema::{Bad, ColumnType, FORMAT, StreamColumn, StreamSchema};
 
 const EXAMPLE: &str = "such as rows = [ { certificate = \"U\", audience = \"children\" } ]";
 

@@ -7,7 +7,7 @@ use millstream_learn::{Algorithm, ParamDefault, ParamValue, content};
 use toml::Value;
 
 use super::check_model::param_value;
-use super::{Categorical, TextRule};
+use crate::model::{Categorical, TextRule};
 
 /// A weight is learnt for each, so not all: two such texts and other features are what linear regression takes.
 const DEFAULT_TERMS: i64 = 2000;

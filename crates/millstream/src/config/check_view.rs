@@ -9,9 +9,12 @@ use toml::{Table, Value};
 
 use super::check::table_list;
 use super::check_source::read_anew;
-use super::{FixedTable, Source, TEXT_BYTES, TableRows, View, ViewParameter, check_table, template};
+use super::{check_table, template};
+use crate::catalogue::{FixedTable, TableRows};
 use crate::query::{CATALOGUE, TABLE, placeholders};
 use crate::schema::ColumnType;
+use crate::source::Source;
+use crate::views::{TEXT_BYTES, View, ViewParameter};
 
 pub(super) const VIEW: Keys = Keys { known: &["name", "sql", "params"], later: &[] };
 pub(super) const PARAMETER: Keys = Keys { known: &["type", "min", "max", "values", "default"], later: &[] };

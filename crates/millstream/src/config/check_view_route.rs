@@ -7,7 +7,9 @@ use toml::Value;
 
 use super::check_route::{methods, path_parameters, response};
 use super::template::{self, Allowed};
-use super::{Action, Ambiguous, Origin, Route, View, ViewCall};
+use crate::model::Action;
+use crate::serve::{Ambiguous, Origin, Route, ViewCall};
+use crate::views::View;
 
 /// What a template may name of the answer besides the view's columns.
 const OUTPUTS: [&str; 1] = ["total"];

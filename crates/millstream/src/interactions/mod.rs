@@ -22,7 +22,7 @@ use table::Table;
 pub use table::{Popularity, Read, Shown};
 
 use crate::batch::Batch;
-use crate::config::RatingColumns;
+use crate::model::RatingColumns;
 use crate::registry::{Holdout, ModelFile, Registry, Task};
 use crate::schema::ColumnType;
 

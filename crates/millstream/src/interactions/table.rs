@@ -377,7 +377,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::config::RatingColumns;
+    use crate::model::RatingColumns;
     use crate::registry::Holdout;
 
     /// user, item, rating, time; ratings of 0 are none, and of 5 outside the scale; rows are in the group of their time.

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{Interactions, NotLoaded, Read, Rule, Source, StoredRows};
 use crate::batch::{Batch, StoredBatches};
-use crate::config::RatingColumns;
+use crate::model::RatingColumns;
 use crate::registry::Holdout;
 use crate::schema::ColumnType;
 use crate::serve::fixture::batch;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use maud::{Markup, html};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::config::Action;
+use crate::model::Action;
 use crate::registry::{Encoding, Feature, Input, Version};
 use crate::schema::ColumnType;
 use crate::serve::{App, UserRoute};

@@ -9,8 +9,7 @@ use datafusion::arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use millstream_store::Store;
 
 use super::cache::{Column, ColumnCache};
-use crate::batch::{Blocks, ParquetPart, PartFault, Selection, read_blocks};
-use crate::config::BatchFormat;
+use crate::batch::{BatchFormat, Blocks, ParquetPart, PartFault, Selection, read_blocks};
 
 /// What a value of a column takes once it is decoded, for an estimate before it is.
 pub(super) const VALUE_BYTES: usize = 24;

@@ -32,7 +32,7 @@ fn schema() -> StreamSchema {
         kind,
         inferred: false,
         null: Vec::new(),
-        bad: crate::config::Bad::Reject,
+        bad: crate::schema::Bad::Reject,
     };
     let columns = [
         ("id", ColumnType::Int64),

@@ -102,7 +102,9 @@ mod tests {
         let mut fields = CsvFields::default();
         fields.split(b"left over,from before")?;
         fields.split(record.as_bytes())?;
-        Ok((0..fields.count()).map(|i| fields.get(i).map(|field| String::from_utf8_lossy(field).into_owned())).collect())
+        Ok((0..fields.count())
+            .map(|i| fields.get(i).map(|field| String::from_utf8_lossy(field).into_owned()))
+            .collect())
     }
 
     fn check(record: &str, expected: &[Option<&str>]) {

@@ -12,9 +12,8 @@ use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::util::display::array_value_to_string;
 
 use super::value::{boolean, exact_integer};
-use crate::config::Bad;
 use crate::expression::{Expression, ValueKind};
-use crate::schema::{ArrowType, ColumnType, DerivedColumn, StreamSchema};
+use crate::schema::{ArrowType, Bad, ColumnType, DerivedColumn, StreamSchema};
 
 /// Of a value in a reason.
 const VALUE_SHOWN_CHARS: usize = 60;

@@ -7,8 +7,7 @@ use datafusion::arrow::compute::kernels::cast_utils::{string_to_datetime, string
 
 use super::instant::write_instant;
 use super::payload::is_json_number;
-use crate::config::Bad;
-use crate::schema::{ColumnType, StreamColumn};
+use crate::schema::{Bad, ColumnType, StreamColumn};
 
 /// An event time further ahead of the clock than this is a fault of the record.
 pub const AHEAD_MS: i64 = 86_400_000;

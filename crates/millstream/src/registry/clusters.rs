@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use super::encoder::{EncodedRows, RowEncoder, general_fault};
 use super::input::Row;
 use super::{Encoding, Feature, FeatureSet, InputFault, ModelFile, Slots};
-use crate::config::Missing;
 use crate::expression::ExpressionError;
+use crate::model::Missing;
 
 #[derive(Debug)]
 pub struct Clusters {

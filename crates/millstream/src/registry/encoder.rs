@@ -7,8 +7,8 @@ use millstream_learn::{Algorithm, Column};
 
 use super::input::{Inputs, Row};
 use super::{Encoding, Feature, FeatureSet, InputFault, ModelFile, Unfit, Why, number_text};
-use crate::config::Missing;
 use crate::expression::ExpressionError;
+use crate::model::Missing;
 
 /// A version's inputs and features.
 #[derive(Debug)]

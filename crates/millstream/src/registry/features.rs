@@ -13,8 +13,8 @@ use millstream_learn::{Algorithm, Column};
 
 use super::fitted::takes_missing_numbers;
 use super::{Encoding, Feature};
-use crate::config::{Categorical, Missing, Unseen};
 use crate::expression::{Expression, ExpressionError, ExpressionFault};
+use crate::model::{Categorical, Missing, Unseen};
 
 /// What an expression gives for each row.
 #[derive(Debug, Clone)]

@@ -7,8 +7,8 @@ use serde_json::{Number, Value};
 
 use super::input::Row;
 use super::{InputFault, Prediction};
-use crate::config::RATING_INPUTS;
 use crate::expression::nearest;
+use crate::model::RATING_INPUTS;
 
 const USER: &str = RATING_INPUTS[0];
 const ITEM: &str = RATING_INPUTS[1];

@@ -15,8 +15,8 @@ use super::clusters::category_name;
 use super::encoder::{RowEncoder, general_fault};
 use super::input::{Inputs, Row};
 use super::{FeatureSet, InputFault, ModelFile, Task};
-use crate::config::Missing;
 use crate::expression::{Expression, ExpressionError};
+use crate::model::Missing;
 
 const ID: &str = "item";
 const GROUP: &str = "group";

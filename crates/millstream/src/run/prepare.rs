@@ -12,10 +12,10 @@ use serde_json::json;
 use crate::batch::{
     Begun, Identity, Plan, SCHEMA_KEY, SourceIdentity, create_or_read, positions, read as read_identity, read_schema,
 };
-use crate::catalogue::{Lookups, check_filters, empty_items};
-use crate::config::{BrokerChoice, CatalogueFrom, Pipeline, SourcePlace, Start, check_catalogue, check_models};
+use crate::catalogue::{CatalogueFrom, Lookups, check_filters, empty_items};
+use crate::config::{BrokerChoice, Pipeline, Start, check_catalogue, check_models};
 use crate::schema::{FORMAT, RuleFault, StreamSchema};
-use crate::source::{Dataset, Profile, profile_values};
+use crate::source::{Dataset, Profile, SourcePlace, profile_values};
 use crate::status::{Status, now_ms};
 use crate::topic::{Topic, TopicError, TopicState, pause};
 use crate::views::check_views;

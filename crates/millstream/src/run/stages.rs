@@ -9,8 +9,8 @@ use serde_json::json;
 
 use super::prepare::Prepared;
 use crate::batch::ingest::{Ingest, Sharing};
-use crate::batch::{Batch, Cut, Decider, PartSettings};
-use crate::config::{BatchRule, Pipeline};
+use crate::batch::{Batch, BatchRule, Cut, Decider, PartSettings};
+use crate::config::Pipeline;
 use crate::source::Dataset;
 use crate::source::replay::{Ended, Replay, ReplayError, SourceEnd};
 use crate::status::Status;

@@ -12,7 +12,8 @@ use millstream_broker::Broker;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::Notify;
 
-use crate::config::{OnStop, Pipeline};
+use crate::batch::OnStop;
+use crate::config::Pipeline;
 
 /// How long the last cut of a stop may take to be committed.
 pub(super) const CUT_MOST: Duration = Duration::from_secs(30);

@@ -6,8 +6,8 @@ use datafusion::arrow::datatypes::{DataType, Schema as ArrowSchema};
 use millstream_base::did_you_mean;
 
 use super::{ColumnType, DerivedColumn, OFFSET_COLUMN, PARTITION_COLUMN, StreamSchema, TIME_COLUMN};
-use crate::config::{ColumnRule, SchemaRules};
 use crate::expression::{Expression, ExpressionError, ValueKind};
+use crate::schema::{ColumnRule, SchemaRules};
 
 /// What is wrong with a rule of `[schema]`, once the columns are known.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -192,8 +192,7 @@ impl DerivedColumn {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Bad;
-    use crate::schema::{FORMAT, StreamColumn};
+    use crate::schema::{Bad, FORMAT, StreamColumn};
 
     fn found() -> StreamSchema {
         let column = |(name, kind): (&str, ColumnType)| StreamColumn {

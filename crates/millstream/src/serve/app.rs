@@ -21,7 +21,7 @@ use super::recommend::{self, AskPath, AskedBy, Bindings, PATHS};
 use super::route::{PathParameters, UserRoute};
 use super::verifying::Verifying;
 use super::{ServeContext, catalogue, lists, live, openapi, predict, reply, route, rows, site, views};
-use crate::config::Argument;
+use crate::model::Argument;
 use crate::page;
 use crate::registry::Served;
 

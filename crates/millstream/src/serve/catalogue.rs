@@ -20,8 +20,9 @@ use super::error::{ApiError, hint, quote};
 use super::predict::{blocking, reading};
 use super::template::Room;
 use super::{reply, rows};
-use crate::catalogue::{Catalogue, Catalogues, FilterError, ImageFault, Kind, Query, Sort, Unfit, is_url, placeholder};
-use crate::config::CatalogueRules;
+use crate::catalogue::{
+    Catalogue, CatalogueRules, Catalogues, FilterError, ImageFault, Kind, Query, Sort, Unfit, is_url, placeholder,
+};
 
 const LIMIT: usize = 20;
 const LIMIT_MAX: usize = 1000;

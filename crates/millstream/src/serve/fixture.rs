@@ -14,13 +14,15 @@ use super::recommend::fixture::FakeRows;
 use super::{App, BatchReadError, BatchSource, ServeContext};
 use crate::batch::{Batch, Cut, CutReason, Manifest};
 use crate::catalogue::Catalogues;
-use crate::config::{self, Columns, Missing, Pipeline, Route, Supervised, TrainOn};
+use crate::config::{self, Pipeline};
 use crate::interactions::Interactions;
+use crate::model::{Columns, Missing, Supervised, TrainOn};
 use crate::registry::{
     Baseline, Draft, Encoding, Evaluation, EvaluationKind, Feature, Holdout, Input, ModelFile, Registry, Scores,
     TargetSummary, Task, TrainedBatch, arrays_to_bytes, publish, publish_evaluation, version_numbers,
 };
 use crate::schema::ColumnType;
+use crate::serve::Route;
 use crate::status::{Status, now_ms};
 use crate::views::{ProcessCommand, Views};
 
@@ -187,7 +189,7 @@ impl Models {
 fn file(model: &str, number: u32, inputs: &[(&str, ColumnType)]) -> ModelFile {
     let numeric = Encoding::Numeric { min: Some(0.0), max: Some(30.0), fill: None };
     let towns = ["Bath", "York", "Leeds"].map(str::to_owned).to_vec();
-    let rule = config::Categorical { max: 10, unseen: config::Unseen::Other };
+    let rule = crate::model::Categorical { max: 10, unseen: crate::model::Unseen::Other };
     let encoding = |kind: ColumnType| match kind {
         ColumnType::Utf8 => Encoding::Categorical { categories: towns.clone(), rule },
         ColumnType::Float64 | ColumnType::Int64 | ColumnType::Boolean => numeric.clone(),
@@ -297,7 +299,7 @@ pub fn route(path: &str, models: &[&str], input: &[(&str, &str)], response: Opti
         path: path.to_owned(),
         models: models.iter().map(|model| (*model).to_owned()).collect(),
         view: None,
-        action: config::Action::Predict,
+        action: crate::model::Action::Predict,
         args: BTreeMap::new(),
         first_version: 1,
         get: true,
@@ -306,12 +308,12 @@ pub fn route(path: &str, models: &[&str], input: &[(&str, &str)], response: Opti
         body: None,
         response,
         empty_is_error: false,
-        ambiguous: config::Ambiguous::default(),
+        ambiguous: crate::serve::Ambiguous::default(),
     }
 }
 
 fn pipeline(routes: Vec<Route>) -> Pipeline {
-    let model = |name: &str| config::Model {
+    let model = |name: &str| crate::model::Model {
         name: name.to_owned(),
         algorithm: Algorithm::LinearRegression,
         train_on: TrainOn::Each,
@@ -332,7 +334,7 @@ fn pipeline(routes: Vec<Route>) -> Pipeline {
         file: "bitcoin.toml".into(),
         name: "bitcoin".to_owned(),
         source: None,
-        schema: config::SchemaRules::default(),
+        schema: crate::schema::SchemaRules::default(),
         stream: config::Stream {
             topic: "bitcoin".to_owned(),
             partitions: Some(NonZeroU32::MIN),
@@ -343,12 +345,12 @@ fn pipeline(routes: Vec<Route>) -> Pipeline {
             properties: BTreeMap::new(),
         },
         batch: config::Batch {
-            rule: config::BatchRule::Rows(NonZeroU64::MIN),
+            rule: crate::batch::BatchRule::Rows(NonZeroU64::MIN),
             limit: None,
             max_rejects: None,
-            on_stop: config::OnStop::Park,
+            on_stop: crate::batch::OnStop::Park,
             idle: None,
-            format: config::BatchFormat::Parquet,
+            format: crate::batch::BatchFormat::Parquet,
         },
         store: millstream_store::StoreUrl::Local("store".into()),
         train: config::Train { holdout: 0.1 },
@@ -357,10 +359,10 @@ fn pipeline(routes: Vec<Route>) -> Pipeline {
         catalogue: None,
         tables: Vec::new(),
         views: Vec::new(),
-        serve: config::Serve {
+        serve: crate::serve::Serve {
             listen: "127.0.0.1:0".parse().unwrap(),
-            sites: config::Sites::default(),
-            query: config::QueryLimits::default(),
+            sites: crate::serve::Sites::default(),
+            query: crate::views::QueryLimits::default(),
         },
     }
 }

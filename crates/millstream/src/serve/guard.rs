@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use axum::http::{HeaderMap, HeaderName, header};
 
 use super::error::ApiError;
-use crate::config::host_and_port;
+use crate::serve::host_and_port;
 
 /// Who is at the other end of the connection.
 #[derive(Debug, Clone, Copy)]

@@ -15,6 +15,7 @@ mod error;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod guard;
+mod hosts;
 mod lists;
 mod live;
 mod metrics;
@@ -27,6 +28,7 @@ mod reply;
 mod route;
 mod route_action;
 mod rows;
+mod settings;
 mod shares;
 mod site;
 mod stream;
@@ -45,10 +47,12 @@ use tokio::sync::watch;
 pub use app::App;
 pub use connections::serve;
 pub use error::ApiError;
+pub use hosts::{Sites, host_and_port, is_address, origin, sites};
 pub(crate) use lists::all_batches;
 pub(crate) use openapi::document;
 pub(crate) use reply::html;
 pub(crate) use route::UserRoute;
+pub use settings::{Ambiguous, Origin, Route, Serve, ViewCall};
 
 use crate::batch::Batch;
 use crate::catalogue::{Catalogues, Images};

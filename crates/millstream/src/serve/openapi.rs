@@ -8,9 +8,11 @@ use serde_json::{Map, Value, json};
 use super::app::App;
 use super::recommend::{AskPath, PATHS};
 use super::route::{UserRoute, versions};
-use crate::config::{Action, Argument, Origin, Sort, View, ViewCall, ViewParameter};
+use crate::model::{Action, Argument, Sort};
 use crate::registry::{Input, ModelFile, ServedModel, Task};
 use crate::schema::ColumnType;
+use crate::serve::{Origin, ViewCall};
+use crate::views::{View, ViewParameter};
 
 pub fn document(app: &App) -> Value {
     let mut paths = built_in_paths(app);

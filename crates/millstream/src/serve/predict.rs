@@ -18,7 +18,7 @@ use super::outputs::Output;
 use super::recommend::check_able;
 use super::reply;
 use super::rows::{self, Posted, Row};
-use crate::config::Action;
+use crate::model::Action;
 use crate::registry::{InputFault, ModelFile, ServedModel, Task, Version};
 
 /// The version that answers: by number, alias or `latest`; without a name the champion, else the latest.

@@ -16,8 +16,9 @@ use super::recommend::{Given, version_json};
 use super::rows::{self, Posted, Row};
 use super::template::{Room, Scope, Template};
 use super::{reply, route_action};
-use crate::config::{Action, Argument, Origin, Route};
+use crate::model::{Action, Argument};
 use crate::registry::{Input, LATEST, Version};
+use crate::serve::{Origin, Route};
 
 pub struct UserRoute {
     pub route: Route,

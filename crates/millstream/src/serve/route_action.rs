@@ -19,7 +19,8 @@ use super::reply;
 use super::route::{PathParameters, UserRoute};
 use super::rows::{self, Posted, Row};
 use super::template::{Room, Scope, Template};
-use crate::config::{Argument, Origin};
+use crate::model::Argument;
+use crate::serve::Origin;
 
 /// Rows of one posted list: each may be answered by a list of a thousand items, or by one number.
 const LIST_ROWS_MOST: usize = 100;

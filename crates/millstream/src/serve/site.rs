@@ -9,7 +9,7 @@ use axum::http::header::{self, HeaderName};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 
 use super::error::{ApiError, shortened};
-use crate::config::{Sites, host_and_port, is_address, origin};
+use crate::serve::{Sites, host_and_port, is_address, origin};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");

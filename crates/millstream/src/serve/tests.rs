@@ -15,8 +15,8 @@ use tokio::sync::oneshot;
 use super::connections::serve_most;
 use super::fixture::{Fixture, Models, batch, context, fixture, route};
 use super::{App, ServeError, bind};
-use crate::config::Route;
 use crate::schema::ColumnType;
+use crate::serve::Route;
 
 fn routes() -> Vec<Route> {
     let high_low = json!({"open": "open", "volume": "volume", "predicted_high": "high.prediction",
@@ -102,7 +102,7 @@ fn rounded(value: Value) -> Value {
 #[tokio::test]
 async fn a_text_is_brought_whole_and_answered_by_its_words() {
     use crate::train::tests::words::{audience, film, trained};
-    let model = audience(millstream_learn::Algorithm::LogisticRegression, "audience", crate::config::Missing::Drop);
+    let model = audience(millstream_learn::Algorithm::LogisticRegression, "audience", crate::model::Missing::Drop);
     let (films, version) = trained(model, &(0..300).map(film).collect::<Vec<_>>());
     let (context, _models) = context(vec![route("/audience", &["m"], &[], Some(json!({"for": "prediction"})))], vec![]);
     let registry = Arc::new(crate::registry::Registry::open(Arc::clone(&films.store)).unwrap());

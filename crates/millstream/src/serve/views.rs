@@ -16,10 +16,10 @@ use super::route_action::add;
 use super::rows::{self, Posted};
 use super::template::{Room, Scope};
 use super::{BatchReadError, body, reply};
-use crate::config::{Origin, TEXT_BYTES, View, ViewParameter};
 use crate::query::{Bound, Parameters};
 use crate::schema::ColumnType;
-use crate::views::{AskError, Asked, FaultKind, Now, Question, Rows, TextRows};
+use crate::serve::Origin;
+use crate::views::{AskError, Asked, FaultKind, Now, Question, Rows, TEXT_BYTES, TextRows, View, ViewParameter};
 
 const PAGE: [&str; 2] = ["limit", "offset"];
 

@@ -9,7 +9,7 @@ use super::SourceError;
 use super::input::{Input, READ_BUFFER_BYTES, RowGuard, SharedDigest};
 use super::limits::COLUMNS_MOST;
 use super::profile::Fingerprint;
-use crate::config::CsvFormat;
+use crate::source::CsvFormat;
 
 pub(super) struct CsvRows {
     place: String,

@@ -15,8 +15,9 @@ use super::profile::{Fingerprint, Pass, Profile};
 use super::records::{Records, has_column};
 use super::stdin::{Part, Pipe};
 use super::{SourceError, s3};
-use crate::config::{SchemaRules, Source, SourceFormat, SourcePlace};
 use crate::record::Encoding;
+use crate::schema::SchemaRules;
+use crate::source::{Source, SourceFormat, SourcePlace};
 
 /// One source, for the life of the process: standard input can be read only once, so what was read of it for the sample is kept.
 pub struct Dataset {

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 use super::{Dataset, Row, SourceError};
-use crate::config::{CsvFormat, Pace, Source, SourcePlace, format_by_name};
 use crate::record::Encoding;
+use crate::source::{CsvFormat, Pace, Source, SourcePlace, format_by_name};
 
 pub struct Bench {
     pub source: Source,

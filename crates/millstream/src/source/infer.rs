@@ -4,9 +4,8 @@ use std::collections::HashMap;
 
 use super::jsonl::members;
 use super::limits::COLUMNS_MOST;
-use crate::config::{Bad, SchemaRules};
 use crate::record::{Cell, is_json_number};
-use crate::schema::{ColumnType, FORMAT, StreamColumn, StreamSchema};
+use crate::schema::{Bad, ColumnType, FORMAT, SchemaRules, StreamColumn, StreamSchema};
 
 /// The columns of a source as far as it is read, in the order of their first appearance.
 pub(super) struct Columns<'a> {

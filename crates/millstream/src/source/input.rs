@@ -10,7 +10,7 @@ use super::SourceError;
 use super::limits::ROW_READ_BYTES_MOST;
 use super::profile::Fingerprint;
 use super::stdin::{Pipe, SILENCE};
-use crate::config::{Compression, Source, SourcePlace};
+use crate::source::{Compression, Source, SourcePlace};
 
 pub(super) const READ_BUFFER_BYTES: usize = 1 << 20;
 /// What the decoders take at once.

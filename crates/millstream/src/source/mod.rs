@@ -24,6 +24,7 @@ mod profile;
 mod records;
 pub mod replay;
 mod s3;
+mod settings;
 mod stdin;
 #[cfg(test)]
 mod tests;
@@ -33,3 +34,4 @@ pub use dataset::{Dataset, Reader, Row};
 pub use error::SourceError;
 pub use pace::Pacer;
 pub use profile::{Fingerprint, Profile, profile, profile_values};
+pub use settings::{Compression, CsvFormat, Pace, Source, SourceFormat, SourcePlace, format_by_name};

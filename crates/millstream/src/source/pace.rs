@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::config::Pace;
+use crate::source::Pace;
 
 pub struct Pacer {
     pace: Pace,

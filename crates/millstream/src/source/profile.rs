@@ -14,9 +14,9 @@ use super::jsonl::JsonLines;
 use super::limits::COLUMNS_MOST;
 use super::parquet_rows::ParquetRows;
 use super::{Dataset, SourceError};
-use crate::config::{CsvFormat, Pace, SchemaRules, Source, SourcePlace, format_by_name};
 use crate::record::Encoding;
-use crate::schema::StreamSchema;
+use crate::schema::{SchemaRules, StreamSchema};
+use crate::source::{CsvFormat, Pace, Source, SourcePlace, format_by_name};
 
 /// What tells one state of a file from another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -22,12 +22,12 @@ use super::deliveries::Deliveries;
 use super::feed::{Feed, Next};
 use super::{Dataset, Pacer, Row, SourceError};
 use crate::batch::{
-    Boundary, Cut, CutReason, DecideError, Identity, Plan, RowCutter, RuleChanged, check_offsets, cut_exists, cuts,
-    decide, ends_in_turn, new_cut,
+    Boundary, Cut, CutReason, DecideError, Identity, OnStop, Plan, RowCutter, RuleChanged, check_offsets, cut_exists,
+    cuts, decide, ends_in_turn, new_cut,
 };
-use crate::config::{OnStop, Pace, Source};
 use crate::record::{AHEAD_MS, Encoding, REJECT_HEADER, RowClock};
 use crate::schema::{FORMAT, StreamSchema};
+use crate::source::{Pace, Source};
 use crate::status::{Status, clock_ms};
 use crate::topic::{Topic, TopicError, TopicState, kafka_partition};
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::SourceError;
 use super::input::{Bytes, Stopped, unless_stopped, unpacked};
-use crate::config::Compression;
+use crate::source::Compression;
 
 /// A sample ends after so many bytes, …
 const SAMPLE_BYTES: usize = 8 << 20;

@@ -13,7 +13,7 @@ use super::evaluate::Measured;
 use super::fit_items::popularity_reader;
 use super::items::ItemReader;
 use crate::batch::Batch;
-use crate::config::PopularityColumns;
+use crate::model::PopularityColumns;
 use crate::registry::{Baseline, Popularity, PopularityTask, Scores, Task, Version};
 use crate::schema::StreamSchema;
 

@@ -16,7 +16,7 @@ use super::TrainError;
 use super::evaluate::{Measured, Rows};
 use super::measure_ratings::{self, Errors, RankedUser, Rankings};
 use crate::batch::Batch;
-use crate::config::RatingColumns;
+use crate::model::RatingColumns;
 use crate::ratings::RatingReader;
 use crate::registry::{RatingCounts, Recommendation, Recommender, Scores, Task, Version};
 use crate::schema::{ColumnType, StreamSchema};

@@ -12,7 +12,7 @@ use super::fit_ratings::train_ratings;
 use super::prepare::{Counts, Prepared, Target, prepare};
 use super::recipe::Recipe;
 use crate::batch::Batch;
-use crate::config::{Columns, Supervised};
+use crate::model::{Columns, Supervised};
 use crate::registry::{Feature, Fitted, Input, Output, TargetSummary, Task, Version, store_bags};
 use crate::schema::StreamSchema;
 

@@ -9,7 +9,7 @@ use super::fit::{Trained, faults, name_feature};
 use super::prepare::{PreparedRows, Wanted, prepare_rows};
 use super::recipe::Recipe;
 use crate::batch::Batch;
-use crate::config::ClusterColumns;
+use crate::model::ClusterColumns;
 use crate::registry::{ClusteringTask, TargetSummary, Task};
 use crate::schema::StreamSchema;
 

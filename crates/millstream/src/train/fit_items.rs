@@ -17,8 +17,8 @@ use super::items::{As, ItemColumn, ItemReader, Latest, latest};
 use super::prepare::{Counts, Wanted, encode, inputs, is_categorical};
 use super::recipe::Recipe;
 use crate::batch::Batch;
-use crate::config::{Categorical, ContentColumns, Missing, NeighbourColumns, PopularityColumns, Unseen};
 use crate::expression::{Expression, ValueKind};
+use crate::model::{Categorical, ContentColumns, Missing, NeighbourColumns, PopularityColumns, Unseen};
 use crate::registry::{
     self, ContentParts, IdColumn, NeighbourParts, NeighbourhoodTask, Popularity, PopularityTask, SimilarityTask,
     TargetSummary, Task, TitleTexts, Values,

@@ -11,7 +11,7 @@ use super::fit::{Trained, faults};
 use super::prepare::Counts;
 use super::recipe::Recipe;
 use crate::batch::Batch;
-use crate::config::{RATING_INPUTS, RatingColumns};
+use crate::model::{RATING_INPUTS, RatingColumns};
 use crate::ratings::{LeftOut, RatingReader};
 use crate::registry::{
     self, IdColumn, Input, Parent, Recommendation, Recommender, TargetSummary, Task, Version, to_arrays,

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::recipe::{Recipe, to_json};
-use crate::config::{Categorical, Columns, RatingColumns, Supervised, TextRule};
+use crate::model::{Categorical, Columns, RatingColumns, Supervised, TextRule};
 use crate::registry::TrainedBatch;
 
 /// BLAKE3 over the recipe as JSON in a fixed order of keys.
@@ -107,15 +107,15 @@ mod tests {
     use millstream_learn::{Algorithm, ParamValue};
 
     use super::*;
-    use crate::config::Missing;
+    use crate::model::Missing;
     use crate::registry::Holdout;
 
     fn recipe(params: &[(&str, ParamValue)]) -> Recipe {
         let params = params.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-        let model = crate::config::Model {
+        let model = crate::model::Model {
             name: "close".to_owned(),
             algorithm: Algorithm::LinearRegression,
-            train_on: crate::config::TrainOn::Each,
+            train_on: crate::model::TrainOn::Each,
             filter: None,
             params,
             seed: 0,

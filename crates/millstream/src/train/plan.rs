@@ -1,6 +1,6 @@
 //! Which versions are due: pure. What was trained already is known by its identity, not here.
 
-use crate::config::TrainOn;
+use crate::model::TrainOn;
 
 /// The batches of every version that a model should have once batches 1 to `complete` are there, oldest first.
 pub fn due(train_on: &TrainOn, complete: u32) -> Vec<Vec<u32>> {

@@ -17,8 +17,8 @@ use super::columns::{Gathered, Interned, Taken, rows_of};
 use super::read::{block_schema, for_each_block, held_out};
 use super::recipe::{DEFAULT_CATEGORICAL, Recipe, to_json};
 use crate::batch::Batch;
-use crate::config::{Categorical, Missing, Supervised, TextRule, Unseen};
 use crate::expression::{Expression, ExpressionError, ExpressionFault, ValueKind, projected};
+use crate::model::{Categorical, Missing, Supervised, TextRule, Unseen};
 use crate::registry::{Encoding, Feature, Input, Slots, evaluate_as, takes_missing_numbers};
 use crate::schema::StreamSchema;
 

@@ -6,7 +6,7 @@ use millstream_learn::{Algorithm, ParamDefault, ParamValue};
 use serde_json::{Map, Value};
 
 use super::holdout;
-use crate::config::{
+use crate::model::{
     Categorical, ClusterColumns, Columns, ContentColumns, Model, NeighbourColumns, PopularityColumns, Supervised,
     TextRule, Unseen,
 };

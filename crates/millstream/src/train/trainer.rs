@@ -18,7 +18,8 @@ use super::identity::{configuration_digest, identity};
 use super::recipe::Recipe;
 use super::{TrainError, plan};
 use crate::batch::Batch;
-use crate::config::{Columns, Missing, Model, Pipeline, TrainOn};
+use crate::config::Pipeline;
+use crate::model::{Columns, Missing, Model, TrainOn};
 use crate::registry::{
     Draft, Evaluation, EvaluationKind, FORMAT, ModelFile, OwnerTexts, Published, RegistryError, Remedy, Scores,
     TrainedBatch, Version, arrays_to_bytes, publish, publish_evaluation, read_evaluations, version_numbers,

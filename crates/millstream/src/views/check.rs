@@ -7,11 +7,13 @@ use millstream_learn::Algorithm;
 
 use super::{functions, in_memory};
 use crate::catalogue::{Lookups, empty_catalogue, load_tables};
-use crate::config::{Columns, Model, Pipeline, View, check_view_route};
+use crate::config::{Pipeline, check_view_route};
 use crate::expression::{Expression, ValueKind};
+use crate::model::{Columns, Model};
 use crate::query::{Bound, CATALOGUE, Extras, Limits, Parameters, QueryError, Records, Session};
 use crate::registry::predicts;
 use crate::schema::StreamSchema;
+use crate::views::View;
 
 /// What can be said of the tables' files alone.
 pub fn check_files(pipeline: &Pipeline, faults: &mut Faults) {
@@ -116,7 +118,7 @@ fn columns(
 
 /// A value for each parameter.
 pub(super) fn examples(view: &View) -> Parameters {
-    let example = |(name, parameter): &(String, crate::config::ViewParameter)| {
+    let example = |(name, parameter): &(String, crate::views::ViewParameter)| {
         (name.clone(), Bound { kind: parameter.kind, value: parameter.example() })
     };
     view.params.iter().map(example).collect()

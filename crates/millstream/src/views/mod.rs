@@ -10,6 +10,7 @@ mod error;
 mod functions;
 mod owner;
 mod process;
+mod settings;
 #[cfg(test)]
 mod tests;
 
@@ -29,10 +30,11 @@ pub use check::{check_files, check_views};
 pub use error::{AskError, FaultKind};
 pub use owner::session_of_owner;
 pub use process::{ProcessCommand, ProcessLimits, QUERY_PROCESS, Question, TextRows, answer_questions};
+pub use settings::{QueryLimits, TEXT_BYTES, View, ViewParameter};
 
 use crate::batch::{Batch, read_schema};
-use crate::catalogue::{Catalogue, Lookups, empty_items, load_tables};
-use crate::config::{CatalogueRules, Pipeline, View};
+use crate::catalogue::{Catalogue, CatalogueRules, Lookups, empty_items, load_tables};
+use crate::config::Pipeline;
 use crate::query::{
     CATALOGUE, ColumnCache, Extras, Limits, Parameters, Parsed, QueryError, Records, SPILL_BYTES, STACK_BYTES, Session,
     Spill, SqlFault, TABLE, rows_of,

@@ -7,8 +7,7 @@ use millstream_store::{LocalStore, Store};
 
 use super::*;
 use crate::batch::read_part;
-use crate::config::Bad;
-use crate::schema::{ColumnType, DerivedColumn, StreamColumn};
+use crate::schema::{Bad, ColumnType, DerivedColumn, StreamColumn};
 
 const NOW_MS: i64 = 1_700_000_000_000;
 

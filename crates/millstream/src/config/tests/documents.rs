@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use millstream_learn::Algorithm;
 
-use super::super::Action;
 use super::super::check::KEYS;
+use crate::model::Action;
 
 const BEGIN: &str = "<!-- parameters: made from the code, see config/tests/documents.rs -->\n";
 const END: &str = "<!-- end of parameters -->";

@@ -4,11 +4,12 @@ use millstream_learn::ParamValue;
 use millstream_store::StoreUrl;
 
 use super::*;
-use crate::config::{
-    Bad, BatchFormat, BatchRule, BrokerChoice, Categorical, Compression, Missing, OnStop, Pace, SourceFormat,
-    SourcePlace, Start, TrainOn, Unseen, WindowTime,
-};
+use crate::batch::{BatchFormat, BatchRule, OnStop, WindowTime};
+use crate::config::{BrokerChoice, Start};
+use crate::model::{Categorical, Missing, TrainOn, Unseen};
 use crate::record::Encoding;
+use crate::schema::Bad;
+use crate::source::{Compression, Pace, SourceFormat, SourcePlace};
 
 fn pipeline(text: &str) -> crate::config::Pipeline {
     load(text, &Overrides::default()).unwrap().pipeline

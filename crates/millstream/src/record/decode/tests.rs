@@ -3,9 +3,8 @@ use datafusion::arrow::util::pretty::pretty_format_batches;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::Bad;
 use crate::record::{RowClock, RowEncoder};
-use crate::schema::{DerivedColumn, StreamColumn};
+use crate::schema::{Bad, DerivedColumn, StreamColumn};
 
 /// 2023-11-14 22:13:20 UTC.
 const NOW_MS: i64 = 1_700_000_000_000;

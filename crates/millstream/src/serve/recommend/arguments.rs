@@ -7,10 +7,11 @@ use serde_json::{Number, Value};
 
 use super::posted::{Ratings, posted_ratings};
 use crate::catalogue::id_json;
-use crate::config::{Action, Ambiguous, Argument, ITEMS_DEFAULT, Sort};
+use crate::model::{Action, Argument, ITEMS_DEFAULT, Sort};
 use crate::record::exact_integer;
 use crate::registry::{Recommender, Task, Version};
 use crate::schema::ColumnType;
+use crate::serve::Ambiguous;
 use crate::serve::error::{ApiError, quote};
 use crate::serve::rows::{self, Row, noun};
 

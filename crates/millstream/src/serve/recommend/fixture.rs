@@ -8,15 +8,15 @@ use serde_json::{Map, json};
 use tokio::sync::watch;
 
 use crate::batch::Batch;
-use crate::config::{Argument, Missing, Origin, Route};
 use crate::interactions::{Interactions, Read, Rule, Source};
+use crate::model::{Argument, Missing};
 use crate::registry::{
     Draft, Feedback, Holdout, IdColumn, Input, ModelFile, Recommendation, TargetSummary, Task, TrainedBatch,
     arrays_to_bytes, publish, to_arrays,
 };
 use crate::schema::ColumnType;
 use crate::serve::fixture::{Models, add_catalogue, batch, context, route};
-use crate::serve::{App, ServeContext};
+use crate::serve::{App, Origin, Route, ServeContext};
 use crate::status::now_ms;
 
 /// Beyond what a double keeps.
@@ -252,7 +252,7 @@ fn publish_of_rank(models: &Models, rows: &FakeRows, model: &str, batches: &[u32
 /// A route of `taste` with arguments from parameters of these names.
 pub fn action_route(
     path: &str,
-    action: crate::config::Action,
+    action: crate::model::Action,
     args: &[(Argument, &str)],
     response: Option<serde_json::Value>,
 ) -> Route {

@@ -36,8 +36,9 @@ use super::error::ApiError;
 use super::predict::{blocking, refuse_query, version_name};
 use super::reply;
 use super::rows::{self, Posted};
-use crate::config::{Action, Ambiguous, Argument};
+use crate::model::{Action, Argument};
 use crate::registry::{Recommender, Version};
+use crate::serve::Ambiguous;
 
 /// A path of the API below a model: `recommend/7`, `popular`, …
 pub async fn answer(

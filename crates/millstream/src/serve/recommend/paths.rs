@@ -1,6 +1,6 @@
 //! The API's paths below a model, besides predict.
 
-use crate::config::{Action, Argument};
+use crate::model::{Action, Argument};
 
 /// The methods of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,10 +8,10 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
 use super::fixture::{ITEMS, LARGE_USER, LATE_USER, World, action_route, world, world_with_catalogue};
-use crate::config::{Action, Argument, Origin, Route};
+use crate::model::{Action, Argument};
 use crate::registry::Feedback;
-use crate::serve::App;
 use crate::serve::body::LARGE_BODIES;
+use crate::serve::{App, Origin, Route};
 
 async fn ask(app: &Arc<App>, request: &str) -> (u16, String, Value) {
     let mut words = request.splitn(3, ' ');

@@ -4,7 +4,7 @@ use datafusion::arrow::array::{Int32Array, StringArray};
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::SourcePlace;
+use crate::source::SourcePlace;
 
 fn check(name: &str, bytes: &[u8], expected: &str) {
     let error = said(Bench::new(name, bytes).dataset().profile(&SchemaRules::default()).unwrap_err());

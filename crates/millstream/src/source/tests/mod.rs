@@ -16,9 +16,8 @@ use datafusion::arrow::array::{ArrayRef, RecordBatch};
 use parquet::arrow::ArrowWriter;
 
 use super::fixture::{Bench, rows, said, texts};
-use crate::config::{Bad, ColumnRule, SchemaRules};
 use crate::record::Encoding;
-use crate::schema::ColumnType;
+use crate::schema::{Bad, ColumnRule, ColumnType, SchemaRules};
 
 /// A Parquet file of these columns, in row groups of two rows.
 fn parquet_of(columns: &[(&str, ArrayRef)]) -> Vec<u8> {

@@ -5,8 +5,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::config::{Source, SourcePlace};
-use crate::source::{Dataset, Profile};
+use crate::source::{Dataset, Profile, Source, SourcePlace};
 
 /// A stream that a test writes into.
 struct Wire(Receiver<Vec<u8>>, Vec<u8>);

@@ -14,8 +14,9 @@ use millstream_learn::{Algorithm, ParamValue};
 use millstream_store::{LocalStore, SharedStore, StoreUrl};
 use serde_json::{Value, json};
 
-use crate::batch::{Batch, cut_key, manifest_key};
-use crate::config::{self, BatchRule, BrokerChoice, Columns, Missing, Model, OnStop, Pipeline, Supervised, TrainOn};
+use crate::batch::{Batch, BatchRule, OnStop, cut_key, manifest_key};
+use crate::config::{self, BrokerChoice, Pipeline};
+use crate::model::{Columns, Missing, Model, Supervised, TrainOn};
 use crate::registry::{OwnerTexts, Row, Version};
 use crate::schema::{ColumnType, StreamColumn, StreamSchema};
 use crate::status::Status;
@@ -50,7 +51,7 @@ pub fn fixture_of(columns: &[(&str, ColumnType)], partitions: u64) -> Fixture {
         kind: *kind,
         inferred: false,
         null: vec![String::new()],
-        bad: crate::config::Bad::Reject,
+        bad: crate::schema::Bad::Reject,
     };
     let columns = columns.iter().map(column).collect();
     let schema = StreamSchema { format: 1, schema: 1, columns, derived: Vec::new(), time: None };
@@ -239,7 +240,7 @@ pub fn pipeline(holdout: f64, models: Vec<Model>) -> Pipeline {
         file: PathBuf::from("test.toml"),
         name: "test".to_owned(),
         source: None,
-        schema: config::SchemaRules::default(),
+        schema: crate::schema::SchemaRules::default(),
         stream: config::Stream {
             topic: "test".to_owned(),
             partitions: Some(NonZeroU32::MIN),
@@ -255,7 +256,7 @@ pub fn pipeline(holdout: f64, models: Vec<Model>) -> Pipeline {
             max_rejects: None,
             on_stop: OnStop::Park,
             idle: None,
-            format: config::BatchFormat::Parquet,
+            format: crate::batch::BatchFormat::Parquet,
         },
         store: StoreUrl::Local(PathBuf::from("data")),
         train: config::Train { holdout },
@@ -264,10 +265,10 @@ pub fn pipeline(holdout: f64, models: Vec<Model>) -> Pipeline {
         catalogue: None,
         tables: Vec::new(),
         views: Vec::new(),
-        serve: config::Serve {
+        serve: crate::serve::Serve {
             listen: "127.0.0.1:0".parse().unwrap(),
-            sites: config::Sites::default(),
-            query: config::QueryLimits::default(),
+            sites: crate::serve::Sites::default(),
+            query: crate::views::QueryLimits::default(),
         },
     }
 }

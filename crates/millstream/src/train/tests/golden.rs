@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::fixture::*;
 use super::grouping;
 use super::recommending::recommenders;
-use crate::config::{Categorical, Missing, Model, Unseen};
+use crate::model::{Categorical, Missing, Model, Unseen};
 use crate::registry::{OwnerTexts, Version, evaluations_prefix, model_key};
 
 const FEATURES: &[&str] = &["Open", "Town/City", "Timestamp / 60"];

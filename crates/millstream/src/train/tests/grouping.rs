@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::fixture::*;
-use crate::config::{
+use crate::model::{
     Categorical, ClusterColumns, Columns, ContentColumns, Missing, Model, NeighbourColumns, PopularityColumns, TrainOn,
     Unseen,
 };

@@ -11,7 +11,7 @@ use millstream_store::faulty::{Fault, FaultyStore};
 use serde_json::{Value, json};
 
 use super::fixture::*;
-use crate::config::Model;
+use crate::model::Model;
 use crate::registry::{OwnerTexts, Registry, RegistryError, Remedy, Version, read_model_file, verify};
 
 fn linear() -> Model {

@@ -14,7 +14,7 @@ use millstream_learn::{Algorithm, Id, ParamValue};
 use serde_json::{Value, json};
 
 use super::fixture::*;
-use crate::config::{Columns, Model, RatingColumns, TrainOn};
+use crate::model::{Columns, Model, RatingColumns, TrainOn};
 use crate::registry::{EvaluationKind, Holdout, OwnerTexts, Recommendation, Remedy, Task, Version, verify};
 use crate::schema::ColumnType;
 use crate::train::identity::configuration_digest;

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::fixture::*;
-use crate::config::{Categorical, Missing, Model, Unseen};
+use crate::model::{Categorical, Missing, Model, Unseen};
 use crate::registry::{InputFault, Outcome, Row, Version};
 
 fn trained(model: Model) -> Version {

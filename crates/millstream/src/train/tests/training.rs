@@ -8,7 +8,7 @@ use millstream_learn::{Column, ParamValue};
 use serde_json::{Value, json};
 
 use super::fixture::*;
-use crate::config::{Categorical, Missing, Model, TrainOn, Unseen};
+use crate::model::{Categorical, Missing, Model, TrainOn, Unseen};
 use crate::registry::{Encoding, EvaluationKind, Holdout, OwnerTexts, Task, arrays_to_bytes, verify, version_numbers};
 use crate::train::holdout::is_held_out;
 use crate::train::{Recipe, Target, TrainError, train};

@@ -5,7 +5,7 @@ use millstream_learn::ParamValue;
 use serde_json::{Value, json};
 
 use super::fixture::*;
-use crate::config::{Missing, Model, TextRule};
+use crate::model::{Missing, Model, TextRule};
 use crate::registry::{Encoding, EvaluationKind, OwnerTexts, Row, Version, arrays_to_bytes, read_model_file, verify};
 use crate::schema::ColumnType;
 use crate::train::holdout::is_held_out;

@@ -3,8 +3,6 @@
 
 use millstream_learn::Algorithm;
 
-use super::Route;
-
 /// What a route does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Action {
@@ -17,18 +15,6 @@ pub enum Action {
     Users,
     Because,
     Clusters,
-}
-
-/// What a name is taken for that stands for no one title.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Ambiguous {
-    /// An error that lists the titles that may be meant.
-    #[default]
-    Error,
-    /// Words: what is like them is answered.
-    Text,
-    /// The titles that may be meant: they are answered themselves.
-    List,
 }
 
 /// What an action is told.
@@ -308,16 +294,5 @@ impl Sort {
             Self::Text => "text".to_owned(),
             Self::Version => "a version's number or alias".to_owned(),
         }
-    }
-}
-
-impl Route {
-    /// Whether each request must bring this argument: a route that takes ratings, or names one item, is of no use without.
-    pub fn needs(&self, argument: Argument) -> bool {
-        let one_of = self.action.one_of();
-        let n_taken = one_of.iter().filter(|argument| self.args.contains_key(argument)).count();
-        self.action.required().contains(&argument)
-            || argument == Argument::Ratings
-            || (one_of.contains(&argument) && n_taken == 1)
     }
 }

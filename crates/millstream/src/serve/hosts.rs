@@ -16,7 +16,7 @@ pub struct Sites {
 const NAME_BYTES_MOST: usize = 253;
 const LABEL_BYTES_MOST: usize = 63;
 
-pub(super) fn sites(section: &Section, faults: &mut Faults) -> Sites {
+pub fn sites(section: &Section, faults: &mut Faults) -> Sites {
     Sites { cors: each(section, "cors", origin, faults), hosts: each(section, "hosts", host_alone, faults) }
 }
 

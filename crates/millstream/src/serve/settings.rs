@@ -1,0 +1,83 @@
+//! `[serve]` and `[[route]]` of the pipeline file.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use super::hosts::Sites;
+use crate::model::{Action, Argument};
+use crate::views::QueryLimits;
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Serve {
+    pub listen: SocketAddr,
+    pub sites: Sites,
+    pub query: QueryLimits,
+}
+
+/// One `[[route]]`: a URL of the user's choosing that answers from models.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Route {
+    /// Segments of the path; `{name}` is a parameter.
+    pub path: String,
+    /// None of them where a view answers.
+    pub models: Vec<String>,
+    pub view: Option<ViewCall>,
+    pub action: Action,
+    /// Where the action's arguments come from; one that is absent has its default.
+    pub args: BTreeMap<Argument, Origin>,
+    /// What this API calls version 1.
+    pub first_version: u32,
+    pub get: bool,
+    pub post: bool,
+    /// Model column → request parameter; a column that is absent goes by its own name.
+    pub input: BTreeMap<String, String>,
+    /// Where the row lies in a posted object.
+    pub body: Option<String>,
+    /// The JSON template; `None`: the built-in shape.
+    pub response: Option<serde_json::Value>,
+    /// 404 instead of a list without items.
+    pub empty_is_error: bool,
+    pub ambiguous: Ambiguous,
+}
+
+/// The view that a route answers from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ViewCall {
+    pub name: String,
+    /// Where each of the view's parameters comes from.
+    pub args: BTreeMap<String, Origin>,
+}
+
+/// Where a route takes an argument from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Origin {
+    /// The request's parameter of this name.
+    Parameter(String),
+    /// The same for every request.
+    Constant(serde_json::Value),
+    /// The posted object or list itself: of ratings.
+    Body,
+}
+
+/// What a name is taken for that stands for no one title.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ambiguous {
+    /// An error that lists the titles that may be meant.
+    #[default]
+    Error,
+    /// Words: what is like them is answered.
+    Text,
+    /// The titles that may be meant: they are answered themselves.
+    List,
+}
+
+impl Route {
+    /// Whether each request must bring this argument: a route that takes ratings, or names one item, is of no use without.
+    pub fn needs(&self, argument: Argument) -> bool {
+        let one_of = self.action.one_of();
+        let n_taken = one_of.iter().filter(|argument| self.args.contains_key(argument)).count();
+        self.action.required().contains(&argument)
+            || argument == Argument::Ratings
+            || (one_of.contains(&argument) && n_taken == 1)
+    }
+}
