@@ -65,7 +65,7 @@ fn none_of_them_is_trained_again_and_their_bytes_are_repeated() {
         let names: Vec<_> = path.iter().map(|name| name.to_str().unwrap()).collect();
         let [_, _, model, version, _] = names[..] else { panic!("{names:?}") };
         let output = bench.output(&["models", "verify", "pipeline.toml", model, version.trim_start_matches('0')]);
-        let said = String::from_utf8_lossy(&output.stdout);
+        let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success() && said.contains("the same bytes"), "{model} {version}: {said}");
         verified += 1;
     }
