@@ -1,4 +1,4 @@
-//! The server's side against processes that do anything: shell scripts in place of the real one, which `tests/questions.rs` runs.
+//! The server's side against processes that do anything: shell scripts in place of the real one, which `tests/it/questions.rs` runs.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;

@@ -1,0 +1,10 @@
+//! What the algorithms keep, seen from outside. One binary: each would link the crate anew.
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation)]
+
+mod als;
+mod bags;
+mod conformance;
+mod kmeans;
+mod oracle;
+mod oracle_ranking;
+mod similarity;

@@ -1,0 +1,310 @@
+//! Listening only: others write the topic, and nobody knows what comes. Batches are exact all the same.
+
+use std::time::Duration;
+
+use crate::common::{Bench, BrokerProcess, accounted};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use serde_json::Value;
+
+/// A topic of others, and the pipeline that listens to it.
+struct Others {
+    bench: Bench,
+    producer: BaseProducer,
+    broker: BrokerProcess,
+}
+
+impl Others {
+    fn new(rest: &str) -> Self {
+        let bench = Bench::listening(&format!("stream.partitions = 3\n{rest}"));
+        let (broker, address) = BrokerProcess::start(&bench);
+        let config = |config: &mut rdkafka::ClientConfig| config.set("bootstrap.servers", &address).clone();
+        let admin: rdkafka::admin::AdminClient<_> = config(&mut rdkafka::ClientConfig::new()).create().unwrap();
+        let topic = rdkafka::admin::NewTopic::new("test", 3, rdkafka::admin::TopicReplication::Fixed(1));
+        let made = admin.create_topics([&topic], &rdkafka::admin::AdminOptions::new());
+        for result in futures_executor::block_on(made).unwrap() {
+            result.unwrap();
+        }
+        let producer = config(&mut rdkafka::ClientConfig::new()).create().unwrap();
+        Self { bench, producer, broker }
+    }
+
+    fn send(&self, partition: i32, value: &str, time_ms: Option<i64>) {
+        let mut record = BaseRecord::<(), str>::to("test").partition(partition).payload(value);
+        record.timestamp = time_ms;
+        self.producer.send(record).unwrap();
+    }
+
+    fn flush(&self) {
+        self.producer.flush(Duration::from_secs(20)).unwrap();
+    }
+
+    fn cuts(&self) -> Vec<Value> {
+        let folder = |batch: u32| format!("batches/batch={batch:06}/_cut.json");
+        let there = |cut: &String| self.bench.path("millstream-data").join(cut).exists();
+        (1..).map(folder).take_while(there).map(|cut| self.bench.read(&cut)).collect()
+    }
+
+    fn ends(&self) -> Vec<(Vec<i64>, String)> {
+        let ends = |cut: &Value| cut["ends"].as_array().unwrap().iter().map(|end| end.as_i64().unwrap()).collect();
+        self.cuts().iter().map(|cut| (ends(cut), cut["reason"].as_str().unwrap().to_owned())).collect()
+    }
+}
+
+fn row(i: u64) -> String {
+    format!(r#"{{"id":{i},"name":"row {i}","value":{}.5}}"#, i * 2)
+}
+
+#[test]
+fn counts_are_exact_over_uneven_partitions_one_of_them_cold() {
+    let others = Others::new("batch.rows = 100\nbatch.limit = 5\n");
+    for i in 0..900 {
+        others.send(if i % 10 == 0 { 2 } else { 0 }, &row(i), None);
+    }
+    others.flush();
+    let said = others.bench.run_well(&[]);
+    assert!(said.contains("id float64, name utf8, value float64"), "{said}");
+    accounted(&others.bench, 3, 500);
+    let totals: Vec<i64> = others.ends().iter().map(|(ends, _)| ends.iter().sum()).collect();
+    assert_eq!(totals, [100, 200, 300, 400, 500]);
+    assert!(others.ends().iter().all(|(ends, reason)| ends[1] == 0 && reason == "rows"), "{:?}", others.ends());
+}
+
+#[test]
+fn silence_closes_what_is_open_and_a_later_start_goes_on() {
+    let others = Others::new("batch.rows = 1000\nbatch.idle = \"1s\"\n");
+    let mut served = others.bench.serve(&[]);
+    for i in 0..30 {
+        others.send(1, &row(i), None);
+    }
+    others.flush();
+    served.wait_for("batch 1 committed: 30 rows");
+    served.signal("TERM");
+    assert_eq!(served.end().0, 0);
+    for i in 0..7 {
+        others.send(0, &row(i), None);
+    }
+    others.flush();
+    let mut served = others.bench.serve(&[]);
+    served.wait_for("batch 2 committed: 7 rows");
+    served.signal("TERM");
+    assert_eq!(served.end().0, 0);
+    assert_eq!(others.ends(), [(vec![0, 30, 0], "idle".to_owned()), (vec![7, 30, 0], "idle".to_owned())]);
+}
+
+#[test]
+fn from_the_end_on_what_was_there_before_is_left_out() {
+    let others = Others::new("batch.rows = 5\nbatch.limit = 1\nstream.start = \"latest\"\n");
+    for i in 0..20 {
+        others.send(0, &row(i), None);
+    }
+    others.flush();
+    let mut served = others.bench.serve(&["--exit-when-done"]);
+    served.wait_for("waiting for the first record");
+    std::thread::sleep(Duration::from_secs(1));
+    for i in 20..25 {
+        others.send(0, &row(i), None);
+    }
+    others.flush();
+    let (code, said) = served.end();
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(others.ends(), [(vec![25, 0, 0], "rows".to_owned())]);
+    let manifest = others.bench.read("batches/batch=000001/_manifest-0000.json");
+    assert_eq!((manifest["first_offset"].as_i64(), manifest["rows"].as_u64()), (Some(20), Some(5)));
+}
+
+#[test]
+fn event_windows_end_before_the_first_record_past_them_and_count_what_is_late() {
+    let rest = "schema.time = \"at\"\nbatch.window = \"10s\"\nbatch.time = \"event\"\nbatch.limit = 3\n";
+    let others = Others::new(rest);
+    let event = |at: i64| format!(r#"{{"at":{}}}"#, 1_700_000_000 + at);
+    for (partition, ats) in [(0, [0, 3, 12, 8, 14, 47, 51].as_slice()), (1, &[2, 9, 11, 40])] {
+        for at in ats {
+            others.send(partition, &event(*at), None);
+        }
+    }
+    others.flush();
+    let said = others.bench.run_well(&[]);
+    let windows: Vec<(i64, i64)> = others
+        .cuts()
+        .iter()
+        .map(|cut| (cut["window"]["start_ms"].as_i64().unwrap(), cut["window"]["end_ms"].as_i64().unwrap()))
+        .map(|(start, end)| (start / 1000 - 1_700_000_000, end / 1000 - 1_700_000_000))
+        .collect();
+    // From the first record on; the windows of 20 and 30 have no record and make no batch.
+    assert_eq!(windows, [(0, 10), (10, 20), (40, 50)], "{said}");
+    let ends: Vec<Vec<i64>> = others.ends().into_iter().map(|(ends, _)| ends).collect();
+    assert_eq!(ends, [[2, 2, 0], [5, 3, 0], [6, 4, 0]]);
+    // The record of 8 s came after one of 12 s: it is in the open batch, and counted.
+    assert_eq!(others.bench.read("batches/batch=000002/_manifest-0000.json")["late"], 1);
+    assert!(said.contains("batch 2 committed: 4 rows, 1 late"), "{said}");
+}
+
+#[test]
+fn arrival_windows_follow_the_records_own_times() {
+    let others = Others::new("batch.window = \"1m\"\nbatch.limit = 2\n");
+    let start = 1_700_000_000_000;
+    for (i, second) in [0, 20, 59, 60, 61, 119, 500].into_iter().enumerate() {
+        others.send(i32::try_from(i % 2).unwrap(), &row(i as u64), Some(start + second * 1000));
+    }
+    others.flush();
+    others.bench.run_well(&[]);
+    assert_eq!(others.ends(), [(vec![2, 1, 0], "window".to_owned()), (vec![3, 3, 0], "window".to_owned())]);
+}
+
+#[test]
+fn two_workers_share_a_topic_of_others() {
+    let others = Others::new("batch.rows = 250\nbatch.limit = 8\n");
+    let workers = [(), ()].map(|()| others.bench.spawn(&["ingest", "test.toml", "--exit-when-done"]));
+    for i in 0..2100 {
+        others.send(i32::try_from(i % 3).unwrap(), &row(i), None);
+    }
+    others.flush();
+    for worker in workers {
+        let (code, said) = worker.end();
+        assert_eq!(code, 0, "{said}");
+    }
+    accounted(&others.bench, 3, 2000);
+    let totals: Vec<i64> = others.ends().iter().map(|(ends, _)| ends.iter().sum()).collect();
+    assert_eq!(totals, [250, 500, 750, 1000, 1250, 1500, 1750, 2000]);
+}
+
+#[test]
+fn csv_values_go_by_their_place() {
+    let rest = "stream.encoding = \"csv\"\nbatch.rows = 3\nbatch.limit = 1\n";
+    let others = Others::new(rest);
+    for value in ["1,a,2.5", "2,\"b, c\",", "3,\"\",7"] {
+        others.send(0, value, None);
+    }
+    others.flush();
+    let said = others.bench.run_well(&[]);
+    assert!(said.contains("column_1 float64, column_2 utf8, column_3 float64"), "{said}");
+    accounted(&others.bench, 3, 3);
+}
+
+#[test]
+fn what_is_no_row_is_kept_aside() {
+    let others = Others::new("batch.rows = 4\nbatch.limit = 1\nbatch.max_rejects = 10\n");
+    for value in [&row(1), "not json", "[1]", &row(2)] {
+        others.send(0, value, None);
+    }
+    others.flush();
+    let said = others.bench.run_well(&[]);
+    assert!(said.contains("batch 1 committed: 2 rows, 2 rejects"), "{said}");
+}
+
+#[test]
+fn an_event_window_that_stays_open_for_a_while_is_closed_when_its_end_comes() {
+    let rest = "schema.time = \"at\"\nbatch.window = \"10s\"\nbatch.time = \"event\"\nbatch.limit = 2\nbatch.max_rejects = 5\n";
+    let others = Others::new(rest);
+    let event = |at: i64| format!(r#"{{"at":{}}}"#, 1_700_000_000 + at);
+    for at in 0..5 {
+        others.send(0, &event(at), None);
+        others.send(1, &event(at), None);
+    }
+    others.flush();
+    let mut served = others.bench.serve(&["--exit-when-done"]);
+    // Several looks at a window that is not over; then one partition alone goes on.
+    for at in [5, 6, 7] {
+        std::thread::sleep(Duration::from_millis(400));
+        others.send(1, &event(at), None);
+        others.flush();
+    }
+    // A clock far ahead is a reject, and closes nothing.
+    others.send(0, r#"{"at":4102444800}"#, None);
+    others.flush();
+    std::thread::sleep(Duration::from_millis(600));
+    assert_eq!(others.cuts().len(), 0);
+    for (partition, at) in [(1, 12), (0, 15), (0, 31)] {
+        others.send(partition, &event(at), None);
+    }
+    others.flush();
+    served.wait_for("batch 2 committed");
+    let (code, said) = served.end();
+    assert_eq!(code, 0, "{said}");
+    let ends: Vec<Vec<i64>> = others.ends().into_iter().map(|(ends, _)| ends).collect();
+    assert_eq!(ends, [[6, 8, 0], [7, 9, 0]], "{said}");
+    assert!(said.contains("batch 1 committed: 13 rows, 1 rejects"), "{said}");
+}
+
+#[test]
+fn a_worker_with_nothing_left_to_do_waits_to_be_stopped() {
+    let others = Others::new("batch.rows = 10\nbatch.limit = 1\n");
+    for i in 0..15 {
+        others.send(0, &row(i), None);
+    }
+    others.flush();
+    let mut worker = others.bench.spawn(&["ingest", "test.toml"]);
+    worker.wait_for("all batches are complete; waiting to be stopped");
+    std::thread::sleep(Duration::from_secs(1));
+    worker.signal("TERM");
+    let (code, said) = worker.end();
+    assert_eq!(code, 0, "{said}");
+}
+
+#[test]
+fn a_stop_cuts_what_has_come_when_it_is_told_to() {
+    let others = Others::new("batch.rows = 1000\nbatch.on_stop = \"cut\"\n");
+    for i in 0..15 {
+        others.send(i32::try_from(i % 3).unwrap(), &row(i), None);
+    }
+    others.flush();
+    let mut served = others.bench.serve(&[]);
+    served.wait_for("rows of id float64");
+    std::thread::sleep(Duration::from_secs(2));
+    served.signal("TERM");
+    let (code, said) = served.end();
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(others.ends(), [(vec![5, 5, 5], "stop".to_owned())]);
+    assert!(said.contains("batch 1 committed: 15 rows"), "{said}");
+}
+
+#[test]
+fn old_events_in_windows_of_arrival_are_not_late() {
+    let others = Others::new("schema.time = \"at\"\nbatch.window = \"1m\"\nbatch.limit = 2\n");
+    let start = 1_700_000_000_000;
+    for (i, second) in [0, 20, 70, 80, 200].into_iter().enumerate() {
+        others.send(0, &format!(r#"{{"at":{}}}"#, 1_000_000_000 + i), Some(start + second * 1000));
+    }
+    others.flush();
+    let said = others.bench.run_well(&[]);
+    assert!(said.contains("batch 2 committed: 2 rows") && !said.contains("late"), "{said}");
+}
+
+/// The checksum of record batches, bit by bit.
+fn crc32c(bytes: &[u8]) -> u32 {
+    let step = |crc: u32, _| (crc >> 1) ^ (0x82f6_3b78 & 0u32.wrapping_sub(crc & 1));
+    !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
+}
+
+#[test]
+fn records_that_cannot_be_read_are_told_with_partition_and_offset() {
+    let others = Others::new("batch.idle = \"1s\"\nbatch.rows = 1000\n");
+    for i in 0..30 {
+        others.send(1, &row(i), None);
+    }
+    others.flush();
+    let Others { bench, producer, broker } = others;
+    drop((producer, broker));
+    // A log of an earlier version, which took garbage with a right checksum.
+    let topics = bench.path("millstream-data/topic/topics");
+    let topic = std::fs::read_dir(topics).unwrap().next().unwrap().unwrap().path();
+    let path = topic.join("1/00000000000000000000.log");
+    let mut batch = vec![0; 61];
+    batch[..8].copy_from_slice(&30_i64.to_be_bytes());
+    batch[16] = 2;
+    batch[43..57].fill(0xff);
+    batch[57..61].copy_from_slice(&1_i32.to_be_bytes());
+    batch.extend_from_slice(b"\xde\xad\xbe\xef no record");
+    let length = i32::try_from(batch.len() - 12).unwrap();
+    batch[8..12].copy_from_slice(&length.to_be_bytes());
+    let crc = crc32c(&batch[21..]);
+    batch[17..21].copy_from_slice(&crc.to_be_bytes());
+    std::io::Write::write_all(&mut std::fs::OpenOptions::new().append(true).open(path).unwrap(), &batch).unwrap();
+    let mut served = bench.serve(&[]);
+    served.wait_for("partition 1 of topic \"test\" gives no record from offset 30 on");
+    let told = served.ask("/healthz");
+    assert_eq!(told["status"], "degraded", "{told}");
+    assert!(told["problems"][0].as_str().unwrap().contains("partition 1"), "{told}");
+    served.signal("TERM");
+    assert_eq!(served.end().0, 0);
+}
