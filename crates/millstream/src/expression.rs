@@ -9,6 +9,7 @@ mod integers;
 mod lists;
 mod strangers;
 mod unread;
+mod words;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -32,6 +33,7 @@ use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, ExprWithAlias, visit_expr
 pub(crate) use integers::CheckedIntegers;
 pub use strangers::{FUNCTIONS as OF_ROWS, WEIGHT_OF_ALL, check as check_of_others, is_nested_deeper};
 pub(crate) use unread::unread_clause;
+pub use words::words;
 
 /// Holds the functions and the options; never runs a query.
 static PLANNER: LazyLock<SessionState> = LazyLock::new(|| {

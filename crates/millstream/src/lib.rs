@@ -24,6 +24,8 @@ pub mod query;
 pub mod ratings;
 pub mod record;
 pub mod registry;
+pub mod replay;
+pub mod rows;
 pub mod run;
 pub mod schema;
 pub mod serve;

@@ -9,14 +9,14 @@ use datafusion::arrow::datatypes::{DataType, Float64Type, Int64Type, SchemaRef, 
 use millstream_learn::Id;
 use millstream_learn::als::RATING_MAX;
 use millstream_store::Store;
+use millstream_untrusted::model::Holdout;
 
 use crate::batch::Batch;
 use crate::expression::{Expression, ExpressionError, ExpressionFault, ValueKind};
 use crate::model::RatingColumns;
 use crate::record::{Value, event_time, exact_integer};
-use crate::registry::Holdout;
+use crate::rows::{RowsError, condition, for_each_block_in_order, held_out, narrow};
 use crate::schema::{ArrowType, ColumnType, StreamSchema};
-use crate::train::{TrainError, condition, for_each_block_in_order, held_out, narrow};
 
 /// What ids of this type are: `int64` or `utf8`; `None`: such values are no ids. Of floats the whole ones up to 2^53 are.
 pub fn id_kind(data_type: &DataType) -> Option<ColumnType> {
@@ -111,10 +111,10 @@ impl RatingReader {
         filter: Option<&str>,
         holdout: Holdout,
         schema: &StreamSchema,
-    ) -> Result<Self, TrainError> {
+    ) -> Result<Self, RowsError> {
         let stream = schema.arrow();
         let compile = |key: &'static str, text: &str| {
-            Expression::compile(text, &stream).map_err(|source| TrainError::Expression { key, source })
+            Expression::compile(text, &stream).map_err(|source| RowsError::Expression { key, source })
         };
         let optional = |key: &'static str, text: Option<&str>| text.map(|text| compile(key, text)).transpose();
         let reader = Self {
@@ -133,7 +133,7 @@ impl RatingReader {
         reader.rebind(schema)
     }
 
-    fn check_kinds(&self) -> Result<(), TrainError> {
+    fn check_kinds(&self) -> Result<(), RowsError> {
         let rating = self.rating.as_ref().filter(|rating| rating.kind() != ValueKind::Number);
         let time = self.time.as_ref().filter(|time| !is_time(time.data_type()));
         let filter = self.filter.as_ref().filter(|filter| filter.kind() != ValueKind::Boolean);
@@ -153,9 +153,9 @@ impl RatingReader {
         [&self.user.expression, &self.item.expression].into_iter().chain(optional.into_iter().flatten())
     }
 
-    fn rebind(self, schema: SchemaRef) -> Result<Self, TrainError> {
+    fn rebind(self, schema: SchemaRef) -> Result<Self, RowsError> {
         let rebind = |key: &'static str, expression: &Expression| {
-            expression.rebind(&schema).map_err(|source| TrainError::Expression { key, source })
+            expression.rebind(&schema).map_err(|source| RowsError::Expression { key, source })
         };
         let optional = |key: &'static str, expression: &Option<Expression>| {
             expression.as_ref().map(|expression| rebind(key, expression)).transpose()
@@ -187,17 +187,17 @@ impl RatingReader {
     }
 
     /// Calls `visit` with the rows of the batch in the order of the stream: by offset, then by partition.
-    pub fn for_each(
+    pub fn for_each<E: From<RowsError>>(
         &self,
         store: &dyn Store,
         batch: &Batch,
-        mut visit: impl FnMut(&RatingBlock) -> Result<(), TrainError>,
-    ) -> Result<(), TrainError> {
+        mut visit: impl FnMut(&RatingBlock) -> Result<(), E>,
+    ) -> Result<(), E> {
         for_each_block_in_order(store, batch, &self.schema, |block| visit(&self.block(block)?))
     }
 
-    fn block(&self, block: &RecordBatch) -> Result<RatingBlock, TrainError> {
-        let of = |key: &'static str| move |source| TrainError::Expression { key, source };
+    fn block(&self, block: &RecordBatch) -> Result<RatingBlock, RowsError> {
+        let of = |key: &'static str| move |source| RowsError::Expression { key, source };
         let evaluated = |key: &'static str, expression: &Option<Expression>, as_type: &DataType| {
             let values = expression
                 .as_ref()
@@ -227,9 +227,9 @@ fn narrowed((low, high): (f64, f64)) -> (f32, f32) {
     (low as f32, high as f32)
 }
 
-fn kind(key: &'static str, expression: &Expression, remedy: &'static str) -> TrainError {
+fn kind(key: &'static str, expression: &Expression, remedy: &'static str) -> RowsError {
     let found = expression.data_type().to_string();
-    TrainError::Kind { key, text: expression.text().to_owned(), found, remedy }
+    RowsError::Kind { key, text: expression.text().to_owned(), found, remedy }
 }
 
 fn cast_to(expression: &Expression, values: &ArrayRef, data_type: &DataType) -> Result<ArrayRef, ExpressionError> {
@@ -244,7 +244,7 @@ fn cast_to(expression: &Expression, values: &ArrayRef, data_type: &DataType) -> 
 }
 
 impl IdExpression {
-    pub fn new(key: &'static str, expression: Expression) -> Result<Self, TrainError> {
+    pub fn new(key: &'static str, expression: Expression) -> Result<Self, RowsError> {
         match id_kind(expression.data_type()) {
             Some(kind) => Ok(Self { expression, kind }),
             None => Err(kind(key, &expression, "ids are whole numbers or text: cast it to bigint or text")),

@@ -8,9 +8,10 @@ use millstream_learn::top_n::Bitmap;
 use serde_json::Value;
 
 use super::plan::{Kind, Scalar};
-use super::value::{Elements, float_json};
+use super::value::Elements;
 use super::words::fold;
 use super::{CatalogueError, count};
+use crate::record::float_json;
 
 /// The most frequent values of a facet that an answer counts; those that are asked for are counted besides.
 pub const VALUES_COUNTED: usize = 200;

@@ -10,8 +10,6 @@ use millstream_learn::top_n::Bitmap;
 use millstream_untrusted::filter::{Filter as Tree, SyntaxError};
 
 use super::condition::{Condition, Pass};
-use crate::model::Argument;
-use crate::serve::Route;
 
 /// So many filters are kept, and so many bytes of them: a site has a few, and what anybody may send must not fill the memory. At a
 /// million items one is 125 KB.
@@ -153,17 +151,14 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// Checks the routes' constant filters against the columns of the items.
-pub fn check_filters(routes: &[Route], items: &RecordBatch, faults: &mut Faults) {
-    for route in routes {
-        let filter = route.args.get(&Argument::Filter).and_then(|origin| origin.constant());
-        let text = filter.and_then(|constant| constant.as_str()).filter(|text| !text.trim().is_empty());
-        let Some(text) = text else { continue };
+/// Checks filters of the pipeline file, each with its key, against the columns of the items.
+pub fn check_filters(filters: &[(String, &str)], items: &RecordBatch, faults: &mut Faults) {
+    for (key, text) in filters {
         let checked = Tree::parse(text)
             .map_err(FilterError::from)
             .and_then(|tree| Condition::bind(&tree, text, items).map(|_| ()));
         if let Err(error) = checked {
-            faults.add_text(format!("route[{}].args.filter", route.path), text, error.reason());
+            faults.add_text(key, text, error.reason());
         }
     }
 }

@@ -14,27 +14,25 @@ use super::lookup::Lookups;
 use super::plan::{ID, Plan};
 use super::{Catalogue, CatalogueError};
 use crate::batch::{Batch, Selection, read_blocks};
-use crate::catalogue::{CatalogueFrom, CatalogueRules};
-use crate::config::check_catalogue;
+use crate::catalogue::{CatalogueFrom, CatalogueRules, check_catalogue};
 use crate::record::{Encoding, RowDecoder};
 use crate::schema::{OFFSET_COLUMN, PARTITION_COLUMN, SchemaRules, StreamSchema};
-use crate::serve::Route;
 use crate::source::{Dataset, Row, Source, SourceError};
 
 /// Rows of a file that are typed and gathered at a time.
 const BLOCK_ROWS: usize = 8192;
 
-/// What is wrong with a catalogue that has a file of its own, and with the routes' constant filters of it, as faults of the pipeline
+/// What is wrong with a catalogue that has a file of its own, and with the constant filters of it (key, text), as faults of the pipeline
 /// file.
 pub fn check_file(
     rules: &CatalogueRules,
     source: &Source,
     lookups: &Lookups,
-    routes: &[Route],
+    filters: &[(String, &str)],
     faults: &mut Faults,
 ) -> Result<(), CatalogueError> {
     if let Some((_, plan)) = file(rules, source, lookups, faults)? {
-        check_filters(routes, &empty_of(&plan, rules)?, faults);
+        check_filters(filters, &empty_of(&plan, rules)?, faults);
     }
     Ok(())
 }

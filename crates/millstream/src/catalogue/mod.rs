@@ -39,13 +39,12 @@ pub use images::{ImageFault, Images, Picture, is_url, placeholder};
 pub use load::{check_file, empty_catalogue, empty_items};
 pub use lookup::Lookups;
 pub use page::{Page, Query, Sort};
-pub use plan::{IDENTITY, Kind, Plan, Scalar};
-pub use settings::{CatalogueFrom, CatalogueRules, FixedTable, GivenRows, TableRows};
+pub use plan::{IDENTITY, Kind, Plan, Scalar, check_catalogue};
+pub use settings::{CatalogueFrom, CatalogueRules, CatalogueSettings, FixedTable, GivenRows, TableRows};
 pub use tables::load as load_tables;
-pub use value::{float_json, id_json};
+pub use value::id_json;
 
 use crate::batch::{Batch, DecideError, PartFault, read_schema};
-use crate::config::Pipeline;
 use crate::expression::ExpressionError;
 use crate::record::DeriveError;
 use crate::schema::RuleFault;
@@ -260,10 +259,13 @@ struct Stream {
 impl Catalogues {
     /// Reads the file, when the items have one of their own; those of the stream come with `refresh`. `None`: there is no
     /// `[catalogue]`.
-    pub fn open(pipeline: &Pipeline, store: &SharedStore) -> Result<Option<(Self, Refreshed)>, CatalogueError> {
-        let Some(rules) = &pipeline.catalogue else { return Ok(None) };
-        let mut faults = Faults::new(pipeline.file.display().to_string());
-        let lookups = Lookups::read(&pipeline.tables, &mut faults);
+    pub fn open(
+        settings: &CatalogueSettings,
+        store: &SharedStore,
+    ) -> Result<Option<(Self, Refreshed)>, CatalogueError> {
+        let Some(rules) = settings.rules else { return Ok(None) };
+        let mut faults = Faults::new(settings.file.display().to_string());
+        let lookups = Lookups::read(settings.tables, &mut faults);
         let (catalogue, tally) = match &rules.from {
             CatalogueFrom::Batches => (Catalogue::waiting(rules)?, Tally::default()),
             CatalogueFrom::File(source) => {

@@ -11,6 +11,7 @@ use datafusion::arrow::error::ArrowError;
 use crate::catalogue::CatalogueRules;
 use crate::expression::{Expression, projected};
 use crate::schema::RuleFault;
+use millstream_base::Faults;
 
 pub const ID: &str = "id";
 pub const TITLE: &str = "title";
@@ -213,4 +214,16 @@ impl Made {
 pub fn kind_of(data_type: &DataType) -> Kind {
     // Only what `kept_as` gives is ever kept.
     kept_as(data_type).map_or(Kind::One(Scalar::Text), |(kind, _)| kind)
+}
+
+/// Checks the expressions against the columns of what the items are made of.
+pub fn check_catalogue(rules: &CatalogueRules, schema: &Schema, faults: &mut Faults) {
+    if let Err(found) = Plan::compile(rules, schema) {
+        for fault in found {
+            match &fault.value {
+                Some(value) => faults.add_text(fault.key, value, fault.message),
+                None => faults.add(fault.key, None, fault.message),
+            }
+        }
+    }
 }

@@ -1,5 +1,9 @@
 //! `[catalogue]` and `[[table]]` of the pipeline file.
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::expression::words;
 use crate::schema::StreamSchema;
 use crate::source::Source;
 
@@ -17,6 +21,13 @@ pub struct CatalogueRules {
     pub columns: Vec<(String, String)>,
     /// Names among `columns`.
     pub facets: Vec<String>,
+}
+
+impl CatalogueRules {
+    /// The columns that the id is made of: their whole numbers stay integers, with all their digits.
+    pub fn id_columns(&self) -> BTreeSet<String> {
+        words(&self.id)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -49,4 +60,13 @@ pub enum TableRows {
 pub struct GivenRows {
     pub schema: StreamSchema,
     pub rows: Vec<serde_json::Map<String, serde_json::Value>>,
+}
+
+/// What the pipeline file says of the catalogue; `file` names it in messages.
+#[derive(Debug, Clone, Copy)]
+pub struct CatalogueSettings<'a> {
+    pub file: &'a Path,
+    /// `None`: there is no `[catalogue]`.
+    pub rules: Option<&'a CatalogueRules>,
+    pub tables: &'a [FixedTable],
 }

@@ -4,9 +4,10 @@ use datafusion::arrow::array::{Array, AsArray, ListArray};
 use datafusion::arrow::datatypes::{Float64Type, Int64Type};
 use datafusion::arrow::util::display::array_value_to_string;
 use millstream_learn::Id;
-use serde_json::{Number, Value};
+use serde_json::Value;
 
 use super::plan::{Kind, Scalar};
+use crate::record::float_json;
 
 /// 2^53: up to here a JSON reader that knows only doubles keeps every integer apart.
 const EXACT_MOST: u64 = 1 << 53;
@@ -45,16 +46,6 @@ fn scalar_json(column: &dyn Array, scalar: Scalar, row: usize) -> Value {
         Scalar::Text => column.as_string::<i32>().value(row).into(),
         Scalar::Time => array_value_to_string(column, row).map_or(Value::Null, Value::from),
     }
-}
-
-/// As people write it: numbers of a csv file are floats unless it is said otherwise, and 1995 is still a year. JSON has no word for
-/// what is not a number.
-#[allow(clippy::cast_possible_truncation)]
-pub fn float_json(number: f64) -> Value {
-    if number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0 {
-        return Value::from(number as i64);
-    }
-    Number::from_f64(number).map_or(Value::Null, Value::Number)
 }
 
 /// The elements of every row of a column, whatever it holds: a plain value is a list of one. Null ones are left out.

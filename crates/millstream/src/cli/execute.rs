@@ -180,10 +180,10 @@ fn check(file: &Path, overrides: &Overrides) -> anyhow::Result<u8> {
     {
         // The tables' own faults are told below.
         let lookups = Lookups::read(&pipeline.tables, &mut Faults::default());
-        check_file(rules, items, &lookups, &pipeline.routes, &mut faults)?;
+        check_file(rules, items, &lookups, &pipeline.constant_filters(), &mut faults)?;
     }
     let Some(source) = &pipeline.source else {
-        check_files(pipeline, &mut faults);
+        check_files(&pipeline.view_settings(), &mut faults);
         faults.finish()?;
         say(&format!("{}: good, as far as can be told without a record of the topic", file.display()));
         return Ok(exit::DONE);
@@ -298,7 +298,7 @@ fn batch_row(batch: &Batch) -> Vec<String> {
 
 fn models(loaded: Loaded, action: &ModelsAction) -> anyhow::Result<u8> {
     let store = open_existing_store(&loaded.pipeline.store)?;
-    let owner = OwnerTexts::of(&loaded.pipeline);
+    let owner = OwnerTexts::of(&loaded.pipeline.models);
     let registry = Registry::open_for(store.clone(), owner.clone())?;
     let served = registry.snapshot();
     let find = |name: &str| {
@@ -325,7 +325,7 @@ fn models(loaded: Loaded, action: &ModelsAction) -> anyhow::Result<u8> {
             print(&pretty(&version.to_json())?)?;
         }
         ModelsAction::Verify { model, version } => {
-            let report = crate::registry::verify(store.as_ref(), model, version.get(), &owner)?;
+            let report = crate::train::verify(store.as_ref(), model, version.get(), &owner)?;
             for fault in &report.faults {
                 say(fault);
             }

@@ -16,7 +16,7 @@ const STACK_BYTES: usize = 16 << 20;
 
 pub(super) fn query(pipeline: &Pipeline, store: &SharedStore, sql: &str, format: OutputFormat) -> anyhow::Result<()> {
     let batches = StoredBatches::new(store.clone()).complete()?;
-    let session = session_of_owner(pipeline, store, &batches, sql, Limits::default())?
+    let session = session_of_owner(&pipeline.view_settings(), store, &batches, sql, Limits::default())?
         .context("the store has no schema yet, so there is no column to ask for: run the pipeline first")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(STACK_BYTES).build()?;
     let out = BufWriter::with_capacity(WRITTEN_AT_ONCE_BYTES, io::stdout().lock());

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use millstream_base::{Faults, Section, did_you_mean, type_name};
 use millstream_learn::Algorithm;
 use millstream_untrusted::filter::Filter;
-use serde_json::Value as Json;
 use toml::Value;
 
 use super::check_model::Draft;
@@ -210,23 +209,6 @@ fn origin(argument: Argument, value: &Value, first_version: i64) -> Result<Origi
         Filter::parse(text).map_err(|error| error.to_string())?;
     }
     Ok(Origin::Constant(template::json(constant)))
-}
-
-impl Origin {
-    /// The request's name for the argument.
-    pub fn parameter(&self) -> Option<&str> {
-        match self {
-            Self::Parameter(name) => Some(name),
-            Self::Constant(_) | Self::Body => None,
-        }
-    }
-
-    pub fn constant(&self) -> Option<&Json> {
-        match self {
-            Self::Constant(value) => Some(value),
-            Self::Parameter(_) | Self::Body => None,
-        }
-    }
 }
 
 /// Whether the models of a route can do what it asks, in the words it may use.

@@ -2,13 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use datafusion::arrow::datatypes::Schema;
 use millstream_base::{Faults, Keys, Section, did_you_mean, type_name};
 use toml::{Table, Value};
 
-use super::check_route::words;
 use super::check_source::read_anew;
-use crate::catalogue::{CatalogueFrom, CatalogueRules, IDENTITY, Plan};
+use crate::catalogue::{CatalogueFrom, CatalogueRules, IDENTITY};
 
 pub(super) const CATALOGUE: Keys = Keys {
     known: &["from", "format", "separator", "quote", "header", "id", "title", "image", "images", "columns", "facets"],
@@ -31,13 +29,6 @@ pub(super) fn catalogue(root: &Table, faults: &mut Faults) -> Option<CatalogueRu
     let facets = facets(&section, &columns, faults);
     let columns = columns.into_iter().filter_map(|(name, text)| Some((name, text?))).collect();
     Some(CatalogueRules { from: from?, id: id?, title, image, images, columns, facets })
-}
-
-impl CatalogueRules {
-    /// The columns that the id is made of: their whole numbers stay integers, with all their digits.
-    pub fn id_columns(&self) -> BTreeSet<String> {
-        words(&self.id)
-    }
 }
 
 /// A folder below the store's own, and none that Millstream writes to.
@@ -127,16 +118,4 @@ fn facets(section: &Section, columns: &[(String, Option<String>)], faults: &mut 
         }
     }
     facets
-}
-
-/// Checks the expressions against the columns of what the items are made of.
-pub fn check_catalogue(rules: &CatalogueRules, schema: &Schema, faults: &mut Faults) {
-    if let Err(found) = Plan::compile(rules, schema) {
-        for fault in found {
-            match &fault.value {
-                Some(value) => faults.add_text(fault.key, value, fault.message),
-                None => faults.add(fault.key, None, fault.message),
-            }
-        }
-    }
 }

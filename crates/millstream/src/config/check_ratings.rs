@@ -6,7 +6,7 @@ use millstream_base::{Faults, Section};
 use millstream_learn::ParamValue;
 use toml::Value;
 
-use super::check_route::words;
+use crate::expression::words;
 use crate::model::{Columns, Model, RatingColumns};
 use crate::schema::SchemaRules;
 

@@ -6,8 +6,8 @@ use millstream_learn::content::Weight;
 use toml::Value;
 
 use super::check_model::{categorical, features, missing};
-use super::check_route::words;
 use crate::catalogue::{CatalogueFrom, CatalogueRules};
+use crate::expression::words;
 use crate::model::{ClusterColumns, Columns, ContentColumns, Missing, Model, NeighbourColumns, PopularityColumns};
 use crate::schema::SchemaRules;
 

@@ -23,7 +23,6 @@ mod template;
 mod tests;
 
 pub use check::{Loaded, address, load, load_text, pipeline_name_fault};
-pub use check_catalogue::check_catalogue;
 pub use check_models::check_models;
 pub use check_stream::{retention_age, retention_bytes};
 pub use check_view_route::check_view_route;
@@ -38,13 +37,13 @@ use std::time::Duration;
 use millstream_store::StoreUrl;
 
 use crate::batch::{BatchFormat, BatchRule, OnStop};
-use crate::catalogue::{CatalogueRules, FixedTable};
-use crate::model::Model;
+use crate::catalogue::{CatalogueRules, CatalogueSettings, FixedTable};
+use crate::model::{Argument, Model};
 use crate::record::Encoding;
 use crate::schema::SchemaRules;
-use crate::serve::{Route, Serve};
+use crate::serve::{Route, Serve, ServeSettings};
 use crate::source::Source;
-use crate::views::View;
+use crate::views::{View, ViewSettings};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pipeline {
@@ -64,6 +63,45 @@ pub struct Pipeline {
     pub tables: Vec<FixedTable>,
     pub views: Vec<View>,
     pub serve: Serve,
+}
+
+impl Pipeline {
+    pub fn catalogue_settings(&self) -> CatalogueSettings<'_> {
+        self.view_settings().catalogue_settings()
+    }
+
+    pub fn view_settings(&self) -> ViewSettings<'_> {
+        ViewSettings {
+            file: &self.file,
+            store: &self.store,
+            views: &self.views,
+            tables: &self.tables,
+            catalogue: self.catalogue.as_ref(),
+            models: &self.models,
+            query: self.serve.query,
+        }
+    }
+
+    pub fn serve_settings(&self) -> ServeSettings {
+        ServeSettings {
+            name: self.name.clone(),
+            models: self.models.clone(),
+            routes: self.routes.clone(),
+            views: self.views.clone(),
+            catalogue: self.catalogue.clone(),
+            serve: self.serve.clone(),
+        }
+    }
+
+    /// The filters of the routes that are the same for every request, with their keys.
+    pub fn constant_filters(&self) -> Vec<(String, &str)> {
+        fn filter(route: &Route) -> Option<(String, &str)> {
+            let text =
+                route.args.get(&Argument::Filter)?.constant()?.as_str().filter(|text| !text.trim().is_empty())?;
+            Some((format!("route[{}].args.filter", route.path), text))
+        }
+        self.routes.iter().filter_map(filter).collect()
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]

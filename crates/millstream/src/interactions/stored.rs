@@ -7,6 +7,7 @@ use millstream_store::SharedStore;
 use super::{Read, Rule, Source};
 use crate::batch::{Batch, StoredBatches, read_schema};
 use crate::ratings::RatingReader;
+use crate::rows::RowsError;
 
 pub struct StoredRows {
     pub store: SharedStore,
@@ -37,7 +38,7 @@ impl Source for StoredRows {
                     passes: block.passes(row),
                 });
             }
-            Ok(())
+            Ok::<(), RowsError>(())
         });
         read.map_err(|error| error.to_string())
     }

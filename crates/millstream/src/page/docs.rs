@@ -29,7 +29,7 @@ pub fn docs(app: &App) -> Response<Body> {
             (group("Everything else", entries().filter(|(path, _)| !is_own(path) && !is_model(path))))
         }
     };
-    html_response(super::shell(&app.context.pipeline.name, "/docs", &body, false))
+    html_response(super::shell(&app.context.settings.name, "/docs", &body, false))
 }
 
 fn group<'a>(title: &str, entries: impl Iterator<Item = (&'a String, &'a Value)>) -> Markup {

@@ -26,7 +26,7 @@ type ApiResult = Result<Response<Body>, crate::serve::ApiError>;
 /// `/`
 pub async fn page(app: &Arc<App>) -> ApiResult {
     let live = live_fragment(app).await?;
-    let name = &app.context.pipeline.name;
+    let name = &app.context.settings.name;
     let body = html! {
         main {
             div #live { (live) }

@@ -10,7 +10,6 @@ mod cache;
 mod check;
 mod clauses;
 mod error;
-mod json;
 mod kept;
 mod output;
 mod prune;
@@ -46,7 +45,6 @@ pub use bind::{Bound, Parameters, placeholders};
 pub use cache::ColumnCache;
 pub use check::SQL_BYTES_MOST;
 pub use error::{Place, QueryError, SqlFault};
-pub use json::{rows_of, value_of};
 pub use output::{OutputFormat, RowWriter};
 
 use crate::batch::Batch;

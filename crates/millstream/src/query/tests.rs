@@ -15,6 +15,7 @@ use serde_json::json;
 
 use super::*;
 use crate::batch::{ParquetPart, StoredBatches, batch_folder, cut_key, manifest_key};
+use crate::record::rows_of;
 use crate::schema::{ColumnType, StreamColumn};
 
 /// Two partitions; batch k has rows (k − 1)·`rows` and on, and one manifest a partition.

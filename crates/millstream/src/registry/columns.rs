@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::predict::Answers;
 use super::{Clusters, FeatureSet, Outcome, Predictor, Row, Task, Version};
-use crate::query::value_of;
+use crate::record::value_of;
 use crate::schema::ArrowType;
 
 /// Whether its models predict a value for a row, so that SQL has a function for them; those of the others have lists.

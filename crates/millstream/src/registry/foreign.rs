@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use millstream_store::{Store, StoreError};
 
 use super::{ModelFile, RegistryError};
-use crate::config::Pipeline;
 use crate::expression::{ExpressionError, WEIGHT_OF_ALL, check_of_others};
+use crate::model::Model;
 
 /// Of a version's arrays: 64 million vectors of 16 numbers.
 pub(super) const ARRAYS_BYTES_MOST: u64 = 4 << 30;
@@ -17,9 +17,8 @@ pub(super) const ARRAYS_BYTES_MOST: u64 = 4 << 30;
 pub struct OwnerTexts(BTreeSet<String>);
 
 impl OwnerTexts {
-    pub fn of(pipeline: &Pipeline) -> Self {
-        let texts =
-            pipeline.models.iter().flat_map(|model| model.columns.texts().into_iter().chain(model.filter.as_deref()));
+    pub fn of(models: &[Model]) -> Self {
+        let texts = models.iter().flat_map(|model| model.columns.texts().into_iter().chain(model.filter.as_deref()));
         Self(texts.map(str::to_owned).collect())
     }
 }
@@ -52,6 +51,11 @@ pub(super) fn apart<T: Send>(
         let thread = named.spawn_scoped(scope, work).map_err(|error| fault(format!("cannot be read: {error}")))?;
         thread.join().unwrap_or_else(|_| Err(fault("made its reader panic, which is a fault of Millstream".to_owned())))
     })
+}
+
+/// As `check`, on a thread of its own.
+pub fn check_apart(file: &ModelFile, owner: &OwnerTexts, place: &str) -> Result<(), RegistryError> {
+    apart(place, || check(file, owner, place))
 }
 
 /// `place`: of the `model.json`.

@@ -331,7 +331,7 @@ pub fn version_numbers(store: &dyn Store, model: &str) -> Result<Vec<u32>, Store
 }
 
 /// A stored JSON of this format; its format is looked at before anything else in it.
-pub(super) fn from_record<T: DeserializeOwned>(bytes: &[u8], place: impl Fn() -> String) -> Result<T, RegistryError> {
+pub fn from_record<T: DeserializeOwned>(bytes: &[u8], place: impl Fn() -> String) -> Result<T, RegistryError> {
     record::read(bytes, FORMAT).map_err(|fault| match fault {
         RecordFault::NotTheRecord(source) => RegistryError::NotTheRecord { place: place(), source },
         RecordFault::UnknownFormat { found } => RegistryError::UnknownFormat { place: place(), found, known: FORMAT },

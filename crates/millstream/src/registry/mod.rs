@@ -19,7 +19,6 @@ mod recommender;
 mod served;
 mod similar;
 mod verdict;
-mod verify;
 mod write;
 
 pub use arrays_file::{arrays_from_bytes, arrays_to_bytes};
@@ -30,9 +29,9 @@ pub use encoder::{EncodedRows, RowEncoder};
 pub use error::{RegistryError, Remedy};
 pub use features::{Encoded, FeatureSet, Slots, Unfit, Values, Why, evaluate_as, number_text};
 pub use fitted::{Fitted, Learned, Outcome, takes_missing_numbers};
-pub use foreign::OwnerTexts;
+pub use foreign::{OwnerTexts, check_apart};
 pub use input::Row;
-pub use load::{Version, read_evaluations, read_model_file, version_numbers};
+pub use load::{Version, from_record, read_evaluations, read_model_file, version_numbers};
 pub use millstream_untrusted::model::{
     Baseline, ClusteringTask, Encoding, Evaluation, EvaluationKind, Feature, Feedback, Holdout, IdColumn, Input,
     ModelFile, NeighbourhoodTask, Parent, PopularityTask, RatingCounts, Recommendation, Scores, SimilarityTask,
@@ -43,7 +42,6 @@ pub use recommender::{Recommender, to_arrays};
 pub use served::{Alias, LATEST, Registry, Served, ServedModel};
 pub use similar::{Content, ContentParts, NeighbourParts, Neighbourhood, Popularity, TitleTexts};
 pub use verdict::Verdict;
-pub use verify::{VerifyReport, verify};
 pub use write::{Draft, Published, publish, publish_evaluation};
 
 /// What this Millstream writes, and the only one it reads.

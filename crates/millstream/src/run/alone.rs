@@ -19,9 +19,9 @@ use crate::batch::ingest::{Outside, Sharing};
 use crate::batch::{Cut, OnStop, Signals, StoredBatches};
 use crate::config::Pipeline;
 use crate::registry::{OwnerTexts, Registry};
+use crate::replay::Ended;
 use crate::serve::{ServeContext, bind, serve};
 use crate::source::Dataset;
-use crate::source::replay::Ended;
 use crate::status::Status;
 use crate::topic::pause;
 use crate::train::Trainer;
@@ -212,13 +212,15 @@ pub fn serve_alone(pipeline: Pipeline, options: Options, status: Arc<Status>) ->
     let address = listener.local_addr()?;
     let stop = Arc::new(Stop::default());
     runtime.spawn(stop_on_signal(StopSignals::watch()?, stop.clone(), STOP_MOST));
-    let registry = Arc::new(Registry::open_for(store.clone(), OwnerTexts::of(&pipeline))?);
+    let registry = Arc::new(Registry::open_for(store.clone(), OwnerTexts::of(&pipeline.models))?);
     let batches = Arc::new(StoredBatches::new(store.clone()));
     let catalogue = open_catalogue(&pipeline, &store, &batches, &status)?;
-    let (images, views) =
-        (open_images(&pipeline, &store), Arc::new(Views::open(&pipeline, &store, ProcessCommand::own()?)?));
+    let (images, views) = (
+        open_images(&pipeline, &store),
+        Arc::new(Views::open(&pipeline.view_settings(), &store, ProcessCommand::own()?)?),
+    );
     let context = ServeContext {
-        pipeline,
+        settings: pipeline.serve_settings(),
         registry: registry.clone(),
         status: status.clone(),
         batches: Arc::new(Stored { batches: batches.clone(), status: status.clone() }),

@@ -109,13 +109,15 @@ pub fn run(pipeline: Pipeline, options: Options, status: Arc<Status>) -> anyhow:
     let address = listener.local_addr()?;
     let stop = Arc::new(Stop::default());
     runtime.spawn(stop_on_signal(StopSignals::watch()?, stop.clone(), stop_most(&pipeline)));
-    let registry = Arc::new(Registry::open_for(store.clone(), OwnerTexts::of(&pipeline))?);
+    let registry = Arc::new(Registry::open_for(store.clone(), OwnerTexts::of(&pipeline.models))?);
     let batches = Arc::new(StoredBatches::new(store.clone()));
     let catalogue = open_catalogue(&pipeline, &store, &batches, &status)?;
-    let (images, views) =
-        (open_images(&pipeline, &store), Arc::new(Views::open(&pipeline, &store, ProcessCommand::own()?)?));
+    let (images, views) = (
+        open_images(&pipeline, &store),
+        Arc::new(Views::open(&pipeline.view_settings(), &store, ProcessCommand::own()?)?),
+    );
     let context = ServeContext {
-        pipeline: pipeline.clone(),
+        settings: pipeline.serve_settings(),
         registry: registry.clone(),
         status: status.clone(),
         batches: Arc::new(Stored { batches: batches.clone(), status: status.clone() }),

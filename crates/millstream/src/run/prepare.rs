@@ -12,9 +12,10 @@ use serde_json::json;
 use crate::batch::{
     Begun, Identity, Plan, SCHEMA_KEY, SourceIdentity, create_or_read, positions, read as read_identity, read_schema,
 };
-use crate::catalogue::{CatalogueFrom, Lookups, check_filters, empty_items};
-use crate::config::{BrokerChoice, Pipeline, Start, check_catalogue, check_models};
+use crate::catalogue::{CatalogueFrom, Lookups, check_catalogue, check_filters, empty_items};
+use crate::config::{BrokerChoice, Pipeline, Start, check_models, check_view_route};
 use crate::schema::{FORMAT, RuleFault, StreamSchema};
+use crate::serve::Route;
 use crate::source::{Dataset, Profile, SourcePlace, profile_values};
 use crate::status::{Status, now_ms};
 use crate::topic::{Topic, TopicError, TopicState, pause};
@@ -53,10 +54,13 @@ pub fn check_data(pipeline: &Pipeline, schema: &StreamSchema, status: &Status) -
         check_catalogue(rules, &lookups.extended(&schema.arrow()), &mut faults);
         // What is wrong with the columns is told already.
         if let Ok(items) = empty_items(rules, &lookups, &schema.arrow()) {
-            check_filters(&pipeline.routes, &items, &mut faults);
+            check_filters(&pipeline.constant_filters(), &items, &mut faults);
         }
     }
-    check_views(pipeline, schema, &mut faults);
+    for (view, columns) in check_views(&pipeline.view_settings(), schema, &mut faults) {
+        let asks = |route: &&Route| route.view.as_ref().is_some_and(|call| call.name == view.name);
+        pipeline.routes.iter().filter(asks).for_each(|route| check_view_route(route, &columns, &mut faults));
+    }
     for warning in faults.finish()? {
         status.event("warning", warning.to_string(), json!({}));
     }

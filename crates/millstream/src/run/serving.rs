@@ -72,7 +72,7 @@ pub(super) fn open_catalogue(
     batches: &StoredBatches,
     status: &Status,
 ) -> anyhow::Result<Option<Arc<Catalogues>>> {
-    let opened = Catalogues::open(pipeline, store).map_err(|error| match error {
+    let opened = Catalogues::open(&pipeline.catalogue_settings(), store).map_err(|error| match error {
         // A fault of the pipeline file ends the command as one.
         CatalogueError::Config(faults) => anyhow::Error::from(faults),
         other => other.into(),

@@ -11,8 +11,8 @@ use super::prepare::Prepared;
 use crate::batch::ingest::{Ingest, Sharing};
 use crate::batch::{Batch, BatchRule, Cut, Decider, PartSettings};
 use crate::config::Pipeline;
+use crate::replay::{Ended, Replay, ReplayError, SourceEnd};
 use crate::source::Dataset;
-use crate::source::replay::{Ended, Replay, ReplayError, SourceEnd};
 use crate::status::Status;
 use crate::topic::Topic;
 

@@ -217,7 +217,7 @@ const PATTERNS: [&str; 24] = [
 impl App {
     pub fn new(context: ServeContext, stopping: watch::Receiver<bool>) -> Self {
         Self {
-            routes: UserRoute::compile(&context.pipeline.routes),
+            routes: UserRoute::compile(&context.settings.routes),
             context,
             metrics: Metrics::default(),
             bindings: Bindings::default(),
@@ -232,14 +232,14 @@ impl App {
 
     /// Configured or in the store.
     pub fn model_names(&self, served: &Served) -> Vec<String> {
-        let mut names: Vec<String> = self.context.pipeline.models.iter().map(|model| model.name.clone()).collect();
+        let mut names: Vec<String> = self.context.settings.models.iter().map(|model| model.name.clone()).collect();
         names.extend(served.models.keys().filter(|name| !names.contains(name)).cloned().collect::<Vec<_>>());
         names
     }
 
     pub async fn handle(self: &Arc<Self>, request: Request<Body>) -> Response<Body> {
         let started = Instant::now();
-        let sites = &self.context.pipeline.serve.sites;
+        let sites = &self.context.settings.serve.sites;
         let reader = match site::admit(sites, &request) {
             // A probe may come by any name; what it is told is no secret.
             Err(_) if is_health(request.uri().path()) => Ok(None),

@@ -101,7 +101,7 @@ pub async fn image(app: &Arc<App>, id: &str) -> Result<Response<Body>, ApiError>
 
 /// As the file has them: known before the first batch is.
 pub fn facet_names(app: &App) -> Vec<String> {
-    let rules: Option<&CatalogueRules> = app.context.pipeline.catalogue.as_ref();
+    let rules: Option<&CatalogueRules> = app.context.settings.catalogue.as_ref();
     rules.map_or(Vec::new(), |rules| rules.facets.clone())
 }
 

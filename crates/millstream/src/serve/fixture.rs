@@ -94,11 +94,12 @@ pub fn add_catalogue(context: &mut ServeContext, models: &Models, items: &str, r
     let from = if rules.contains("from =") { String::new() } else { format!("from = '{}'\n", path.display()) };
     let text = format!("name = \"p\"\nsource.path = \"a.csv\"\nbatch.rows = 1\n[catalogue]\n{from}{rules}");
     let loaded = config::load_text("p.toml".as_ref(), &text, &config::Overrides::default());
-    let mut pipeline = (*context.pipeline).clone();
+    let mut pipeline = pipeline(Vec::new());
     pipeline.catalogue = loaded.unwrap_or_else(|faults| panic!("{faults}")).pipeline.catalogue;
-    let opened = Catalogues::open(&pipeline, &models.store).unwrap_or_else(|error| panic!("{error}"));
+    let opened =
+        Catalogues::open(&pipeline.catalogue_settings(), &models.store).unwrap_or_else(|error| panic!("{error}"));
     context.catalogue = opened.map(|(catalogues, _)| Arc::new(catalogues));
-    context.pipeline = Arc::new(pipeline);
+    context.settings.catalogue = pipeline.catalogue;
 }
 
 fn of_context(context: ServeContext, models: Models) -> Fixture {
@@ -120,9 +121,9 @@ pub fn context(routes: Vec<Route>, batches: Vec<Batch>) -> (ServeContext, Models
     let registry = Arc::new(Registry::open(Arc::clone(&store)).unwrap());
     let pipeline = pipeline(routes);
     let context = ServeContext {
-        views: Arc::new(Views::open(&pipeline, &store, ProcessCommand::own().unwrap()).unwrap()),
+        views: Arc::new(Views::open(&pipeline.view_settings(), &store, ProcessCommand::own().unwrap()).unwrap()),
         images: None,
-        pipeline: Arc::new(pipeline),
+        settings: pipeline.serve_settings(),
         registry: Arc::clone(&registry),
         status: Arc::new(Status::new("bitcoin")),
         batches: Arc::new(FakeBatches(batches)),

@@ -186,7 +186,7 @@ pub fn model(app: &Arc<App>, name: &str) -> Result<Response<Body>, ApiError> {
 }
 
 fn model_json(app: &App, served: &Served, name: &str) -> Value {
-    let configured = app.context.pipeline.models.iter().find(|model| model.name == name);
+    let configured = app.context.settings.models.iter().find(|model| model.name == name);
     let model = served.models.get(name);
     let algorithm = model.map(|model| model.algorithm.as_str());
     let algorithm = algorithm.or_else(|| configured.map(|model| model.algorithm.name()));

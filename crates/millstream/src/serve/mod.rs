@@ -52,11 +52,10 @@ pub(crate) use lists::all_batches;
 pub(crate) use openapi::document;
 pub(crate) use reply::html;
 pub(crate) use route::UserRoute;
-pub use settings::{Ambiguous, Origin, Route, Serve, ViewCall};
+pub use settings::{Ambiguous, Origin, Route, Serve, ServeSettings, ViewCall};
 
 use crate::batch::Batch;
 use crate::catalogue::{Catalogues, Images};
-use crate::config::Pipeline;
 use crate::interactions::Interactions;
 use crate::registry::Registry;
 use crate::status::Status;
@@ -69,7 +68,7 @@ const SOCKET_BUFFER_BYTES: u32 = 128 << 10;
 
 /// What the API answers from.
 pub struct ServeContext {
-    pub pipeline: Arc<Pipeline>,
+    pub settings: ServeSettings,
     pub registry: Arc<Registry>,
     pub status: Arc<Status>,
     pub batches: Arc<dyn BatchSource>,

@@ -29,7 +29,7 @@ pub fn document(app: &App) -> Value {
             }
         }
     }
-    for view in &app.context.pipeline.views {
+    for view in &app.context.settings.views {
         paths.insert(format!("/v1/views/{}", view.name), view_path(view));
     }
     paths.insert("/v1/query".to_owned(), query_path());
@@ -38,7 +38,7 @@ pub fn document(app: &App) -> Value {
     }
     json!({
         "openapi": "3.1.0",
-        "info": {"title": app.context.pipeline.name, "version": env!("CARGO_PKG_VERSION"),
+        "info": {"title": app.context.settings.name, "version": env!("CARGO_PKG_VERSION"),
                  "description": "Served by Millstream"},
         "paths": paths,
         "components": {"schemas": {"Error": {
@@ -138,7 +138,7 @@ fn query_path() -> Value {
 
 /// A route that answers from a view.
 fn view_route_path(app: &App, route: &UserRoute, call: &ViewCall) -> Value {
-    let params = app.context.pipeline.views.iter().find(|view| view.name == call.name);
+    let params = app.context.settings.views.iter().find(|view| view.name == call.name);
     let params = params.map(|view| view.params.as_slice()).unwrap_or_default();
     let asked: Vec<(&str, &str, &ViewParameter)> = params
         .iter()

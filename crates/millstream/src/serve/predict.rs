@@ -40,7 +40,7 @@ pub fn find_in(
 ) -> Result<Arc<Version>, ApiError> {
     let served = app.context.registry.snapshot();
     let Some(known) = served.models.get(model) else {
-        if app.context.pipeline.models.iter().any(|configured| configured.name == model) {
+        if app.context.settings.models.iter().any(|configured| configured.name == model) {
             return Err(ApiError::no_version(model));
         }
         let names = app.model_names(&served);

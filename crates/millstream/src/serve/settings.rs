@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::hosts::Sites;
-use crate::model::{Action, Argument};
-use crate::views::QueryLimits;
+use crate::catalogue::CatalogueRules;
+use crate::model::{Action, Argument, Model};
+use crate::views::{QueryLimits, View};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Serve {
@@ -59,6 +60,23 @@ pub enum Origin {
     Body,
 }
 
+impl Origin {
+    /// The request's name for the argument.
+    pub fn parameter(&self) -> Option<&str> {
+        match self {
+            Self::Parameter(name) => Some(name),
+            Self::Constant(_) | Self::Body => None,
+        }
+    }
+
+    pub fn constant(&self) -> Option<&serde_json::Value> {
+        match self {
+            Self::Constant(value) => Some(value),
+            Self::Parameter(_) | Self::Body => None,
+        }
+    }
+}
+
 /// What a name is taken for that stands for no one title.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Ambiguous {
@@ -80,4 +98,15 @@ impl Route {
             || argument == Argument::Ratings
             || (one_of.contains(&argument) && n_taken == 1)
     }
+}
+
+/// What the pipeline file says of all that is served.
+#[derive(Debug, Clone)]
+pub struct ServeSettings {
+    pub name: String,
+    pub models: Vec<Model>,
+    pub routes: Vec<Route>,
+    pub views: Vec<View>,
+    pub catalogue: Option<CatalogueRules>,
+    pub serve: Serve,
 }

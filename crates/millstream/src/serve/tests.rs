@@ -364,13 +364,12 @@ async fn options_and_head_say_what_is_there() {
 #[tokio::test]
 async fn other_sites_read_only_what_the_pipeline_file_opens_to_them() {
     const APP: &str = "https://app.example";
-    let (mut closed, models) = context(routes(), Vec::new());
+    let (closed, models) = context(routes(), Vec::new());
     models.publish_all(3);
-    let mut pipeline = (*closed.pipeline).clone();
-    closed.pipeline = Arc::new(pipeline.clone());
-    pipeline.serve.sites.cors = vec![APP.to_owned()];
+    let mut settings = closed.settings.clone();
+    settings.serve.sites.cors = vec![APP.to_owned()];
     let (other, _models) = context(routes(), Vec::new());
-    let opened = super::ServeContext { pipeline: Arc::new(pipeline), registry: Arc::clone(&closed.registry), ..other };
+    let opened = super::ServeContext { settings, registry: Arc::clone(&closed.registry), ..other };
     let (_running, stopping) = tokio::sync::watch::channel(false);
     let [closed, opened] = [closed, opened].map(|context| Arc::new(App::new(context, stopping.clone())));
     let asked = async |app: &Arc<App>, method: &str, target: &str, pairs: &[(&str, &str)]| {

@@ -51,7 +51,7 @@ impl Window {
 }
 
 pub fn list(app: &App) -> Response<Body> {
-    let views: Vec<Value> = app.context.pipeline.views.iter().map(described).collect();
+    let views: Vec<Value> = app.context.settings.views.iter().map(described).collect();
     reply::json(StatusCode::OK, &json!({"total": views.len(), "views": views}))
 }
 
@@ -74,7 +74,7 @@ fn described(view: &View) -> Value {
 }
 
 fn find<'a>(app: &'a App, name: &str) -> Result<&'a View, ApiError> {
-    let views = &app.context.pipeline.views;
+    let views = &app.context.settings.views;
     views.iter().find(|view| view.name == name).ok_or_else(|| {
         let message = match views.is_empty() {
             true => "this pipeline has no views: add a [[view]] to its file, and start it again".to_owned(),
@@ -329,7 +329,7 @@ impl Scope for Part<'_> {
 }
 
 pub async fn query(app: &Arc<App>, request: Request<Body>) -> Result<Response<Body>, ApiError> {
-    if !app.context.pipeline.serve.query.from_requests {
+    if !app.context.settings.serve.query.from_requests {
         let message = "this pipeline answers no SQL of requests (serve.query = false); GET /v1/views lists its views";
         return Err(ApiError::forbidden("query_off", message));
     }

@@ -1,12 +1,10 @@
-//! The dataset that is replayed: read row by row, profiled once (rows, types, digest), paced, and sent as records.
+//! The dataset that is replayed: read row by row, profiled once (rows, types, digest).
 //! A row is one record whatever it looks like; a malformed one becomes a stub with its reason, never a hole.
 
 mod csv_rows;
 mod dataset;
-mod deliveries;
 pub mod demo;
 mod error;
-mod feed;
 #[cfg(test)]
 mod fixture;
 mod infer;
@@ -14,7 +12,6 @@ mod input;
 mod jsonl;
 mod limits;
 mod order;
-mod pace;
 mod parquet_levels;
 mod parquet_limits;
 mod parquet_page;
@@ -22,7 +19,6 @@ mod parquet_rows;
 mod parquet_unpack;
 mod profile;
 mod records;
-pub mod replay;
 mod s3;
 mod settings;
 mod stdin;
@@ -32,6 +28,5 @@ mod thrift;
 
 pub use dataset::{Dataset, Reader, Row};
 pub use error::SourceError;
-pub use pace::Pacer;
 pub use profile::{Fingerprint, Profile, profile, profile_values};
 pub use settings::{Compression, CsvFormat, Pace, Source, SourceFormat, SourcePlace, format_by_name};

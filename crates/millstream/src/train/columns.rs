@@ -8,6 +8,7 @@ use millstream_learn::table::MISSING_CODE;
 use super::TrainError;
 use crate::batch::Batch;
 use crate::registry::Values;
+use crate::rows::RowsError;
 
 /// One expression's values over all rows that were kept.
 #[derive(Debug)]
@@ -23,7 +24,7 @@ pub enum Gathered {
 /// manifest may say anything that adds up.
 pub fn room<T>(rows: usize) -> Result<Vec<T>, TrainError> {
     let mut values = Vec::new();
-    values.try_reserve_exact(rows).map_err(|error| TrainError::Part {
+    values.try_reserve_exact(rows).map_err(|error| RowsError::Part {
         place: "the batches to train on".to_owned(),
         problem: format!("{rows} rows are more than memory holds: {error}"),
     })?;
@@ -33,7 +34,7 @@ pub fn room<T>(rows: usize) -> Result<Vec<T>, TrainError> {
 /// The rows of all the batches.
 pub fn rows_of(batches: &[Batch]) -> Result<usize, TrainError> {
     let rows = batches.iter().try_fold(0_usize, |total, batch| total.checked_add(usize::try_from(batch.rows()).ok()?));
-    rows.ok_or(TrainError::Impossible("more rows than can be counted"))
+    Ok(rows.ok_or(RowsError::Impossible("more rows than can be counted"))?)
 }
 
 /// How an expression's values are taken.
@@ -69,7 +70,7 @@ impl Gathered {
             (Self::Texts(all), Values::Texts(values)) => all.append(&values)?,
             (Self::Words(all), Values::Texts(values)) => all.extend(values.iter().map(|text| text.map(Box::from))),
             (Self::Numbers(_), Values::Texts(_)) | (Self::Texts(_) | Self::Words(_), Values::Numbers(_)) => {
-                return Err(TrainError::Impossible("one expression gives numbers and texts"));
+                return Err(RowsError::Impossible("one expression gives numbers and texts").into());
             }
         }
         Ok(())
@@ -123,7 +124,7 @@ impl Interned {
 
     fn add(&mut self, text: &str) -> Result<u32, TrainError> {
         let code = u32::try_from(self.names.len()).ok().filter(|code| *code != MISSING_CODE);
-        let code = code.ok_or(TrainError::Impossible("more different texts than can be told apart"))?;
+        let code = code.ok_or(RowsError::Impossible("more different texts than can be told apart"))?;
         self.names.push(text.to_owned());
         self.index.insert(text.to_owned(), code);
         Ok(code)
@@ -151,7 +152,7 @@ mod tests {
         let numbers = || Values::Numbers(vec![1.0]);
         for (taken, values) in [(Taken::Number, texts()), (Taken::Category, numbers()), (Taken::Words, numbers())] {
             let mut gathered = Gathered::new(taken, 1).unwrap();
-            assert!(matches!(gathered.append(values), Err(TrainError::Impossible(_))), "{taken:?}");
+            assert!(matches!(gathered.append(values), Err(TrainError::Rows(RowsError::Impossible(_)))), "{taken:?}");
             assert_eq!(gathered.len(), 0);
         }
     }

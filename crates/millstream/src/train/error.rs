@@ -3,20 +3,13 @@
 use millstream_learn::FitError;
 use millstream_store::StoreError;
 
-use crate::batch::PartFault;
-use crate::expression::ExpressionError;
 use crate::registry::{RegistryError, Remedy};
+use crate::rows::RowsError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
-    #[error("{key} = {source}")]
-    Expression {
-        key: &'static str,
-        #[source]
-        source: ExpressionError,
-    },
-    #[error("{key} = `{text}` gives {found}: {remedy}")]
-    Kind { key: &'static str, text: String, found: String, remedy: &'static str },
+    #[error(transparent)]
+    Rows(#[from] RowsError),
     #[error("params.{0}")]
     Params(String),
     #[error("the target `{target}` is null in all {rows} rows: name another column, or mend the schema's types")]
@@ -53,12 +46,6 @@ pub enum TrainError {
     },
     #[error("the training was stopped before its end")]
     Stopped,
-    #[error("{place}: {problem}")]
-    Part { place: String, problem: String },
-    #[error(transparent)]
-    Unreadable(#[from] PartFault),
-    #[error("{0}: this is a fault of Millstream, please report it")]
-    Impossible(&'static str),
     #[error("batch {batch} is not in the store any more, or not the one that was trained on: {problem}")]
     Batch { batch: u32, problem: String },
     #[error("the model could not be written as safetensors: {0}")]
@@ -76,8 +63,7 @@ fn feature_text(feature: Option<&str>) -> String {
 impl TrainError {
     pub fn remedy(&self) -> Remedy {
         match self {
-            Self::Expression { .. }
-            | Self::Kind { .. }
+            Self::Rows(RowsError::Expression { .. } | RowsError::Kind { .. })
             | Self::Params(_)
             | Self::TargetAllNull { .. }
             | Self::OneClass { .. }
@@ -89,8 +75,10 @@ impl TrainError {
             | Self::MissingNumbers { .. }
             | Self::Fit { .. } => Remedy::Config,
             // What serves goes on; only another Millstream mends it.
-            Self::Impossible(_) => Remedy::Config,
-            Self::Part { .. } | Self::Unreadable(_) | Self::Batch { .. } | Self::Safetensors(_) => Remedy::Store,
+            Self::Rows(RowsError::Impossible(_)) => Remedy::Config,
+            Self::Rows(RowsError::Part { .. } | RowsError::Unreadable(_))
+            | Self::Batch { .. }
+            | Self::Safetensors(_) => Remedy::Store,
             Self::Registry(error) => error.remedy(),
             Self::Stopped | Self::Store(_) => Remedy::Retry,
         }

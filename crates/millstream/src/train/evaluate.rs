@@ -13,11 +13,11 @@ use super::evaluate_clusters::evaluate_clusters;
 use super::evaluate_items::evaluate_items;
 use super::evaluate_ratings::evaluate_ratings;
 use super::measure::{Classes, Numbers, UNKNOWN_CLASS};
-use super::prepare::{condition, keep, narrow};
-use super::read::{for_each_block, held_out};
+use super::prepare::keep;
 use crate::batch::Batch;
 use crate::expression::{Expression, ValueKind};
 use crate::registry::{FeatureSet, Holdout, Outcome, Predictor, Scores, Task, Values, Version, evaluate_as};
+use crate::rows::{RowsError, condition, for_each_block, held_out, narrow};
 use crate::schema::StreamSchema;
 
 /// Which rows of the batches are scored.
@@ -130,7 +130,7 @@ fn evaluate_rows(
                     tally.add(one, bound, &block)?;
                 }
             }
-            Ok(())
+            Ok::<(), TrainError>(())
         })?;
     }
     Ok(measured.iter().zip(&tallies).map(|(one, tally)| tally.scores(one.version)).collect())
@@ -149,11 +149,11 @@ impl Bound {
         let stream = schema.arrow();
         let file = &asked.version.file;
         let compile = |key: &'static str, text: &str| {
-            Expression::compile(text, &stream).map_err(|source| TrainError::Expression { key, source })
+            Expression::compile(text, &stream).map_err(|source| RowsError::Expression { key, source })
         };
         let features = asked.predictor.feature_set().rebind(&stream);
         Ok(Self {
-            features: features.map_err(|source| TrainError::Expression { key: "features", source })?,
+            features: features.map_err(|source| RowsError::Expression { key: "features", source })?,
             target: compile("target", &file.target)?,
             filter: file.filter.as_deref().map(|text| compile("where", text)).transpose()?,
             baseline: file.baseline.as_deref().map(|text| compile("baseline", text)).transpose()?,
@@ -165,7 +165,7 @@ impl Bound {
     }
 
     fn rebind(&self, schema: &SchemaRef) -> Result<Self, TrainError> {
-        let of = |key: &'static str| move |source| TrainError::Expression { key, source };
+        let of = |key: &'static str| move |source| RowsError::Expression { key, source };
         let rebind = |key, expression: &Option<Expression>| {
             expression.as_ref().map(|expression| expression.rebind(schema)).transpose().map_err(of(key))
         };
@@ -253,7 +253,7 @@ impl Tally {
     }
 
     fn add(&mut self, asked: &Asked, bound: &Bound, block: &RecordBatch) -> Result<(), TrainError> {
-        let of = |key: &'static str| move |source| TrainError::Expression { key, source };
+        let of = |key: &'static str| move |source| RowsError::Expression { key, source };
         let block = match &bound.filter {
             Some(filter) => keep(block, &condition(filter, block).map_err(of("where"))?, &mut 0)?,
             None => block.clone(),
@@ -272,7 +272,7 @@ impl Tally {
         let encoded = bound.features.encode(&block).map_err(of("features"))?;
         let mut fits = vec![true; block.num_rows()];
         encoded.unfit.iter().for_each(|unfit| fits[unfit.row] = false);
-        let answers = asked.predictor.answer(encoded.columns).map_err(|problem| TrainError::Part {
+        let answers = asked.predictor.answer(encoded.columns).map_err(|problem| RowsError::Part {
             place: format!("{}@{}", asked.version.file.model, asked.version.file.version),
             problem,
         })?;
@@ -289,7 +289,7 @@ impl Tally {
             }
             // Loading refuses a version whose arrays are not of its task.
             (Self::Numbers(_) | Self::Classes { .. }, ..) => {
-                return Err(TrainError::Impossible("a version answers otherwise than its task says"));
+                return Err(RowsError::Impossible("a version answers otherwise than its task says").into());
             }
         }
         Ok(())

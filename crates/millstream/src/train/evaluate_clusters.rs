@@ -10,12 +10,12 @@ use millstream_store::Store;
 use super::TrainError;
 use super::evaluate::{Measured, Rows};
 use super::fit::faults;
-use super::prepare::{condition, keep, narrow};
-use super::read::{for_each_block, held_out};
+use super::prepare::keep;
 use super::recipe::Recipe;
 use crate::batch::Batch;
 use crate::expression::Expression;
 use crate::registry::{Baseline, Clusters, FeatureSet, Scores, Version};
+use crate::rows::{RowsError, condition, for_each_block, held_out, narrow};
 use crate::schema::StreamSchema;
 
 /// The rows of so many versions are in memory at a time, and read in one pass.
@@ -82,14 +82,14 @@ fn gather(
                 };
                 one.add(&block)?;
             }
-            Ok(())
+            Ok::<(), TrainError>(())
         })?;
     }
     Ok(())
 }
 
-fn of(key: &'static str) -> impl Fn(crate::expression::ExpressionError) -> TrainError {
-    move |source| TrainError::Expression { key, source }
+fn of(key: &'static str) -> impl Fn(crate::expression::ExpressionError) -> RowsError {
+    move |source| RowsError::Expression { key, source }
 }
 
 impl<'a> Asked<'a> {
@@ -128,9 +128,9 @@ impl<'a> Asked<'a> {
                 (Column::Numeric(all), Column::Numeric(new)) => all.extend(new),
                 (Column::Categorical { codes, .. }, Column::Categorical { codes: new, .. }) => codes.extend(new),
                 (Column::Numeric(_) | Column::Categorical { .. } | Column::Sparse(_), _) => {
-                    return Err(TrainError::Impossible(
-                        "a feature of clusters is encoded in two ways, or by its words",
-                    ));
+                    return Err(
+                        RowsError::Impossible("a feature of clusters is encoded in two ways, or by its words").into()
+                    );
                 }
             }
         }
@@ -150,7 +150,7 @@ impl<'a> Asked<'a> {
             let baseline = Baseline { kind, measures: nothing() };
             return Ok(Scores { rows: 0, counts: None, measures: nothing(), baseline, beats_baseline: None });
         }
-        let part = |problem: String| TrainError::Part { place: place(), problem };
+        let part = |problem: String| RowsError::Part { place: place(), problem };
         let table = Table::new(self.columns).map_err(|error| part(error.to_string()))?;
         let measured = self.clusters.model.evaluate(&table, silhouette_rows, Seed(file.seed));
         let measured = measured.map_err(|error| part(error.to_string()))?;

@@ -15,6 +15,7 @@ use super::items::ItemReader;
 use crate::batch::Batch;
 use crate::model::PopularityColumns;
 use crate::registry::{Baseline, Popularity, PopularityTask, Scores, Task, Version};
+use crate::rows::RowsError;
 use crate::schema::StreamSchema;
 
 /// The scores of each, in their order. Every record counts: none was held out.
@@ -49,10 +50,11 @@ fn evaluate_one(
         (task, _) => ItemReader::new(id_of(task), filter, &[], schema)?,
     };
     let Some(ids) = ids(one.version) else {
-        return Err(TrainError::Part {
+        return Err(RowsError::Part {
             place: format!("{}@{}", one.version.file.model, one.version.file.version),
             problem: "it has no items to be measured on".to_owned(),
-        });
+        }
+        .into());
     };
     let mut tally = Tally::default();
     for batch in batches.iter().filter(|batch| one.batches.contains(&batch.number())) {

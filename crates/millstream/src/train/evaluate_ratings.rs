@@ -142,7 +142,7 @@ fn gather(
                     found.trained.push((user, item));
                 }
             }
-            Ok(())
+            Ok::<(), TrainError>(())
         })?;
         found.ranges.insert(number, (begin.0..found.tests.len(), begin.1..found.trained.len()));
     }

@@ -14,6 +14,7 @@ use super::recipe::Recipe;
 use crate::batch::Batch;
 use crate::model::{Columns, Supervised};
 use crate::registry::{Feature, Fitted, Input, Output, TargetSummary, Task, Version, store_bags};
+use crate::rows::RowsError;
 use crate::schema::StreamSchema;
 
 /// All of a version but its name and its place.
@@ -61,7 +62,7 @@ fn train_supervised(
     let target_summary = summary(columns, &target)?;
     let fit_error = |source| name_feature(&columns.features, source);
     let table = Table::new(learned)
-        .map_err(|error| TrainError::Part { place: "the prepared columns".to_owned(), problem: error.to_string() })?;
+        .map_err(|error| RowsError::Part { place: "the prepared columns".to_owned(), problem: error.to_string() })?;
     let fitted = fit(recipe, columns, &table, &target)?.map_err(fit_error)?;
     if matches!(target_summary, TargetSummary::Mean { mean } if !mean.is_finite()) {
         return Err(fit_error(FitError::TargetTooLarge));
@@ -111,18 +112,19 @@ fn fit(
             Algorithm::Als | Algorithm::Content | Algorithm::Kmeans | Algorithm::Neighbours | Algorithm::Popularity,
             _,
         ) => {
-            return Err(TrainError::Kind {
+            return Err(RowsError::Kind {
                 key: "target",
                 text: columns.target.clone(),
                 found: "another task's target".to_owned(),
                 remedy: "this is a bug: please report it",
-            });
+            }
+            .into());
         }
     })
 }
 
 fn n_classes(classes: &[serde_json::Value]) -> Result<u32, TrainError> {
-    u32::try_from(classes.len()).map_err(|_| TrainError::Impossible("more classes than can be counted"))
+    u32::try_from(classes.len()).map_err(|_| RowsError::Impossible("more classes than can be counted").into())
 }
 
 /// How many a least-squares fit can tell apart.
@@ -178,7 +180,7 @@ pub(super) fn name_feature(features: &[String], source: FitError) -> TrainError 
 
 /// The mean is of the target as answered, after `output`; a row whose output is not finite does not count.
 fn summary(columns: &Supervised, target: &Target) -> Result<TargetSummary, TrainError> {
-    let output_error = |source| TrainError::Expression { key: "output", source };
+    let output_error = |source| RowsError::Expression { key: "output", source };
     match (target, &columns.output) {
         (Target::Numbers(numbers), None) => Ok(TargetSummary::Mean { mean: mean(numbers) }),
         (Target::Numbers(numbers), Some(output)) => {
@@ -193,12 +195,13 @@ fn summary(columns: &Supervised, target: &Target) -> Result<TargetSummary, Train
             let frequencies = counts.iter().map(|&count| count as f64 / codes.len() as f64).collect();
             Ok(TargetSummary::Frequencies { frequencies })
         }
-        (Target::Classes { .. }, Some(output)) => Err(TrainError::Kind {
+        (Target::Classes { .. }, Some(output)) => Err(RowsError::Kind {
             key: "output",
             text: output.clone(),
             found: "a number from a class".to_owned(),
             remedy: "a classifier answers with a class: remove output",
-        }),
+        }
+        .into()),
     }
 }
 

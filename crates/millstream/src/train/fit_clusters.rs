@@ -11,6 +11,7 @@ use super::recipe::Recipe;
 use crate::batch::Batch;
 use crate::model::ClusterColumns;
 use crate::registry::{ClusteringTask, TargetSummary, Task};
+use crate::rows::RowsError;
 use crate::schema::StreamSchema;
 
 pub(super) fn train_clusters(
@@ -27,7 +28,7 @@ pub(super) fn train_clusters(
         prepare_rows(store, recipe, wanted, schema, batches)?;
     let mut notes = constant(features, &columns);
     let table = Table::new(columns)
-        .map_err(|error| TrainError::Part { place: "the prepared columns".to_owned(), problem: error.to_string() })?;
+        .map_err(|error| RowsError::Part { place: "the prepared columns".to_owned(), problem: error.to_string() })?;
     let model = kmeans::fit(&table, &params, Seed(recipe.seed)).map_err(|source| name_feature(features, source))?;
     notes.extend(model.note().map(str::to_owned));
     if let Clusters::BestOf(range) = params.clusters() {
@@ -38,7 +39,7 @@ pub(super) fn train_clusters(
         notes.push(format!("{} rows lacked a feature and were left out", counts.missing));
     }
     let task = ClusteringTask {
-        clusters: u32::try_from(model.k()).map_err(|_| TrainError::Impossible("more clusters than can be counted"))?,
+        clusters: u32::try_from(model.k()).map_err(|_| RowsError::Impossible("more clusters than can be counted"))?,
         inertia: model.inertia(),
         iterations: model.iterations(),
         converged: model.converged(),

@@ -23,6 +23,7 @@ use crate::registry::{
     self, ContentParts, IdColumn, NeighbourParts, NeighbourhoodTask, Popularity, PopularityTask, SimilarityTask,
     TargetSummary, Task, TitleTexts, Values,
 };
+use crate::rows::RowsError;
 use crate::schema::StreamSchema;
 
 const ALL_TAKEN: &str = "every record was taken, none held out: an item that is held out could be found in no list";
@@ -110,7 +111,7 @@ fn corpus<'a>(columns: &ContentColumns, values: &'a [ItemColumn]) -> Result<Corp
     });
     let texts = texts.collect::<Result<Vec<_>, TrainError>>()?;
     Corpus::new(texts)
-        .map_err(|error| TrainError::Part { place: "the gathered texts".to_owned(), problem: error.to_string() })
+        .map_err(|error| RowsError::Part { place: "the gathered texts".to_owned(), problem: error.to_string() }.into())
 }
 
 pub(super) fn train_neighbours(
@@ -123,7 +124,7 @@ pub(super) fn train_neighbours(
     let params = neighbours::Params::from_values(&recipe.params).map_err(faults)?;
     let stream = schema.arrow();
     let values = columns.features.iter().map(|text| {
-        let of = |source| TrainError::Expression { key: "features", source };
+        let of = |source| RowsError::Expression { key: "features", source };
         let feature = Expression::compile(text, &stream).map_err(of)?;
         let as_text = is_categorical(&columns.categorical, &feature)?;
         Ok(("features", text.as_str(), if as_text { As::Text } else { As::Number }))
@@ -149,7 +150,7 @@ pub(super) fn train_neighbours(
     let (table, features, _) = encode(wanted, gathered)?;
     notes.extend(constant(&columns.features, &table));
     let table = Table::new(table)
-        .map_err(|error| TrainError::Part { place: "the prepared columns".to_owned(), problem: error.to_string() })?;
+        .map_err(|error| RowsError::Part { place: "the prepared columns".to_owned(), problem: error.to_string() })?;
     let model = neighbours::fit(&table, &params).map_err(|source| name_feature(&columns.features, source))?;
     let read: Vec<Expression> = reader.expressions().cloned().collect();
     let task = NeighbourhoodTask {
@@ -179,7 +180,7 @@ fn gathered(column: ItemColumn) -> Result<Gathered, TrainError> {
             }
             gathered
         }
-        ItemColumn::Lists(_) => return Err(TrainError::Impossible("a feature is a list")),
+        ItemColumn::Lists(_) => return Err(RowsError::Impossible("a feature is a list").into()),
     })
 }
 
@@ -251,12 +252,13 @@ pub(super) fn popularity_reader(
     let reader = ItemReader::new(("item", &columns.item), filter, &values, schema)?;
     for (expression, (key, _, kind)) in reader.expressions().zip(&values) {
         if *kind == As::Number && expression.kind() != ValueKind::Number {
-            return Err(TrainError::Kind {
+            return Err(RowsError::Kind {
                 key,
                 text: expression.text().to_owned(),
                 found: expression.data_type().to_string(),
                 remedy: "make it a number, with cast(… as double)",
-            });
+            }
+            .into());
         }
     }
     Ok(reader)

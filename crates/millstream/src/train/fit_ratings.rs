@@ -99,7 +99,7 @@ pub(super) fn train_ratings(
 /// A fit needs no groups.
 fn reader(recipe: &Recipe, columns: &RatingColumns, schema: &StreamSchema) -> Result<RatingReader, TrainError> {
     let columns = RatingColumns { group: None, ..columns.clone() };
-    RatingReader::new(&columns, recipe.filter.as_deref(), recipe.holdout, schema)
+    Ok(RatingReader::new(&columns, recipe.filter.as_deref(), recipe.holdout, schema)?)
 }
 
 /// A warm start without records to stop on does half of the iterations: it begins where the version before ended. With them it stops

@@ -7,12 +7,12 @@ use millstream_learn::{Id, Ids};
 use millstream_store::Store;
 
 use super::TrainError;
-use super::prepare::{Counts, condition, narrow};
-use super::read::{for_each_block, identities};
+use super::prepare::Counts;
 use crate::batch::Batch;
 use crate::expression::{Expression, ExpressionError, ExpressionFault, ValueKind};
 use crate::ratings::{IdExpression, IdValues};
 use crate::registry::{Values, evaluate_as};
+use crate::rows::{RowsError, condition, for_each_block, identities, narrow};
 use crate::schema::{ColumnType, StreamSchema};
 
 /// How the values of an expression are read.
@@ -61,38 +61,39 @@ impl ItemReader {
     ) -> Result<Self, TrainError> {
         let stream = schema.arrow();
         let compile = |key: &'static str, text: &str| {
-            Expression::compile(text, &stream).map_err(|source| TrainError::Expression { key, source })
+            Expression::compile(text, &stream).map_err(|source| RowsError::Expression { key, source })
         };
         let id = IdExpression::new(id_key, compile(id_key, id)?)?;
         let filter = filter.map(|text| compile("where", text)).transpose()?;
         if let Some(filter) = filter.as_ref().filter(|filter| filter.kind() != ValueKind::Boolean) {
-            return Err(TrainError::Kind {
+            return Err(RowsError::Kind {
                 key: "where",
                 text: filter.text().to_owned(),
                 found: filter.data_type().to_string(),
                 remedy: "write a condition, such as price is not null",
-            });
+            }
+            .into());
         }
         let values = values.iter().map(|(key, text, kind)| {
             let compiled = match kind {
                 As::Number | As::Text => compile(key, text)?,
                 As::Texts => {
-                    Expression::compile_list(text, &stream).map_err(|source| TrainError::Expression { key, source })?
+                    Expression::compile_list(text, &stream).map_err(|source| RowsError::Expression { key, source })?
                 }
             };
             Ok((*key, compiled, *kind))
         });
-        let values = values.collect::<Result<Vec<_>, TrainError>>()?;
+        let values = values.collect::<Result<Vec<_>, RowsError>>()?;
         let all = [&id.expression].into_iter().chain(&filter).chain(values.iter().map(|(_, value, _)| value));
         let schema = narrow(all, &stream);
         let rebind = |key: &'static str, expression: &Expression| {
-            expression.rebind(&schema).map_err(|source| TrainError::Expression { key, source })
+            expression.rebind(&schema).map_err(|source| RowsError::Expression { key, source })
         };
         let values = values.iter().map(|(key, value, kind)| Ok((*key, rebind(key, value)?, *kind)));
         Ok(Self {
             id: IdExpression { expression: rebind(id_key, &id.expression)?, kind: id.kind },
             filter: filter.as_ref().map(|filter| rebind("where", filter)).transpose()?,
-            values: values.collect::<Result<Vec<_>, TrainError>>()?,
+            values: values.collect::<Result<Vec<_>, RowsError>>()?,
             schema,
         })
     }
@@ -126,9 +127,9 @@ impl ItemReader {
     }
 
     fn block(&self, block: &RecordBatch) -> Result<ItemBlock, TrainError> {
-        let of = |key: &'static str| move |source| TrainError::Expression { key, source };
+        let of = |key: &'static str| move |source| RowsError::Expression { key, source };
         let values = self.values.iter().map(|(key, value, kind)| item_values(value, *kind, block).map_err(of(key)));
-        let values = values.collect::<Result<Vec<_>, TrainError>>()?;
+        let values = values.collect::<Result<Vec<_>, RowsError>>()?;
         let passes = self.filter.as_ref().map(|filter| condition(filter, block)).transpose().map_err(of("where"))?;
         let (partitions, offsets) = identities(block)?;
         let places = offsets.iter().copied().zip(partitions.iter().copied()).collect();

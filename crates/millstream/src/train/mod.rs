@@ -11,24 +11,22 @@ mod fit;
 mod fit_clusters;
 mod fit_items;
 mod fit_ratings;
-pub mod holdout;
 pub mod identity;
 mod items;
 mod measure;
 mod measure_ratings;
 pub mod plan;
 mod prepare;
-mod read;
 mod recipe;
 #[cfg(test)]
 pub(crate) mod tests;
 mod trainer;
+mod verify;
 
 pub use error::TrainError;
 pub use evaluate::{Measured, Rows, evaluate};
 pub use fit::{Trained, train};
 pub use prepare::{Prepared, Target, prepare};
-pub(crate) use prepare::{condition, narrow};
-pub(crate) use read::{for_each_block_in_order, held_out};
 pub use recipe::Recipe;
 pub use trainer::{TrainReport, Trainer};
+pub use verify::{VerifyReport, verify};

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use datafusion::arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
-use datafusion::arrow::compute::{and, filter_record_batch, not, prep_null_mask_filter};
-use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
+use datafusion::arrow::compute::{and, filter_record_batch, not};
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use millstream_learn::content::{self, Bag};
 use millstream_learn::table::MISSING_CODE;
 use millstream_learn::{Algorithm, Column};
@@ -14,12 +14,13 @@ use serde_json::Value;
 
 use super::TrainError;
 use super::columns::{Gathered, Interned, Taken, rows_of};
-use super::read::{block_schema, for_each_block, held_out};
 use super::recipe::{DEFAULT_CATEGORICAL, Recipe, to_json};
 use crate::batch::Batch;
-use crate::expression::{Expression, ExpressionError, ExpressionFault, ValueKind, projected};
+use crate::expression::{Expression, ValueKind, projected};
 use crate::model::{Categorical, Missing, Supervised, TextRule, Unseen};
 use crate::registry::{Encoding, Feature, Input, Slots, evaluate_as, takes_missing_numbers};
+use crate::rows::condition;
+use crate::rows::{RowsError, block_schema, for_each_block, held_out};
 use crate::schema::StreamSchema;
 
 /// The words of each feature that counts by them.
@@ -180,7 +181,7 @@ impl Compiled {
     pub fn new(recipe: &Recipe, wanted: Wanted, schema: &StreamSchema) -> Result<Self, TrainError> {
         let stream = schema.arrow();
         let compile = |key: &'static str, text: &str| {
-            Expression::compile(text, &stream).map_err(|source| TrainError::Expression { key, source })
+            Expression::compile(text, &stream).map_err(|source| RowsError::Expression { key, source })
         };
         let features: Result<Vec<_>, _> = wanted.features.iter().map(|text| compile("features", text)).collect();
         let features = features?;
@@ -197,7 +198,7 @@ impl Compiled {
         let all = features.iter().chain(&target).chain(&filter);
         let schema = block_schema(&projected(all, &stream));
         let rebind = |key: &'static str, expression: &Expression| {
-            expression.rebind(&schema).map_err(|source| TrainError::Expression { key, source })
+            expression.rebind(&schema).map_err(|source| RowsError::Expression { key, source })
         };
         let features: Result<Vec<_>, _> = features.iter().map(|feature| rebind("features", feature)).collect();
         let target = target.as_ref().map(|target| rebind("target", target)).transpose()?;
@@ -208,7 +209,7 @@ impl Compiled {
 
 fn kind(key: &'static str, expression: &Expression, remedy: &'static str) -> TrainError {
     let found = expression.data_type().to_string();
-    TrainError::Kind { key, text: expression.text().to_owned(), found, remedy }
+    RowsError::Kind { key, text: expression.text().to_owned(), found, remedy }.into()
 }
 
 fn taken(wanted: Wanted, feature: &Expression) -> Result<Taken, TrainError> {
@@ -265,7 +266,7 @@ fn gather(
     let target_taken = if target_as_text { Taken::Category } else { Taken::Number };
     let mut target = Gathered::new(target_taken, if compiled.target.is_some() { rows_max } else { 0 })?;
     let mut counts = Counts::default();
-    let of = |key: &'static str| move |source| TrainError::Expression { key, source };
+    let of = |key: &'static str| move |source| RowsError::Expression { key, source };
     for batch in batches {
         for_each_block(store, batch, &compiled.schema, |block| {
             counts.total += block.num_rows() as u64;
@@ -288,30 +289,14 @@ fn gather(
             for ((gathered, expression), &taken) in features.iter_mut().zip(&compiled.features).zip(&compiled.taken) {
                 gathered.append(evaluate_as(expression, taken != Taken::Number, &block).map_err(of("features"))?)?;
             }
-            Ok(())
+            Ok::<(), TrainError>(())
         })?;
     }
     Ok((features, target, counts))
 }
 
 fn arrow(error: datafusion::arrow::error::ArrowError) -> TrainError {
-    TrainError::Part { place: "a block of rows".to_owned(), problem: error.to_string() }
-}
-
-/// The rows for which a condition holds; null is no.
-pub fn condition(filter: &Expression, block: &RecordBatch) -> Result<BooleanArray, ExpressionError> {
-    let flags = filter.evaluate(block)?;
-    Ok(match flags.as_boolean_opt() {
-        Some(flags) if flags.null_count() > 0 => prep_null_mask_filter(flags),
-        Some(flags) => flags.clone(),
-        None => {
-            return Err(ExpressionError {
-                text: filter.text().to_owned(),
-                position: None,
-                fault: ExpressionFault::Evaluate(format!("{} is no condition", flags.data_type())),
-            });
-        }
-    })
+    RowsError::Part { place: "a block of rows".to_owned(), problem: error.to_string() }.into()
 }
 
 /// A target that is no finite number is none.
@@ -377,7 +362,7 @@ fn finish_target(columns: &Supervised, compiled: &Compiled, target: Gathered) ->
             number_classes(&values, compiled.target.as_ref().map_or(&DataType::Float64, Expression::data_type))?
         }
         Gathered::Texts(texts) => text_classes(&texts),
-        Gathered::Words(_) => return Err(TrainError::Impossible("a target is taken by its words")),
+        Gathered::Words(_) => return Err(RowsError::Impossible("a target is taken by its words").into()),
     };
     if let [class] = classes.as_slice() {
         return Err(TrainError::OneClass { target: columns.target.clone(), class: class.to_string() });
@@ -402,7 +387,7 @@ fn number_classes(values: &[f64], data_type: &DataType) -> Result<(Vec<u32>, Vec
         _ => Value::from(value),
     });
     let codes: Option<Vec<u32>> = values.iter().map(|&value| numbers.get(&key(value)).copied()).collect();
-    Ok((codes.ok_or(TrainError::Impossible("a target is of no class"))?, classes.collect()))
+    Ok((codes.ok_or(RowsError::Impossible("a target is of no class"))?, classes.collect()))
 }
 
 fn whole(value: f64) -> Value {
@@ -504,9 +489,4 @@ pub fn inputs(features: &[Expression], schema: &StreamSchema) -> Vec<Input> {
         }
     }
     inputs
-}
-
-/// The stream's schema of only these columns, as a block has them.
-pub fn narrow<'a>(expressions: impl IntoIterator<Item = &'a Expression>, schema: &Schema) -> SchemaRef {
-    block_schema(&projected(expressions, schema))
 }

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use millstream_learn::{Algorithm, ParamDefault, ParamValue};
 use serde_json::{Map, Value};
 
-use super::holdout;
 use crate::model::{
     Categorical, ClusterColumns, Columns, ContentColumns, Model, NeighbourColumns, PopularityColumns, Supervised,
     TextRule, Unseen,
 };
 use crate::registry::{Encoding, Holdout, ModelFile, Task};
+use crate::rows::holdout;
 
 /// Of a text feature that `categorical` does not name.
 pub const DEFAULT_CATEGORICAL: Categorical = Categorical { max: 1000, unseen: Unseen::Other };

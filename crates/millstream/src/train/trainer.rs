@@ -70,7 +70,7 @@ struct Due {
 
 impl Trainer {
     pub fn new(store: SharedStore, pipeline: Arc<Pipeline>, schema: StreamSchema, status: Arc<Status>) -> Self {
-        let owner = OwnerTexts::of(&pipeline);
+        let owner = OwnerTexts::of(&pipeline.models);
         Self { store, pipeline, owner, schema, status, known: Mutex::default() }
     }
 

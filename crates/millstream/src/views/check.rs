@@ -7,43 +7,48 @@ use millstream_learn::Algorithm;
 
 use super::{functions, in_memory};
 use crate::catalogue::{Lookups, empty_catalogue, load_tables};
-use crate::config::{Pipeline, check_view_route};
 use crate::expression::{Expression, ValueKind};
 use crate::model::{Columns, Model};
 use crate::query::{Bound, CATALOGUE, Extras, Limits, Parameters, QueryError, Records, Session};
 use crate::registry::predicts;
 use crate::schema::StreamSchema;
-use crate::views::View;
+use crate::views::{View, ViewSettings};
 
 /// What can be said of the tables' files alone.
-pub fn check_files(pipeline: &Pipeline, faults: &mut Faults) {
-    let loaded = load_tables(&pipeline.tables, faults);
-    Lookups::of(&pipeline.tables, &loaded, faults);
+pub fn check_files(settings: &ViewSettings, faults: &mut Faults) {
+    let loaded = load_tables(settings.tables, faults);
+    Lookups::of(settings.tables, &loaded, faults);
 }
 
-/// Plans every view, with a value for each of its parameters.
-pub fn check_views(pipeline: &Pipeline, schema: &StreamSchema, faults: &mut Faults) {
-    if pipeline.views.is_empty() {
-        return check_files(pipeline, faults);
+/// Plans every view, with a value for each of its parameters. Gives the views without faults and the columns they answer.
+pub fn check_views<'a>(
+    settings: &ViewSettings<'a>,
+    schema: &StreamSchema,
+    faults: &mut Faults,
+) -> Vec<(&'a View, Vec<String>)> {
+    let mut answered = Vec::new();
+    if settings.views.is_empty() {
+        check_files(settings, faults);
+        return answered;
     }
     let before = faults.faults().len();
-    let tables = load_tables(&pipeline.tables, faults);
-    let lookups = Lookups::of(&pipeline.tables, &tables, faults);
+    let tables = load_tables(settings.tables, faults);
+    let lookups = Lookups::of(settings.tables, &tables, faults);
     if faults.faults().len() > before {
         // Views of a table that is not there would only repeat it.
-        return;
+        return answered;
     }
-    let named = |name: &str| pipeline.views.iter().any(|view| view.sql.contains(name));
-    let items = pipeline.catalogue.as_ref().filter(|_| named(CATALOGUE));
+    let named = |name: &str| settings.views.iter().any(|view| view.sql.contains(name));
+    let items = settings.catalogue.filter(|_| named(CATALOGUE));
     let items = match items.map(|rules| empty_catalogue(rules, &lookups, schema)) {
         None => None,
         Some(Some(items)) => Some(items),
         // The catalogue has faults of its own, which are told elsewhere.
-        Some(None) => return,
+        Some(None) => return answered,
     };
-    let (functions, unknown) = functions(pipeline, schema);
+    let (functions, unknown) = functions(settings.models, schema);
     let calls_unknown = |view: &&View| unknown.iter().any(|model| functions::is_called(&view.sql, model));
-    for view in pipeline.views.iter().filter(|view| !calls_unknown(view)) {
+    for view in settings.views.iter().filter(|view| !calls_unknown(view)) {
         match columns(view, schema, &tables, items.as_ref(), &functions) {
             Ok(columns) => {
                 let names: Vec<String> = columns.fields().iter().map(|field| field.name().clone()).collect();
@@ -52,10 +57,7 @@ pub fn check_views(pipeline: &Pipeline, schema: &StreamSchema, faults: &mut Faul
                     let message = format!("two columns are named `{name}`: name one of them with `as`");
                     faults.add(format!("view.{}.sql", view.name), None, message);
                 }
-                let routes = pipeline.routes.iter();
-                for route in routes.filter(|route| route.view.as_ref().is_some_and(|call| call.name == view.name)) {
-                    check_view_route(route, &names, faults);
-                }
+                answered.push((view, names));
             }
             Err(error) => {
                 let message = match &error {
@@ -66,6 +68,7 @@ pub fn check_views(pipeline: &Pipeline, schema: &StreamSchema, faults: &mut Faul
             }
         }
     }
+    answered
 }
 
 /// A model's function and what it answers.
@@ -73,10 +76,10 @@ type Function<'a> = (&'a str, DataType);
 
 /// The functions of the models that predict, and the models of which nothing can be said: their targets have faults, which are told
 /// elsewhere.
-fn functions<'a>(pipeline: &'a Pipeline, schema: &StreamSchema) -> (Vec<Function<'a>>, Vec<&'a str>) {
+fn functions<'a>(models: &'a [Model], schema: &StreamSchema) -> (Vec<Function<'a>>, Vec<&'a str>) {
     let (mut functions, mut unknown) = (Vec::new(), Vec::new());
     let schema = schema.arrow();
-    for model in pipeline.models.iter().filter(|model| predicts(model.algorithm)) {
+    for model in models.iter().filter(|model| predicts(model.algorithm)) {
         match answer_type(model, &schema) {
             Some(answers) => functions.push((model.name.as_str(), answers)),
             None => unknown.push(model.name.as_str()),

@@ -30,15 +30,15 @@ pub use check::{check_files, check_views};
 pub use error::{AskError, FaultKind};
 pub use owner::session_of_owner;
 pub use process::{ProcessCommand, ProcessLimits, QUERY_PROCESS, Question, TextRows, answer_questions};
-pub use settings::{QueryLimits, TEXT_BYTES, View, ViewParameter};
+pub use settings::{QueryLimits, TEXT_BYTES, View, ViewParameter, ViewSettings};
 
 use crate::batch::{Batch, read_schema};
 use crate::catalogue::{Catalogue, CatalogueRules, Lookups, empty_items, load_tables};
-use crate::config::Pipeline;
 use crate::query::{
     CATALOGUE, ColumnCache, Extras, Limits, Parameters, Parsed, QueryError, Records, SPILL_BYTES, STACK_BYTES, Session,
-    Spill, SqlFault, TABLE, rows_of,
+    Spill, SqlFault, TABLE,
 };
+use crate::record::rows_of;
 use crate::registry::{OwnerTexts, Served};
 use crate::schema::StreamSchema;
 use answers::Answers;
@@ -125,12 +125,12 @@ struct Seen {
 
 impl Views {
     /// Reads the fixed tables. `command`: what answers SQL of requests.
-    pub fn open(pipeline: &Pipeline, store: &SharedStore, command: ProcessCommand) -> Result<Self, ConfigFaults> {
-        let mut faults = Faults::new(pipeline.file.display().to_string());
-        let tables = load_tables(&pipeline.tables, &mut faults);
-        let lookups = Lookups::of(&pipeline.tables, &tables, &mut faults);
+    pub fn open(settings: &ViewSettings, store: &SharedStore, command: ProcessCommand) -> Result<Self, ConfigFaults> {
+        let mut faults = Faults::new(settings.file.display().to_string());
+        let tables = load_tables(settings.tables, &mut faults);
+        let lookups = Lookups::of(settings.tables, &tables, &mut faults);
         faults.finish()?;
-        let query = pipeline.serve.query;
+        let query = settings.query;
         let limits = Limits {
             memory_bytes: query.memory_bytes,
             time: Some(query.time),
@@ -140,13 +140,13 @@ impl Views {
         };
         Ok(Self {
             store: Arc::clone(store),
-            place: pipeline.store.clone(),
-            views: pipeline.views.clone(),
-            catalogue: pipeline.catalogue.clone(),
+            place: settings.store.clone(),
+            views: settings.views.to_vec(),
+            catalogue: settings.catalogue.cloned(),
             lookups,
             tables,
-            models: pipeline.models.iter().map(|model| model.name.clone()).collect(),
-            owner: OwnerTexts::of(pipeline),
+            models: settings.models.iter().map(|model| model.name.clone()).collect(),
+            owner: OwnerTexts::of(settings.models),
             limits,
             columns: Arc::new(ColumnCache::new(query.memory_bytes)),
             n_states: AtomicU64::new(0),

@@ -8,36 +8,36 @@ use millstream_store::SharedStore;
 use super::{functions, in_memory};
 use crate::batch::{Batch, read_schema};
 use crate::catalogue::{Catalogues, Lookups, empty_items, load_tables};
-use crate::config::Pipeline;
 use crate::query::{CATALOGUE, Extras, Limits, Records, Session};
 use crate::registry::{OwnerTexts, Registry};
+use crate::views::ViewSettings;
 
 /// All that a pipeline's views see, for one query by its owner: without the limits of what is served, and nothing kept.
 pub fn session_of_owner(
-    pipeline: &Pipeline,
+    settings: &ViewSettings,
     store: &SharedStore,
     batches: &[Batch],
     sql: &str,
     limits: Limits,
 ) -> anyhow::Result<Option<Session>> {
     let Some(schema) = read_schema(store.as_ref())? else { return Ok(None) };
-    let mut faults = Faults::new(pipeline.file.display().to_string());
+    let mut faults = Faults::new(settings.file.display().to_string());
     let mut extras = Extras::default();
     // What the query does not name is not read.
-    let named: Vec<_> = pipeline.tables.iter().filter(|table| sql.contains(&table.name)).cloned().collect();
+    let named: Vec<_> = settings.tables.iter().filter(|table| sql.contains(&table.name)).cloned().collect();
     for (name, rows) in load_tables(&named, &mut faults) {
         extras.tables.extend(in_memory(&rows).map(|table| (name, table)));
     }
     faults.finish()?;
     if sql.contains(CATALOGUE)
-        && let Some((catalogues, _)) = Catalogues::open(pipeline, store)?
+        && let Some((catalogues, _)) = Catalogues::open(&settings.catalogue_settings(), store)?
     {
         catalogues.refresh(batches)?;
         let catalogue = catalogues.snapshot();
-        let items = match (catalogue.items(), &pipeline.catalogue) {
+        let items = match (catalogue.items(), settings.catalogue) {
             (Some(items), _) => Some(items.clone()),
             (None, Some(rules)) => {
-                let lookups = Lookups::read(&pipeline.tables, &mut Faults::default());
+                let lookups = Lookups::read(settings.tables, &mut Faults::default());
                 Some(empty_items(rules, &lookups, &schema.arrow())?)
             }
             (None, None) => None,
@@ -46,7 +46,7 @@ pub fn session_of_owner(
     }
     if sql.to_lowercase().contains("predict_") {
         extras.functions =
-            functions::of_versions(&Registry::open_for(Arc::clone(store), OwnerTexts::of(pipeline))?.snapshot());
+            functions::of_versions(&Registry::open_for(Arc::clone(store), OwnerTexts::of(settings.models))?.snapshot());
     }
     let records = Records::Stored { store: Arc::clone(store), batches, cache: None };
     Ok(Some(Session::with(&schema, records, extras, limits)?))

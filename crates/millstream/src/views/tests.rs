@@ -38,7 +38,7 @@ impl World {
         let loaded = config::load_text("p.toml".as_ref(), PIPELINE, &config::Overrides::default());
         let pipeline = loaded.unwrap_or_else(|faults| panic!("{faults}")).pipeline;
         let command = ProcessCommand { executable: "/bin/sh".into(), arguments: vec!["-c".into(), script.into()] };
-        let views = Views::open(&pipeline, &store, command).unwrap_or_else(|faults| panic!("{faults}"));
+        let views = Views::open(&pipeline.view_settings(), &store, command).unwrap_or_else(|faults| panic!("{faults}"));
         let served = Registry::open(store).unwrap().snapshot();
         Self { views: Arc::new(views), served, _folder: folder }
     }

@@ -16,6 +16,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::*;
+use crate::config::Pipeline;
 use crate::config::{Overrides, load_text};
 
 const MOVIES: &str = "\
@@ -59,7 +60,7 @@ impl Bench {
         let path = self.folder.path().join(name);
         std::fs::write(&path, bytes).unwrap();
         let pipeline = pipeline(&format!("from = '{}'\n{rules}", path.display()))?;
-        Ok(Catalogues::open(&pipeline, &self.store)?.unwrap())
+        Ok(Catalogues::open(&pipeline.catalogue_settings(), &self.store)?.unwrap())
     }
 }
 

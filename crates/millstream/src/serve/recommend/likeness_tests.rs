@@ -199,12 +199,12 @@ fn world(catalogue: &str) -> World {
     context.registry = Arc::new(Registry::open(Arc::clone(&trained.store)).unwrap());
     context.registry.refresh().unwrap();
     assert_eq!(context.registry.snapshot().problems, Vec::<String>::new());
-    let opened = Catalogues::open(&pipeline, &trained.store).unwrap();
+    let opened = Catalogues::open(&pipeline.catalogue_settings(), &trained.store).unwrap();
     context.catalogue = opened.map(|(catalogues, _)| {
         catalogues.refresh(&trained.batches.lock().unwrap()).unwrap();
         Arc::new(catalogues)
     });
-    context.pipeline = Arc::new(pipeline);
+    context.settings = pipeline.serve_settings();
     let (running, stopping) = watch::channel(false);
     World { app: Arc::new(App::new(context, stopping)), _trained: trained, _models: models, _running: running }
 }

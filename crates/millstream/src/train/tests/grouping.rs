@@ -18,8 +18,9 @@ use crate::model::{
     Categorical, ClusterColumns, Columns, ContentColumns, Missing, Model, NeighbourColumns, PopularityColumns, TrainOn,
     Unseen,
 };
-use crate::registry::{EvaluationKind, OwnerTexts, Row, Version, verify};
+use crate::registry::{EvaluationKind, OwnerTexts, Row, Version};
 use crate::schema::ColumnType;
+use crate::train::verify;
 
 const PRODUCTS: [(&str, ColumnType); 8] = [
     ("id", ColumnType::Int64),

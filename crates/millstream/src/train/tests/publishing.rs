@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 
 use super::fixture::*;
 use crate::model::Model;
-use crate::registry::{OwnerTexts, Registry, RegistryError, Remedy, Version, read_model_file, verify};
+use crate::registry::{OwnerTexts, Registry, RegistryError, Remedy, Version, read_model_file};
+use crate::train::verify;
 
 fn linear() -> Model {
     model("close", LinearRegression, &["Open"], "Close")
@@ -235,10 +236,10 @@ fn the_owners_own_text_needs_no_bound() {
     fixture.train(0.0, vec![own.clone()]);
     let pipeline = pipeline(0.0, vec![own]);
     let open = |owner| Registry::open_for(Arc::clone(&fixture.store), owner).unwrap().snapshot();
-    assert_eq!(open(OwnerTexts::of(&pipeline)).problems, Vec::<String>::new());
+    assert_eq!(open(OwnerTexts::of(&pipeline.models)).problems, Vec::<String>::new());
     let [problem] = open(OwnerTexts::default()).problems.clone().try_into().unwrap();
     assert!(problem.contains("`replace` is not for texts of others"), "{problem}");
-    assert!(verify(&*fixture.store, "close", 1, &OwnerTexts::of(&pipeline)).unwrap().is_whole());
+    assert!(verify(&*fixture.store, "close", 1, &OwnerTexts::of(&pipeline.models)).unwrap().is_whole());
     assert!(!verify(&*fixture.store, "close", 1, &OwnerTexts::default()).unwrap().is_whole());
 }
 

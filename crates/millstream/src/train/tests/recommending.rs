@@ -15,10 +15,11 @@ use serde_json::{Value, json};
 
 use super::fixture::*;
 use crate::model::{Columns, Model, RatingColumns, TrainOn};
-use crate::registry::{EvaluationKind, Holdout, OwnerTexts, Recommendation, Remedy, Task, Version, verify};
+use crate::registry::{EvaluationKind, Holdout, OwnerTexts, Recommendation, Remedy, Task, Version};
+use crate::rows::holdout;
 use crate::schema::ColumnType;
 use crate::train::identity::configuration_digest;
-use crate::train::{Recipe, TrainError, TrainReport, holdout, train};
+use crate::train::{Recipe, TrainError, TrainReport, train, verify};
 
 const RATINGS: [(&str, ColumnType); 5] = [
     ("userId", ColumnType::Int64),

@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use super::fixture::*;
 use crate::model::{Categorical, Missing, Model, TrainOn, Unseen};
-use crate::registry::{Encoding, EvaluationKind, Holdout, OwnerTexts, Task, arrays_to_bytes, verify, version_numbers};
-use crate::train::holdout::is_held_out;
-use crate::train::{Recipe, Target, TrainError, train};
+use crate::registry::{Encoding, EvaluationKind, Holdout, OwnerTexts, Task, arrays_to_bytes, version_numbers};
+use crate::rows::holdout::is_held_out;
+use crate::train::{Recipe, Target, TrainError, train, verify};
 
 const OPEN: &[&str] = &["Open", "Town/City"];
 

@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 
 use super::fixture::*;
 use crate::model::{Missing, Model, TextRule};
-use crate::registry::{Encoding, EvaluationKind, OwnerTexts, Row, Version, arrays_to_bytes, read_model_file, verify};
+use crate::registry::{Encoding, EvaluationKind, OwnerTexts, Row, Version, arrays_to_bytes, read_model_file};
+use crate::rows::holdout::is_held_out;
 use crate::schema::ColumnType;
-use crate::train::holdout::is_held_out;
-use crate::train::{Recipe, TrainError, train};
+use crate::train::{Recipe, TrainError, train, verify};
 
 const FILMS: [(&str, ColumnType); 5] = [
     ("plot", ColumnType::Utf8),

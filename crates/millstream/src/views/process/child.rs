@@ -18,7 +18,8 @@ use serde::Serialize;
 
 use super::frames::{self, Columns, End, Failed, Kind, QUESTION_BYTES_MOST, Question};
 use super::snapshot::{Contents, Snapshot, Tables};
-use crate::query::{ColumnCache, Extras, Limits, Parsed, Records, STACK_BYTES, Session, Spill, rows_of};
+use crate::query::{ColumnCache, Extras, Limits, Parsed, Records, STACK_BYTES, Session, Spill};
+use crate::record::rows_of;
 use crate::registry::Version;
 use crate::views::{ANSWER_BYTES_MOST, AskError, check_names, functions};
 

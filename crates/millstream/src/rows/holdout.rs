@@ -9,9 +9,8 @@
 //! Spark's `xxhash64` chains XXH64 (Collet 2012) over its arguments: the hash so far, 42 at first, seeds the hash of the
 //! next argument, a long being its 8 bytes, little-endian.
 
+use millstream_untrusted::model::Holdout;
 use xxhash_rust::xxh64::xxh64;
-
-use crate::registry::Holdout;
 
 /// The seed of every pipeline so far; `model.json` keeps it.
 pub const SEED: i64 = 0;

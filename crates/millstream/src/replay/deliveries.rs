@@ -12,7 +12,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::ProducerContext;
 
-use super::replay::{Replay, ReplayError};
+use super::{Replay, ReplayError};
 use crate::status::Status;
 use crate::topic::is_away;
 

@@ -9,11 +9,11 @@ use datafusion::arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use datafusion::arrow::compute::interleave_record_batch;
 use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef};
 use millstream_store::Store;
+use millstream_untrusted::model::Holdout;
 
-use super::TrainError;
+use super::RowsError;
 use super::holdout::Sieve;
 use crate::batch::{Batch, Blocks, Selection, read_blocks};
-use crate::registry::Holdout;
 use crate::schema::{OFFSET_COLUMN, PARTITION_COLUMN};
 
 /// Enough to keep both threads at work; 4 blocks of 20 columns are 10 MiB.
@@ -32,28 +32,28 @@ pub fn block_schema(columns: &Schema) -> SchemaRef {
 
 /// Calls `visit` with every block of the batch, partition by partition, in offset order. One thread decodes ahead of the
 /// visitor. `schema`: made by `block_schema`.
-pub fn for_each_block(
+pub fn for_each_block<E: From<RowsError>>(
     store: &dyn Store,
     batch: &Batch,
     schema: &SchemaRef,
-    visit: impl FnMut(&RecordBatch) -> Result<(), TrainError>,
-) -> Result<(), TrainError> {
+    visit: impl FnMut(&RecordBatch) -> Result<(), E>,
+) -> Result<(), E> {
     ahead(|give| decode(store, batch, schema, give), visit)
 }
 
 /// As `for_each_block`, with the rows in the order of the stream: by offset, those of one offset by partition. So replay in turn
 /// has the order of its file, and a key has the order of its partition.
-pub fn for_each_block_in_order(
+pub fn for_each_block_in_order<E: From<RowsError>>(
     store: &dyn Store,
     batch: &Batch,
     schema: &SchemaRef,
-    visit: impl FnMut(&RecordBatch) -> Result<(), TrainError>,
-) -> Result<(), TrainError> {
+    visit: impl FnMut(&RecordBatch) -> Result<(), E>,
+) -> Result<(), E> {
     let keys = batch.files();
     if keys.len() < 2 {
         return for_each_block(store, batch, schema, visit);
     }
-    let give = |give: &mut dyn FnMut(Result<RecordBatch, TrainError>) -> bool| {
+    let give = |give: &mut dyn FnMut(Result<RecordBatch, RowsError>) -> bool| {
         if let Err(fault) = Merge::open(store, keys, schema).and_then(|mut merge| merge.run(give)) {
             give(Err(fault));
         }
@@ -61,18 +61,18 @@ pub fn for_each_block_in_order(
     ahead(give, visit)
 }
 
-type Give<'a> = &'a mut dyn FnMut(Result<RecordBatch, TrainError>) -> bool;
+type Give<'a> = &'a mut dyn FnMut(Result<RecordBatch, RowsError>) -> bool;
 
 /// `decode` gives blocks, or an error that ends them, until its argument wants no more.
-fn ahead(
+fn ahead<E: From<RowsError>>(
     decode: impl FnOnce(Give) + Send,
-    mut visit: impl FnMut(&RecordBatch) -> Result<(), TrainError>,
-) -> Result<(), TrainError> {
+    mut visit: impl FnMut(&RecordBatch) -> Result<(), E>,
+) -> Result<(), E> {
     thread::scope(|scope| {
         let (blocks, decoded) = mpsc::sync_channel(BLOCKS_AHEAD);
         // Ends when the visitor gave up and dropped its end.
         scope.spawn(move || decode(&mut |block| blocks.send(block).is_ok()));
-        decoded.into_iter().try_for_each(|block: Result<RecordBatch, TrainError>| visit(&block?))
+        decoded.into_iter().try_for_each(|block: Result<RecordBatch, RowsError>| visit(&block?))
     })
 }
 
@@ -88,7 +88,7 @@ fn decode(store: &dyn Store, batch: &Batch, schema: &SchemaRef, give: Give) {
         };
         for block in blocks {
             let failed = block.is_err();
-            if !give(block.map_err(TrainError::from)) || failed {
+            if !give(block.map_err(RowsError::from)) || failed {
                 return;
             }
         }
@@ -119,20 +119,20 @@ struct Part {
 }
 
 impl<'a> Merge<'a> {
-    fn open(store: &'a dyn Store, keys: Vec<String>, schema: &'a SchemaRef) -> Result<Self, TrainError> {
+    fn open(store: &'a dyn Store, keys: Vec<String>, schema: &'a SchemaRef) -> Result<Self, RowsError> {
         let stay_open = keys.len() <= OPEN_PARTS_MOST;
         let part = |key: String| {
             let open = stay_open.then(|| read_blocks(store, &key, schema, &Selection::all())).transpose()?;
             Ok(Part { key, open, rows_read: 0, block: 0, row: 0 })
         };
-        let parts = keys.into_iter().map(part).collect::<Result<Vec<Part>, TrainError>>()?;
+        let parts = keys.into_iter().map(part).collect::<Result<Vec<Part>, RowsError>>()?;
         let heads = BinaryHeap::with_capacity(parts.len());
         let mut merge = Self { store, schema, parts, heads, blocks: Vec::new(), rows: Vec::with_capacity(MERGED_ROWS) };
         (0..merge.parts.len()).try_for_each(|at| merge.read(at))?;
         Ok(merge)
     }
 
-    fn run(&mut self, give: Give) -> Result<(), TrainError> {
+    fn run(&mut self, give: Give) -> Result<(), RowsError> {
         while let Some(Reverse((.., at))) = self.heads.pop() {
             let part = &mut self.parts[at];
             self.rows.push((part.block, part.row));
@@ -150,7 +150,7 @@ impl<'a> Merge<'a> {
     }
 
     /// The next block of a part, where it has one.
-    fn read(&mut self, at: usize) -> Result<(), TrainError> {
+    fn read(&mut self, at: usize) -> Result<(), RowsError> {
         let part = &mut self.parts[at];
         loop {
             let block = match &mut part.open {
@@ -170,7 +170,7 @@ impl<'a> Merge<'a> {
         }
     }
 
-    fn push_head(&mut self, at: usize) -> Result<(), TrainError> {
+    fn push_head(&mut self, at: usize) -> Result<(), RowsError> {
         let Part { block, row, .. } = self.parts[at];
         let block = &self.blocks[block];
         let (partitions, offsets) = identities(block)?;
@@ -179,9 +179,9 @@ impl<'a> Merge<'a> {
     }
 
     /// The rows in order so far, as a block; blocks that are used up are let go.
-    fn take(&mut self) -> Result<RecordBatch, TrainError> {
+    fn take(&mut self) -> Result<RecordBatch, RowsError> {
         let merged = interleave_record_batch(&self.blocks.iter().collect::<Vec<_>>(), &self.rows);
-        let merged = merged.map_err(|error| TrainError::Part {
+        let merged = merged.map_err(|error| RowsError::Part {
             place: self.parts.first().map_or(String::new(), |part| part.key.clone()),
             problem: error.to_string(),
         })?;
@@ -198,7 +198,7 @@ impl<'a> Merge<'a> {
 }
 
 /// Which rows of a block no version trains on.
-pub fn held_out(block: &RecordBatch, holdout: Holdout) -> Result<BooleanArray, TrainError> {
+pub fn held_out(block: &RecordBatch, holdout: Holdout) -> Result<BooleanArray, RowsError> {
     let mut sieve = Sieve::new(holdout);
     let (partitions, offsets) = identities(block)?;
     let records = partitions.iter().zip(offsets);
@@ -207,13 +207,13 @@ pub fn held_out(block: &RecordBatch, holdout: Holdout) -> Result<BooleanArray, T
 
 /// Which records the rows of a block are: `_partition` and `_offset` of each. A block without them is an error, since nothing
 /// could be held out of it.
-pub fn identities(block: &RecordBatch) -> Result<(&[i32], &[i64]), TrainError> {
+pub fn identities(block: &RecordBatch) -> Result<(&[i32], &[i64]), RowsError> {
     let column = |name| block.column_by_name(name).filter(|column| column.null_count() == 0);
     let partitions = column(PARTITION_COLUMN).and_then(|column| column.as_primitive_opt::<Int32Type>());
     let offsets = column(OFFSET_COLUMN).and_then(|column| column.as_primitive_opt::<Int64Type>());
     match (partitions, offsets) {
         (Some(partitions), Some(offsets)) => Ok((partitions.values(), offsets.values())),
-        (None, _) | (_, None) => Err(TrainError::Impossible("a block of rows does not say which records they are")),
+        (None, _) | (_, None) => Err(RowsError::Impossible("a block of rows does not say which records they are")),
     }
 }
 
@@ -244,7 +244,7 @@ mod tests {
             block(&[(PARTITION_COLUMN, Arc::clone(&offsets)), (OFFSET_COLUMN, Arc::clone(&offsets))]),
             block(&[(PARTITION_COLUMN, partitions), (OFFSET_COLUMN, nulls)]),
         ] {
-            assert!(matches!(held_out(&lacking, holdout), Err(TrainError::Impossible(_))), "{lacking:?}");
+            assert!(matches!(held_out(&lacking, holdout), Err(RowsError::Impossible(_))), "{lacking:?}");
         }
     }
 }

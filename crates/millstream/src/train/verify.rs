@@ -4,11 +4,13 @@
 use millstream_store::{Store, read_optional};
 use serde::Serialize;
 
-use super::foreign::{self, OwnerTexts};
-use super::{ModelFile, Recommendation, RegistryError, Task, Version, arrays_to_bytes, version_folder};
+use super::{Recipe, TrainError, train};
 use crate::batch::{Batch, Cut, Manifest, cut_key, manifest_key};
+use crate::registry::{
+    ModelFile, OwnerTexts, Recommendation, RegistryError, Task, Version, arrays_to_bytes, check_apart, from_record,
+    model_key, read_model_file, version_folder,
+};
 use crate::schema::StreamSchema;
-use crate::train::{Recipe, TrainError, train};
 
 /// What `verify` found; it is whole when `faults` is empty.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -31,7 +33,7 @@ impl VerifyReport {
 
 /// An error means that it could not be looked at: an absent version, a store that fails.
 pub fn verify(store: &dyn Store, model: &str, version: u32, owner: &OwnerTexts) -> Result<VerifyReport, TrainError> {
-    let file = super::read_model_file(store, model, version)?;
+    let file = read_model_file(store, model, version)?;
     let mut report = VerifyReport {
         model: model.to_owned(),
         version,
@@ -41,8 +43,8 @@ pub fn verify(store: &dyn Store, model: &str, version: u32, owner: &OwnerTexts) 
         retrained_digest: None,
         faults: Vec::new(),
     };
-    let place = store.place(&super::model_key(model, version));
-    if let Err(error) = foreign::apart(&place, || foreign::check(&file, owner, &place)) {
+    let place = store.place(&model_key(model, version));
+    if let Err(error) = check_apart(&file, owner, &place) {
         // Nothing of it is computed.
         report.faults.push(millstream_base::error_chain(&error));
         return Ok(report);
@@ -73,12 +75,12 @@ pub fn verify(store: &dyn Store, model: &str, version: u32, owner: &OwnerTexts) 
 /// The digest of the arrays that the same recipe gives on the same batches.
 fn retrain(store: &dyn Store, file: &ModelFile, owner: &OwnerTexts) -> Result<String, TrainError> {
     let unknown = || RegistryError::Unfit {
-        place: store.place(&super::model_key(&file.model, file.version)),
+        place: store.place(&model_key(&file.model, file.version)),
         problem: format!("its algorithm `{}` is unknown here", file.algorithm),
     };
     let recipe = Recipe::from_file(file).ok_or_else(unknown)?;
     let schema_key = format!("schema/{:06}.json", file.schema);
-    let schema: StreamSchema = super::load::from_record(&store.read(&schema_key)?, || store.place(&schema_key))?;
+    let schema: StreamSchema = from_record(&store.read(&schema_key)?, || store.place(&schema_key))?;
     let mut batches = Vec::with_capacity(file.batches.len());
     for trained in &file.batches {
         let batch = read_batch(store, trained.batch)?;
@@ -112,11 +114,11 @@ fn read_batch(store: &dyn Store, batch: u32) -> Result<Batch, TrainError> {
         read_optional(store, key)?.ok_or_else(missing)
     };
     let key = cut_key(batch);
-    let cut: Cut = super::load::from_record(&read(&key)?, || store.place(&key))?;
+    let cut: Cut = from_record(&read(&key)?, || store.place(&key))?;
     let mut parts = Vec::with_capacity(cut.ends.len());
     for partition in (0..).take(cut.ends.len()) {
         let key = manifest_key(batch, partition);
-        let manifest: Manifest = super::load::from_record(&read(&key)?, || store.place(&key))?;
+        let manifest: Manifest = from_record(&read(&key)?, || store.place(&key))?;
         parts.push(manifest);
     }
     Ok(Batch { cut, parts })

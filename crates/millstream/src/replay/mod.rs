@@ -6,6 +6,10 @@
 //! delivery report with another offset than computed means that someone else writes to the topic. A cut is created once all its
 //! records are acknowledged: it never names an offset that does not exist.
 
+mod deliveries;
+mod feed;
+mod pace;
+
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,16 +22,16 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde::{Deserialize, Serialize};
 
-use super::deliveries::Deliveries;
-use super::feed::{Feed, Next};
-use super::{Dataset, Pacer, Row, SourceError};
+use self::deliveries::Deliveries;
+use self::feed::{Feed, Next};
+use self::pace::Pacer;
 use crate::batch::{
     Boundary, Cut, CutReason, DecideError, Identity, OnStop, Plan, RowCutter, RuleChanged, check_offsets, cut_exists,
     cuts, decide, ends_in_turn, new_cut,
 };
 use crate::record::{AHEAD_MS, Encoding, REJECT_HEADER, RowClock};
 use crate::schema::{FORMAT, StreamSchema};
-use crate::source::{Pace, Source};
+use crate::source::{Dataset, Pace, Row, Source, SourceError};
 use crate::status::{Status, clock_ms};
 use crate::topic::{Topic, TopicError, TopicState, kafka_partition};
 

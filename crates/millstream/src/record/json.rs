@@ -4,9 +4,7 @@
 use datafusion::arrow::array::{Array, AsArray, RecordBatch, StructArray};
 use datafusion::arrow::datatypes::{DataType, Float64Type, Int64Type, UInt64Type};
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
-use serde_json::{Map, Value};
-
-use crate::catalogue::float_json;
+use serde_json::{Map, Number, Value};
 
 /// 2^53: up to here a JSON reader that knows only doubles keeps every integer apart.
 const EXACT_MOST: u64 = 1 << 53;
@@ -19,6 +17,16 @@ pub fn rows_of(block: &RecordBatch) -> Vec<Map<String, Value>> {
         columns.map(|(field, column)| (field.name().clone(), value_of(column.as_ref(), row))).collect()
     };
     (0..block.num_rows()).map(row).collect()
+}
+
+/// As people write it: numbers of a csv file are floats unless it is said otherwise, and 1995 is still a year. JSON has no word for
+/// what is not a number.
+#[allow(clippy::cast_possible_truncation)]
+pub fn float_json(number: f64) -> Value {
+    if number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0 {
+        return Value::from(number as i64);
+    }
+    Number::from_f64(number).map_or(Value::Null, Value::Number)
 }
 
 /// One value; the column may be of any type.

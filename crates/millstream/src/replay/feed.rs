@@ -4,8 +4,8 @@
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
-use super::{Dataset, Reader, Row, SourceError};
 use crate::record::Encoding;
+use crate::source::{Dataset, Reader, Row, SourceError};
 
 /// Rows read ahead of a replay that is slower than its input; each is at most a mebibyte.
 const ROWS_AHEAD: usize = 64;

@@ -1,0 +1,11 @@
+//! The rows of committed batches as training, measuring and serving read them: block by block, the held-out records told apart, the
+//! others by a condition.
+
+mod blocks;
+mod condition;
+mod error;
+pub mod holdout;
+
+pub use blocks::{block_schema, for_each_block, for_each_block_in_order, held_out, identities};
+pub use condition::{condition, narrow};
+pub use error::RowsError;
