@@ -290,6 +290,22 @@ pub struct Holdout {
     pub seed: i64,
 }
 
+/// `removed.json`: the version is removed. Its arrays are deleted; `model.json` and the evaluations stay, so that its number and its
+/// identity are used for ever.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tombstone {
+    pub format: u32,
+    pub model: String,
+    pub version: u32,
+    pub identity: String,
+    pub configuration_digest: String,
+    pub file: String,
+    pub file_digest: String,
+    /// The rule, such as `train.keep = 20`.
+    pub reason: String,
+    pub removed_at_ms: u64,
+}
+
 /// `evaluations/000001.json`: one measurement of a version, numbered, create-only.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {

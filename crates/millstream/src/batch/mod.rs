@@ -29,7 +29,7 @@ pub use formats::{TextWriter, read_part};
 pub use identity::*;
 pub use manifest::*;
 pub use millstream_untrusted::batch::check_offsets;
-pub use part::{PartSettings, Reject};
+pub use part::{PartSettings, Reject, fail_point};
 pub use plan::*;
 pub use proposal::{Moment, Proposal, TopicView, propose};
 pub use settings::{BatchFormat, BatchRule, OnStop, WindowTime};

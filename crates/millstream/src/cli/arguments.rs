@@ -127,7 +127,7 @@ enum TypedCommand {
     /// List, show or verify the committed batches
     #[command(subcommand)]
     Batches(TypedBatches),
-    /// List, show or verify the trained versions
+    /// List, show, verify or promote the trained versions
     #[command(subcommand)]
     Models(TypedModels),
     /// Answer SQL over the committed batches: the tables are `batches`, `catalogue` and each [[table]], names keep their case
@@ -218,6 +218,16 @@ enum TypedModels {
         /// The version's number, from 1
         version: NonZeroU32,
     },
+    /// Let an alias name a version: requests that name none are answered by the champion
+    Promote {
+        #[command(flatten)]
+        target: Target,
+        model: String,
+        /// The version's number, from 1
+        version: NonZeroU32,
+        #[arg(long, default_value = "champion")]
+        alias: String,
+    },
 }
 
 /// The command line of this process. Ends it for `--help` and for what cannot be understood (exit code 2).
@@ -297,6 +307,9 @@ impl Ready<'_> {
                     TypedModels::List(target) => (target, ModelsAction::List),
                     TypedModels::Show { target, model, version } => (target, ModelsAction::Show { model, version }),
                     TypedModels::Verify { target, model, version } => (target, ModelsAction::Verify { model, version }),
+                    TypedModels::Promote { target, model, version, alias } => {
+                        (target, ModelsAction::Promote { model, version, alias })
+                    }
                 };
                 let (file, overrides) = self.target(target);
                 Command::Models { file, overrides, action }

@@ -337,6 +337,15 @@ fn models(loaded: Loaded, action: &ModelsAction) -> anyhow::Result<u8> {
             ));
             return Ok(if report.is_whole() { exit::DONE } else { exit::FAILED });
         }
+        ModelsAction::Promote { model, version, alias } => {
+            let version = version.get();
+            // One that cannot be loaded would be promoted to nobody's use.
+            Version::load(store.as_ref(), model, version, &owner)?;
+            let writable = run::open_store(&loaded.pipeline.store)?;
+            let before = crate::registry::promote(writable.as_ref(), model, version, alias)?;
+            let before = before.map_or("no version".to_owned(), |before| format!("version {before}"));
+            say(&format!("{model}: {alias} names version {version}; before, {before}"));
+        }
     }
     for problem in &served.problems {
         say(&format!("warning: {problem}"));

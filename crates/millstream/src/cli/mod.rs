@@ -126,4 +126,9 @@ pub enum ModelsAction {
         model: String,
         version: NonZeroU32,
     },
+    Promote {
+        model: String,
+        version: NonZeroU32,
+        alias: String,
+    },
 }

@@ -90,6 +90,7 @@ fn a_bad_command_line_is_usage() {
     let said = refused("m demo moovies");
     assert!(said.contains("bitcoin, movielens, products, movies, houses") && said.contains("'movies'"), "{said}");
     assert!(refused("m promote p.toml").contains("unrecognized subcommand"));
+    assert!(refused("m models promote p.toml close 0").contains("0"));
     assert!(refused("m replay p.toml --exit-when-done").contains("unexpected argument"));
 }
 

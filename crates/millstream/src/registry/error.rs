@@ -9,6 +9,26 @@ use crate::expression::ExpressionError;
 pub enum RegistryError {
     #[error("there is no version {version} of model `{model}` in the store")]
     UnknownVersion { model: String, version: u32 },
+    #[error("version {version} of model `{model}` was removed at {at} ({reason}): its arrays are deleted")]
+    Removed { model: String, version: u32, at: String, reason: String },
+    #[error(
+        "version {version} of model `{model}` was removed while it was promoted: the alias {alias} names {named} as before"
+    )]
+    RemovedMeanwhile { model: String, version: u32, alias: String, named: String },
+    #[error(
+        "the alias {alias} of model `{model}` names version {version} now, but whether that was removed meanwhile cannot be told: promote it again"
+    )]
+    PromotionUnknown {
+        model: String,
+        version: u32,
+        alias: String,
+        #[source]
+        source: StoreError,
+    },
+    #[error(
+        "{alias:?} is no alias: small letters, digits, `_` and `-`, a letter first, at most 64 of them, and not `latest`"
+    )]
+    NoAlias { alias: String },
     #[error(
         "{place} has format {found}, and this Millstream reads format {known}: use the Millstream that wrote it, or a newer one"
     )]
@@ -85,7 +105,10 @@ pub enum Remedy {
 impl RegistryError {
     pub fn remedy(&self) -> Remedy {
         match self {
-            Self::UnknownVersion { .. } => Remedy::Config,
+            Self::UnknownVersion { .. }
+            | Self::Removed { .. }
+            | Self::RemovedMeanwhile { .. }
+            | Self::NoAlias { .. } => Remedy::Config,
             Self::UnknownFormat { .. }
             | Self::NotTheRecord { .. }
             | Self::WrongPlace { .. }
@@ -98,7 +121,7 @@ impl RegistryError {
             | Self::Arrays { .. }
             | Self::NoNumber { .. }
             | Self::Expression { .. } => Remedy::Store,
-            Self::Uncertain { .. } | Self::Store(_) => Remedy::Retry,
+            Self::Uncertain { .. } | Self::PromotionUnknown { .. } | Self::Store(_) => Remedy::Retry,
         }
     }
 }

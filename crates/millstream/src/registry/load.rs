@@ -14,7 +14,7 @@ use super::predict::Answers;
 use super::{
     Clusters, Content, Encoding, Evaluation, EvaluationKind, FORMAT, Learned, ModelFile, Neighbourhood, Popularity,
     Predictor, Recommendation, Recommender, RegistryError, TargetSummary, Task, arrays_from_bytes, evaluations_prefix,
-    load_bags, model_key, number_in, version_folder,
+    load_bags, model_key, number_in, read_tombstone, version_folder,
 };
 
 /// One trained model, ready to answer. Cloning shares the model itself.
@@ -39,7 +39,8 @@ impl Version {
         let key = format!("{}/{}", version_folder(model, version), file.file);
         let place = store.place(&key);
         let Some(bytes) = foreign::read(store, &key, foreign::ARRAYS_BYTES_MOST)? else {
-            return Err(RegistryError::FileMissing { place });
+            let removed = read_tombstone(store, model, version)?;
+            return Err(removed.map_or(RegistryError::FileMissing { place }, RegistryError::from));
         };
         let evaluations = read_evaluations(store, model, version)?;
         Self::from_parts(file, evaluations, &bytes, place)

@@ -15,7 +15,11 @@ mod foreign;
 mod input;
 mod load;
 mod predict;
+mod promotion;
 mod recommender;
+mod removal;
+#[cfg(test)]
+mod removal_tests;
 mod served;
 mod similar;
 mod verdict;
@@ -35,10 +39,12 @@ pub use load::{Version, from_record, read_evaluations, read_model_file, version_
 pub use millstream_untrusted::model::{
     Baseline, ClusteringTask, Encoding, Evaluation, EvaluationKind, Feature, Feedback, Holdout, IdColumn, Input,
     ModelFile, NeighbourhoodTask, Parent, PopularityTask, RatingCounts, Recommendation, Scores, SimilarityTask,
-    TargetSummary, Task, TextColumn, TrainedBatch,
+    TargetSummary, Task, TextColumn, Tombstone, TrainedBatch,
 };
 pub use predict::{InputFault, Output, Prediction, Predictor, class_name};
+pub use promotion::promote;
 pub use recommender::{Recommender, to_arrays};
+pub use removal::{Sweeper, Swept, read_tombstone};
 pub use served::{Alias, LATEST, Registry, Served, ServedModel};
 pub use similar::{Content, ContentParts, NeighbourParts, Neighbourhood, Popularity, TitleTexts};
 pub use verdict::Verdict;

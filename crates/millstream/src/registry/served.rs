@@ -15,7 +15,8 @@ use super::{RegistryError, Version, number_in, read_evaluations};
 pub const CHAMPION: &str = "champion";
 pub const LATEST: &str = "latest";
 
-/// `aliases/<model>/<alias>/<NNNNNN>.json`: the newest record of an alias is where it points.
+/// `aliases/<model>/<alias>/<NNNNNN>.json`: the newest record of an alias is where it points. Version 0: to none, for a
+/// promotion that had to be taken back and was the alias's first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alias {
     pub format: u32,

@@ -1,7 +1,7 @@
-//! A `model.json`, or an evaluation, is read or not; what is read says all of itself, and is written to what reads the same.
+//! A `model.json`, an evaluation or a tombstone is read or not; what is read says all of itself, and is written to what reads the same.
 #![no_main]
 
-use millstream_untrusted::model::{Evaluation, ModelFile};
+use millstream_untrusted::model::{Evaluation, ModelFile, Tombstone};
 use millstream_untrusted::record;
 
 const FORMAT: u32 = 1;
@@ -16,5 +16,9 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     if let Ok(evaluation) = record::read::<Evaluation>(input, FORMAT) {
         let written = serde_json::to_vec(&evaluation).expect("what was read can be written");
         assert_eq!(record::read::<Evaluation>(&written, FORMAT).expect("what was written can be read"), evaluation);
+    }
+    if let Ok(tombstone) = record::read::<Tombstone>(input, FORMAT) {
+        let written = serde_json::to_vec(&tombstone).expect("what was read can be written");
+        assert_eq!(record::read::<Tombstone>(&written, FORMAT).expect("what was written can be read"), tombstone);
     }
 });
