@@ -561,28 +561,39 @@ async fn versions_come_and_go_under_load_without_a_failed_request() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_stream_until_the_server_stops_and_requests_are_drained() {
     let running = start("127.0.0.1:0");
-    let listening = tokio::spawn(raw(running.address, "GET /v1/events HTTP/1.1\r\nhost: localhost\r\n\r\n"));
     // Under way when the stop comes: its body is complete only later.
     let mut half = TcpStream::connect(running.address).await.unwrap();
     let head = "POST /v1/models/close/predict HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 15\r\n\r\n";
     half.write_all(head.as_bytes()).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut listening = TcpStream::connect(running.address).await.unwrap();
+    listening.write_all(b"GET /v1/events HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    let mut events = String::new();
+    read_until(&mut listening, &mut events, "event: status").await;
     running.status.event("batch_committed", "batch 3 committed", json!({"batch": 3}));
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    read_until(&mut listening, &mut events, "event: batch_committed").await;
     running.stop.send(()).unwrap();
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    while TcpStream::connect(running.address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
     half.write_all(br#"{"Timestamp":1}"#).await.unwrap();
     let mut answer = String::new();
     half.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     running.served.await.unwrap();
-    let events = listening.await.unwrap();
-    for part in
-        ["retry: 2000", "event: status", r#""pipeline":"bitcoin""#, "event: batch_committed", "text/event-stream"]
-    {
+    listening.read_to_string(&mut events).await.unwrap();
+    for part in ["retry: 2000", r#""pipeline":"bitcoin""#, "text/event-stream"] {
         assert!(events.contains(part), "no {part} in {events}");
     }
-    assert!(TcpStream::connect(running.address).await.is_err());
+}
+
+/// Reads on until `text` has come.
+async fn read_until(stream: &mut TcpStream, read: &mut String, text: &str) {
+    while !read.contains(text) {
+        let mut bytes = [0; 4096];
+        let count = stream.read(&mut bytes).await.unwrap();
+        assert!(count > 0, "no {text} in {read}");
+        read.push_str(&String::from_utf8_lossy(&bytes[..count]));
+    }
 }
 
 /// The status, and whether the connection is closed after.

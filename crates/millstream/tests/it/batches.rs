@@ -122,7 +122,7 @@ fn a_stop_parks_the_open_batch_and_exits_0() {
 fn on_stop_cut_commits_what_was_sent() {
     let bench = Bench::new(ROWS, "batch.rows = 4000\nbatch.on_stop = \"cut\"\nsource.rate = 1000\n");
     let served = bench.serve(&[]);
-    std::thread::sleep(Duration::from_millis(1500));
+    served.wait_until("rows are sent", |status| status["source"]["rows_sent"].as_u64() > Some(100));
     served.signal("TERM");
     let (code, said) = served.end();
     assert_eq!(code, 0, "{said}");

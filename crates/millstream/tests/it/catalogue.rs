@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::common::{self, Bench, Served, finish};
+use crate::common::{Bench, Served, finish, until};
 use serde_json::{Value, json};
 
 const MODEL: &str = r#"
@@ -100,11 +100,7 @@ fn items_of_the_stream_come_with_its_batches_and_the_latest_record_wins() {
     served.wait_for("serving on http://");
     // The last batch is taken in beside the end of the run.
     let whole = |served: &Served| {
-        let until = std::time::Instant::now() + common::PATIENCE;
-        while served.get("/v1/catalogue/029").json["price"] != json!(349) {
-            assert!(std::time::Instant::now() < until, "{}", served.get("/v1/catalogue/029").text);
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
+        until("the last batch", || (served.get("/v1/catalogue/029").json["price"] == json!(349)).then_some(()));
         let answer = served.get("/v1/catalogue?limit=1000").json;
         assert_eq!(answer["total"], 40);
         let items = answer["items"].as_array().unwrap().clone();

@@ -3,9 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
-use crate::common::{Answer, Bench, PATIENCE, Served};
+use crate::common::{Answer, Bench, Served, until};
 use serde_json::Value;
 
 fn golden() -> PathBuf {
@@ -71,16 +70,12 @@ fn none_of_them_is_trained_again_and_their_bytes_are_repeated() {
 
 /// The answer, once what it is made of is loaded.
 fn answer(served: &Served, request: &Value) -> Answer {
-    let until = Instant::now() + PATIENCE;
     let body = Some(&request["body"]).filter(|body| !body.is_null()).map(Value::to_string);
-    loop {
-        let path = request["path"].as_str().unwrap();
-        let answer = served.request(request["method"].as_str().unwrap(), path, body.as_deref());
-        if answer.status != 503 || Instant::now() > until {
-            return answer;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    let (method, path) = (request["method"].as_str().unwrap(), request["path"].as_str().unwrap());
+    until("what it is made of is loaded", || {
+        let answer = served.request(method, path, body.as_deref());
+        (answer.status != 503).then_some(answer)
+    })
 }
 
 #[test]

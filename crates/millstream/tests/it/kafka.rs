@@ -2,10 +2,10 @@
 //! a clear error wherever the topic is no longer the one the store was begun with.
 
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::common::services::{self, Kafka, Sasl};
-use crate::common::{Bench, Part};
+use crate::common::{Bench, Part, until};
 use futures_executor::block_on;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -49,15 +49,10 @@ fn options() -> AdminOptions {
 fn delete(kafka: &Kafka, topic: &str) {
     block_on(admin(kafka).delete_topics(&[topic], &options())).unwrap()[0].as_ref().unwrap();
     // Deleted once nobody knows of it any more.
-    let gone = || {
+    until("the topic is gone, and no client makes it again", || {
         let metadata = admin(kafka).inner().fetch_metadata(None, Duration::from_secs(10)).unwrap();
-        !metadata.topics().iter().any(|found| found.name() == topic)
-    };
-    let until = Instant::now() + Duration::from_secs(30);
-    while !gone() {
-        assert!(Instant::now() < until, "{topic} is still there: does a client make it again?");
-        std::thread::sleep(Duration::from_millis(100));
-    }
+        (!metadata.topics().iter().any(|found| found.name() == topic)).then_some(())
+    });
 }
 
 fn create(kafka: &Kafka, topic: &str, partitions: i32) {
@@ -75,8 +70,9 @@ fn send_one(kafka: &Kafka, topic: &str) {
 fn stopped_after_batch_1(bench: &Bench) -> Vec<Part> {
     let mut served = bench.serve(&[]);
     served.wait_for("batch 1 committed");
-    // Rows of the next batch are on their way.
-    std::thread::sleep(Duration::from_millis(200));
+    let sent = |status: &serde_json::Value| status["source"]["rows_sent"].as_u64();
+    let before = sent(&served.ask("/v1/status"));
+    served.wait_until("rows of the next batch are on their way", |status| sent(status) > before);
     served.signal("TERM");
     let (code, said) = served.end();
     assert_eq!(code, 0, "{said}");

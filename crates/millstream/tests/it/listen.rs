@@ -100,7 +100,6 @@ fn from_the_end_on_what_was_there_before_is_left_out() {
     others.flush();
     let mut served = others.bench.serve(&["--exit-when-done"]);
     served.wait_for("waiting for the first record");
-    std::thread::sleep(Duration::from_secs(1));
     for i in 20..25 {
         others.send(0, &row(i), None);
     }
@@ -204,15 +203,15 @@ fn an_event_window_that_stays_open_for_a_while_is_closed_when_its_end_comes() {
     others.flush();
     let mut served = others.bench.serve(&["--exit-when-done"]);
     // Several looks at a window that is not over; then one partition alone goes on.
-    for at in [5, 6, 7] {
-        std::thread::sleep(Duration::from_millis(400));
+    for (seen, at) in (10..).zip([5, 6, 7]) {
+        served.wait_for_rows(seen);
         others.send(1, &event(at), None);
         others.flush();
     }
     // A clock far ahead is a reject, and closes nothing.
     others.send(0, r#"{"at":4102444800}"#, None);
     others.flush();
-    std::thread::sleep(Duration::from_millis(600));
+    served.wait_for_rows(14);
     assert_eq!(others.cuts().len(), 0);
     for (partition, at) in [(1, 12), (0, 15), (0, 31)] {
         others.send(partition, &event(at), None);
@@ -235,10 +234,9 @@ fn a_worker_with_nothing_left_to_do_waits_to_be_stopped() {
     others.flush();
     let mut worker = others.bench.spawn(&["ingest", "test.toml"]);
     worker.wait_for("all batches are complete; waiting to be stopped");
-    std::thread::sleep(Duration::from_secs(1));
     worker.signal("TERM");
     let (code, said) = worker.end();
-    assert_eq!(code, 0, "{said}");
+    assert_eq!((code, said.contains("stopping: ")), (0, true), "the signal ended it: {said}");
 }
 
 #[test]
@@ -250,7 +248,7 @@ fn a_stop_cuts_what_has_come_when_it_is_told_to() {
     others.flush();
     let mut served = others.bench.serve(&[]);
     served.wait_for("rows of id float64");
-    std::thread::sleep(Duration::from_secs(2));
+    served.wait_for_rows(15);
     served.signal("TERM");
     let (code, said) = served.end();
     assert_eq!(code, 0, "{said}");

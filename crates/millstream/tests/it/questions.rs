@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::common::{Answer, Bench, PATIENCE, Served};
+use crate::common::{Answer, Bench, PATIENCE, Served, until};
 use serde_json::{Value, json};
 
 const PIPELINE: &str = r#"
@@ -71,17 +71,6 @@ fn one(served: &Served, sql: &str) -> Value {
 
 fn code(answer: &Answer) -> &str {
     answer.json["error"]["code"].as_str().unwrap_or_default()
-}
-
-fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = found() {
-            return found;
-        }
-        assert!(Instant::now() < end, "{what}: never");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 /// The processes that a server started for questions and that live.

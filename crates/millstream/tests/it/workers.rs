@@ -1,9 +1,7 @@
 //! Stages alone: `replay`, `ingest`, `train` and `serve` as processes of their own around one broker, several ingest workers side by
 //! side, one of them killed, one put to sleep and woken up.
 
-use std::time::Duration;
-
-use crate::common::{self, Bench, BrokerProcess, Served, accounted};
+use crate::common::{Bench, BrokerProcess, MODELS, Served, accounted, until};
 
 const ROWS: u64 = 6000;
 
@@ -14,7 +12,7 @@ fn worker(bench: &Bench, stage: &str, more: &[&str]) -> Served {
 
 #[test]
 fn each_stage_alone_makes_what_run_makes() {
-    let rest = format!("batch.rows = 1500\nstream.partitions = 3\n{}", common::MODELS);
+    let rest = format!("batch.rows = 1500\nstream.partitions = 3\n{}", MODELS);
     let expected = Bench::new(ROWS, &rest);
     expected.run_well(&[]);
     let bench = Bench::new(ROWS, &rest);
@@ -38,11 +36,7 @@ fn each_stage_alone_makes_what_run_makes() {
     assert_eq!(code, 0, "{said}");
     accounted(&bench, 3, ROWS);
     assert_eq!(bench.parts(), expected.parts());
-    let deadline = std::time::Instant::now() + common::PATIENCE;
-    while serve.get("/readyz").status != 200 {
-        assert!(std::time::Instant::now() < deadline, "the versions were never served");
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    until("the versions are served", || (serve.get("/readyz").status == 200).then_some(()));
     assert_eq!(serve.get("/predict/high_low?open=20000&volume=25").status, 200);
     assert_eq!(serve.get("/v1/batches").json["total"], 4);
 }

@@ -63,16 +63,18 @@ fn a_stream_that_ends_is_all_of_the_sample() {
 #[test]
 fn silence_ends_a_sample_once_there_is_a_row_and_a_broken_row_waits() {
     let (sender, dataset) = piped(&source("a.csv"));
+    let (tell, known) = channel();
     let begun = Instant::now();
     let writer = std::thread::spawn(move || {
         sender.send(b"a,b\n1".to_vec()).unwrap();
         // Longer than the silence, and no row is whole yet.
         std::thread::sleep(SILENCE * 3);
         sender.send(b",\"x\n\"\n2,\"y".to_vec()).unwrap();
-        std::thread::sleep(SILENCE * 6);
+        known.recv_timeout(Duration::from_secs(60)).unwrap();
         sender.send(b"\"\n3,z\n".to_vec()).unwrap();
     });
     let profile = dataset.profile(&SchemaRules::default()).unwrap();
+    tell.send(()).unwrap();
     assert!(begun.elapsed() >= SILENCE * 3);
     // `"y` is the beginning of a field: it says nothing yet.
     assert_eq!(types(&profile), "a:float64 b:utf8");

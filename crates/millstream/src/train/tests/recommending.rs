@@ -18,8 +18,9 @@ use crate::model::{Columns, Model, RatingColumns, TrainOn};
 use crate::registry::{EvaluationKind, Holdout, OwnerTexts, Recommendation, Remedy, Task, Version};
 use crate::rows::holdout;
 use crate::schema::ColumnType;
+use crate::status::Status;
 use crate::train::identity::configuration_digest;
-use crate::train::{Recipe, TrainError, TrainReport, train, verify};
+use crate::train::{Recipe, TrainError, TrainReport, Trainer, train, verify};
 
 const RATINGS: [(&str, ColumnType); 5] = [
     ("userId", ColumnType::Int64),
@@ -229,22 +230,27 @@ fn a_training_that_is_stopped_publishes_nothing_and_is_made_up_for() {
     let fixture = fixture_of(&RATINGS, 1);
     fixture.commit(&planted(0..400));
     let model = als(&[("iterations", ParamValue::Integer(1000)), ("early_stop", ParamValue::Integer(0))]);
-    let recipe = Recipe::from_config(&model, 0.1, 1);
-    let asked = std::cell::Cell::new(0);
-    let stopped = || asked.replace(asked.get() + 1) == 20;
-    let batches = fixture.batches.lock().unwrap().clone();
-    let error = train(&*fixture.store, &recipe, &fixture.schema, &batches, None, &stopped).unwrap_err();
-    assert!(matches!(error, TrainError::Stopped) && error.remedy() == Remedy::Retry, "{error}");
-    assert_eq!(asked.get(), 21);
-    // And in the middle of a trainer's work, which would take a minute and more.
+    // In the middle of a trainer's work, which would take a minute and more.
     let long = Model { params: als(&[("rank", ParamValue::Integer(512))]).params, ..model.clone() };
     let long = Model { params: long.params.into_iter().chain(model.params.clone()).collect(), ..long };
+    let batches = fixture.batches.lock().unwrap().clone();
+    for model in [&model, &long] {
+        let recipe = Recipe::from_config(model, 0.1, 1);
+        let asked = std::cell::Cell::new(0);
+        let stopped = || asked.replace(asked.get() + 1) == 20;
+        let error = train(&*fixture.store, &recipe, &fixture.schema, &batches, None, &stopped).unwrap_err();
+        assert!(matches!(error, TrainError::Stopped) && error.remedy() == Remedy::Retry, "{error}");
+        assert_eq!(asked.get(), 21);
+    }
+    let status = Arc::new(Status::new("test"));
+    let pipeline = Arc::new(pipeline(0.1, vec![long]));
+    let trainer = Trainer::new(Arc::clone(&fixture.store), pipeline, fixture.schema.clone(), Arc::clone(&status));
     let (stop, begun) = (AtomicBool::new(false), std::time::Instant::now());
     let report = std::thread::scope(|scope| {
-        let trainer = fixture.trainer(0.1, vec![long]);
-        let (stop, batches) = (&stop, &batches);
-        let training = scope.spawn(move || trainer.train_due(batches, stop).unwrap());
-        std::thread::sleep(std::time::Duration::from_millis(300));
+        let training = scope.spawn(|| trainer.train_due(&batches, &stop).unwrap());
+        while status.snapshot().training.is_empty() && !training.is_finished() {
+            std::thread::yield_now();
+        }
         stop.store(true, Ordering::Relaxed);
         training.join().unwrap()
     });

@@ -266,6 +266,18 @@ pub fn finish(output: &Output) -> (i32, String) {
     (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
+/// Waits for what is found at last.
+pub fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = found() {
+            return found;
+        }
+        assert!(Instant::now() < end, "{what}: never");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// The exit code (−1: a signal), or `None` when it had to be killed because it did not end by itself.
 fn ended(child: &mut Child) -> Option<i32> {
     let until = Instant::now() + RUN_MOST;
@@ -304,6 +316,16 @@ impl Served {
                 Err(_) => panic!("{text:?} never came; said:\n{}", self.said),
             }
         }
+    }
+
+    /// Waits until the status says it.
+    pub fn wait_until(&self, what: &str, is_so: impl Fn(&Value) -> bool) {
+        until(what, || is_so(&self.ask("/v1/status")).then_some(()));
+    }
+
+    /// Waits until the decider of cuts has seen so many records of the open batch.
+    pub fn wait_for_rows(&self, rows: u64) {
+        self.wait_until("the open batch's rows", |status| status["batch"]["rows"] == rows);
     }
 
     /// Status, headers and JSON (or text) of a request.
