@@ -10,9 +10,12 @@ demo: ## Generated data, streamed, cut, trained and served at http://127.0.0.1:8
 test: ## Every test that needs no service
 	cargo test --workspace
 
-check: ## Format and lints, warnings as errors
+check: ## Format, dependencies, lints, documentation; warnings as errors (once before: ci/tools.sh install)
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets -- -D warnings
+	ci/tools.sh cargo-deny --locked check --deny warnings bans licenses sources
+	ci/tools.sh cargo-shear --locked --deny-warnings
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 
 fmt: ## Format the code
 	cargo fmt --all

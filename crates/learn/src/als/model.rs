@@ -161,8 +161,8 @@ impl Model {
         (system, solution)
     }
 
-    /// `user_factors` and `item_factors` f32 [n, rank]; `item_counts` u32 and `item_means` f32 [n_items]; `mean` f64 [1];
-    /// `scale` f64 [2], or [0] without one; `equation` f64 [2], lambda and alpha; `kind` u8 [3]: whether feedback is
+    /// `user_factors` and `item_factors`: `f32[n, rank]`; `item_counts`: `u32[n_items]`; `item_means`: `f32[n_items]`; `mean`: `f64[1]`;
+    /// `scale`: `f64[2]`, or `f64[0]` without one; `equation`: `f64[2]`, lambda and alpha; `kind`: `u8[3]`, whether feedback is
     /// implicit, lambda is taken times the ratings, vectors are non-negative.
     pub fn to_arrays(&self) -> Arrays {
         let matrix = |n, data: &[f32]| Array::F32 { shape: vec![n, self.rank], data: data.to_vec() };
