@@ -1,13 +1,11 @@
 //! `/docs`: the API of this pipeline, with a line to try each path, from the same document as `/openapi.json`.
 
-use axum::body::Body;
-use axum::http::Response;
 use maud::{Markup, html};
 use serde_json::Value;
 
-use crate::serve::{App, document, html as html_response};
+use crate::serve::{App, document};
 
-pub fn docs(app: &App) -> Response<Body> {
+pub fn docs(app: &App) -> Markup {
     let document = document(app);
     let paths = document.get("paths").and_then(Value::as_object);
     let own: Vec<&str> = app.routes.iter().map(|route| route.route.path.as_str()).collect();
@@ -29,7 +27,7 @@ pub fn docs(app: &App) -> Response<Body> {
             (group("Everything else", entries().filter(|(path, _)| !is_own(path) && !is_model(path))))
         }
     };
-    html_response(super::shell(&app.context.settings.name, "/docs", &body, false))
+    super::shell(&app.context.settings.name, "/docs", &body, false)
 }
 
 fn group<'a>(title: &str, entries: impl Iterator<Item = (&'a String, &'a Value)>) -> Markup {

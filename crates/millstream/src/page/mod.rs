@@ -9,22 +9,36 @@ mod versions;
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use axum::body::Body;
 use axum::http::Response;
 use maud::{DOCTYPE, Markup, html};
 
-use crate::serve::{App, all_batches, html as html_response};
+use crate::serve::{ApiError, App, PageKind, Pages, all_batches, asset, html as html_response};
 
-pub use docs::docs;
+const STYLE: &str = include_str!("page.css");
+const SCRIPT: &str = include_str!("page.js");
+const ICON: &str = include_str!("icon.svg");
 
-pub const STYLE: &str = include_str!("page.css");
-pub const SCRIPT: &str = include_str!("page.js");
-pub const ICON: &str = include_str!("icon.svg");
+/// The live page and the description of the API.
+pub struct LivePages;
 
-type ApiResult = Result<Response<Body>, crate::serve::ApiError>;
+#[async_trait]
+impl Pages for LivePages {
+    async fn answer(&self, page: PageKind, app: &Arc<App>) -> Result<Response<Body>, ApiError> {
+        Ok(match page {
+            PageKind::Live => html_response(live_page(app).await?),
+            PageKind::LiveFragment => html_response(live_fragment(app).await?),
+            PageKind::Forms => html_response(forms::forms(app)),
+            PageKind::Docs => html_response(docs::docs(app)),
+            PageKind::Style => asset("text/css; charset=utf-8", STYLE),
+            PageKind::Script => asset("text/javascript; charset=utf-8", SCRIPT),
+            PageKind::Icon => asset("image/svg+xml", ICON),
+        })
+    }
+}
 
-/// `/`
-pub async fn page(app: &Arc<App>) -> ApiResult {
+async fn live_page(app: &Arc<App>) -> Result<Markup, ApiError> {
     let live = live_fragment(app).await?;
     let name = &app.context.settings.name;
     let body = html! {
@@ -37,20 +51,10 @@ pub async fn page(app: &Arc<App>) -> ApiResult {
         }
         p #announcer .hidden aria-live="polite" {}
     };
-    Ok(html_response(shell(name, "/", &body, true)))
+    Ok(shell(name, "/", &body, true))
 }
 
-/// `/page/live`
-pub async fn live(app: &Arc<App>) -> ApiResult {
-    Ok(html_response(live_fragment(app).await?))
-}
-
-/// `/page/forms`
-pub fn forms(app: &App) -> Response<Body> {
-    html_response(forms::forms(app))
-}
-
-async fn live_fragment(app: &Arc<App>) -> Result<Markup, crate::serve::ApiError> {
+async fn live_fragment(app: &Arc<App>) -> Result<Markup, ApiError> {
     // What is damaged stands under "Needs attention"; all else goes on.
     let batches = all_batches(app).await.ok();
     let batches = batches.as_deref();

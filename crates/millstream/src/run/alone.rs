@@ -18,6 +18,7 @@ use super::{Options, Outcome, lock_store, open_store, open_store_reading};
 use crate::batch::ingest::{Outside, Sharing};
 use crate::batch::{Cut, OnStop, Signals, StoredBatches};
 use crate::config::Pipeline;
+use crate::page::LivePages;
 use crate::registry::{OwnerTexts, Registry};
 use crate::replay::Ended;
 use crate::serve::{ServeContext, bind, serve};
@@ -228,6 +229,7 @@ pub fn serve_alone(pipeline: Pipeline, options: Options, status: Arc<Status>) ->
         catalogue: catalogue.clone(),
         images,
         views: views.clone(),
+        pages: Arc::new(LivePages),
     };
     runtime.spawn(end_questions(views.clone(), stop.clone()));
     let warmth = Warmth { views, batches: batches.clone(), registry: registry.clone(), catalogue: catalogue.clone() };

@@ -30,6 +30,7 @@ pub(crate) use stop::{StopSignals, end_broker};
 
 use crate::batch::StoredBatches;
 use crate::config::Pipeline;
+use crate::page::LivePages;
 use crate::registry::{OwnerTexts, Registry};
 use crate::serve::{ServeContext, bind, serve};
 use crate::status::Status;
@@ -125,6 +126,7 @@ pub fn run(pipeline: Pipeline, options: Options, status: Arc<Status>) -> anyhow:
         catalogue: catalogue.clone(),
         images,
         views: views.clone(),
+        pages: Arc::new(LivePages),
     };
     runtime.spawn(end_questions(views.clone(), stop.clone()));
     let warmth = Warmth { views, batches: batches.clone(), registry: registry.clone(), catalogue: catalogue.clone() };

@@ -17,12 +17,12 @@ use super::body::Bodies;
 use super::error::{ApiError, hint, shortened};
 use super::guard::is_health;
 use super::metrics::Metrics;
+use super::pages::PageKind;
 use super::recommend::{self, AskPath, AskedBy, Bindings, PATHS};
 use super::route::{PathParameters, UserRoute};
 use super::verifying::Verifying;
 use super::{ServeContext, catalogue, lists, live, openapi, predict, reply, route, rows, site, views};
 use crate::model::Argument;
-use crate::page;
 use crate::registry::Served;
 
 /// Open event streams; each holds a connection and a queue of 256 events.
@@ -47,13 +47,7 @@ pub struct App {
 
 #[derive(Clone)]
 pub enum Endpoint {
-    Page,
-    PageLive,
-    PageForms,
-    Style,
-    Script,
-    Icon,
-    Docs,
+    Page(PageKind),
     OpenApi,
     Metrics,
     Alive,
@@ -83,13 +77,6 @@ pub enum Endpoint {
 impl Endpoint {
     fn built_in(path: &[&str]) -> Option<Self> {
         let endpoint = match path {
-            [""] => Self::Page,
-            ["page", "live"] => Self::PageLive,
-            ["page", "forms"] => Self::PageForms,
-            ["assets", "page.css"] => Self::Style,
-            ["assets", "page.js"] => Self::Script,
-            ["assets", "icon.svg"] => Self::Icon,
-            ["docs"] => Self::Docs,
             ["openapi.json"] => Self::OpenApi,
             ["metrics"] => Self::Metrics,
             ["livez"] => Self::Alive,
@@ -122,7 +109,10 @@ impl Endpoint {
                 let (path, given) = recommend::find(tail)?;
                 Self::Ask(path, (*model).to_owned(), None, given)
             }
-            _ => return None,
+            _ => {
+                let is_at = |page: &PageKind| page.path()[1..].split('/').eq(path.iter().copied());
+                Self::Page(PageKind::ALL.into_iter().find(is_at)?)
+            }
         };
         Some(endpoint)
     }
@@ -131,8 +121,7 @@ impl Endpoint {
     /// (DESIGN §8).
     fn allow(&self) -> &'static str {
         match self {
-            Self::Page | Self::PageLive | Self::PageForms | Self::Style | Self::Script | Self::Icon => READ,
-            Self::Docs | Self::OpenApi | Self::Metrics | Self::Alive | Self::Ready | Self::Health => READ,
+            Self::Page(_) | Self::OpenApi | Self::Metrics | Self::Alive | Self::Ready | Self::Health => READ,
             Self::Status | Self::Events | Self::Batches | Self::Batch(_) | Self::BatchRows(_) => READ,
             Self::Models | Self::Model(_) | Self::Versions(_) | Self::Version(..) => READ,
             Self::Catalogue | Self::CatalogueItem(_) | Self::CatalogueImage(_) | Self::Views | Self::View(_) => READ,
@@ -151,13 +140,7 @@ impl Endpoint {
     /// The path as a pattern: what counters and documentation call it.
     pub fn pattern(&self) -> &str {
         match self {
-            Self::Page => "/",
-            Self::PageLive => "/page/live",
-            Self::PageForms => "/page/forms",
-            Self::Style => "/assets/page.css",
-            Self::Script => "/assets/page.js",
-            Self::Icon => "/assets/icon.svg",
-            Self::Docs => "/docs",
+            Self::Page(page) => page.path(),
             Self::OpenApi => "/openapi.json",
             Self::Metrics => "/metrics",
             Self::Alive => "/livez",
@@ -311,13 +294,7 @@ impl App {
     async fn run(self: &Arc<Self>, endpoint: Endpoint, request: Request<Body>) -> Result<Response<Body>, ApiError> {
         let query = request.uri().query().unwrap_or_default().to_owned();
         match endpoint {
-            Endpoint::Page => page::page(self).await,
-            Endpoint::PageLive => page::live(self).await,
-            Endpoint::PageForms => Ok(page::forms(self)),
-            Endpoint::Style => Ok(reply::asset("text/css; charset=utf-8", page::STYLE)),
-            Endpoint::Script => Ok(reply::asset("text/javascript; charset=utf-8", page::SCRIPT)),
-            Endpoint::Icon => Ok(reply::asset("image/svg+xml", page::ICON)),
-            Endpoint::Docs => Ok(page::docs(self)),
+            Endpoint::Page(page) => self.context.pages.answer(page, self).await,
             Endpoint::OpenApi => Ok(reply::json(StatusCode::OK, &openapi::document(self))),
             Endpoint::Metrics => live::metrics(self).await,
             Endpoint::Alive => Ok(live::alive()),

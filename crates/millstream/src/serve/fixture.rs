@@ -123,6 +123,7 @@ pub fn context(routes: Vec<Route>, batches: Vec<Batch>) -> (ServeContext, Models
     let context = ServeContext {
         views: Arc::new(Views::open(&pipeline.view_settings(), &store, ProcessCommand::own().unwrap()).unwrap()),
         images: None,
+        pages: Arc::new(crate::page::LivePages),
         settings: pipeline.serve_settings(),
         registry: Arc::clone(&registry),
         status: Arc::new(Status::new("bitcoin")),

@@ -21,6 +21,7 @@ mod live;
 mod metrics;
 mod openapi;
 mod outputs;
+mod pages;
 mod patience;
 mod predict;
 mod recommend;
@@ -50,7 +51,8 @@ pub use error::ApiError;
 pub use hosts::{Sites, host_and_port, is_address, origin, sites};
 pub(crate) use lists::all_batches;
 pub(crate) use openapi::document;
-pub(crate) use reply::html;
+pub use pages::{PageKind, Pages};
+pub(crate) use reply::{asset, html};
 pub(crate) use route::UserRoute;
 pub use settings::{Ambiguous, Origin, Route, Serve, ServeSettings, ViewCall};
 
@@ -78,6 +80,7 @@ pub struct ServeContext {
     /// Of a folder of the store, where the catalogue has one.
     pub images: Option<Arc<Images>>,
     pub views: Arc<Views>,
+    pub pages: Arc<dyn Pages>,
 }
 
 /// The stored batches. Calls may read files where nothing else is said: they run off the serving threads.
