@@ -17,8 +17,8 @@ use crate::log::PartitionLog;
 use crate::records;
 use crate::retention::Limits;
 use crate::samples;
-use crate::server::Shared;
 use crate::settings::Set;
+use crate::shared::Shared;
 use crate::wire::{self, Decoded, schema::APIS};
 
 /// Small, so that a few batches roll.

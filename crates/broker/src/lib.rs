@@ -54,6 +54,7 @@ mod samples;
 mod segment;
 mod server;
 mod settings;
+mod shared;
 mod trouble;
 mod wire;
 

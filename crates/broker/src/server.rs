@@ -5,8 +5,8 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -14,18 +14,15 @@ use bytes::Bytes;
 use tracing::{debug, info, warn};
 
 use crate::api::{self, Caller};
-use crate::budget::{Budget, Grant};
-use crate::catalogue::Catalogue;
+use crate::budget::Grant;
 use crate::clock::now_ms;
-use crate::committed::Committed;
 use crate::config::Config;
-use crate::connections::{Activity, Connection, Connections};
-use crate::coordinator::Coordinator;
+use crate::connections::{Activity, Connection};
 use crate::error::{BrokerError, is_want_of_descriptors};
 use crate::lock_file::LockFile;
 use crate::locks::lock;
 use crate::settings;
-use crate::trouble::Trouble;
+use crate::shared::Shared;
 use crate::wire::{self, Decoded};
 
 /// A peer that sends nothing for so long inside a request, or takes nothing of an answer, is gone.
@@ -37,8 +34,6 @@ const ANSWER_TAKEN: Duration = Duration::from_secs(30);
 const ANSWER_BYTES_PER_SECOND: usize = 64 * 1024;
 /// A request or an answer up to this is not counted: with all connections some MiB.
 const SMALL_BYTES: usize = 64 * 1024;
-/// Between two looks for memory that others hold.
-const MEMORY_LOOK: Duration = Duration::from_millis(250);
 /// What one array element takes: decoded, and as part of an answer.
 const ELEMENT_BYTES: usize = 512;
 /// A connection without a request for so long is closed, as Apache Kafka does (`connections.max.idle.ms`).
@@ -53,94 +48,12 @@ pub const DRAIN: Duration = Duration::from_secs(1);
 /// The listener wakes in this time also when the first sync took all of it: on this machine a connection needs next to none.
 const WAKE_LEAST: Duration = Duration::from_millis(100);
 
-/// What all connections share.
-pub(crate) struct Shared {
-    pub(crate) config: Config,
-    pub(crate) catalogue: Catalogue,
-    pub(crate) coordinator: Coordinator,
-    pub(crate) committed: Committed,
-    /// Memory of fetch answers, apart from that of requests: a full one must not stop producers.
-    pub(crate) answers: Arc<Budget>,
-    /// The pipeline's own group, once it is known: strangers who fill the tables do not keep it out.
-    pub(crate) reserved_group: OnceLock<String>,
-    requests: Arc<Budget>,
-    /// One answer at a time is made that is not bounded by its request.
-    pub(crate) large_answer: Mutex<()>,
-    stopping: AtomicBool,
-    stopped: Mutex<()>,
-    stop_wake: Condvar,
-    connections: Connections,
-    refusing: Trouble,
-    accepting: Trouble,
-}
-
 /// A serving broker.
 pub(crate) struct Running {
     shared: Arc<Shared>,
     address: SocketAddr,
     threads: Vec<JoinHandle<()>>,
     lock_file: LockFile,
-}
-
-impl Shared {
-    /// Everything but the threads and the port.
-    fn open(config: Config) -> Result<Self, BrokerError> {
-        let in_flight = config.max_in_flight_bytes.max(config.max_request_bytes);
-        let answers = in_flight.max(config.max_fetch_bytes).max(config.max_batch_bytes);
-        Ok(Self {
-            catalogue: Catalogue::open(&config)?,
-            coordinator: Coordinator::new(config.group_initial_delay),
-            committed: Committed::open(&config.data)?,
-            answers: Budget::new(answers),
-            reserved_group: OnceLock::new(),
-            requests: Budget::new(in_flight),
-            large_answer: Mutex::new(()),
-            stopping: AtomicBool::new(false),
-            stopped: Mutex::new(()),
-            stop_wake: Condvar::new(),
-            connections: Connections::default(),
-            refusing: Trouble::default(),
-            accepting: Trouble::default(),
-            config,
-        })
-    }
-
-    pub(crate) fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn is_reserved(&self, group: &str) -> bool {
-        self.reserved_group.get().is_some_and(|reserved| reserved == group)
-    }
-
-    /// Takes memory for a connection, if need be from those that are slow with theirs. False: there is none.
-    pub(crate) fn take(&self, grant: &mut Grant, bytes: usize, patience: Duration) -> bool {
-        let deadline = Instant::now() + patience;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if grant.grow(bytes, left.min(MEMORY_LOOK)) {
-                return true;
-            }
-            if left.is_zero() || self.is_stopping() {
-                return false;
-            }
-            self.connections.close_slowest();
-        }
-    }
-}
-
-#[cfg(any(test, feature = "fuzzing"))]
-impl Shared {
-    /// Nothing waits any more, as when the broker stops.
-    pub(crate) fn stop_waiting(&self) {
-        self.stopping.store(true, Ordering::Release);
-    }
-
-    /// With the defaults, in an empty folder.
-    pub(crate) fn for_tests(data: &std::path::Path) -> Self {
-        let config = Config::new(data, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-        Self::open(config).expect("empty folder")
-    }
 }
 
 /// Binds, opens the logs, then serves. The port comes first: it is the cheaper thing to fail.

@@ -26,6 +26,7 @@ pub mod random_forest;
 mod scales;
 mod simd;
 mod solve;
+mod sparse;
 pub mod table;
 pub mod top_n;
 

@@ -1,7 +1,7 @@
 //! The input of every fit and prediction: equally long columns, checked once here.
 
-use crate::content::Rows;
 use crate::error::TableError;
+use crate::sparse::SparseRows;
 
 /// The code of a missing category.
 pub const MISSING_CODE: u32 = u32::MAX;
@@ -22,16 +22,16 @@ pub enum Column {
     Sparse(Sparse),
 }
 
-/// Many numbers a row, nearly all of them 0, which take no memory; none is missing. [`Bag`](crate::content::Bag) makes it.
+/// Many numbers a row, nearly all of them 0, which take no memory; none is missing. `content::Bag` makes it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sparse {
     n_terms: u32,
-    rows: Rows,
+    rows: SparseRows,
 }
 
 impl Sparse {
     /// Terms of `rows` are below `n_terms`.
-    pub(crate) fn new(n_terms: u32, rows: Rows) -> Sparse {
+    pub(crate) fn new(n_terms: u32, rows: SparseRows) -> Sparse {
         debug_assert!(rows.terms.iter().all(|&term| term < n_terms));
         Sparse { n_terms, rows }
     }
@@ -64,7 +64,7 @@ impl Sparse {
     /// The rows of these numbers, in their order.
     pub(crate) fn gathered(&self, rows: &[usize]) -> Sparse {
         let parts = rows.iter().map(|&row| self.rows.only(row)).collect();
-        Sparse { n_terms: self.n_terms, rows: Rows::concat(parts) }
+        Sparse { n_terms: self.n_terms, rows: SparseRows::concat(parts) }
     }
 }
 

@@ -22,7 +22,7 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::{Caller, NODE, NONE, code};
 use crate::group::Group;
-use crate::server::Shared;
+use crate::shared::Shared;
 
 /// The protocol of groups of consumers; a group without members has no other trace of it.
 const CONSUMER: &str = "consumer";

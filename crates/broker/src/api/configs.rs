@@ -20,8 +20,8 @@ use tracing::error;
 
 use super::{NODE, NONE, code};
 use crate::catalogue::ChangeFault;
-use crate::server::Shared;
 use crate::settings::{self, Set, SettingFault};
+use crate::shared::Shared;
 
 const RESOURCE_TOPIC: i8 = 2;
 const RESOURCE_BROKER: i8 = 4;

@@ -16,7 +16,7 @@ use crate::budget::Grant;
 use crate::catalogue::Topic;
 use crate::locks::Waiter;
 use crate::log::{Bounds, Cursor, PartitionLog};
-use crate::server::Shared;
+use crate::shared::Shared;
 
 /// The longest a fetch may wait, whatever the client asks; a client that went away is noticed after it.
 const WAIT_MAX: Duration = Duration::from_secs(300);

@@ -28,7 +28,7 @@ use crate::clock::now_ms;
 use crate::committed::{CommitFault, Committer, Entry, Position};
 use crate::coordinator::{GroupName, JoinEnd, MEMBER_BYTES_MAX, SyncEnd};
 use crate::group::{Application, Fault};
-use crate::server::Shared;
+use crate::shared::Shared;
 
 /// What a key in FindCoordinator names: a group, or a transaction.
 const KEY_TYPES: [i8; 2] = [0, 1];

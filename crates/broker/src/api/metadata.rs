@@ -14,8 +14,8 @@ use tracing::error;
 use super::{Caller, NODE, NONE, code};
 use crate::batch::LEADER_EPOCH;
 use crate::catalogue::{CreateFault, Topic};
-use crate::server::Shared;
 use crate::settings::Set;
+use crate::shared::Shared;
 
 /// Metadata. The one broker is at the address by which this client came. Unknown topics are made when both the client
 /// (always before version 4) and the configuration allow it.

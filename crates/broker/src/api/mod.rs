@@ -21,7 +21,7 @@ use kafka_protocol::protocol::StrBytes;
 use tracing::error;
 
 use crate::budget::Grant;
-use crate::server::Shared;
+use crate::shared::Shared;
 use crate::wire;
 
 /// The only node.

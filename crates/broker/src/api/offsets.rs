@@ -15,7 +15,7 @@ use tracing::error;
 use super::{Caller, NONE, code};
 use crate::batch::LEADER_EPOCH;
 use crate::log::{PartitionLog, StartFault};
-use crate::server::Shared;
+use crate::shared::Shared;
 
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;

@@ -14,7 +14,7 @@ use crate::batch::{self, BatchFault};
 use crate::catalogue::Topic;
 use crate::log::Refusal;
 use crate::records::{self, RecordFault};
-use crate::server::Shared;
+use crate::shared::Shared;
 
 /// The version from which on an answer explains an error.
 const EXPLAINS_FROM: i16 = 8;

@@ -7,7 +7,7 @@ use kafka_protocol::protocol::Decodable;
 
 use super::{Caller, handle};
 use crate::samples::{request, text};
-use crate::server::Shared;
+use crate::shared::Shared;
 use crate::wire::{self, Decoded, guard, schema::APIS};
 
 #[test]

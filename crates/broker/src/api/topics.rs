@@ -18,8 +18,8 @@ use uuid::Uuid;
 
 use super::{Caller, NONE, code, configs};
 use crate::catalogue::{ChangeFault, CreateFault};
-use crate::server::Shared;
 use crate::settings;
+use crate::shared::Shared;
 
 /// CreateTopics. One replica, as there is one node. Settings that this broker does not serve are refused.
 pub(super) fn create(shared: &Shared, caller: &Caller<'_>, request: CreateTopicsRequest) -> ResponseKind {

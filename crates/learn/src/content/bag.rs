@@ -13,8 +13,8 @@ use super::corpus::{Corpus, TextColumn, Weight};
 use super::fit::{weigh_corpus, weigh_texts};
 use super::model::{ColumnTerms, load_terms, load_words, store_terms, store_words};
 use super::params::Params;
-use super::rows::Rows;
 use super::words::{Analyser, Language, StopWords};
+use crate::sparse::SparseRows;
 
 /// Texts up to so many are not worth the thread pool.
 const ALONE_TEXTS: usize = 64;
@@ -60,12 +60,12 @@ impl Bag {
         let of_some = |texts: &[&str]| {
             let analyser = Analyser::new(self.stem, self.stop_words);
             let columns = std::slice::from_ref(&self.terms);
-            Rows::concat(texts.iter().map(|text| weigh_texts(&[*text], columns, &analyser)).collect())
+            SparseRows::concat(texts.iter().map(|text| weigh_texts(&[*text], columns, &analyser)).collect())
         };
         let rows = if texts.len() <= ALONE_TEXTS {
             of_some(texts)
         } else {
-            Rows::concat(texts.par_chunks(1024).map(of_some).collect())
+            SparseRows::concat(texts.par_chunks(1024).map(of_some).collect())
         };
         Sparse::new(self.n_terms(), rows)
     }

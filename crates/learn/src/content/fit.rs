@@ -16,8 +16,8 @@ use super::corpus::{Corpus, TextColumn, Weight};
 use super::lexicon::Lexicon;
 use super::model::{ColumnTerms, Model};
 use super::params::Params;
-use super::rows::{Rows, RowsBuilder};
 use super::words::{Analyser, for_each_word};
+use crate::sparse::{SparseRows, SparseRowsBuilder};
 
 /// The most rows of a fit.
 const ROWS_MAX: usize = 1 << 30;
@@ -43,7 +43,7 @@ pub fn fit(corpus: &Corpus, params: &Params) -> Result<Model, FitError> {
 }
 
 /// The terms that are kept of each column, and the vectors of all rows.
-pub(super) fn weigh_corpus(corpus: &Corpus, params: &Params) -> Result<(Vec<ColumnTerms>, Rows), FitError> {
+pub(super) fn weigh_corpus(corpus: &Corpus, params: &Params) -> Result<(Vec<ColumnTerms>, SparseRows), FitError> {
     let n_rows = corpus.n_rows();
     if n_rows == 0 {
         return Err(FitError::NoRows);
@@ -67,7 +67,7 @@ pub(super) fn weigh_corpus(corpus: &Corpus, params: &Params) -> Result<(Vec<Colu
     if offset == 0 {
         return Err(FitError::NoTerms);
     }
-    let parts: Vec<Rows> = chunks
+    let parts: Vec<SparseRows> = chunks
         .par_iter()
         .enumerate()
         .map(|(chunk, rows)| {
@@ -75,7 +75,7 @@ pub(super) fn weigh_corpus(corpus: &Corpus, params: &Params) -> Result<(Vec<Colu
             weigh_chunk(rows.len(), &columns, &counts.collect::<Vec<_>>())
         })
         .collect();
-    Ok((columns, Rows::concat(parts)))
+    Ok((columns, SparseRows::concat(parts)))
 }
 
 /// How often the terms of a column occur in a chunk of rows.
@@ -226,9 +226,9 @@ impl ChunkCounts {
     }
 }
 
-fn weigh_chunk(n_rows: usize, columns: &[ColumnTerms], counts: &[&ChunkCounts]) -> Rows {
+fn weigh_chunk(n_rows: usize, columns: &[ColumnTerms], counts: &[&ChunkCounts]) -> SparseRows {
     let n_values = counts.iter().map(|counts| counts.counts.len()).sum();
-    let mut rows = RowsBuilder::new(n_rows, n_values);
+    let mut rows = SparseRowsBuilder::new(n_rows, n_values);
     for row in 0..n_rows {
         let counts = counts.iter().map(|counts| counts.row(row));
         rows.push(columns.iter().zip(counts));
@@ -237,7 +237,7 @@ fn weigh_chunk(n_rows: usize, columns: &[ColumnTerms], counts: &[&ChunkCounts]) 
 }
 
 /// The vector of one row of texts, one for each of `columns`; as the fit would give it.
-pub(super) fn weigh_texts(texts: &[&str], columns: &[ColumnTerms], analyser: &Analyser) -> Rows {
+pub(super) fn weigh_texts(texts: &[&str], columns: &[ColumnTerms], analyser: &Analyser) -> SparseRows {
     let counts: Vec<Vec<(u32, u32)>> = columns
         .iter()
         .zip(texts)
@@ -250,12 +250,12 @@ pub(super) fn weigh_texts(texts: &[&str], columns: &[ColumnTerms], analyser: &An
             counts.into_iter().collect()
         })
         .collect();
-    let mut rows = RowsBuilder::new(1, counts.iter().map(Vec::len).sum());
+    let mut rows = SparseRowsBuilder::new(1, counts.iter().map(Vec::len).sum());
     rows.push(columns.iter().zip(counts.iter().map(Vec::as_slice)));
     rows.finish()
 }
 
-impl RowsBuilder {
+impl SparseRowsBuilder {
     /// Adds a row from the counts of its terms in each column, ascending.
     fn push<'a>(&mut self, columns: impl Iterator<Item = (&'a ColumnTerms, &'a [(u32, u32)])>) {
         let mut weights = 0.0;

@@ -10,7 +10,7 @@ use std::collections::BinaryHeap;
 use crate::numeric::index_u32;
 use crate::top_n::{Admit, Best, Bitmap, Scored};
 
-use super::rows::{Row, Rows};
+use crate::sparse::{SparseRow, SparseRows};
 
 /// `rows` and `values` of term t are those before `ends[t]` and from the end of the term before.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,7 +27,7 @@ const RESCORE_STEPS: usize = 48;
 
 impl Index {
     /// Terms are below `n_terms`.
-    pub(super) fn new(rows: &Rows, n_terms: usize) -> Index {
+    pub(super) fn new(rows: &SparseRows, n_terms: usize) -> Index {
         let mut starts = vec![0usize; n_terms + 1];
         for &term in &rows.terms {
             starts[term as usize + 1] += 1;
@@ -43,7 +43,7 @@ impl Index {
         };
         // Each start moves to its end.
         for row in 0..index_u32(rows.len()) {
-            let Row { terms, values } = rows.row(row);
+            let SparseRow { terms, values } = rows.row(row);
             for (&term, &value) in terms.iter().zip(values) {
                 let term = term as usize;
                 let at = starts[term];
@@ -66,7 +66,7 @@ impl Index {
 
     /// The n best of the admitted rows by their cosine with `query`; none without a shared term. `rows`: those that
     /// this index was made of.
-    pub(super) fn search(&self, rows: &Rows, query: Row, n: usize, admit: &Admit) -> Vec<Scored> {
+    pub(super) fn search(&self, rows: &SparseRows, query: SparseRow, n: usize, admit: &Admit) -> Vec<Scored> {
         let n = n.min(rows.len());
         if n == 0 {
             return Vec::new();
@@ -86,7 +86,7 @@ impl Index {
 
     /// How many admitted rows share a term with `query`: as long as a list can be. `n_rows`: those that this index was
     /// made of.
-    pub(super) fn count(&self, n_rows: usize, query: Row, admit: &Admit) -> usize {
+    pub(super) fn count(&self, n_rows: usize, query: SparseRow, admit: &Admit) -> usize {
         let mut met = Bitmap::new(n_rows);
         for &term in query.terms {
             self.rows[self.range(term)].iter().for_each(|&row| met.set(row));
@@ -96,7 +96,7 @@ impl Index {
 
     /// Adds up the scores term by term, until adding more costs more than it saves; with what a score may at most lack,
     /// rounding included.
-    fn sums(&self, n_rows: usize, query: Row, n: usize, admit: &Admit) -> (Sums, f32) {
+    fn sums(&self, n_rows: usize, query: SparseRow, n: usize, admit: &Admit) -> (Sums, f32) {
         let mut terms: Vec<(f32, u32, f32)> = Vec::with_capacity(query.terms.len());
         for (&term, &value) in query.terms.iter().zip(query.values) {
             terms.push((value * self.greatest[term as usize], term, value));
@@ -137,7 +137,7 @@ impl Index {
 
 /// The score of a list. It is 1 for equal rows; the last digits of f32 could make it a little more.
 #[expect(clippy::cast_possible_truncation, reason = "from 0 to about 1")]
-pub(super) fn score(query: Row, row: Row) -> f32 {
+pub(super) fn score(query: SparseRow, row: SparseRow) -> f32 {
     (query.score(row) as f32).min(1.0)
 }
 

@@ -10,8 +10,8 @@ use super::corpus::Weight;
 use super::fit::weigh_texts;
 use super::index::{Index, score};
 use super::params::Params;
-use super::rows::{Row, Rows};
 use super::words::{Analyser, Language, StopWords};
+use crate::sparse::{SparseRow, SparseRows};
 
 /// The TF-IDF vectors of all rows. A score is the cosine of two rows: from 0 for no shared term to 1 for equal rows.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,7 +19,7 @@ pub struct Model {
     stem: Option<Language>,
     stop_words: StopWords,
     columns: Vec<ColumnTerms>,
-    rows: Rows,
+    rows: SparseRows,
     index: Index,
 }
 
@@ -36,7 +36,7 @@ pub(super) struct ColumnTerms {
 
 /// Texts, weighed as a model weighs its rows.
 #[derive(Debug, Clone)]
-pub struct Query(Rows);
+pub struct Query(SparseRows);
 
 /// A term of a text, and what it adds to a score or how much of a row it is.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -47,7 +47,7 @@ pub struct Term<'a> {
 }
 
 impl Model {
-    pub(super) fn new(params: Params, columns: Vec<ColumnTerms>, rows: Rows) -> Model {
+    pub(super) fn new(params: Params, columns: Vec<ColumnTerms>, rows: SparseRows) -> Model {
         let index = Index::new(&rows, n_terms(&columns));
         Model { stem: params.stem, stop_words: params.stop_words, columns, rows, index }
     }
@@ -136,16 +136,16 @@ impl Model {
 
     /// The terms of a row and their values, whose squares add up to 1: the greatest first.
     pub fn terms(&self, row: u32) -> Vec<Term<'_>> {
-        let Some(Row { terms, values }) = self.row(row) else { return Vec::new() };
+        let Some(SparseRow { terms, values }) = self.row(row) else { return Vec::new() };
         let terms = terms.iter().zip(values);
         in_order(terms.filter_map(|(&term, &value)| self.term(term, f64::from(value))).collect())
     }
 
-    fn row(&self, row: u32) -> Option<Row<'_>> {
+    fn row(&self, row: u32) -> Option<SparseRow<'_>> {
         ((row as usize) < self.rows.len()).then(|| self.rows.row(row))
     }
 
-    fn shared(&self, a: Row, b: Row) -> Vec<Term<'_>> {
+    fn shared(&self, a: SparseRow, b: SparseRow) -> Vec<Term<'_>> {
         let mut terms = Vec::new();
         a.for_each_shared(b, |term, a, b| terms.extend(self.term(term, f64::from(a) * f64::from(b))));
         in_order(terms)
@@ -263,7 +263,7 @@ pub(super) fn load_terms(
     Ok(ColumnTerms { weight, vocabulary, idf: values, offset })
 }
 
-fn load_rows(arrays: &Arrays, n_terms: usize) -> Result<Rows, LoadError> {
+fn load_rows(arrays: &Arrays, n_terms: usize) -> Result<SparseRows, LoadError> {
     let terms = read_u32(arrays, "row_terms", &[Dim::Any])?.to_vec();
     let values = read_f32(arrays, "row_values", &[Dim::Exactly(terms.len())])?.to_vec();
     if let Some(value) = values.iter().find(|value| !(1e-18..=1.001).contains(*value)) {
@@ -285,5 +285,5 @@ fn load_rows(arrays: &Arrays, n_terms: usize) -> Result<Rows, LoadError> {
     if start != terms.len() {
         return Err(damaged("row_ends", format!("the last is {start}, but there are {} terms", terms.len())));
     }
-    Ok(Rows { ends, terms, values })
+    Ok(SparseRows { ends, terms, values })
 }

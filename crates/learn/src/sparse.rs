@@ -2,7 +2,7 @@
 
 /// `terms` and `values` of row r are those before `ends[r]` and from the end of the row before.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub(crate) struct Rows {
+pub(crate) struct SparseRows {
     pub(crate) ends: Vec<usize>,
     pub(crate) terms: Vec<u32>,
     pub(crate) values: Vec<f32>,
@@ -10,37 +10,37 @@ pub(crate) struct Rows {
 
 /// One row.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Row<'a> {
+pub(crate) struct SparseRow<'a> {
     pub(crate) terms: &'a [u32],
     pub(crate) values: &'a [f32],
 }
 
-impl Rows {
+impl SparseRows {
     pub(crate) fn len(&self) -> usize {
         self.ends.len()
     }
 
-    pub(super) fn row(&self, row: u32) -> Row<'_> {
+    pub(crate) fn row(&self, row: u32) -> SparseRow<'_> {
         self.row_at(row as usize)
     }
 
-    pub(crate) fn row_at(&self, at: usize) -> Row<'_> {
+    pub(crate) fn row_at(&self, at: usize) -> SparseRow<'_> {
         let start = if at == 0 { 0 } else { self.ends[at - 1] };
         let end = self.ends[at];
-        Row { terms: &self.terms[start..end], values: &self.values[start..end] }
+        SparseRow { terms: &self.terms[start..end], values: &self.values[start..end] }
     }
 
     /// One row, alone.
-    pub(crate) fn only(&self, row: usize) -> Rows {
-        let Row { terms, values } = self.row_at(row);
-        Rows { ends: vec![terms.len()], terms: terms.to_vec(), values: values.to_vec() }
+    pub(crate) fn only(&self, row: usize) -> SparseRows {
+        let SparseRow { terms, values } = self.row_at(row);
+        SparseRows { ends: vec![terms.len()], terms: terms.to_vec(), values: values.to_vec() }
     }
 
     /// The rows of all parts, in their order.
-    pub(crate) fn concat(parts: Vec<Rows>) -> Rows {
+    pub(crate) fn concat(parts: Vec<SparseRows>) -> SparseRows {
         let n_values = parts.iter().map(|part| part.terms.len()).sum();
-        let mut all = Rows {
-            ends: Vec::with_capacity(parts.iter().map(Rows::len).sum()),
+        let mut all = SparseRows {
+            ends: Vec::with_capacity(parts.iter().map(SparseRows::len).sum()),
             terms: Vec::with_capacity(n_values),
             values: Vec::with_capacity(n_values),
         };
@@ -54,9 +54,9 @@ impl Rows {
     }
 }
 
-impl<'a> Row<'a> {
+impl<'a> SparseRow<'a> {
     /// Visits the terms of both rows, ascending, with the two values.
-    pub(super) fn for_each_shared(self, other: Row<'a>, mut visit: impl FnMut(u32, f32, f32)) {
+    pub(crate) fn for_each_shared(self, other: SparseRow<'a>, mut visit: impl FnMut(u32, f32, f32)) {
         let (mut a, mut b) = (0, 0);
         while a < self.terms.len() && b < other.terms.len() {
             let (left, right) = (self.terms[a], other.terms[b]);
@@ -69,7 +69,7 @@ impl<'a> Row<'a> {
     }
 
     /// The cosine of two rows, whose lengths are 1: Σ aₜ·bₜ in f64 over the shared terms, ascending.
-    pub(super) fn score(self, other: Row<'a>) -> f64 {
+    pub(crate) fn score(self, other: SparseRow<'a>) -> f64 {
         let mut score = 0.0;
         self.for_each_shared(other, |_, a, b| score += f64::from(a) * f64::from(b));
         score
@@ -77,29 +77,29 @@ impl<'a> Row<'a> {
 }
 
 /// Makes rows one value at a time.
-pub(super) struct RowsBuilder {
-    rows: Rows,
+pub(crate) struct SparseRowsBuilder {
+    rows: SparseRows,
     scratch: Vec<(u32, f64)>,
 }
 
-impl RowsBuilder {
-    pub(super) fn new(n_rows: usize, n_values: usize) -> RowsBuilder {
-        let rows = Rows {
+impl SparseRowsBuilder {
+    pub(crate) fn new(n_rows: usize, n_values: usize) -> SparseRowsBuilder {
+        let rows = SparseRows {
             ends: Vec::with_capacity(n_rows),
             terms: Vec::with_capacity(n_values),
             values: Vec::with_capacity(n_values),
         };
-        RowsBuilder { rows, scratch: Vec::new() }
+        SparseRowsBuilder { rows, scratch: Vec::new() }
     }
 
     /// Adds a value to the open row; terms must ascend.
-    pub(super) fn add(&mut self, term: u32, value: f64) {
+    pub(crate) fn add(&mut self, term: u32, value: f64) {
         self.scratch.push((term, value));
     }
 
     /// Ends the row: its values are multiplied by `scale`, and those then below `value_min` left out.
     #[expect(clippy::cast_possible_truncation, reason = "values are between value_min and 1")]
-    pub(super) fn end_row(&mut self, scale: f64, value_min: f64) {
+    pub(crate) fn end_row(&mut self, scale: f64, value_min: f64) {
         for (term, value) in self.scratch.drain(..) {
             let value = value * scale;
             if value >= value_min {
@@ -110,7 +110,7 @@ impl RowsBuilder {
         self.rows.ends.push(self.rows.terms.len());
     }
 
-    pub(super) fn finish(self) -> Rows {
+    pub(crate) fn finish(self) -> SparseRows {
         self.rows
     }
 }
