@@ -9,10 +9,11 @@ mod fault;
 mod names;
 pub mod section;
 mod size;
+pub mod status;
 
 pub use duration::duration;
 pub use error_chain::error_chain;
 pub use fault::{ConfigFaults, Fault, Faults};
 pub use names::{did_you_mean, nearest};
-pub use section::{Keys, Section, is_table_list, type_name};
+pub use section::{Keys, Section, is_table_list, later_choice, table_list, type_name};
 pub use size::size;

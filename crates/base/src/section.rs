@@ -241,3 +241,32 @@ pub fn type_name(value: &Value) -> &'static str {
 pub fn is_table_list(value: &Value) -> bool {
     matches!(value, Value::Array(items) if items.iter().any(Value::is_table))
 }
+
+/// The tables of `[[name]]`, in the file's order.
+pub fn table_list<'a>(root: &'a Table, name: &'static str, faults: &mut Faults) -> Vec<&'a Table> {
+    let items = match root.get(name) {
+        None => return Vec::new(),
+        Some(Value::Array(items)) => items,
+        Some(_) => {
+            faults.add(name, None, format!("expected a list of tables; write [[{name}]] with two brackets"));
+            return Vec::new();
+        }
+    };
+    let tables: Vec<&Table> = items.iter().filter_map(Value::as_table).collect();
+    if tables.len() != items.len() {
+        faults.add(name, None, format!("expected a list of tables; write [[{name}]] for each"));
+    }
+    tables
+}
+
+/// A key with one value that works and others that a later release will know.
+pub fn later_choice(section: &Section, key: &str, works: &str, later: &[&str], instead: &str, faults: &mut Faults) {
+    match section.text(key, faults) {
+        None => {}
+        Some(text) if text == works => {}
+        Some(text) if later.contains(&text) => {
+            section.fault(key, format!("not yet in this version; {instead}"), faults);
+        }
+        Some(_) => section.fault(key, format!("must be \"{works}\"; {instead}"), faults),
+    }
+}

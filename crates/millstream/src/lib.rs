@@ -30,7 +30,6 @@ pub mod run;
 pub mod schema;
 pub mod serve;
 pub mod source;
-pub mod status;
 pub mod topic;
 pub mod train;
 pub mod views;

@@ -3,6 +3,7 @@
 //! *Source columns* are what records carry. *Derived* ones are made of them by SQL at ingest (`from` in `[schema.columns]`); one
 //! that has the name of a source column stands in its place. Expressions of models see what parts hold; `from` sees the source.
 
+pub mod check;
 mod rules;
 mod settings;
 

@@ -12,8 +12,8 @@ use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
 use super::DecideError;
 use super::committed::{Checkpoint, checkpoint};
-use crate::status::Status;
 use crate::topic::{Watch, kafka_partition};
+use millstream_base::status::Status;
 
 /// Says that the broker went away or came back.
 type Say = Box<dyn Fn(bool, String) + Send + Sync>;

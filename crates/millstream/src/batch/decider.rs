@@ -19,8 +19,8 @@ use super::proposal::{Moment, propose};
 use super::views::{ArrivalTimes, EventTimes};
 use super::{PartSettings, TopicView};
 use crate::batch::{BatchRule, WindowTime};
-use crate::status::{Status, clock_ms};
 use crate::topic::{Quiet, Topic, TopicError, is_away, pause};
+use millstream_base::status::{Status, clock_ms};
 
 /// Between two looks at the topic.
 const LOOK_PAUSE: Duration = Duration::from_millis(100);

@@ -33,8 +33,8 @@ use super::plan::Plan;
 use super::stuck::Stuck;
 use crate::batch::{BatchRule, WindowTime};
 use crate::record::REJECT_HEADER;
-use crate::status::{Status, clock_ms};
 use crate::topic::{Topic, kafka_partition};
+use millstream_base::status::{Status, clock_ms};
 
 pub use error::IngestError;
 

@@ -23,7 +23,7 @@ use super::manifest::{Manifest, batch_folder, manifest_key};
 use crate::batch::BatchFormat;
 use crate::record::{DeriveError, Encoding, Misfit, RowDecoder};
 use crate::schema::{FORMAT, StreamSchema};
-use crate::status::now_ms;
+use millstream_base::status::now_ms;
 
 /// Rows decoded before they go to the file's writer: a few hundred KiB.
 const CHUNK_ROWS: usize = 16_384;

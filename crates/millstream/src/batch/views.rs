@@ -8,8 +8,8 @@ use rdkafka::{Message, Offset, TopicPartitionList};
 
 use super::{PartSettings, TopicView};
 use crate::record::{AHEAD_MS, RowClock};
-use crate::status::clock_ms;
 use crate::topic::{Quiet, Topic, TopicError, kafka_partition};
+use millstream_base::status::clock_ms;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(50);

@@ -26,8 +26,8 @@ use crate::run::{
 };
 use crate::schema::SchemaRules;
 use crate::source::{CsvFormat, Dataset, profile};
-use crate::status::Status;
 use crate::views::{answer_questions, check_files};
+use millstream_base::status::Status;
 use millstream_base::{ConfigFaults, Fault, Faults};
 use millstream_store::{SharedStore, StoreUrl, read_optional};
 

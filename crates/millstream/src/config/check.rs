@@ -5,27 +5,25 @@ use std::num::{NonZeroU32, NonZeroU64};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use toml::{Table, Value};
+use toml::Table;
 
 use super::{Batch, Overrides, Pipeline, Train};
-use super::{
-    check_catalogue, check_model, check_ratings, check_route, check_similar, check_source, check_stream, check_view,
-};
+use super::{check_catalogue, check_model, check_ratings, check_route, check_similar, check_stream, check_view};
 use crate::batch::{BatchFormat, BatchRule, OnStop, WindowTime};
 use crate::catalogue::CatalogueFrom;
 use crate::model::Model;
-use crate::schema::SchemaRules;
+use crate::schema::{self, SchemaRules};
 use crate::serve::{Serve, sites};
-use crate::source::{Pace, Source, SourcePlace};
+use crate::source::{self, Pace, Source, SourcePlace};
 use crate::views::QueryLimits;
-use millstream_base::{ConfigFaults, Fault, Faults, Keys, Section, duration, section, size};
+use millstream_base::{ConfigFaults, Fault, Faults, Keys, Section, duration, later_choice, section, size};
 use millstream_store::StoreUrl;
 
 /// Every table of the file; `--set` looks here for the table of a key.
 pub(super) const KEYS: &[(&str, &Keys)] = &[
     ("", &TOP),
-    ("source", &check_source::SOURCE),
-    ("schema", &check_source::SCHEMA),
+    ("source", &source::check::SOURCE),
+    ("schema", &schema::check::SCHEMA),
     ("stream", &check_stream::STREAM),
     ("batch", &BATCH),
     ("store", &STORE),
@@ -37,7 +35,7 @@ pub(super) const KEYS: &[(&str, &Keys)] = &[
     ("table", &check_view::FIXED_TABLE),
     ("view", &check_view::VIEW),
     ("view.params", &check_view::PARAMETER),
-    ("schema.columns", &check_source::COLUMN),
+    ("schema.columns", &schema::check::COLUMN),
 ];
 
 const TOP: Keys = Keys {
@@ -138,8 +136,8 @@ fn checked(file: &Path, text: &str, overrides: &Overrides, faults: &mut Faults) 
 
     let name = pipeline_name(&top, faults);
     let listens = !root.contains_key("source");
-    let source = if listens { None } else { Some(check_source::source(&root, faults)) };
-    let mut schema = check_source::schema(&root, faults);
+    let source = if listens { None } else { Some(source::check::source(&root, faults)) };
+    let mut schema = schema::check::rules(&root, faults);
     let store = store(&root, faults);
     let stream = check_stream::stream(&root, name.as_deref(), store.as_ref(), faults);
     let batch = batch(&root, faults);
@@ -308,25 +306,6 @@ fn batch_rule(section: &Section, faults: &mut Faults) -> Option<BatchRule> {
     }
 }
 
-/// A key with one value that works and others that a later release will know.
-pub(super) fn later_choice(
-    section: &Section,
-    key: &str,
-    works: &str,
-    later: &[&str],
-    instead: &str,
-    faults: &mut Faults,
-) {
-    match section.text(key, faults) {
-        None => {}
-        Some(text) if text == works => {}
-        Some(text) if later.contains(&text) => {
-            section.fault(key, format!("not yet in this version; {instead}"), faults);
-        }
-        Some(_) => section.fault(key, format!("must be \"{works}\"; {instead}"), faults),
-    }
-}
-
 fn store(root: &Table, faults: &mut Faults) -> Option<StoreUrl> {
     let section = Section::of_root(root, "store", &STORE, faults);
     if !section.has("url") {
@@ -447,21 +426,4 @@ pub fn address(text: &str) -> Result<SocketAddr, String> {
         Err(_) => String::new(),
     };
     Err(format!("must be an IP address and a port, such as \"127.0.0.1:8080\" or \"0.0.0.0:8080\"{hint}"))
-}
-
-/// The tables of `[[name]]`, in the file's order.
-pub(super) fn table_list<'a>(root: &'a Table, name: &'static str, faults: &mut Faults) -> Vec<&'a Table> {
-    let items = match root.get(name) {
-        None => return Vec::new(),
-        Some(Value::Array(items)) => items,
-        Some(_) => {
-            faults.add(name, None, format!("expected a list of tables; write [[{name}]] with two brackets"));
-            return Vec::new();
-        }
-    };
-    let tables: Vec<&Table> = items.iter().filter_map(Value::as_table).collect();
-    if tables.len() != items.len() {
-        faults.add(name, None, format!("expected a list of tables; write [[{name}]] for each"));
-    }
-    tables
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use millstream_base::{Faults, Keys, Section, did_you_mean, type_name};
 use toml::{Table, Value};
 
-use super::check_source::read_anew;
 use crate::catalogue::{CatalogueFrom, CatalogueRules, IDENTITY};
+use crate::source::check::read_anew;
 
 pub(super) const CATALOGUE: Keys = Keys {
     known: &["from", "format", "separator", "quote", "header", "id", "title", "image", "images", "columns", "facets"],

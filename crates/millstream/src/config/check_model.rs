@@ -11,13 +11,13 @@ use millstream_learn::{
 use toml::{Table, Value};
 
 use super::Batch;
-use super::check::table_list;
 use super::check_ratings;
 use super::check_similar;
-use super::check_source::seed;
 use super::check_text;
 use crate::batch::BatchRule;
 use crate::model::{Categorical, Columns, Missing, Model, RATING_INPUTS, Supervised, TrainOn, Unseen};
+use crate::source::check::seed;
+use millstream_base::table_list;
 
 pub(super) const MODEL: Keys = Keys {
     known: &[

@@ -7,7 +7,6 @@ use millstream_base::{Faults, Keys, Section, did_you_mean, nearest, type_name};
 use millstream_learn::Algorithm;
 use toml::{Table, Value};
 
-use super::check::table_list;
 use super::check_action::{asking, fits_models, is_posted};
 use super::check_model::Draft;
 use super::check_view_route::view_route;
@@ -16,6 +15,7 @@ use crate::expression::words;
 use crate::model::Action;
 use crate::serve::Route;
 use crate::views::View;
+use millstream_base::table_list;
 
 pub(super) const ROUTE: Keys = Keys {
     known: &[

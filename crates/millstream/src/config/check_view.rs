@@ -7,14 +7,14 @@ use millstream_base::{Faults, Keys, Section, did_you_mean, type_name};
 use serde_json::Value as Json;
 use toml::{Table, Value};
 
-use super::check::table_list;
-use super::check_source::read_anew;
 use super::{check_table, template};
 use crate::catalogue::{FixedTable, TableRows};
 use crate::query::{CATALOGUE, TABLE, placeholders};
 use crate::schema::ColumnType;
 use crate::source::Source;
+use crate::source::check::read_anew;
 use crate::views::{TEXT_BYTES, View, ViewParameter};
+use millstream_base::table_list;
 
 pub(super) const VIEW: Keys = Keys { known: &["name", "sql", "params"], later: &[] };
 pub(super) const PARAMETER: Keys = Keys { known: &["type", "min", "max", "values", "default"], later: &[] };

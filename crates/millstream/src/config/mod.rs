@@ -11,7 +11,6 @@ mod check_models;
 mod check_ratings;
 mod check_route;
 mod check_similar;
-mod check_source;
 mod check_stream;
 mod check_table;
 mod check_text;

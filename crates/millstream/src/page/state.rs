@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::format;
 use crate::batch::Batch;
 use crate::registry::Served;
-use crate::status::Snapshot;
+use millstream_base::status::Snapshot;
 
 /// More rows make the page long, not clearer; `/v1/batches` has all.
 const BATCHES_SHOWN: usize = 12;

@@ -13,8 +13,8 @@ use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::ProducerContext;
 
 use super::{Replay, ReplayError};
-use crate::status::Status;
 use crate::topic::is_away;
+use millstream_base::status::Status;
 
 /// About a batch of records.
 const PROBE_BYTES: usize = 1 << 20;

@@ -32,8 +32,8 @@ use crate::batch::{
 use crate::record::{AHEAD_MS, Encoding, REJECT_HEADER, RowClock};
 use crate::schema::{FORMAT, StreamSchema};
 use crate::source::{Dataset, Pace, Row, Source, SourceError};
-use crate::status::{Status, clock_ms};
 use crate::topic::{Topic, TopicError, TopicState, kafka_partition};
+use millstream_base::status::{Status, clock_ms};
 
 pub const END_KEY: &str = "source/end.json";
 /// Rows between two looks at acknowledgements, cuts and the stop flag.

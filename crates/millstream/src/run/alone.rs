@@ -23,10 +23,10 @@ use crate::registry::{OwnerTexts, Registry};
 use crate::replay::Ended;
 use crate::serve::{ServeContext, bind, serve};
 use crate::source::Dataset;
-use crate::status::Status;
 use crate::topic::pause;
 use crate::train::Trainer;
 use crate::views::{ProcessCommand, Views};
+use millstream_base::status::Status;
 
 /// How often a stage looks whether the one before it has brought something.
 const LOOK_PAUSE: Duration = Duration::from_millis(500);

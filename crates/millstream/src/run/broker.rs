@@ -7,8 +7,8 @@ use millstream_broker::{Broker, BrokerError, Config, Opened};
 use serde_json::json;
 
 use crate::config::{BrokerChoice, Pipeline};
-use crate::status::Status;
 use crate::topic::Topic;
+use millstream_base::status::Status;
 
 /// The broker a pipeline uses, and its topic there.
 pub(super) struct Reached {

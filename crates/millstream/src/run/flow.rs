@@ -22,10 +22,10 @@ use crate::config::Pipeline;
 use crate::registry::Registry;
 use crate::replay::{Ended, ReplayError};
 use crate::source::Dataset;
-use crate::status::Status;
 use crate::topic::pause;
 use crate::train::Trainer;
 use crate::train::plan::never_came;
+use millstream_base::status::Status;
 
 pub(super) struct Flow {
     pub pipeline: Arc<Pipeline>,

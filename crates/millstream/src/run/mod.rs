@@ -33,9 +33,9 @@ use crate::config::Pipeline;
 use crate::page::LivePages;
 use crate::registry::{OwnerTexts, Registry};
 use crate::serve::{ServeContext, bind, serve};
-use crate::status::Status;
 use crate::views::{ProcessCommand, Views};
 use flow::Flow;
+use millstream_base::status::Status;
 use millstream_store::{LocalStore, S3Store, SharedStore, StoreUrl};
 use serving::{
     Stored, Warmth, end_questions, follow, follow_catalogue, open_catalogue, open_images, read_interactions,

@@ -17,9 +17,9 @@ use crate::config::{BrokerChoice, Pipeline, Start, check_models, check_view_rout
 use crate::schema::{FORMAT, RuleFault, StreamSchema};
 use crate::serve::Route;
 use crate::source::{Dataset, Profile, SourcePlace, profile_values};
-use crate::status::{Status, now_ms};
 use crate::topic::{Topic, TopicError, TopicState, pause};
 use crate::views::check_views;
+use millstream_base::status::{Status, now_ms};
 
 /// Who joins looks so often whether the store was begun.
 const JOIN_PAUSE: Duration = Duration::from_millis(200);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use crate::status::{Snapshot, Status};
+use millstream_base::status::{Snapshot, Status};
 
 /// Bars are redrawn so often.
 const DRAW_EVERY: Duration = Duration::from_millis(100);

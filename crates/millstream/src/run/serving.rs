@@ -15,8 +15,8 @@ use crate::config::Pipeline;
 use crate::interactions::{Interactions, StoredRows};
 use crate::registry::Registry;
 use crate::serve::{BatchReadError, BatchSource};
-use crate::status::{Event, Status};
 use crate::views::{Now, Views};
+use millstream_base::status::{Event, Status};
 
 /// Batches that come in a row are read ahead together.
 const QUIET: Duration = Duration::from_millis(500);

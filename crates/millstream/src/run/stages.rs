@@ -13,8 +13,8 @@ use crate::batch::{Batch, BatchRule, Cut, Decider, PartSettings};
 use crate::config::Pipeline;
 use crate::replay::{Ended, Replay, ReplayError, SourceEnd};
 use crate::source::Dataset;
-use crate::status::Status;
 use crate::topic::Topic;
+use millstream_base::status::Status;
 
 /// What every stage is made of.
 pub(super) struct Stages<'a> {

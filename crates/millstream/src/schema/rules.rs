@@ -218,12 +218,11 @@ mod tests {
     }
 
     fn rules(toml: &str) -> SchemaRules {
-        let text = format!(
-            "name = \"x\"\n[source]\npath = \"a.csv\"\n[batch]\nrows = 1\n[[model]]\nname = \"m\"\n\
-             algorithm = \"linear_regression\"\nfeatures = [\"a\"]\ntarget = \"b\"\n[schema]\nnull = [\"NA\"]\n{toml}"
-        );
-        let loaded = crate::config::load_text("x.toml".as_ref(), &text, &crate::config::Overrides::default());
-        loaded.unwrap_or_else(|faults| panic!("{faults}")).pipeline.schema
+        let mut faults = millstream_base::Faults::new("x.toml");
+        let root = format!("[schema]\nnull = [\"NA\"]\n{toml}").parse().unwrap();
+        let rules = crate::schema::check::rules(&root, &mut faults);
+        faults.finish().unwrap_or_else(|faults| panic!("{faults}"));
+        rules
     }
 
     fn check(toml: &str, expected: &str) {

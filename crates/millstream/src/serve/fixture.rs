@@ -23,8 +23,8 @@ use crate::registry::{
 };
 use crate::schema::ColumnType;
 use crate::serve::Route;
-use crate::status::{Status, now_ms};
 use crate::views::{ProcessCommand, Views};
+use millstream_base::status::{Status, now_ms};
 
 pub struct Fixture {
     pub app: Arc<App>,

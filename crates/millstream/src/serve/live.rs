@@ -19,7 +19,7 @@ use super::app::App;
 use super::error::ApiError;
 use super::metrics::Gauges;
 use super::{lists, reply, stopped};
-use crate::status::Event;
+use millstream_base::status::Event;
 
 /// How often a listener is told of changed numbers.
 const STATUS_EVERY: Duration = Duration::from_millis(500);

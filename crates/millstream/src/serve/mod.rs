@@ -60,8 +60,8 @@ use crate::batch::Batch;
 use crate::catalogue::{Catalogues, Images};
 use crate::interactions::Interactions;
 use crate::registry::Registry;
-use crate::status::Status;
 use crate::views::Views;
+use millstream_base::status::Status;
 
 const BACKLOG: u32 = 1024;
 /// What the kernel keeps of an answer that is not read, and of a body that we do not read (it doubles this): 1,024 connections hold

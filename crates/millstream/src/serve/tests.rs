@@ -454,7 +454,7 @@ async fn the_page_escapes_what_it_shows() {
 struct Running {
     address: std::net::SocketAddr,
     models: Models,
-    status: Arc<crate::status::Status>,
+    status: Arc<millstream_base::status::Status>,
     stop: oneshot::Sender<()>,
     served: tokio::task::JoinHandle<()>,
 }

@@ -1,6 +1,7 @@
 //! The dataset that is replayed: read row by row, profiled once (rows, types, digest).
 //! A row is one record whatever it looks like; a malformed one becomes a stub with its reason, never a hole.
 
+pub mod check;
 mod csv_rows;
 mod dataset;
 pub mod demo;

@@ -25,7 +25,7 @@ use crate::registry::{
     TrainedBatch, Version, arrays_to_bytes, publish, publish_evaluation, read_evaluations, version_numbers,
 };
 use crate::schema::StreamSchema;
-use crate::status::{Status, Training, now_ms};
+use millstream_base::status::{Status, Training, now_ms};
 
 /// `common` is measured again with every batch up to here; later, when a tenth more batches are there, for each time
 /// reads the held-out records of all of them and leaves a record per version.

@@ -17,7 +17,7 @@ use crate::registry::{
 use crate::schema::ColumnType;
 use crate::serve::fixture::{Models, add_catalogue, batch, context, route};
 use crate::serve::{App, Origin, Route, ServeContext};
-use crate::status::now_ms;
+use millstream_base::status::now_ms;
 
 /// Beyond what a double keeps.
 pub const LARGE_USER: i64 = 9_007_199_254_740_993;

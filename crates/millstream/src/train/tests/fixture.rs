@@ -19,8 +19,8 @@ use crate::config::{self, BrokerChoice, Pipeline};
 use crate::model::{Columns, Missing, Model, Supervised, TrainOn};
 use crate::registry::{OwnerTexts, Row, Version};
 use crate::schema::{ColumnType, StreamColumn, StreamSchema};
-use crate::status::Status;
 use crate::train::{Prepared, Recipe, TrainError, TrainReport, Trainer, prepare};
+use millstream_base::status::Status;
 
 pub const COLUMNS: [(&str, ColumnType); 6] = [
     ("Timestamp", ColumnType::Int64),

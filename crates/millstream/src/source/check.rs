@@ -1,16 +1,13 @@
-//! `[source]` and `[schema]`.
+//! `[source]` as the pipeline file has it.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use millstream_base::{Faults, Keys, Section, did_you_mean, duration};
+use millstream_base::{Faults, Keys, Section, duration, later_choice};
 use toml::{Table, Value};
 
-use super::check::later_choice;
-use crate::schema::{Bad, ColumnRule, ColumnType, OFFSET_COLUMN, PARTITION_COLUMN, SchemaRules, TIME_COLUMN};
-use crate::source::{Compression, CsvFormat, Pace, Source, SourceFormat, SourcePlace, format_by_name};
+use super::{Compression, CsvFormat, Pace, Source, SourceFormat, SourcePlace, format_by_name};
 
-pub(super) const SOURCE: Keys = Keys {
+pub const SOURCE: Keys = Keys {
     known: &[
         "path",
         "format",
@@ -28,16 +25,12 @@ pub(super) const SOURCE: Keys = Keys {
     later: &[],
 };
 
-pub(super) const SCHEMA: Keys = Keys { known: &["time", "null", "columns"], later: &[] };
-
-pub(super) const COLUMN: Keys = Keys { known: &["type", "null", "from", "bad"], later: &[] };
-
 const DEFAULT_SEED: u64 = 1;
 /// File name endings of formats and packings that are not read.
 const OTHER_FORMATS: [&str; 8] = [".bz2", ".xz", ".zip", ".lz4", ".snappy", ".xlsx", ".xls", ".avro"];
 
 /// Of a file that has the table; one that has none listens only.
-pub(super) fn source(root: &Table, faults: &mut Faults) -> Option<Source> {
+pub fn source(root: &Table, faults: &mut Faults) -> Option<Source> {
     let section = Section::of_root(root, "source", &SOURCE, faults);
     let place = place(&section, faults);
     let (format, compression) = format(&section, "path", faults);
@@ -59,7 +52,7 @@ pub(super) fn source(root: &Table, faults: &mut Faults) -> Option<Source> {
 }
 
 /// The format and packing of the file that `key` names.
-pub(super) fn format(section: &Section, key: &str, faults: &mut Faults) -> (SourceFormat, Compression) {
+pub fn format(section: &Section, key: &str, faults: &mut Faults) -> (SourceFormat, Compression) {
     // What is wrong with the path itself is said by `place_at`.
     let (by_name, compression) = format_by_name(section.value(key).and_then(Value::as_str).unwrap_or_default());
     let choices = [("csv", SourceFormat::Csv), ("jsonl", SourceFormat::Jsonl), ("parquet", SourceFormat::Parquet)];
@@ -74,7 +67,7 @@ fn place(section: &Section, faults: &mut Faults) -> Option<SourcePlace> {
 }
 
 /// A file that is read whole at every start, beside the stream's own source; `key` holds its path.
-pub(super) fn read_anew(section: &Section, key: &str, path: &str, faults: &mut Faults) -> Option<Source> {
+pub fn read_anew(section: &Section, key: &str, path: &str, faults: &mut Faults) -> Option<Source> {
     let place = place_at(section, key, path, faults);
     let (format, compression) = format(section, key, faults);
     let csv = csv_format(section, format, faults);
@@ -94,7 +87,7 @@ pub(super) fn read_anew(section: &Section, key: &str, path: &str, faults: &mut F
 }
 
 /// What the text of `key` names.
-pub(super) fn place_at(section: &Section, key: &str, path: &str, faults: &mut Faults) -> Option<SourcePlace> {
+pub fn place_at(section: &Section, key: &str, path: &str, faults: &mut Faults) -> Option<SourcePlace> {
     let lower = path.to_lowercase();
     if let Some(ending) = OTHER_FORMATS.iter().find(|ending| lower.ends_with(*ending)) {
         let message = format!("`{ending}` files are not read; turn it into csv, jsonl or Parquet, plain, .gz or .zst");
@@ -147,7 +140,7 @@ fn pace(section: &Section, faults: &mut Faults) -> Pace {
     }
 }
 
-pub(super) fn csv_format(section: &Section, format: SourceFormat, faults: &mut Faults) -> CsvFormat {
+pub fn csv_format(section: &Section, format: SourceFormat, faults: &mut Faults) -> CsvFormat {
     let separator = one_byte(section, "separator", b',', faults);
     let quote = one_byte(section, "quote", b'"', faults);
     if separator == quote {
@@ -174,80 +167,9 @@ fn one_byte(section: &Section, key: &str, default: u8, faults: &mut Faults) -> u
 }
 
 /// A `seed` key.
-pub(super) fn seed(section: &Section, default: u64, faults: &mut Faults) -> u64 {
+pub fn seed(section: &Section, default: u64, faults: &mut Faults) -> u64 {
     let seed = section.whole("seed", 0, i64::MAX, "", faults);
     seed.and_then(|seed| u64::try_from(seed).ok()).unwrap_or(default)
-}
-
-pub(super) fn schema(root: &Table, faults: &mut Faults) -> SchemaRules {
-    let section = Section::of_root(root, "schema", &SCHEMA, faults);
-    let time = section.filled_text("time", faults).map(str::to_owned);
-    let null = section.texts("null", faults).unwrap_or_default();
-    let mut columns = BTreeMap::new();
-    for (name, value) in section.table("columns", faults).into_iter().flatten() {
-        let key = format!("schema.columns.{name}");
-        if [PARTITION_COLUMN, OFFSET_COLUMN, TIME_COLUMN].contains(&name.as_str()) {
-            faults.add(key.as_str(), None, "is a column that Millstream adds itself; remove it");
-        }
-        if let Some(rule) = column(&key, value, faults) {
-            columns.insert(name.clone(), rule);
-        }
-    }
-    if let Some(time) = &time
-        && columns.get(time).and_then(|rule: &ColumnRule| rule.kind) == Some(ColumnType::Boolean)
-    {
-        section.fault("time", "is pinned as boolean below; a time is a number or text", faults);
-    }
-    // What the models call ids and times is added once they are read.
-    SchemaRules { time, null, columns, ..SchemaRules::default() }
-}
-
-fn column(key: &str, value: &Value, faults: &mut Faults) -> Option<ColumnRule> {
-    match value {
-        Value::String(text) => {
-            let kind = Some(column_type(key, text, faults)?);
-            Some(ColumnRule { kind, null: None, from: None, bad: Bad::Reject })
-        }
-        Value::Table(table) => {
-            let section = Section::new(key, Some(table), &COLUMN, faults);
-            if table.is_empty() {
-                faults.add(key, None, "says nothing; give it a type or null, or remove it");
-            }
-            let given = section.text("type", faults);
-            let kind = given.and_then(|text| column_type(&section.key("type"), text, faults));
-            let from = section.filled_text("from", faults).map(str::to_owned);
-            if from.is_some() && !section.has("type") {
-                faults.add(section.key("type"), None, "missing; a column made by `from` needs its type");
-            }
-            if from.is_some() && section.has("null") {
-                section.fault(
-                    "null",
-                    "belongs to a column of the source; name null texts there or use nullif(…)",
-                    faults,
-                );
-            }
-            let bad = section.choice("bad", &[("reject", Bad::Reject), ("null", Bad::Null)], faults);
-            let null = section.texts("null", faults);
-            Some(ColumnRule { kind, null, from, bad: bad.unwrap_or_default() })
-        }
-        other => {
-            faults.add(
-                key,
-                Some(other),
-                "expected a type, such as \"float64\", or { type = \"float64\", null = [\"-\"] }",
-            );
-            None
-        }
-    }
-}
-
-fn column_type(key: &str, text: &str, faults: &mut Faults) -> Option<ColumnType> {
-    let kind = ColumnType::from_name(text);
-    if kind.is_none() {
-        let hint = did_you_mean(text, ColumnType::NAMES);
-        faults.add_text(key, text, format!("no such type{hint}"));
-    }
-    kind
 }
 
 /// `source.delay`: one duration, or `low..high`.

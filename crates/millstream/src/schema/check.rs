@@ -1,0 +1,83 @@
+//! `[schema]` as the pipeline file has it.
+
+use std::collections::BTreeMap;
+
+use millstream_base::{Faults, Keys, Section, did_you_mean};
+use toml::{Table, Value};
+
+use super::{Bad, ColumnRule, ColumnType, OFFSET_COLUMN, PARTITION_COLUMN, SchemaRules, TIME_COLUMN};
+
+pub const SCHEMA: Keys = Keys { known: &["time", "null", "columns"], later: &[] };
+
+pub const COLUMN: Keys = Keys { known: &["type", "null", "from", "bad"], later: &[] };
+
+pub fn rules(root: &Table, faults: &mut Faults) -> SchemaRules {
+    let section = Section::of_root(root, "schema", &SCHEMA, faults);
+    let time = section.filled_text("time", faults).map(str::to_owned);
+    let null = section.texts("null", faults).unwrap_or_default();
+    let mut columns = BTreeMap::new();
+    for (name, value) in section.table("columns", faults).into_iter().flatten() {
+        let key = format!("schema.columns.{name}");
+        if [PARTITION_COLUMN, OFFSET_COLUMN, TIME_COLUMN].contains(&name.as_str()) {
+            faults.add(key.as_str(), None, "is a column that Millstream adds itself; remove it");
+        }
+        if let Some(rule) = column(&key, value, faults) {
+            columns.insert(name.clone(), rule);
+        }
+    }
+    if let Some(time) = &time
+        && columns.get(time).and_then(|rule: &ColumnRule| rule.kind) == Some(ColumnType::Boolean)
+    {
+        section.fault("time", "is pinned as boolean below; a time is a number or text", faults);
+    }
+    // What the models call ids and times is added once they are read.
+    SchemaRules { time, null, columns, ..SchemaRules::default() }
+}
+
+fn column(key: &str, value: &Value, faults: &mut Faults) -> Option<ColumnRule> {
+    match value {
+        Value::String(text) => {
+            let kind = Some(column_type(key, text, faults)?);
+            Some(ColumnRule { kind, null: None, from: None, bad: Bad::Reject })
+        }
+        Value::Table(table) => {
+            let section = Section::new(key, Some(table), &COLUMN, faults);
+            if table.is_empty() {
+                faults.add(key, None, "says nothing; give it a type or null, or remove it");
+            }
+            let given = section.text("type", faults);
+            let kind = given.and_then(|text| column_type(&section.key("type"), text, faults));
+            let from = section.filled_text("from", faults).map(str::to_owned);
+            if from.is_some() && !section.has("type") {
+                faults.add(section.key("type"), None, "missing; a column made by `from` needs its type");
+            }
+            if from.is_some() && section.has("null") {
+                section.fault(
+                    "null",
+                    "belongs to a column of the source; name null texts there or use nullif(…)",
+                    faults,
+                );
+            }
+            let bad = section.choice("bad", &[("reject", Bad::Reject), ("null", Bad::Null)], faults);
+            let null = section.texts("null", faults);
+            Some(ColumnRule { kind, null, from, bad: bad.unwrap_or_default() })
+        }
+        other => {
+            faults.add(
+                key,
+                Some(other),
+                "expected a type, such as \"float64\", or { type = \"float64\", null = [\"-\"] }",
+            );
+            None
+        }
+    }
+}
+
+fn column_type(key: &str, text: &str, faults: &mut Faults) -> Option<ColumnType> {
+    let kind = ColumnType::from_name(text);
+    if kind.is_none() {
+        let hint = did_you_mean(text, ColumnType::NAMES);
+        faults.add_text(key, text, format!("no such type{hint}"));
+    }
+    kind
+}
