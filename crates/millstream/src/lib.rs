@@ -12,24 +12,17 @@ compile_error!(
     "Millstream runs on Linux: SQL of requests is answered in processes that end with their parent (prctl) and read /proc"
 );
 
-pub mod batch;
 pub mod catalogue;
 pub mod cli;
 pub mod config;
-pub mod expression;
 pub mod interactions;
 pub mod model;
 pub mod page;
 pub mod query;
 pub mod ratings;
-pub mod record;
 pub mod registry;
-pub mod replay;
 pub mod rows;
 pub mod run;
-pub mod schema;
 pub mod serve;
-pub mod source;
-pub mod topic;
 pub mod train;
 pub mod views;

@@ -9,14 +9,14 @@ use datafusion::arrow::datatypes::{DataType, Float64Type, Int64Type, SchemaRef, 
 use millstream_learn::Id;
 use millstream_learn::als::RATING_MAX;
 use millstream_store::Store;
+use millstream_stream::batch::Batch;
+use millstream_stream::expression::{Expression, ExpressionError, ExpressionFault, ValueKind};
+use millstream_stream::record::{Value, event_time, exact_integer};
+use millstream_stream::schema::{ArrowType, ColumnType, StreamSchema};
 use millstream_untrusted::model::Holdout;
 
-use crate::batch::Batch;
-use crate::expression::{Expression, ExpressionError, ExpressionFault, ValueKind};
 use crate::model::RatingColumns;
-use crate::record::{Value, event_time, exact_integer};
 use crate::rows::{RowsError, condition, for_each_block_in_order, held_out, narrow};
-use crate::schema::{ArrowType, ColumnType, StreamSchema};
 
 /// What ids of this type are: `int64` or `utf8`; `None`: such values are no ids. Of floats the whole ones up to 2^53 are.
 pub fn id_kind(data_type: &DataType) -> Option<ColumnType> {

@@ -5,13 +5,13 @@ use std::collections::HashMap;
 
 use datafusion::arrow::array::Array;
 use millstream_learn::top_n::Bitmap;
+use millstream_stream::record::float_json;
 use serde_json::Value;
 
 use super::plan::{Kind, Scalar};
 use super::value::Elements;
 use super::words::fold;
 use super::{CatalogueError, count};
-use crate::record::float_json;
 
 /// The most frequent values of a facet that an answer counts; those that are asked for are counted besides.
 pub const VALUES_COUNTED: usize = 200;

@@ -7,17 +7,17 @@ use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema
 use millstream_base::{Faults, error_chain};
 use millstream_learn::Ids;
 use millstream_store::Store;
+use millstream_stream::batch::{Batch, Selection, read_blocks};
+use millstream_stream::record::{Encoding, RowDecoder};
+use millstream_stream::schema::{OFFSET_COLUMN, PARTITION_COLUMN, SchemaRules, StreamSchema};
+use millstream_stream::source::{Dataset, Row, Source, SourceError};
 
 use super::filter::check_filters;
 use super::gather::{Gather, Place, Tally};
 use super::lookup::Lookups;
 use super::plan::{ID, Plan};
 use super::{Catalogue, CatalogueError};
-use crate::batch::{Batch, Selection, read_blocks};
 use crate::catalogue::{CatalogueFrom, CatalogueRules, check_catalogue};
-use crate::record::{Encoding, RowDecoder};
-use crate::schema::{OFFSET_COLUMN, PARTITION_COLUMN, SchemaRules, StreamSchema};
-use crate::source::{Dataset, Row, Source, SourceError};
 
 /// Rows of a file that are typed and gathered at a time.
 const BLOCK_ROWS: usize = 8192;

@@ -44,16 +44,16 @@ pub use settings::{CatalogueFrom, CatalogueRules, CatalogueSettings, FixedTable,
 pub use tables::load as load_tables;
 pub use value::id_json;
 
-use crate::batch::{Batch, DecideError, PartFault, read_schema};
-use crate::expression::ExpressionError;
-use crate::record::DeriveError;
-use crate::schema::RuleFault;
-use crate::source::SourceError;
 use filter::Filters;
 use gather::Gather;
 use load::PartColumns;
 use millstream_base::{ConfigFaults, Faults};
 use millstream_store::SharedStore;
+use millstream_stream::batch::{Batch, DecideError, PartFault, read_schema};
+use millstream_stream::expression::ExpressionError;
+use millstream_stream::record::DeriveError;
+use millstream_stream::schema::RuleFault;
+use millstream_stream::source::SourceError;
 use words::Words;
 
 #[derive(Debug, thiserror::Error)]

@@ -9,9 +9,9 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::error::ArrowError;
 
 use crate::catalogue::CatalogueRules;
-use crate::expression::{Expression, projected};
-use crate::schema::RuleFault;
 use millstream_base::Faults;
+use millstream_stream::expression::{Expression, projected};
+use millstream_stream::schema::RuleFault;
 
 pub const ID: &str = "id";
 pub const TITLE: &str = "title";
@@ -122,7 +122,7 @@ impl Plan {
     }
 
     /// The same expressions over another schema that has their columns.
-    pub fn rebind(&self, schema: &Schema) -> Result<Self, crate::expression::ExpressionError> {
+    pub fn rebind(&self, schema: &Schema) -> Result<Self, millstream_stream::expression::ExpressionError> {
         let rebound = |made: &Made| Ok(Made { expression: made.expression.rebind(schema)?, ..made.clone() });
         let columns = self.columns.iter().map(rebound).collect::<Result<_, _>>()?;
         Ok(Self { id: rebound(&self.id)?, columns, facets: self.facets.clone() })

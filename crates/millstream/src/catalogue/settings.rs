@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::expression::words;
-use crate::schema::StreamSchema;
-use crate::source::Source;
+use millstream_stream::expression::words;
+use millstream_stream::schema::StreamSchema;
+use millstream_stream::source::Source;
 
 /// `[catalogue]`: the items that pages and recommendations show. Its expressions are columns' names or SQL.
 #[derive(Debug, Clone, PartialEq)]

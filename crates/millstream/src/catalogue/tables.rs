@@ -3,11 +3,11 @@
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::compute::concat_batches;
 use millstream_base::{Faults, error_chain};
+use millstream_stream::record::{Encoding, RowDecoder};
+use millstream_stream::schema::SchemaRules;
+use millstream_stream::source::{Dataset, Row, Source};
 
 use crate::catalogue::{FixedTable, GivenRows, TableRows};
-use crate::record::{Encoding, RowDecoder};
-use crate::schema::SchemaRules;
-use crate::source::{Dataset, Row, Source};
 
 /// Rows that are typed at a time.
 const CHUNK_ROWS: usize = 8192;
@@ -35,7 +35,8 @@ fn given(given: &GivenRows) -> Result<RecordBatch, String> {
     let mut decoder = RowDecoder::new(&given.schema, Encoding::Json).map_err(|error| error.to_string())?;
     for (number, row) in (1_i64..).zip(&given.rows) {
         let value = serde_json::to_vec(row).map_err(|error| error.to_string())?;
-        let misfit = |misfit: crate::record::Misfit| format!("row {number} does not fit: {}", misfit.reason);
+        let misfit =
+            |misfit: millstream_stream::record::Misfit| format!("row {number} does not fit: {}", misfit.reason);
         decoder.push(&value, 0, number, 0, i64::MAX).map_err(misfit)?;
     }
     let own: Vec<usize> = (0..given.schema.arrow().fields().len()).collect();
@@ -44,7 +45,7 @@ fn given(given: &GivenRows) -> Result<RecordBatch, String> {
 
 fn read(source: &Source, bytes_most: usize) -> Result<RecordBatch, String> {
     let place = format!("{}: ", source.place);
-    let said = |error: crate::source::SourceError| {
+    let said = |error: millstream_stream::source::SourceError| {
         let text = error_chain(&error);
         text.strip_prefix(&place).unwrap_or(&text).replace("source.path", "path").replace("dataset", "file")
     };

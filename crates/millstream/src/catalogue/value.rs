@@ -4,10 +4,10 @@ use datafusion::arrow::array::{Array, AsArray, ListArray};
 use datafusion::arrow::datatypes::{Float64Type, Int64Type};
 use datafusion::arrow::util::display::array_value_to_string;
 use millstream_learn::Id;
+use millstream_stream::record::float_json;
 use serde_json::Value;
 
 use super::plan::{Kind, Scalar};
-use crate::record::float_json;
 
 /// 2^53: up to here a JSON reader that knows only doubles keeps every integer apart.
 const EXACT_MOST: u64 = 1 << 53;

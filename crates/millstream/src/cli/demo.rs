@@ -5,10 +5,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use millstream_base::ConfigFaults;
+use millstream_stream::source::demo::{
+    write_bitcoin, write_films, write_houses, write_movies, write_products, write_ratings,
+};
 
 use super::Example;
 use crate::config::{Loaded, Overrides, load_text};
-use crate::source::demo::{write_bitcoin, write_films, write_houses, write_movies, write_products, write_ratings};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Demo {

@@ -17,19 +17,19 @@ use super::table::table;
 use super::{
     BatchesAction, Command, Demo, Invocation, LogFormat, ModelsAction, NewFrom, Stage, exit, pipeline_for, write_new,
 };
-use crate::batch::{Batch, IDENTITY_KEY, StoredBatches};
 use crate::catalogue::{CatalogueFrom, Lookups, check_file};
 use crate::config::{Loaded, Overrides, Pipeline, Retention, load};
 use crate::registry::{OwnerTexts, Registry, Version};
 use crate::run::{
     self, Alone, Options, Outcome, Progress, check_data, open_broker, open_store_reading, run, with_rules,
 };
-use crate::schema::SchemaRules;
-use crate::source::{CsvFormat, Dataset, profile};
 use crate::views::{answer_questions, check_files};
 use millstream_base::status::Status;
 use millstream_base::{ConfigFaults, Fault, Faults};
 use millstream_store::{SharedStore, StoreUrl, read_optional};
+use millstream_stream::batch::{Batch, IDENTITY_KEY, StoredBatches};
+use millstream_stream::schema::SchemaRules;
+use millstream_stream::source::{CsvFormat, Dataset, profile};
 
 pub fn main(invocation: Invocation) -> ExitCode {
     let bars = Progress::on_terminal().filter(|_| invocation.log_format == LogFormat::Text);

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use crate::schema::{ColumnType, StreamSchema};
+use millstream_stream::schema::{ColumnType, StreamSchema};
 
 /// Fewer rows make one batch: a third of them would teach nothing.
 const ROWS_FOR_PARTS: u64 = 300;

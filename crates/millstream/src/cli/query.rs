@@ -4,8 +4,8 @@ use std::io::{self, BufWriter, ErrorKind, Write};
 
 use anyhow::Context;
 use millstream_store::SharedStore;
+use millstream_stream::batch::StoredBatches;
 
-use crate::batch::StoredBatches;
 use crate::config::Pipeline;
 use crate::query::{Answer, Limits, OutputFormat, QueryError, RowWriter};
 use crate::views::session_of_owner;

@@ -5,9 +5,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::{BrokerChoice, Loaded, Retention, check_models, load_text};
-use crate::schema::{Bad, ColumnType, StreamColumn, StreamSchema};
 use millstream_base::Faults;
 use millstream_store::StoreUrl;
+use millstream_stream::schema::{Bad, ColumnType, StreamColumn, StreamSchema};
 
 fn parsed(arguments: &str) -> Invocation {
     parse_from(arguments.split(' '), None).unwrap()
@@ -100,7 +100,7 @@ fn the_demo_keeps_to_its_own_folder() {
         panic!()
     };
     let pipeline = demo.pipeline().unwrap().pipeline;
-    assert_eq!(pipeline.source.unwrap().place, crate::source::SourcePlace::File("d/rows.csv".into()));
+    assert_eq!(pipeline.source.unwrap().place, millstream_stream::source::SourcePlace::File("d/rows.csv".into()));
     assert_eq!(pipeline.store, StoreUrl::Local("d/store".into()));
     let listen = "127.0.0.1:9092".parse().unwrap();
     assert_eq!(pipeline.stream.broker, BrokerChoice::Embedded { listen, data: "d/store/topic".into() });

@@ -9,15 +9,15 @@ use toml::Table;
 
 use super::{Batch, Overrides, Pipeline, Train};
 use super::{check_catalogue, check_model, check_ratings, check_route, check_similar, check_stream, check_view};
-use crate::batch::{BatchFormat, BatchRule, OnStop, WindowTime};
 use crate::catalogue::CatalogueFrom;
 use crate::model::Model;
-use crate::schema::{self, SchemaRules};
 use crate::serve::{Serve, sites};
-use crate::source::{self, Pace, Source, SourcePlace};
 use crate::views::QueryLimits;
 use millstream_base::{ConfigFaults, Fault, Faults, Keys, Section, duration, later_choice, section, size};
 use millstream_store::StoreUrl;
+use millstream_stream::batch::{BatchFormat, BatchRule, OnStop, WindowTime};
+use millstream_stream::schema::{self, SchemaRules};
+use millstream_stream::source::{self, Pace, Source, SourcePlace};
 
 /// Every table of the file; `--set` looks here for the table of a key.
 pub(super) const KEYS: &[(&str, &Keys)] = &[

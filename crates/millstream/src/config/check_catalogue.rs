@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use millstream_base::{Faults, Keys, Section, did_you_mean, type_name};
+use millstream_stream::source::check::read_anew;
 use toml::{Table, Value};
 
 use crate::catalogue::{CatalogueFrom, CatalogueRules, IDENTITY};
-use crate::source::check::read_anew;
 
 pub(super) const CATALOGUE: Keys = Keys {
     known: &["from", "format", "separator", "quote", "header", "id", "title", "image", "images", "columns", "facets"],

@@ -14,10 +14,10 @@ use super::Batch;
 use super::check_ratings;
 use super::check_similar;
 use super::check_text;
-use crate::batch::BatchRule;
 use crate::model::{Categorical, Columns, Missing, Model, RATING_INPUTS, Supervised, TrainOn, Unseen};
-use crate::source::check::seed;
 use millstream_base::table_list;
+use millstream_stream::batch::BatchRule;
+use millstream_stream::source::check::seed;
 
 pub(super) const MODEL: Keys = Keys {
     known: &[

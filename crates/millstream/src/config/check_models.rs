@@ -5,16 +5,16 @@ use std::collections::BTreeSet;
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use millstream_base::{Faults, did_you_mean};
 use millstream_learn::{Algorithm, ParamValue};
+use millstream_stream::expression::{Expression, ExpressionError, ValueKind};
+use millstream_stream::schema::StreamSchema;
 
 use super::Pipeline;
 use super::check_route::{Asked, columns_and_parameters};
-use crate::expression::{Expression, ExpressionError, ValueKind};
 use crate::model::{
     Action, ClusterColumns, Columns, ContentColumns, Missing, Model, NeighbourColumns, PopularityColumns,
     RATING_INPUTS, RatingColumns, Supervised,
 };
 use crate::ratings::{id_kind, is_time};
-use crate::schema::StreamSchema;
 
 /// Checks what `load` could not: it knows no columns.
 pub fn check_models(pipeline: &Pipeline, schema: &StreamSchema, faults: &mut Faults) {

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use millstream_base::{Faults, Section};
 use millstream_learn::ParamValue;
+use millstream_stream::expression::words;
+use millstream_stream::schema::SchemaRules;
 use toml::Value;
 
-use crate::expression::words;
 use crate::model::{Columns, Model, RatingColumns};
-use crate::schema::SchemaRules;
 
 pub(super) const FEEDBACK: &str = "feedback";
 

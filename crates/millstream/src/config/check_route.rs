@@ -11,11 +11,11 @@ use super::check_action::{asking, fits_models, is_posted};
 use super::check_model::Draft;
 use super::check_view_route::view_route;
 use super::template::{self, Allowed};
-use crate::expression::words;
 use crate::model::Action;
 use crate::serve::Route;
 use crate::views::View;
 use millstream_base::table_list;
+use millstream_stream::expression::words;
 
 pub(super) const ROUTE: Keys = Keys {
     known: &[

@@ -3,13 +3,13 @@
 
 use millstream_base::{Faults, Section, type_name};
 use millstream_learn::content::Weight;
+use millstream_stream::expression::words;
+use millstream_stream::schema::SchemaRules;
 use toml::Value;
 
 use super::check_model::{categorical, features, missing};
 use crate::catalogue::{CatalogueFrom, CatalogueRules};
-use crate::expression::words;
 use crate::model::{ClusterColumns, Columns, ContentColumns, Missing, Model, NeighbourColumns, PopularityColumns};
-use crate::schema::SchemaRules;
 
 /// A faulty `categorical` is reported, and does not make the features unknown.
 pub(super) fn clusters(section: &Section, faults: &mut Faults) -> (Option<Vec<String>>, Option<ClusterColumns>) {

@@ -12,9 +12,9 @@ use toml::{Table, Value};
 
 use super::check::{DEFAULT_STORE, listen};
 use super::{BrokerChoice, Retention, Start, Stream};
-use crate::record::Encoding;
 use millstream_base::{Faults, Keys, Section, duration, nearest, size, type_name};
 use millstream_store::StoreUrl;
+use millstream_stream::record::Encoding;
 
 pub(super) const STREAM: Keys = Keys {
     known: &[

@@ -1,12 +1,12 @@
 //! `rows` of a `[[table]]`: a small table that stands in the pipeline file itself.
 
 use millstream_base::{Faults, Section, type_name};
+use millstream_stream::schema::{Bad, ColumnType, FORMAT, StreamColumn, StreamSchema};
 use serde_json::{Map, Value as Json};
 use toml::{Table, Value};
 
 use super::template;
 use crate::catalogue::GivenRows;
-use crate::schema::{Bad, ColumnType, FORMAT, StreamColumn, StreamSchema};
 
 const EXAMPLE: &str = "such as rows = [ { certificate = \"U\", audience = \"children\" } ]";
 

@@ -10,11 +10,11 @@ use toml::{Table, Value};
 use super::{check_table, template};
 use crate::catalogue::{FixedTable, TableRows};
 use crate::query::{CATALOGUE, TABLE, placeholders};
-use crate::schema::ColumnType;
-use crate::source::Source;
-use crate::source::check::read_anew;
 use crate::views::{TEXT_BYTES, View, ViewParameter};
 use millstream_base::table_list;
+use millstream_stream::schema::ColumnType;
+use millstream_stream::source::Source;
+use millstream_stream::source::check::read_anew;
 
 pub(super) const VIEW: Keys = Keys { known: &["name", "sql", "params"], later: &[] };
 pub(super) const PARAMETER: Keys = Keys { known: &["type", "min", "max", "values", "default"], later: &[] };

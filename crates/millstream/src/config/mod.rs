@@ -34,14 +34,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use millstream_store::StoreUrl;
+use millstream_stream::batch::{BatchFormat, BatchRule, OnStop};
+use millstream_stream::record::Encoding;
+use millstream_stream::schema::SchemaRules;
+use millstream_stream::source::Source;
 
-use crate::batch::{BatchFormat, BatchRule, OnStop};
 use crate::catalogue::{CatalogueRules, CatalogueSettings, FixedTable};
 use crate::model::{Argument, Model};
-use crate::record::Encoding;
-use crate::schema::SchemaRules;
 use crate::serve::{Route, Serve, ServeSettings};
-use crate::source::Source;
 use crate::views::{View, ViewSettings};
 
 #[derive(Debug, Clone, PartialEq)]

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use millstream_store::SharedStore;
+use millstream_stream::batch::{Batch, StoredBatches, read_schema};
 
 use super::{Read, Rule, Source};
-use crate::batch::{Batch, StoredBatches, read_schema};
 use crate::ratings::RatingReader;
 use crate::rows::RowsError;
 

@@ -8,11 +8,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use millstream_learn::{Id, Ids};
+use millstream_stream::schema::ColumnType;
 
 use super::Rule;
 use super::segment::{Entry, Mark, NO_GROUP, Row, Segment};
 use crate::ratings::fits;
-use crate::schema::ColumnType;
 
 /// 28 MiB of rows are packed at once.
 const ROWS_PACKED: usize = 1 << 20;

@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use millstream_learn::Id;
+use millstream_stream::batch::{Batch, StoredBatches};
+use millstream_stream::schema::ColumnType;
 use serde_json::Value;
 
 use super::{Interactions, NotLoaded, Read, Rule, Source, StoredRows};
-use crate::batch::{Batch, StoredBatches};
 use crate::model::RatingColumns;
 use crate::registry::Holdout;
-use crate::schema::ColumnType;
 use crate::serve::fixture::batch;
 use crate::train::tests::fixture;
 

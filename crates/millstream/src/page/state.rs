@@ -3,9 +3,9 @@
 use maud::{Markup, html};
 
 use super::format;
-use crate::batch::Batch;
 use crate::registry::Served;
 use millstream_base::status::Snapshot;
+use millstream_stream::batch::Batch;
 
 /// More rows make the page long, not clearer; `/v1/batches` has all.
 const BATCHES_SHOWN: usize = 12;

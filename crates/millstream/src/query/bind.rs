@@ -11,13 +11,13 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 use futures_executor::block_on;
+use millstream_stream::expression::nearest;
+use millstream_stream::schema::ColumnType;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::error::{Place, SqlFault};
 use super::{Parsed, QueryError, check};
-use crate::expression::nearest;
-use crate::schema::ColumnType;
 
 /// By the names of the placeholders, without their `$`.
 pub type Parameters = BTreeMap<String, Bound>;

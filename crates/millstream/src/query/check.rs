@@ -8,11 +8,11 @@ use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     Expr as SqlExpr, ObjectName, Spanned, Statement as SqlStatement, Visit, Visitor, visit_relations,
 };
+use millstream_stream::expression::nearest;
 
 use super::TABLE;
 use super::clauses::refuse_unread;
 use super::error::{Place, QueryError, SqlFault, parse_fault};
-use crate::expression::nearest;
 
 /// Nobody writes so much by hand, and planning takes memory and stack with the length.
 pub const SQL_BYTES_MOST: usize = 64 * 1024;

@@ -11,9 +11,9 @@ use datafusion::sql::sqlparser::ast::{
     Statement as SqlStatement, TableAlias, TableFactor, Visit, Visitor,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
+use millstream_stream::expression::unread_clause;
 
 use super::error::{Place, SqlFault};
-use crate::expression::unread_clause;
 
 /// The first clause that would be read over, with its place.
 pub(super) fn refuse_unread(state: &SessionState, statement: &SqlStatement, sql: &str) -> Result<(), SqlFault> {

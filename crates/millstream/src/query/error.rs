@@ -6,12 +6,12 @@ use std::time::Duration;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::{DataFusionError, SchemaError};
 use datafusion::sql::sqlparser::parser::ParserError;
+use millstream_stream::batch::PartFault;
+use millstream_stream::expression::nearest;
 
 use super::table::Unreadable;
 use super::watch::Late;
 use super::{BATCH_COLUMN, Limits};
-use crate::batch::PartFault;
-use crate::expression::nearest;
 
 #[derive(Debug, thiserror::Error)]
 pub enum QueryError {

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use datafusion::arrow::array::{Array, ArrayRef, RecordBatch};
 use datafusion::arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use millstream_store::Store;
+use millstream_stream::batch::{BatchFormat, Blocks, ParquetPart, PartFault, Selection, read_blocks};
 
 use super::cache::{Column, ColumnCache};
-use crate::batch::{BatchFormat, Blocks, ParquetPart, PartFault, Selection, read_blocks};
 
 /// What a value of a column takes once it is decoded, for an estimate before it is.
 pub(super) const VALUE_BYTES: usize = 24;

@@ -47,10 +47,10 @@ pub use check::SQL_BYTES_MOST;
 pub use error::{Place, QueryError, SqlFault};
 pub use output::{OutputFormat, RowWriter};
 
-use crate::batch::Batch;
-use crate::expression::CheckedIntegers;
-use crate::schema::StreamSchema;
 use millstream_store::SharedStore;
+use millstream_stream::batch::Batch;
+use millstream_stream::expression::CheckedIntegers;
+use millstream_stream::schema::StreamSchema;
 use sum::CheckedSum;
 use table::{BatchesTable, UnreadableTable};
 use watch::{Watch, watched};

@@ -12,10 +12,10 @@ use datafusion::common::{Column, ScalarValue};
 use datafusion::parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_optimizer::pruning::{PruningPredicate, PruningPredicateBuilder};
+use millstream_stream::batch::{Manifest, ParquetPart};
+use millstream_stream::schema::{OFFSET_COLUMN, PARTITION_COLUMN, TIME_COLUMN};
 
 use super::BATCH_COLUMN;
-use crate::batch::{Manifest, ParquetPart};
-use crate::schema::{OFFSET_COLUMN, PARTITION_COLUMN, TIME_COLUMN};
 
 /// The filter as far as ranges of values can refute it; `None` when they cannot.
 pub(super) fn pruning(filter: Arc<dyn PhysicalExpr>, columns: &SchemaRef) -> Option<Arc<PruningPredicate>> {

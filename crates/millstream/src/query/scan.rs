@@ -17,13 +17,13 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, StatisticsArgs,
 };
 use millstream_store::SharedStore;
+use millstream_stream::batch::{Blocks, ParquetPart, PartFault, Selection, read_blocks};
 use tokio::sync::mpsc::Sender;
 
 use super::BATCH_COLUMN;
 use super::cache::ColumnCache;
 use super::kept::Kept;
 use super::prune::row_groups_that_may_match;
-use crate::batch::{Blocks, ParquetPart, PartFault, Selection, read_blocks};
 
 /// Of the node in a plan.
 pub(super) const NAME: &str = "Scan";

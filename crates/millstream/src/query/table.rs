@@ -11,13 +11,13 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
 use millstream_store::SharedStore;
+use millstream_stream::batch::{Batch, Manifest, batch_folder};
+use millstream_stream::schema::{PARTITION_COLUMN, StreamSchema};
 
 use super::BATCH_COLUMN;
 use super::cache::ColumnCache;
 use super::prune::{self, parts_that_may_match};
 use super::scan::{Scan, ScanPart, Work};
-use crate::batch::{Batch, Manifest, batch_folder};
-use crate::schema::{PARTITION_COLUMN, StreamSchema};
 
 pub(super) struct BatchesTable {
     store: SharedStore,

@@ -11,12 +11,12 @@ use datafusion::arrow::array::{
 use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::parquet::file::properties::WriterProperties;
 use millstream_store::LocalStore;
+use millstream_stream::batch::{ParquetPart, StoredBatches, batch_folder, cut_key, manifest_key};
+use millstream_stream::record::rows_of;
+use millstream_stream::schema::{ColumnType, StreamColumn};
 use serde_json::json;
 
 use super::*;
-use crate::batch::{ParquetPart, StoredBatches, batch_folder, cut_key, manifest_key};
-use crate::record::rows_of;
-use crate::schema::{ColumnType, StreamColumn};
 
 /// Two partitions; batch k has rows (k − 1)·`rows` and on, and one manifest a partition.
 struct Fixture {
@@ -33,7 +33,7 @@ fn schema() -> StreamSchema {
         kind,
         inferred: false,
         null: Vec::new(),
-        bad: crate::schema::Bad::Reject,
+        bad: millstream_stream::schema::Bad::Reject,
     };
     let columns = [
         ("id", ColumnType::Int64),

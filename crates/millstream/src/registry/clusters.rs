@@ -2,12 +2,12 @@
 
 use millstream_learn::kmeans::{self, ColumnValue, Description, Nearest, Trait};
 use millstream_learn::{Algorithm, Column, PredictError, Table};
+use millstream_stream::expression::ExpressionError;
 use serde_json::{Map, Value, json};
 
 use super::encoder::{EncodedRows, RowEncoder, general_fault};
 use super::input::Row;
 use super::{Encoding, Feature, FeatureSet, InputFault, ModelFile, Slots};
-use crate::expression::ExpressionError;
 use crate::model::Missing;
 
 #[derive(Debug)]

@@ -9,12 +9,12 @@ use datafusion::arrow::compute::{cast, take_record_batch};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use millstream_learn::metrics::most_probable;
 use millstream_learn::{Algorithm, Column};
+use millstream_stream::record::value_of;
+use millstream_stream::schema::ArrowType;
 use serde_json::Value;
 
 use super::predict::Answers;
 use super::{Clusters, FeatureSet, Outcome, Predictor, Row, Task, Version};
-use crate::record::value_of;
-use crate::schema::ArrowType;
 
 /// Whether its models predict a value for a row, so that SQL has a function for them; those of the others have lists.
 pub fn predicts(algorithm: Algorithm) -> bool {

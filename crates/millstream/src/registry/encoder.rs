@@ -4,10 +4,10 @@
 use datafusion::arrow::array::{Array, RecordBatch};
 use millstream_learn::content::Bag;
 use millstream_learn::{Algorithm, Column};
+use millstream_stream::expression::ExpressionError;
 
 use super::input::{Inputs, Row};
 use super::{Encoding, Feature, FeatureSet, InputFault, ModelFile, Unfit, Why, number_text};
-use crate::expression::ExpressionError;
 use crate::model::Missing;
 
 /// A version's inputs and features.

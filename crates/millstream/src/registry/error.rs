@@ -2,8 +2,7 @@
 
 use millstream_learn::LoadError;
 use millstream_store::StoreError;
-
-use crate::expression::ExpressionError;
+use millstream_stream::expression::ExpressionError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {

@@ -10,10 +10,10 @@ use datafusion::arrow::datatypes::{DataType, Float64Type, Schema};
 use millstream_learn::content::Bag;
 use millstream_learn::table::MISSING_CODE;
 use millstream_learn::{Algorithm, Column};
+use millstream_stream::expression::{Expression, ExpressionError, ExpressionFault};
 
 use super::fitted::takes_missing_numbers;
 use super::{Encoding, Feature};
-use crate::expression::{Expression, ExpressionError, ExpressionFault};
 use crate::model::{Categorical, Missing, Unseen};
 
 /// What an expression gives for each row.

@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 
 use millstream_store::{Store, StoreError};
+use millstream_stream::expression::{ExpressionError, WEIGHT_OF_ALL, check_of_others};
 
 use super::{ModelFile, RegistryError};
-use crate::expression::{ExpressionError, WEIGHT_OF_ALL, check_of_others};
 use crate::model::Model;
 
 /// Of a version's arrays: 64 million vectors of 16 numbers.

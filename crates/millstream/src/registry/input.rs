@@ -7,11 +7,11 @@ use datafusion::arrow::array::{
     ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
 };
 use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
+use millstream_stream::expression::nearest;
+use millstream_stream::schema::{ArrowType, ColumnType};
 use serde_json::{Map, Value};
 
 use super::{Input, InputFault};
-use crate::expression::nearest;
-use crate::schema::{ArrowType, ColumnType};
 
 pub type Row = Map<String, Value>;
 

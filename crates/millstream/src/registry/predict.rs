@@ -7,6 +7,7 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use millstream_learn::content::Bag;
 use millstream_learn::metrics::most_probable;
 use millstream_learn::{Algorithm, Column, Table};
+use millstream_stream::expression::{Expression, ExpressionError};
 use serde_json::{Map, Number, Value};
 
 use super::encoder::{EncodedRows, RowEncoder, general_fault};
@@ -15,7 +16,6 @@ use super::{
     Assigned, Clusters, Content, FeatureSet, Fitted, ModelFile, Neighbourhood, Outcome, Popularity, Recommender, Task,
     Values, Version, evaluate_as,
 };
-use crate::expression::{Expression, ExpressionError};
 
 /// The one column that `output` sees.
 pub const PREDICTION: &str = "prediction";
@@ -87,7 +87,7 @@ impl Output {
         let batch = RecordBatch::try_new(Arc::clone(&self.schema), vec![column]).map_err(|error| ExpressionError {
             text: self.expression.text().to_owned(),
             position: None,
-            fault: crate::expression::ExpressionFault::Evaluate(error.to_string()),
+            fault: millstream_stream::expression::ExpressionFault::Evaluate(error.to_string()),
         })?;
         match evaluate_as(&self.expression, false, &batch)? {
             Values::Numbers(values) => Ok(values),

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use super::load::from_record;
 use super::removal::{is_gone, is_removed, read_tombstone};
 use super::{Alias, FORMAT, LATEST, RegistryError, foreign, number_in, read_model_file};
-use crate::batch::fail_point;
 use millstream_store::{RECORD_BYTES_MOST, Settled, Store, StoreError, record_bytes, settle};
+use millstream_stream::batch::fail_point;
 
 /// The keys of an alias's records by their numbers.
 pub(super) type Records = BTreeMap<u32, String>;

@@ -3,11 +3,11 @@
 
 use millstream_learn::top_n::{Metric, TopN};
 use millstream_learn::{Arrays, Id, Ids, LoadError, als};
+use millstream_stream::expression::nearest;
 use serde_json::{Number, Value};
 
 use super::input::Row;
 use super::{InputFault, Prediction};
-use crate::expression::nearest;
 use crate::model::RATING_INPUTS;
 
 const USER: &str = RATING_INPUTS[0];
@@ -109,5 +109,5 @@ fn code(ids: &Ids, name: &str, row: usize, given: &Row) -> Result<u32, InputFaul
 
 /// `7.0` is 7; beyond 2^53 a float may not be the id that was meant.
 fn whole(number: &Number) -> Option<i64> {
-    number.as_i64().or_else(|| number.as_f64().and_then(crate::record::exact_integer))
+    number.as_i64().or_else(|| number.as_f64().and_then(millstream_stream::record::exact_integer))
 }

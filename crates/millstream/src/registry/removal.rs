@@ -10,10 +10,10 @@ use super::{
     Alias, FORMAT, ModelFile, Recommendation, RegistryError, Remedy, Task, Tombstone, foreign, number_in,
     read_model_file, version_folder,
 };
-use crate::batch::fail_point;
-use crate::record::write_instant;
-use crate::status::now_ms;
+use millstream_base::status::now_ms;
 use millstream_store::{RECORD_BYTES_MOST, Settled, Store, StoreError, read_optional, record_bytes, settle};
+use millstream_stream::batch::fail_point;
+use millstream_stream::record::write_instant;
 
 const ARRAYS_SUFFIX: &str = ".safetensors";
 const NAME: &str = "removed.json";

@@ -9,13 +9,13 @@ use millstream_learn::neighbours::{self, Neighbour, StoredValue};
 use millstream_learn::table::MISSING_CODE;
 use millstream_learn::top_n::{Admit, Scored};
 use millstream_learn::{Algorithm, Array as Numbers, Arrays, Column, Id, Ids, LoadError, Table, popularity};
+use millstream_stream::expression::{Expression, ExpressionError};
 use serde_json::{Map, Value};
 
 use super::clusters::category_name;
 use super::encoder::{RowEncoder, general_fault};
 use super::input::{Inputs, Row};
 use super::{FeatureSet, InputFault, ModelFile, Task};
-use crate::expression::{Expression, ExpressionError};
 use crate::model::Missing;
 
 const ID: &str = "item";
@@ -304,7 +304,7 @@ fn is_first_missing(column: &Column) -> bool {
 
 /// Whole numbers without a fraction.
 fn number_json(number: f64) -> Value {
-    match crate::record::exact_integer(number) {
+    match millstream_stream::record::exact_integer(number) {
         Some(whole) => Value::from(whole),
         None => Value::from(number),
     }

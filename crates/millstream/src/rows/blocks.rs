@@ -9,12 +9,12 @@ use datafusion::arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use datafusion::arrow::compute::interleave_record_batch;
 use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef};
 use millstream_store::Store;
+use millstream_stream::batch::{Batch, Blocks, Selection, read_blocks};
+use millstream_stream::schema::{OFFSET_COLUMN, PARTITION_COLUMN};
 use millstream_untrusted::model::Holdout;
 
 use super::RowsError;
 use super::holdout::Sieve;
-use crate::batch::{Batch, Blocks, Selection, read_blocks};
-use crate::schema::{OFFSET_COLUMN, PARTITION_COLUMN};
 
 /// Enough to keep both threads at work; 4 blocks of 20 columns are 10 MiB.
 const BLOCKS_AHEAD: usize = 4;

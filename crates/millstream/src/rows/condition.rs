@@ -3,9 +3,9 @@
 use datafusion::arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use datafusion::arrow::compute::prep_null_mask_filter;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use millstream_stream::expression::{Expression, ExpressionError, ExpressionFault, projected};
 
 use super::blocks::block_schema;
-use crate::expression::{Expression, ExpressionError, ExpressionFault, projected};
 
 /// The rows for which a condition holds; null is no.
 pub fn condition(filter: &Expression, block: &RecordBatch) -> Result<BooleanArray, ExpressionError> {

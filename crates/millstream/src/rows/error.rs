@@ -1,7 +1,7 @@
 //! Why rows could not be read.
 
-use crate::batch::PartFault;
-use crate::expression::ExpressionError;
+use millstream_stream::batch::PartFault;
+use millstream_stream::expression::ExpressionError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum RowsError {

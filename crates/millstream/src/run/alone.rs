@@ -15,18 +15,18 @@ use super::serving::{
 use super::stages::{Stages, is_last, say_batch, say_source_ended, source_ends};
 use super::stop::{STOP_MOST, Serving, Stop, StopSignals, stop_most, stop_on_signal};
 use super::{Options, Outcome, lock_store, open_store, open_store_reading};
-use crate::batch::ingest::{Outside, Sharing};
-use crate::batch::{Cut, OnStop, Signals, StoredBatches};
 use crate::config::Pipeline;
 use crate::page::LivePages;
 use crate::registry::{OwnerTexts, Registry};
-use crate::replay::Ended;
 use crate::serve::{ServeContext, bind, serve};
-use crate::source::Dataset;
-use crate::topic::pause;
 use crate::train::Trainer;
 use crate::views::{ProcessCommand, Views};
 use millstream_base::status::Status;
+use millstream_stream::batch::ingest::{Outside, Sharing};
+use millstream_stream::batch::{Cut, OnStop, Signals, StoredBatches};
+use millstream_stream::replay::Ended;
+use millstream_stream::source::Dataset;
+use millstream_stream::topic::pause;
 
 /// How often a stage looks whether the one before it has brought something.
 const LOOK_PAUSE: Duration = Duration::from_millis(500);
@@ -191,7 +191,7 @@ pub fn train(pipeline: Pipeline, alone: &Alone) -> anyhow::Result<Outcome> {
         }
         let last = complete.last().map(|batch| &batch.cut);
         let limit = pipeline.batch.limit.map(|limit| limit.get());
-        let parts = crate::batch::last_part(&pipeline.batch.rule);
+        let parts = millstream_stream::batch::last_part(&pipeline.batch.rule);
         let reached = |most: Option<u32>| most.is_some() && last.map(|cut| cut.batch) >= most;
         if alone.exit_when_done && (reached(limit) || reached(parts) || is_last(&pipeline, ends.as_deref(), last)) {
             trainer.finish(&complete)?;

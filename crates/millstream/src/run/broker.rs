@@ -7,8 +7,8 @@ use millstream_broker::{Broker, BrokerError, Config, Opened};
 use serde_json::json;
 
 use crate::config::{BrokerChoice, Pipeline};
-use crate::topic::Topic;
 use millstream_base::status::Status;
+use millstream_stream::topic::Topic;
 
 /// The broker a pipeline uses, and its topic there.
 pub(super) struct Reached {

@@ -16,16 +16,16 @@ use super::broker::{Reached, reach};
 use super::prepare::{Join, Prepared, prepare};
 use super::stages::{Stages, say_batch, say_source_ended, source_ends};
 use super::stop::{CUT_MOST, Stop};
-use crate::batch::ingest::{Outside, Sharing};
-use crate::batch::{OnStop, Signals, StoredBatches};
 use crate::config::Pipeline;
 use crate::registry::Registry;
-use crate::replay::{Ended, ReplayError};
-use crate::source::Dataset;
-use crate::topic::pause;
 use crate::train::Trainer;
 use crate::train::plan::never_came;
 use millstream_base::status::Status;
+use millstream_stream::batch::ingest::{Outside, Sharing};
+use millstream_stream::batch::{OnStop, Signals, StoredBatches};
+use millstream_stream::replay::{Ended, ReplayError};
+use millstream_stream::source::Dataset;
+use millstream_stream::topic::pause;
 
 pub(super) struct Flow {
     pub pipeline: Arc<Pipeline>,
@@ -248,7 +248,7 @@ impl Flow {
 
     /// Chosen batches that the stream did not bring.
     fn never_came(&self) -> anyhow::Result<Vec<String>> {
-        let complete = self.batches.complete()?.last().map_or(0, crate::batch::Batch::number);
+        let complete = self.batches.complete()?.last().map_or(0, millstream_stream::batch::Batch::number);
         let missing = self.pipeline.models.iter().flat_map(|model| {
             let absent = never_came(&model.train_on, complete).into_iter();
             absent.map(|batch| {

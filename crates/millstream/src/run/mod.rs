@@ -21,14 +21,13 @@ use std::sync::atomic::Ordering;
 use anyhow::{Context, bail};
 use serde_json::json;
 
-pub use crate::batch::{SCHEMA_KEY, read_schema};
 pub use alone::{Alone, ingest, replay, serve_alone, train};
 pub use broker::open_broker;
+pub use millstream_stream::batch::{SCHEMA_KEY, read_schema};
 pub use prepare::{check_data, with_rules};
 pub use progress::Progress;
 pub(crate) use stop::{StopSignals, end_broker};
 
-use crate::batch::StoredBatches;
 use crate::config::Pipeline;
 use crate::page::LivePages;
 use crate::registry::{OwnerTexts, Registry};
@@ -37,6 +36,7 @@ use crate::views::{ProcessCommand, Views};
 use flow::Flow;
 use millstream_base::status::Status;
 use millstream_store::{LocalStore, S3Store, SharedStore, StoreUrl};
+use millstream_stream::batch::StoredBatches;
 use serving::{
     Stored, Warmth, end_questions, follow, follow_catalogue, open_catalogue, open_images, read_interactions,
 };

@@ -9,17 +9,17 @@ use millstream_base::{ConfigFaults, Fault, Faults};
 use millstream_store::{Settled, SharedStore, Store, StoreError, record_bytes, settle};
 use serde_json::json;
 
-use crate::batch::{
-    Begun, Identity, Plan, SCHEMA_KEY, SourceIdentity, create_or_read, positions, read as read_identity, read_schema,
-};
 use crate::catalogue::{CatalogueFrom, Lookups, check_catalogue, check_filters, empty_items};
 use crate::config::{BrokerChoice, Pipeline, Start, check_models, check_view_route};
-use crate::schema::{FORMAT, RuleFault, StreamSchema};
 use crate::serve::Route;
-use crate::source::{Dataset, Profile, SourcePlace, profile_values};
-use crate::topic::{Topic, TopicError, TopicState, pause};
 use crate::views::check_views;
 use millstream_base::status::{Status, now_ms};
+use millstream_stream::batch::{
+    Begun, Identity, Plan, SCHEMA_KEY, SourceIdentity, create_or_read, positions, read as read_identity, read_schema,
+};
+use millstream_stream::schema::{FORMAT, RuleFault, StreamSchema};
+use millstream_stream::source::{Dataset, Profile, SourcePlace, profile_values};
+use millstream_stream::topic::{Topic, TopicError, TopicState, pause};
 
 /// Who joins looks so often whether the store was begun.
 const JOIN_PAUSE: Duration = Duration::from_millis(200);

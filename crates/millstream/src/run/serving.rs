@@ -9,7 +9,6 @@ use serde_json::json;
 use tokio::sync::broadcast;
 
 use super::stop::Stop;
-use crate::batch::{Batch, StoredBatches, StoredError};
 use crate::catalogue::{CatalogueError, Catalogues, Images, Refreshed};
 use crate::config::Pipeline;
 use crate::interactions::{Interactions, StoredRows};
@@ -17,6 +16,7 @@ use crate::registry::Registry;
 use crate::serve::{BatchReadError, BatchSource};
 use crate::views::{Now, Views};
 use millstream_base::status::{Event, Status};
+use millstream_stream::batch::{Batch, StoredBatches, StoredError};
 
 /// Batches that come in a row are read ahead together.
 const QUIET: Duration = Duration::from_millis(500);

@@ -8,13 +8,13 @@ use millstream_store::SharedStore;
 use serde_json::json;
 
 use super::prepare::Prepared;
-use crate::batch::ingest::{Ingest, Sharing};
-use crate::batch::{Batch, BatchRule, Cut, Decider, PartSettings};
 use crate::config::Pipeline;
-use crate::replay::{Ended, Replay, ReplayError, SourceEnd};
-use crate::source::Dataset;
-use crate::topic::Topic;
 use millstream_base::status::Status;
+use millstream_stream::batch::ingest::{Ingest, Sharing, SyncLog};
+use millstream_stream::batch::{Batch, BatchRule, Cut, Decider, PartSettings};
+use millstream_stream::replay::{Ended, Replay, ReplayError, SourceEnd};
+use millstream_stream::source::Dataset;
+use millstream_stream::topic::Topic;
 
 /// What every stage is made of.
 pub(super) struct Stages<'a> {
@@ -57,7 +57,11 @@ impl Stages<'_> {
             topic: self.topic.clone(),
             sharing,
             max_rejects: self.pipeline.batch.max_rejects,
-            embedded_log: self.log.clone(),
+            sync_log: self.log.clone().map(|data| -> SyncLog {
+                Box::new(move |topic, partition, end| {
+                    millstream_broker::sync_through(&data, topic, partition, end).map_err(Into::into)
+                })
+            }),
             status: self.status.clone(),
         }
     }

@@ -9,10 +9,10 @@ use std::thread;
 use std::time::Duration;
 
 use millstream_broker::Broker;
+use millstream_stream::batch::OnStop;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::Notify;
 
-use crate::batch::OnStop;
 use crate::config::Pipeline;
 
 /// How long the last cut of a stop may take to be committed.

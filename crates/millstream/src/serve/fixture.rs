@@ -12,7 +12,6 @@ use tokio::sync::watch;
 
 use super::recommend::fixture::FakeRows;
 use super::{App, BatchReadError, BatchSource, ServeContext};
-use crate::batch::{Batch, Cut, CutReason, Manifest};
 use crate::catalogue::Catalogues;
 use crate::config::{self, Pipeline};
 use crate::interactions::Interactions;
@@ -21,10 +20,11 @@ use crate::registry::{
     Baseline, Draft, Encoding, Evaluation, EvaluationKind, Feature, Holdout, Input, ModelFile, Registry, Scores,
     TargetSummary, Task, TrainedBatch, arrays_to_bytes, publish, publish_evaluation, version_numbers,
 };
-use crate::schema::ColumnType;
 use crate::serve::Route;
 use crate::views::{ProcessCommand, Views};
 use millstream_base::status::{Status, now_ms};
+use millstream_stream::batch::{Batch, Cut, CutReason, Manifest};
+use millstream_stream::schema::ColumnType;
 
 pub struct Fixture {
     pub app: Arc<App>,
@@ -336,23 +336,23 @@ fn pipeline(routes: Vec<Route>) -> Pipeline {
         file: "bitcoin.toml".into(),
         name: "bitcoin".to_owned(),
         source: None,
-        schema: crate::schema::SchemaRules::default(),
+        schema: millstream_stream::schema::SchemaRules::default(),
         stream: config::Stream {
             topic: "bitcoin".to_owned(),
             partitions: Some(NonZeroU32::MIN),
-            encoding: crate::record::Encoding::Json,
+            encoding: millstream_stream::record::Encoding::Json,
             start: config::Start::Earliest,
             broker: config::BrokerChoice::Servers("localhost:9092".to_owned()),
             retention: config::Retention::default(),
             properties: BTreeMap::new(),
         },
         batch: config::Batch {
-            rule: crate::batch::BatchRule::Rows(NonZeroU64::MIN),
+            rule: millstream_stream::batch::BatchRule::Rows(NonZeroU64::MIN),
             limit: None,
             max_rejects: None,
-            on_stop: crate::batch::OnStop::Park,
+            on_stop: millstream_stream::batch::OnStop::Park,
             idle: None,
-            format: crate::batch::BatchFormat::Parquet,
+            format: millstream_stream::batch::BatchFormat::Parquet,
         },
         store: millstream_store::StoreUrl::Local("store".into()),
         train: config::Train { holdout: 0.1 },

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
+use millstream_stream::batch::{Batch, batch_folder};
 use serde_json::{Value, json};
 
 use super::app::App;
@@ -11,7 +12,6 @@ use super::error::{ApiError, hint, shortened};
 use super::predict::{blocking, find_version, reading, version_name};
 use super::template::weight_of_row;
 use super::{BatchReadError, BatchSource, reply, rows};
-use crate::batch::{Batch, batch_folder};
 use crate::registry::{Served, ServedModel, Version};
 
 const LIMIT: usize = 100;

@@ -185,7 +185,7 @@ fn sse(kind: &str, json: &str) -> SseEvent {
 pub async fn metrics(app: &Arc<App>) -> Result<Response<Body>, ApiError> {
     let counted = match timeout(STORE_WAIT, lists::all_batches(app)).await {
         Ok(Ok(batches)) => {
-            let counted = (batches.len(), batches.iter().map(crate::batch::Batch::rows).sum());
+            let counted = (batches.len(), batches.iter().map(millstream_stream::batch::Batch::rows).sum());
             app.metrics.set_batches(counted);
             Some(counted)
         }

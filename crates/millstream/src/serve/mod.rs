@@ -56,12 +56,12 @@ pub(crate) use reply::{asset, html};
 pub(crate) use route::UserRoute;
 pub use settings::{Ambiguous, Origin, Route, Serve, ServeSettings, ViewCall};
 
-use crate::batch::Batch;
 use crate::catalogue::{Catalogues, Images};
 use crate::interactions::Interactions;
 use crate::registry::Registry;
 use crate::views::Views;
 use millstream_base::status::Status;
+use millstream_stream::batch::Batch;
 
 const BACKLOG: u32 = 1024;
 /// What the kernel keeps of an answer that is not read, and of a body that we do not read (it doubles this): 1,024 connections hold

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use millstream_learn::Algorithm;
+use millstream_stream::schema::ColumnType;
 use serde_json::{Map, Value, json};
 
 use super::app::App;
@@ -10,7 +11,6 @@ use super::recommend::{AskPath, PATHS};
 use super::route::{UserRoute, versions};
 use crate::model::{Action, Argument, Sort};
 use crate::registry::{Input, ModelFile, ServedModel, Task};
-use crate::schema::ColumnType;
 use crate::serve::{Origin, ViewCall};
 use crate::views::{View, ViewParameter};
 

@@ -2,12 +2,12 @@
 
 use std::collections::HashSet;
 
+use millstream_stream::schema::ColumnType;
 use millstream_untrusted::json::{self, JsonFault};
 use millstream_untrusted::query_string;
 use serde_json::{Map, Number, Value};
 
 use super::error::{ApiError, quote};
-use crate::schema::ColumnType;
 
 pub type Row = Map<String, Value>;
 

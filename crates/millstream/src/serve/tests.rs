@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request};
 use http_body_util::BodyExt;
+use millstream_stream::schema::ColumnType;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -15,7 +16,6 @@ use tokio::sync::oneshot;
 use super::connections::serve_most;
 use super::fixture::{Fixture, Models, batch, context, fixture, route};
 use super::{App, ServeError, bind};
-use crate::schema::ColumnType;
 use crate::serve::Route;
 
 fn routes() -> Vec<Route> {

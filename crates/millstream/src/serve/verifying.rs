@@ -125,7 +125,7 @@ mod tests {
     use super::super::fixture::{batch, fixture_of};
     use super::super::tests::ask;
     use super::*;
-    use crate::batch::Batch;
+    use millstream_stream::batch::Batch;
 
     /// Batches of one file each, by its number, whose hashing waits to be let go.
     struct Gated {

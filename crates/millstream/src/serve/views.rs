@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::{Method, Request, Response, StatusCode};
+use millstream_stream::schema::ColumnType;
 use serde_json::{Map, Value, json};
 
 use super::app::App;
@@ -17,7 +18,6 @@ use super::rows::{self, Posted};
 use super::template::{Room, Scope};
 use super::{BatchReadError, body, reply};
 use crate::query::{Bound, Parameters};
-use crate::schema::ColumnType;
 use crate::serve::Origin;
 use crate::views::{AskError, Asked, FaultKind, Now, Question, Rows, TEXT_BYTES, TextRows, View, ViewParameter};
 

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use datafusion::arrow::array::{Array, StringArray};
 use millstream_learn::table::MISSING_CODE;
+use millstream_stream::batch::Batch;
 
 use super::TrainError;
-use crate::batch::Batch;
 use crate::registry::Values;
 use crate::rows::RowsError;
 

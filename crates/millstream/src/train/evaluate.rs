@@ -6,6 +6,9 @@ use std::collections::HashMap;
 use datafusion::arrow::array::{Array, BooleanArray, RecordBatch};
 use datafusion::arrow::datatypes::SchemaRef;
 use millstream_store::Store;
+use millstream_stream::batch::Batch;
+use millstream_stream::expression::{Expression, ValueKind};
+use millstream_stream::schema::StreamSchema;
 use serde_json::Value;
 
 use super::TrainError;
@@ -14,11 +17,8 @@ use super::evaluate_items::evaluate_items;
 use super::evaluate_ratings::evaluate_ratings;
 use super::measure::{Classes, Numbers, UNKNOWN_CLASS};
 use super::prepare::keep;
-use crate::batch::Batch;
-use crate::expression::{Expression, ValueKind};
 use crate::registry::{FeatureSet, Holdout, Outcome, Predictor, Scores, Task, Values, Version, evaluate_as};
 use crate::rows::{RowsError, condition, for_each_block, held_out, narrow};
-use crate::schema::StreamSchema;
 
 /// Which rows of the batches are scored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,17 +6,17 @@ use datafusion::arrow::array::BooleanArray;
 use millstream_learn::kmeans::Params;
 use millstream_learn::{Column, Seed, Table};
 use millstream_store::Store;
+use millstream_stream::batch::Batch;
+use millstream_stream::expression::Expression;
+use millstream_stream::schema::StreamSchema;
 
 use super::TrainError;
 use super::evaluate::{Measured, Rows};
 use super::fit::faults;
 use super::prepare::keep;
 use super::recipe::Recipe;
-use crate::batch::Batch;
-use crate::expression::Expression;
 use crate::registry::{Baseline, Clusters, FeatureSet, Scores, Version};
 use crate::rows::{RowsError, condition, for_each_block, held_out, narrow};
-use crate::schema::StreamSchema;
 
 /// The rows of so many versions are in memory at a time, and read in one pass.
 const VERSIONS_AT_ONCE: usize = 4;
@@ -88,7 +88,7 @@ fn gather(
     Ok(())
 }
 
-fn of(key: &'static str) -> impl Fn(crate::expression::ExpressionError) -> RowsError {
+fn of(key: &'static str) -> impl Fn(millstream_stream::expression::ExpressionError) -> RowsError {
     move |source| RowsError::Expression { key, source }
 }
 

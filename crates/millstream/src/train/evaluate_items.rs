@@ -7,16 +7,16 @@ use std::collections::BTreeMap;
 use millstream_learn::Ids;
 use millstream_learn::top_n::Admit;
 use millstream_store::Store;
+use millstream_stream::batch::Batch;
+use millstream_stream::schema::StreamSchema;
 
 use super::TrainError;
 use super::evaluate::Measured;
 use super::fit_items::popularity_reader;
 use super::items::ItemReader;
-use crate::batch::Batch;
 use crate::model::PopularityColumns;
 use crate::registry::{Baseline, Popularity, PopularityTask, Scores, Task, Version};
 use crate::rows::RowsError;
-use crate::schema::StreamSchema;
 
 /// The scores of each, in their order. Every record counts: none was held out.
 pub(super) fn evaluate_items(

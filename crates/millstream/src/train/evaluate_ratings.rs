@@ -10,16 +10,16 @@ use std::ops::Range;
 
 use millstream_learn::{Id, Ids};
 use millstream_store::Store;
+use millstream_stream::batch::Batch;
+use millstream_stream::schema::{ColumnType, StreamSchema};
 use xxhash_rust::xxh64::xxh64;
 
 use super::TrainError;
 use super::evaluate::{Measured, Rows};
 use super::measure_ratings::{self, Errors, RankedUser, Rankings};
-use crate::batch::Batch;
 use crate::model::RatingColumns;
 use crate::ratings::RatingReader;
 use crate::registry::{RatingCounts, Recommendation, Recommender, Scores, Task, Version};
-use crate::schema::{ColumnType, StreamSchema};
 
 /// At most so many users are ranked, the ones of the smallest hash: for every version and every batch the same, as far as they are
 /// there.

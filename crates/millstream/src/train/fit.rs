@@ -4,6 +4,8 @@ use millstream_learn::{
     Algorithm, Arrays, Column, FitError, ParamFault, Seed, Table, linear_regression, logistic_regression, random_forest,
 };
 use millstream_store::Store;
+use millstream_stream::batch::Batch;
+use millstream_stream::schema::StreamSchema;
 
 use super::TrainError;
 use super::fit_clusters::train_clusters;
@@ -11,11 +13,9 @@ use super::fit_items::{train_content, train_neighbours, train_popularity};
 use super::fit_ratings::train_ratings;
 use super::prepare::{Counts, Prepared, Target, prepare};
 use super::recipe::Recipe;
-use crate::batch::Batch;
 use crate::model::{Columns, Supervised};
 use crate::registry::{Feature, Fitted, Input, Output, TargetSummary, Task, Version, store_bags};
 use crate::rows::RowsError;
-use crate::schema::StreamSchema;
 
 /// All of a version but its name and its place.
 #[derive(Debug)]

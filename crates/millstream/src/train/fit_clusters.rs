@@ -3,16 +3,16 @@
 use millstream_learn::kmeans::{self, Clusters, Params};
 use millstream_learn::{Column, Seed, Table};
 use millstream_store::Store;
+use millstream_stream::batch::Batch;
+use millstream_stream::schema::StreamSchema;
 
 use super::TrainError;
 use super::fit::{Trained, faults, name_feature};
 use super::prepare::{PreparedRows, Wanted, prepare_rows};
 use super::recipe::Recipe;
-use crate::batch::Batch;
 use crate::model::ClusterColumns;
 use crate::registry::{ClusteringTask, TargetSummary, Task};
 use crate::rows::RowsError;
-use crate::schema::StreamSchema;
 
 pub(super) fn train_clusters(
     store: &dyn Store,

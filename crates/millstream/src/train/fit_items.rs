@@ -8,6 +8,9 @@ use millstream_learn::content::{self, Corpus, TextColumn, Weight};
 use millstream_learn::popularity::{self, Sums, VoteRow};
 use millstream_learn::{FitError, Id, Ids, Table, neighbours};
 use millstream_store::Store;
+use millstream_stream::batch::Batch;
+use millstream_stream::expression::{Expression, ValueKind};
+use millstream_stream::schema::StreamSchema;
 
 use super::TrainError;
 use super::columns::{Gathered, Taken};
@@ -16,15 +19,12 @@ use super::fit_clusters::constant;
 use super::items::{As, ItemColumn, ItemReader, Latest, latest};
 use super::prepare::{Counts, Wanted, encode, inputs, is_categorical};
 use super::recipe::Recipe;
-use crate::batch::Batch;
-use crate::expression::{Expression, ValueKind};
 use crate::model::{Categorical, ContentColumns, Missing, NeighbourColumns, PopularityColumns, Unseen};
 use crate::registry::{
     self, ContentParts, IdColumn, NeighbourParts, NeighbourhoodTask, Popularity, PopularityTask, SimilarityTask,
     TargetSummary, Task, TitleTexts, Values,
 };
 use crate::rows::RowsError;
-use crate::schema::StreamSchema;
 
 const ALL_TAKEN: &str = "every record was taken, none held out: an item that is held out could be found in no list";
 

@@ -4,19 +4,19 @@
 use millstream_learn::als::{self, Feedback, Params, Ratings, Start};
 use millstream_learn::{FitError, Id, Ids, ParamValue, Seed};
 use millstream_store::Store;
+use millstream_stream::batch::Batch;
+use millstream_stream::schema::{ColumnType, StreamSchema};
 
 use super::TrainError;
 use super::columns::{room, rows_of};
 use super::fit::{Trained, faults};
 use super::prepare::Counts;
 use super::recipe::Recipe;
-use crate::batch::Batch;
 use crate::model::{RATING_INPUTS, RatingColumns};
 use crate::ratings::{LeftOut, RatingReader};
 use crate::registry::{
     self, IdColumn, Input, Parent, Recommendation, Recommender, TargetSummary, Task, Version, to_arrays,
 };
-use crate::schema::{ColumnType, StreamSchema};
 
 const ITERATIONS: &str = "iterations";
 /// The code of an id that a table lacks.

@@ -5,15 +5,15 @@ use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, SchemaRef};
 use millstream_learn::{Id, Ids};
 use millstream_store::Store;
+use millstream_stream::batch::Batch;
+use millstream_stream::expression::{Expression, ExpressionError, ExpressionFault, ValueKind};
+use millstream_stream::schema::{ColumnType, StreamSchema};
 
 use super::TrainError;
 use super::prepare::Counts;
-use crate::batch::Batch;
-use crate::expression::{Expression, ExpressionError, ExpressionFault, ValueKind};
 use crate::ratings::{IdExpression, IdValues};
 use crate::registry::{Values, evaluate_as};
 use crate::rows::{RowsError, condition, for_each_block, identities, narrow};
-use crate::schema::{ColumnType, StreamSchema};
 
 /// How the values of an expression are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

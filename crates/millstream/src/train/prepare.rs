@@ -10,18 +10,18 @@ use millstream_learn::content::{self, Bag};
 use millstream_learn::table::MISSING_CODE;
 use millstream_learn::{Algorithm, Column};
 use millstream_store::Store;
+use millstream_stream::batch::Batch;
+use millstream_stream::expression::{Expression, ValueKind, projected};
+use millstream_stream::schema::StreamSchema;
 use serde_json::Value;
 
 use super::TrainError;
 use super::columns::{Gathered, Interned, Taken, rows_of};
 use super::recipe::{DEFAULT_CATEGORICAL, Recipe, to_json};
-use crate::batch::Batch;
-use crate::expression::{Expression, ValueKind, projected};
 use crate::model::{Categorical, Missing, Supervised, TextRule, Unseen};
 use crate::registry::{Encoding, Feature, Input, Slots, evaluate_as, takes_missing_numbers};
 use crate::rows::condition;
 use crate::rows::{RowsError, block_schema, for_each_block, held_out};
-use crate::schema::StreamSchema;
 
 /// The words of each feature that counts by them.
 pub type Bags = Vec<Option<Bag>>;

@@ -17,15 +17,15 @@ use super::fit::{Trained, train};
 use super::identity::{configuration_digest, identity};
 use super::recipe::Recipe;
 use super::{TrainError, plan};
-use crate::batch::Batch;
 use crate::config::Pipeline;
 use crate::model::{Columns, Missing, Model, TrainOn};
 use crate::registry::{
     Draft, Evaluation, EvaluationKind, FORMAT, ModelFile, OwnerTexts, Published, RegistryError, Remedy, Scores,
     TrainedBatch, Version, arrays_to_bytes, publish, publish_evaluation, read_evaluations, version_numbers,
 };
-use crate::schema::StreamSchema;
 use millstream_base::status::{Status, Training, now_ms};
+use millstream_stream::batch::Batch;
+use millstream_stream::schema::StreamSchema;
 
 /// `common` is measured again with every batch up to here; later, when a tenth more batches are there, for each time
 /// reads the held-out records of all of them and leaves a record per version.

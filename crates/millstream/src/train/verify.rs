@@ -2,15 +2,15 @@
 //! store is asked, never the pipeline file.
 
 use millstream_store::{Store, read_optional};
+use millstream_stream::batch::{Batch, Cut, Manifest, cut_key, manifest_key};
+use millstream_stream::schema::StreamSchema;
 use serde::Serialize;
 
 use super::{Recipe, TrainError, train};
-use crate::batch::{Batch, Cut, Manifest, cut_key, manifest_key};
 use crate::registry::{
     ModelFile, OwnerTexts, Recommendation, RegistryError, Task, Version, arrays_to_bytes, check_apart, from_record,
     model_key, read_model_file, version_folder,
 };
-use crate::schema::StreamSchema;
 
 /// What `verify` found; it is whole when `faults` is empty.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

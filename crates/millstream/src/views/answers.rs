@@ -116,7 +116,10 @@ mod tests {
         }
         assert_eq!((answers.kept.len(), answers.bytes), (4, KEPT_BYTES));
         let long = |bytes: usize| {
-            let value = crate::query::Bound { kind: crate::schema::ColumnType::Utf8, value: "x".repeat(bytes).into() };
+            let value = crate::query::Bound {
+                kind: millstream_stream::schema::ColumnType::Utf8,
+                value: "x".repeat(bytes).into(),
+            };
             Question::new(1, "select $x", &Parameters::from([("x".to_owned(), value)]))
         };
         answers.put(long(KEPT_BYTES), &rows, 10);

@@ -4,14 +4,14 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use millstream_base::Faults;
 use millstream_learn::Algorithm;
+use millstream_stream::expression::{Expression, ValueKind};
+use millstream_stream::schema::StreamSchema;
 
 use super::{functions, in_memory};
 use crate::catalogue::{Lookups, empty_catalogue, load_tables};
-use crate::expression::{Expression, ValueKind};
 use crate::model::{Columns, Model};
 use crate::query::{Bound, CATALOGUE, Extras, Limits, Parameters, QueryError, Records, Session};
 use crate::registry::predicts;
-use crate::schema::StreamSchema;
 use crate::views::{View, ViewSettings};
 
 /// What can be said of the tables' files alone.

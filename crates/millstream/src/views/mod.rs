@@ -32,18 +32,18 @@ pub use owner::session_of_owner;
 pub use process::{ProcessCommand, ProcessLimits, QUERY_PROCESS, Question, TextRows, answer_questions};
 pub use settings::{QueryLimits, TEXT_BYTES, View, ViewParameter, ViewSettings};
 
-use crate::batch::{Batch, read_schema};
 use crate::catalogue::{Catalogue, CatalogueRules, Lookups, empty_items, load_tables};
 use crate::query::{
     CATALOGUE, ColumnCache, Extras, Limits, Parameters, Parsed, QueryError, Records, SPILL_BYTES, STACK_BYTES, Session,
     Spill, SqlFault, TABLE,
 };
-use crate::record::rows_of;
 use crate::registry::{OwnerTexts, Served};
-use crate::schema::StreamSchema;
 use answers::Answers;
 use millstream_base::{ConfigFaults, Faults};
 use millstream_store::{SharedStore, StoreUrl};
+use millstream_stream::batch::{Batch, read_schema};
+use millstream_stream::record::rows_of;
+use millstream_stream::schema::StreamSchema;
 use process::{Contents, Pool, Scratch, Snapshot};
 
 /// Of views; whoever else asks waits for one of these to end, for a moment.

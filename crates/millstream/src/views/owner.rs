@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use millstream_base::Faults;
 use millstream_store::SharedStore;
+use millstream_stream::batch::{Batch, read_schema};
 
 use super::{functions, in_memory};
-use crate::batch::{Batch, read_schema};
 use crate::catalogue::{Catalogues, Lookups, empty_items, load_tables};
 use crate::query::{CATALOGUE, Extras, Limits, Records, Session};
 use crate::registry::{OwnerTexts, Registry};

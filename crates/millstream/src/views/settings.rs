@@ -4,11 +4,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use millstream_store::StoreUrl;
+use millstream_stream::schema::ColumnType;
 use serde_json::Value as Json;
 
 use crate::catalogue::{CatalogueRules, CatalogueSettings, FixedTable};
 use crate::model::Model;
-use crate::schema::ColumnType;
 
 /// One `[[view]]`: named SQL over the batches, the catalogue and the fixed tables.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,7 +45,8 @@ impl ViewParameter {
                 number.as_f64().filter(|number| number.is_finite()).map(Json::from)
             }
             (ColumnType::Int64, Json::Number(number)) => {
-                let whole = number.as_i64().or_else(|| number.as_f64().and_then(crate::record::exact_integer));
+                let whole =
+                    number.as_i64().or_else(|| number.as_f64().and_then(millstream_stream::record::exact_integer));
                 whole.map(Json::from)
             }
             (ColumnType::Utf8, Json::String(text)) => Some(Json::String(text)),
@@ -91,7 +92,7 @@ impl ViewParameter {
             let number = self.min.or(self.max).unwrap_or(1.0);
             match self.kind {
                 ColumnType::Float64 => number.into(),
-                ColumnType::Int64 => crate::record::exact_integer(number.ceil()).unwrap_or(1).into(),
+                ColumnType::Int64 => millstream_stream::record::exact_integer(number.ceil()).unwrap_or(1).into(),
                 ColumnType::Utf8 => "".into(),
                 ColumnType::Boolean => false.into(),
             }

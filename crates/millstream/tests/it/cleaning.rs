@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use crate::common::Bench;
-use millstream::batch::StoredBatches;
 use millstream_store::LocalStore;
+use millstream_stream::batch::StoredBatches;
 use serde_json::json;
 
 const PIPELINE: &str = r#"

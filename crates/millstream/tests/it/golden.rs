@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use millstream::batch::{StoredBatches, TextWriter, committed, read};
-use millstream::record::{Encoding, RowDecoder};
-use millstream::schema::StreamSchema;
 use millstream_store::LocalStore;
+use millstream_stream::batch::{StoredBatches, TextWriter, committed, read};
+use millstream_stream::record::{Encoding, RowDecoder};
+use millstream_stream::schema::StreamSchema;
 use serde_json::json;
 
 fn copy(from: &Path, to: &Path) {

@@ -103,7 +103,7 @@ fn the_demo_recommends_with_titles_within_the_scale_and_for_the_version_asked_fo
 #[test]
 fn a_folded_in_user_is_recommended_what_the_trained_one_is() {
     let bench = Bench::new(1, "");
-    millstream::source::demo::write_ratings(&bench.path("rows.csv"), 8000, 3).unwrap();
+    millstream_stream::source::demo::write_ratings(&bench.path("rows.csv"), 8000, 3).unwrap();
     bench.pipeline(
         "batch.parts = 1\ntrain.holdout = 0\n[[model]]\nname = \"taste\"\nalgorithm = \"als\"\nuser = \"userId\"\nitem = \"movieId\"\nrating = \"rating\"\nparams = { rank = 8, iterations = 5 }\n",
     );

@@ -3,12 +3,12 @@
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, ListArray, RecordBatch, StringArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::DataType;
+use millstream_stream::expression::{did_you_mean, nearest};
 use millstream_untrusted::filter::{Comparison, Filter, Operand, OperandValue, Pattern, Place};
 
 use super::{Among, Condition, List, Value, Values, number};
 use crate::catalogue::filter::FilterError;
 use crate::catalogue::plan::{Kind, Scalar, kind_of};
-use crate::expression::{did_you_mean, nearest};
 
 /// What may be compared with what.
 #[derive(Debug, Clone, PartialEq)]

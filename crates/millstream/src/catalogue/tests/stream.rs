@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use millstream_stream::batch::{Batch, manifest_key};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::batch::{Batch, manifest_key};
 
 const STREAM: &str =
     "from = \"batches\"\nid = \"movieId\"\ntitle = \"title\"\ncolumns = { stars = \"stars\" }\nfacets = [\"stars\"]";

@@ -1,9 +1,9 @@
+use millstream_stream::batch::BatchRule;
+use millstream_stream::source::Pace;
 use proptest::prelude::*;
 
 use super::*;
-use crate::batch::BatchRule;
 use crate::config::BrokerChoice;
-use crate::source::Pace;
 
 fn set(environment: &str, arguments: &[&str]) -> Overrides {
     let arguments: Vec<String> = arguments.iter().map(|text| (*text).to_owned()).collect();
@@ -47,7 +47,10 @@ fn an_override_reaches_every_table() {
     assert_eq!(pipeline.stream.topic, "bitcoin");
     assert_eq!(pipeline.stream.broker, BrokerChoice::Servers("kafka:9092".into()));
     assert_eq!(pipeline.stream.properties["linger.ms"], "7");
-    assert_eq!(pipeline.source.as_ref().unwrap().place, crate::source::SourcePlace::File("/data/x y.csv".into()));
+    assert_eq!(
+        pipeline.source.as_ref().unwrap().place,
+        millstream_stream::source::SourcePlace::File("/data/x y.csv".into())
+    );
     assert_eq!(pipeline.source.as_ref().unwrap().pace, Pace::Rate(5.0));
     assert_eq!(pipeline.schema.columns["a.b"].kind, Some(ColumnType::Int64));
     assert_eq!(supervised(&pipeline.models[0]).target, "High");

@@ -2,14 +2,14 @@ use std::time::Duration;
 
 use millstream_learn::ParamValue;
 use millstream_store::StoreUrl;
+use millstream_stream::batch::{BatchFormat, BatchRule, OnStop, WindowTime};
+use millstream_stream::record::Encoding;
+use millstream_stream::schema::Bad;
+use millstream_stream::source::{Compression, Pace, SourceFormat, SourcePlace};
 
 use super::*;
-use crate::batch::{BatchFormat, BatchRule, OnStop, WindowTime};
 use crate::config::{BrokerChoice, Start};
 use crate::model::{Categorical, Missing, TrainOn, Unseen};
-use crate::record::Encoding;
-use crate::schema::Bad;
-use crate::source::{Compression, Pace, SourceFormat, SourcePlace};
 
 fn pipeline(text: &str) -> crate::config::Pipeline {
     load(text, &Overrides::default()).unwrap().pipeline

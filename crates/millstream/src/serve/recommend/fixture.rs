@@ -7,17 +7,17 @@ use millstream_learn::{Id, Ids, ParamValue, Seed, als};
 use serde_json::{Map, json};
 use tokio::sync::watch;
 
-use crate::batch::Batch;
 use crate::interactions::{Interactions, Read, Rule, Source};
 use crate::model::{Argument, Missing};
 use crate::registry::{
     Draft, Feedback, Holdout, IdColumn, Input, ModelFile, Recommendation, TargetSummary, Task, TrainedBatch,
     arrays_to_bytes, publish, to_arrays,
 };
-use crate::schema::ColumnType;
 use crate::serve::fixture::{Models, add_catalogue, batch, context, route};
 use crate::serve::{App, Origin, Route, ServeContext};
 use millstream_base::status::now_ms;
+use millstream_stream::batch::Batch;
+use millstream_stream::schema::ColumnType;
 
 /// Beyond what a double keeps.
 pub const LARGE_USER: i64 = 9_007_199_254_740_993;

@@ -8,6 +8,7 @@ use millstream_learn::neighbours::Neighbour;
 use millstream_learn::popularity::Popular;
 use millstream_learn::top_n::{Admit, Bitmap, Scored};
 use millstream_learn::{Id, Ids, Table};
+use millstream_stream::record::exact_integer;
 use serde_json::{Map, Value, json};
 
 use super::arguments::{Arguments, score_json};
@@ -16,7 +17,6 @@ use super::items::{self, item_row};
 use super::work::{Answer, ITEMS, List, sorted};
 use crate::catalogue::{Catalogue, Filter, id_json};
 use crate::model::Action;
-use crate::record::exact_integer;
 use crate::registry::{Clusters, Content, Neighbourhood, Popularity, Task, Version};
 use crate::serve::Ambiguous;
 use crate::serve::error::{ApiError, hint, quote};

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::Request;
 use http_body_util::BodyExt;
+use millstream_stream::schema::ColumnType;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::catalogue::Catalogues;
 use crate::config;
 use crate::registry::Registry;
-use crate::schema::ColumnType;
 use crate::serve::App;
 use crate::serve::fixture::{Models, context};
 use crate::train::tests::fixture::{Fixture, fixture_of};

@@ -14,13 +14,13 @@ use millstream_learn::{Algorithm, ParamValue};
 use millstream_store::{LocalStore, SharedStore, StoreUrl};
 use serde_json::{Value, json};
 
-use crate::batch::{Batch, BatchRule, OnStop, cut_key, manifest_key};
 use crate::config::{self, BrokerChoice, Pipeline};
 use crate::model::{Columns, Missing, Model, Supervised, TrainOn};
 use crate::registry::{OwnerTexts, Row, Version};
-use crate::schema::{ColumnType, StreamColumn, StreamSchema};
 use crate::train::{Prepared, Recipe, TrainError, TrainReport, Trainer, prepare};
 use millstream_base::status::Status;
+use millstream_stream::batch::{Batch, BatchRule, OnStop, cut_key, manifest_key};
+use millstream_stream::schema::{ColumnType, StreamColumn, StreamSchema};
 
 pub const COLUMNS: [(&str, ColumnType); 6] = [
     ("Timestamp", ColumnType::Int64),
@@ -51,7 +51,7 @@ pub fn fixture_of(columns: &[(&str, ColumnType)], partitions: u64) -> Fixture {
         kind: *kind,
         inferred: false,
         null: vec![String::new()],
-        bad: crate::schema::Bad::Reject,
+        bad: millstream_stream::schema::Bad::Reject,
     };
     let columns = columns.iter().map(column).collect();
     let schema = StreamSchema { format: 1, schema: 1, columns, derived: Vec::new(), time: None };
@@ -101,7 +101,7 @@ impl Fixture {
         let mut batches = self.batches.lock().unwrap();
         let number = batches.len() as u32 + 1;
         let first: u64 = batches.iter().map(Batch::rows).sum();
-        let folder = crate::batch::batch_folder(number);
+        let folder = millstream_stream::batch::batch_folder(number);
         let total = first + n_rows;
         let end = |partition: u64, rows: u64| (rows + self.partitions - 1 - partition) / self.partitions;
         let ends: Vec<u64> = (0..self.partitions).map(|partition| end(partition, total)).collect();
@@ -240,11 +240,11 @@ pub fn pipeline(holdout: f64, models: Vec<Model>) -> Pipeline {
         file: PathBuf::from("test.toml"),
         name: "test".to_owned(),
         source: None,
-        schema: crate::schema::SchemaRules::default(),
+        schema: millstream_stream::schema::SchemaRules::default(),
         stream: config::Stream {
             topic: "test".to_owned(),
             partitions: Some(NonZeroU32::MIN),
-            encoding: crate::record::Encoding::Json,
+            encoding: millstream_stream::record::Encoding::Json,
             start: config::Start::Earliest,
             broker: BrokerChoice::Servers("localhost:9092".to_owned()),
             retention: config::Retention::default(),
@@ -256,7 +256,7 @@ pub fn pipeline(holdout: f64, models: Vec<Model>) -> Pipeline {
             max_rejects: None,
             on_stop: OnStop::Park,
             idle: None,
-            format: crate::batch::BatchFormat::Parquet,
+            format: millstream_stream::batch::BatchFormat::Parquet,
         },
         store: StoreUrl::Local(PathBuf::from("data")),
         train: config::Train { holdout },

@@ -10,6 +10,7 @@ use datafusion::arrow::datatypes::Float64Type;
 use millstream_learn::content::Lookup;
 use millstream_learn::top_n::Admit;
 use millstream_learn::{Algorithm, Id, ParamValue};
+use millstream_stream::schema::ColumnType;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -19,7 +20,6 @@ use crate::model::{
     Unseen,
 };
 use crate::registry::{EvaluationKind, OwnerTexts, Row, Version};
-use crate::schema::ColumnType;
 use crate::train::verify;
 
 const PRODUCTS: [(&str, ColumnType); 8] = [

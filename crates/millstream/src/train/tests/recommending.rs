@@ -10,15 +10,15 @@ use datafusion::arrow::array::{
     ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray,
 };
 use datafusion::parquet::arrow::ArrowWriter;
+use millstream_base::status::Status;
 use millstream_learn::{Algorithm, Id, ParamValue};
+use millstream_stream::schema::ColumnType;
 use serde_json::{Value, json};
 
 use super::fixture::*;
 use crate::model::{Columns, Model, RatingColumns, TrainOn};
 use crate::registry::{EvaluationKind, Holdout, OwnerTexts, Recommendation, Remedy, Task, Version};
 use crate::rows::holdout;
-use crate::schema::ColumnType;
-use crate::status::Status;
 use crate::train::identity::configuration_digest;
 use crate::train::{Recipe, TrainError, TrainReport, Trainer, train, verify};
 

@@ -2,13 +2,13 @@
 
 use millstream_learn::Algorithm::{self, LinearRegression, LogisticRegression, RandomForest};
 use millstream_learn::ParamValue;
+use millstream_stream::schema::ColumnType;
 use serde_json::{Value, json};
 
 use super::fixture::*;
 use crate::model::{Missing, Model, TextRule};
 use crate::registry::{Encoding, EvaluationKind, OwnerTexts, Row, Version, arrays_to_bytes, read_model_file};
 use crate::rows::holdout::is_held_out;
-use crate::schema::ColumnType;
 use crate::train::{Recipe, TrainError, train, verify};
 
 const FILMS: [(&str, ColumnType); 5] = [

@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use datafusion::arrow::array::RecordBatch;
 use millstream_store::{Check, LocalStore, S3Store, SharedStore, StoreUrl};
+use millstream_stream::record::rows_of;
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
@@ -19,7 +20,6 @@ use serde::Serialize;
 use super::frames::{self, Columns, End, Failed, Kind, QUESTION_BYTES_MOST, Question};
 use super::snapshot::{Contents, Snapshot, Tables};
 use crate::query::{ColumnCache, Extras, Limits, Parsed, Records, STACK_BYTES, Session, Spill};
-use crate::record::rows_of;
 use crate::registry::Version;
 use crate::views::{ANSWER_BYTES_MOST, AskError, check_names, functions};
 

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
 use millstream_store::SharedStore;
+use millstream_stream::batch::verify_part;
 use rustix::process::Signal;
 use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -20,7 +21,6 @@ use super::scratch::{Scratch, sweep};
 use super::snapshot::Snapshot;
 use super::talk::{Process, end_of};
 use super::watch::{Asker, Ended, Watch};
-use crate::batch::verify_part;
 use crate::query::{Limits, QueryError, SQL_BYTES_MOST, SqlFault};
 use crate::views::{AskError, GRACE, PATIENCE};
 

@@ -19,11 +19,11 @@ use datafusion::common::DataFusionError;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use millstream_store::StoreUrl;
+use millstream_stream::batch::Batch;
+use millstream_stream::schema::StreamSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::batch::Batch;
 use crate::registry::OwnerTexts;
-use crate::schema::StreamSchema;
 use crate::views::blocks_of;
 
 /// The place of the head's own place and length.

@@ -30,7 +30,7 @@ impl Bench {
     /// `rows` candles, and a pipeline with `[batch]` and whatever follows.
     pub fn new(rows: u64, rest: &str) -> Self {
         let bench = Self { folder: tempfile::tempdir().unwrap() };
-        millstream::source::demo::write_bitcoin(&bench.path("rows.csv"), rows, 1).unwrap();
+        millstream_stream::source::demo::write_bitcoin(&bench.path("rows.csv"), rows, 1).unwrap();
         bench.pipeline(rest);
         bench
     }

@@ -11,6 +11,7 @@ mod trouble;
 
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,6 +47,9 @@ const SEEK_TIMEOUT: Duration = Duration::from_secs(10);
 /// More rejects than this and the stream is not what it claims to be, unless `batch.max_rejects` says otherwise.
 const DEFAULT_MAX_REJECTS: u64 = 1000;
 
+/// Makes the log of a partition (topic, partition) durable below an end offset. An error means that records may be lost.
+pub type SyncLog = Box<dyn Fn(&str, i32, i64) -> Result<(), Box<dyn Error + Send + Sync>> + Send + Sync>;
+
 /// What ingest needs to know; all of it was written once in the store.
 pub struct Ingest {
     pub store: SharedStore,
@@ -55,8 +59,8 @@ pub struct Ingest {
     pub topic: Topic,
     pub sharing: Sharing,
     pub max_rejects: Option<u64>,
-    /// The embedded broker's log: fsynced through a manifest's end offset before the manifest is written.
-    pub embedded_log: Option<std::path::PathBuf>,
+    /// Of the embedded broker: makes its log durable through a manifest's end offset, before the manifest is written.
+    pub sync_log: Option<SyncLog>,
     pub status: Arc<Status>,
 }
 
@@ -138,14 +142,14 @@ impl Ingest {
 
     /// Our own producer leaves none, and the embedded broker, which has no transactions and no compaction, neither.
     fn has_no_holes(&self) -> bool {
-        self.plan.own_source || self.embedded_log.is_some()
+        self.plan.own_source || self.sync_log.is_some()
     }
 
     /// Makes the records below `end` durable before a manifest names them.
     fn sync_log(&self, partition: u32, end: i64) -> Result<(), IngestError> {
-        let Some(data) = &self.embedded_log else { return Ok(()) };
+        let Some(sync) = &self.sync_log else { return Ok(()) };
         let partition = kafka_partition(partition).map_err(|source| self.kafka(source))?;
-        millstream_broker::sync_through(data, &self.topic.name, partition, end).map_err(IngestError::Sync)
+        sync(&self.topic.name, partition, end).map_err(IngestError::Sync)
     }
 }
 

@@ -23,7 +23,7 @@ use datafusion::physical_expr_common::datum::apply;
 
 /// Makes the operators of integers checked functions.
 #[derive(Debug)]
-pub(crate) struct CheckedIntegers;
+pub struct CheckedIntegers;
 
 impl FunctionRewrite for CheckedIntegers {
     fn name(&self) -> &'static str {

@@ -33,7 +33,7 @@ pub enum IngestError {
     )]
     Hole { batch: u32, partition: u32, found: u64, expected: u64 },
     #[error("the embedded broker's log cannot be made durable")]
-    Sync(#[source] millstream_broker::BrokerError),
+    Sync(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error(
         "partition {partition} of topic {topic:?} cannot be read on from offset {offset}, and holds records up to {high} ({reason}): what stands there is no record that a client can read, or is too large; begin anew with another store.url and stream.topic, or delete the records up to there by `kafka-delete-records`, which a new store.url then begins after"
     )]

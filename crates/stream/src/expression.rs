@@ -30,9 +30,9 @@ use datafusion::physical_expr::expressions::Column;
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, ExprWithAlias, visit_expressions};
 
-pub(crate) use integers::CheckedIntegers;
+pub use integers::CheckedIntegers;
 pub use strangers::{FUNCTIONS as OF_ROWS, WEIGHT_OF_ALL, check as check_of_others, is_nested_deeper};
-pub(crate) use unread::unread_clause;
+pub use unread::unread_clause;
 pub use words::words;
 
 /// Holds the functions and the options; never runs a query.

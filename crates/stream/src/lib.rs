@@ -1,0 +1,15 @@
+//! Rows in, exact batches out: the path of a record from its source to a committed batch.
+//!
+//! The modules look only down, in this order: `schema` and `expression` (types of columns, SQL of one row), `record` (what a row
+//! looks like as a Kafka message), `source` (readers of datasets), `topic` (librdkafka), `batch` (cuts, parts, manifests), `replay`
+//! (sends a source into a topic and decides the cuts).
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod batch;
+pub mod expression;
+pub mod record;
+pub mod replay;
+pub mod schema;
+pub mod source;
+pub mod topic;
