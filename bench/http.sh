@@ -2,7 +2,7 @@
 # Predictions over HTTP beside Flask with the same kind of model fitted by scikit-learn on the same rows; wrk, 16 connections.
 # usage: http.sh [seconds]
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-seconds=${1:-10}
+seconds=${1:-10} port=$(free_port) peer_port=$(free_port)
 command -v wrk >/dev/null || { echo "wrk is needed: apt-get install wrk" >&2; exit 1; }
 release
 venv=$cache/http-venv
@@ -46,11 +46,11 @@ target = "High"
 params = { trees = 20, max_depth = 8 }
 TOML
 "$millstream" demo --rows 100000 --data data --exit-when-done --set serve.listen=127.0.0.1:0 --set stream.listen=127.0.0.1:0 2>/dev/null
-"$millstream" run bench.toml --set serve.listen=127.0.0.1:18080 --set stream.listen=127.0.0.1:0 2>ours.log &
-OMP_NUM_THREADS=1 "$venv/bin/python" peer.py data/rows.csv 18081 >peer.log 2>&1 &
+"$millstream" run bench.toml --set serve.listen=127.0.0.1:$port --set stream.listen=127.0.0.1:0 2>ours.log &
+OMP_NUM_THREADS=1 "$venv/bin/python" peer.py data/rows.csv $peer_port >peer.log 2>&1 &
 echo 'wrk.method = "POST"; wrk.headers["Content-Type"] = "application/json"; wrk.body = "{\"Open\":20000.0,\"Volume\":25.0}"' >post.lua
 body='{"Open":20000.0,"Volume":25.0}'
-for url in 18080/v1/models/forest/predict 18081/forest; do
+for url in $port/v1/models/forest/predict $peer_port/forest; do
     for _ in $(seq 240); do
         curl -sf -o /dev/null -H 'content-type: application/json' -d "$body" "http://127.0.0.1:$url" && break; sleep .25
     done
@@ -63,8 +63,8 @@ per_second() {
 }
 machine
 for model in linear forest; do
-    peer=$(per_second "18081/$model")
-    ours=$(per_second "18080/v1/models/$model/predict")
+    peer=$(per_second "$peer_port/$model")
+    ours=$(per_second "$port/v1/models/$model/predict")
     p50=$(awk '$1 == "50%" {print $2}' wrk.txt)
     echo "$model: millstream $ours req/s (p50 $p50), Flask $peer req/s:" \
          "$(awk -v a="$ours" -v b="$peer" 'BEGIN {printf "%.1f", a / b}')x"

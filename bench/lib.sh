@@ -28,6 +28,11 @@ serving() {
     return 1
 }
 
+# A port that nobody listens on now.
+free_port() {
+    python3 -c 'import socket; one = socket.create_server(("127.0.0.1", 0)); print(one.getsockname()[1])'
+}
+
 # seconds_of COMMAND…: wall seconds and peak MiB of a command, as "seconds mib".
 seconds_of() {
     /usr/bin/env time -f '%e %M' -o "$work/time" "$@" >"$work/out" 2>&1 || { cat "$work/out" >&2; return 1; }

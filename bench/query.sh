@@ -3,7 +3,7 @@
 # (cold: within 500 ms), beside a sum over all rows. Ends with 1 where either is missed at the 95th percentile.
 # usage: query.sh [rows] [times]
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-rows=${1:-1000000} times=${2:-200}
+rows=${1:-1000000} times=${2:-200} port=$(free_port)
 release
 cd "$work"
 awk -v rows="$rows" 'BEGIN {
@@ -16,12 +16,12 @@ source.path = "rows.csv"
 batch.parts = 4
 stream.listen = "127.0.0.1:0"
 [serve]
-listen = "127.0.0.1:18080"
+listen = "127.0.0.1:$port"
 TOML
 cat >ask.py <<'PY'
 import http.client, json, os, signal, sys, time
-server, times = int(sys.argv[1]), int(sys.argv[2])
-connection = http.client.HTTPConnection("127.0.0.1", 18080)
+server, port, times = map(int, sys.argv[1:])
+connection = http.client.HTTPConnection("127.0.0.1", port)
 def ask(sql):
     began = time.perf_counter()
     connection.request("POST", "/v1/query", json.dumps({"sql": sql}), {"content-type": "application/json"})
@@ -64,4 +64,4 @@ server=$!
 serving run.log
 machine
 echo "$rows rows in 4 parts, $times questions"
-python3 ask.py "$server" "$times"
+python3 ask.py "$server" "$port" "$times"

@@ -3,7 +3,7 @@
 # over HTTP beside Flask with `implicit` fitted on the same rows; wrk, 16 connections, random users.
 # usage: recommend.sh [rows] [seconds]
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-rows=${1:-20000000} seconds=${2:-10}
+rows=${1:-20000000} seconds=${2:-10} port=$(free_port) peer_port=$(free_port)
 command -v wrk >/dev/null || { echo "wrk is needed: apt-get install wrk" >&2; exit 1; }
 release
 venv=$cache/recommend-venv
@@ -24,7 +24,7 @@ source.path = "$data/rows.csv"
 schema.columns = { userId = "int64", movieId = "int64", rating = "float64", timestamp = "int64" }
 batch.parts = 1
 train.holdout = 0
-serve.listen = "127.0.0.1:18080"
+serve.listen = "127.0.0.1:$port"
 stream.listen = "127.0.0.1:0"
 [[model]]
 name = "taste"
@@ -74,13 +74,13 @@ print(f"{rows} ratings of {users} users and {items} items: trained (rank 64, 5 i
 PY
 started=$(date +%s%N)
 "$millstream" serve bench.toml 2>ours.log &
-until curl -sf -o /dev/null http://127.0.0.1:18080/readyz; do sleep .01; done
+until curl -sf -o /dev/null http://127.0.0.1:$port/readyz; do sleep .01; done
 ready=$(($(date +%s%N) - started))
-curl -sf -o /dev/null http://127.0.0.1:18080/v1/models/taste/recommend/1
+curl -sf -o /dev/null http://127.0.0.1:$port/v1/models/taste/recommend/1
 first=$(($(date +%s%N) - started))
 echo "serve: ready after $((ready / 1000000)) ms, first list, which waits for what users have seen, after $((first / 1000000)) ms"
-OMP_NUM_THREADS=1 "$venv/bin/python" peer.py "$data/rows.csv" 18081 >peer.log 2>&1 &
-users=$(curl -sf http://127.0.0.1:18080/v1/models/taste/versions/latest | python3 -c 'import json, sys; print(json.load(sys.stdin)["users"])')
+OMP_NUM_THREADS=1 "$venv/bin/python" peer.py "$data/rows.csv" "$peer_port" >peer.log 2>&1 &
+users=$(curl -sf http://127.0.0.1:$port/v1/models/taste/versions/latest | python3 -c 'import json, sys; print(json.load(sys.stdin)["users"])')
 # per_second PORT/PATH: requests per second of random users.
 per_second() {
     echo "request = function() return wrk.format('GET', '/${1#*/}/' .. math.random($users)) end" >users.lua
@@ -93,17 +93,17 @@ alone() {
     echo "request = function() return wrk.format('GET', '/${1#*/}/' .. math.random($users)) end" >users.lua
     wrk -t1 -c1 -d"${seconds}s" --latency -s users.lua "http://127.0.0.1:${1%%/*}" | awk '$1 == "50%" {print $2}'
 }
-ours=$(per_second 18080/v1/models/taste/recommend)
+ours=$(per_second $port/v1/models/taste/recommend)
 p50=$(awk '$1 == "50%" {print $2}' wrk.txt)
-echo "top-10: millstream $ours req/s, p50 $p50 with 16 connections, $(alone 18080/v1/models/taste/recommend) with one"
-until curl -sf -o /dev/null http://127.0.0.1:18081/recommend/1; do sleep 1; done
-peer=$(per_second 18081/recommend)
+echo "top-10: millstream $ours req/s, p50 $p50 with 16 connections, $(alone $port/v1/models/taste/recommend) with one"
+until curl -sf -o /dev/null http://127.0.0.1:$peer_port/recommend/1; do sleep 1; done
+peer=$(per_second $peer_port/recommend)
 echo "top-10: Flask with implicit $peer req/s: $(awk -v a="$ours" -v b="$peer" 'BEGIN {printf "%.1f", a / b}')x"
-python3 - <<'PY'
-import json, random, time, urllib.request
+python3 - "$port" <<'PY'
+import json, random, sys, time, urllib.request
 random.seed(1)
 body = json.dumps({"ratings": {str(random.randint(1, 20000)): random.choice([1, 3, 4.5, 5]) for _ in range(50)}}).encode()
-post = lambda: urllib.request.urlopen(urllib.request.Request("http://127.0.0.1:18080/v1/models/taste/recommend", body,
+post = lambda: urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{sys.argv[1]}/v1/models/taste/recommend", body,
                                       {"content-type": "application/json"})).read()
 times = []
 for _ in range(200):

@@ -3,7 +3,7 @@
 # again; beside DuckDB over the same Parquet parts inside a Python process, without HTTP.
 # usage: views.sh [rows] [times]
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-rows=${1:-1000000} times=${2:-50}
+rows=${1:-1000000} times=${2:-50} port=$(free_port)
 release
 venv=$cache/views-venv
 [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
@@ -28,13 +28,13 @@ where price between \$target * 0.9 and \$target * 1.1 and category = \$category
 order by rating desc, id limit 5"""
 params = { target = "float64", category = { type = "utf8", default = "c3" } }
 [serve]
-listen = "127.0.0.1:18080"
+listen = "127.0.0.1:$port"
 TOML
 cat >ask.py <<'PY'
 import glob, http.client, json, sys, time
 import duckdb
-times = int(sys.argv[1])
-connection = http.client.HTTPConnection("127.0.0.1", 18080)
+port, times = map(int, sys.argv[1:])
+connection = http.client.HTTPConnection("127.0.0.1", port)
 def ask(target):
     began = time.perf_counter()
     connection.request("GET", f"/v1/views/near?target={target}")
@@ -68,4 +68,4 @@ PY
 serving run.log
 machine
 echo "$rows rows in 4 parts, $times questions each"
-"$venv/bin/python" ask.py "$times"
+"$venv/bin/python" ask.py "$port" "$times"

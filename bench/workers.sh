@@ -15,8 +15,9 @@ stream.data = "$work/topic"
 batch.rows = 500000
 store.url = "file:$work/store"
 TOML
-"$millstream" broker --listen 127.0.0.1:0 --data "$work/topic" 2>/dev/null &
-sleep 1
+"$millstream" broker --listen 127.0.0.1:0 --data "$work/topic" 2>"$work/broker" &
+broker=$!
+until grep -q "listens on" "$work/broker"; do kill -0 $broker; sleep 0.1; done
 "$millstream" replay "$work/workers.toml" 2>/dev/null
 cp -r "$work/store" "$work/cut"
 for count in 1 2 3; do
