@@ -234,8 +234,11 @@ pub(crate) fn unusable_value(table: &Table) -> Option<FitError> {
     })
 }
 
-/// Checks every class and counts the rows of each.
-pub(crate) fn class_counts(classes: &[u32], n_classes: u32) -> Result<Vec<u64>, FitError> {
+/// Checks every class, that there are not too many of them, and that two have rows; gives the number of rows of each.
+pub(crate) fn check_classes(classes: &[u32], n_classes: u32, max: u32) -> Result<Vec<u64>, FitError> {
+    if n_classes > max {
+        return Err(FitError::TooManyClasses { found: n_classes as usize, max: max as usize });
+    }
     let mut counts = vec![0; n_classes as usize];
     for (row, &class) in classes.iter().enumerate() {
         match counts.get_mut(class as usize) {
@@ -243,14 +246,9 @@ pub(crate) fn class_counts(classes: &[u32], n_classes: u32) -> Result<Vec<u64>, 
             None => return Err(FitError::UnknownClass { row, class, n_classes }),
         }
     }
-    Ok(counts)
-}
-
-/// The class of the only non-empty count, when there is only one.
-pub(crate) fn only_class(counts: &[u64]) -> Option<u32> {
     let mut seen = counts.iter().enumerate().filter(|(_, count)| **count > 0);
     match (seen.next(), seen.next()) {
-        (Some((class, _)), None) => Some(index_u32(class)),
-        _ => None,
+        (Some((class, _)), None) => Err(FitError::OneClass { class: index_u32(class) }),
+        _ => Ok(counts),
     }
 }

@@ -29,6 +29,7 @@ mod solve;
 mod sparse;
 pub mod table;
 pub mod top_n;
+mod trees;
 
 pub use arrays::{Array, Arrays};
 pub use error::{FitError, LoadError, PredictError, TableError};

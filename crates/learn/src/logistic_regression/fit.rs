@@ -2,7 +2,7 @@
 
 use crate::chunks::CHUNK_ROWS;
 use crate::error::FitError;
-use crate::layout::{Layout, class_counts, only_class};
+use crate::layout::{Layout, check_classes};
 use crate::numeric::max_abs;
 use crate::table::Table;
 
@@ -53,13 +53,7 @@ pub fn fit(table: &Table, classes: &[u32], n_classes: u32, params: &Params) -> R
     if rows == 0 {
         return Err(FitError::NoRows);
     }
-    if n_classes > CLASSES_MAX {
-        return Err(FitError::TooManyClasses { found: n_classes as usize, max: CLASSES_MAX as usize });
-    }
-    let counts = class_counts(classes, n_classes)?;
-    if let Some(class) = only_class(&counts) {
-        return Err(FitError::OneClass { class });
-    }
+    let counts = check_classes(classes, n_classes, CLASSES_MAX)?;
     let layout = Layout::of(table);
     let n_outputs = if n_classes == 2 { 1 } else { n_classes as usize };
     let found = layout.n_parameters().saturating_mul(n_outputs);

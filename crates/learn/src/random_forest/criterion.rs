@@ -1,27 +1,10 @@
 //! What a split is good for: less variance of a number (binary Gini is the same on 0 and 1), or less Gini impurity of
 //! classes. Histograms hold integers, so that sums do not depend on their order.
 
-use super::bins::MISSING_BIN;
+use crate::trees::bins::MISSING_BIN;
+use crate::trees::cut::{Cut, N_BINS, when_none_missing};
+
 use super::sample::{Sample, WideBins};
-
-/// Bins of a feature, with that for missing.
-pub(super) const N_BINS: usize = 256;
-
-/// A place to split a feature at.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Cut {
-    /// Comparable within one node.
-    pub(super) gain: f64,
-    /// Bins up to this one, without that for missing, go left.
-    pub(super) bin: u8,
-    pub(super) missing_left: bool,
-}
-
-impl Cut {
-    pub(super) fn goes_left(self, bin: u8) -> bool {
-        if bin == MISSING_BIN { self.missing_left } else { bin <= self.bin }
-    }
-}
 
 /// Histograms are slots × [`N_BINS`] × `width` integers; totals are `width` integers.
 pub(super) trait Criterion: Sync {
@@ -140,11 +123,6 @@ impl Criterion for Variance {
         let mean = totals[0] as f64 / totals[1].max(1) as f64;
         std::iter::once(self.center + mean / self.scale)
     }
-}
-
-/// Missing values, where the node has seen none, go with the greater part of it.
-fn when_none_missing(cut: Cut, missing: i64, weight: i64, left: impl FnOnce() -> i64) -> Cut {
-    if missing > 0 { cut } else { Cut { missing_left: 2 * left() >= weight, ..cut } }
 }
 
 /// Totals are the draws of each class.

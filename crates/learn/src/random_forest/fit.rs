@@ -5,16 +5,18 @@ use rayon::prelude::*;
 use crate::Seed;
 use crate::chunks::CHUNK_ROWS;
 use crate::error::FitError;
-use crate::layout::{class_counts, only_class};
+use crate::layout::check_classes;
 use crate::numeric::{index_u32, random};
 use crate::table::Table;
+use crate::trees::bins::{BinnedColumn, bin_columns};
+use crate::trees::check_rows;
+use crate::trees::ensemble::{Feature, Task, Tree};
+use crate::trees::rank::{rank_by_class, rank_by_target};
 
 use super::Params;
-use super::bins::{BinnedColumn, bin_columns};
 use super::criterion::{Criterion, Gini, Variance};
 use super::grow::{Grower, Plan};
-use super::model::{Feature, Model, Task, Tree};
-use super::rank::{rank_by_class, rank_by_target};
+use super::model::Model;
 use super::sample::{Bootstrap, Cell, Narrow, Sample, Wide, WideBins};
 
 /// The most value bins of a column: with that for missing they fill a byte.
@@ -22,9 +24,6 @@ pub const BINS_MAX: u32 = 255;
 
 /// The most classes of a fit.
 pub const CLASSES_MAX: u32 = 1024;
-
-/// The most rows of a fit: their fixed-point targets then add up within 63 bits.
-const ROWS_MAX: usize = 1 << 30;
 
 /// Targets become whole numbers of at most this size.
 const FIXED_POINT: f64 = (1 << 29) as f64;
@@ -73,13 +72,7 @@ pub fn fit_classification(
     seed: Seed,
 ) -> Result<Model, FitError> {
     check_rows(table, classes.len())?;
-    if n_classes > CLASSES_MAX {
-        return Err(FitError::TooManyClasses { found: n_classes as usize, max: CLASSES_MAX as usize });
-    }
-    let counts = class_counts(classes, n_classes)?;
-    if let Some(class) = only_class(&counts) {
-        return Err(FitError::OneClass { class });
-    }
+    check_classes(classes, n_classes, CLASSES_MAX)?;
     if n_classes == 2 {
         let unit = fixed_point(FIXED_POINT);
         let fixed: Vec<i32> = classes.iter().map(|&class| if class == 1 { unit } else { 0 }).collect();
@@ -93,16 +86,6 @@ pub fn fit_classification(
     let targets: Vec<i32> = classes.iter().map(|&class| class.cast_signed()).collect();
     let trees = fit_rows(&columns, &targets, Gini { n_classes: k }, params, seed);
     Ok(Model::new(Task::Classification, features(columns), k, trees))
-}
-
-fn check_rows(table: &Table, targets: usize) -> Result<(), FitError> {
-    let rows = table.n_rows();
-    match rows {
-        _ if rows != targets => Err(FitError::TargetCount { rows, targets }),
-        0 => Err(FitError::NoRows),
-        _ if rows > ROWS_MAX => Err(FitError::TooManyRows { found: rows, max: ROWS_MAX }),
-        _ => Ok(()),
-    }
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "at most 2²⁹ either side of 0, rounded")]

@@ -2,9 +2,10 @@
 //! subtraction.
 
 use crate::numeric::random;
+use crate::trees::cut::{Cut, N_BINS};
+use crate::trees::ensemble::Tree;
 
-use super::criterion::{Criterion, Cut, N_BINS};
-use super::model::Tree;
+use super::criterion::Criterion;
 use super::sample::{Sample, WideBins};
 
 /// What every tree of a fit shares.
@@ -177,10 +178,7 @@ impl<'a, C: Criterion> Grower<'a, C> {
 /// Copies the rows going left to the front of `to`, the others to its end, and gives the number of the former. The
 /// order within each does not matter: sums are of integers.
 fn partition<S: Sample>(from: &[S], to: &mut [S], wide: &WideBins, feature: usize, cut: Cut) -> usize {
-    let mut goes_right = [false; N_BINS];
-    for (bin, right) in (0..=u8::MAX).zip(&mut goes_right) {
-        *right = !cut.goes_left(bin);
-    }
+    let goes_right = cut.goes_right();
     let (mut left, mut right) = (0, from.len());
     for sample in from {
         let to_right = usize::from(goes_right[usize::from(sample.bins(wide)[feature])]);

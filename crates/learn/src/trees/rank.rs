@@ -1,4 +1,4 @@
-//! The order in which a forest sees the categories of a column. For a number, or two classes, the best split of any
+//! The order in which trees see the categories of a column. For a number, or two classes, the best split of any
 //! subset is one along the order of the targets' means (Fisher 1958; Breiman et al. 1984, §4.2.2); for more classes the
 //! first principal component of the class shares comes near it (Coppersmith, Hong and Hosking 1999).
 
@@ -12,7 +12,7 @@ const PRIOR_ROWS: f64 = 10.0;
 const POWER_STEPS: usize = 50;
 
 /// Ranks by the mean of the targets. `codes` and `fixed`: n_rows.
-pub(super) fn rank_by_target(codes: &[u32], n_categories: usize, fixed: &[i32]) -> CategoryRanks {
+pub(crate) fn rank_by_target(codes: &[u32], n_categories: usize, fixed: &[i32]) -> CategoryRanks {
     let mut sums = vec![0i64; n_categories];
     let mut counts = vec![0; n_categories];
     for (&code, &target) in codes.iter().zip(fixed) {
@@ -32,7 +32,7 @@ fn smooth(sum: f64, count: usize, mean: f64) -> f64 {
 }
 
 /// Ranks by the first principal component of the class shares. `codes` and `classes`: n_rows.
-pub(super) fn rank_by_class(codes: &[u32], n_categories: usize, classes: &[u32], n_classes: usize) -> CategoryRanks {
+pub(crate) fn rank_by_class(codes: &[u32], n_categories: usize, classes: &[u32], n_classes: usize) -> CategoryRanks {
     let k = n_classes;
     let mut by_class = vec![0usize; n_categories * k];
     for (&code, &class) in codes.iter().zip(classes) {

@@ -7,31 +7,31 @@ use crate::error::FitError;
 use crate::numeric::{index_u8, random};
 use crate::table::{Column, Table};
 
-use super::model::Feature;
+use super::ensemble::Feature;
 
 /// The bin of a missing value.
-pub(super) const MISSING_BIN: u8 = 0;
+pub(crate) const MISSING_BIN: u8 = 0;
 
 /// Quantiles are those of so many rows: a bin of 255 then holds 257 ± 16 of them.
 const QUANTILE_ROWS: usize = 65_536;
 
 /// One binned column.
-pub(super) struct BinnedColumn {
-    pub(super) feature: Feature,
+pub(crate) struct BinnedColumn {
+    pub(crate) feature: Feature,
     /// Ascending; bin b holds values above `thresholds[b - 2]` and at most `thresholds[b - 1]`, the last bin the rest.
-    pub(super) thresholds: Vec<f64>,
+    pub(crate) thresholds: Vec<f64>,
     /// n_rows.
-    pub(super) bins: Vec<u8>,
+    pub(crate) bins: Vec<u8>,
 }
 
 /// For each category of a column how it ranks (by target), and how many rows it has.
-pub(super) struct CategoryRanks {
-    pub(super) scores: Vec<f64>,
-    pub(super) counts: Vec<usize>,
+pub(crate) struct CategoryRanks {
+    pub(crate) scores: Vec<f64>,
+    pub(crate) counts: Vec<usize>,
 }
 
 /// Bins every column. `rank` gives the categories' order; those without rows count as missing.
-pub(super) fn bin_columns(
+pub(crate) fn bin_columns(
     table: &Table,
     n_bins: usize,
     rank: impl Fn(&[u32], usize) -> CategoryRanks + Sync,
