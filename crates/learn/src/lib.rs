@@ -3,7 +3,7 @@
 //! Every algorithm is one folder with the same shape: `params.rs` (typed values in, checked [`Params`] out, all
 //! faults at once), `fit.rs` (the arithmetic) and `model.rs` (predict, and to and from named arrays).
 //! The same table, parameters and [`Seed`] give the same bytes for any number of threads: rows are summed in fixed
-//! chunks which are added in chunk order, forests sum integers, and a user's or item's vector is one thread's work.
+//! chunks which are added in chunk order, forests and boosting sum integers, and a user's or item's vector is one thread's work.
 //!
 //! [`Params`]: linear_regression::Params
 
@@ -12,6 +12,7 @@ pub mod arrays;
 mod chunks;
 pub mod content;
 pub mod error;
+pub mod gradient_boosting;
 pub mod ids;
 pub mod kmeans;
 mod layout;

@@ -1,8 +1,8 @@
 //! What every estimator keeps, one suite for all: see `CASES`.
 
 use millstream_learn::{
-    Algorithm, Array, Arrays, Column, FitError, LoadError, PredictError, Seed, Table, als, content, kmeans,
-    linear_regression, logistic_regression, neighbours, popularity, random_forest,
+    Algorithm, Array, Arrays, Column, FitError, LoadError, PredictError, Seed, Table, als, content, gradient_boosting,
+    kmeans, linear_regression, logistic_regression, neighbours, popularity, random_forest,
 };
 use proptest::prelude::*;
 use std::sync::LazyLock;
@@ -13,6 +13,7 @@ enum Fitted {
     Linear(linear_regression::Model),
     Logistic(logistic_regression::Model),
     Forest(random_forest::Model),
+    Boosting(gradient_boosting::Model),
     Clusters(kmeans::Model),
 }
 
@@ -22,16 +23,18 @@ enum Case {
     Logistic { n_classes: u32 },
     Forest,
     ForestClasses { n_classes: u32 },
+    Boosting,
     Clusters,
 }
 
-const CASES: [Case; 7] = [
+const CASES: [Case; 8] = [
     Case::Linear,
     Case::Logistic { n_classes: 2 },
     Case::Logistic { n_classes: 3 },
     Case::Forest,
     Case::ForestClasses { n_classes: 2 },
     Case::ForestClasses { n_classes: 4 },
+    Case::Boosting,
     Case::Clusters,
 ];
 
@@ -50,6 +53,9 @@ impl Case {
             Case::ForestClasses { n_classes: n } => {
                 random_forest::fit_classification(table, &classes(n), n, &few_trees(), Seed(5)).map(Fitted::Forest)
             }
+            Case::Boosting => {
+                gradient_boosting::fit_regression(table, targets, &few_rounds(), &|| false).map(Fitted::Boosting)
+            }
             Case::Clusters => kmeans::fit(table, &few_clusters(), Seed(5)).map(Fitted::Clusters),
         }
     }
@@ -59,8 +65,15 @@ impl Case {
             Case::Linear => linear_regression::Model::from_arrays(arrays).map(Fitted::Linear),
             Case::Logistic { .. } => logistic_regression::Model::from_arrays(arrays).map(Fitted::Logistic),
             Case::Forest | Case::ForestClasses { .. } => random_forest::Model::from_arrays(arrays).map(Fitted::Forest),
+            Case::Boosting => gradient_boosting::Model::from_arrays(arrays).map(Fitted::Boosting),
             Case::Clusters => kmeans::Model::from_arrays(arrays).map(Fitted::Clusters),
         }
+    }
+}
+
+impl Case {
+    fn takes_missing_values(self) -> bool {
+        matches!(self, Case::Forest | Case::ForestClasses { .. } | Case::Boosting)
     }
 }
 
@@ -73,6 +86,7 @@ impl Fitted {
                 random_forest::Task::Regression => model.predict(table),
                 random_forest::Task::Classification => model.probabilities(table),
             },
+            Fitted::Boosting(model) => model.predict(table),
             Fitted::Clusters(model) => {
                 let distance = |nearest: Option<kmeans::Nearest>| nearest.map_or(f64::NAN, |nearest| nearest.distance);
                 Ok(model.predict(table)?.into_iter().map(distance).collect())
@@ -85,6 +99,7 @@ impl Fitted {
             Fitted::Linear(model) => model.to_arrays(),
             Fitted::Logistic(model) => model.to_arrays(),
             Fitted::Forest(model) => model.to_arrays(),
+            Fitted::Boosting(model) => model.to_arrays(),
             Fitted::Clusters(model) => model.to_arrays(),
         }
     }
@@ -116,6 +131,11 @@ fn rows(order: impl Iterator<Item = usize> + Clone, with_category: bool) -> (Tab
 fn few_trees() -> random_forest::Params {
     let values = [("trees".to_owned(), millstream_learn::ParamValue::Integer(5))];
     random_forest::Params::from_values(&values.into_iter().collect()).unwrap()
+}
+
+fn few_rounds() -> gradient_boosting::Params {
+    let values = [("rounds".to_owned(), millstream_learn::ParamValue::Integer(5))];
+    gradient_boosting::Params::from_values(&values.into_iter().collect()).unwrap()
 }
 
 fn few_clusters() -> kmeans::Params {
@@ -202,7 +222,7 @@ fn one_row_is_fitted_or_is_one_class() {
     for case in CASES {
         let (table, targets) = rows(0..1, true);
         match (case, case.fit(&table, &targets)) {
-            (Case::Linear | Case::Forest, Ok(model)) => {
+            (Case::Linear | Case::Forest | Case::Boosting, Ok(model)) => {
                 let predicted = model.predict(&table).unwrap();
                 assert!((predicted[0] - targets[0]).abs() < 1e-12, "{case:?}");
             }
@@ -236,13 +256,12 @@ fn with_value(value: f64) -> (Table, Vec<f64>) {
 #[test]
 fn values_which_cannot_be_used_are_named() {
     for case in CASES {
-        let forest = matches!(case, Case::Forest | Case::ForestClasses { .. });
         let (table, targets) = with_value(f64::INFINITY);
         assert_eq!(case.fit(&table, &targets), Err(FitError::NotFinite { column: 1, row: 17 }), "{case:?}");
         let (table, targets) = with_value(f64::NAN);
         let fitted = case.fit(&table, &targets);
-        assert_eq!(fitted.is_ok(), forest, "{case:?}");
-        if !forest {
+        assert_eq!(fitted.is_ok(), case.takes_missing_values(), "{case:?}");
+        if !case.takes_missing_values() {
             assert_eq!(fitted, Err(FitError::Missing { column: 1, row: 17 }));
             let (table, targets) = with_value(1e200);
             assert_eq!(case.fit(&table, &targets), Err(FitError::TooLarge { column: 1 }), "{case:?}");
@@ -253,7 +272,6 @@ fn values_which_cannot_be_used_are_named() {
 #[test]
 fn missing_and_unknown_values_predict_nan_or_go_the_learned_way() {
     for case in CASES {
-        let forest = matches!(case, Case::Forest | Case::ForestClasses { .. });
         let (table, targets) = rows(0..500, true);
         let model = case.fit(&table, &targets).unwrap();
         let number = |x: f64| Column::Numeric(vec![x]);
@@ -264,7 +282,10 @@ fn missing_and_unknown_values_predict_nan_or_go_the_learned_way() {
             vec![number(0.0), number(0.0), category(6, 7)],
         ] {
             let predicted = model.predict(&Table::new(columns).unwrap()).unwrap();
-            assert!(predicted.iter().all(|value| value.is_nan() != forest), "{case:?} {predicted:?}");
+            assert!(
+                predicted.iter().all(|value| value.is_nan() != case.takes_missing_values()),
+                "{case:?} {predicted:?}"
+            );
         }
     }
 }
