@@ -9,10 +9,11 @@ mod als;
 use std::path::Path;
 use std::time::Instant;
 
+use millstream_learn::gradient_boosting::Params as BoostingParams;
 use millstream_learn::kmeans::Params as KMeansParams;
 use millstream_learn::random_forest::Params as ForestParams;
 use millstream_learn::{Column, ParamValue, Seed, Table};
-use millstream_learn::{kmeans, linear_regression, logistic_regression, metrics, random_forest};
+use millstream_learn::{gradient_boosting, kmeans, linear_regression, logistic_regression, metrics, random_forest};
 
 const N_ROWS: usize = 2_333_333;
 const RUNS: usize = 5;
@@ -22,7 +23,7 @@ fn main() {
     let folder = args.first().filter(|folder| *folder != "-");
     let wanted = |name: &str| args.len() < 2 || args[1..].iter().any(|arg| name.starts_with(arg));
     als::run(folder.map(Path::new), wanted);
-    if ["linear", "logistic", "forest"]
+    if ["linear", "logistic", "forest", "boosting"]
         .iter()
         .any(|name| args.len() < 2 || args[1..].iter().any(|arg| arg.starts_with(name)))
     {
@@ -49,6 +50,9 @@ fn tables(folder: Option<&Path>, wanted: impl Fn(&str) -> bool) {
                 forest(&data, &name, n_columns, depth);
             }
         }
+    }
+    if wanted("boosting_5x") {
+        boosting(&data);
     }
     for k in [8, 100] {
         let name = format!("kmeans_{k}");
@@ -150,6 +154,19 @@ fn forest(data: &Data, name: &str, n_columns: usize, depth: i64) {
     let predict = start.elapsed().as_secs_f64();
     let rmse = metrics::rmse(&data.surface, &predictions).unwrap();
     println!(r#"{{"case":"{name}","seconds":{seconds:.4},"quality":{rmse},"predict_seconds":{predict:.4}}}"#);
+}
+
+/// The defaults are LightGBM's, but for its l2 of 0.
+fn boosting(data: &Data) {
+    let table = data.table(&[0, 1, 2, 3, 4]);
+    let params = BoostingParams::from_values(&[("l2".to_owned(), ParamValue::Integer(0))].into()).unwrap();
+    let fit = || gradient_boosting::fit_regression(&table, &data.surface, &params, &|| false).unwrap();
+    let (seconds, model) = median(fit);
+    let start = Instant::now();
+    let predictions = model.predict(&table).unwrap();
+    let predict = start.elapsed().as_secs_f64();
+    let rmse = metrics::rmse(&data.surface, &predictions).unwrap();
+    println!(r#"{{"case":"boosting_5x","seconds":{seconds:.4},"quality":{rmse},"predict_seconds":{predict:.4}}}"#);
 }
 
 /// One start and twenty passes over all rows, whatever moves. Each run has its own seed, and the quality is their mean, for

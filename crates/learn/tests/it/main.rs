@@ -4,6 +4,7 @@
 mod als;
 mod bags;
 mod conformance;
+mod gradient_boosting;
 mod kmeans;
 mod oracle;
 mod oracle_ranking;
