@@ -67,6 +67,20 @@ pub(crate) fn exp_nonpositive(x: f64) -> f64 {
     p * f64::from_bits(exponent)
 }
 
+/// The probabilities of classes 0 and 1 by the score of class 1, each from its own side, so that a small one keeps its
+/// digits.
+pub(crate) fn sigmoids(score: f64) -> [f64; 2] {
+    [1.0 / (1.0 + score.exp()), 1.0 / (1.0 + (-score).exp())]
+}
+
+/// Makes the scores of a row's classes their probabilities.
+pub(crate) fn softmax(row: &mut [f64]) {
+    let top = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    row.iter_mut().for_each(|score| *score = (*score - top).exp());
+    let total: f64 = row.iter().sum();
+    row.iter_mut().for_each(|value| *value /= total);
+}
+
 /// The finaliser of SplitMix64 (Steele, Lea and Flood 2014): a bijection whose output bits all depend on all input bits.
 #[inline(always)]
 pub(crate) fn mix(value: u64) -> u64 {

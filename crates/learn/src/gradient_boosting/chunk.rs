@@ -9,13 +9,15 @@ use crate::trees::bins::BinnedColumn;
 use crate::trees::cut::N_BINS;
 
 use super::histogram::{CHUNK_ROWS, GROUP_FEATURES, GroupSums, Plan, Sums};
-use super::loss::Loss;
+use super::loss::{Loss, Norm, Output};
 
 pub(super) struct Chunk<const WIDTH: usize> {
     /// In the table.
     rows: Range<usize>,
     /// n_outputs × n_rows.
     scores: Vec<f64>,
+    /// n_rows.
+    norms: Vec<Norm>,
     /// n_rows: less the first derivative, and the second where it is not 1 for all.
     steps: Vec<[i32; WIDTH]>,
     groups: Vec<Group>,
@@ -47,6 +49,7 @@ impl<const WIDTH: usize> Chunk<WIDTH> {
             Chunk {
                 groups: group(columns, &rows),
                 scores: start.iter().flat_map(|&score| std::iter::repeat_n(score, n)).collect(),
+                norms: vec![Norm::default(); n],
                 steps: vec![[0; WIDTH]; n],
                 leaves: Leaves { rows: Vec::new(), ranges: Vec::new(), scratch: vec![0; n] },
                 rows,
@@ -63,11 +66,15 @@ impl<const WIDTH: usize> Chunk<WIDTH> {
         loss.largest(self.rows.clone(), self.scores(output))
     }
 
+    pub(super) fn begin_round(&mut self, loss: &impl Loss<WIDTH>) {
+        loss.norms(&self.scores, &mut self.norms);
+    }
+
     /// Begins a tree: every row is in leaf 0.
-    pub(super) fn begin(&mut self, loss: &impl Loss<WIDTH>, output: usize, scale: f64) {
+    pub(super) fn begin_tree(&mut self, loss: &impl Loss<WIDTH>, output: usize, scale: f64) {
         let n = self.rows.len();
-        let scores = &self.scores[output * n..][..n];
-        loss.steps(self.rows.clone(), scores, scale, &mut self.steps);
+        let of = Output { output, scores: &self.scores[output * n..][..n], norms: &self.norms };
+        loss.steps(self.rows.clone(), of, scale, &mut self.steps);
         self.leaves.rows.clear();
         self.leaves.rows.extend((0..=u16::MAX).take(n));
         self.leaves.ranges.clear();
@@ -105,7 +112,7 @@ impl<const WIDTH: usize> Chunk<WIDTH> {
     }
 
     /// Adds to the scores of an output the value of each row's leaf.
-    pub(super) fn end(&mut self, output: usize, values: &[f64]) {
+    pub(super) fn end_tree(&mut self, output: usize, values: &[f64]) {
         let n = self.rows.len();
         let scores = &mut self.scores[output * n..][..n];
         for (rows, value) in self.leaves.ranges.iter().zip(values) {

@@ -104,7 +104,7 @@ mod tests {
         let params = Params::default();
         let grown = |kept_sums_max: usize| {
             let mut chunks: Vec<Chunk<1>> = Chunk::all(70_000, &columns, &[0.0]);
-            chunks.iter_mut().for_each(|chunk| chunk.begin(&SquaredError { targets: &targets }, 0, 1000.0));
+            chunks.iter_mut().for_each(|chunk| chunk.begin_tree(&SquaredError { targets: &targets }, 0, 1000.0));
             let mut plan = Plan::new(&params, &columns, [1000.0, 1.0]);
             plan.kept_sums_max = kept_sums_max;
             grow(&plan, &mut chunks)

@@ -10,6 +10,6 @@ mod model;
 mod params;
 
 pub use crate::trees::ensemble::Task;
-pub use fit::fit_regression;
+pub use fit::{CLASSES_MAX, fit_classification, fit_regression};
 pub use model::Model;
 pub use params::{Params, SPECS};

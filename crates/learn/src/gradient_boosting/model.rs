@@ -2,11 +2,14 @@
 
 use crate::arrays::{Array, Arrays, Dim, damaged, read_finite};
 use crate::error::{LoadError, PredictError};
+use crate::numeric::{sigmoids, softmax};
 use crate::table::Table;
 use crate::trees::bins::BinnedColumn;
 use crate::trees::ensemble::{Task, Tree, Trees};
 
-/// score = start + Σ over trees of the value of the row's leaf.
+use super::fit::CLASSES_MAX;
+
+/// Of a number the score, of two classes p₁ = σ(score), of more the softmax of their scores; score = start + Σ over trees of the value of the row's leaf.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Model {
     trees: Trees,
@@ -32,9 +35,28 @@ impl Model {
         self.trees.n_nodes()
     }
 
+    /// 0 for a regression.
+    pub fn n_classes(&self) -> usize {
+        match (self.task(), self.start.len()) {
+            (Task::Regression, _) => 0,
+            (Task::Classification, 1) => 2,
+            (Task::Classification, n_classes) => n_classes,
+        }
+    }
+
     /// One prediction a row. Missing values and categories unknown at the fit go the learned way.
     pub fn predict(&self, table: &Table) -> Result<Vec<f64>, PredictError> {
         self.trees.sums(table, Task::Regression, &self.start)
+    }
+
+    /// n_rows × n_classes, row-major, each row summing to 1.
+    pub fn probabilities(&self, table: &Table) -> Result<Vec<f64>, PredictError> {
+        let mut scores = self.trees.sums(table, Task::Classification, &self.start)?;
+        if self.start.len() == 1 {
+            return Ok(scores.into_iter().flat_map(sigmoids).collect());
+        }
+        scores.chunks_exact_mut(self.start.len()).for_each(softmax);
+        Ok(scores)
     }
 
     pub fn to_arrays(&self) -> Arrays {
@@ -46,7 +68,14 @@ impl Model {
     /// Reads what `to_arrays` gave; anything else is an error which names the array.
     pub fn from_arrays(arrays: &Arrays) -> Result<Model, LoadError> {
         let trees = Trees::from_arrays(arrays)?;
-        let start = read_finite(arrays, "start", &[Dim::Exactly(1)])?.to_vec();
+        let start = read_finite(arrays, "start", &[Dim::Any])?.to_vec();
+        let outputs = match trees.task() {
+            Task::Regression => 1..=1,
+            Task::Classification => 1..=CLASSES_MAX as usize,
+        };
+        if !outputs.contains(&start.len()) || start.len() == 2 || trees.n_trees() % start.len() != 0 {
+            return Err(damaged("start", format!("{} outputs of {} trees", start.len(), trees.n_trees())));
+        }
         if trees.width() != 1 {
             return Err(damaged("leaf_values", format!("{} values a leaf", trees.width())));
         }

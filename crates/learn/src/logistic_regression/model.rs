@@ -6,6 +6,7 @@ use crate::arrays::{Array, Arrays, Dim, damaged, read_finite, read_u8, read_u32}
 use crate::chunks::fill_chunks;
 use crate::error::{LoadError, PredictError};
 use crate::layout::{Layout, add_scores};
+use crate::numeric::{sigmoids, softmax};
 use crate::table::Table;
 
 use super::fit::{CLASSES_MAX, PARAMETERS_MAX};
@@ -135,9 +136,7 @@ impl Model {
         let mut scores = vec![0.0; rows.len()];
         self.scores(table, rows, 0, &mut scores);
         for (row, score) in probabilities.chunks_exact_mut(2).zip(scores) {
-            // Each from its own side, so that a small probability keeps its digits.
-            row[0] = 1.0 / (1.0 + score.exp());
-            row[1] = 1.0 / (1.0 + (-score).exp());
+            row.copy_from_slice(&sigmoids(score));
         }
     }
 
@@ -150,12 +149,7 @@ impl Model {
                 row[output] = *score;
             }
         }
-        for row in probabilities.chunks_exact_mut(k) {
-            let top = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            row.iter_mut().for_each(|score| *score = (*score - top).exp());
-            let total: f64 = row.iter().sum();
-            row.iter_mut().for_each(|value| *value /= total);
-        }
+        probabilities.chunks_exact_mut(k).for_each(softmax);
     }
 
     pub fn to_arrays(&self) -> Arrays {

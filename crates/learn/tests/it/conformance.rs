@@ -24,10 +24,11 @@ enum Case {
     Forest,
     ForestClasses { n_classes: u32 },
     Boosting,
+    BoostingClasses { n_classes: u32 },
     Clusters,
 }
 
-const CASES: [Case; 8] = [
+const CASES: [Case; 10] = [
     Case::Linear,
     Case::Logistic { n_classes: 2 },
     Case::Logistic { n_classes: 3 },
@@ -35,6 +36,8 @@ const CASES: [Case; 8] = [
     Case::ForestClasses { n_classes: 2 },
     Case::ForestClasses { n_classes: 4 },
     Case::Boosting,
+    Case::BoostingClasses { n_classes: 2 },
+    Case::BoostingClasses { n_classes: 3 },
     Case::Clusters,
 ];
 
@@ -56,6 +59,10 @@ impl Case {
             Case::Boosting => {
                 gradient_boosting::fit_regression(table, targets, &few_rounds(), &|| false).map(Fitted::Boosting)
             }
+            Case::BoostingClasses { n_classes: n } => {
+                gradient_boosting::fit_classification(table, &classes(n), n, &few_rounds(), &|| false)
+                    .map(Fitted::Boosting)
+            }
             Case::Clusters => kmeans::fit(table, &few_clusters(), Seed(5)).map(Fitted::Clusters),
         }
     }
@@ -65,7 +72,9 @@ impl Case {
             Case::Linear => linear_regression::Model::from_arrays(arrays).map(Fitted::Linear),
             Case::Logistic { .. } => logistic_regression::Model::from_arrays(arrays).map(Fitted::Logistic),
             Case::Forest | Case::ForestClasses { .. } => random_forest::Model::from_arrays(arrays).map(Fitted::Forest),
-            Case::Boosting => gradient_boosting::Model::from_arrays(arrays).map(Fitted::Boosting),
+            Case::Boosting | Case::BoostingClasses { .. } => {
+                gradient_boosting::Model::from_arrays(arrays).map(Fitted::Boosting)
+            }
             Case::Clusters => kmeans::Model::from_arrays(arrays).map(Fitted::Clusters),
         }
     }
@@ -73,7 +82,10 @@ impl Case {
 
 impl Case {
     fn takes_missing_values(self) -> bool {
-        matches!(self, Case::Forest | Case::ForestClasses { .. } | Case::Boosting)
+        match self {
+            Case::Forest | Case::ForestClasses { .. } | Case::Boosting | Case::BoostingClasses { .. } => true,
+            Case::Linear | Case::Logistic { .. } | Case::Clusters => false,
+        }
     }
 }
 
@@ -86,7 +98,10 @@ impl Fitted {
                 random_forest::Task::Regression => model.predict(table),
                 random_forest::Task::Classification => model.probabilities(table),
             },
-            Fitted::Boosting(model) => model.predict(table),
+            Fitted::Boosting(model) => match model.task() {
+                gradient_boosting::Task::Regression => model.predict(table),
+                gradient_boosting::Task::Classification => model.probabilities(table),
+            },
             Fitted::Clusters(model) => {
                 let distance = |nearest: Option<kmeans::Nearest>| nearest.map_or(f64::NAN, |nearest| nearest.distance);
                 Ok(model.predict(table)?.into_iter().map(distance).collect())
@@ -226,7 +241,10 @@ fn one_row_is_fitted_or_is_one_class() {
                 let predicted = model.predict(&table).unwrap();
                 assert!((predicted[0] - targets[0]).abs() < 1e-12, "{case:?}");
             }
-            (Case::Logistic { .. } | Case::ForestClasses { .. }, Err(FitError::OneClass { .. })) => {}
+            (
+                Case::Logistic { .. } | Case::ForestClasses { .. } | Case::BoostingClasses { .. },
+                Err(FitError::OneClass { .. }),
+            ) => {}
             (Case::Clusters, Err(FitError::TooFewDistinctRows { found: 1, clusters: 5 })) => {}
             (_, other) => panic!("{case:?}: {other:?}"),
         }

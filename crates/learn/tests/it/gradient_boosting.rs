@@ -1,77 +1,141 @@
-//! Boosting against a plain one that sorts nothing, bins nothing and subtracts nothing, and what its parameters promise.
+//! Boosting against plain loops that try every split, and what its parameters promise.
 #![allow(clippy::cast_possible_wrap)]
 
-use millstream_learn::gradient_boosting::{Model, Params, fit_regression};
+use millstream_learn::gradient_boosting::{Model, Params, fit_classification, fit_regression};
 use millstream_learn::table::MISSING_CODE;
 use millstream_learn::{Array, Column, FitError, ParamValue, Table, metrics};
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 
 fn params(values: &[(&str, ParamValue)]) -> Params {
     let values = values.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
     Params::from_values(&values).unwrap()
 }
 
-/// A leaf of the plain tree: its rows, and the best way to split them.
-struct Leaf {
-    rows: Vec<usize>,
-    depth: usize,
-    split: Option<(f64, Vec<usize>, Vec<usize>)>,
+/// The trees of a model, as its arrays have them.
+struct Nodes {
+    roots: Vec<u32>,
+    feature: Vec<u32>,
+    threshold: Vec<f64>,
+    child: Vec<u32>,
+    values: Vec<f64>,
 }
 
+impl Nodes {
+    fn of(model: &Model) -> Nodes {
+        let arrays = model.to_arrays();
+        let u32s = |name: &str| match &arrays[name] {
+            Array::U32 { data, .. } => data.clone(),
+            other => panic!("{other:?}"),
+        };
+        let f64s = |name: &str| match &arrays[name] {
+            Array::F64 { data, .. } => data.clone(),
+            other => panic!("{other:?}"),
+        };
+        Nodes {
+            roots: u32s("roots"),
+            feature: u32s("node_feature"),
+            threshold: f64s("node_threshold"),
+            child: u32s("node_child"),
+            values: f64s("leaf_values"),
+        }
+    }
+
+    fn is_leaf(&self, node: usize) -> bool {
+        self.feature[node] == u32::MAX
+    }
+
+    /// Sends rows left or right. `columns`: numbers, NaN where missing.
+    fn partition(&self, node: usize, columns: &[Vec<f64>], rows: &[usize]) -> (Vec<usize>, Vec<usize>) {
+        let missing_left = self.feature[node] >> 31 == 1;
+        let column = &columns[(self.feature[node] & !(1 << 31)) as usize];
+        let goes_left = |row: &usize| {
+            if column[*row].is_nan() { missing_left } else { column[*row] <= self.threshold[node] }
+        };
+        rows.iter().partition(|row| goes_left(row))
+    }
+
+    /// The splits of a tree in the order in which they were made.
+    fn splits(&self, tree: usize) -> Vec<usize> {
+        let end = self.roots.get(tree + 1).map_or(self.child.len(), |root| *root as usize);
+        let mut splits: Vec<usize> = (self.roots[tree] as usize..end).filter(|node| !self.is_leaf(*node)).collect();
+        splits.sort_by_key(|node| self.child[*node]);
+        splits
+    }
+}
+
+/// Follows a model's trees with the sums of plain loops.
 struct Plain<'a> {
+    nodes: Nodes,
     /// Numbers, NaN where missing.
     columns: &'a [Vec<f64>],
-    max_leaves: usize,
-    max_depth: usize,
-    min_leaf: usize,
-    l2: f64,
-    learning_rate: f64,
+    settings: Settings,
+}
+
+/// A leaf of the tree so far.
+struct Leaf {
+    rows: Vec<usize>,
+    depth: i64,
+    /// What the best split of all gains.
+    best: f64,
 }
 
 impl Plain<'_> {
-    /// Every split of every column at every value, missing values on either side.
-    fn leaf(&self, rows: Vec<usize>, depth: usize, steps: &[(f64, f64)]) -> Leaf {
-        let of = |rows: &[usize]| {
-            let sums = rows.iter().fold((0.0, 0.0), |sums, &row| (sums.0 + steps[row].0, sums.1 + steps[row].1));
-            (sums.0 * sums.0 / (sums.1 + self.l2), sums.1)
-        };
-        let mut best: Option<(f64, Vec<usize>, Vec<usize>)> = None;
-        for column in self.columns.iter().filter(|_| depth < self.max_depth) {
-            for &threshold in column.iter().filter(|value| !value.is_nan()) {
+    /// What a split gains, if it may be made. `steps`: less the first derivative, and the second, of each row.
+    fn gain(&self, left: &[usize], right: &[usize], steps: &[(f64, f64)]) -> Option<f64> {
+        let ((left_first, left_second), (right_first, right_second)) = (total(left, steps), total(right, steps));
+        let part = |first: f64, second: f64| first * first / (second + self.settings.l2);
+        let fits = left.len().min(right.len()) as i64 >= self.settings.min_leaf;
+        let whole = part(left_first + right_first, left_second + right_second);
+        let gain = part(left_first, left_second) + part(right_first, right_second) - whole;
+        (fits && left_second.min(right_second) >= 1e-3).then_some(gain)
+    }
+
+    /// Tries every split of every column at every value, missing values on either side.
+    fn leaf(&self, rows: Vec<usize>, depth: i64, steps: &[(f64, f64)]) -> Leaf {
+        let mut best = 0.0f64;
+        for column in self.columns.iter().filter(|_| depth < self.settings.max_depth) {
+            for threshold in column.iter().filter(|value| !value.is_nan()) {
                 for missing_left in [false, true] {
-                    let goes_left = |row: &usize| {
-                        if column[*row].is_nan() { missing_left } else { column[*row] <= threshold }
-                    };
+                    let goes_left =
+                        |row: &usize| if column[*row].is_nan() { missing_left } else { column[*row] <= *threshold };
                     let (left, right): (Vec<usize>, Vec<usize>) = rows.iter().partition(|row| goes_left(row));
-                    let ((left_part, left_sum), (right_part, right_sum)) = (of(&left), of(&right));
-                    let gain = left_part + right_part - of(&rows).0;
-                    let fits = left.len().min(right.len()) >= self.min_leaf && left_sum.min(right_sum) >= 1e-3;
-                    let more = gain > best.as_ref().map_or(1e-9, |best| best.0 + 1e-9);
-                    if fits && more {
-                        best = Some((gain, left, right));
-                    }
+                    best = best.max(self.gain(&left, &right, steps).unwrap_or(0.0));
                 }
             }
         }
-        Leaf { rows, depth, split: best }
+        Leaf { rows, depth, best }
     }
 
-    /// Adds a tree to the scores. `steps`: less the first derivative, and the second, of each row.
-    fn add_tree(&self, steps: &[(f64, f64)], scores: &mut [f64]) {
-        let mut leaves = vec![self.leaf((0..steps.len()).collect(), 0, steps)];
-        while leaves.len() < self.max_leaves {
-            let gain = |leaf: &Leaf| leaf.split.as_ref().map_or(0.0, |split| split.0);
-            let best = (0..leaves.len()).max_by(|a, b| gain(&leaves[*a]).total_cmp(&gain(&leaves[*b]))).unwrap();
-            let Some((_, left, right)) = leaves[best].split.take() else { break };
-            let depth = leaves.swap_remove(best).depth;
-            leaves.push(self.leaf(left, depth + 1, steps));
-            leaves.push(self.leaf(right, depth + 1, steps));
+    /// Checks that each split of a tree was, to rounding, the best there was, and adds the tree to the scores.
+    fn follow(&self, tree: usize, steps: &[(f64, f64)], scores: &mut [f64]) -> Result<(), TestCaseError> {
+        let root = self.nodes.roots[tree] as usize;
+        let mut leaves = BTreeMap::from([(root, self.leaf((0..steps.len()).collect(), 0, steps))]);
+        let best = |leaves: &BTreeMap<usize, Leaf>| leaves.values().map(|leaf| leaf.best).fold(0.0, f64::max);
+        for node in self.nodes.splits(tree) {
+            let best = best(&leaves);
+            let Leaf { rows, depth, .. } = leaves.remove(&node).unwrap();
+            let (left, right) = self.nodes.partition(node, self.columns, &rows);
+            let gain = self.gain(&left, &right, steps);
+            prop_assert!(gain.is_some_and(|gain| gain > best - 1e-6), "node {} gains {:?} of {}", node, gain, best);
+            let child = self.nodes.child[node] as usize;
+            leaves.insert(child, self.leaf(left, depth + 1, steps));
+            leaves.insert(child + 1, self.leaf(right, depth + 1, steps));
         }
-        for leaf in leaves {
-            let (first, second) = leaf.rows.iter().fold((0.0, 0.0), |s, &row| (s.0 + steps[row].0, s.1 + steps[row].1));
-            leaf.rows.iter().for_each(|&row| scores[row] += self.learning_rate * first / (second + self.l2));
+        prop_assert!(leaves.len() as i64 == self.settings.max_leaves || best(&leaves) < 1e-6, "{}", best(&leaves));
+        for (node, leaf) in leaves {
+            let (first, second) = total(&leaf.rows, steps);
+            let value = self.settings.learning_rate * first / (second + self.settings.l2);
+            let found = self.nodes.values[self.nodes.child[node] as usize];
+            prop_assert!((found - value).abs() < 1e-6, "leaf {} is {}, not {}", node, found, value);
+            leaf.rows.iter().for_each(|&row| scores[row] += value);
         }
+        Ok(())
     }
+}
+
+fn total(rows: &[usize], steps: &[(f64, f64)]) -> (f64, f64) {
+    rows.iter().fold((0.0, 0.0), |total, &row| (total.0 + steps[row].0, total.1 + steps[row].1))
 }
 
 /// Numbers of few values, some missing, and categories with their places in the order in which trees see them.
@@ -112,10 +176,10 @@ impl Rows {
         let total = all.iter().fold((0.0, 0.0), |total, of| (total.0 + of.0, total.1 + of.1));
         let mean = |code: u32| {
             let (sum, count) = all[code as usize];
-            (sum + 10.0 * total.0 / total.1) / (count + 10.0)
+            (sum + 10.0 * (total.0 / total.1)) / (count + 10.0)
         };
         let place = |&code: &u32| {
-            let before = |other: &u32| all[*other as usize].1 > 0.0 && mean(*other) < mean(code);
+            let before = |other: &u32| all[*other as usize].1 > 0.0 && (mean(*other), *other) < (mean(code), code);
             if code == MISSING_CODE { f64::NAN } else { f64::from((0..N_CATEGORIES).filter(before).count() as u32) }
         };
         let [a, b] = self.numbers.clone();
@@ -157,12 +221,6 @@ impl Settings {
             ("learning_rate", ParamValue::Float(self.learning_rate)),
         ])
     }
-
-    fn plain(self, columns: &[Vec<f64>]) -> Plain<'_> {
-        let [max_leaves, max_depth, min_leaf] =
-            [self.max_leaves, self.max_depth, self.min_leaf].map(|value| usize::try_from(value).unwrap());
-        Plain { columns, max_leaves, max_depth, min_leaf, l2: self.l2, learning_rate: self.learning_rate }
-    }
 }
 
 fn close(found: &[f64], expected: &[f64]) -> Result<(), TestCaseError> {
@@ -175,16 +233,65 @@ fn close(found: &[f64], expected: &[f64]) -> Result<(), TestCaseError> {
 
 proptest! {
     #[test]
-    fn numbers_are_boosted_as_plainly(rows in Rows::any(), settings in Settings::any()) {
-        let columns = rows.columns(&rows.targets);
+    fn trees_of_a_number_are_the_best_there_are(rows in Rows::any(), settings in Settings::any()) {
+        let model = fit_regression(&rows.table(), &rows.targets, &settings.params(), &|| false).unwrap();
+        let plain = Plain { nodes: Nodes::of(&model), columns: &rows.columns(&rows.targets), settings };
         let mean = rows.targets.iter().sum::<f64>() / rows.targets.len() as f64;
         let mut scores = vec![mean; rows.targets.len()];
-        for _ in 0..settings.rounds {
+        for tree in 0..model.n_rounds() {
             let steps: Vec<(f64, f64)> = rows.targets.iter().zip(&scores).map(|(y, score)| (y - score, 1.0)).collect();
-            settings.plain(&columns).add_tree(&steps, &mut scores);
+            plain.follow(tree, &steps, &mut scores)?;
         }
-        let model = fit_regression(&rows.table(), &rows.targets, &settings.params(), &|| false).unwrap();
         close(&model.predict(&rows.table()).unwrap(), &scores)?;
+    }
+
+    #[test]
+    fn trees_of_two_classes_are_the_best_there_are(rows in Rows::any(), settings in Settings::any()) {
+        let classes: Vec<u32> = rows.targets.iter().map(|target| u32::from(*target > 1.0)).collect();
+        let y: Vec<f64> = classes.iter().map(|class| f64::from(*class)).collect();
+        let share = y.iter().sum::<f64>() / y.len() as f64;
+        prop_assume!(share > 0.0 && share < 1.0);
+        let model = fit_classification(&rows.table(), &classes, 2, &settings.params(), &|| false).unwrap();
+        let plain = Plain { nodes: Nodes::of(&model), columns: &rows.columns(&y), settings };
+        let mut scores = vec![(share / (1.0 - share)).ln(); y.len()];
+        let probability = |score: &f64| 1.0 / (1.0 + (-score).exp());
+        for tree in 0..model.n_rounds() {
+            let step = |(y, score)| (y - probability(score), probability(score) * (1.0 - probability(score)));
+            let steps: Vec<(f64, f64)> = y.iter().zip(&scores).map(step).collect();
+            plain.follow(tree, &steps, &mut scores)?;
+        }
+        let expected: Vec<f64> = scores.iter().flat_map(|s| [1.0 - probability(s), probability(s)]).collect();
+        close(&model.probabilities(&rows.table()).unwrap(), &expected)?;
+    }
+
+    #[test]
+    fn trees_of_more_classes_are_the_best_there_are(rows in Rows::any(), settings in Settings::any()) {
+        let class = |target: &f64| u32::from(*target > -1.0) + u32::from(*target > 1.0) + u32::from(*target > 3.0);
+        let classes: Vec<u32> = rows.targets.iter().map(class).collect();
+        let count = |class| classes.iter().filter(|found| **found == class).count();
+        prop_assume!((0..4).filter(|class| count(*class) > 0).count() > 1);
+        let numbers = Table::new(rows.numbers.clone().map(Column::Numeric).to_vec()).unwrap();
+        let model = fit_classification(&numbers, &classes, 4, &settings.params(), &|| false).unwrap();
+        let plain = Plain { nodes: Nodes::of(&model), columns: &rows.numbers, settings };
+        let share = |class| (count(class) as f64 / classes.len() as f64).max(1e-15);
+        let mut scores: Vec<Vec<f64>> = (0..4).map(|class| vec![share(class).ln(); classes.len()]).collect();
+        let probability = |scores: &[Vec<f64>], class: usize, row: usize| {
+            scores[class][row].exp() / scores.iter().map(|scores| scores[row].exp()).sum::<f64>()
+        };
+        for round in 0..model.n_rounds() {
+            let before = scores.clone();
+            for (class, scores) in scores.iter_mut().enumerate() {
+                let step = |row: usize| {
+                    let p = probability(&before, class, row);
+                    (f64::from(u8::from(classes[row] as usize == class)) - p, p * (1.0 - p) * 4.0 / 3.0)
+                };
+                let steps: Vec<(f64, f64)> = (0..classes.len()).map(step).collect();
+                plain.follow(4 * round + class, &steps, scores)?;
+            }
+        }
+        let expected = (0..classes.len()).flat_map(|row| (0..4).map(move |class| (class, row)));
+        let expected: Vec<f64> = expected.map(|(class, row)| probability(&scores, class, row)).collect();
+        close(&model.probabilities(&numbers).unwrap(), &expected)?;
     }
 }
 
@@ -209,31 +316,24 @@ fn every_round_lowers_the_squared_error() {
     assert!(errors.windows(2).all(|pair| pair[1] < pair[0]), "{errors:?}");
 }
 
-/// For each tree of a model and each of its leaves, the depth and how many of `rows` end there.
-fn leaves(model: &Model, rows: &[[f64; 2]]) -> Vec<Vec<(usize, usize)>> {
-    let arrays = model.to_arrays();
-    let u32s = |name: &str| match &arrays[name] {
-        Array::U32 { data, .. } => data.clone(),
-        other => panic!("{other:?}"),
-    };
-    let Array::F64 { data: threshold, .. } = &arrays["node_threshold"] else { panic!() };
-    let (roots, feature, child) = (u32s("roots"), u32s("node_feature"), u32s("node_child"));
+/// For each tree of a model and each of its leaves, the depth and how many rows end there.
+fn leaves(model: &Model, columns: &[Vec<f64>]) -> Vec<Vec<(usize, usize)>> {
+    let nodes = Nodes::of(model);
     let of_tree = |&root: &u32| {
-        let mut open = vec![(root as usize, 0, rows.to_vec())];
+        let mut open = vec![(root as usize, 0, (0..columns[0].len()).collect::<Vec<usize>>())];
         let mut leaves = vec![];
         while let Some((node, depth, rows)) = open.pop() {
-            if feature[node] == u32::MAX {
+            if nodes.is_leaf(node) {
                 leaves.push((depth, rows.len()));
                 continue;
             }
-            let column = (feature[node] & !(1 << 31)) as usize;
-            let (left, right) = rows.into_iter().partition(|row| row[column] <= threshold[node]);
-            open.push((child[node] as usize, depth + 1, left));
-            open.push((child[node] as usize + 1, depth + 1, right));
+            let (left, right) = nodes.partition(node, columns, &rows);
+            let child = nodes.child[node] as usize;
+            open.extend([(child, depth + 1, left), (child + 1, depth + 1, right)]);
         }
         leaves
     };
-    roots.iter().map(of_tree).collect()
+    nodes.roots.iter().map(of_tree).collect()
 }
 
 #[test]
@@ -243,7 +343,7 @@ fn trees_stay_within_their_limits_and_use_them() {
         Column::Numeric(values) => values.clone(),
         other => panic!("{other:?}"),
     };
-    let rows: Vec<[f64; 2]> = column(0).into_iter().zip(column(1)).map(|(a, b)| [a, b]).collect();
+    let columns = [column(0), column(1)];
     for (max_leaves, max_depth, min_leaf) in [(31, 30, 20), (7, 30, 1), (4096, 4, 1), (4096, 30, 150), (2, 1, 1000)] {
         let params = params(&[
             ("max_leaves", ParamValue::Integer(max_leaves)),
@@ -252,7 +352,7 @@ fn trees_stay_within_their_limits_and_use_them() {
             ("rounds", ParamValue::Integer(5)),
         ]);
         let model = fit_regression(&table, &y, &params, &|| false).unwrap();
-        let trees = leaves(&model, &rows);
+        let trees = leaves(&model, &columns);
         assert_eq!((trees.len(), model.n_rounds()), (5, 5));
         for tree in trees {
             let most = tree.len() as i64 == max_leaves;
