@@ -12,6 +12,7 @@ use super::{check_catalogue, check_model, check_ratings, check_route, check_simi
 use crate::catalogue::CatalogueFrom;
 use crate::model::Model;
 use crate::serve::{Serve, sites};
+use crate::train::WhenBehind;
 use crate::views::QueryLimits;
 use millstream_base::{ConfigFaults, Fault, Faults, Keys, Section, duration, later_choice, section, size};
 use millstream_store::StoreUrl;
@@ -65,11 +66,8 @@ const BATCH: Keys = Keys {
 const STORE: Keys = Keys { known: &["url"], later: &[] };
 
 const TRAIN: Keys = Keys {
-    known: &["engine", "holdout"],
+    known: &["engine", "holdout", "every", "when_behind", "keep"],
     later: &[
-        ("every", "models are trained at every batch; remove it"),
-        ("keep", "every version is kept; remove it"),
-        ("when_behind", "every due version is trained; remove it"),
         ("spark", "train with engine = \"local\""),
         ("spark.master", "train with engine = \"local\""),
         ("spark.submit", "train with engine = \"local\""),
@@ -373,7 +371,13 @@ fn train(root: &Table, faults: &mut Faults) -> Train {
     if !(0.0..1.0).contains(&holdout) {
         section.fault("holdout", "must be at least 0 and below 1; 0.1 holds out a tenth, 0 nothing", faults);
     }
-    Train { holdout }
+    let every = time_span(&section, "every", faults);
+    let otherwise = if every.is_some() { WhenBehind::Newest } else { WhenBehind::All };
+    let choices = [("all", WhenBehind::All), ("newest", WhenBehind::Newest)];
+    let when_behind = section.choice("when_behind", &choices, faults).unwrap_or(otherwise);
+    let keep = section.whole("keep", 1, u32::MAX.into(), "to keep every version, remove it", faults);
+    let keep = keep.and_then(|keep| NonZeroU32::new(u32::try_from(keep).ok()?));
+    Train { holdout, every, when_behind, keep }
 }
 
 fn serve(root: &Table, faults: &mut Faults) -> Serve {

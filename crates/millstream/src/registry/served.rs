@@ -177,6 +177,7 @@ impl Registry {
                     seen.insert(place, evaluations);
                     versions.insert(number, version);
                 }
+                Err(RegistryError::Removed { .. }) => {}
                 Err(error) => problems.push(format!("{model}@{number}: {}", error_chain(&error))),
             }
         }

@@ -19,7 +19,7 @@ use crate::config::Pipeline;
 use crate::page::LivePages;
 use crate::registry::{OwnerTexts, Registry};
 use crate::serve::{ServeContext, bind, serve};
-use crate::train::Trainer;
+use crate::train::{TrainReport, Trainer};
 use crate::views::{ProcessCommand, Views};
 use millstream_base::status::Status;
 use millstream_stream::batch::ingest::{Outside, Sharing};
@@ -180,13 +180,18 @@ pub fn train(pipeline: Pipeline, alone: &Alone) -> anyhow::Result<Outcome> {
     let trainer = Trainer::new(store.clone(), pipeline.clone(), schema, alone.status.clone());
     let (batches, end) = (StoredBatches::new(store.clone()), SourceWatch::new(&store));
     let (mut seen, mut failed) = (None, Vec::new());
+    // Until when what is due waits for the clock.
+    let mut waits_until: Option<Instant> = None;
+    let mut done = |report: TrainReport| {
+        failed.extend(report.failed.into_iter().map(|(model, reason)| format!("model {model}: {reason}")));
+        report.waits.map(|wait| Instant::now() + wait)
+    };
     while !stop.load(Ordering::Relaxed) {
         // Asked before the batches are: what the end names is then among them.
         let ends = end.ends().map_err(|error| anyhow::anyhow!("{error}"))?;
         let complete = batches.complete()?;
-        if seen != Some(complete.len()) {
-            let report = trainer.train_due(&complete, stop)?;
-            failed.extend(report.failed.into_iter().map(|(model, reason)| format!("model {model}: {reason}")));
+        if seen != Some(complete.len()) || waits_until.is_some_and(|until| Instant::now() >= until) {
+            waits_until = done(trainer.train_due(&complete, stop)?);
             seen = Some(complete.len());
         }
         let last = complete.last().map(|batch| &batch.cut);
@@ -194,7 +199,7 @@ pub fn train(pipeline: Pipeline, alone: &Alone) -> anyhow::Result<Outcome> {
         let parts = millstream_stream::batch::last_part(&pipeline.batch.rule);
         let reached = |most: Option<u32>| most.is_some() && last.map(|cut| cut.batch) >= most;
         if alone.exit_when_done && (reached(limit) || reached(parts) || is_last(&pipeline, ends.as_deref(), last)) {
-            trainer.finish(&complete)?;
+            done(trainer.finish(&complete, stop)?);
             return Ok(if failed.is_empty() { Outcome::Done } else { Outcome::Failed(failed) });
         }
         pause(stop, LOOK_PAUSE);

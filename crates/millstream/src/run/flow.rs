@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
@@ -18,8 +18,8 @@ use super::stages::{Stages, say_batch, say_source_ended, source_ends};
 use super::stop::{CUT_MOST, Stop};
 use crate::config::Pipeline;
 use crate::registry::Registry;
-use crate::train::Trainer;
 use crate::train::plan::never_came;
+use crate::train::{TrainReport, Trainer};
 use millstream_base::status::Status;
 use millstream_stream::batch::ingest::{Outside, Sharing};
 use millstream_stream::batch::{OnStop, Signals, StoredBatches};
@@ -214,21 +214,26 @@ impl Flow {
     /// Trains what is due whenever batches are complete; several that came meanwhile are taken together.
     fn train(&self, trainer: &Trainer, completed: &mpsc::Receiver<()>) -> anyhow::Result<Vec<String>> {
         let mut faults = Vec::new();
-        let mut train = || -> anyhow::Result<()> {
-            let report = trainer.train_due(&self.batches.complete()?, &self.stop.pipeline)?;
-            self.registry.refresh()?;
+        let mut done = |report: TrainReport| {
             faults.extend(report.failed.into_iter().map(|(model, reason)| format!("model {model}: {reason}")));
-            Ok(())
+            self.registry.refresh()
         };
-        // What an earlier run left untrained.
-        train()?;
-        while completed.recv().is_ok() {
+        loop {
+            // At first what an earlier run left untrained.
+            let report = trainer.train_due(&self.batches.complete()?, &self.stop.pipeline)?;
+            let waits = report.waits;
+            done(report)?;
+            let came = match waits {
+                Some(wait) => completed.recv_timeout(wait),
+                None => completed.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            if came == Err(RecvTimeoutError::Disconnected) {
+                break;
+            }
             while completed.try_recv().is_ok() {}
-            train()?;
         }
         if !self.stopped() {
-            trainer.finish(&self.batches.complete()?)?;
-            self.registry.refresh()?;
+            done(trainer.finish(&self.batches.complete()?, &self.stop.pipeline)?)?;
         }
         faults.sort();
         faults.dedup();

@@ -1,6 +1,7 @@
 //! Versions from batches: which are due, what they train on, how they measure up. Its contract backwards is the manifest,
 //! forwards the version.
 
+mod clock;
 mod columns;
 mod error;
 mod evaluate;
@@ -13,6 +14,7 @@ mod fit_items;
 mod fit_ratings;
 pub mod identity;
 mod items;
+mod keeping;
 mod measure;
 mod measure_ratings;
 pub mod plan;
@@ -26,6 +28,7 @@ mod verify;
 pub use error::TrainError;
 pub use evaluate::{Measured, Rows, evaluate};
 pub use fit::{Trained, train};
+pub use plan::WhenBehind;
 pub use prepare::{Prepared, Target, prepare};
 pub use recipe::Recipe;
 pub use trainer::{TrainReport, Trainer};

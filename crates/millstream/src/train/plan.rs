@@ -16,6 +16,25 @@ pub fn due(train_on: &TrainOn, complete: u32) -> Vec<Vec<u32>> {
     }
 }
 
+/// What is trained where several versions of a model are due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenBehind {
+    All,
+    /// Those that the newest batch overtook are never trained.
+    Newest,
+}
+
+impl WhenBehind {
+    /// Whether the version that is due with batch `newest` is passed over once batches 1 to `complete` are there. Chosen batches make one
+    /// version, which none follows.
+    pub fn passes_over(self, train_on: &TrainOn, newest: u32, complete: u32) -> bool {
+        match (self, train_on) {
+            (Self::All, _) | (Self::Newest, TrainOn::Batches(_)) => false,
+            (Self::Newest, TrainOn::Each | TrainOn::Cumulative | TrainOn::Last(_)) => newest < complete,
+        }
+    }
+}
+
 /// The chosen batches that a stream which has ended after `complete` batches never brought.
 pub fn never_came(train_on: &TrainOn, complete: u32) -> Vec<u32> {
     match train_on {
@@ -56,6 +75,16 @@ mod tests {
         check(TrainOn::Batches(vec![1, 3]), 9, "1 3");
         assert_eq!(never_came(&TrainOn::Batches(vec![1, 3, 4]), 2), [3, 4]);
         assert_eq!(never_came(&TrainOn::Each, 2), [0; 0]);
+    }
+
+    #[test]
+    fn the_newest_batch_overtakes_all_before_it_but_chosen_ones() {
+        let rules = [TrainOn::Each, TrainOn::Cumulative, last(2), TrainOn::Batches(vec![1, 3])];
+        let passed =
+            |when: WhenBehind, newest, complete| rules.each_ref().map(|rule| when.passes_over(rule, newest, complete));
+        assert_eq!(passed(WhenBehind::Newest, 3, 5), [true, true, true, false]);
+        assert_eq!(passed(WhenBehind::Newest, 5, 5), [false; 4]);
+        assert_eq!(passed(WhenBehind::All, 3, 5), [false; 4]);
     }
 
     fn rules() -> impl Strategy<Value = TrainOn> {

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use millstream_base::error_chain;
 use millstream_store::SharedStore;
@@ -15,13 +15,15 @@ use uuid::Uuid;
 use super::evaluate::{Measured, Rows, evaluate};
 use super::fit::{Trained, train};
 use super::identity::{configuration_digest, identity};
+use super::keeping::Keeping;
 use super::recipe::Recipe;
 use super::{TrainError, plan};
 use crate::config::Pipeline;
 use crate::model::{Columns, Missing, Model, TrainOn};
 use crate::registry::{
     Draft, Evaluation, EvaluationKind, FORMAT, ModelFile, OwnerTexts, Published, RegistryError, Remedy, Scores,
-    TrainedBatch, Version, arrays_to_bytes, publish, publish_evaluation, read_evaluations, version_numbers,
+    TrainedBatch, Version, arrays_to_bytes, publish, publish_evaluation, read_evaluations, read_model_file,
+    version_numbers,
 };
 use millstream_base::status::{Status, Training, now_ms};
 use millstream_stream::batch::Batch;
@@ -38,25 +40,41 @@ pub struct TrainReport {
     pub trained: Vec<(String, u32)>,
     /// Model and reason. A training that only another configuration can mend is tried, and reported, once.
     pub failed: Vec<(String, String)>,
+    /// What is due begins in so long, on the clock of `train.every`.
+    pub waits: Option<Duration>,
 }
 
 pub struct Trainer {
-    store: SharedStore,
-    pipeline: Arc<Pipeline>,
+    pub(super) store: SharedStore,
+    pub(super) pipeline: Arc<Pipeline>,
     owner: OwnerTexts,
     schema: StreamSchema,
-    status: Arc<Status>,
+    pub(super) status: Arc<Status>,
     known: Mutex<Known>,
 }
 
 /// What was read or decided before; the store is the truth.
 #[derive(Default)]
-struct Known {
-    versions: BTreeMap<String, BTreeMap<u32, Version>>,
+pub(super) struct Known {
+    pub versions: BTreeMap<String, BTreeMap<u32, Version>>,
+    /// Identities of versions that were removed.
+    pub removed: BTreeSet<String>,
+    /// When this process last began to train.
+    pub begun_ms: Option<u64>,
+    pub keeping: Keeping,
     /// Stored versions that could not be loaded, so that each is said once.
     broken: BTreeSet<(String, u32)>,
     /// Identities whose training failed for good.
     failed: BTreeSet<String>,
+}
+
+/// When a pass trains.
+#[derive(Clone, Copy)]
+struct Turn<'a> {
+    stop: &'a AtomicBool,
+    now_ms: u64,
+    /// Until the clock lets trainings begin.
+    wait: Duration,
 }
 
 /// A measure that is to be taken.
@@ -77,52 +95,76 @@ impl Trainer {
     /// Trains and measures all that is due. `batches`: complete, from 1. `stop` is looked at between trainings, and while a
     /// recommender trains: what is stopped publishes nothing. One failed training never stops the others; an error is the registry's, which fails them all.
     pub fn train_due(&self, batches: &[Batch], stop: &AtomicBool) -> Result<TrainReport, RegistryError> {
+        self.train_due_at(batches, stop, now_ms())
+    }
+
+    /// At this time of `train.every`.
+    pub(super) fn train_due_at(
+        &self,
+        batches: &[Batch],
+        stop: &AtomicBool,
+        now_ms: u64,
+    ) -> Result<TrainReport, RegistryError> {
         let mut known = self.known();
-        let batches = whole_run(batches);
-        let mut report = TrainReport::default();
         self.refresh(&mut known)?;
+        let turn = Turn { stop, now_ms, wait: self.wait(&known, now_ms) };
+        Ok(self.pass(&mut known, whole_run(batches), turn))
+    }
+
+    fn pass(&self, known: &mut Known, batches: &[Batch], turn: Turn) -> TrainReport {
+        let stop = turn.stop;
+        let mut report = TrainReport::default();
         // They are numbered from 1 on, without a gap.
         let complete = batches.last().map_or(0, Batch::number);
         for newest in 1..=complete {
             if stop.load(Ordering::Relaxed) {
-                return Ok(report);
+                return report;
             }
             // Scored before anything trains on it.
-            let next = self.next_batch_due(&known, newest);
-            self.measure(&mut known, &next, batches, Rows::All);
+            let next = self.next_batch_due(known, newest);
+            self.measure(known, &next, batches, Rows::All);
+            let trained = report.trained.len();
             for model in &self.pipeline.models {
                 let due = plan::due(&model.train_on, complete);
                 for chosen in due.iter().filter(|chosen| chosen.last() == Some(&newest)) {
                     if stop.load(Ordering::Relaxed) {
-                        return Ok(report);
+                        return report;
                     }
-                    self.train_one(&mut known, model, chosen, (batches, stop), &mut report);
+                    if self.pipeline.train.when_behind.passes_over(&model.train_on, newest, complete) {
+                        continue;
+                    }
+                    self.train_one(known, model, chosen, (batches, turn), &mut report);
                 }
             }
             // With the last batch comes the pass over all of them.
             if newest < complete {
-                let due = self.holdout_due(&known);
-                self.measure(&mut known, &due, batches, Rows::HeldOut);
+                let due = self.holdout_due(known);
+                self.measure(known, &due, batches, Rows::HeldOut);
+                if report.trained.len() > trained {
+                    self.sweep(known);
+                }
             }
         }
         if !stop.load(Ordering::Relaxed) {
-            let mut due = self.holdout_due(&known);
-            if self.common_grew(&known, batches) {
-                due.extend(self.common_due(&known, batches));
+            let mut due = self.holdout_due(known);
+            if self.common_grew(known, batches) {
+                due.extend(self.common_due(known, batches));
             }
-            self.measure(&mut known, &due, batches, Rows::HeldOut);
+            self.measure(known, &due, batches, Rows::HeldOut);
+            self.sweep(known);
         }
-        Ok(report)
+        report
     }
 
-    /// When the last batch has come: measures `common` on all of them, whenever it was measured last.
-    pub fn finish(&self, batches: &[Batch]) -> Result<(), RegistryError> {
+    /// When the last batch has come: trains what waits for the clock, and measures `common` on all batches, whenever it was measured last.
+    pub fn finish(&self, batches: &[Batch], stop: &AtomicBool) -> Result<TrainReport, RegistryError> {
         let mut known = self.known();
         let batches = whole_run(batches);
         self.refresh(&mut known)?;
+        let report = self.pass(&mut known, batches, Turn { stop, now_ms: now_ms(), wait: Duration::ZERO });
         let due = self.common_due(&known, batches);
         self.measure(&mut known, &due, batches, Rows::HeldOut);
-        Ok(())
+        Ok(report)
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -142,6 +184,10 @@ impl Trainer {
                     Ok(version) => {
                         versions.insert(number, version);
                     }
+                    Err(RegistryError::Removed { .. }) => {
+                        known.removed.insert(read_model_file(&*self.store, &model.name, number)?.identity);
+                        known.broken.insert(place);
+                    }
                     Err(error) => {
                         if error.remedy() != Remedy::Retry {
                             known.broken.insert(place);
@@ -159,7 +205,7 @@ impl Trainer {
         known: &mut Known,
         model: &Model,
         chosen: &[u32],
-        (batches, stop): (&[Batch], &AtomicBool),
+        (batches, turn): (&[Batch], Turn),
         report: &mut TrainReport,
     ) {
         let recipe = Recipe::from_config(model, self.pipeline.train.holdout, self.schema.schema);
@@ -171,9 +217,14 @@ impl Trainer {
         let versions = known.versions.get(&model.name);
         let exists =
             versions.is_some_and(|versions| versions.values().any(|version| version.file.identity == identity));
-        if exists || known.failed.contains(&identity) {
+        if exists || known.removed.contains(&identity) || known.failed.contains(&identity) {
             return;
         }
+        if !turn.wait.is_zero() {
+            report.waits = Some(turn.wait);
+            return;
+        }
+        known.begun_ms = Some(turn.now_ms);
         let numbers: Vec<u32> = trained_on.iter().map(|batch| batch.batch).collect();
         let started_ms = now_ms();
         let training = Training { model: model.name.clone(), batches: numbers.clone(), started_ms };
@@ -182,7 +233,7 @@ impl Trainer {
             .filter(|_| model.train_on == TrainOn::Cumulative)
             .and_then(|versions| parent(versions, &configuration, &trained_on));
         let identities = (trained_on, configuration, identity.clone());
-        let version = self.train_version(model, &recipe, &chosen, (parent, stop), identities);
+        let version = self.train_version(model, &recipe, &chosen, (parent, turn.stop), identities);
         let is_this = |training: &Training| training.model == model.name && training.batches == numbers;
         self.status.update(|snapshot| snapshot.training.retain(|training| !is_this(training)));
         match version {
@@ -194,6 +245,10 @@ impl Trainer {
             }
             // What is due is found again after the next start.
             Err(TrainError::Stopped) => {}
+            // Another trainer was faster, and so many times that this one is old already.
+            Err(TrainError::Registry(RegistryError::Removed { .. })) => {
+                known.removed.insert(identity);
+            }
             Err(error) => {
                 if error.remedy() != Remedy::Retry {
                     known.failed.insert(identity);

@@ -67,6 +67,9 @@ pub fn verify(store: &dyn Store, model: &str, version: u32, owner: &OwnerTexts) 
             report.retrained_digest = Some(digest);
         }
         Err(error @ TrainError::Store(_)) => return Err(error),
+        Err(TrainError::Registry(error @ RegistryError::Removed { version: parent, .. })) => {
+            report.faults.push(format!("it cannot be verified: it began with version {parent}; {error}"));
+        }
         Err(error) => report.faults.push(format!("it cannot be trained again: {error}")),
     }
     Ok(report)

@@ -382,15 +382,16 @@ fn store_train_and_serve_are_checked() {
     train("holdout = nan", "train.holdout = nan: must be at least 0 and below 1; 0.1 holds out a tenth, 0 nothing");
     train("engine = \"spark\"", "train.engine = \"spark\": not yet in this version; train with engine = \"local\"");
     train("spark.master = \"local\"", "train.spark: not yet in this version; train with engine = \"local\"");
+    train("every = \"5m\"\nwhen_behind = \"all\"\nkeep = 1", "");
+    train("every = \"0s\"", "train.every = \"0s\": must be at least 1ms");
+    train("every = 300", "train.every = 300: expected text in quotes, found a whole number");
+    train("keep = 0", "train.keep = 0: must be at least 1; to keep every version, remove it");
+    train("keep = 1.5", "train.keep = 1.5: expected a whole number, found a number with a fraction");
     train(
-        "every = \"5m\"",
-        "train.every = \"5m\": not yet in this version; models are trained at every batch; remove it",
+        "when_behind = \"newst\"",
+        "train.when_behind = \"newst\": must be \"all\" or \"newest\"; did you mean \"newest\"?",
     );
-    train("keep = 3", "train.keep = 3: not yet in this version; every version is kept; remove it");
-    train(
-        "when_behind = \"all\"",
-        "train.when_behind = \"all\": not yet in this version; every due version is trained; remove it",
-    );
+    train("kep = 3", "train.kep: unknown key; did you mean `keep`?");
     check(
         "[serve]\nkeys = \"k\"",
         "serve.keys = \"k\": not yet in this version; bind serve.listen to an address that only you reach",

@@ -1,9 +1,13 @@
+use std::num::NonZeroU32;
+use std::time::Duration;
+
 use millstream_stream::batch::BatchRule;
 use millstream_stream::source::Pace;
 use proptest::prelude::*;
 
 use super::*;
 use crate::config::BrokerChoice;
+use crate::train::WhenBehind;
 
 fn set(environment: &str, arguments: &[&str]) -> Overrides {
     let arguments: Vec<String> = arguments.iter().map(|text| (*text).to_owned()).collect();
@@ -40,6 +44,8 @@ fn an_override_reaches_every_table() {
             "model.m.train_on={ last = 2 }",
             "store.url=file:/tmp/x",
             "serve.listen=127.0.0.1:0",
+            "train.keep=2",
+            "train.every=300s",
         ],
     );
     let pipeline = load(&text, &overrides).unwrap().pipeline;
@@ -56,6 +62,9 @@ fn an_override_reaches_every_table() {
     assert_eq!(supervised(&pipeline.models[0]).target, "High");
     assert_eq!(pipeline.models[0].params["l2"], millstream_learn::ParamValue::Float(0.5));
     assert_eq!(pipeline.serve.listen.port(), 0);
+    assert_eq!((pipeline.train.keep, pipeline.train.every), (NonZeroU32::new(2), Some(Duration::from_secs(300))));
+    // On a clock, what was overtaken is not trained, unless the file says so.
+    assert_eq!(pipeline.train.when_behind, WhenBehind::Newest);
 }
 
 #[test]

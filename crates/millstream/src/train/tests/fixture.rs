@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::config::{self, BrokerChoice, Pipeline};
 use crate::model::{Columns, Missing, Model, Supervised, TrainOn};
 use crate::registry::{OwnerTexts, Row, Version};
-use crate::train::{Prepared, Recipe, TrainError, TrainReport, Trainer, prepare};
+use crate::train::{Prepared, Recipe, TrainError, TrainReport, Trainer, WhenBehind, prepare};
 use millstream_base::status::Status;
 use millstream_stream::batch::{Batch, BatchRule, OnStop, cut_key, manifest_key};
 use millstream_stream::schema::{ColumnType, StreamColumn, StreamSchema};
@@ -259,7 +259,7 @@ pub fn pipeline(holdout: f64, models: Vec<Model>) -> Pipeline {
             format: millstream_stream::batch::BatchFormat::Parquet,
         },
         store: StoreUrl::Local(PathBuf::from("data")),
-        train: config::Train { holdout },
+        train: config::Train { holdout, every: None, when_behind: WhenBehind::All, keep: None },
         models,
         routes: Vec::new(),
         catalogue: None,

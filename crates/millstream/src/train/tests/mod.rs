@@ -5,6 +5,7 @@
 pub(crate) mod fixture;
 mod golden;
 mod grouping;
+mod keeping;
 mod publishing;
 mod recommending;
 mod serving;

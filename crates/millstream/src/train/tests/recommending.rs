@@ -30,7 +30,7 @@ const RATINGS: [(&str, ColumnType); 5] = [
     ("device", ColumnType::Utf8),
 ];
 
-fn als(params: &[(&str, ParamValue)]) -> Model {
+pub fn als(params: &[(&str, ParamValue)]) -> Model {
     Model {
         name: "taste".to_owned(),
         algorithm: Algorithm::Als,
@@ -58,12 +58,16 @@ fn with_columns(mut model: Model, change: impl FnOnce(&mut RatingColumns)) -> Mo
     model
 }
 
+pub fn fixture_of_ratings() -> Fixture {
+    fixture_of(&RATINGS, 1)
+}
+
 fn rating(user: u64, item: u64, rating: f64, time: u64) -> Value {
     json!({ "userId": user, "movieId": item, "rating": rating, "timestamp": time, "device": "phone" })
 }
 
 /// A stream of ratings with a planted taste: every user likes one of three kinds of items, some items are better than others.
-fn planted(rows: std::ops::Range<u64>) -> Vec<Value> {
+pub fn planted(rows: std::ops::Range<u64>) -> Vec<Value> {
     let mix = |index: u64, salt: u64| (index + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15 ^ (salt << 17)) >> 33;
     rows.map(|row| {
         // Users come one after the other, and popular items often.

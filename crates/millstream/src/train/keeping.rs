@@ -1,0 +1,76 @@
+//! What `train.keep` and `train.every` ask of a trainer: old versions go, and trainings wait for the clock.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use millstream_base::error_chain;
+use serde_json::json;
+
+use super::clock;
+use super::trainer::{Known, Trainer};
+use crate::registry::{RegistryError, Sweeper, Swept, Version};
+
+#[derive(Default)]
+pub(super) struct Keeping {
+    sweeper: Option<Sweeper>,
+    /// Why a model could not be swept, until it could.
+    problems: BTreeMap<String, String>,
+}
+
+impl Trainer {
+    /// Removes the versions that `train.keep` lets go. What cannot be removed now is tried again by the next sweep.
+    pub(super) fn sweep(&self, known: &mut Known) {
+        let Some(keep) = self.pipeline.train.keep else { return };
+        for model in &self.pipeline.models {
+            let Known { versions, removed, keeping, .. } = known;
+            let versions = versions.entry(model.name.clone()).or_default();
+            let newest = versions.last_key_value().map_or(0, |(number, _)| *number);
+            let sweeper = keeping.sweeper.get_or_insert_with(|| Sweeper::new(keep));
+            let swept = sweeper.sweep(&*self.store, &model.name, newest);
+            self.say_problem(keeping, &model.name, swept.as_ref().err());
+            let Swept { removed: tombstones, problems } = swept.unwrap_or_default();
+            for tombstone in tombstones {
+                versions.remove(&tombstone.version);
+                let message = format!("{}@{} removed: {}", model.name, tombstone.version, tombstone.reason);
+                self.status.event("version_removed", message, json!(tombstone));
+                removed.insert(tombstone.identity);
+            }
+            for problem in problems {
+                self.status.problem(format!("{}: a version is not removed: {}", model.name, error_chain(&problem)));
+            }
+        }
+    }
+
+    fn say_problem(&self, keeping: &mut Keeping, model: &str, error: Option<&RegistryError>) {
+        let problem = error.map(|error| format!("{model}: old versions are not removed: {}", error_chain(error)));
+        let before = match &problem {
+            Some(problem) => keeping.problems.insert(model.to_owned(), problem.clone()),
+            None => keeping.problems.remove(model),
+        };
+        before
+            .filter(|before| Some(before) != problem.as_ref())
+            .into_iter()
+            .for_each(|before| self.status.withdraw(&before));
+        problem.into_iter().for_each(|problem| self.status.problem(problem));
+    }
+
+    /// Until trainings may begin: `train.every` after the newest one began, in whichever process; at once at a start where a model has no
+    /// version.
+    pub(super) fn wait(&self, known: &Known, now_ms: u64) -> Duration {
+        let Some(every) = self.pipeline.train.every else { return Duration::ZERO };
+        let begun_ms = |version: &Version| {
+            let seconds = Duration::try_from_secs_f64(version.file.training_seconds).unwrap_or_default();
+            version.file.trained_at_ms.saturating_sub(u64::try_from(seconds.as_millis()).unwrap_or(u64::MAX))
+        };
+        let mut newest = known.begun_ms;
+        for model in &self.pipeline.models {
+            let of_model = known.versions.get(&model.name).into_iter().flat_map(|versions| versions.values());
+            let of_model = of_model.map(begun_ms).max();
+            if of_model.is_none() && known.begun_ms.is_none() {
+                return Duration::ZERO;
+            }
+            newest = newest.max(of_model);
+        }
+        clock::wait(every, newest, now_ms)
+    }
+}
