@@ -3,6 +3,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod address;
 mod duration;
 mod error_chain;
 mod fault;
@@ -11,9 +12,10 @@ pub mod section;
 mod size;
 pub mod status;
 
+pub use address::{address, listen};
 pub use duration::duration;
 pub use error_chain::error_chain;
 pub use fault::{ConfigFaults, Fault, Faults};
 pub use names::{did_you_mean, nearest};
-pub use section::{Keys, Section, is_table_list, later_choice, table_list, type_name};
+pub use section::{Keys, Section, is_table_list, json, later_choice, table_list, time_span, type_name};
 pub use size::size;

@@ -1,10 +1,12 @@
 //! The TOML as typed: tables whose keys are known, values of the expected type. Knows nothing of what they mean.
 
 use std::path::Path;
+use std::time::Duration;
 
+use serde_json::Value as Json;
 use toml::{Table, Value};
 
-use crate::{Faults, nearest};
+use crate::{Faults, duration, nearest};
 
 /// The keys of one table: those that work, and those that a later release will know, each with what to do until then.
 #[derive(Debug, Clone, Copy)]
@@ -269,4 +271,28 @@ pub fn later_choice(section: &Section, key: &str, works: &str, later: &[&str], i
         }
         Some(_) => section.fault(key, format!("must be \"{works}\"; {instead}"), faults),
     }
+}
+
+/// A TOML value as JSON; a date is its text.
+pub fn json(value: &Value) -> Json {
+    match value {
+        Value::String(text) => Json::from(text.as_str()),
+        Value::Integer(number) => Json::from(*number),
+        Value::Float(number) => Json::from(*number),
+        Value::Boolean(flag) => Json::from(*flag),
+        Value::Datetime(date) => Json::from(date.to_string()),
+        Value::Array(items) => Json::Array(items.iter().map(json).collect()),
+        Value::Table(table) => Json::Object(table.iter().map(|(key, value)| (key.clone(), json(value))).collect()),
+    }
+}
+
+/// A duration above zero.
+pub fn time_span(section: &Section, key: &str, faults: &mut Faults) -> Option<Duration> {
+    let length = duration(section.filled_text(key, faults)?);
+    match length {
+        Ok(length) if length >= Duration::from_millis(1) => return Some(length),
+        Ok(_) => section.fault(key, "must be at least 1ms", faults),
+        Err(message) => section.fault(key, message, faults),
+    }
+    None
 }

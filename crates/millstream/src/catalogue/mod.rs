@@ -7,6 +7,7 @@
 //! and 4 a value for each facet, 4 for each order that was asked for. While a batch is taken in, the old state and the new
 //! one are both there.
 
+pub mod check;
 mod condition;
 mod facets;
 mod filter;

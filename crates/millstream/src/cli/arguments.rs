@@ -10,7 +10,9 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::{BatchesAction, Command, Demo, DemoSystem, Example, Invocation, LogFormat, ModelsAction, NewFrom, Stage};
-use crate::config::{Overrides, Retention, address, pipeline_name_fault, retention_age, retention_bytes};
+use millstream_base::address;
+
+use crate::config::{Overrides, Retention, pipeline_name_fault, retention_age, retention_bytes};
 use crate::query::OutputFormat;
 use crate::views::{ProcessLimits, QUERY_PROCESS};
 

@@ -10,9 +10,9 @@ use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use toml::{Table, Value};
 
-use super::check::{DEFAULT_STORE, listen};
+use super::check::DEFAULT_STORE;
 use super::{BrokerChoice, Retention, Start, Stream};
-use millstream_base::{Faults, Keys, Section, duration, nearest, size, type_name};
+use millstream_base::{Faults, Keys, Section, duration, listen, nearest, size, type_name};
 use millstream_store::StoreUrl;
 use millstream_stream::record::Encoding;
 

@@ -4,27 +4,15 @@
 //! Paths in the file are relative to the working directory, as on the command line.
 
 mod check;
-mod check_action;
-mod check_catalogue;
-mod check_model;
 mod check_models;
-mod check_ratings;
-mod check_route;
-mod check_similar;
 mod check_stream;
-mod check_table;
-mod check_text;
-mod check_view;
-mod check_view_route;
 mod overrides;
-mod template;
 #[cfg(test)]
 mod tests;
 
-pub use check::{Loaded, address, load, load_text, pipeline_name_fault};
+pub use check::{Loaded, load, load_text, pipeline_name_fault};
 pub use check_models::check_models;
 pub use check_stream::{retention_age, retention_bytes};
-pub use check_view_route::check_view_route;
 pub use overrides::Overrides;
 
 use std::collections::BTreeMap;
@@ -34,7 +22,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use millstream_store::StoreUrl;
-use millstream_stream::batch::{BatchFormat, BatchRule, OnStop};
+use millstream_stream::batch::BatchSettings;
 use millstream_stream::record::Encoding;
 use millstream_stream::schema::SchemaRules;
 use millstream_stream::source::Source;
@@ -54,7 +42,7 @@ pub struct Pipeline {
     pub source: Option<Source>,
     pub schema: SchemaRules,
     pub stream: Stream,
-    pub batch: Batch,
+    pub batch: BatchSettings,
     pub store: StoreUrl,
     pub train: Train,
     pub models: Vec<Model>,
@@ -141,19 +129,6 @@ pub enum BrokerChoice {
 pub enum Start {
     Earliest,
     Latest,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub struct Batch {
-    pub rule: BatchRule,
-    /// Stop after so many batches.
-    pub limit: Option<NonZeroU32>,
-    /// Over the whole stream; `None`: not set by the user.
-    pub max_rejects: Option<u64>,
-    pub on_stop: OnStop,
-    /// A part-filled batch is closed after so long a silence.
-    pub idle: Option<Duration>,
-    pub format: BatchFormat,
 }
 
 #[derive(Debug, Clone, PartialEq)]

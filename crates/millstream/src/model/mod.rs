@@ -1,6 +1,7 @@
 //! `[[model]]` of the pipeline file: what a model reads, what it is trained on, and what can be asked of it.
 
 mod action;
+pub mod check;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;

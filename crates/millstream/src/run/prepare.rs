@@ -10,8 +10,9 @@ use millstream_store::{Settled, SharedStore, Store, StoreError, record_bytes, se
 use serde_json::json;
 
 use crate::catalogue::{CatalogueFrom, Lookups, check_catalogue, check_filters, empty_items};
-use crate::config::{BrokerChoice, Pipeline, Start, check_models, check_view_route};
+use crate::config::{BrokerChoice, Pipeline, Start, check_models};
 use crate::serve::Route;
+use crate::serve::check::check_view_route;
 use crate::views::check_views;
 use millstream_base::status::{Status, now_ms};
 use millstream_stream::batch::{

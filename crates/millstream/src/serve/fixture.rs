@@ -347,7 +347,7 @@ fn pipeline(routes: Vec<Route>) -> Pipeline {
             retention: config::Retention::default(),
             properties: BTreeMap::new(),
         },
-        batch: config::Batch {
+        batch: millstream_stream::batch::BatchSettings {
             rule: millstream_stream::batch::BatchRule::Rows(NonZeroU64::MIN),
             limit: None,
             max_rejects: None,

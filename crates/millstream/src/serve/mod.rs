@@ -10,6 +10,7 @@ mod body;
 #[cfg(test)]
 mod bounds_tests;
 mod catalogue;
+pub mod check;
 mod connections;
 mod error;
 #[cfg(test)]

@@ -8,6 +8,8 @@ mod answers;
 mod check;
 mod error;
 mod functions;
+mod given;
+pub mod keys;
 mod owner;
 mod process;
 mod settings;

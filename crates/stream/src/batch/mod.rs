@@ -3,6 +3,7 @@
 
 mod assignment;
 mod blocks;
+pub mod check;
 mod committed;
 mod cut;
 mod decider;
@@ -32,5 +33,5 @@ pub use millstream_untrusted::batch::check_offsets;
 pub use part::{PartSettings, Reject, fail_point};
 pub use plan::*;
 pub use proposal::{Moment, Proposal, TopicView, propose};
-pub use settings::{BatchFormat, BatchRule, OnStop, WindowTime};
+pub use settings::{BatchFormat, BatchRule, BatchSettings, OnStop, WindowTime};
 pub use stored::{StoredBatches, StoredError};

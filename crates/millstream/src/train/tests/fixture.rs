@@ -250,7 +250,7 @@ pub fn pipeline(holdout: f64, models: Vec<Model>) -> Pipeline {
             retention: config::Retention::default(),
             properties: BTreeMap::new(),
         },
-        batch: config::Batch {
+        batch: millstream_stream::batch::BatchSettings {
             rule: BatchRule::Parts(NonZeroU32::MIN),
             limit: None,
             max_rejects: None,

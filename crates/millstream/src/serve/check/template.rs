@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 
 use millstream_base::{Faults, nearest};
 use serde_json::Value as Json;
-use toml::Value;
 
 /// What the texts of a template may name.
 #[derive(Debug, Clone, PartialEq)]
@@ -109,16 +108,4 @@ fn unknown(name: &str, place: Place, allowed: &Allowed) -> String {
 /// Leaves the texts of whole expressions out of a list for people.
 fn is_plain(name: &str) -> bool {
     !name.contains(['(', ')', '"', '\'', '+', '*', '|'])
-}
-
-pub(super) fn json(value: &Value) -> Json {
-    match value {
-        Value::String(text) => Json::from(text.as_str()),
-        Value::Integer(number) => Json::from(*number),
-        Value::Float(number) => Json::from(*number),
-        Value::Boolean(flag) => Json::from(*flag),
-        Value::Datetime(date) => Json::from(date.to_string()),
-        Value::Array(items) => Json::Array(items.iter().map(json).collect()),
-        Value::Table(table) => Json::Object(table.iter().map(|(key, value)| (key.clone(), json(value))).collect()),
-    }
 }

@@ -1,4 +1,4 @@
-//! `[[model]]` with `algorithm = "als"`: who rated what. What needs the columns is in `check_models`.
+//! `[[model]]` with `algorithm = "als"`: who rated what. What needs the columns is in `columns`.
 
 use std::collections::BTreeMap;
 
@@ -10,9 +10,9 @@ use toml::Value;
 
 use crate::model::{Columns, Model, RatingColumns};
 
-pub(super) const FEEDBACK: &str = "feedback";
+pub const FEEDBACK: &str = "feedback";
 
-pub(super) fn columns(section: &Section, faults: &mut Faults) -> Option<RatingColumns> {
+pub fn columns(section: &Section, faults: &mut Faults) -> Option<RatingColumns> {
     let user = section.required_text("user", "name the column or SQL expression of who rated", faults);
     let item = section.required_text("item", "name the column or SQL expression of what was rated", faults);
     let text = |key: &str, faults: &mut Faults| section.filled_text(key, faults).map(str::to_owned);
@@ -39,7 +39,7 @@ pub(super) fn columns(section: &Section, faults: &mut Faults) -> Option<RatingCo
 }
 
 /// What models call ids and times, word by word: of `cast(userId as bigint)` also `userId`.
-pub(super) fn name_ids(models: &[Model], schema: &mut SchemaRules) {
+pub fn name_ids(models: &[Model], schema: &mut SchemaRules) {
     for model in models {
         let Columns::Ratings(ratings) = &model.columns else { continue };
         schema.ids.extend(words(&ratings.user));
@@ -73,7 +73,7 @@ fn scale(section: &Section, faults: &mut Faults) -> Option<(f64, f64)> {
 }
 
 /// Without a rating feedback is implicit, also where nobody says so.
-pub(super) fn feedback(
+pub fn feedback(
     section: &Section,
     mut params: BTreeMap<String, ParamValue>,
     faults: &mut Faults,

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use millstream_base::{Faults, Section, did_you_mean};
+use millstream_base::{Faults, Section, did_you_mean, json};
 use toml::Value;
 
-use super::check_route::{methods, path_parameters, response};
+use super::route::{methods, path_parameters, response};
 use super::template::{self, Allowed};
 use crate::model::Action;
 use crate::serve::{Ambiguous, Origin, Route, ViewCall};
@@ -90,7 +90,7 @@ fn arguments(section: &Section, view: &View, faults: &mut Faults) -> BTreeMap<St
             },
             other => other,
         };
-        match parameter.fit(template::json(constant)) {
+        match parameter.fit(json(constant)) {
             Ok(constant) => {
                 args.insert(name.clone(), Origin::Constant(constant));
             }

@@ -3,29 +3,29 @@
 
 use std::collections::BTreeSet;
 
-use millstream_base::{Faults, Keys, Section, did_you_mean, type_name};
+use millstream_base::{Faults, Keys, Section, did_you_mean, json, type_name};
 use serde_json::Value as Json;
 use toml::{Table, Value};
 
-use super::{check_table, template};
+use super::given;
+use super::{TEXT_BYTES, View, ViewParameter};
 use crate::catalogue::{FixedTable, TableRows};
 use crate::query::{CATALOGUE, TABLE, placeholders};
-use crate::views::{TEXT_BYTES, View, ViewParameter};
 use millstream_base::table_list;
 use millstream_stream::schema::ColumnType;
 use millstream_stream::source::Source;
 use millstream_stream::source::check::read_anew;
 
-pub(super) const VIEW: Keys = Keys { known: &["name", "sql", "params"], later: &[] };
-pub(super) const PARAMETER: Keys = Keys { known: &["type", "min", "max", "values", "default"], later: &[] };
-pub(super) const FIXED_TABLE: Keys =
+pub const VIEW: Keys = Keys { known: &["name", "sql", "params"], later: &[] };
+pub const PARAMETER: Keys = Keys { known: &["type", "min", "max", "values", "default"], later: &[] };
+pub const FIXED_TABLE: Keys =
     Keys { known: &["name", "rows", "path", "key", "format", "separator", "quote", "header"], later: &[] };
 
 const NAME_CHARS_MOST: usize = 100;
 /// A longer text is no parameter's.
 const TEXT_BYTES_MOST: i64 = 1 << 20;
 
-pub(super) fn tables(root: &Table, faults: &mut Faults) -> Vec<FixedTable> {
+pub fn tables(root: &Table, faults: &mut Faults) -> Vec<FixedTable> {
     let mut names = BTreeSet::new();
     let mut tables = Vec::new();
     for (index, table) in table_list(root, "table", faults).into_iter().enumerate() {
@@ -50,7 +50,7 @@ fn given(section: &Section, faults: &mut Faults) -> Option<TableRows> {
     for key in ["path", "format", "separator", "quote", "header"].into_iter().filter(|key| section.has(key)) {
         section.fault(key, "is of a file, and its rows stand in rows; keep one of path and rows", faults);
     }
-    check_table::rows(section, faults).map(TableRows::Given)
+    given::rows(section, faults).map(TableRows::Given)
 }
 
 fn file(section: &Section, faults: &mut Faults) -> Option<Source> {
@@ -59,7 +59,7 @@ fn file(section: &Section, faults: &mut Faults) -> Option<Source> {
     read_anew(section, "path", path, faults)
 }
 
-pub(super) fn views(root: &Table, faults: &mut Faults) -> Vec<View> {
+pub fn views(root: &Table, faults: &mut Faults) -> Vec<View> {
     let mut names = BTreeSet::new();
     let mut views = Vec::new();
     for (index, table) in table_list(root, "view", faults).into_iter().enumerate() {
@@ -191,7 +191,7 @@ fn parameter(section: &Section, faults: &mut Faults) -> Option<ViewParameter> {
 }
 
 fn typed(section: &Section, key: &str, value: &Value, parameter: &ViewParameter, faults: &mut Faults) -> Option<Json> {
-    match parameter.fit(template::json(value)) {
+    match parameter.fit(json(value)) {
         Ok(value) => Some(value),
         Err(expected) => {
             section.fault(key, format!("expected {expected}"), faults);

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use millstream_base::{Faults, Section, did_you_mean, type_name};
+use millstream_base::{Faults, Section, did_you_mean, json, type_name};
 use millstream_learn::Algorithm;
 use millstream_untrusted::filter::Filter;
 use toml::Value;
 
-use super::check_model::Draft;
-use super::template;
+use crate::model::check::Draft;
 use crate::model::{Action, Argument, Sort};
 use crate::serve::{Ambiguous, Origin};
 
@@ -208,7 +207,7 @@ fn origin(argument: Argument, value: &Value, first_version: i64) -> Result<Origi
     if let (Argument::Filter, Some(text)) = (argument, constant.as_str().filter(|text| !text.trim().is_empty())) {
         Filter::parse(text).map_err(|error| error.to_string())?;
     }
-    Ok(Origin::Constant(template::json(constant)))
+    Ok(Origin::Constant(json(constant)))
 }
 
 /// Whether the models of a route can do what it asks, in the words it may use.

@@ -1,5 +1,10 @@
 //! `[[model]]`: what can be said of a model without the data. What needs the columns is in `check_models`.
 
+mod columns;
+pub mod ratings;
+pub mod similar;
+mod text;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 
@@ -10,16 +15,14 @@ use millstream_learn::{
 };
 use toml::{Table, Value};
 
-use super::Batch;
-use super::check_ratings;
-use super::check_similar;
-use super::check_text;
-use crate::model::{Categorical, Columns, Missing, Model, RATING_INPUTS, Supervised, TrainOn, Unseen};
+pub use columns::{ModelColumns, check_columns};
+
+use super::{Categorical, Columns, Missing, Model, RATING_INPUTS, Supervised, TrainOn, Unseen};
 use millstream_base::table_list;
-use millstream_stream::batch::BatchRule;
+use millstream_stream::batch::{BatchRule, BatchSettings};
 use millstream_stream::source::check::seed;
 
-pub(super) const MODEL: Keys = Keys {
+pub const MODEL: Keys = Keys {
     known: &[
         "name",
         "algorithm",
@@ -61,7 +64,7 @@ const NAME_CHARS_MOST: usize = 64;
 
 /// What is known of a model, faulty or not: routes are checked against it, so that one fault does not cause another.
 #[derive(Debug)]
-pub(super) struct Draft {
+pub struct Draft {
     pub name: Option<String>,
     pub algorithm: Option<Algorithm>,
     /// The columns or expressions that a request brings the values of; `None`: absent or faulty.
@@ -69,7 +72,7 @@ pub(super) struct Draft {
     pub checked: Option<Model>,
 }
 
-pub(super) fn models(root: &Table, batch: Option<&Batch>, faults: &mut Faults) -> Vec<Draft> {
+pub fn models(root: &Table, batch: Option<&BatchSettings>, faults: &mut Faults) -> Vec<Draft> {
     let mut drafts: Vec<Draft> = Vec::new();
     for (index, table) in table_list(root, "model", faults).into_iter().enumerate() {
         let draft = model(index + 1, table, batch, faults);
@@ -84,7 +87,7 @@ pub(super) fn models(root: &Table, batch: Option<&Batch>, faults: &mut Faults) -
     drafts
 }
 
-fn model(number: usize, table: &Table, batch: Option<&Batch>, faults: &mut Faults) -> Draft {
+fn model(number: usize, table: &Table, batch: Option<&BatchSettings>, faults: &mut Faults) -> Draft {
     let name = name(number, table, faults);
     let label = name.as_ref().map_or_else(|| format!("model[{number}]"), |name| format!("model.{name}"));
     let section = Section::new(label, Some(table), &MODEL, faults);
@@ -101,25 +104,25 @@ fn model(number: usize, table: &Table, batch: Option<&Batch>, faults: &mut Fault
             (features, columns.map(Columns::Supervised), params)
         }
         Kind::Ratings => {
-            let columns = check_ratings::columns(&section, faults);
-            let params = params.and_then(|params| check_ratings::feedback(&section, params, faults));
+            let columns = ratings::columns(&section, faults);
+            let params = params.and_then(|params| ratings::feedback(&section, params, faults));
             (Some(RATING_INPUTS.map(str::to_owned).to_vec()), columns.map(Columns::Ratings), params)
         }
         Kind::Clusters => {
-            let (features, columns) = check_similar::clusters(&section, faults);
+            let (features, columns) = similar::clusters(&section, faults);
             (features, columns.map(Columns::Clusters), params)
         }
         Kind::Content => {
-            let columns = check_similar::content(&section, faults);
+            let columns = similar::content(&section, faults);
             let texts = columns.as_ref().map(|columns| columns.text.iter().map(|(text, _)| text.clone()).collect());
             (texts, columns.map(Columns::Content), params)
         }
         Kind::Neighbours => {
-            let (features, columns) = check_similar::neighbours(&section, faults);
+            let (features, columns) = similar::neighbours(&section, faults);
             (features, columns.map(Columns::Neighbours), params)
         }
         Kind::Popularity => {
-            let columns = check_similar::popularity(&section, faults);
+            let columns = similar::popularity(&section, faults);
             (Some(Vec::new()), columns.map(Columns::Popularity), params)
         }
     };
@@ -212,7 +215,7 @@ fn supervised(
     let target =
         section.required_text("target", "name the column or SQL expression to predict", faults).map(str::to_owned);
     let categorical = categorical(section, features.as_deref(), faults);
-    let text = check_text::text(section, algorithm, features.as_deref(), &categorical, faults);
+    let text = text::text(section, algorithm, features.as_deref(), &categorical, faults);
     let missing = missing(section, faults);
     let output = output(section, algorithm, faults);
     let baseline = section.filled_text("baseline", faults).map(str::to_owned);
@@ -228,7 +231,7 @@ fn supervised(
     (features, columns)
 }
 
-pub(super) fn missing(section: &Section, faults: &mut Faults) -> Option<Missing> {
+pub fn missing(section: &Section, faults: &mut Faults) -> Option<Missing> {
     let choices = [
         ("drop", Missing::Drop),
         ("mean", Missing::Mean),
@@ -265,7 +268,7 @@ fn name(number: usize, table: &Table, faults: &mut Faults) -> Option<String> {
     Some(name.clone())
 }
 
-pub(super) fn is_model_name(name: &str) -> bool {
+pub fn is_model_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
         && name.len() <= NAME_CHARS_MOST
@@ -282,7 +285,7 @@ fn algorithm(section: &Section, faults: &mut Faults) -> Option<Algorithm> {
     found
 }
 
-pub(super) fn features(section: &Section, faults: &mut Faults) -> Option<Vec<String>> {
+pub fn features(section: &Section, faults: &mut Faults) -> Option<Vec<String>> {
     if !section.has("features") {
         faults.add(
             section.key("features"),
@@ -307,7 +310,7 @@ pub(super) fn features(section: &Section, faults: &mut Faults) -> Option<Vec<Str
     Some(features)
 }
 
-fn train_on(section: &Section, batch: Option<&Batch>, faults: &mut Faults) -> Option<TrainOn> {
+fn train_on(section: &Section, batch: Option<&BatchSettings>, faults: &mut Faults) -> Option<TrainOn> {
     const FORMS: &str = "\"each\", \"cumulative\", { last = 3 } or { batches = [1, 2] }";
     match section.value("train_on") {
         None => Some(TrainOn::Cumulative),
@@ -345,7 +348,7 @@ fn last(section: &Section, value: &Value, faults: &mut Faults) -> Option<TrainOn
     count.map(TrainOn::Last)
 }
 
-fn batches(section: &Section, value: &Value, batch: Option<&Batch>, faults: &mut Faults) -> Option<TrainOn> {
+fn batches(section: &Section, value: &Value, batch: Option<&BatchSettings>, faults: &mut Faults) -> Option<TrainOn> {
     let fault = |message: String, faults: &mut Faults| {
         section.fault("train_on", message, faults);
         None
@@ -377,7 +380,7 @@ fn batches(section: &Section, value: &Value, batch: Option<&Batch>, faults: &mut
 }
 
 /// The last batch that can come, and the key that says so.
-fn last_batch(batch: &Batch) -> Option<(u32, &'static str)> {
+fn last_batch(batch: &BatchSettings) -> Option<(u32, &'static str)> {
     let parts = match batch.rule {
         BatchRule::Parts(parts) => Some((parts.get(), "batch.parts")),
         BatchRule::Rows(_) | BatchRule::Window { .. } => None,
@@ -421,7 +424,7 @@ fn params(section: &Section, algorithm: Algorithm, faults: &mut Faults) -> Optio
     Some(values).filter(|_| !faulty)
 }
 
-pub(super) fn param_value(value: &Value) -> Option<ParamValue> {
+pub fn param_value(value: &Value) -> Option<ParamValue> {
     match value {
         Value::Float(number) => Some(ParamValue::Float(*number)),
         Value::Integer(number) => Some(ParamValue::Integer(*number)),
@@ -445,7 +448,7 @@ fn param_faults(algorithm: Algorithm, values: &BTreeMap<String, ParamValue>) -> 
     .unwrap_or_default()
 }
 
-pub(super) fn categorical(
+pub fn categorical(
     section: &Section,
     features: Option<&[String]>,
     faults: &mut Faults,

@@ -6,13 +6,13 @@ use millstream_base::{Faults, Section, did_you_mean, type_name};
 use millstream_learn::{Algorithm, ParamDefault, ParamValue, content};
 use toml::Value;
 
-use super::check_model::param_value;
+use super::param_value;
 use crate::model::{Categorical, TextRule};
 
 /// A weight is learnt for each, so not all: two such texts and other features are what linear regression takes.
 const DEFAULT_TERMS: i64 = 2000;
 
-pub(super) fn text(
+pub fn text(
     section: &Section,
     algorithm: Option<Algorithm>,
     features: Option<&[String]>,

@@ -1,11 +1,10 @@
 //! `rows` of a `[[table]]`: a small table that stands in the pipeline file itself.
 
-use millstream_base::{Faults, Section, type_name};
+use millstream_base::{Faults, Section, json, type_name};
 use millstream_stream::schema::{Bad, ColumnType, FORMAT, StreamColumn, StreamSchema};
 use serde_json::{Map, Value as Json};
 use toml::{Table, Value};
 
-use super::template;
 use crate::catalogue::GivenRows;
 
 const EXAMPLE: &str = "such as rows = [ { certificate = \"U\", audience = \"children\" } ]";
@@ -82,7 +81,7 @@ fn typed(
             }
         }
     }
-    sound.then(|| row.iter().map(|(name, value)| (name.clone(), template::json(value))).collect())
+    sound.then(|| row.iter().map(|(name, value)| (name.clone(), json(value))).collect())
 }
 
 fn is_plain(value: &&Value) -> bool {

@@ -1,5 +1,5 @@
 //! `[[model]]` with `algorithm` = `kmeans`, `content`, `neighbours` or `popularity`: what can be said without the data. What needs
-//! the columns is in `check_models`.
+//! the columns is in `columns`.
 
 use millstream_base::{Faults, Section, type_name};
 use millstream_learn::content::Weight;
@@ -7,12 +7,11 @@ use millstream_stream::expression::words;
 use millstream_stream::schema::SchemaRules;
 use toml::Value;
 
-use super::check_model::{categorical, features, missing};
-use crate::catalogue::{CatalogueFrom, CatalogueRules};
+use super::{categorical, features, missing};
 use crate::model::{ClusterColumns, Columns, ContentColumns, Missing, Model, NeighbourColumns, PopularityColumns};
 
 /// A faulty `categorical` is reported, and does not make the features unknown.
-pub(super) fn clusters(section: &Section, faults: &mut Faults) -> (Option<Vec<String>>, Option<ClusterColumns>) {
+pub fn clusters(section: &Section, faults: &mut Faults) -> (Option<Vec<String>>, Option<ClusterColumns>) {
     let features = features(section, faults);
     let categorical = categorical(section, features.as_deref(), faults);
     let missing = missing(section, faults).unwrap_or(Missing::Drop);
@@ -20,7 +19,7 @@ pub(super) fn clusters(section: &Section, faults: &mut Faults) -> (Option<Vec<St
     (features, columns)
 }
 
-pub(super) fn neighbours(section: &Section, faults: &mut Faults) -> (Option<Vec<String>>, Option<NeighbourColumns>) {
+pub fn neighbours(section: &Section, faults: &mut Faults) -> (Option<Vec<String>>, Option<NeighbourColumns>) {
     let id = id(section, faults);
     let features = features(section, faults);
     let categorical = categorical(section, features.as_deref(), faults);
@@ -28,14 +27,14 @@ pub(super) fn neighbours(section: &Section, faults: &mut Faults) -> (Option<Vec<
     (features, columns)
 }
 
-pub(super) fn content(section: &Section, faults: &mut Faults) -> Option<ContentColumns> {
+pub fn content(section: &Section, faults: &mut Faults) -> Option<ContentColumns> {
     let id = id(section, faults);
     let title = section.filled_text("title", faults).map(str::to_owned);
     let text = weighted_texts(section, faults);
     Some(ContentColumns { id: id?, title, text: text? })
 }
 
-pub(super) fn popularity(section: &Section, faults: &mut Faults) -> Option<PopularityColumns> {
+pub fn popularity(section: &Section, faults: &mut Faults) -> Option<PopularityColumns> {
     let item = section.required_text("item", "name the column or SQL expression of what is liked", faults);
     let text = |key: &str, faults: &mut Faults| section.filled_text(key, faults).map(str::to_owned);
     let (score, votes, group) = (text("score", faults), text("votes", faults), text("group", faults));
@@ -101,21 +100,8 @@ fn weight_of(section: &Section, text: &str, weight: &Value, faults: &mut Faults)
     Some(number)
 }
 
-/// Where the catalogue takes the same items from the stream, its title is theirs.
-pub(super) fn name_titles(models: &mut [Model], catalogue: Option<&CatalogueRules>) {
-    let Some(rules) = catalogue.filter(|rules| rules.from == CatalogueFrom::Batches) else { return };
-    for model in models {
-        if let Columns::Content(content) = &mut model.columns
-            && content.title.is_none()
-            && content.id == rules.id
-        {
-            content.title.clone_from(&rules.title);
-        }
-    }
-}
-
 /// What models call ids, word by word: of `cast(movieId as bigint)` also `movieId`.
-pub(super) fn name_ids(models: &[Model], schema: &mut SchemaRules) {
+pub fn name_ids(models: &[Model], schema: &mut SchemaRules) {
     for model in models {
         match &model.columns {
             Columns::Content(content) => schema.ids.extend(words(&content.id)),

@@ -1,23 +1,23 @@
 //! `[[route]]`: paths, the models they ask, and the templates of their answers. What can be said without the data; the
-//! columns themselves are checked in `check_models`.
+//! columns themselves are checked in `model::check`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use millstream_base::{Faults, Keys, Section, did_you_mean, nearest, type_name};
+use millstream_base::{Faults, Keys, Section, did_you_mean, json, nearest, type_name};
 use millstream_learn::Algorithm;
 use toml::{Table, Value};
 
-use super::check_action::{asking, fits_models, is_posted};
-use super::check_model::Draft;
-use super::check_view_route::view_route;
+use super::action::{asking, fits_models, is_posted};
 use super::template::{self, Allowed};
+use super::view_route::view_route;
 use crate::model::Action;
+use crate::model::check::{Draft, ModelColumns};
 use crate::serve::Route;
 use crate::views::View;
 use millstream_base::table_list;
 use millstream_stream::expression::words;
 
-pub(super) const ROUTE: Keys = Keys {
+pub const ROUTE: Keys = Keys {
     known: &[
         "path",
         "model",
@@ -40,7 +40,7 @@ pub(super) const ROUTE: Keys = Keys {
 const RESERVED: [&str; 10] =
     ["v1", "v2", "docs", "openapi.json", "metrics", "livez", "readyz", "healthz", "assets", "page"];
 
-pub(super) fn routes(root: &Table, models: &[Draft], views: &[View], faults: &mut Faults) -> Vec<Route> {
+pub fn routes(root: &Table, models: &[Draft], views: &[View], faults: &mut Faults) -> Vec<Route> {
     let mut routes: Vec<Route> = Vec::new();
     let shown = catalogue_columns(root);
     for (index, table) in table_list(root, "route", faults).into_iter().enumerate() {
@@ -124,7 +124,7 @@ fn route(
 /// An object, or a list that repeats.
 pub(super) fn response(section: &Section, faults: &mut Faults) -> Option<serde_json::Value> {
     match section.value("response")? {
-        value @ (Value::Table(_) | Value::Array(_)) => Some(template::json(value)),
+        value @ (Value::Table(_) | Value::Array(_)) => Some(json(value)),
         other => section.wrong_type("response", other, "a table, such as { name = value }", faults),
     }
 }
@@ -169,18 +169,9 @@ fn arguments_and_template(route: &Route, algorithm: Option<Algorithm>, shown: &[
     template::check(&format!("{label}.response"), response, &allowed, faults);
 }
 
-/// A model as its routes see it.
-#[derive(Debug, Clone)]
-pub(super) struct Asked<'a> {
-    pub name: &'a str,
-    /// What a template may name of its answers.
-    pub outputs: Vec<&'static str>,
-    pub columns: BTreeSet<String>,
-}
-
-fn asked_model(draft: &Draft) -> Option<Asked<'_>> {
+fn asked_model(draft: &Draft) -> Option<ModelColumns<'_>> {
     let inputs = draft.inputs.as_ref()?;
-    Some(Asked {
+    Some(ModelColumns {
         name: draft.name.as_deref()?,
         outputs: match draft.algorithm {
             Some(algorithm) => Action::Predict.outputs_of(algorithm).collect(),
@@ -191,7 +182,7 @@ fn asked_model(draft: &Draft) -> Option<Asked<'_>> {
 }
 
 /// Checks `input`, the path's parameters and the template against the columns that the models read.
-pub(super) fn columns_and_parameters(route: &Route, models: &[Asked], faults: &mut Faults) {
+pub fn columns_and_parameters(route: &Route, models: &[ModelColumns], faults: &mut Faults) {
     let label = format!("route[{}]", route.path);
     let columns: BTreeSet<&str> = models.iter().flat_map(|model| &model.columns).map(String::as_str).collect();
     for column in route.input.keys().filter(|column| !columns.contains(column.as_str())) {
@@ -218,7 +209,7 @@ pub(super) fn columns_and_parameters(route: &Route, models: &[Asked], faults: &m
     }
 }
 
-fn allowed(route: &Route, models: &[Asked], columns: &BTreeSet<&str>) -> Allowed {
+fn allowed(route: &Route, models: &[ModelColumns], columns: &BTreeSet<&str>) -> Allowed {
     let parameter = |column: &&str| route.input.get(*column).cloned().unwrap_or_else(|| (*column).to_owned());
     let mut inputs: BTreeSet<String> = columns.iter().map(parameter).collect();
     inputs.extend(path_parameters(&route.path).map(str::to_owned));
@@ -227,7 +218,7 @@ fn allowed(route: &Route, models: &[Asked], columns: &BTreeSet<&str>) -> Allowed
     let outputs: Vec<String> = match models {
         [one] => one.outputs.iter().map(|output| (*output).to_owned()).collect(),
         several => {
-            let of_model = |model: &Asked| {
+            let of_model = |model: &ModelColumns| {
                 let name = model.name;
                 model.outputs.iter().map(|output| format!("{name}.{output}")).collect::<Vec<_>>()
             };

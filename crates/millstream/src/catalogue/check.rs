@@ -6,9 +6,9 @@ use millstream_base::{Faults, Keys, Section, did_you_mean, type_name};
 use millstream_stream::source::check::read_anew;
 use toml::{Table, Value};
 
-use crate::catalogue::{CatalogueFrom, CatalogueRules, IDENTITY};
+use super::{CatalogueFrom, CatalogueRules, IDENTITY};
 
-pub(super) const CATALOGUE: Keys = Keys {
+pub const CATALOGUE: Keys = Keys {
     known: &["from", "format", "separator", "quote", "header", "id", "title", "image", "images", "columns", "facets"],
     later: &[],
 };
@@ -16,7 +16,7 @@ pub(super) const CATALOGUE: Keys = Keys {
 /// Parameters of `/v1/catalogue`, which no facet may hide.
 const PARAMETERS: [&str; 5] = ["q", "filter", "sort", "limit", "offset"];
 
-pub(super) fn catalogue(root: &Table, faults: &mut Faults) -> Option<CatalogueRules> {
+pub fn catalogue(root: &Table, faults: &mut Faults) -> Option<CatalogueRules> {
     root.get("catalogue")?;
     let section = Section::of_root(root, "catalogue", &CATALOGUE, faults);
     let from = from(&section, faults);

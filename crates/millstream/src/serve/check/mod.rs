@@ -1,0 +1,64 @@
+//! `[serve]` and `[[route]]` as the pipeline file has them.
+
+mod action;
+mod route;
+mod template;
+mod view_route;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use millstream_base::{Faults, Keys, Section, listen, size};
+use toml::Table;
+
+pub use route::{ROUTE, columns_and_parameters, routes};
+pub use view_route::check_view_route;
+
+use super::{Serve, sites};
+use crate::views::QueryLimits;
+
+pub const SERVE: Keys = Keys {
+    known: &["listen", "cors", "hosts", "query", "query_seconds", "query_rows", "query_memory"],
+    later: &[("keys", "bind serve.listen to an address that only you reach")],
+};
+
+/// A longer query is no request's.
+const QUERY_SECONDS_MOST: f64 = 3600.0;
+
+/// More rows are no page's.
+const QUERY_ROWS_MOST: i64 = 1_000_000;
+
+/// Less would not hold a block of rows.
+const QUERY_BYTES_LEAST: u64 = 16 << 20;
+
+const DEFAULT_SERVE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+
+pub fn serve(root: &Table, faults: &mut Faults) -> Serve {
+    let section = Section::of_root(root, "serve", &SERVE, faults);
+    let listen = listen(&section, faults).unwrap_or(DEFAULT_SERVE);
+    Serve { listen, sites: sites(&section, faults), query: query_limits(&section, faults) }
+}
+
+fn query_limits(section: &Section, faults: &mut Faults) -> QueryLimits {
+    let mut limits = QueryLimits::default();
+    limits.from_requests = section.flag("query", faults).unwrap_or(limits.from_requests);
+    match section.number("query_seconds", faults) {
+        Some(seconds) if seconds > 0.0 && seconds <= QUERY_SECONDS_MOST => {
+            limits.time = Duration::from_secs_f64(seconds)
+        }
+        Some(_) => section.fault("query_seconds", format!("must be above 0 and at most {QUERY_SECONDS_MOST}"), faults),
+        None => {}
+    }
+    if let Some(rows) = section.whole("query_rows", 1, QUERY_ROWS_MOST, "", faults) {
+        limits.rows = usize::try_from(rows).unwrap_or(limits.rows);
+    }
+    match section.text("query_memory", faults).map(size) {
+        Some(Ok(bytes)) if bytes >= QUERY_BYTES_LEAST => {
+            limits.memory_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        }
+        Some(Ok(_)) => section.fault("query_memory", "must be at least \"16MiB\"", faults),
+        Some(Err(message)) => section.fault("query_memory", message, faults),
+        None => {}
+    }
+    limits
+}
