@@ -95,6 +95,12 @@ pub(crate) fn random(key: u64, index: u64) -> u64 {
     mix(key.wrapping_add(index.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
 }
 
+/// As [`random`], from 0 up to but not 1.
+#[inline(always)]
+pub(crate) fn uniform(key: u64, index: u64) -> f64 {
+    (random(key, index) >> 11) as f64 / (1u64 << 53) as f64
+}
+
 /// A row number as u32. Every algorithm which stores row numbers refuses more rows than that first.
 #[expect(clippy::cast_possible_truncation, reason = "callers limit rows, nodes and columns below 2³²")]
 pub(crate) fn index_u32(index: usize) -> u32 {

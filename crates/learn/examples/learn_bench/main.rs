@@ -160,7 +160,7 @@ fn forest(data: &Data, name: &str, n_columns: usize, depth: i64) {
 fn boosting(data: &Data) {
     let table = data.table(&[0, 1, 2, 3, 4]);
     let params = BoostingParams::from_values(&[("l2".to_owned(), ParamValue::Integer(0))].into()).unwrap();
-    let fit = || gradient_boosting::fit_regression(&table, &data.surface, &params, &|| false).unwrap();
+    let fit = || gradient_boosting::fit_regression(&table, &data.surface, &params, Seed(1), &|| false).unwrap();
     let (seconds, model) = median(fit);
     let start = Instant::now();
     let predictions = model.predict(&table).unwrap();

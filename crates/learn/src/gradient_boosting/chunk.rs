@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use crate::trees::bins::BinnedColumn;
 use crate::trees::cut::N_BINS;
 
+use super::draws::{Draws, RowDraw};
 use super::histogram::{CHUNK_ROWS, GROUP_FEATURES, GroupSums, Plan, Sums};
 use super::loss::{Loss, Norm, Output};
 
@@ -21,7 +22,12 @@ pub(super) struct Chunk<const WIDTH: usize> {
     /// n_rows: less the first derivative, and the second where it is not 1 for all.
     steps: Vec<[i32; WIDTH]>,
     groups: Vec<Group>,
-    leaves: Leaves,
+    training: Vec<u16>,
+    validation: Vec<u16>,
+    /// The rows this round is fitted on.
+    drawn: Leaves,
+    /// All others.
+    rest: Leaves,
 }
 
 /// The bins of a few features.
@@ -31,8 +37,11 @@ struct Group {
     bins: Vec<u8>,
 }
 
-/// The rows of a chunk, those of a leaf together and in their order.
+/// Rows of a chunk, those of a leaf together and in their order.
+#[derive(Default)]
 struct Leaves {
+    /// At the begin of a tree.
+    all: Vec<u16>,
     rows: Vec<u16>,
     /// Of each leaf in `rows`.
     ranges: Vec<Range<usize>>,
@@ -41,33 +50,51 @@ struct Leaves {
 
 impl<const WIDTH: usize> Chunk<WIDTH> {
     /// `start`: the scores of every row.
-    pub(super) fn all(n_rows: usize, columns: &[BinnedColumn], start: &[f64]) -> Vec<Chunk<WIDTH>> {
+    pub(super) fn all(n_rows: usize, draws: &Draws, start: &[f64]) -> Vec<Chunk<WIDTH>> {
         let starts: Vec<usize> = (0..n_rows).step_by(CHUNK_ROWS).collect();
         let chunks = starts.into_par_iter().map(|first| {
             let rows = first..(first + CHUNK_ROWS).min(n_rows);
             let n = rows.len();
+            let places = (0..=u16::MAX).take(n);
+            let (validation, training) = places.partition(|&row| draws.validates(first + usize::from(row)));
             Chunk {
-                groups: group(columns, &rows),
                 scores: start.iter().flat_map(|&score| std::iter::repeat_n(score, n)).collect(),
                 norms: vec![Norm::default(); n],
                 steps: vec![[0; WIDTH]; n],
-                leaves: Leaves { rows: Vec::new(), ranges: Vec::new(), scratch: vec![0; n] },
+                groups: Vec::new(),
+                training,
+                validation,
+                drawn: Leaves::default(),
+                rest: Leaves::default(),
                 rows,
             }
         });
         chunks.collect()
     }
 
-    fn scores(&self, output: usize) -> &[f64] {
+    /// Takes the bins of those columns.
+    pub(super) fn group(&mut self, columns: &[BinnedColumn], features: &[usize]) {
+        let n_groups = features.len().div_ceil(GROUP_FEATURES);
+        let groups = features.chunks(features.len().div_ceil(n_groups));
+        self.groups = groups.map(|features| Group::of(columns, features, &self.rows)).collect();
+    }
+
+    pub(super) fn scores(&self, output: usize) -> &[f64] {
         &self.scores[output * self.rows.len()..][..self.rows.len()]
     }
 
     pub(super) fn largest(&self, loss: &impl Loss<WIDTH>, output: usize) -> f64 {
-        loss.largest(self.rows.clone(), self.scores(output))
+        loss.largest(self.rows.start, &self.training, self.scores(output))
     }
 
-    pub(super) fn begin_round(&mut self, loss: &impl Loss<WIDTH>) {
+    /// Draws the rows of a round, or takes all; gives how many.
+    pub(super) fn begin_round(&mut self, loss: &impl Loss<WIDTH>, draw: Option<RowDraw>) -> usize {
         loss.norms(&self.scores, &mut self.norms);
+        let first = self.rows.start;
+        let takes = |row: &u16| draw.is_none_or(|draw| draw.takes(first + usize::from(*row)));
+        (self.drawn.all, self.rest.all) = self.training.iter().partition(|row| takes(row));
+        self.rest.all.extend(&self.validation);
+        self.drawn.all.len()
     }
 
     /// Begins a tree: every row is in leaf 0.
@@ -75,15 +102,13 @@ impl<const WIDTH: usize> Chunk<WIDTH> {
         let n = self.rows.len();
         let of = Output { output, scores: &self.scores[output * n..][..n], norms: &self.norms };
         loss.steps(self.rows.clone(), of, scale, &mut self.steps);
-        self.leaves.rows.clear();
-        self.leaves.rows.extend((0..=u16::MAX).take(n));
-        self.leaves.ranges.clear();
-        self.leaves.ranges.push(0..n);
+        self.drawn.begin();
+        self.rest.begin();
     }
 
     /// Adds the rows of a leaf to a histogram.
     fn count(&self, leaf: usize, plan: &Plan, sums: &mut GroupSums<WIDTH>, histogram: &mut [Sums]) {
-        let rows = &self.leaves.rows[self.leaves.ranges[leaf].clone()];
+        let rows = &self.drawn.rows[self.drawn.ranges[leaf].clone()];
         if rows.is_empty() {
             return;
         }
@@ -108,16 +133,29 @@ impl<const WIDTH: usize> Chunk<WIDTH> {
 
     /// Splits a leaf: what goes right becomes the next leaf. `bins`: those of the feature, of all rows of the table.
     pub(super) fn split(&mut self, leaf: usize, bins: &[u8], goes_right: &[bool; N_BINS]) {
-        self.leaves.split(leaf, &bins[self.rows.clone()], goes_right);
+        let bins = &bins[self.rows.clone()];
+        self.drawn.split(leaf, bins, goes_right);
+        self.rest.split(leaf, bins, goes_right);
     }
 
     /// Adds to the scores of an output the value of each row's leaf.
     pub(super) fn end_tree(&mut self, output: usize, values: &[f64]) {
         let n = self.rows.len();
         let scores = &mut self.scores[output * n..][..n];
-        for (rows, value) in self.leaves.ranges.iter().zip(values) {
-            self.leaves.rows[rows.clone()].iter().for_each(|&row| scores[usize::from(row)] += value);
+        for leaves in [&self.drawn, &self.rest] {
+            for (rows, value) in leaves.ranges.iter().zip(values) {
+                leaves.rows[rows.clone()].iter().for_each(|&row| scores[usize::from(row)] += value);
+            }
         }
+    }
+
+    /// The losses of the rows kept apart, added, and how many there are.
+    pub(super) fn validation_loss(&self, loss: &impl Loss<WIDTH>) -> (f64, usize) {
+        let of_row = |&row: &u16| {
+            let scores = self.scores[usize::from(row)..].iter().step_by(self.rows.len()).copied();
+            loss.loss(self.rows.start + usize::from(row), &scores.collect::<Vec<f64>>())
+        };
+        (self.validation.iter().map(of_row).sum(), self.validation.len())
     }
 }
 
@@ -142,6 +180,13 @@ pub(super) fn count<const WIDTH: usize>(chunks: &[Chunk<WIDTH>], leaf: usize, pl
 }
 
 impl Leaves {
+    fn begin(&mut self) {
+        self.rows.clone_from(&self.all);
+        self.scratch.resize(self.all.len(), 0);
+        self.ranges.clear();
+        self.ranges.push(0..self.all.len());
+    }
+
     /// The order within each part stays, so that memory is read in order.
     fn split(&mut self, leaf: usize, bins: &[u8], goes_right: &[bool; N_BINS]) {
         let whole = self.ranges[leaf].clone();
@@ -163,18 +208,14 @@ impl Leaves {
     }
 }
 
-/// The bins of `rows`, features in groups of nearly equal size.
-fn group(columns: &[BinnedColumn], rows: &Range<usize>) -> Vec<Group> {
-    let n_groups = columns.len().div_ceil(GROUP_FEATURES);
-    let groups = columns.chunks(columns.len().div_ceil(n_groups));
-    let of_group = |columns: &[BinnedColumn]| {
-        let n_features = columns.len();
+impl Group {
+    fn of(columns: &[BinnedColumn], features: &[usize], rows: &Range<usize>) -> Group {
+        let n_features = features.len();
         let mut bins = vec![0; rows.len() * n_features];
-        for (feature, column) in columns.iter().enumerate() {
-            let cells = bins[feature..].iter_mut().step_by(n_features);
-            cells.zip(&column.bins[rows.clone()]).for_each(|(cell, bin)| *cell = *bin);
+        for (place, &feature) in features.iter().enumerate() {
+            let cells = bins[place..].iter_mut().step_by(n_features);
+            cells.zip(&columns[feature].bins[rows.clone()]).for_each(|(cell, bin)| *cell = *bin);
         }
         Group { n_features, bins }
-    };
-    groups.map(of_group).collect()
+    }
 }

@@ -89,6 +89,8 @@ fn find_splits<const WIDTH: usize>(
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::Seed;
+    use crate::gradient_boosting::draws::Draws;
     use crate::gradient_boosting::loss::SquaredError;
     use crate::gradient_boosting::params::Params;
     use crate::table::{Column, Table};
@@ -101,11 +103,16 @@ mod tests {
         let table = Table::new((0..11).map(|at| column(7919 + 104 * at)).collect()).unwrap();
         let targets: Vec<f64> = (0..70_000u32).map(|row| f64::from(row * 6151 % 3989)).collect();
         let columns = bin_columns(&table, 255, |codes, n| rank_by_target(codes, n, &[])).unwrap();
-        let params = Params::default();
+        let (params, features) = (Params::default(), Vec::from_iter(0..11));
         let grown = |kept_sums_max: usize| {
-            let mut chunks: Vec<Chunk<1>> = Chunk::all(70_000, &columns, &[0.0]);
-            chunks.iter_mut().for_each(|chunk| chunk.begin_tree(&SquaredError { targets: &targets }, 0, 1000.0));
-            let mut plan = Plan::new(&params, &columns, [1000.0, 1.0]);
+            let draws = Draws::new(&params, Seed(1), 70_000);
+            let mut chunks: Vec<Chunk<1>> = Chunk::all(70_000, &draws, &[0.0]);
+            for chunk in &mut chunks {
+                chunk.group(&columns, &features);
+                chunk.begin_round(&SquaredError { targets: &targets }, None);
+                chunk.begin_tree(&SquaredError { targets: &targets }, 0, 1000.0);
+            }
+            let mut plan = Plan::new(&params, &columns, &features, [1000.0, 1.0]);
             plan.kept_sums_max = kept_sums_max;
             grow(&plan, &mut chunks)
         };

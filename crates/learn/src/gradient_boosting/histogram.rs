@@ -86,6 +86,8 @@ impl<const WIDTH: usize> GroupSums<WIDTH> {
 pub(super) struct Plan<'a> {
     pub(super) params: &'a Params,
     pub(super) columns: &'a [BinnedColumn],
+    /// The columns that may be split at.
+    features: &'a [usize],
     /// Where each feature's bins begin in a histogram, and where the last one's end.
     starts: Vec<usize>,
     /// By what the derivatives were multiplied, the first and the second.
@@ -96,6 +98,7 @@ pub(super) struct Plan<'a> {
 /// The best split of a leaf.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Split {
+    /// The column.
     pub(super) feature: usize,
     pub(super) cut: Cut,
     /// What goes left.
@@ -103,22 +106,28 @@ pub(super) struct Split {
 }
 
 impl<'a> Plan<'a> {
-    pub(super) fn new(params: &'a Params, columns: &'a [BinnedColumn], scales: [f64; 2]) -> Plan<'a> {
+    pub(super) fn new(
+        params: &'a Params,
+        columns: &'a [BinnedColumn],
+        features: &'a [usize],
+        scales: [f64; 2],
+    ) -> Plan<'a> {
         let mut starts = vec![0];
         let mut end = 0;
-        for column in columns {
-            end += column.thresholds.len() + 2;
+        for &feature in features {
+            end += columns[feature].thresholds.len() + 2;
             starts.push(end);
         }
-        Plan { params, columns, starts, scales, kept_sums_max: KEPT_SUMS_MAX }
+        Plan { params, columns, features, starts, scales, kept_sums_max: KEPT_SUMS_MAX }
     }
 
     pub(super) fn new_histogram(&self) -> Vec<Sums> {
         vec![Sums::default(); self.starts[self.starts.len() - 1]]
     }
 
-    pub(super) fn of_feature<'h>(&self, feature: usize, histogram: &'h mut [Sums]) -> &'h mut [Sums] {
-        &mut histogram[self.starts[feature]..self.starts[feature + 1]]
+    /// The bins of the feature at that place among those drawn.
+    pub(super) fn of_feature<'h>(&self, place: usize, histogram: &'h mut [Sums]) -> &'h mut [Sums] {
+        &mut histogram[self.starts[place]..self.starts[place + 1]]
     }
 
     /// Of all rows in a histogram: each has a bin in the first feature.
@@ -143,7 +152,7 @@ impl<'a> Plan<'a> {
 
     /// The first of the best splits.
     pub(super) fn best_split(&self, histogram: &[Sums], totals: Sums) -> Option<Split> {
-        let splits = self.starts.windows(2).enumerate().filter_map(|(feature, ends)| {
+        let splits = self.features.iter().zip(self.starts.windows(2)).filter_map(|(&feature, ends)| {
             let (cut, left) = self.best_cut(&histogram[ends[0]..ends[1]], totals)?;
             Some(Split { feature, cut, left })
         });

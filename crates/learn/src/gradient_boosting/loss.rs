@@ -2,25 +2,24 @@
 
 use std::ops::Range;
 
-use crate::chunks::fold_chunks;
-use crate::numeric::{exp_nonpositive, sum};
+use crate::numeric::exp_nonpositive;
 
 /// Derivatives become whole numbers of at most this size.
 const FIXED_POINT: f64 = (1 << 30) as f64;
 
 /// WIDTH is 1 where every row has the second derivative 1, else 2.
 pub(super) trait Loss<const WIDTH: usize>: Sync {
-    /// Where the scores of a row begin; one for each output.
-    fn start(&self) -> Vec<f64>;
-
     /// What the steps of every output of a round need of each row. `scores`: n_outputs × n_rows.
     fn norms(&self, _scores: &[f64], _norms: &mut [Norm]) {}
 
-    /// At least the largest absolute derivative of `rows`, whose scores are given.
-    fn largest(&self, rows: Range<usize>, scores: &[f64]) -> f64;
+    /// At least the largest absolute derivative of `rows`, counted from `first`, from where the scores are given.
+    fn largest(&self, first: usize, rows: &[u16], scores: &[f64]) -> f64;
 
     /// For each of `rows` less the first derivative by its score, and the second, times `scale`.
     fn steps(&self, rows: Range<usize>, output: Output, scale: f64, steps: &mut [[i32; WIDTH]]);
+
+    /// The loss of one row with those scores.
+    fn loss(&self, row: usize, scores: &[f64]) -> f64;
 }
 
 /// The scores of one output.
@@ -56,14 +55,9 @@ pub(super) struct SquaredError<'a> {
 }
 
 impl Loss<1> for SquaredError<'_> {
-    fn start(&self) -> Vec<f64> {
-        let mut total = 0.0;
-        fold_chunks(self.targets.len(), 16, |rows| sum(&self.targets[rows]), |of_chunk| total += of_chunk);
-        vec![total / self.targets.len() as f64]
-    }
-
-    fn largest(&self, rows: Range<usize>, scores: &[f64]) -> f64 {
-        let residuals = self.targets[rows].iter().zip(scores).map(|(target, score)| target - score);
+    fn largest(&self, first: usize, rows: &[u16], scores: &[f64]) -> f64 {
+        let targets = &self.targets[first..];
+        let residuals = rows.iter().map(|&row| targets[usize::from(row)] - scores[usize::from(row)]);
         residuals.fold(0.0, |largest, residual| largest.max(residual.abs()))
     }
 
@@ -72,22 +66,20 @@ impl Loss<1> for SquaredError<'_> {
             *step = [fixed_point((target - score) * scale)];
         }
     }
+
+    fn loss(&self, row: usize, scores: &[f64]) -> f64 {
+        let residual = self.targets[row] - scores[0];
+        residual * residual / 2.0
+    }
 }
 
 /// Log-loss of two classes by the score of class 1.
 pub(super) struct Logistic<'a> {
     pub(super) classes: &'a [u32],
-    /// Rows of each class.
-    pub(super) counts: &'a [u64],
 }
 
 impl Loss<2> for Logistic<'_> {
-    fn start(&self) -> Vec<f64> {
-        let [log_0, log_1] = [0, 1].map(|class| log_share(self.counts, class));
-        vec![log_1 - log_0]
-    }
-
-    fn largest(&self, _rows: Range<usize>, _scores: &[f64]) -> f64 {
+    fn largest(&self, _first: usize, _rows: &[u16], _scores: &[f64]) -> f64 {
         1.0
     }
 
@@ -99,20 +91,21 @@ impl Loss<2> for Logistic<'_> {
             *step = [fixed_point((f64::from(class) - probability) * scale), fixed_point(second * scale)];
         }
     }
+
+    /// ln(1 + e^−s) for class 1, with the score turned round for class 0.
+    fn loss(&self, row: usize, scores: &[f64]) -> f64 {
+        let score = if self.classes[row] == 1 { scores[0] } else { -scores[0] };
+        (-score).max(0.0) + (-score.abs()).exp().ln_1p()
+    }
 }
 
 /// Log-loss of three classes and more, each with a score of its own.
 pub(super) struct Softmax<'a> {
     pub(super) classes: &'a [u32],
-    /// Rows of each class.
-    pub(super) counts: &'a [u64],
+    pub(super) n_classes: usize,
 }
 
 impl Loss<2> for Softmax<'_> {
-    fn start(&self) -> Vec<f64> {
-        (0..self.counts.len()).map(|class| log_share(self.counts, class)).collect()
-    }
-
     fn norms(&self, scores: &[f64], norms: &mut [Norm]) {
         norms.fill(Norm { top: f64::NEG_INFINITY, inverse: 0.0 });
         for scores in scores.chunks_exact(norms.len()) {
@@ -124,14 +117,14 @@ impl Loss<2> for Softmax<'_> {
         norms.iter_mut().for_each(|norm| norm.inverse = norm.inverse.recip());
     }
 
-    fn largest(&self, _rows: Range<usize>, _scores: &[f64]) -> f64 {
+    fn largest(&self, _first: usize, _rows: &[u16], _scores: &[f64]) -> f64 {
         1.0
     }
 
     /// The second derivative is K / (K − 1) times that of one score alone: the scores of the other classes move as well
     /// (Friedman 2001, eq. 31).
     fn steps(&self, rows: Range<usize>, of: Output, scale: f64, steps: &mut [[i32; 2]]) {
-        let n_classes = self.counts.len() as f64;
+        let n_classes = self.n_classes as f64;
         let second_scale = scale * n_classes / (n_classes - 1.0);
         let rows = steps.iter_mut().zip(&self.classes[rows]).zip(of.scores).zip(of.norms);
         for (((step, &class), score), norm) in rows {
@@ -141,10 +134,11 @@ impl Loss<2> for Softmax<'_> {
             *step = [fixed_point((target - probability) * scale), fixed_point(second * second_scale)];
         }
     }
-}
 
-/// The logarithm of a class's share of the rows, that of a class without rows being 10⁻¹⁵.
-fn log_share(counts: &[u64], class: usize) -> f64 {
-    let n_rows: u64 = counts.iter().sum();
-    (counts[class] as f64 / n_rows as f64).max(1e-15).ln()
+    /// ln Σ e^s − s of the row's class.
+    fn loss(&self, row: usize, scores: &[f64]) -> f64 {
+        let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let total: f64 = scores.iter().map(|score| (score - top).exp()).sum();
+        total.ln() + top - scores[self.classes[row] as usize]
+    }
 }

@@ -2,6 +2,7 @@
 //! leaf by leaf, the best first.
 
 mod chunk;
+mod draws;
 mod fit;
 mod grow;
 mod histogram;

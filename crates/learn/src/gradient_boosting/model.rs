@@ -1,13 +1,13 @@
 //! A fitted gradient boosting.
 
-use crate::arrays::{Array, Arrays, Dim, damaged, read_finite};
+use crate::arrays::{Array, Arrays, Dim, damaged, read_finite, read_u32};
 use crate::error::{LoadError, PredictError};
 use crate::numeric::{sigmoids, softmax};
 use crate::table::Table;
 use crate::trees::bins::BinnedColumn;
-use crate::trees::ensemble::{Task, Tree, Trees};
+use crate::trees::ensemble::{Task, Trees};
 
-use super::fit::CLASSES_MAX;
+use super::fit::{Boosted, CLASSES_MAX};
 
 /// Of a number the score, of two classes p₁ = σ(score), of more the softmax of their scores; score = start + Σ over trees of the value of the row's leaf.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,18 +15,29 @@ pub struct Model {
     trees: Trees,
     /// n_outputs; tree t adds to output t mod n_outputs.
     start: Vec<f64>,
+    /// Rounds fitted, at least those kept.
+    rounds_fitted: u32,
 }
 
 impl Model {
-    pub(super) fn new(task: Task, columns: Vec<BinnedColumn>, start: Vec<f64>, trees: Vec<Tree>) -> Model {
+    pub(super) fn new(task: Task, columns: Vec<BinnedColumn>, start: Vec<f64>, boosted: Boosted) -> Model {
         let features = columns.into_iter().map(|column| column.feature).collect();
-        Model { trees: Trees::new(task, features, 1, trees), start }
+        let trees = Trees::new(task, features, 1, boosted.trees);
+        Model { trees, start, rounds_fitted: boosted.rounds }
     }
 
     pub fn task(&self) -> Task {
         self.trees.task()
     }
 
+    /// For people: that later rounds were not kept, or `None`.
+    pub fn note(&self) -> Option<String> {
+        let (fitted, kept) = (self.rounds_fitted, self.n_rounds());
+        let cut = fitted as usize > kept;
+        cut.then(|| format!("fitted {fitted} rounds and kept {kept}: then the loss on validation rows was the lowest"))
+    }
+
+    /// Those kept.
     pub fn n_rounds(&self) -> usize {
         self.trees.n_trees() / self.start.len()
     }
@@ -62,6 +73,7 @@ impl Model {
     pub fn to_arrays(&self) -> Arrays {
         let mut arrays = self.trees.to_arrays();
         arrays.insert("start".to_owned(), Array::f64s(self.start.clone()));
+        arrays.insert("rounds_fitted".to_owned(), Array::u32s(vec![self.rounds_fitted]));
         arrays
     }
 
@@ -79,6 +91,10 @@ impl Model {
         if trees.width() != 1 {
             return Err(damaged("leaf_values", format!("{} values a leaf", trees.width())));
         }
-        Ok(Model { trees, start })
+        let rounds_fitted = read_u32(arrays, "rounds_fitted", &[Dim::Exactly(1)])?[0];
+        if (rounds_fitted as usize) < trees.n_trees() / start.len() {
+            return Err(damaged("rounds_fitted", format!("{rounds_fitted}, and {} trees", trees.n_trees())));
+        }
+        Ok(Model { trees, start, rounds_fitted })
     }
 }

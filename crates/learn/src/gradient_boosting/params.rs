@@ -43,6 +43,31 @@ pub const SPECS: &[ParamSpec] = &[
         meaning: "penalty of a leaf's squared value (reg_lambda in XGBoost, lambda_l2 in LightGBM)",
     },
     ParamSpec {
+        name: "max_samples",
+        default: ParamDefault::Float(1.0),
+        range: "above 0, at most 1",
+        meaning: "the share of the rows each round is fitted on, drawn anew",
+    },
+    ParamSpec {
+        name: "max_features",
+        default: ParamDefault::Float(1.0),
+        range: "above 0, at most 1",
+        meaning: "the share of the columns each tree may split at, drawn anew; at least one",
+    },
+    ParamSpec {
+        name: "early_stop",
+        default: ParamDefault::Integer(0),
+        range: "0 to 1000",
+        meaning: "stops after so many rounds without a lower loss on rows kept apart from training (validation_share), and \
+                  keeps the trees up to the lowest; 0 fits every round on all rows",
+    },
+    ParamSpec {
+        name: "validation_share",
+        default: ParamDefault::Float(0.1),
+        range: "above 0, at most 0.5",
+        meaning: "with early_stop: the share of the training rows, by a hash of their places, that validates instead",
+    },
+    ParamSpec {
         name: "bins",
         default: ParamDefault::Integer(255),
         range: "2 to 255",
@@ -59,12 +84,28 @@ pub struct Params {
     pub(crate) max_depth: u32,
     pub(crate) min_leaf: u32,
     pub(crate) l2: f64,
+    pub(crate) max_samples: f64,
+    pub(crate) max_features: f64,
+    pub(crate) early_stop: u32,
+    pub(crate) validation_share: f64,
     pub(crate) bins: u32,
 }
 
 impl Default for Params {
     fn default() -> Params {
-        Params { rounds: 100, learning_rate: 0.1, max_leaves: 31, max_depth: 30, min_leaf: 20, l2: 1.0, bins: 255 }
+        Params {
+            rounds: 100,
+            learning_rate: 0.1,
+            max_leaves: 31,
+            max_depth: 30,
+            min_leaf: 20,
+            l2: 1.0,
+            max_samples: 1.0,
+            max_features: 1.0,
+            early_stop: 0,
+            validation_share: 0.1,
+            bins: 255,
+        }
     }
 }
 
@@ -78,6 +119,7 @@ impl Params {
             ("max_leaves", &mut params.max_leaves, 2..=4096),
             ("max_depth", &mut params.max_depth, 1..=30),
             ("min_leaf", &mut params.min_leaf, 1..=1_000_000_000),
+            ("early_stop", &mut params.early_stop, 0..=1000),
             ("bins", &mut params.bins, 2..=255),
         ] {
             let rule = format!("must be a whole number from {} to {}", range.start(), range.end());
@@ -85,9 +127,16 @@ impl Params {
                 *value = found;
             }
         }
-        let share = |share| share > 0.0 && share <= 1.0;
-        if let Some(rate) = reader.float("learning_rate", "must be above 0 and at most 1", share) {
-            params.learning_rate = rate;
+        for (name, value, most) in [
+            ("learning_rate", &mut params.learning_rate, 1.0),
+            ("max_samples", &mut params.max_samples, 1.0),
+            ("max_features", &mut params.max_features, 1.0),
+            ("validation_share", &mut params.validation_share, 0.5),
+        ] {
+            let rule = format!("must be above 0 and at most {most}");
+            if let Some(found) = reader.float(name, &rule, |share| share > 0.0 && share <= most) {
+                *value = found;
+            }
         }
         if let Some(l2) = reader.float("l2", "must be from 0 to 1e9", |l2| (0.0..=1e9).contains(&l2)) {
             params.l2 = l2;

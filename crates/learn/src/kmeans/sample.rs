@@ -1,6 +1,6 @@
 //! Samples of the rows of a table.
 
-use crate::numeric::random;
+use crate::numeric::{random, uniform};
 use crate::table::{Column, Table};
 
 use super::centers::Centers;
@@ -35,7 +35,7 @@ pub(super) fn weighted_rows(points: &Points, mean: &Centers, most: usize, key: u
     let of_chunks = points.map_chunks(|_, chunk| {
         let drawn = |(row, square): (usize, f64)| {
             let probability = wanted * (0.5 / n_rows + 0.5 * square / total);
-            let uniform = (random(key, row as u64) >> 11) as f64 / (1u64 << 53) as f64;
+            let uniform = uniform(key, row as u64);
             (uniform < probability).then(|| (row, (1.0 / probability).max(1.0) as f32))
         };
         (chunk.first_row..).zip(squares(chunk)).filter_map(drawn).collect::<Vec<_>>()

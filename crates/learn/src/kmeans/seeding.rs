@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::numeric::random;
+use crate::numeric::{random, uniform};
 
 use super::kernel::{self, Candidate};
 use super::points::{CHUNK_BLOCKS, LANES, Lanes, Points};
@@ -45,7 +45,7 @@ impl<'a> Seeding<'a> {
     /// Value `index` of this step's random numbers, from 0 to below 1.
     fn uniform(&self, index: usize) -> f64 {
         let step = random(self.key, self.chosen.len() as u64);
-        (random(step, index as u64) >> 11) as f64 / (1u64 << 53) as f64
+        uniform(step, index as u64)
     }
 
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of the number of rows")]

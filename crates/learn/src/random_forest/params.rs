@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::numeric::index_u32;
 use crate::params::{ParamDefault, ParamFault, ParamReader, ParamSpec, ParamValue};
+use crate::trees::rounded_share;
 
 pub const SPECS: &[ParamSpec] = &[
     ParamSpec {
@@ -59,13 +60,11 @@ pub enum FeatureCount {
 impl FeatureCount {
     /// Between 1 and `n_columns` (which is at least 1).
     pub(crate) fn resolve(self, n_columns: usize) -> usize {
-        // A search, not a cast, for the rounded number of columns.
-        let round = |wanted: f64| (1..n_columns).find(|&n| n as f64 + 0.5 > wanted).unwrap_or(n_columns);
         match self {
             FeatureCount::All => n_columns,
-            FeatureCount::Sqrt => round((n_columns as f64).sqrt()),
+            FeatureCount::Sqrt => rounded_share((n_columns as f64).sqrt(), n_columns),
             FeatureCount::Number(number) => (number.clamp(1, index_u32(n_columns))) as usize,
-            FeatureCount::Share(share) => round(share * n_columns as f64),
+            FeatureCount::Share(share) => rounded_share(share * n_columns as f64, n_columns),
         }
     }
 }

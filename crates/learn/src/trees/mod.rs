@@ -20,3 +20,8 @@ pub(crate) fn check_rows(table: &Table, targets: usize) -> Result<(), FitError> 
         _ => Ok(()),
     }
 }
+
+/// A share of n as a whole number from 1 to n (which is at least 1); a search, not a cast.
+pub(crate) fn rounded_share(wanted: f64, n: usize) -> usize {
+    (1..n).find(|&k| k as f64 + 0.5 > wanted).unwrap_or(n)
+}

@@ -3,9 +3,9 @@
 
 use millstream_learn::gradient_boosting::{Model, Params, fit_classification, fit_regression};
 use millstream_learn::table::MISSING_CODE;
-use millstream_learn::{Array, Column, FitError, ParamValue, Table, metrics};
+use millstream_learn::{Array, Column, FitError, ParamValue, Seed, Table, metrics};
 use proptest::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 fn params(values: &[(&str, ParamValue)]) -> Params {
     let values = values.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
@@ -234,7 +234,7 @@ fn close(found: &[f64], expected: &[f64]) -> Result<(), TestCaseError> {
 proptest! {
     #[test]
     fn trees_of_a_number_are_the_best_there_are(rows in Rows::any(), settings in Settings::any()) {
-        let model = fit_regression(&rows.table(), &rows.targets, &settings.params(), &|| false).unwrap();
+        let model = fit_regression(&rows.table(), &rows.targets, &settings.params(), Seed(1), &|| false).unwrap();
         let plain = Plain { nodes: Nodes::of(&model), columns: &rows.columns(&rows.targets), settings };
         let mean = rows.targets.iter().sum::<f64>() / rows.targets.len() as f64;
         let mut scores = vec![mean; rows.targets.len()];
@@ -251,7 +251,7 @@ proptest! {
         let y: Vec<f64> = classes.iter().map(|class| f64::from(*class)).collect();
         let share = y.iter().sum::<f64>() / y.len() as f64;
         prop_assume!(share > 0.0 && share < 1.0);
-        let model = fit_classification(&rows.table(), &classes, 2, &settings.params(), &|| false).unwrap();
+        let model = fit_classification(&rows.table(), &classes, 2, &settings.params(), Seed(1), &|| false).unwrap();
         let plain = Plain { nodes: Nodes::of(&model), columns: &rows.columns(&y), settings };
         let mut scores = vec![(share / (1.0 - share)).ln(); y.len()];
         let probability = |score: &f64| 1.0 / (1.0 + (-score).exp());
@@ -271,7 +271,7 @@ proptest! {
         let count = |class| classes.iter().filter(|found| **found == class).count();
         prop_assume!((0..4).filter(|class| count(*class) > 0).count() > 1);
         let numbers = Table::new(rows.numbers.clone().map(Column::Numeric).to_vec()).unwrap();
-        let model = fit_classification(&numbers, &classes, 4, &settings.params(), &|| false).unwrap();
+        let model = fit_classification(&numbers, &classes, 4, &settings.params(), Seed(1), &|| false).unwrap();
         let plain = Plain { nodes: Nodes::of(&model), columns: &rows.numbers, settings };
         let share = |class| (count(class) as f64 / classes.len() as f64).max(1e-15);
         let mut scores: Vec<Vec<f64>> = (0..4).map(|class| vec![share(class).ln(); classes.len()]).collect();
@@ -309,7 +309,8 @@ fn curve(n_rows: u32) -> (Table, Vec<f64>) {
 fn every_round_lowers_the_squared_error() {
     let (table, y) = curve(5000);
     let of_rounds = |rounds| {
-        let model = fit_regression(&table, &y, &params(&[("rounds", ParamValue::Integer(rounds))]), &|| false).unwrap();
+        let model = fit_regression(&table, &y, &params(&[("rounds", ParamValue::Integer(rounds))]), Seed(1), &|| false)
+            .unwrap();
         metrics::rmse(&y, &model.predict(&table).unwrap()).unwrap()
     };
     let errors: Vec<f64> = (1..30).map(of_rounds).collect();
@@ -351,7 +352,7 @@ fn trees_stay_within_their_limits_and_use_them() {
             ("min_leaf", ParamValue::Integer(min_leaf)),
             ("rounds", ParamValue::Integer(5)),
         ]);
-        let model = fit_regression(&table, &y, &params, &|| false).unwrap();
+        let model = fit_regression(&table, &y, &params, Seed(1), &|| false).unwrap();
         let trees = leaves(&model, &columns);
         assert_eq!((trees.len(), model.n_rounds()), (5, 5));
         for tree in trees {
@@ -373,7 +374,7 @@ fn a_column_of_one_value_and_missing_ones_is_split() {
     let settings = params(&[("learning_rate", ParamValue::Integer(1)), ("l2", ParamValue::Integer(0))]);
     for column in [Column::Numeric(values), Column::Categorical { codes, n_categories: 1 }] {
         let table = Table::new(vec![column]).unwrap();
-        let model = fit_regression(&table, &y, &settings, &|| false).unwrap();
+        let model = fit_regression(&table, &y, &settings, Seed(1), &|| false).unwrap();
         let error = metrics::rmse(&y, &model.predict(&table).unwrap()).unwrap();
         assert!(error < 1e-6, "{error}");
     }
@@ -384,14 +385,14 @@ fn targets_of_any_size_are_fitted_or_named() {
     let (table, y) = curve(500);
     for factor in [1e-290, 1e-9, 1e9, 1e130] {
         let scaled: Vec<f64> = y.iter().map(|y| y * factor).collect();
-        let model = fit_regression(&table, &scaled, &Params::default(), &|| false).unwrap();
+        let model = fit_regression(&table, &scaled, &Params::default(), Seed(1), &|| false).unwrap();
         let error = metrics::mae(&scaled, &model.predict(&table).unwrap()).unwrap() / factor;
         assert!(error < 0.3, "{factor}: {error}");
     }
-    let constant = fit_regression(&table, &[7.25; 500], &Params::default(), &|| false).unwrap();
+    let constant = fit_regression(&table, &[7.25; 500], &Params::default(), Seed(1), &|| false).unwrap();
     assert_eq!(constant.predict(&table).unwrap(), [7.25; 500]);
     let huge: Vec<f64> = y.iter().map(|y| y * 1e200).collect();
-    assert_eq!(fit_regression(&table, &huge, &Params::default(), &|| false), Err(FitError::TargetTooLarge));
+    assert_eq!(fit_regression(&table, &huge, &Params::default(), Seed(1), &|| false), Err(FitError::TargetTooLarge));
 }
 
 #[test]
@@ -399,6 +400,85 @@ fn a_fit_that_is_stopped_ends_before_its_next_tree() {
     let (table, y) = curve(500);
     let asked = std::cell::Cell::new(0);
     let stopped = || asked.replace(asked.get() + 1) == 7;
-    assert_eq!(fit_regression(&table, &y, &Params::default(), &stopped), Err(FitError::Stopped));
+    assert_eq!(fit_regression(&table, &y, &Params::default(), Seed(1), &stopped), Err(FitError::Stopped));
     assert_eq!(asked.get(), 8);
+}
+
+#[test]
+fn rounds_end_where_the_rows_kept_apart_say() {
+    let (table, y) = curve(3000);
+    // Noise that trees learn by heart.
+    let noisy = |seed: u64| -> Vec<f64> {
+        let noise = |row: u64| {
+            let bits = (row + 3000 * seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            ((bits ^ (bits >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93) >> 50) as f64 / 2048.0
+        };
+        y.iter().zip(0..).map(|(y, row)| y + noise(row)).collect()
+    };
+    let fit = |values: &[(&str, ParamValue)]| {
+        let mut all = vec![("rounds", ParamValue::Integer(300)), ("learning_rate", ParamValue::Float(0.3))];
+        all.extend_from_slice(values);
+        let model = fit_regression(&table, &noisy(1), &params(&all), Seed(1), &|| false).unwrap();
+        let error = metrics::rmse(&noisy(77), &model.predict(&table).unwrap()).unwrap();
+        (model, error)
+    };
+    let (all, error) = fit(&[]);
+    assert_eq!((all.n_rounds(), all.note()), (300, None));
+    let (stopped, lower) = fit(&[("early_stop", ParamValue::Integer(5))]);
+    let rounds = stopped.n_rounds();
+    let note =
+        format!("fitted {} rounds and kept {rounds}: then the loss on validation rows was the lowest", rounds + 5);
+    assert_eq!(stopped.note(), Some(note));
+    assert!(rounds < 100 && lower < 0.9 * error, "{rounds} rounds, {lower} and {error}");
+    assert_eq!(Model::from_arrays(&stopped.to_arrays()).unwrap(), stopped);
+    // The same trees as without, up to there: rounds do not depend on how many there are.
+    let (longer, _) = fit(&[("early_stop", ParamValue::Integer(200))]);
+    assert!(longer.n_rounds() >= rounds);
+    let n = stopped.n_nodes();
+    assert_eq!(Nodes::of(&longer).threshold[..n], Nodes::of(&stopped).threshold[..n]);
+}
+
+#[test]
+fn rows_and_columns_are_drawn_anew_and_by_the_seed() {
+    let (table, y) = curve(3000);
+    let wide = Table::new(table.columns().iter().cycle().take(10).cloned().collect()).unwrap();
+    let fit = |values: &[(&str, ParamValue)], seed| {
+        fit_regression(&wide, &y, &params(values), Seed(seed), &|| false).unwrap()
+    };
+    let samples = [("max_samples", ParamValue::Float(0.5))];
+    let features = [("max_features", ParamValue::Float(0.2))];
+    for values in [&samples, &features] {
+        assert_eq!(fit(values, 1), fit(values, 1));
+        assert_ne!(fit(values, 1), fit(values, 2));
+        let error = metrics::rmse(&y, &fit(values, 1).predict(&wide).unwrap()).unwrap();
+        assert!(error < 0.3, "{values:?} {error}");
+    }
+    assert_eq!(fit(&[], 1), fit(&[], 2));
+    let model = fit(&features, 1);
+    let nodes = Nodes::of(&model);
+    let of_tree = |tree: usize| -> BTreeSet<u32> {
+        nodes.splits(tree).into_iter().map(|node| nodes.feature[node] & !(1 << 31)).collect()
+    };
+    let columns: Vec<BTreeSet<u32>> = (0..model.n_rounds()).map(of_tree).collect();
+    assert!(columns.iter().all(|columns| columns.len() <= 2), "{columns:?}");
+    assert_eq!(columns.iter().flatten().collect::<BTreeSet<_>>().len(), 10);
+}
+
+#[test]
+fn very_few_rows_are_fitted_whatever_is_drawn() {
+    for n_rows in 1..6 {
+        let (table, y) = curve(n_rows);
+        let params = params(&[
+            ("max_samples", ParamValue::Float(1e-3)),
+            ("early_stop", ParamValue::Integer(1)),
+            ("validation_share", ParamValue::Float(1e-3)),
+            ("min_leaf", ParamValue::Integer(1)),
+            ("rounds", ParamValue::Integer(200)),
+        ]);
+        for seed in 0..5 {
+            let model = fit_regression(&table, &y, &params, Seed(seed), &|| false).unwrap();
+            let error = metrics::rmse(&y, &model.predict(&table).unwrap()).unwrap();
+            assert!(model.n_rounds() == 200 && error < 0.1, "{n_rows} rows: {error}");
+        }
+    }
 }
