@@ -20,6 +20,7 @@ mod proxy;
 mod query;
 mod questions;
 mod recommend;
+mod removal;
 mod s3;
 mod sources;
 mod stops;
