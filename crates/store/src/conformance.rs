@@ -91,6 +91,10 @@ fn listing_takes_a_prefix_in_the_middle_of_a_name(store: &dyn Store) {
     check("nothing/", &[]);
     check("models/a/000001/model.json/x", &[]);
     assert!(store.list("").unwrap().contains(&"modelsx".to_owned()));
+    assert_eq!(store.folders("models/").unwrap(), ["a", "ab", "b"]);
+    assert_eq!(store.folders("models/a/").unwrap(), ["000001"]);
+    assert_eq!(store.folders("models/a/000001/").unwrap(), [""; 0]);
+    assert_eq!(store.folders("nothing/").unwrap(), [""; 0]);
 }
 
 fn listing_gives_every_key(store: &dyn Store) {

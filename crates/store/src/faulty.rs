@@ -148,6 +148,10 @@ impl Store for FaultyStore {
         self.dice.befall(prefix, || self.inner.list(prefix))
     }
 
+    fn folders(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        self.dice.befall(prefix, || self.inner.folders(prefix))
+    }
+
     fn delete(&self, key: &str) -> Result<(), StoreError> {
         self.dice.befall(key, || self.inner.delete(key))
     }

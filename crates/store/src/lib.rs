@@ -8,6 +8,8 @@
 #[cfg(test)]
 mod conformance;
 #[cfg(any(test, feature = "testing"))]
+pub mod counting;
+#[cfg(any(test, feature = "testing"))]
 pub mod faulty;
 mod file;
 mod local;
@@ -15,6 +17,7 @@ mod s3;
 mod url;
 mod verified;
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
@@ -113,6 +116,14 @@ pub trait Store: Send + Sync {
     fn open(&self, key: &str) -> Result<StoredFile, StoreError>;
     /// Every key that starts with `prefix`, sorted.
     fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError>;
+    /// The names between `prefix`, which is empty or ends with `/`, and the next `/` of the keys that have one, each once, sorted:
+    /// stores that can do not list what is behind them.
+    fn folders(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        let keys = self.list(prefix)?;
+        let names = keys.iter().filter_map(|key| Some(key.strip_prefix(prefix)?.split_once('/')?.0));
+        let names: BTreeSet<&str> = names.collect();
+        Ok(names.into_iter().map(str::to_owned).collect())
+    }
     /// For what no manifest names any more; an absent key is no error.
     fn delete(&self, key: &str) -> Result<(), StoreError>;
     /// For people: a path or URL.

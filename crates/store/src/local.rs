@@ -141,6 +141,26 @@ impl Store for LocalStore {
         Ok(keys)
     }
 
+    fn folders(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        let folder = self.path(prefix);
+        let fault = |error| classify(error, prefix, &folder);
+        let entries = match fs::read_dir(&folder) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Ok(Vec::new());
+            }
+            entries => entries.map_err(fault)?,
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(fault)?;
+            if entry.file_type().map_err(fault)?.is_dir() {
+                names.push(entry.file_name().to_string_lossy().into_owned());
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
     fn delete(&self, key: &str) -> Result<(), StoreError> {
         match fs::remove_file(self.path(key)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(classify(error, key, &self.root)),

@@ -8,6 +8,7 @@ mod failure;
 mod settings;
 mod upload;
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::io;
 use std::sync::{Arc, mpsc};
@@ -16,7 +17,7 @@ use bytes::Bytes;
 use object_store::aws::AmazonS3;
 use object_store::list::{PaginatedListOptions, PaginatedListStore};
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+use object_store::{ListResult, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 use tokio::runtime::{Handle, Runtime};
 use tokio::task::JoinHandle;
 
@@ -115,6 +116,32 @@ impl S3Store {
     }
 }
 
+impl S3Store {
+    /// What `take` finds on each page of a listing.
+    fn names(
+        &self,
+        prefix: &str,
+        delimiter: Option<&'static str>,
+        take: impl Fn(ListResult) -> Vec<String> + Send + 'static,
+    ) -> Result<Vec<String>, StoreError> {
+        let client = self.service.client.clone();
+        let whole_prefix = self.service.object_name(prefix);
+        self.service.ask(prefix, async move {
+            let (mut names, mut page_token) = (Vec::new(), None);
+            loop {
+                let delimiter = delimiter.map(Cow::Borrowed);
+                let options = PaginatedListOptions { page_token, delimiter, ..PaginatedListOptions::default() };
+                let page = client.list_paginated(Some(&whole_prefix), options).await?;
+                names.extend(take(page.result));
+                page_token = page.page_token;
+                if page_token.is_none() {
+                    return Ok(names);
+                }
+            }
+        })
+    }
+}
+
 impl Store for S3Store {
     fn create(&self, key: &str, bytes: &[u8]) -> Result<Created, StoreError> {
         let (client, path) = (self.service.client.clone(), self.service.path(key)?);
@@ -159,19 +186,8 @@ impl Store for S3Store {
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
-        let client = self.service.client.clone();
-        let whole_prefix = self.service.object_name(prefix);
-        let names: Vec<String> = self.service.ask(prefix, async move {
-            let (mut names, mut page_token) = (Vec::new(), None);
-            loop {
-                let options = PaginatedListOptions { page_token, ..PaginatedListOptions::default() };
-                let page = client.list_paginated(Some(&whole_prefix), options).await?;
-                names.extend(page.result.objects.into_iter().map(|object| String::from(object.location)));
-                page_token = page.page_token;
-                if page_token.is_none() {
-                    return Ok(names);
-                }
-            }
+        let names = self.names(prefix, None, |page| {
+            page.objects.into_iter().map(|object| String::from(object.location)).collect()
         })?;
         let own = self.service.object_name("");
         let mut keys: Vec<String> = names
@@ -182,6 +198,16 @@ impl Store for S3Store {
             .collect();
         keys.sort();
         Ok(keys)
+    }
+
+    fn folders(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        let names =
+            self.names(prefix, Some("/"), |page| page.common_prefixes.into_iter().map(String::from).collect())?;
+        let whole_prefix = self.service.object_name(prefix);
+        let name = |found: &String| Some(found.strip_prefix(&whole_prefix)?.trim_end_matches('/').to_owned());
+        let mut names: Vec<String> = names.iter().filter_map(name).collect();
+        names.sort();
+        Ok(names)
     }
 
     fn delete(&self, key: &str) -> Result<(), StoreError> {
