@@ -318,12 +318,56 @@ pub struct Evaluation {
     pub evaluated_at_ms: u64,
 }
 
+/// `models/<model>/common/000001.json`: some versions of a model, measured on the same records: the held-out ones of all batches
+/// so far. Numbered, create-only.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CommonRecord {
+    pub format: u32,
+    pub attempt: String,
+    pub batches: BatchRange,
+    pub versions: std::collections::BTreeMap<u32, Scores>,
+    pub evaluated_at_ms: u64,
+}
+
+/// Both ends are in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchRange {
+    pub first: u32,
+    pub last: u32,
+}
+
+/// Of a range: its list is 4 MiB long.
+const BATCHES_MOST: u32 = 1 << 20;
+
+impl CommonRecord {
+    /// A range is short to write and long to list.
+    pub fn check(&self) -> Result<(), String> {
+        let BatchRange { first, last } = self.batches;
+        match last.checked_sub(first) {
+            Some(more) if first > 0 && more < BATCHES_MOST => Ok(()),
+            _ => Err(format!("names the batches {first} to {last}, {BATCHES_MOST} are the most")),
+        }
+    }
+
+    /// What it says of one version.
+    pub fn evaluation(&self, version: u32) -> Option<Evaluation> {
+        Some(Evaluation {
+            format: self.format,
+            attempt: self.attempt.clone(),
+            kind: EvaluationKind::Common,
+            batches: (self.batches.first..=self.batches.last).collect(),
+            scores: self.versions.get(&version)?.clone(),
+            evaluated_at_ms: self.evaluated_at_ms,
+        })
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EvaluationKind {
     /// The held-out records of the version's own batches.
     Holdout,
-    /// The held-out records of all batches so far.
+    /// The held-out records of all batches so far; older releases wrote it beside each version, see [`CommonRecord`].
     Common,
     /// All records of the first batch after its newest.
     NextBatch,

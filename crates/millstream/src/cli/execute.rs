@@ -19,13 +19,13 @@ use super::{
 };
 use crate::catalogue::{CatalogueFrom, Lookups, check_file};
 use crate::config::{Loaded, Overrides, Pipeline, Retention, load};
-use crate::registry::{OwnerTexts, Registry, Version};
+use crate::registry::{Found, OwnerTexts, Registry, RegistryError, Remedy, Version};
 use crate::run::{
     self, Alone, Options, Outcome, Progress, check_data, open_broker, open_store_reading, run, with_rules,
 };
 use crate::views::{answer_questions, check_files};
 use millstream_base::status::Status;
-use millstream_base::{ConfigFaults, Fault, Faults};
+use millstream_base::{ConfigFaults, Fault, Faults, error_chain};
 use millstream_store::{SharedStore, StoreUrl, read_optional};
 use millstream_stream::batch::{Batch, IDENTITY_KEY, StoredBatches};
 use millstream_stream::schema::SchemaRules;
@@ -307,21 +307,30 @@ fn models(loaded: Loaded, action: &ModelsAction) -> anyhow::Result<u8> {
     };
     match action {
         ModelsAction::List => {
-            let rows: Vec<Vec<String>> = served
-                .models
-                .values()
-                .flat_map(|model| model.versions.values().map(|version| version_row(version)))
-                .collect();
+            let mut rows: Vec<Vec<String>> = Vec::new();
+            for model in served.models.values() {
+                for number in model.numbers() {
+                    match registry.read(&model.name, number) {
+                        Ok(version) => rows.push(version_row(&version)),
+                        Err(error) if error.remedy() == Remedy::Retry => return Err(error.into()),
+                        Err(RegistryError::Removed { .. }) => {}
+                        Err(error) => say(&format!("warning: {}@{number}: {}", model.name, error_chain(&error))),
+                    }
+                }
+            }
             print(&table(&["model", "version", "batches", "rows", "measured", "baseline", "verdict"], &rows))?;
         }
         ModelsAction::Show { model, version } => {
             let found = find(model)?;
             let version = match version {
-                Some(number) => found.versions.get(&number.get()),
-                None => found.latest(),
+                Some(number) => match found.find(number.get()) {
+                    Some(Found::Loaded(version)) => Some(version),
+                    Some(Found::Stored(number)) => registry.load(model, number)?,
+                    None => None,
+                },
+                None => found.latest().cloned(),
             };
-            let version =
-                version.with_context(|| format!("model {model} has versions 1 to {}", found.versions.len()))?;
+            let version = version.with_context(|| format!("model {model} has versions 1 to {}", found.n_versions()))?;
             print(&pretty(&version.to_json())?)?;
         }
         ModelsAction::Verify { model, version } => {

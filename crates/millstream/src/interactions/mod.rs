@@ -64,7 +64,7 @@ impl Rule {
 /// Where rows come from.
 pub trait Source: Send + Sync {
     /// Complete batches, oldest first.
-    fn batches(&self) -> Result<Vec<Batch>, String>;
+    fn batches(&self) -> Result<Arc<[Batch]>, String>;
 
     /// Calls `visit` with every row that names a user and an item, in the order of the stream.
     fn read(&self, rule: &Rule, batch: &Batch, visit: &mut dyn FnMut(&Read)) -> Result<(), String>;
@@ -238,12 +238,10 @@ impl Interactions {
     }
 }
 
-/// Of every version that is served, each once.
+/// Of every version that is in memory, each once.
 fn rules(registry: &Registry) -> Vec<Rule> {
-    let served = registry.snapshot();
-    let versions = served.models.values().flat_map(|model| model.versions.values());
     let mut rules: Vec<Rule> = Vec::new();
-    for rule in versions.filter_map(|version| Rule::of(&version.file)) {
+    for rule in registry.in_memory().iter().filter_map(|version| Rule::of(&version.file)) {
         if !rules.contains(&rule) {
             rules.push(rule);
         }

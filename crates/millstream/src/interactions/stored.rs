@@ -15,7 +15,7 @@ pub struct StoredRows {
 }
 
 impl Source for StoredRows {
-    fn batches(&self) -> Result<Vec<Batch>, String> {
+    fn batches(&self) -> Result<Arc<[Batch]>, String> {
         self.batches.complete().map_err(|error| error.to_string())
     }
 

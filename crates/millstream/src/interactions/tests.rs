@@ -42,7 +42,7 @@ struct Made {
 }
 
 impl Source for Made {
-    fn batches(&self) -> Result<Vec<Batch>, String> {
+    fn batches(&self) -> Result<Arc<[Batch]>, String> {
         Ok((1..=*self.batches.lock().unwrap()).map(|number| batch(number, 1, 0)).collect())
     }
 

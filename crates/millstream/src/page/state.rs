@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::format;
-use crate::registry::Served;
+use crate::registry::{Served, ServedModel};
 use millstream_base::status::Snapshot;
 use millstream_stream::batch::Batch;
 
@@ -12,7 +12,7 @@ const BATCHES_SHOWN: usize = 12;
 
 /// `batches`: `None` where they cannot be read.
 pub fn state(snapshot: &Snapshot, served: &Served, batches: Option<&[Batch]>) -> Markup {
-    let n_versions: usize = served.models.values().map(|model| model.versions.len()).sum();
+    let n_versions: usize = served.models.values().map(ServedModel::n_versions).sum();
     let problems: Vec<&String> = snapshot.problems.iter().rev().chain(&served.problems).collect();
     html! {
         section #state aria-label="State" data-state=(snapshot.state) {
@@ -182,7 +182,7 @@ fn row(batch: &Batch) -> Markup {
             td .num { (format::count(batch.rows())) }
             td .num .bad[batch.rejects() > 0] { (format::count(batch.rejects())) }
             td {
-                @for part in &batch.parts {
+                @for part in batch.parts.iter() {
                     div .nowrap {
                         @if batch.parts.len() > 1 { span .muted { "p" (part.partition) " " } }
                         (format::count(part.first_offset.unsigned_abs())) " – "

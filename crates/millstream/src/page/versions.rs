@@ -25,7 +25,7 @@ pub fn models(app: &App, served: &Served) -> Markup {
             }
             @if names.is_empty() { p .empty { "The pipeline file has no model." } }
             @for name in &names {
-                @match served.models.get(name).filter(|model| !model.versions.is_empty()) {
+                @match served.models.get(name) {
                     Some(model) => (table(model)),
                     None => {
                         h3 .model { (name) }
@@ -52,15 +52,15 @@ fn table(model: &ServedModel) -> Markup {
                     th scope="col" { "Against its baseline" }
                 } }
                 tbody {
-                    @for version in model.versions.values().rev().take(VERSIONS_SHOWN) {
+                    @for version in model.loaded().rev().take(VERSIONS_SHOWN) {
                         (row(model, version, serving))
                     }
                 }
             }
         }
-        @if model.versions.len() > VERSIONS_SHOWN {
+        @if model.n_versions() > VERSIONS_SHOWN {
             p .muted {
-                "The newest " (VERSIONS_SHOWN) " of " (model.versions.len()) "; "
+                "The newest " (VERSIONS_SHOWN) " of " (model.n_versions()) "; "
                 a href={ "/v1/models/" (super::forms::encode(&model.name)) "/versions" } { "all" }
             }
         }

@@ -117,9 +117,11 @@ pub enum Records<'a> {
 }
 
 impl<'a> Records<'a> {
-    pub fn of(store: &SharedStore, batches: &'a Result<Vec<Batch>, String>, cache: &Arc<ColumnCache>) -> Self {
+    pub fn of(store: &SharedStore, batches: &'a Result<impl AsRef<[Batch]>, String>, cache: &Arc<ColumnCache>) -> Self {
         match batches {
-            Ok(batches) => Self::Stored { store: Arc::clone(store), batches, cache: Some(Arc::clone(cache)) },
+            Ok(batches) => {
+                Self::Stored { store: Arc::clone(store), batches: batches.as_ref(), cache: Some(Arc::clone(cache)) }
+            }
             Err(why) => Self::Unreadable(why),
         }
     }

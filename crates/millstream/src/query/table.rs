@@ -44,7 +44,7 @@ impl BatchesTable {
         batches: &[Batch],
         cache: Option<Arc<ColumnCache>>,
     ) -> Self {
-        let parts = batches.iter().flat_map(|batch| &batch.parts).filter(|part| part.file.is_some());
+        let parts = batches.iter().flat_map(|batch| batch.parts.iter()).filter(|part| part.file.is_some());
         Self { store, columns: columns(schema), parts: parts.cloned().collect(), cache }
     }
 

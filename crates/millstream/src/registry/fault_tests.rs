@@ -24,7 +24,7 @@ fn persist(store: &SharedStore, identities: &[&str]) -> Vec<u32> {
     let until = Instant::now() + PATIENCE;
     let number = |identity: &&str| {
         loop {
-            match publish(store.as_ref(), &draft(identity)) {
+            match publish(store.as_ref(), &draft(identity), 0) {
                 Ok(Published::Mine(number) | Published::Already(number)) => return number,
                 Err(error) => assert!(Instant::now() < until, "{identity} was never published: {error}"),
             }

@@ -12,9 +12,9 @@ use serde_json::{Map, Value, json};
 use super::foreign::{self, OwnerTexts};
 use super::predict::Answers;
 use super::{
-    Clusters, Content, Encoding, Evaluation, EvaluationKind, FORMAT, Learned, ModelFile, Neighbourhood, Popularity,
-    Predictor, Recommendation, Recommender, RegistryError, TargetSummary, Task, arrays_from_bytes, evaluations_prefix,
-    load_bags, model_key, number_in, read_tombstone, version_folder,
+    Clusters, CommonRecords, Content, Encoding, Evaluation, EvaluationKind, FORMAT, Learned, ModelFile, Neighbourhood,
+    Popularity, Predictor, Recommendation, Recommender, RegistryError, TargetSummary, Task, arrays_from_bytes,
+    evaluation_key, evaluations_prefix, load_bags, model_key, number_in, read_tombstone, version_folder,
 };
 
 /// One trained model, ready to answer. Cloning shares the model itself.
@@ -24,11 +24,27 @@ pub struct Version {
     /// In the order of their numbers.
     pub evaluations: Vec<Evaluation>,
     pub(super) answers: Arc<Answers>,
+    arrays_bytes: u64,
 }
 
 impl Version {
     /// `owner`: the expressions that may be whatever the pipeline's author writes.
     pub fn load(store: &dyn Store, model: &str, version: u32, owner: &OwnerTexts) -> Result<Self, RegistryError> {
+        let place = store.place(&model_key(model, version));
+        foreign::apart(&place, || {
+            let loaded = Self::load_here(store, model, version, owner)?;
+            let common = CommonRecords::open(store, model)?.find(store, model, version)?;
+            Ok(loaded.measured(read_evaluations(store, model, version)?, common))
+        })
+    }
+
+    /// Without its evaluations.
+    pub fn load_unmeasured(
+        store: &dyn Store,
+        model: &str,
+        version: u32,
+        owner: &OwnerTexts,
+    ) -> Result<Self, RegistryError> {
         let place = store.place(&model_key(model, version));
         foreign::apart(&place, || Self::load_here(store, model, version, owner))
     }
@@ -42,8 +58,7 @@ impl Version {
             let removed = read_tombstone(store, model, version)?;
             return Err(removed.map_or(RegistryError::FileMissing { place }, RegistryError::from));
         };
-        let evaluations = read_evaluations(store, model, version)?;
-        Self::from_parts(file, evaluations, &bytes, place)
+        Self::from_parts(file, Vec::new(), &bytes, place)
     }
 
     /// `bytes`: the arrays; `place`: their name in messages.
@@ -68,12 +83,12 @@ impl Version {
             .map_err(|source| RegistryError::Arrays { place: place.clone(), source })?;
         drop(arrays);
         let answers = answers(&file, algorithm, learned, bags, &place)?;
-        Ok(Self { file, evaluations, answers: Arc::new(answers) })
+        Ok(Self { file, evaluations, answers: Arc::new(answers), arrays_bytes: bytes.len() as u64 })
     }
 
-    /// The same version with other evaluations.
-    pub fn with_evaluations(&self, evaluations: Vec<Evaluation>) -> Self {
-        Self { evaluations, ..self.clone() }
+    /// What its arrays take in the store.
+    pub fn arrays_bytes(&self) -> u64 {
+        self.arrays_bytes
     }
 
     /// Of a model of features and a target.
@@ -313,14 +328,28 @@ pub fn read_model_file(store: &dyn Store, model: &str, version: u32) -> Result<M
     Ok(file)
 }
 
+/// Those of its folder, in the order of their numbers.
 pub fn read_evaluations(store: &dyn Store, model: &str, version: u32) -> Result<Vec<Evaluation>, RegistryError> {
-    let keys = store.list(&evaluations_prefix(model, version))?;
-    let records = keys.iter().filter(|key| key.rsplit('/').next().and_then(number_in).is_some());
-    let read = |key: &String| match foreign::read(store, key, RECORD_BYTES_MOST)? {
-        Some(bytes) => from_record(&bytes, || store.place(key)),
-        None => Err(StoreError::Missing { key: key.clone() }.into()),
+    let prefix = evaluations_prefix(model, version);
+    let keys = store.list(&prefix)?;
+    let numbers = keys.iter().filter_map(|key| number_in(key.strip_prefix(&prefix)?));
+    let read = |number| {
+        let missing = || StoreError::Missing { key: evaluation_key(model, version, number) };
+        read_evaluation(store, model, version, number)?.ok_or_else(|| missing().into())
     };
-    records.map(read).collect()
+    numbers.map(read).collect()
+}
+
+/// `None`: there is none of this number.
+pub fn read_evaluation(
+    store: &dyn Store,
+    model: &str,
+    version: u32,
+    number: u32,
+) -> Result<Option<Evaluation>, RegistryError> {
+    let key = evaluation_key(model, version, number);
+    let bytes = foreign::read(store, &key, RECORD_BYTES_MOST)?;
+    bytes.map(|bytes| from_record(&bytes, || store.place(&key))).transpose()
 }
 
 /// The versions of a model that are whole, ascending.

@@ -5,6 +5,7 @@ mod arrays_file;
 mod bags;
 mod clusters;
 mod columns;
+mod common;
 mod encoder;
 mod error;
 #[cfg(test)]
@@ -14,6 +15,7 @@ mod fitted;
 mod foreign;
 mod input;
 mod load;
+mod on_demand;
 mod predict;
 mod promotion;
 mod recommender;
@@ -29,29 +31,33 @@ pub use arrays_file::{arrays_from_bytes, arrays_to_bytes};
 pub use bags::{load_bags, store_bags};
 pub use clusters::{Assigned, Clusters};
 pub use columns::predicts;
+pub use common::{CommonRecords, publish_common, read_common};
 pub use encoder::{EncodedRows, RowEncoder};
 pub use error::{RegistryError, Remedy};
 pub use features::{Encoded, FeatureSet, Slots, Unfit, Values, Why, evaluate_as, number_text};
 pub use fitted::{Fitted, Learned, Outcome, takes_missing_numbers};
 pub use foreign::{OwnerTexts, check_apart};
 pub use input::Row;
-pub use load::{Version, from_record, read_evaluations, read_model_file, version_numbers};
+pub use load::{Version, from_record, read_evaluation, read_evaluations, read_model_file, version_numbers};
 pub use millstream_untrusted::model::{
-    Baseline, ClusteringTask, Encoding, Evaluation, EvaluationKind, Feature, Feedback, Holdout, IdColumn, Input,
-    ModelFile, NeighbourhoodTask, Parent, PopularityTask, RatingCounts, Recommendation, Scores, SimilarityTask,
-    TargetSummary, Task, TextColumn, Tombstone, TrainedBatch,
+    Baseline, BatchRange, ClusteringTask, CommonRecord, Encoding, Evaluation, EvaluationKind, Feature, Feedback,
+    Holdout, IdColumn, Input, ModelFile, NeighbourhoodTask, Parent, PopularityTask, RatingCounts, Recommendation,
+    Scores, SimilarityTask, TargetSummary, Task, TextColumn, Tombstone, TrainedBatch,
 };
 pub use predict::{InputFault, Output, Prediction, Predictor, class_name};
-pub use promotion::promote;
+pub use promotion::{Alias, promote, read_aliases};
 pub use recommender::{Recommender, to_arrays};
 pub use removal::{Sweeper, Swept, read_tombstone};
-pub use served::{Alias, LATEST, Registry, Served, ServedModel};
+pub use served::{Found, LATEST, Registry, Served, ServedModel};
 pub use similar::{Content, ContentParts, NeighbourParts, Neighbourhood, Popularity, TitleTexts};
 pub use verdict::Verdict;
 pub use write::{Draft, Published, publish, publish_evaluation};
 
 /// What this Millstream writes, and the only one it reads.
 pub const FORMAT: u32 = 1;
+
+/// So many of the newest versions of a model stay loaded, and are compared on the same records.
+pub const RECENT_MOST: usize = 20;
 
 pub fn version_folder(model: &str, version: u32) -> String {
     format!("models/{model}/{version:06}")
@@ -65,8 +71,12 @@ pub fn evaluations_prefix(model: &str, version: u32) -> String {
     format!("{}/evaluations/", version_folder(model, version))
 }
 
+pub fn evaluation_key(model: &str, version: u32, number: u32) -> String {
+    format!("{}{number:06}.json", evaluations_prefix(model, version))
+}
+
 /// The number in a name such as `000012` or `000012.json`.
-fn number_in(name: &str) -> Option<u32> {
+pub fn number_in(name: &str) -> Option<u32> {
     let digits = name.strip_suffix(".json").unwrap_or(name);
     let numeric = digits.len() >= 6 && digits.bytes().all(|byte| byte.is_ascii_digit());
     digits.parse().ok().filter(|&number| numeric && number > 0)

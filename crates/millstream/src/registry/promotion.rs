@@ -5,9 +5,11 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::load::from_record;
 use super::removal::{is_gone, is_removed, read_tombstone};
-use super::{Alias, FORMAT, LATEST, RegistryError, foreign, number_in, read_model_file};
+use super::{FORMAT, LATEST, RegistryError, foreign, number_in, read_model_file};
 use millstream_store::{RECORD_BYTES_MOST, Settled, Store, StoreError, record_bytes, settle};
 use millstream_stream::batch::fail_point;
 
@@ -44,6 +46,24 @@ pub fn promote(store: &dyn Store, model: &str, version: u32, alias: &str) -> Res
     let now = in_force(store, &self::records(store, model)?.remove(alias).unwrap_or_default(), gone)?;
     let named = now.map_or("no version".to_owned(), |version| format!("version {version}"));
     Err(RegistryError::RemovedMeanwhile { model: model.to_owned(), version, alias: alias.to_owned(), named })
+}
+
+/// `aliases/<model>/<alias>/<NNNNNN>.json`: the newest record of an alias is where it points. Version 0: to none, for a
+/// promotion that had to be taken back and was the alias's first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alias {
+    pub format: u32,
+    pub version: u32,
+}
+
+/// The version that each alias of a model names, or what is wrong with its records.
+pub fn read_aliases(
+    store: &dyn Store,
+    model: &str,
+) -> Result<BTreeMap<String, Result<u32, RegistryError>>, RegistryError> {
+    let named = |records: &Records| in_force(store, records, |version| is_gone(store, model, version)).transpose();
+    let aliases = records(store, model)?.into_iter();
+    Ok(aliases.filter_map(|(alias, records)| Some((alias, named(&records)?))).collect())
 }
 
 /// Under the first free number after `number`, which is answered.

@@ -1,27 +1,24 @@
-//! All versions and aliases of the store, as they are served: loaded once, refreshed by what is new, swapped whole, so
-//! that a request sees one state from its beginning to its end.
+//! The versions and aliases of the store, as they are served: the newest versions of each model and those with an alias are loaded,
+//! every other one is known by its number. What is new is found by the next number; the state is swapped whole, so that a request
+//! sees one from its beginning to its end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use super::foreign::OwnerTexts;
+use super::on_demand::OnDemand;
+use super::{
+    CommonRecords, Evaluation, EvaluationKind, RECENT_MOST, RegistryError, Remedy, Version, model_key, number_in,
+    read_aliases, read_evaluation, read_evaluations,
+};
 use millstream_base::error_chain;
-use millstream_store::{RECORD_BYTES_MOST, SharedStore, StoreError};
-use serde::{Deserialize, Serialize};
-
-use super::foreign::{self, OwnerTexts};
-use super::load::from_record;
-use super::{RegistryError, Version, number_in, read_evaluations};
+use millstream_store::{SharedStore, StoreError};
 
 pub const CHAMPION: &str = "champion";
 pub const LATEST: &str = "latest";
 
-/// `aliases/<model>/<alias>/<NNNNNN>.json`: the newest record of an alias is where it points. Version 0: to none, for a
-/// promotion that had to be taken back and was the alias's first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Alias {
-    pub format: u32,
-    pub version: u32,
-}
+/// So many of the newest numbers are tried to find those that can be loaded.
+const TRIED_MOST: usize = 2 * RECENT_MOST;
 
 /// One consistent state.
 #[derive(Debug, Clone, Default)]
@@ -36,31 +33,103 @@ pub struct Served {
 pub struct ServedModel {
     pub name: String,
     pub algorithm: String,
-    pub versions: BTreeMap<u32, Arc<Version>>,
+    numbers: Numbers,
+    /// Of them those that cannot be loaded.
+    broken: BTreeSet<u32>,
+    loaded: BTreeMap<u32, Arc<Version>>,
     pub aliases: BTreeMap<String, u32>,
+}
+
+/// Which numbers are versions: runs of them, ascending, both ends included.
+#[derive(Debug, Clone, Default)]
+struct Numbers(Vec<(u32, u32)>);
+
+/// A version that there is.
+#[derive(Debug, Clone)]
+pub enum Found {
+    Loaded(Arc<Version>),
+    /// To be loaded by [`Registry::load`].
+    Stored(u32),
 }
 
 impl ServedModel {
     pub fn latest(&self) -> Option<&Arc<Version>> {
-        self.versions.values().next_back()
+        self.loaded.values().next_back()
     }
 
     /// What answers when a request names no version.
     pub fn champion_or_latest(&self) -> Option<&Arc<Version>> {
-        self.aliases.get(CHAMPION).and_then(|version| self.versions.get(version)).or_else(|| self.latest())
+        self.aliases.get(CHAMPION).and_then(|version| self.loaded.get(version)).or_else(|| self.latest())
     }
 
     /// A number, `latest`, or an alias.
-    pub fn resolve(&self, name: &str) -> Option<&Arc<Version>> {
+    pub fn resolve(&self, name: &str) -> Option<Found> {
         if name == LATEST {
-            return self.latest();
+            return self.latest().cloned().map(Found::Loaded);
         }
         if let Some(version) = self.aliases.get(name) {
-            return self.versions.get(version);
+            return self.find(*version);
         }
         // "+3" and "003" are no names of version 3.
         let number: u32 = name.parse().ok().filter(|number: &u32| number.to_string() == name)?;
-        self.versions.get(&number)
+        self.find(number)
+    }
+
+    pub fn find(&self, number: u32) -> Option<Found> {
+        match self.loaded.get(&number) {
+            Some(version) => Some(Found::Loaded(Arc::clone(version))),
+            None if self.numbers.contains(number) => Some(Found::Stored(number)),
+            None => None,
+        }
+    }
+
+    /// Of every version, ascending.
+    pub fn numbers(&self) -> impl Iterator<Item = u32> + '_ {
+        self.numbers.0.iter().flat_map(|(first, last)| *first..=*last).filter(|number| !self.broken.contains(number))
+    }
+
+    pub fn n_versions(&self) -> usize {
+        self.numbers.len() - self.broken.len()
+    }
+
+    /// The loaded ones, ascending: the newest, and those with an alias.
+    pub fn loaded(&self) -> impl DoubleEndedIterator<Item = &Arc<Version>> {
+        self.loaded.values()
+    }
+}
+
+impl Numbers {
+    /// Higher than all before.
+    fn push(&mut self, number: u32) {
+        match self.0.last_mut() {
+            Some((_, last)) if *last + 1 == number => *last = number,
+            _ => self.0.push((number, number)),
+        }
+    }
+
+    fn remove(&mut self, number: u32) {
+        let run = self.0.partition_point(|(_, last)| *last < number);
+        let Some((first, last)) = self.0.get(run).copied().filter(|(first, _)| *first <= number) else { return };
+        let below = (first < number).then(|| (first, number - 1));
+        let above = (number < last).then(|| (number + 1, last));
+        self.0.splice(run..=run, below.into_iter().chain(above));
+    }
+
+    fn newest(&self) -> u32 {
+        self.0.last().map_or(0, |(_, last)| *last)
+    }
+
+    fn contains(&self, number: u32) -> bool {
+        let run = self.0.partition_point(|(_, last)| *last < number);
+        self.0.get(run).is_some_and(|(first, _)| *first <= number)
+    }
+
+    fn descending(&self) -> impl Iterator<Item = u32> + '_ {
+        self.0.iter().rev().flat_map(|(first, last)| (*first..=*last).rev())
+    }
+
+    fn len(&self) -> usize {
+        self.0.iter().map(|(first, last)| (last - first) as usize + 1).sum()
     }
 }
 
@@ -68,16 +137,31 @@ pub struct Registry {
     store: SharedStore,
     owner: OwnerTexts,
     served: RwLock<Arc<Served>>,
-    /// One refresh at a time; the lists of evaluations as last seen, to tell what is new.
-    refreshing: Mutex<BTreeMap<(String, u32), BTreeSet<String>>>,
+    /// One refresh at a time.
+    refreshing: Mutex<BTreeMap<String, Followed>>,
+    on_demand: OnDemand,
 }
 
-/// The keys of one model.
-#[derive(Default)]
-struct Listed {
-    versions: BTreeMap<u32, BTreeSet<String>>,
-    whole: BTreeSet<u32>,
-    aliases: BTreeMap<String, (u32, String)>,
+/// What a refresh goes on from, of one model.
+struct Followed {
+    numbers: Numbers,
+    loaded: BTreeMap<u32, Loaded>,
+    common: CommonRecords,
+}
+
+struct Loaded {
+    /// With the newest measure on `common`, where there is one.
+    version: Arc<Version>,
+    /// Those of its own folder.
+    evaluations: Vec<Evaluation>,
+}
+
+impl Loaded {
+    /// Measures that may still come: those on `common` are records of the model.
+    fn lacks_measures(&self) -> bool {
+        let lacks = |kind| !self.evaluations.iter().any(|evaluation| evaluation.kind == kind);
+        lacks(EvaluationKind::NextBatch) || (self.version.file.holdout.share > 0.0 && lacks(EvaluationKind::Holdout))
+    }
 }
 
 impl Registry {
@@ -88,7 +172,8 @@ impl Registry {
 
     /// Loads what is there; an empty store is fine.
     pub fn open_for(store: SharedStore, owner: OwnerTexts) -> Result<Self, RegistryError> {
-        let registry = Self { store, owner, served: RwLock::default(), refreshing: Mutex::default() };
+        let (served, refreshing, on_demand) = Default::default();
+        let registry = Self { store, owner, served, refreshing, on_demand };
         registry.refresh()?;
         Ok(registry)
     }
@@ -104,19 +189,71 @@ impl Registry {
         *self.served.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(served);
     }
 
-    /// Loads what is new. On an error, which only a failing listing can cause, the old state stays.
-    pub fn refresh(&self) -> Result<(), RegistryError> {
-        let mut seen = self.refreshing.lock().unwrap_or_else(PoisonError::into_inner);
-        let (old, listed) = (self.snapshot(), self.list()?);
-        let mut served = Served::default();
-        for (name, listed) in &listed {
-            let versions = self.versions(name, listed, &old, &mut seen, &mut served.problems);
-            let aliases = self.aliases(name, listed, &versions, &mut served.problems);
-            if let Some(newest) = versions.values().next_back() {
-                let algorithm = newest.file.algorithm.clone();
-                served.models.insert(name.clone(), ServedModel { name: name.clone(), algorithm, versions, aliases });
+    /// A version that is [`Found::Stored`]: from the cache, or from the store, for which the caller waits. `None`: it cannot be served,
+    /// and the problems say why; the error is of a store that is away.
+    pub fn load(&self, model: &str, number: u32) -> Result<Option<Arc<Version>>, RegistryError> {
+        if let Some(version) = self.on_demand.get(model, number) {
+            return Ok(Some(version));
+        }
+        match self.read(model, number) {
+            Ok(version) => {
+                self.on_demand.keep(&version);
+                Ok(Some(version))
+            }
+            Err(error) if error.remedy() == Remedy::Retry => Err(error),
+            Err(error) => {
+                self.say_broken(model, number, &error);
+                Ok(None)
             }
         }
+    }
+
+    /// As `load`, for one look at many of them: the cache stays as it is.
+    pub fn read(&self, model: &str, number: u32) -> Result<Arc<Version>, RegistryError> {
+        let version = Version::load_unmeasured(&*self.store, model, number, &self.owner)?;
+        let evaluations = read_evaluations(&*self.store, model, number)?;
+        let mut followed = self.refreshing.lock().unwrap_or_else(PoisonError::into_inner);
+        let common = match followed.get_mut(model) {
+            Some(followed) => followed.common.find(&*self.store, model, number)?,
+            None => None,
+        };
+        Ok(Arc::new(version.measured(evaluations, common)))
+    }
+
+    fn say_broken(&self, model: &str, number: u32, error: &RegistryError) {
+        let problem = format!("{model}@{number}: {}", error_chain(error));
+        if !self.on_demand.is_new_problem(model, number, &problem) {
+            return;
+        }
+        tracing::warn!(target: "millstream", kind = "problem", "not served: {problem}");
+        let mut served = self.served.write().unwrap_or_else(PoisonError::into_inner);
+        let served = Arc::make_mut(&mut served);
+        if let Some(model) = served.models.get_mut(model) {
+            model.broken.insert(number);
+        }
+        served.problems.push(problem);
+    }
+
+    /// All that are in memory.
+    pub fn in_memory(&self) -> Vec<Arc<Version>> {
+        let served = self.snapshot();
+        let loaded = served.models.values().flat_map(|model| model.loaded.values().cloned());
+        loaded.chain(self.on_demand.all()).collect()
+    }
+
+    /// Loads what is new. On an error, which only a store that is away can cause, the old state stays.
+    pub fn refresh(&self) -> Result<(), RegistryError> {
+        let mut followed = self.refreshing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut served = Served::default();
+        for name in self.store.folders("models/")? {
+            let model = match followed.get_mut(&name) {
+                Some(model) => model,
+                None => followed.entry(name.clone()).or_insert(self.follow(&name)?),
+            };
+            served.models.extend(self.refresh_model(&name, model, &mut served.problems)?.map(|model| (name, model)));
+        }
+        served.problems.extend(self.on_demand.all_problems());
+        let old = self.snapshot();
         for problem in served.problems.iter().filter(|problem| !old.problems.contains(problem)) {
             tracing::warn!(target: "millstream", kind = "problem", "not served: {problem}");
         }
@@ -124,91 +261,141 @@ impl Registry {
         Ok(())
     }
 
-    fn list(&self) -> Result<BTreeMap<String, Listed>, RegistryError> {
-        let mut models: BTreeMap<String, Listed> = BTreeMap::new();
-        for key in self.store.list("models/")? {
-            let parts: Vec<&str> = key.split('/').collect();
-            match parts.as_slice() {
-                [_, model, folder, "model.json"] => {
-                    let Some(number) = number_in(folder) else { continue };
-                    models.entry((*model).to_owned()).or_default().whole.insert(number);
-                }
-                [_, model, folder, "evaluations", name] if number_in(name).is_some() => {
-                    let Some(number) = number_in(folder) else { continue };
-                    let listed = models.entry((*model).to_owned()).or_default();
-                    listed.versions.entry(number).or_default().insert((*name).to_owned());
-                }
-                _ => {}
+    /// The numbers of a model that was not known. A folder without a `model.json` is a version that is being written, or was: it has
+    /// the highest number.
+    fn follow(&self, model: &str) -> Result<Followed, RegistryError> {
+        let folders = self.store.folders(&format!("models/{model}/"))?;
+        let mut found: BTreeSet<u32> = folders.iter().filter_map(|name| number_in(name)).collect();
+        while let Some(newest) = found.last().copied() {
+            if self.exists(model, newest)? {
+                break;
             }
+            found.remove(&newest);
         }
-        for key in self.store.list("aliases/")? {
-            let parts: Vec<&str> = key.split('/').collect();
-            let [_, model, alias, name] = parts.as_slice() else { continue };
-            let (Some(number), Some(listed)) = (number_in(name), models.get_mut(*model)) else { continue };
-            let newest = listed.aliases.entry((*alias).to_owned()).or_default();
-            if number >= newest.0 {
-                *newest = (number, key.clone());
-            }
-        }
-        Ok(models)
+        let mut numbers = Numbers::default();
+        found.into_iter().for_each(|number| numbers.push(number));
+        Ok(Followed { numbers, loaded: BTreeMap::new(), common: CommonRecords::open(&*self.store, model)? })
     }
 
-    fn versions(
-        &self,
-        model: &str,
-        listed: &Listed,
-        old: &Served,
-        seen: &mut BTreeMap<(String, u32), BTreeSet<String>>,
-        problems: &mut Vec<String>,
-    ) -> BTreeMap<u32, Arc<Version>> {
-        let mut versions = BTreeMap::new();
-        for &number in &listed.whole {
-            let evaluations = listed.versions.get(&number).cloned().unwrap_or_default();
-            let known = old.models.get(model).and_then(|model| model.versions.get(&number));
-            let place = (model.to_owned(), number);
-            let loaded = match known {
-                Some(version) if seen.get(&place) == Some(&evaluations) => Ok(Arc::clone(version)),
-                Some(version) => read_evaluations(&*self.store, model, number)
-                    .map(|evaluations| Arc::new(version.with_evaluations(evaluations))),
-                None => Version::load(&*self.store, model, number, &self.owner).map(Arc::new),
-            };
-            match loaded {
-                Ok(version) => {
-                    seen.insert(place, evaluations);
-                    versions.insert(number, version);
-                }
-                Err(RegistryError::Removed { .. }) => {}
-                Err(error) => problems.push(format!("{model}@{number}: {}", error_chain(&error))),
-            }
+    fn exists(&self, model: &str, number: u32) -> Result<bool, RegistryError> {
+        let key = model_key(model, number);
+        match self.store.read(&key) {
+            // It may lead nowhere.
+            Err(_) if self.store.is_link(&key) => Ok(true),
+            Err(StoreError::Missing { .. }) => Ok(false),
+            Err(error) if error.is_transient() => Err(error.into()),
+            // One that is damaged is told when it is loaded.
+            Ok(_) | Err(_) => Ok(true),
         }
-        versions
     }
 
-    fn aliases(
+    fn refresh_model(
         &self,
-        model: &str,
-        listed: &Listed,
-        versions: &BTreeMap<u32, Arc<Version>>,
+        name: &str,
+        model: &mut Followed,
         problems: &mut Vec<String>,
-    ) -> BTreeMap<String, u32> {
+    ) -> Result<Option<ServedModel>, RegistryError> {
+        while let Some(next) = model.numbers.newest().checked_add(1) {
+            if !self.exists(name, next)? {
+                break;
+            }
+            model.numbers.push(next);
+        }
+        let new_common = model.common.look_for_new(&*self.store, name)?;
+        let mut before = std::mem::take(&mut model.loaded);
+        let mut broken = BTreeSet::new();
+        let newest: Vec<u32> = model.numbers.descending().take(TRIED_MOST).collect();
+        for number in newest {
+            if model.loaded.len() == RECENT_MOST {
+                break;
+            }
+            self.keep(name, number, model, &mut before, (&mut broken, problems));
+        }
         let mut aliases = BTreeMap::new();
-        for (alias, (_, key)) in &listed.aliases {
-            let record = foreign::read(&*self.store, key, RECORD_BYTES_MOST);
-            let record = record.and_then(|bytes| match bytes {
-                Some(bytes) => from_record::<Alias>(&bytes, || self.store.place(key)),
-                None => Err(StoreError::Missing { key: key.clone() }.into()),
-            });
-            let name = format!("{model}@{alias}");
-            match record {
-                Ok(record) if versions.contains_key(&record.version) => {
-                    aliases.insert(alias.clone(), record.version);
+        for (alias, pointed) in read_aliases(&*self.store, name)? {
+            let number = match pointed {
+                Ok(number) => number,
+                Err(error) => {
+                    problems.push(format!("{name}@{alias}: {}", error_chain(&error)));
+                    continue;
                 }
-                Ok(record) => {
-                    problems.push(format!("{name}: it points to version {}, which is not served", record.version));
-                }
-                Err(error) => problems.push(format!("{name}: {}", error_chain(&error))),
+            };
+            if model.numbers.contains(number) && !model.loaded.contains_key(&number) && !broken.contains(&number) {
+                self.keep(name, number, model, &mut before, (&mut broken, problems));
+            }
+            if model.loaded.contains_key(&number) {
+                aliases.insert(alias, number);
+            } else {
+                problems.push(format!("{name}@{alias}: it points to version {number}, which is not served"));
             }
         }
-        aliases
+        for loaded in model.loaded.values_mut() {
+            let number = loaded.version.file.version;
+            match self.look_for_measures(name, loaded, &mut model.common, new_common) {
+                Err(error) if error.remedy() != Remedy::Retry => {
+                    problems.push(format!("{name}@{number}: {}", error_chain(&error)));
+                }
+                looked => looked?,
+            }
+        }
+        let loaded: BTreeMap<u32, Arc<Version>> =
+            model.loaded.iter().map(|(number, loaded)| (*number, Arc::clone(&loaded.version))).collect();
+        let Some(newest) = loaded.values().next_back() else { return Ok(None) };
+        let algorithm = newest.file.algorithm.clone();
+        broken.extend(self.on_demand.broken(name).into_iter().filter(|number| model.numbers.contains(*number)));
+        let numbers = model.numbers.clone();
+        Ok(Some(ServedModel { name: name.to_owned(), algorithm, numbers, broken, loaded, aliases }))
+    }
+
+    /// Goes on with a version that is loaded, or loads it.
+    fn keep(
+        &self,
+        name: &str,
+        number: u32,
+        model: &mut Followed,
+        before: &mut BTreeMap<u32, Loaded>,
+        (broken, problems): (&mut BTreeSet<u32>, &mut Vec<String>),
+    ) {
+        let load = |common: &mut CommonRecords| -> Result<Loaded, RegistryError> {
+            let version = Version::load_unmeasured(&*self.store, name, number, &self.owner)?;
+            let evaluations = read_evaluations(&*self.store, name, number)?;
+            let found = common.find(&*self.store, name, number)?;
+            Ok(Loaded { version: Arc::new(version.measured(evaluations.clone(), found)), evaluations })
+        };
+        let loaded = match before.remove(&number) {
+            Some(loaded) => Ok(loaded),
+            None => load(&mut model.common),
+        };
+        match loaded {
+            Ok(loaded) => drop(model.loaded.insert(number, loaded)),
+            // That is for ever.
+            Err(RegistryError::Removed { .. }) => model.numbers.remove(number),
+            Err(error) => {
+                problems.push(format!("{name}@{number}: {}", error_chain(&error)));
+                broken.insert(number);
+            }
+        }
+    }
+
+    /// The evaluations that came since, and the newest measure on `common`.
+    fn look_for_measures(
+        &self,
+        name: &str,
+        loaded: &mut Loaded,
+        common: &mut CommonRecords,
+        mut is_new: bool,
+    ) -> Result<(), RegistryError> {
+        let number = loaded.version.file.version;
+        while loaded.lacks_measures() {
+            let next = u32::try_from(loaded.evaluations.len()).unwrap_or(u32::MAX).saturating_add(1);
+            let Some(evaluation) = read_evaluation(&*self.store, name, number, next)? else { break };
+            loaded.evaluations.push(evaluation);
+            is_new = true;
+        }
+        if is_new {
+            let found = common.find(&*self.store, name, number)?;
+            loaded.version = Arc::new(loaded.version.measured(loaded.evaluations.clone(), found));
+        }
+        Ok(())
     }
 }

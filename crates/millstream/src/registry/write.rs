@@ -1,12 +1,11 @@
 //! Publishing a version and its evaluations: create-only, under the next free number, once per identity.
 
 use millstream_store::{Created, Store, StoreError, pause, read_optional};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::load::{from_record, read_model_file};
-use super::{
-    Evaluation, ModelFile, RegistryError, Remedy, evaluations_prefix, model_key, number_in, version_folder,
-    version_numbers,
-};
+use super::{Evaluation, ModelFile, RegistryError, Remedy, evaluations_prefix, model_key, version_folder};
 
 /// A create whose answer was lost, and whose record is not there, is tried so often.
 const TRIES: u32 = 3;
@@ -37,26 +36,29 @@ enum Settled {
 /// Arrays first, then `model.json`, which names them. A crash after the arrays leaves an orphan file in a folder without
 /// a `model.json`: the number is still free, and the next writer either finds its own bytes there and uses them, or writes
 /// beside them under a name of its attempt. Once `model.json` exists the version is whole and never changes.
-pub fn publish(store: &dyn Store, draft: &Draft) -> Result<Published, RegistryError> {
+///
+/// `after`: no version up to this number has the identity. Only the numbers behind it are looked at: one may be ours, of a publish
+/// whose answer was lost, or a rival's.
+pub fn publish(store: &dyn Store, draft: &Draft, after: u32) -> Result<Published, RegistryError> {
     let model = draft.file.model.clone();
     let mut file = draft.file.clone();
     file.file_digest = blake3::hash(&draft.arrays).to_hex().to_string();
-    let numbers = version_numbers(store, &model)?;
-    // A publish whose answer was lost and that is tried again later, or a rival's, with others' versions behind it.
-    for &number in numbers.iter().rev() {
-        match read_model_file(store, &model, number) {
-            Ok(found) if found.identity == file.identity => return Ok(Published::Already(number)),
-            Err(error) if error.remedy() == Remedy::Retry => return Err(error),
-            // A damaged one keeps its number and is reported by whoever loads it.
-            Ok(_) | Err(_) => {}
-        }
-    }
-    let after = |last: u32| {
+    let next = |last: u32| {
         let place = || store.place(&format!("models/{model}"));
         last.checked_add(1).ok_or_else(|| RegistryError::NoNumber { place: place(), last })
     };
-    let mut number = after(numbers.last().copied().unwrap_or(0))?;
+    let mut number = next(after)?;
     loop {
+        match read_model_file(store, &model, number) {
+            Ok(found) if found.identity == file.identity => return Ok(Published::Already(number)),
+            Err(RegistryError::UnknownVersion { .. }) => {}
+            Err(error) if error.remedy() == Remedy::Retry => return Err(error),
+            // A damaged one keeps its number and is reported by whoever loads it.
+            Ok(_) | Err(_) => {
+                number = next(number)?;
+                continue;
+            }
+        }
         file.version = number;
         file.file = write_arrays(store, &version_folder(&model, number), &file.attempt, &draft.arrays)?;
         let key = model_key(&model, number);
@@ -71,37 +73,54 @@ pub fn publish(store: &dyn Store, draft: &Draft) -> Result<Published, RegistryEr
                 if other.identity == file.identity {
                     return Ok(Published::Already(number));
                 }
-                number = after(number)?;
+                number = next(number)?;
             }
         }
     }
 }
 
-/// Writes the next evaluation of a version, unless the same measurement is there already.
+/// Writes the next evaluation of a version, unless the same measurement is there already. `after`: evaluations up to this number
+/// are known. Answers the number under which it stands.
 pub fn publish_evaluation(
     store: &dyn Store,
     model: &str,
     version: u32,
     evaluation: &Evaluation,
-) -> Result<(), RegistryError> {
-    let prefix = evaluations_prefix(model, version);
-    let keys = store.list(&prefix)?;
-    let newest = keys.iter().filter_map(|key| number_in(key.strip_prefix(&prefix)?)).max().unwrap_or(0);
-    let bytes = to_json(evaluation)?;
-    let after =
-        |last: u32| last.checked_add(1).ok_or_else(|| RegistryError::NoNumber { place: store.place(&prefix), last });
-    let mut number = after(newest)?;
+    after: u32,
+) -> Result<u32, RegistryError> {
+    let same = |other: &Evaluation| other.kind == evaluation.kind && other.batches == evaluation.batches;
+    create_numbered(store, &evaluations_prefix(model, version), evaluation, after, same)
+}
+
+/// A record that says which attempt wrote it.
+pub(super) trait Attempted: Serialize + DeserializeOwned {
+    fn attempt(&self) -> &str;
+}
+
+impl Attempted for Evaluation {
+    fn attempt(&self) -> &str {
+        &self.attempt
+    }
+}
+
+/// Writes a record under the first free number behind `after`, unless one that says the `same` is there; answers its number.
+pub(super) fn create_numbered<T: Attempted>(
+    store: &dyn Store,
+    prefix: &str,
+    record: &T,
+    after: u32,
+    same: impl Fn(&T) -> bool,
+) -> Result<u32, RegistryError> {
+    let bytes = to_json(record)?;
+    let mut number = after;
     loop {
+        let next = number.checked_add(1);
+        number = next.ok_or_else(|| RegistryError::NoNumber { place: store.place(prefix), last: number })?;
         let key = format!("{prefix}{number:06}.json");
-        match create(store, &key, &bytes, |found| is_attempt(found, &evaluation.attempt))? {
-            Settled::Mine => return Ok(()),
-            Settled::Other(bytes) => {
-                let other: Evaluation = from_record(&bytes, || store.place(&key))?;
-                if other.kind == evaluation.kind && other.batches == evaluation.batches {
-                    return Ok(());
-                }
-                number = after(number)?;
-            }
+        match create(store, &key, &bytes, |found| is_attempt(found, record.attempt()))? {
+            Settled::Mine => return Ok(number),
+            Settled::Other(bytes) if same(&from_record(&bytes, || store.place(&key))?) => return Ok(number),
+            Settled::Other(_) => {}
         }
     }
 }

@@ -194,7 +194,7 @@ pub fn train(pipeline: Pipeline, alone: &Alone) -> anyhow::Result<Outcome> {
             waits_until = done(trainer.train_due(&complete, stop)?);
             seen = Some(complete.len());
         }
-        let last = complete.last().map(|batch| &batch.cut);
+        let last = complete.last().map(|batch| &*batch.cut);
         let limit = pipeline.batch.limit.map(|limit| limit.get());
         let parts = millstream_stream::batch::last_part(&pipeline.batch.rule);
         let reached = |most: Option<u32>| most.is_some() && last.map(|cut| cut.batch) >= most;

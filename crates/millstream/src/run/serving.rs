@@ -202,7 +202,7 @@ impl Stored {
 }
 
 impl BatchSource for Stored {
-    fn batches(&self) -> Result<Vec<Batch>, BatchReadError> {
+    fn batches(&self) -> Result<Arc<[Batch]>, BatchReadError> {
         self.batches.complete().map_err(|error| self.said(&error))
     }
 

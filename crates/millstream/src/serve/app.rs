@@ -307,14 +307,14 @@ impl App {
             Endpoint::BatchRows(batch) => lists::batch_rows(self, &batch, &query).await,
             Endpoint::Models => lists::models(self, &query),
             Endpoint::Model(model) => lists::model(self, &model),
-            Endpoint::Versions(model) => lists::versions(self, &model, &query),
-            Endpoint::Version(model, version) => lists::version(self, &model, &version),
+            Endpoint::Versions(model) => lists::versions(self, &model, &query).await,
+            Endpoint::Version(model, version) => lists::version(self, &model, &version).await,
             Endpoint::Predict(model, version) => {
-                let version = predict::find_version(self, &model, version.as_deref())?;
+                let version = predict::find_version(self, &model, version.as_deref()).await?;
                 predict::answer(self, request, version).await
             }
             Endpoint::Ask(path, model, version, given) => {
-                let version = predict::find_version(self, &model, version.as_deref())?;
+                let version = predict::find_version(self, &model, version.as_deref()).await?;
                 recommend::answer(self, request, version, path.action, given).await
             }
             Endpoint::Catalogue => catalogue::list(self, &query).await,

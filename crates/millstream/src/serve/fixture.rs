@@ -38,8 +38,8 @@ pub struct Fixture {
 pub struct FakeBatches(pub Vec<Batch>);
 
 impl BatchSource for FakeBatches {
-    fn batches(&self) -> Result<Vec<Batch>, BatchReadError> {
-        Ok(self.0.clone())
+    fn batches(&self) -> Result<Arc<[Batch]>, BatchReadError> {
+        Ok(self.0.clone().into())
     }
 
     fn batch(&self, number: u32) -> Result<Option<Batch>, BatchReadError> {
@@ -178,9 +178,9 @@ impl Models {
         let params = linear_regression::Params::from_values(&BTreeMap::new()).unwrap();
         let fitted = linear_regression::fit(&table, &targets, &params).unwrap();
         let arrays = arrays_to_bytes(&fitted.to_arrays()).unwrap();
-        publish(&*self.store, &Draft { file: file(model, number, inputs), arrays }).unwrap();
+        publish(&*self.store, &Draft { file: file(model, number, inputs), arrays }, 0).unwrap();
         for evaluation in evaluations(number) {
-            publish_evaluation(&*self.store, model, number, &evaluation).unwrap();
+            publish_evaluation(&*self.store, model, number, &evaluation, 0).unwrap();
         }
     }
 
@@ -294,7 +294,7 @@ pub fn batch(number: u32, rows: u64, rejects: u64) -> Batch {
         reason: CutReason::Rows,
         schema: 1,
     };
-    Batch { cut, parts: vec![part] }
+    Batch::new(cut, vec![part])
 }
 
 pub fn route(path: &str, models: &[&str], input: &[(&str, &str)], response: Option<Value>) -> Route {

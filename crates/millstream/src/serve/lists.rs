@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use super::app::App;
 use super::error::{ApiError, hint, shortened};
-use super::predict::{blocking, find_version, reading, version_name};
+use super::predict::{blocking, find_in, find_version, main_version, reading, store_is_away, version_name};
 use super::template::weight_of_row;
 use super::{BatchReadError, BatchSource, reply, rows};
-use crate::registry::{Served, ServedModel, Version};
+use crate::registry::{Found, Remedy, Served, ServedModel, Version};
 
 const LIMIT: usize = 100;
 /// A thousand rows are one comfortable answer; more are a query's work.
@@ -66,7 +66,7 @@ pub fn damaged(error: &BatchReadError) -> ApiError {
 }
 
 /// All complete batches, oldest first; read from the store off the serving threads.
-pub async fn all_batches(app: &Arc<App>) -> Result<Vec<Batch>, ApiError> {
+pub async fn all_batches(app: &Arc<App>) -> Result<Arc<[Batch]>, ApiError> {
     let source = Arc::clone(&app.context.batches);
     reading(move || source.batches().map_err(|error| damaged(&error))).await
 }
@@ -180,7 +180,7 @@ pub fn models(app: &Arc<App>, query: &str) -> Result<Response<Body>, ApiError> {
 pub fn model(app: &Arc<App>, name: &str) -> Result<Response<Body>, ApiError> {
     let served = app.context.registry.snapshot();
     if !app.model_names(&served).iter().any(|known| known == name) {
-        return Err(find_version(app, name, None).err().unwrap_or_else(|| ApiError::no_version(name)));
+        return find_in(app, name, |_| Err(ApiError::no_version(name)));
     }
     Ok(reply::json(StatusCode::OK, &model_json(app, &served, name)))
 }
@@ -198,27 +198,44 @@ fn model_json(app: &App, served: &Served, name: &str) -> Value {
         "champion": model.and_then(|model| model.aliases.get("champion")),
         "serving": number(model.and_then(ServedModel::champion_or_latest)),
         "aliases": model.map(|model| json!(model.aliases)).unwrap_or_else(|| json!({})),
-        "versions": model.map(|model| model.versions.keys().collect::<Vec<_>>()).unwrap_or_default(),
+        "versions": model.map(|model| model.numbers().collect::<Vec<_>>()).unwrap_or_default(),
         "inputs": model.and_then(ServedModel::champion_or_latest).map(|version| &version.file.inputs),
     })
 }
 
-pub fn versions(app: &Arc<App>, name: &str, query: &str) -> Result<Response<Body>, ApiError> {
+pub async fn versions(app: &Arc<App>, name: &str, query: &str) -> Result<Response<Body>, ApiError> {
     let window = Window::parse(query)?;
     let served = app.context.registry.snapshot();
     let Some(model) = served.models.get(name) else {
-        return match find_version(app, name, None) {
+        return match find_in(app, name, main_version) {
             Err(error) if error.status == StatusCode::NOT_FOUND => Err(error),
             // Configured, not trained yet: an empty list, not an error.
             _ => Ok(reply::json(StatusCode::OK, &json!({"versions": [], "total": 0}))),
         };
     };
-    let shown: Vec<Value> = window.of(model.versions.values()).into_iter().map(|version| version.to_json()).collect();
-    Ok(reply::json(StatusCode::OK, &json!({"versions": shown, "total": model.versions.len()})))
+    let total = model.n_versions();
+    let shown: Vec<Found> = window.of(model.numbers()).into_iter().filter_map(|number| model.find(number)).collect();
+    let (registry, name) = (Arc::clone(&app.context.registry), name.to_owned());
+    let answer = move || {
+        let mut versions = Vec::with_capacity(shown.len());
+        for found in shown {
+            match found {
+                Found::Loaded(version) => versions.push(version.to_json()),
+                Found::Stored(number) => match registry.read(&name, number) {
+                    Ok(version) => versions.push(version.to_json()),
+                    Err(error) if error.remedy() == Remedy::Retry => return Err(store_is_away(&error)),
+                    // Whoever asks for it is told what is wrong with it.
+                    Err(_) => {}
+                },
+            }
+        }
+        Ok(reply::json(StatusCode::OK, &json!({"versions": versions, "total": total})))
+    };
+    blocking(answer).await
 }
 
-pub fn version(app: &Arc<App>, model: &str, version: &str) -> Result<Response<Body>, ApiError> {
-    let version = find_version(app, model, Some(version))?;
+pub async fn version(app: &Arc<App>, model: &str, version: &str) -> Result<Response<Body>, ApiError> {
+    let version = find_version(app, model, Some(version)).await?;
     Ok(reply::from_models(&version.to_json(), &version_name(&version.file)))
 }
 
@@ -232,8 +249,8 @@ mod tests {
     struct Large(usize);
 
     impl BatchSource for Large {
-        fn batches(&self) -> Result<Vec<Batch>, BatchReadError> {
-            Ok(Vec::new())
+        fn batches(&self) -> Result<Arc<[Batch]>, BatchReadError> {
+            Ok(Arc::new([]))
         }
 
         fn batch(&self, _: u32) -> Result<Option<Batch>, BatchReadError> {

@@ -38,7 +38,7 @@ pub fn alive() -> Response<Body> {
 /// Some version can be asked. A broker that is down changes nothing in that.
 pub fn ready(app: &App) -> Response<Body> {
     let served = app.context.registry.snapshot();
-    let servable = served.models.values().any(|model| !model.versions.is_empty());
+    let servable = !served.models.is_empty();
     if servable || app.model_names(&served).is_empty() {
         return reply::json(StatusCode::OK, &json!({"status": "ready"}));
     }
@@ -196,7 +196,7 @@ pub async fn metrics(app: &Arc<App>) -> Result<Response<Body>, ApiError> {
     };
     let snapshot = app.context.status.snapshot();
     let served = app.context.registry.snapshot();
-    let versions = served.models.values().map(|model| (model.name.clone(), model.versions.len())).collect();
+    let versions = served.models.values().map(|model| (model.name.clone(), model.n_versions())).collect();
     let gauges = Gauges {
         rows_sent: snapshot.source.rows_sent,
         rejects: snapshot.batch.rejects_total,

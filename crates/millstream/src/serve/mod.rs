@@ -87,7 +87,7 @@ pub struct ServeContext {
 /// The stored batches. Calls may read files where nothing else is said: they run off the serving threads.
 pub trait BatchSource: Send + Sync {
     /// Complete batches, oldest first. One that cannot be read is an error: a part of them is not all of them.
-    fn batches(&self) -> Result<Vec<Batch>, BatchReadError>;
+    fn batches(&self) -> Result<Arc<[Batch]>, BatchReadError>;
 
     /// A complete batch; `None`: there is none of that number. One that can be read is there, whatever is wrong with others.
     fn batch(&self, number: u32) -> Result<Option<Batch>, BatchReadError>;

@@ -19,50 +19,82 @@ use super::recommend::check_able;
 use super::reply;
 use super::rows::{self, Posted, Row};
 use crate::model::Action;
-use crate::registry::{InputFault, ModelFile, ServedModel, Task, Version};
+use crate::registry::{Found, InputFault, LATEST, ModelFile, RegistryError, ServedModel, Task, Version};
 
 /// The version that answers: by number, alias or `latest`; without a name the champion, else the latest.
-pub fn find_version(app: &App, model: &str, version: Option<&str>) -> Result<Arc<Version>, ApiError> {
-    find_in(app, model, |known| {
-        let found = match version {
-            Some(name) => known.resolve(name),
-            None => known.champion_or_latest(),
-        };
-        found.cloned().ok_or_else(|| unknown_version(known, version.unwrap_or("latest"), 1))
-    })
+pub async fn find_version(app: &App, model: &str, version: Option<&str>) -> Result<Arc<Version>, ApiError> {
+    let found = find_in(app, model, |known| match version {
+        Some(name) => known.resolve(name).ok_or_else(|| unknown_version(known, name, 1)),
+        None => main_version(known).map(Found::Loaded),
+    });
+    load_found(app, model, found?, |known| unknown_version(known, version.unwrap_or(LATEST), 1)).await
 }
 
-/// The version that `pick` finds among those of a model that has some.
-pub fn find_in(
+/// What answers when a request names no version.
+pub fn main_version(known: &ServedModel) -> Result<Arc<Version>, ApiError> {
+    known.champion_or_latest().cloned().ok_or_else(|| unknown_version(known, LATEST, 1))
+}
+
+/// What `pick` finds in a model that has versions.
+pub fn find_in<T>(
     app: &App,
     model: &str,
-    pick: impl FnOnce(&ServedModel) -> Result<Arc<Version>, ApiError>,
-) -> Result<Arc<Version>, ApiError> {
+    pick: impl FnOnce(&ServedModel) -> Result<T, ApiError>,
+) -> Result<T, ApiError> {
     let served = app.context.registry.snapshot();
-    let Some(known) = served.models.get(model) else {
-        if app.context.settings.models.iter().any(|configured| configured.name == model) {
-            return Err(ApiError::no_version(model));
-        }
-        let names = app.model_names(&served);
-        let message =
-            format!("there is no model {}{}", shortened(model), hint(model, names.iter().map(String::as_str)));
-        return Err(ApiError::not_found("unknown_model", message));
-    };
-    if known.versions.is_empty() {
+    if let Some(known) = served.models.get(model) {
+        return pick(known);
+    }
+    if app.context.settings.models.iter().any(|configured| configured.name == model) {
         return Err(ApiError::no_version(model));
     }
-    pick(known)
+    let names = app.model_names(&served);
+    let message = format!("there is no model {}{}", shortened(model), hint(model, names.iter().map(String::as_str)));
+    Err(ApiError::not_found("unknown_model", message))
 }
+
+/// So many versions are loaded for requests at once: each may take as much memory as a model has.
+static LOADING: Semaphore = Semaphore::const_new(2);
+
+/// The version itself, which is loaded off the serving threads where it is not yet. `unknown`: where it turns out that it cannot be.
+pub async fn load_found(
+    app: &App,
+    model: &str,
+    found: Found,
+    unknown: impl FnOnce(&ServedModel) -> ApiError,
+) -> Result<Arc<Version>, ApiError> {
+    let number = match found {
+        Found::Loaded(version) => return Ok(version),
+        Found::Stored(number) => number,
+    };
+    let Ok(Ok(_place)) = timeout(COMPUTING_WAIT, LOADING.acquire()).await else {
+        return Err(ApiError::busy("other versions are loaded"));
+    };
+    let (registry, name) = (Arc::clone(&app.context.registry), model.to_owned());
+    let loaded = reading(move || registry.load(&name, number).map_err(|error| store_is_away(&error))).await?;
+    loaded.map_or_else(|| find_in(app, model, |known| Err(unknown(known))), Ok)
+}
+
+pub fn store_is_away(error: &RegistryError) -> ApiError {
+    tracing::warn!(%error, "a version cannot be loaded");
+    ApiError::unavailable(
+        "store_away",
+        "the store does not answer just now; its versions that are loaded are served on",
+    )
+}
+
+/// In a message all numbers up to here, then only from where to where.
+const NUMBERS_TOLD: usize = 100;
 
 /// `first`: what the API that was asked calls version 1.
 pub fn unknown_version(model: &ServedModel, wanted: &str, first: u32) -> ApiError {
-    let aliases = model.aliases.keys().map(String::as_str).filter(|alias| *alias != "latest");
-    let numbers: Vec<String> = model
-        .versions
-        .keys()
-        .map(|number| (u64::from(number.saturating_sub(1)) + u64::from(first)).to_string())
-        .collect();
-    let known: Vec<&str> = numbers.iter().map(String::as_str).chain(["latest"]).chain(aliases).collect();
+    let aliases = model.aliases.keys().map(String::as_str).filter(|alias| *alias != LATEST);
+    let number = |number: u32| (u64::from(number.saturating_sub(1)) + u64::from(first)).to_string();
+    let numbers: Vec<String> = match (model.n_versions() > NUMBERS_TOLD, model.latest()) {
+        (true, Some(latest)) => vec![format!("{first} to {}", number(latest.file.version))],
+        (true, None) | (false, _) => model.numbers().map(number).collect(),
+    };
+    let known: Vec<&str> = numbers.iter().map(String::as_str).chain([LATEST]).chain(aliases).collect();
     let message = format!("model {} has no version {}; known: {}", model.name, shortened(wanted), known.join(", "));
     ApiError::not_found("unknown_version", message)
 }

@@ -11,7 +11,9 @@ use super::app::App;
 use super::body;
 use super::error::{ApiError, hint};
 use super::outputs::Output;
-use super::predict::{check_cells, find_in, input_error, refuse_query, unknown_version, version_name, width};
+use super::predict::{
+    check_cells, find_in, input_error, load_found, refuse_query, unknown_version, version_name, width,
+};
 use super::recommend::{Given, version_json};
 use super::rows::{self, Posted, Row};
 use super::template::{Room, Scope, Template};
@@ -106,25 +108,31 @@ impl UserRoute {
 
     /// The version that a request wants: by this API's number for it, or by alias; without a word of it the champion, else
     /// the latest.
-    pub fn version(&self, app: &App, model: &str, wanted: Option<&Given>) -> Result<Arc<Version>, ApiError> {
+    pub async fn version(&self, app: &App, model: &str, wanted: Option<&Given>) -> Result<Arc<Version>, ApiError> {
         let first = self.route.first_version;
         let wanted = wanted.map(|given| match given {
             Given::Text(text) | Given::Json(Value::String(text)) => text.clone(),
             Given::Json(value) => value.to_string(),
         });
-        find_in(app, model, |known| {
-            let Some(wanted) = wanted.filter(|wanted| !wanted.is_empty()) else {
-                return known.champion_or_latest().cloned().ok_or_else(|| unknown_version(known, LATEST, first));
-            };
+        let Some(wanted) = wanted.filter(|wanted| !wanted.is_empty()) else { return self.main_version(app, model) };
+        let found = find_in(app, model, |known| {
             // "007" is no name of version 7.
             let number = wanted.parse::<u64>().ok().filter(|number| number.to_string() == wanted);
             let found = match number {
                 Some(number) => number
                     .checked_sub(u64::from(first))
-                    .and_then(|from_0| known.versions.get(&u32::try_from(from_0.checked_add(1)?).ok()?)),
+                    .and_then(|from_0| known.find(u32::try_from(from_0.checked_add(1)?).ok()?)),
                 None => known.resolve(&wanted),
             };
-            found.cloned().ok_or_else(|| unknown_version(known, &wanted, first))
+            found.ok_or_else(|| unknown_version(known, &wanted, first))
+        });
+        load_found(app, model, found?, |known| unknown_version(known, &wanted, first)).await
+    }
+
+    fn main_version(&self, app: &App, model: &str) -> Result<Arc<Version>, ApiError> {
+        let first = self.route.first_version;
+        find_in(app, model, |known| {
+            known.champion_or_latest().cloned().ok_or_else(|| unknown_version(known, LATEST, first))
         })
     }
 
@@ -167,7 +175,7 @@ impl UserRoute {
 
 /// The versions that answer a route now, when a request names none.
 pub fn versions(app: &App, route: &UserRoute) -> Result<Vec<Arc<Version>>, ApiError> {
-    route.route.models.iter().map(|model| route.version(app, model, None)).collect()
+    route.route.models.iter().map(|model| route.main_version(app, model)).collect()
 }
 
 pub async fn answer(
@@ -187,9 +195,10 @@ pub async fn answer(
         Some(Origin::Constant(value)) => Some(Given::Json(value.clone())),
         Some(Origin::Body) | None => None,
     };
-    let versions: Result<Vec<Arc<Version>>, ApiError> =
-        route.route.models.iter().map(|model| route.version(app, model, wanted.as_ref())).collect();
-    let versions = versions?;
+    let mut versions = Vec::with_capacity(route.route.models.len());
+    for model in &route.route.models {
+        versions.push(route.version(app, model, wanted.as_ref()).await?);
+    }
     let query = request.uri().query().unwrap_or_default();
     if request.method() != Method::POST {
         let mut given = path;

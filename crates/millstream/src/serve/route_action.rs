@@ -182,7 +182,7 @@ impl Call<'_> {
         }
         let wanted = told.iter().find(|(argument, ..)| *argument == Argument::Version).map(|(.., given)| given);
         let Some(model) = route.models.first() else { return Err(ApiError::internal("the route asks no model")) };
-        let version = self.route.version(self.app, model, wanted)?;
+        let version = self.route.version(self.app, model, wanted).await?;
         check_able(&version, route.action)?;
         let name = version_name(&version.file);
         let number = self.route.number(version.file.version);

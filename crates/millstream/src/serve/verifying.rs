@@ -159,7 +159,7 @@ mod tests {
     }
 
     impl BatchSource for Gated {
-        fn batches(&self) -> Result<Vec<Batch>, BatchReadError> {
+        fn batches(&self) -> Result<Arc<[Batch]>, BatchReadError> {
             Ok((1..=9).map(|number| batch(number, 10, 0)).collect())
         }
 

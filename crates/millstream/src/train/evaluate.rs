@@ -32,6 +32,7 @@ pub enum Rows {
 #[derive(Debug, Clone, Copy)]
 pub struct Measured<'a> {
     pub version: &'a Version,
+    /// Ascending.
     pub batches: &'a [u32],
 }
 
@@ -109,12 +110,14 @@ fn evaluate_rows(
     let rebound: Result<Vec<Bound>, _> = bound.iter().map(|bound| bound.rebind(&block_schema)).collect();
     let bound = rebound?;
     let mut tallies: Vec<Tally> = measured.iter().map(|one| Tally::new(one.version)).collect();
-    for batch in batches.iter().filter(|batch| measured.iter().any(|one| one.batches.contains(&batch.number()))) {
+    for batch in
+        batches.iter().filter(|batch| measured.iter().any(|one| one.batches.binary_search(&batch.number()).is_ok()))
+    {
         for_each_block(store, batch, &block_schema, |block| {
             // Versions nearly always share their hold-out.
             let mut sieved: Option<(Holdout, RecordBatch)> = None;
             for ((one, bound), tally) in measured.iter().zip(&bound).zip(&mut tallies) {
-                if !one.batches.contains(&batch.number()) {
+                if !one.batches.binary_search(&batch.number()).is_ok() {
                     continue;
                 }
                 let holdout = one.version.file.holdout;

@@ -67,11 +67,11 @@ fn gather(
         let filter = one.filter.as_ref().map(|filter| filter.rebind(&block_schema)).transpose();
         one.filter = filter.map_err(of("where"))?;
     }
-    let is_asked = |batch: &&Batch| asked.iter().any(|one| one.batches.contains(&batch.number()));
+    let is_asked = |batch: &&Batch| asked.iter().any(|one| one.batches.binary_search(&batch.number()).is_ok());
     let batches: Vec<&Batch> = batches.iter().filter(is_asked).collect();
     for batch in batches {
         for_each_block(store, batch, &block_schema, |block| {
-            for one in asked.iter_mut().filter(|one| one.batches.contains(&batch.number())) {
+            for one in asked.iter_mut().filter(|one| one.batches.binary_search(&batch.number()).is_ok()) {
                 let block = match rows {
                     Rows::All => block.clone(),
                     Rows::HeldOut => keep(block, &held_out(block, one.version.file.holdout)?, &mut 0)?,

@@ -119,7 +119,7 @@ fn gather(
     };
     for batch in batches {
         let number = batch.number();
-        let scored = group.iter().any(|one| one.batches.contains(&number));
+        let scored = group.iter().any(|one| one.batches.binary_search(&number).is_ok());
         let trained = group.iter().any(|one| trained_on(one.version, number));
         if !scored && !trained {
             continue;
@@ -157,7 +157,7 @@ fn gather(
 }
 
 fn trained_on(version: &Version, batch: u32) -> bool {
-    version.file.batches.iter().any(|trained| trained.batch == batch)
+    version.file.batches.binary_search_by_key(&batch, |trained| trained.batch).is_ok()
 }
 
 /// From the codes of the pass to those of a version; `UNKNOWN` where it has none.

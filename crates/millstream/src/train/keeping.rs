@@ -7,8 +7,9 @@ use millstream_base::error_chain;
 use serde_json::json;
 
 use super::clock;
-use super::trainer::{Known, Trainer};
-use crate::registry::{RegistryError, Sweeper, Swept, Version};
+use super::known::Known;
+use super::trainer::Trainer;
+use crate::registry::{RegistryError, Sweeper, Swept};
 
 #[derive(Default)]
 pub(super) struct Keeping {
@@ -22,18 +23,16 @@ impl Trainer {
     pub(super) fn sweep(&self, known: &mut Known) {
         let Some(keep) = self.pipeline.train.keep else { return };
         for model in &self.pipeline.models {
-            let Known { versions, removed, keeping, .. } = known;
-            let versions = versions.entry(model.name.clone()).or_default();
-            let newest = versions.last_key_value().map_or(0, |(number, _)| *number);
+            let Known { models, keeping, .. } = known;
+            let of_model = models.entry(model.name.clone()).or_default();
             let sweeper = keeping.sweeper.get_or_insert_with(|| Sweeper::new(keep));
-            let swept = sweeper.sweep(&*self.store, &model.name, newest);
+            let swept = sweeper.sweep(&*self.store, &model.name, of_model.newest());
             self.say_problem(keeping, &model.name, swept.as_ref().err());
             let Swept { removed: tombstones, problems } = swept.unwrap_or_default();
             for tombstone in tombstones {
-                versions.remove(&tombstone.version);
+                of_model.forget(tombstone.version);
                 let message = format!("{}@{} removed: {}", model.name, tombstone.version, tombstone.reason);
                 self.status.event("version_removed", message, json!(tombstone));
-                removed.insert(tombstone.identity);
             }
             for problem in problems {
                 self.status.problem(format!("{}: a version is not removed: {}", model.name, error_chain(&problem)));
@@ -58,14 +57,9 @@ impl Trainer {
     /// version.
     pub(super) fn wait(&self, known: &Known, now_ms: u64) -> Duration {
         let Some(every) = self.pipeline.train.every else { return Duration::ZERO };
-        let begun_ms = |version: &Version| {
-            let seconds = Duration::try_from_secs_f64(version.file.training_seconds).unwrap_or_default();
-            version.file.trained_at_ms.saturating_sub(u64::try_from(seconds.as_millis()).unwrap_or(u64::MAX))
-        };
         let mut newest = known.begun_ms;
         for model in &self.pipeline.models {
-            let of_model = known.versions.get(&model.name).into_iter().flat_map(|versions| versions.values());
-            let of_model = of_model.map(begun_ms).max();
+            let of_model = known.models.get(&model.name).and_then(|model| model.begun_ms);
             if of_model.is_none() && known.begun_ms.is_none() {
                 return Duration::ZERO;
             }

@@ -2,7 +2,7 @@
 //! cores by itself), and measures them. What there is to do follows from the store alone, so a restart goes on where a
 //! crash left off.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,26 +12,22 @@ use millstream_store::SharedStore;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::evaluate::{Measured, Rows, evaluate};
+use super::evaluate::Rows;
 use super::fit::{Trained, train};
 use super::identity::{configuration_digest, identity};
-use super::keeping::Keeping;
+use super::known::{Known, KnownModel, Unreadable};
+use super::measuring::common_is_due;
 use super::recipe::Recipe;
 use super::{TrainError, plan};
 use crate::config::Pipeline;
 use crate::model::{Columns, Missing, Model, TrainOn};
 use crate::registry::{
-    Draft, Evaluation, EvaluationKind, FORMAT, ModelFile, OwnerTexts, Published, RegistryError, Remedy, Scores,
-    TrainedBatch, Version, arrays_to_bytes, publish, publish_evaluation, read_evaluations, read_model_file,
-    version_numbers,
+    Draft, FORMAT, ModelFile, OwnerTexts, Published, RegistryError, Remedy, TrainedBatch, Version, arrays_to_bytes,
+    publish,
 };
 use millstream_base::status::{Status, Training, now_ms};
 use millstream_stream::batch::Batch;
 use millstream_stream::schema::StreamSchema;
-
-/// `common` is measured again with every batch up to here; later, when a tenth more batches are there, for each time
-/// reads the held-out records of all of them and leaves a record per version.
-const COMMON_EVERY_BATCH: usize = 10;
 
 /// What one call did, by model.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -47,25 +43,10 @@ pub struct TrainReport {
 pub struct Trainer {
     pub(super) store: SharedStore,
     pub(super) pipeline: Arc<Pipeline>,
-    owner: OwnerTexts,
-    schema: StreamSchema,
+    pub(super) owner: OwnerTexts,
+    pub(super) schema: StreamSchema,
     pub(super) status: Arc<Status>,
     known: Mutex<Known>,
-}
-
-/// What was read or decided before; the store is the truth.
-#[derive(Default)]
-pub(super) struct Known {
-    pub versions: BTreeMap<String, BTreeMap<u32, Version>>,
-    /// Identities of versions that were removed.
-    pub removed: BTreeSet<String>,
-    /// When this process last began to train.
-    pub begun_ms: Option<u64>,
-    pub keeping: Keeping,
-    /// Stored versions that could not be loaded, so that each is said once.
-    broken: BTreeSet<(String, u32)>,
-    /// Identities whose training failed for good.
-    failed: BTreeSet<String>,
 }
 
 /// When a pass trains.
@@ -75,15 +56,6 @@ struct Turn<'a> {
     now_ms: u64,
     /// Until the clock lets trainings begin.
     wait: Duration,
-}
-
-/// A measure that is to be taken.
-#[derive(Debug)]
-struct Due {
-    model: String,
-    version: u32,
-    kind: EvaluationKind,
-    batches: Vec<u32>,
 }
 
 impl Trainer {
@@ -108,33 +80,37 @@ impl Trainer {
         let mut known = self.known();
         self.refresh(&mut known)?;
         let turn = Turn { stop, now_ms, wait: self.wait(&known, now_ms) };
-        Ok(self.pass(&mut known, whole_run(batches), turn))
+        self.pass(&mut known, whole_run(batches), turn)
     }
 
-    fn pass(&self, known: &mut Known, batches: &[Batch], turn: Turn) -> TrainReport {
+    fn pass(&self, known: &mut Known, batches: &[Batch], turn: Turn) -> Result<TrainReport, RegistryError> {
         let stop = turn.stop;
         let mut report = TrainReport::default();
         // They are numbered from 1 on, without a gap.
         let complete = batches.last().map_or(0, Batch::number);
-        for newest in 1..=complete {
+        for newest in known.to_look_at(complete) {
             if stop.load(Ordering::Relaxed) {
-                return report;
+                return Ok(report);
             }
             // Scored before anything trains on it.
             let next = self.next_batch_due(known, newest);
             self.measure(known, &next, batches, Rows::All);
             let trained = report.trained.len();
-            for model in &self.pipeline.models {
-                let due = plan::due(&model.train_on, complete);
-                for chosen in due.iter().filter(|chosen| chosen.last() == Some(&newest)) {
-                    if stop.load(Ordering::Relaxed) {
-                        return report;
-                    }
-                    if self.pipeline.train.when_behind.passes_over(&model.train_on, newest, complete) {
-                        continue;
-                    }
-                    self.train_one(known, model, chosen, (batches, turn), &mut report);
+            // Where one waits for the clock, those after it do.
+            let mut is_settled = report.waits.is_none();
+            let waits = !is_settled;
+            for model in self.pipeline.models.iter().filter(|_| !waits) {
+                let Some(chosen) = plan::due(&model.train_on, newest) else { continue };
+                if self.pipeline.train.when_behind.passes_over(&model.train_on, newest, complete) {
+                    continue;
                 }
+                if stop.load(Ordering::Relaxed) {
+                    return Ok(report);
+                }
+                is_settled &= self.train_one(known, model, &chosen, (batches, turn), &mut report).is_continue();
+            }
+            if is_settled {
+                known.settle(newest);
             }
             // With the last batch comes the pass over all of them.
             if newest < complete {
@@ -147,13 +123,13 @@ impl Trainer {
         }
         if !stop.load(Ordering::Relaxed) {
             let mut due = self.holdout_due(known);
-            if self.common_grew(known, batches) {
-                due.extend(self.common_due(known, batches));
+            if common_is_due(known, complete) {
+                due.extend(self.common_due(known, complete)?);
             }
             self.measure(known, &due, batches, Rows::HeldOut);
             self.sweep(known);
         }
-        report
+        Ok(report)
     }
 
     /// When the last batch has come: trains what waits for the clock, and measures `common` on all batches, whenever it was measured last.
@@ -161,8 +137,8 @@ impl Trainer {
         let mut known = self.known();
         let batches = whole_run(batches);
         self.refresh(&mut known)?;
-        let report = self.pass(&mut known, batches, Turn { stop, now_ms: now_ms(), wait: Duration::ZERO });
-        let due = self.common_due(&known, batches);
+        let report = self.pass(&mut known, batches, Turn { stop, now_ms: now_ms(), wait: Duration::ZERO })?;
+        let due = self.common_due(&mut known, batches.last().map_or(0, Batch::number))?;
         self.measure(&mut known, &due, batches, Rows::HeldOut);
         Ok(report)
     }
@@ -171,35 +147,25 @@ impl Trainer {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Loads the versions of the pipeline's models that others wrote, or an earlier process.
+    /// Looks for the versions of the pipeline's models that others wrote, or an earlier process.
     fn refresh(&self, known: &mut Known) -> Result<(), RegistryError> {
         for model in &self.pipeline.models {
-            for number in version_numbers(&*self.store, &model.name)? {
-                let place = (model.name.clone(), number);
-                let versions = known.versions.entry(model.name.clone()).or_default();
-                if versions.contains_key(&number) || known.broken.contains(&place) {
-                    continue;
+            let unreadable = match known.models.get_mut(&model.name) {
+                Some(found) => found.refresh(&*self.store, &model.name)?,
+                None => {
+                    let (found, unreadable) = KnownModel::open(&*self.store, &model.name)?;
+                    known.models.insert(model.name.clone(), found);
+                    unreadable
                 }
-                match Version::load(&*self.store, &model.name, number, &self.owner) {
-                    Ok(version) => {
-                        versions.insert(number, version);
-                    }
-                    Err(RegistryError::Removed { .. }) => {
-                        known.removed.insert(read_model_file(&*self.store, &model.name, number)?.identity);
-                        known.broken.insert(place);
-                    }
-                    Err(error) => {
-                        if error.remedy() != Remedy::Retry {
-                            known.broken.insert(place);
-                        }
-                        self.problem(&format!("{}@{number} cannot be loaded: {}", model.name, error_chain(&error)));
-                    }
-                }
+            };
+            for Unreadable { number, error } in unreadable {
+                self.problem(&format!("{}@{number} cannot be loaded: {}", model.name, error_chain(&error)));
             }
         }
         Ok(())
     }
 
+    /// A break: it is to be tried again.
     fn train_one(
         &self,
         known: &mut Known,
@@ -207,52 +173,53 @@ impl Trainer {
         chosen: &[u32],
         (batches, turn): (&[Batch], Turn),
         report: &mut TrainReport,
-    ) {
+    ) -> ControlFlow<()> {
         let recipe = Recipe::from_config(model, self.pipeline.train.holdout, self.schema.schema);
-        let chosen = select(batches, chosen);
+        let chosen = select(batches, chosen.iter().copied());
         let trained_on: Vec<TrainedBatch> =
             chosen.iter().map(|batch| TrainedBatch { batch: batch.number(), digest: batch.digest() }).collect();
         let configuration = configuration_digest(&recipe);
         let identity = identity(&model.name, &configuration, &trained_on);
-        let versions = known.versions.get(&model.name);
-        let exists =
-            versions.is_some_and(|versions| versions.values().any(|version| version.file.identity == identity));
-        if exists || known.removed.contains(&identity) || known.failed.contains(&identity) {
-            return;
+        let Known { models, failed, begun_ms, .. } = known;
+        let of_model = models.entry(model.name.clone()).or_default();
+        if of_model.has(&identity) || failed.contains(&identity) {
+            return ControlFlow::Continue(());
         }
         if !turn.wait.is_zero() {
             report.waits = Some(turn.wait);
-            return;
+            return ControlFlow::Break(());
         }
-        known.begun_ms = Some(turn.now_ms);
+        *begun_ms = Some(turn.now_ms);
         let numbers: Vec<u32> = trained_on.iter().map(|batch| batch.batch).collect();
         let started_ms = now_ms();
         let training = Training { model: model.name.clone(), batches: numbers.clone(), started_ms };
         self.status.update(|snapshot| snapshot.training.push(training));
-        let parent = versions
-            .filter(|_| model.train_on == TrainOn::Cumulative)
-            .and_then(|versions| parent(versions, &configuration, &trained_on));
+        let parent = match model.train_on {
+            TrainOn::Cumulative => self.parent(of_model, model, &configuration, &trained_on),
+            TrainOn::Each | TrainOn::Last(_) | TrainOn::Batches(_) => Ok(None),
+        };
         let identities = (trained_on, configuration, identity.clone());
-        let version = self.train_version(model, &recipe, &chosen, (parent, turn.stop), identities);
+        let version = parent.map_err(TrainError::from).and_then(|parent| {
+            let after = of_model.looked_through();
+            self.train_version(model, &recipe, &chosen, (parent.as_deref(), turn.stop), (identities, after))
+        });
         let is_this = |training: &Training| training.model == model.name && training.batches == numbers;
         self.status.update(|snapshot| snapshot.training.retain(|training| !is_this(training)));
         match version {
             Ok(version) => {
                 self.say_trained(&version);
                 report.trained.push((model.name.clone(), version.file.version));
-                let versions = known.versions.entry(model.name.clone()).or_default();
-                versions.insert(version.file.version, version);
+                of_model.add_own(Arc::new(version));
+                ControlFlow::Continue(())
             }
             // What is due is found again after the next start.
-            Err(TrainError::Stopped) => {}
+            Err(TrainError::Stopped) => ControlFlow::Break(()),
             // Another trainer was faster, and so many times that this one is old already.
             Err(TrainError::Registry(RegistryError::Removed { .. })) => {
-                known.removed.insert(identity);
+                failed.insert(identity);
+                ControlFlow::Continue(())
             }
             Err(error) => {
-                if error.remedy() != Remedy::Retry {
-                    known.failed.insert(identity);
-                }
                 let reason = error_chain(&error);
                 let message = format!("{} on {}: {reason}", model.name, span(&numbers));
                 self.status.event(
@@ -261,7 +228,33 @@ impl Trainer {
                     json!({ "model": model.name, "batches": numbers, "error": reason }),
                 );
                 report.failed.push((model.name.clone(), format!("on {}: {reason}", span(&numbers))));
+                if error.remedy() == Remedy::Retry {
+                    return ControlFlow::Break(());
+                }
+                failed.insert(identity);
+                ControlFlow::Continue(())
             }
+        }
+    }
+
+    /// The version of the same configuration on all of these batches but the last: what the warm start of a cumulative model begins
+    /// with.
+    fn parent(
+        &self,
+        known: &mut KnownModel,
+        model: &Model,
+        configuration: &str,
+        trained_on: &[TrainedBatch],
+    ) -> Result<Option<Arc<Version>>, RegistryError> {
+        let Some((_, before)) = trained_on.split_last().filter(|(_, before)| !before.is_empty()) else {
+            return Ok(None);
+        };
+        let number = known.number_of(&identity(&model.name, configuration, before));
+        match number.map(|number| known.load(&*self.store, &model.name, number, &self.owner)) {
+            Some(Err(error)) if error.remedy() == Remedy::Retry => Err(error),
+            // One that was removed, or is damaged, is none to begin with.
+            None | Some(Err(_)) => Ok(None),
+            Some(Ok(version)) => Ok(Some(version)),
         }
     }
 
@@ -271,7 +264,7 @@ impl Trainer {
         recipe: &Recipe,
         batches: &[Batch],
         (parent, stop): (Option<&Version>, &AtomicBool),
-        (trained_on, configuration_digest, identity): (Vec<TrainedBatch>, String, String),
+        ((trained_on, configuration_digest, identity), after): ((Vec<TrainedBatch>, String, String), u32),
     ) -> Result<Version, TrainError> {
         let started = Instant::now();
         let Trained { arrays, features, inputs, task, target_summary, counts, notes } =
@@ -290,7 +283,7 @@ impl Trainer {
             format: FORMAT,
             model: model.name.clone(),
             version: 0,
-            attempt: Uuid::new_v4().simple().to_string(),
+            attempt: new_attempt(),
             algorithm: recipe.algorithm.name().to_owned(),
             identity,
             configuration_digest,
@@ -318,8 +311,10 @@ impl Trainer {
             notes,
         };
         let arrays = arrays_to_bytes(&arrays)?;
-        let (Published::Mine(number) | Published::Already(number)) = publish(&*self.store, &Draft { file, arrays })?;
-        Ok(Version::load(&*self.store, &model.name, number, &self.owner)?)
+        match publish(&*self.store, &Draft { file, arrays }, after)? {
+            Published::Mine(number) => Ok(Version::load_unmeasured(&*self.store, &model.name, number, &self.owner)?),
+            Published::Already(number) => Ok(Version::load(&*self.store, &model.name, number, &self.owner)?),
+        }
     }
 
     fn say_trained(&self, version: &Version) {
@@ -343,94 +338,7 @@ impl Trainer {
         self.status.event("version_trained", message, data);
     }
 
-    /// The held-out records of its own batches, for every version that lacks the measure.
-    fn holdout_due(&self, known: &Known) -> Vec<Due> {
-        let kind = EvaluationKind::Holdout;
-        self.due(known, kind, |version| {
-            let own = version.file.batches.iter().map(|batch| batch.batch).collect();
-            (version.file.holdout.share > 0.0 && version.evaluation(kind).is_none()).then_some(own)
-        })
-    }
-
-    /// All records of batch `next`, for the versions whose newest batch is the one before.
-    fn next_batch_due(&self, known: &Known, next: u32) -> Vec<Due> {
-        let kind = EvaluationKind::NextBatch;
-        self.due(known, kind, |version| {
-            (version.newest_batch() + 1 == next && version.evaluation(kind).is_none()).then(|| vec![next])
-        })
-    }
-
-    /// The held-out records of all batches, for every version.
-    fn common_due(&self, known: &Known, batches: &[Batch]) -> Vec<Due> {
-        let all: Vec<u32> = batches.iter().map(Batch::number).collect();
-        let kind = EvaluationKind::Common;
-        self.due(known, kind, |version| {
-            let measured = version.evaluation(kind).is_some_and(|evaluation| evaluation.batches == all);
-            (version.file.holdout.share > 0.0 && !measured).then(|| all.clone())
-        })
-    }
-
-    fn due(&self, known: &Known, kind: EvaluationKind, batches: impl Fn(&Version) -> Option<Vec<u32>>) -> Vec<Due> {
-        let mut due = Vec::new();
-        for model in &self.pipeline.models {
-            for (&version, loaded) in known.versions.get(&model.name).into_iter().flatten() {
-                if let Some(batches) = batches(loaded) {
-                    due.push(Due { model: model.name.clone(), version, kind, batches });
-                }
-            }
-        }
-        due
-    }
-
-    fn common_grew(&self, known: &Known, batches: &[Batch]) -> bool {
-        let measured = |version: &Version| {
-            version.evaluation(EvaluationKind::Common).map_or(0, |evaluation| evaluation.batches.len())
-        };
-        let last = known.versions.values().flat_map(BTreeMap::values).map(measured).max().unwrap_or(0);
-        batches.len() <= COMMON_EVERY_BATCH || batches.len() * 10 >= last * 11
-    }
-
-    /// All in one pass over the data. A measure that fails is said and left out; the version stays.
-    fn measure(&self, known: &mut Known, due: &[Due], batches: &[Batch], rows: Rows) {
-        let find = |due: &Due| known.versions.get(&due.model).and_then(|versions| versions.get(&due.version));
-        let measured = due.iter().filter_map(|due| Some(Measured { version: find(due)?, batches: &due.batches }));
-        let measured: Vec<Measured> = measured.collect();
-        if measured.is_empty() {
-            return;
-        }
-        match evaluate(&*self.store, &self.schema, &measured, batches, rows) {
-            Ok(scores) => due.iter().zip(scores).for_each(|(due, scores)| self.keep_scores(known, due, scores)),
-            Err(error) => match due {
-                [one] => {
-                    self.problem(&format!("{}@{} cannot be measured: {}", one.model, one.version, error_chain(&error)))
-                }
-                // One version that cannot be measured does not take the others' measures.
-                several => several.iter().for_each(|one| self.measure(known, std::slice::from_ref(one), batches, rows)),
-            },
-        }
-    }
-
-    fn keep_scores(&self, known: &mut Known, due: &Due, scores: Scores) {
-        let Due { model, version, kind, batches } = due;
-        let (attempt, batches) = (Uuid::new_v4().simple().to_string(), batches.clone());
-        let evaluation =
-            Evaluation { format: FORMAT, attempt, kind: *kind, batches, scores, evaluated_at_ms: now_ms() };
-        let stored = publish_evaluation(&*self.store, model, *version, &evaluation)
-            .and_then(|()| read_evaluations(&*self.store, model, *version));
-        match stored {
-            Ok(evaluations) => {
-                let known = known.versions.get_mut(model).and_then(|versions| versions.get_mut(version));
-                known.into_iter().for_each(|version| version.evaluations.clone_from(&evaluations));
-                let data = json!({ "model": model, "version": version, "evaluation": evaluation });
-                self.status.event("version_measured", format!("{model}@{version} measured: {}", word(*kind)), data);
-            }
-            Err(error) => {
-                self.problem(&format!("{model}@{version}: a measure was not stored: {}", error_chain(&error)))
-            }
-        }
-    }
-
-    fn problem(&self, message: &str) {
+    pub(super) fn problem(&self, message: &str) {
         const PROBLEMS_KEPT: usize = 50;
         self.status.update(|snapshot| {
             snapshot.problems.push(message.to_owned());
@@ -441,17 +349,8 @@ impl Trainer {
     }
 }
 
-/// The version of the same configuration on all of these batches but the last: what the warm start of a cumulative model begins
-/// with.
-fn parent<'a>(
-    versions: &'a BTreeMap<u32, Version>,
-    configuration: &str,
-    trained_on: &[TrainedBatch],
-) -> Option<&'a Version> {
-    let (_, before) = trained_on.split_last().filter(|(_, before)| !before.is_empty())?;
-    let same =
-        |version: &&Version| version.file.configuration_digest == configuration && version.file.batches == before;
-    versions.values().find(same)
+pub(super) fn new_attempt() -> String {
+    Uuid::new_v4().simple().to_string()
 }
 
 /// The batches from 1 on without a gap.
@@ -460,8 +359,10 @@ fn whole_run(batches: &[Batch]) -> &[Batch] {
     &batches[..whole]
 }
 
-fn select(batches: &[Batch], numbers: &[u32]) -> Vec<Batch> {
-    batches.iter().filter(|batch| numbers.contains(&batch.number())).cloned().collect()
+/// `batches`: from 1 on without a gap.
+pub(super) fn select(batches: &[Batch], numbers: impl IntoIterator<Item = u32>) -> Vec<Batch> {
+    let at = |number: u32| batches.get(number.checked_sub(1)? as usize).cloned();
+    numbers.into_iter().filter_map(at).collect()
 }
 
 /// As in the pipeline file.
@@ -471,14 +372,6 @@ fn train_on_json(train_on: &TrainOn) -> Value {
         TrainOn::Cumulative => json!("cumulative"),
         TrainOn::Last(count) => json!({ "last": count }),
         TrainOn::Batches(batches) => json!({ "batches": batches }),
-    }
-}
-
-fn word(kind: EvaluationKind) -> &'static str {
-    match kind {
-        EvaluationKind::Holdout => "holdout",
-        EvaluationKind::Common => "common",
-        EvaluationKind::NextBatch => "next batch",
     }
 }
 

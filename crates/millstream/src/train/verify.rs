@@ -124,5 +124,5 @@ fn read_batch(store: &dyn Store, batch: u32) -> Result<Batch, TrainError> {
         let manifest: Manifest = from_record(&read(&key)?, || store.place(&key))?;
         parts.push(manifest);
     }
-    Ok(Batch { cut, parts })
+    Ok(Batch::new(cut, parts))
 }

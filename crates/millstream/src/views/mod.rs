@@ -62,7 +62,7 @@ const BLOCK_ROWS: usize = 8192;
 #[derive(Clone)]
 pub struct Now {
     /// The complete ones, oldest first; or why they cannot be read, for queries that ask for them.
-    pub batches: Result<Vec<Batch>, String>,
+    pub batches: Result<Arc<[Batch]>, String>,
     pub catalogue: Option<Arc<Catalogue>>,
     pub served: Arc<Served>,
 }
@@ -200,7 +200,7 @@ impl Views {
         let contents = Contents {
             store: self.place.clone(),
             schema,
-            batches: now.batches.clone(),
+            batches: now.batches.as_ref().map(|batches| batches.to_vec()).map_err(String::clone),
             served: served.collect::<BTreeMap<_, _>>(),
             models: self.models.clone(),
             owner: self.owner.clone(),
@@ -317,7 +317,7 @@ impl Views {
     /// Reads the columns that the pipeline's views will ask for, so that the first to ask does not wait for it. What would not find
     /// room is left to who asks. Reads files: not for a thread that serves.
     pub fn warm(self: &Arc<Self>, now: Now) -> Result<(), AskError> {
-        let rows: u64 = now.batches.iter().flatten().map(Batch::rows).sum();
+        let rows: u64 = now.batches.iter().flat_map(|batches| batches.iter()).map(Batch::rows).sum();
         if self.views.is_empty() || rows == 0 {
             return Ok(());
         }

@@ -63,9 +63,9 @@ pub fn committed(store: &dyn Store, base_offsets: &[i64]) -> Result<Committed, D
         }
         let next = found.batches.len() + 1 == cut.batch as usize;
         if next && parts.len() == base_offsets.len() {
-            let before = found.batches.last().map(|before| &before.cut);
+            let before = found.batches.last().map(|before| &*before.cut);
             check_batch(&cut, &parts, before).map_err(|reason| adds_up_not(store, cut.batch, reason))?;
-            found.batches.push(Batch { cut, parts });
+            found.batches.push(Batch::new(cut, parts));
         }
     }
     Ok(found)
@@ -195,7 +195,7 @@ pub(super) fn read_complete(store: &dyn Store, batch: u32, before: Option<&Cut>)
         let Some(manifest) = read_manifest(store, batch, partition)? else { return Ok(None) };
         parts.push(manifest);
     }
-    let complete = Batch { cut, parts };
+    let complete = Batch::new(cut, parts);
     // The first batch may begin anywhere in the topic.
     if batch == 1 || before.is_some() {
         check_batch(&complete.cut, &complete.parts, before).map_err(|reason| adds_up_not(store, batch, reason))?;

@@ -93,7 +93,7 @@ fn is_exact(store: &SharedStore) {
     let found = committed(store.as_ref(), &[0; PARTITIONS as usize]).unwrap();
     assert_eq!(found.batches.len() as u32, BATCHES);
     for batch in &found.batches {
-        for manifest in &batch.parts {
+        for manifest in batch.parts.iter() {
             sweep(store.as_ref(), manifest).unwrap();
             is_whole(store, manifest);
         }

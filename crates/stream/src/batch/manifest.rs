@@ -1,17 +1,41 @@
 //! A batch in the store: its keys, and what is told of all its parts together.
 
+use std::sync::Arc;
+
 use millstream_untrusted::batch::FORMAT;
 pub use millstream_untrusted::batch::{Cut, CutReason, Manifest, Window};
 use serde::{Deserialize, Serialize};
 
 /// A complete batch: its cut and all its manifests, partition 0 first.
+/// Cloning shares them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Batch {
-    pub cut: Cut,
-    pub parts: Vec<Manifest>,
+    #[serde(with = "shared")]
+    pub cut: Arc<Cut>,
+    #[serde(with = "shared")]
+    pub parts: Arc<Vec<Manifest>>,
+}
+
+/// As what is shared.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<T: Serialize, S: Serializer>(value: &Arc<T>, to: S) -> Result<S::Ok, S::Error> {
+        value.as_ref().serialize(to)
+    }
+
+    pub fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Arc<T>, D::Error> {
+        T::deserialize(from).map(Arc::new)
+    }
 }
 
 impl Batch {
+    pub fn new(cut: Cut, parts: Vec<Manifest>) -> Self {
+        Self { cut: Arc::new(cut), parts: Arc::new(parts) }
+    }
+
     pub fn number(&self) -> u32 {
         self.cut.batch
     }
@@ -33,7 +57,7 @@ impl Batch {
     /// BLAKE3 over the parts' digests: part of a version's identity.
     pub fn digest(&self) -> String {
         let mut hasher = blake3::Hasher::new();
-        for part in &self.parts {
+        for part in self.parts.iter() {
             hasher.update(part.digest.as_bytes());
             hasher.update(b"\n");
         }

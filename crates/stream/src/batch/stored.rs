@@ -1,6 +1,6 @@
 //! Reads stored batches for people: which are complete, their rows, whether they are whole.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use datafusion::arrow::array::{Array, AsArray, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type, TimestampMillisecondType};
@@ -33,7 +33,7 @@ pub struct StoredBatches {
 
 #[derive(Default)]
 struct Known {
-    batches: Vec<Batch>,
+    batches: Arc<[Batch]>,
     /// That nothing is missing between batches has been seen, once.
     no_gap: bool,
 }
@@ -43,27 +43,40 @@ impl StoredBatches {
         Self { store, known: Mutex::default() }
     }
 
-    /// Complete batches, oldest first.
-    pub fn complete(&self) -> Result<Vec<Batch>, StoredError> {
-        let mut known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    /// Complete batches, oldest first. Who asks shares the list until there are more.
+    pub fn complete(&self) -> Result<Arc<[Batch]>, StoredError> {
+        let mut known = self.known();
         let store = self.store.as_ref();
-        loop {
-            let before = known.batches.last().map(|batch| &batch.cut);
+        let mut new: Vec<Batch> = Vec::new();
+        // What was read before a fault is kept.
+        let read = loop {
+            let before = new.last().or(known.batches.last()).map(|batch| &*batch.cut);
             let batch = before.map_or(1, |cut| cut.batch + 1);
-            let Some(found) = read_complete(store, batch, before)? else { break };
-            known.batches.push(found);
+            match read_complete(store, batch, before) {
+                Ok(Some(found)) => new.push(found),
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        if !new.is_empty() {
+            known.batches = known.batches.iter().cloned().chain(new).collect();
         }
+        read?;
         if !known.no_gap {
             check_no_gap(store, &store.list("batches/")?)?;
             known.no_gap = true;
         }
-        Ok(known.batches.clone())
+        Ok(Arc::clone(&known.batches))
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A batch that is known to be whole is there, whatever is wrong with others.
     pub fn get(&self, batch: u32) -> Result<Batch, StoredError> {
         let complete = self.complete();
-        let known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let known = self.known();
         let found = batch.checked_sub(1).and_then(|index| known.batches.get(index as usize));
         match (found, complete) {
             (Some(found), _) => Ok(found.clone()),
@@ -118,7 +131,7 @@ struct Share {
 
 fn shares(batch: &Batch, offset: usize, limit: usize) -> Vec<Share> {
     let (mut shares, mut skip, mut left) = (Vec::new(), offset, limit as u64);
-    for part in &batch.parts {
+    for part in batch.parts.iter() {
         let Some(file) = &part.file else { continue };
         // More rows than can be counted are not passed over.
         if let Some(rest) = usize::try_from(part.rows).ok().and_then(|rows| skip.checked_sub(rows)) {
@@ -177,7 +190,7 @@ mod tests {
         };
         let parts = (0..).zip([10, 0, 5, 8]).map(|part_of| serde_json::from_value(part(part_of)).unwrap());
         let cut = json!({"format": 1, "batch": 1, "attempt": "a", "ends": [10, 0, 5, 8], "total": 23, "reason": "rows", "schema": 1});
-        let batch = Batch { cut: serde_json::from_value(cut).unwrap(), parts: parts.collect() };
+        let batch = Batch::new(serde_json::from_value(cut).unwrap(), parts.collect());
         let check = |offset: usize, limit: usize, expected: &[(&str, usize)]| {
             let expected: Vec<(String, usize)> =
                 expected.iter().map(|(file, skip)| (format!("batches/batch=000001/{file}"), *skip)).collect();

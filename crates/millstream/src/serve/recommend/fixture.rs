@@ -87,7 +87,7 @@ pub fn rows() -> Vec<FakeRow> {
 pub struct FakeRows(pub Arc<Mutex<Vec<FakeRow>>>);
 
 impl Source for FakeRows {
-    fn batches(&self) -> Result<Vec<Batch>, String> {
+    fn batches(&self) -> Result<Arc<[Batch]>, String> {
         let newest = self.0.lock().unwrap().iter().map(|row| row.batch).max().unwrap_or(0);
         Ok((1..=newest).map(|number| batch(number, 1, 0)).collect())
     }
@@ -246,7 +246,7 @@ fn publish_of_rank(models: &Models, rows: &FakeRows, model: &str, batches: &[u32
         notes: Vec::new(),
     };
     let arrays = arrays_to_bytes(&to_arrays(&fit.model, &users, &items)).unwrap();
-    publish(&*models.store, &Draft { file, arrays }).unwrap();
+    publish(&*models.store, &Draft { file, arrays }, 0).unwrap();
 }
 
 /// A route of `taste` with arguments from parameters of these names.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
@@ -43,8 +43,18 @@ pub fn fixture(partitions: u64) -> Fixture {
     fixture_of(&COLUMNS, partitions)
 }
 
+/// One partition, where the system has a disk in memory: nothing waits for an fsync there.
+pub fn fixture_in_memory() -> Fixture {
+    let memory = Path::new("/dev/shm");
+    let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    fixture_in(folder.unwrap(), &COLUMNS, 1)
+}
+
 pub fn fixture_of(columns: &[(&str, ColumnType)], partitions: u64) -> Fixture {
-    let folder = tempfile::tempdir().unwrap();
+    fixture_in(tempfile::tempdir().unwrap(), columns, partitions)
+}
+
+fn fixture_in(folder: tempfile::TempDir, columns: &[(&str, ColumnType)], partitions: u64) -> Fixture {
     let store: SharedStore = Arc::new(LocalStore::open(folder.path()).unwrap());
     let column = |(name, kind): &(&str, ColumnType)| StreamColumn {
         name: (*name).to_owned(),
@@ -126,7 +136,7 @@ impl Fixture {
             self.store.create(&manifest_key(number, partition as u32), manifest.to_string().as_bytes()).unwrap();
             parts.push(serde_json::from_value(manifest).unwrap());
         }
-        batches.push(Batch { cut: serde_json::from_value(cut).unwrap(), parts });
+        batches.push(Batch::new(serde_json::from_value(cut).unwrap(), parts));
         drop(batches);
         self
     }

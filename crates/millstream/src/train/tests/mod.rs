@@ -2,6 +2,7 @@
 
 #![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_possible_wrap)]
 
+mod costs;
 pub(crate) mod fixture;
 mod golden;
 mod grouping;

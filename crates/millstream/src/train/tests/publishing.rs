@@ -7,12 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use millstream_learn::Algorithm::{LinearRegression, RandomForest};
+use millstream_store::counting::{CountingStore, Counts};
 use millstream_store::faulty::{Fault, FaultyStore};
 use serde_json::{Value, json};
 
 use super::fixture::*;
 use crate::model::Model;
-use crate::registry::{OwnerTexts, Registry, RegistryError, Remedy, Version, read_model_file};
+use crate::registry::{
+    EvaluationKind, Found, OwnerTexts, RECENT_MOST, Registry, RegistryError, Remedy, Served, Version, read_model_file,
+};
 use crate::train::verify;
 
 fn linear() -> Model {
@@ -253,7 +256,11 @@ fn a_refresh_brings_new_versions_measures_and_aliases_and_keeps_the_rest() {
     fixture.run(&trainer);
     registry.refresh().unwrap();
     let before = registry.snapshot();
-    let served = |name: &str| before.models["close"].resolve(name).map(|version| version.file.version);
+    let number = |served: &Served, name: &str| match served.models["close"].resolve(name)? {
+        Found::Loaded(version) => Some(version.file.version),
+        Found::Stored(number) => panic!("{number} is not loaded"),
+    };
+    let served = |name: &str| number(&before, name);
     assert_eq!(
         (served("1"), served("latest"), served("2"), served("champion"), served("01")),
         (Some(1), Some(1), None, None, None)
@@ -274,14 +281,63 @@ fn a_refresh_brings_new_versions_measures_and_aliases_and_keeps_the_rest() {
     let close = &after.models["close"];
     assert_eq!(close.latest().unwrap().file.version, 2);
     assert_eq!(after.problems, ["close@champion: it points to version 9, which is not served"]);
-    assert_eq!(close.versions[&1].evaluations.len(), 4, "next batch and common are new");
-    assert_eq!(before.models["close"].versions[&1].evaluations.len(), 2, "a request in flight keeps its state");
+    let measures = |served: &Served| served.models["close"].loaded().next().map(|first| first.evaluations.len());
+    assert_eq!(measures(&after), Some(3), "next batch and common are new");
+    assert_eq!(measures(&before), Some(2), "a request in flight keeps its state");
     alias(4, 1);
     registry.refresh().unwrap();
     let last = registry.snapshot();
     assert_eq!(last.models["close"].champion_or_latest().unwrap().file.version, 1);
-    assert_eq!(last.models["close"].resolve("champion").unwrap().file.version, 1);
-    assert!(Arc::ptr_eq(&last.models["close"].versions[&2], &close.versions[&2]), "loaded once");
+    assert_eq!(number(&last, "champion"), Some(1));
+    assert!(Arc::ptr_eq(last.models["close"].latest().unwrap(), close.latest().unwrap()), "loaded once");
+}
+
+/// Three versions more than stay loaded, of which the first is aliased, the second stays as it is, and the third is damaged.
+#[test]
+fn an_older_version_is_loaded_when_it_is_asked_for() {
+    let fixture = fixture(1);
+    let n_versions = RECENT_MOST as u32 + 3;
+    for batch in 0..u64::from(n_versions) {
+        fixture.commit(&rows(batch * 40..batch * 40 + 40));
+    }
+    fixture.train(0.0, vec![linear()]);
+    fixture.store.create("aliases/close/champion/000001.json", br#"{"format": 1, "version": 1}"#).unwrap();
+    // A training that was killed, or is under way.
+    fixture.store.create(&format!("models/close/{:06}/model.safetensors", n_versions + 1), b"torn").unwrap();
+    let counting = Arc::new(CountingStore::new(Arc::clone(&fixture.store)));
+    let registry = Registry::open(Arc::clone(&counting) as _).unwrap();
+    let served = registry.snapshot();
+    let close = &served.models["close"];
+    let loaded: Vec<u32> = close.loaded().map(|version| version.file.version).collect();
+    assert_eq!(loaded, [1].into_iter().chain(4..=n_versions).collect::<Vec<_>>());
+    assert_eq!((close.n_versions() as u32, close.numbers().count() as u32), (n_versions, n_versions));
+    let stored = |number: u32| matches!(close.find(number), Some(Found::Stored(found)) if found == number);
+    assert!(stored(2) && stored(3) && close.find(0).is_none() && close.find(n_versions + 1).is_none());
+    assert!(matches!(close.resolve("champion"), Some(Found::Loaded(_))));
+
+    counting.take();
+    let second = registry.load("close", 2).unwrap().unwrap();
+    assert_eq!((second.file.version, second.evaluation(EvaluationKind::NextBatch).is_some()), (2, true));
+    assert!(counting.take().reads > 0);
+    assert!(Arc::ptr_eq(&registry.load("close", 2).unwrap().unwrap(), &second));
+    assert_eq!(counting.take(), Counts::default(), "it is kept");
+    assert!(registry.in_memory().iter().any(|version| version.file.version == 2));
+
+    let key = "models/close/000003/model.safetensors";
+    let whole = std::fs::read(fixture.store.place(key)).unwrap();
+    rewrite(&fixture, key, |bytes| bytes[..bytes.len() / 2].to_vec());
+    assert!(registry.load("close", 3).unwrap().is_none());
+    for _ in 0..2 {
+        let served = registry.snapshot();
+        let [problem] = served.problems.as_slice() else { panic!("{:?}", served.problems) };
+        assert!(problem.starts_with("close@3: ") && problem.contains("cut short or changed"), "{problem}");
+        assert_eq!(served.models["close"].n_versions() as u32, n_versions - 1);
+        registry.refresh().unwrap();
+    }
+    rewrite(&fixture, key, |_| whole.clone());
+    assert!(registry.load("close", 3).unwrap().is_some(), "a file that is restored is read again");
+    registry.refresh().unwrap();
+    assert_eq!(registry.snapshot().problems, Vec::<String>::new());
 }
 
 #[test]

@@ -9,7 +9,10 @@ use serde_json::{Value, json};
 
 use super::fixture::*;
 use crate::model::{Categorical, Missing, Model, TrainOn, Unseen};
-use crate::registry::{Encoding, EvaluationKind, Holdout, OwnerTexts, Task, arrays_to_bytes, version_numbers};
+use crate::registry::{
+    Encoding, Evaluation, EvaluationKind, Holdout, OwnerTexts, RECENT_MOST, Task, arrays_to_bytes, publish_evaluation,
+    version_numbers,
+};
 use crate::rows::holdout::is_held_out;
 use crate::train::{Recipe, Target, TrainError, train, verify};
 
@@ -114,8 +117,8 @@ fn versions_are_measured_on_the_held_out_the_next_batch_and_all_so_far() {
     assert_eq!(kinds(2), "Holdout [2], Common [1, 2]");
     fixture.commit(&rows(400..600));
     fixture.run(&trainer);
-    assert_eq!(kinds(1), "Holdout [1], NextBatch [2], Common [1, 2], Common [1, 2, 3]");
-    assert_eq!(kinds(2), "Holdout [2], Common [1, 2], NextBatch [3], Common [1, 2, 3]");
+    assert_eq!(kinds(1), "Holdout [1], NextBatch [2], Common [1, 2, 3]");
+    assert_eq!(kinds(2), "Holdout [2], NextBatch [3], Common [1, 2, 3]");
     assert_eq!(kinds(3), "Holdout [3], Common [1, 2, 3]");
     let version = fixture.load("close", 1);
     assert_eq!(version.evaluation(EvaluationKind::NextBatch).unwrap().scores.rows, 200, "all its rows");
@@ -128,6 +131,43 @@ fn versions_are_measured_on_the_held_out_the_next_batch_and_all_so_far() {
     assert!(
         shown["metrics"]["common"]["rmse"].is_f64() && shown["metrics"]["next_batch"]["beats_baseline"].is_boolean()
     );
+}
+
+/// Of three versions more than are compared the first is aliased, and the second comes from a release that measured every version.
+#[test]
+fn the_newest_versions_and_those_with_an_alias_are_measured_on_all_batches() {
+    let fixture = fixture(1);
+    let n_batches = RECENT_MOST as u32 + 3;
+    for batch in 0..u64::from(n_batches) {
+        fixture.commit(&rows(batch * 40..batch * 40 + 40));
+    }
+    let trainer = fixture.trainer(0.3, vec![linear()]);
+    fixture.store.create("aliases/close/champion/000001.json", br#"{"format": 1, "version": 1}"#).unwrap();
+    fixture.run(&trainer);
+    let common = |version| fixture.load("close", version).evaluation(EvaluationKind::Common).cloned();
+    assert_eq!(fixture.store.list("models/close/common/").unwrap(), ["models/close/common/000001.json"]);
+    let all: Vec<u32> = (1..=n_batches).collect();
+    for version in 1..=n_batches {
+        let is_compared = version == 1 || version > 3;
+        assert_eq!(common(version).map(|found| found.batches), is_compared.then(|| all.clone()), "{version}");
+    }
+    let old = Evaluation { batches: vec![1, 2], ..common(1).unwrap() };
+    publish_evaluation(&*fixture.store, "close", 2, &old, 0).unwrap();
+    assert_eq!(common(2).unwrap().batches, [1, 2]);
+    let newer = Evaluation { batches: (1..=99).collect(), ..old };
+    publish_evaluation(&*fixture.store, "close", 1, &newer, 0).unwrap();
+    assert_eq!(common(1).unwrap().batches.len(), 99, "an older release goes on beside this one");
+
+    trainer.finish(&fixture.batches.lock().unwrap(), &AtomicBool::new(false)).unwrap();
+    fixture.trainer(0.3, vec![linear()]).finish(&fixture.batches.lock().unwrap(), &AtomicBool::new(false)).unwrap();
+    assert_eq!(fixture.store.list("models/close/common/").unwrap().len(), 1, "nothing is measured twice");
+    fixture.commit(&rows(1000..1040));
+    fixture.run(&trainer);
+    assert_eq!(common(n_batches).unwrap().batches, all, "a batch is no tenth more");
+    assert_eq!(common(n_batches + 1), None);
+    trainer.finish(&fixture.batches.lock().unwrap(), &AtomicBool::new(false)).unwrap();
+    assert_eq!(common(n_batches + 1).unwrap().batches.len(), all.len() + 1);
+    assert_eq!(common(4).unwrap().batches, all, "an older version keeps what it has");
 }
 
 #[test]

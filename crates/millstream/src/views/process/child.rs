@@ -264,7 +264,7 @@ impl State {
             }
             let number = *self.contents.served.get(model).ok_or_else(|| AskError::NoVersion(model.clone()))?;
             if !self.versions.contains_key(model) {
-                let version = Version::load(self.store.as_ref(), model, number, &self.contents.owner);
+                let version = Version::load_unmeasured(self.store.as_ref(), model, number, &self.contents.owner);
                 let version = version.map_err(|error| AskError::Broken(millstream_base::error_chain(&error)))?;
                 self.versions.insert(model.clone(), Arc::new(version));
             }
