@@ -117,7 +117,7 @@ fn evaluate_rows(
             // Versions nearly always share their hold-out.
             let mut sieved: Option<(Holdout, RecordBatch)> = None;
             for ((one, bound), tally) in measured.iter().zip(&bound).zip(&mut tallies) {
-                if !one.batches.binary_search(&batch.number()).is_ok() {
+                if one.batches.binary_search(&batch.number()).is_err() {
                     continue;
                 }
                 let holdout = one.version.file.holdout;

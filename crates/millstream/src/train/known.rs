@@ -30,7 +30,7 @@ pub(super) struct Known {
 impl Known {
     /// The batches to look at, in their order: new ones, those with a training that is to be tried again, and those on which a
     /// version still is to be measured.
-    pub fn to_look_at(&mut self, complete: u32) -> BTreeSet<u32> {
+    pub fn due_batches(&mut self, complete: u32) -> BTreeSet<u32> {
         if complete > self.looked {
             self.open.extend(self.looked + 1..=complete);
             self.looked = complete;
@@ -122,7 +122,8 @@ impl KnownModel {
         for (place, (&number, &count)) in evaluations.iter().enumerate() {
             // One that has two is measured on its hold-out and on the batch that came next.
             let is_measured = place < first_recent && count >= 2;
-            unreadable.extend(known.look_at(store, model, number, is_measured).err());
+            let looked = known.look_at(store, model, number, is_measured);
+            unreadable.extend(looked.err().map(|error| Unreadable { number, error }));
         }
         if let Some(record) = read_common(store, model, common)? {
             known.common.add(common, &record);
@@ -134,19 +135,20 @@ impl KnownModel {
     pub fn refresh(&mut self, store: &dyn Store, model: &str) -> Result<Vec<Unreadable>, RegistryError> {
         let mut unreadable = Vec::new();
         for number in std::mem::take(&mut self.unread) {
-            unreadable.extend(self.look_at(store, model, number, false).err());
+            let looked = self.look_at(store, model, number, false);
+            unreadable.extend(looked.err().map(|error| Unreadable { number, error }));
         }
         while let Some(number) = self.newest.checked_add(1) {
             match self.look_at(store, model, number, false) {
                 Ok(()) => {}
-                Err(Unreadable { error: RegistryError::UnknownVersion { .. }, .. }) => break,
-                Err(found) => unreadable.push(found),
+                Err(RegistryError::UnknownVersion { .. }) => break,
+                Err(error) => unreadable.push(Unreadable { number, error }),
             }
         }
         Ok(unreadable)
     }
 
-    fn look_at(&mut self, store: &dyn Store, model: &str, number: u32, is_measured: bool) -> Result<(), Unreadable> {
+    fn look_at(&mut self, store: &dyn Store, model: &str, number: u32, is_measured: bool) -> Result<(), RegistryError> {
         let read = || {
             let file = read_model_file(store, model, number)?;
             let evaluations = if is_measured { None } else { Some(read_evaluations(store, model, number)?) };
@@ -165,7 +167,7 @@ impl KnownModel {
                 if error.remedy() == Remedy::Retry {
                     self.unread.insert(number);
                 }
-                Err(Unreadable { number, error })
+                Err(error)
             }
         }
     }

@@ -88,7 +88,7 @@ impl Trainer {
         let mut report = TrainReport::default();
         // They are numbered from 1 on, without a gap.
         let complete = batches.last().map_or(0, Batch::number);
-        for newest in known.to_look_at(complete) {
+        for newest in known.due_batches(complete) {
             if stop.load(Ordering::Relaxed) {
                 return Ok(report);
             }
