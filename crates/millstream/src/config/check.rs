@@ -11,10 +11,10 @@ use millstream_stream::source::{self, Pace, Source, SourcePlace};
 use toml::Table;
 
 use super::check_stream;
-use super::{Overrides, Pipeline, Train};
+use super::{Overrides, Pipeline};
 use crate::catalogue::{self, CatalogueFrom, CatalogueRules};
 use crate::model::{self, Columns, Model};
-use crate::train::WhenBehind;
+use crate::train::{TrainSettings, WhenBehind};
 use crate::{serve, views};
 
 /// Every table of the file; `--set` looks here for the table of a key.
@@ -271,7 +271,7 @@ fn bucket(rest: &str) -> Result<StoreUrl, String> {
     Ok(StoreUrl::S3 { bucket: bucket.to_owned(), prefix: prefix.to_owned() })
 }
 
-fn train(root: &Table, faults: &mut Faults) -> Train {
+fn train(root: &Table, faults: &mut Faults) -> TrainSettings {
     let section = Section::of_root(root, "train", &TRAIN, faults);
     later_choice(&section, "engine", "local", &["spark"], "train with engine = \"local\"", faults);
     let holdout = section.number("holdout", faults).unwrap_or(DEFAULT_HOLDOUT);
@@ -284,7 +284,7 @@ fn train(root: &Table, faults: &mut Faults) -> Train {
     let when_behind = section.choice("when_behind", &choices, faults).unwrap_or(otherwise);
     let keep = section.whole("keep", 1, u32::MAX.into(), "to keep every version, remove it", faults);
     let keep = keep.and_then(|keep| NonZeroU32::new(u32::try_from(keep).ok()?));
-    Train { holdout, every, when_behind, keep }
+    TrainSettings { holdout, every, when_behind, keep }
 }
 
 /// Where the catalogue takes the same items from the stream, its title is theirs.

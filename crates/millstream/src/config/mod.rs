@@ -30,7 +30,7 @@ use millstream_stream::source::Source;
 use crate::catalogue::{CatalogueRules, CatalogueSettings, FixedTable};
 use crate::model::{Argument, Model};
 use crate::serve::{Route, Serve, ServeSettings};
-use crate::train::WhenBehind;
+use crate::train::TrainSettings;
 use crate::views::{View, ViewSettings};
 
 #[derive(Debug, Clone, PartialEq)]
@@ -44,7 +44,7 @@ pub struct Pipeline {
     pub stream: Stream,
     pub batch: BatchSettings,
     pub store: StoreUrl,
-    pub train: Train,
+    pub train: TrainSettings,
     pub models: Vec<Model>,
     pub routes: Vec<Route>,
     pub catalogue: Option<CatalogueRules>,
@@ -129,15 +129,4 @@ pub enum BrokerChoice {
 pub enum Start {
     Earliest,
     Latest,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub struct Train {
-    /// The share of records that no model ever trains on, in 0 ≤ share < 1.
-    pub holdout: f64,
-    /// So long after one training the next one begins; `None`: with every batch.
-    pub every: Option<Duration>,
-    pub when_behind: WhenBehind,
-    /// So many versions of a model, and those with an alias; `None`: all.
-    pub keep: Option<NonZeroU32>,
 }

@@ -13,7 +13,7 @@ use super::{Interactions, NotLoaded, Read, Rule, Source, StoredRows};
 use crate::model::RatingColumns;
 use crate::registry::Holdout;
 use crate::serve::fixture::batch;
-use crate::train::tests::fixture;
+use crate::train::fixture;
 
 fn rule(rating: &str) -> Rule {
     Rule {

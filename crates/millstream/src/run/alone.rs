@@ -177,7 +177,8 @@ pub fn train(pipeline: Pipeline, alone: &Alone) -> anyhow::Result<Outcome> {
     let stop = &watching.stop.pipeline;
     let pipeline = Arc::new(pipeline);
     let Some(schema) = wait_for_schema(&pipeline, &store, &alone.status, stop)? else { return Ok(Outcome::Stopped) };
-    let trainer = Trainer::new(store.clone(), pipeline.clone(), schema, alone.status.clone());
+    let trainer =
+        Trainer::new(store.clone(), pipeline.models.clone(), pipeline.train.clone(), schema, alone.status.clone());
     let (batches, end) = (StoredBatches::new(store.clone()), SourceWatch::new(&store));
     let (mut seen, mut failed) = (None, Vec::new());
     // Until when what is due waits for the clock.

@@ -51,8 +51,13 @@ impl Flow {
         if let Some(broker) = broker {
             broker.reserve_group(&prepared.identity.group());
         }
-        let trainer =
-            Trainer::new(self.store.clone(), self.pipeline.clone(), prepared.schema.clone(), self.status.clone());
+        let trainer = Trainer::new(
+            self.store.clone(),
+            self.pipeline.models.clone(),
+            self.pipeline.train.clone(),
+            prepared.schema.clone(),
+            self.status.clone(),
+        );
         let stages = Stages {
             pipeline: &self.pipeline,
             store: &self.store,

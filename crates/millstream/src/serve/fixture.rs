@@ -21,7 +21,7 @@ use crate::registry::{
     TargetSummary, Task, TrainedBatch, arrays_to_bytes, publish, publish_evaluation, version_numbers,
 };
 use crate::serve::Route;
-use crate::train::WhenBehind;
+use crate::train::{TrainSettings, WhenBehind};
 use crate::views::{ProcessCommand, Views};
 use millstream_base::status::{Status, now_ms};
 use millstream_stream::batch::{Batch, Cut, CutReason, Manifest};
@@ -356,7 +356,7 @@ fn pipeline(routes: Vec<Route>) -> Pipeline {
             format: millstream_stream::batch::BatchFormat::Parquet,
         },
         store: millstream_store::StoreUrl::Local("store".into()),
-        train: config::Train { holdout: 0.1, every: None, when_behind: WhenBehind::All, keep: None },
+        train: TrainSettings { holdout: 0.1, every: None, when_behind: WhenBehind::All, keep: None },
         models: ["close", "high", "low", "typed", "waiting"].map(model).to_vec(),
         routes,
         catalogue: None,

@@ -101,7 +101,7 @@ fn rounded(value: Value) -> Value {
 /// A model that reads a text, trained as the trainer does it.
 #[tokio::test]
 async fn a_text_is_brought_whole_and_answered_by_its_words() {
-    use crate::train::tests::words::{audience, film, trained};
+    use crate::train::fixture::{audience, film, trained};
     let model = audience(millstream_learn::Algorithm::LogisticRegression, "audience", crate::model::Missing::Drop);
     let (films, version) = trained(model, &(0..300).map(film).collect::<Vec<_>>());
     let (context, _models) = context(vec![route("/audience", &["m"], &[], Some(json!({"for": "prediction"})))], vec![]);

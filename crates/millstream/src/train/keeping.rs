@@ -21,8 +21,8 @@ pub(super) struct Keeping {
 impl Trainer {
     /// Removes the versions that `train.keep` lets go. What cannot be removed now is tried again by the next sweep.
     pub(super) fn sweep(&self, known: &mut Known) {
-        let Some(keep) = self.pipeline.train.keep else { return };
-        for model in &self.pipeline.models {
+        let Some(keep) = self.settings.keep else { return };
+        for model in &self.models {
             let Known { models, keeping, .. } = known;
             let of_model = models.entry(model.name.clone()).or_default();
             let sweeper = keeping.sweeper.get_or_insert_with(|| Sweeper::new(keep));
@@ -56,9 +56,9 @@ impl Trainer {
     /// Until trainings may begin: `train.every` after the newest one began, in whichever process; at once at a start where a model has no
     /// version.
     pub(super) fn wait(&self, known: &Known, now_ms: u64) -> Duration {
-        let Some(every) = self.pipeline.train.every else { return Duration::ZERO };
+        let Some(every) = self.settings.every else { return Duration::ZERO };
         let mut newest = known.begun_ms;
-        for model in &self.pipeline.models {
+        for model in &self.models {
             let of_model = known.models.get(&model.name).and_then(|model| model.begun_ms);
             if of_model.is_none() && known.begun_ms.is_none() {
                 return Duration::ZERO;

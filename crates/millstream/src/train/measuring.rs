@@ -49,7 +49,7 @@ impl Trainer {
 
     fn due(&self, known: &Known, kind: EvaluationKind, is_due: impl Fn(&Unmeasured) -> bool) -> Vec<Due> {
         let mut due = Vec::new();
-        for model in &self.pipeline.models {
+        for model in &self.models {
             let unmeasured = known.models.get(&model.name).into_iter().flat_map(|known| &known.unmeasured);
             let versions = unmeasured.filter(|(_, unmeasured)| is_due(unmeasured));
             due.extend(versions.map(|(&version, _)| Due { model: model.name.clone(), version, kind }));
@@ -61,7 +61,7 @@ impl Trainer {
     pub(super) fn common_due(&self, known: &mut Known, complete: u32) -> Result<Vec<Due>, RegistryError> {
         known.common_looked = complete;
         let mut due = Vec::new();
-        for model in self.pipeline.models.iter().filter(|_| complete > 0) {
+        for model in self.models.iter().filter(|_| complete > 0) {
             let known = known.models.entry(model.name.clone()).or_default();
             let aliased = read_aliases(&*self.store, &model.name)?.into_values().flatten();
             let mut versions: BTreeSet<u32> = known.recent().chain(aliased).collect();

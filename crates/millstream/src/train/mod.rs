@@ -12,6 +12,8 @@ mod fit;
 mod fit_clusters;
 mod fit_items;
 mod fit_ratings;
+#[cfg(any(test, feature = "testing"))]
+pub mod fixture;
 pub mod identity;
 mod items;
 mod keeping;
@@ -22,8 +24,9 @@ mod measuring;
 pub mod plan;
 mod prepare;
 mod recipe;
+mod settings;
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 mod trainer;
 mod verify;
 
@@ -33,5 +36,6 @@ pub use fit::{Trained, train};
 pub use plan::WhenBehind;
 pub use prepare::{Prepared, Target, prepare};
 pub use recipe::Recipe;
+pub use settings::TrainSettings;
 pub use trainer::{TrainReport, Trainer};
 pub use verify::{VerifyReport, verify};

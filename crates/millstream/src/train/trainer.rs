@@ -12,6 +12,7 @@ use millstream_store::SharedStore;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::TrainSettings;
 use super::evaluate::Rows;
 use super::fit::{Trained, train};
 use super::identity::{configuration_digest, identity};
@@ -19,7 +20,6 @@ use super::known::{Known, KnownModel, Unreadable};
 use super::measuring::common_is_due;
 use super::recipe::Recipe;
 use super::{TrainError, plan};
-use crate::config::Pipeline;
 use crate::model::{Columns, Missing, Model, TrainOn};
 use crate::registry::{
     Draft, FORMAT, ModelFile, OwnerTexts, Published, RegistryError, Remedy, TrainedBatch, Version, arrays_to_bytes,
@@ -42,7 +42,8 @@ pub struct TrainReport {
 
 pub struct Trainer {
     pub(super) store: SharedStore,
-    pub(super) pipeline: Arc<Pipeline>,
+    pub(super) models: Vec<Model>,
+    pub(super) settings: TrainSettings,
     pub(super) owner: OwnerTexts,
     pub(super) schema: StreamSchema,
     pub(super) status: Arc<Status>,
@@ -59,9 +60,15 @@ struct Turn<'a> {
 }
 
 impl Trainer {
-    pub fn new(store: SharedStore, pipeline: Arc<Pipeline>, schema: StreamSchema, status: Arc<Status>) -> Self {
-        let owner = OwnerTexts::of(&pipeline.models);
-        Self { store, pipeline, owner, schema, status, known: Mutex::default() }
+    pub fn new(
+        store: SharedStore,
+        models: Vec<Model>,
+        settings: TrainSettings,
+        schema: StreamSchema,
+        status: Arc<Status>,
+    ) -> Self {
+        let owner = OwnerTexts::of(&models);
+        Self { store, models, settings, owner, schema, status, known: Mutex::default() }
     }
 
     /// Trains and measures all that is due. `batches`: complete, from 1. `stop` is looked at between trainings, and while a
@@ -99,9 +106,9 @@ impl Trainer {
             // Where one waits for the clock, those after it do.
             let mut is_settled = report.waits.is_none();
             let waits = !is_settled;
-            for model in self.pipeline.models.iter().filter(|_| !waits) {
+            for model in self.models.iter().filter(|_| !waits) {
                 let Some(chosen) = plan::due(&model.train_on, newest) else { continue };
-                if self.pipeline.train.when_behind.passes_over(&model.train_on, newest, complete) {
+                if self.settings.when_behind.passes_over(&model.train_on, newest, complete) {
                     continue;
                 }
                 if stop.load(Ordering::Relaxed) {
@@ -149,7 +156,7 @@ impl Trainer {
 
     /// Looks for the versions of the pipeline's models that others wrote, or an earlier process.
     fn refresh(&self, known: &mut Known) -> Result<(), RegistryError> {
-        for model in &self.pipeline.models {
+        for model in &self.models {
             let unreadable = match known.models.get_mut(&model.name) {
                 Some(found) => found.refresh(&*self.store, &model.name)?,
                 None => {
@@ -174,7 +181,7 @@ impl Trainer {
         (batches, turn): (&[Batch], Turn),
         report: &mut TrainReport,
     ) -> ControlFlow<()> {
-        let recipe = Recipe::from_config(model, self.pipeline.train.holdout, self.schema.schema);
+        let recipe = Recipe::from_config(model, self.settings.holdout, self.schema.schema);
         let chosen = select(batches, chosen.iter().copied());
         let trained_on: Vec<TrainedBatch> =
             chosen.iter().map(|batch| TrainedBatch { batch: batch.number(), digest: batch.digest() }).collect();

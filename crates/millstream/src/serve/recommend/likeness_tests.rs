@@ -14,7 +14,7 @@ use crate::config;
 use crate::registry::Registry;
 use crate::serve::App;
 use crate::serve::fixture::{Models, context};
-use crate::train::tests::fixture::{Fixture, fixture_of};
+use crate::train::fixture::{Fixture, fixture_of};
 
 const COLUMNS: [(&str, ColumnType); 9] = [
     ("id", ColumnType::Int64),

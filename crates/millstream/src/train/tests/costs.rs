@@ -7,8 +7,8 @@ use millstream_learn::Algorithm::LinearRegression;
 use millstream_store::counting::{CountingStore, Counts};
 use millstream_stream::batch::StoredBatches;
 
-use super::fixture::*;
 use crate::registry::Registry;
+use crate::train::fixture::*;
 
 /// What each batch up to `n_batches` asked of the store: found, trained on by two models, measured, served.
 fn costs(holdout: f64, n_batches: u64) -> Vec<Counts> {

@@ -8,11 +8,11 @@ use millstream_learn::{Id, Ids};
 use millstream_store::{LocalStore, Store};
 use serde_json::{Value, json};
 
-use super::fixture::*;
 use super::grouping;
 use super::recommending::recommenders;
 use crate::model::{Categorical, Missing, Model, Unseen};
 use crate::registry::{OwnerTexts, Version, evaluations_prefix, model_key};
+use crate::train::fixture::*;
 
 const FEATURES: &[&str] = &["Open", "Town/City", "Timestamp / 60"];
 

@@ -14,12 +14,12 @@ use millstream_stream::schema::ColumnType;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::fixture::*;
 use crate::model::{
     Categorical, ClusterColumns, Columns, ContentColumns, Missing, Model, NeighbourColumns, PopularityColumns, TrainOn,
     Unseen,
 };
 use crate::registry::{EvaluationKind, OwnerTexts, Row, Version};
+use crate::train::fixture::*;
 use crate::train::verify;
 
 const PRODUCTS: [(&str, ColumnType); 8] = [

@@ -9,25 +9,24 @@ use std::time::Duration;
 use millstream_base::status::{Status, now_ms};
 use millstream_learn::Algorithm::LinearRegression;
 
-use super::fixture::*;
 use super::recommending;
-use crate::config::Train;
 use crate::model::{Model, TrainOn};
 use crate::registry::{EvaluationKind, OwnerTexts, promote, read_evaluations, read_model_file, read_tombstone};
-use crate::train::{Trainer, WhenBehind, verify};
+use crate::train::fixture::*;
+use crate::train::{TrainSettings, Trainer, WhenBehind, verify};
 
 fn linear(name: &str, train_on: TrainOn) -> Model {
     Model { train_on, ..model(name, LinearRegression, &["Open"], "Close") }
 }
 
-fn trainer(fixture: &Fixture, models: Vec<Model>, change: impl FnOnce(&mut Train)) -> Trainer {
-    let mut pipeline = pipeline(0.1, models);
-    change(&mut pipeline.train);
+fn trainer(fixture: &Fixture, models: Vec<Model>, change: impl FnOnce(&mut TrainSettings)) -> Trainer {
+    let mut settings = settings(0.1);
+    change(&mut settings);
     let status = Arc::new(Status::new("test"));
-    Trainer::new(Arc::clone(&fixture.store), Arc::new(pipeline), fixture.schema.clone(), status)
+    Trainer::new(Arc::clone(&fixture.store), models, settings, fixture.schema.clone(), status)
 }
 
-fn keep(versions: u32) -> impl FnOnce(&mut Train) {
+fn keep(versions: u32) -> impl FnOnce(&mut TrainSettings) {
     move |train| train.keep = NonZeroU32::new(versions)
 }
 
@@ -86,7 +85,7 @@ fn a_removed_version_was_measured_and_is_not_trained_again() {
 #[test]
 fn what_a_kept_version_began_with_stays_and_verify_says_what_is_gone() {
     let fixture = recommending::fixture_of_ratings();
-    let start = |change: fn(&mut Train)| trainer(&fixture, vec![recommending::als(&[])], change);
+    let start = |change: fn(&mut TrainSettings)| trainer(&fixture, vec![recommending::als(&[])], change);
     for batch in 0..4 {
         fixture.commit(&recommending::planted(600 * batch..600 * (batch + 1)));
     }

@@ -3,12 +3,11 @@
 #![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_possible_wrap)]
 
 mod costs;
-pub(crate) mod fixture;
-mod golden;
+pub(crate) mod golden;
 mod grouping;
 mod keeping;
 mod publishing;
 mod recommending;
 mod serving;
 mod training;
-pub(crate) mod words;
+mod words;

@@ -11,11 +11,11 @@ use millstream_store::counting::{CountingStore, Counts};
 use millstream_store::faulty::{Fault, FaultyStore};
 use serde_json::{Value, json};
 
-use super::fixture::*;
 use crate::model::Model;
 use crate::registry::{
     EvaluationKind, Found, OwnerTexts, RECENT_MOST, Registry, RegistryError, Remedy, Served, Version, read_model_file,
 };
+use crate::train::fixture::*;
 use crate::train::verify;
 
 fn linear() -> Model {
@@ -237,12 +237,12 @@ fn the_owners_own_text_needs_no_bound() {
     let mut own = linear();
     own.filter = Some("length(replace(cast(Open as varchar), '1', '22')) > 0".to_owned());
     fixture.train(0.0, vec![own.clone()]);
-    let pipeline = pipeline(0.0, vec![own]);
+    let models = vec![own];
     let open = |owner| Registry::open_for(Arc::clone(&fixture.store), owner).unwrap().snapshot();
-    assert_eq!(open(OwnerTexts::of(&pipeline.models)).problems, Vec::<String>::new());
+    assert_eq!(open(OwnerTexts::of(&models)).problems, Vec::<String>::new());
     let [problem] = open(OwnerTexts::default()).problems.clone().try_into().unwrap();
     assert!(problem.contains("`replace` is not for texts of others"), "{problem}");
-    assert!(verify(&*fixture.store, "close", 1, &OwnerTexts::of(&pipeline.models)).unwrap().is_whole());
+    assert!(verify(&*fixture.store, "close", 1, &OwnerTexts::of(&models)).unwrap().is_whole());
     assert!(!verify(&*fixture.store, "close", 1, &OwnerTexts::default()).unwrap().is_whole());
 }
 

@@ -15,10 +15,10 @@ use millstream_learn::{Algorithm, Id, ParamValue};
 use millstream_stream::schema::ColumnType;
 use serde_json::{Value, json};
 
-use super::fixture::*;
 use crate::model::{Columns, Model, RatingColumns, TrainOn};
 use crate::registry::{EvaluationKind, Holdout, OwnerTexts, Recommendation, Remedy, Task, Version};
 use crate::rows::holdout;
+use crate::train::fixture::*;
 use crate::train::identity::configuration_digest;
 use crate::train::{Recipe, TrainError, TrainReport, Trainer, train, verify};
 
@@ -247,8 +247,13 @@ fn a_training_that_is_stopped_publishes_nothing_and_is_made_up_for() {
         assert_eq!(asked.get(), 21);
     }
     let status = Arc::new(Status::new("test"));
-    let pipeline = Arc::new(pipeline(0.1, vec![long]));
-    let trainer = Trainer::new(Arc::clone(&fixture.store), pipeline, fixture.schema.clone(), Arc::clone(&status));
+    let trainer = Trainer::new(
+        Arc::clone(&fixture.store),
+        vec![long],
+        settings(0.1),
+        fixture.schema.clone(),
+        Arc::clone(&status),
+    );
     let (stop, begun) = (AtomicBool::new(false), std::time::Instant::now());
     let report = std::thread::scope(|scope| {
         let training = scope.spawn(|| trainer.train_due(&batches, &stop).unwrap());

@@ -5,9 +5,9 @@ use millstream_learn::Table;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::fixture::*;
 use crate::model::{Categorical, Missing, Model, Unseen};
 use crate::registry::{InputFault, Outcome, Row, Version};
+use crate::train::fixture::*;
 
 fn trained(model: Model) -> Version {
     let fixture = fixture(1);

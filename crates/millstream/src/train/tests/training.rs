@@ -7,13 +7,13 @@ use millstream_learn::Algorithm::{self, LinearRegression, LogisticRegression, Ra
 use millstream_learn::{Column, ParamValue};
 use serde_json::{Value, json};
 
-use super::fixture::*;
 use crate::model::{Categorical, Missing, Model, TrainOn, Unseen};
 use crate::registry::{
     Encoding, Evaluation, EvaluationKind, Holdout, OwnerTexts, RECENT_MOST, Task, arrays_to_bytes, publish_evaluation,
     version_numbers,
 };
 use crate::rows::holdout::is_held_out;
+use crate::train::fixture::*;
 use crate::train::{Recipe, Target, TrainError, train, verify};
 
 const OPEN: &[&str] = &["Open", "Town/City"];

@@ -1,67 +1,17 @@
 //! Texts that count by their words: learnt from the rows of the fit alone, frozen, and answered by at serving.
 
-use millstream_learn::Algorithm::{self, LinearRegression, LogisticRegression, RandomForest};
+use millstream_learn::Algorithm::{LinearRegression, LogisticRegression, RandomForest};
 use millstream_learn::ParamValue;
-use millstream_stream::schema::ColumnType;
 use serde_json::{Value, json};
 
-use super::fixture::*;
 use crate::model::{Missing, Model, TextRule};
 use crate::registry::{Encoding, EvaluationKind, OwnerTexts, Row, Version, arrays_to_bytes, read_model_file};
 use crate::rows::holdout::is_held_out;
+use crate::train::fixture::*;
 use crate::train::{Recipe, TrainError, train, verify};
-
-const FILMS: [(&str, ColumnType); 5] = [
-    ("plot", ColumnType::Utf8),
-    ("genre", ColumnType::Utf8),
-    ("year", ColumnType::Float64),
-    ("score", ColumnType::Float64),
-    ("audience", ColumnType::Utf8),
-];
-
-/// Film `index`: its plot and its genres tell the audience, in words that never come alike; `only…` is in no other film.
-pub(crate) fn film(index: u64) -> Value {
-    let of = |words: [&'static str; 4], salt: u64| words[((index * 7919 + salt * 104_729) % 4) as usize];
-    let (audience, plot, genre) = match index % 3 {
-        0 => ("adults", ["murder", "gang", "revenge", "drugs"], "Crime, Drama"),
-        1 => ("all", ["toys", "family", "magic", "puppies"], "Animation, Comedy"),
-        _ => ("teens", ["school", "aliens", "spies", "racing"], "Action, Comedy"),
-    };
-    let filler = ["town", "summer", "friends", "past"];
-    let plot = format!("A {} and {}s of the {}; only{index}.", of(plot, 1), of(plot, 2), of(filler, 3));
-    let score = 6.0 + (index % 3) as f64 + 0.1 * ((index * 13) % 7) as f64;
-    json!({ "plot": plot, "genre": genre, "year": 1950 + index % 70, "score": score, "audience": audience })
-}
 
 fn films(range: std::ops::Range<u64>) -> Vec<Value> {
     range.map(film).collect()
-}
-
-fn rule(terms: i64) -> TextRule {
-    TextRule([("terms".to_owned(), ParamValue::Integer(terms))].into())
-}
-
-/// A model of plot, genre and year; plot by its words, genre too.
-pub(crate) fn audience(algorithm: Algorithm, target: &str, missing: Missing) -> Model {
-    let l2 = ("l2".to_owned(), ParamValue::Float(0.5));
-    let by_words = with(model("m", algorithm, &["plot", "year", "genre"], target), |columns| {
-        columns.text = [("plot".to_owned(), rule(2000)), ("genre".to_owned(), rule(50))].into();
-        columns.missing = missing;
-    });
-    Model { params: if algorithm == RandomForest { by_words.params.clone() } else { [l2].into() }, ..by_words }
-}
-
-fn committed(rows: &[Value]) -> Fixture {
-    let fixture = fixture_of(&FILMS, 2);
-    fixture.commit(rows);
-    fixture
-}
-
-pub(crate) fn trained(model: Model, rows: &[Value]) -> (Fixture, Version) {
-    let fixture = committed(rows);
-    assert_eq!(fixture.train(0.2, vec![model]).failed, []);
-    let version = fixture.load("m", 1);
-    (fixture, version)
 }
 
 fn words(version: &Version, feature: usize) -> u32 {
@@ -131,7 +81,7 @@ fn the_most_frequent_words_are_kept_as_the_rule_says() {
         let model = with(audience(LogisticRegression, "audience", Missing::Drop), |columns| {
             columns.text.insert("plot".to_owned(), rule);
         });
-        let fixture = committed(&rows);
+        let fixture = committed_films(&rows);
         let prepared = prepared(&fixture, &model, 0.0).unwrap();
         prepared.bags[0].as_ref().unwrap().terms().map(str::to_owned).collect::<Vec<_>>()
     };
@@ -179,7 +129,7 @@ fn a_missing_text_is_dropped_or_has_no_words() {
     rows[3]["plot"] = Value::Null;
     rows[5]["plot"] = json!(" … ");
     let check = |missing: Missing, dropped: u64| {
-        let fixture = committed(&rows);
+        let fixture = committed_films(&rows);
         let model = audience(LogisticRegression, "audience", missing);
         let prepared = prepared(&fixture, &model, 0.0).unwrap();
         assert_eq!(prepared.counts.missing, dropped, "{missing:?}");
@@ -198,7 +148,7 @@ fn a_missing_text_is_dropped_or_has_no_words() {
 #[test]
 fn words_that_cannot_be_learnt_from_say_what_to_mend() {
     let refuse = |model: Model, rows: &[Value], expected: &str| {
-        let fixture = committed(rows);
+        let fixture = committed_films(rows);
         let failed = fixture.train(0.0, vec![model]).failed;
         assert!(failed.len() == 1 && failed[0].1.contains(expected), "{failed:?} lacks {expected}");
     };
@@ -218,10 +168,10 @@ fn words_that_cannot_be_learnt_from_say_what_to_mend() {
         &films(0..30),
         "at feature `plot`: column 0 is the words",
     );
-    let number = with(words(Missing::Drop), |columns| drop(columns.text.insert("year".to_owned(), rule(5))));
+    let number = with(words(Missing::Drop), |columns| drop(columns.text.insert("year".to_owned(), words_rule(5))));
     refuse(number, &films(0..30), "only a text has words");
     let wide = with(audience(LinearRegression, "score", Missing::Drop), |columns| {
-        columns.text.insert("plot".to_owned(), rule(10_000));
+        columns.text.insert("plot".to_owned(), words_rule(10_000));
     });
     let rows: Vec<Value> = (0..30)
         .map(|index| {
@@ -265,7 +215,7 @@ fn a_damaged_vocabulary_is_refused() {
 
 #[test]
 fn any_number_of_threads_learns_the_same_bytes() {
-    let fixture = committed(&films(0..2000));
+    let fixture = committed_films(&films(0..2000));
     let bytes = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         let recipe = Recipe::from_config(&audience(LogisticRegression, "audience", Missing::Drop), 0.1, 1);

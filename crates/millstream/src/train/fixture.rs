@@ -1,8 +1,9 @@
-//! A store with real parts, a trainer over it, and rows as JSON.
+//! A store with real parts, a trainer over it, and rows as JSON: for the tests of whatever asks them.
+
+#![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_possible_wrap, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU32;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
@@ -11,15 +12,14 @@ use datafusion::arrow::array::{
 };
 use datafusion::parquet::arrow::ArrowWriter;
 use millstream_learn::{Algorithm, ParamValue};
-use millstream_store::{LocalStore, SharedStore, StoreUrl};
+use millstream_store::{LocalStore, SharedStore};
 use serde_json::{Value, json};
 
-use crate::config::{self, BrokerChoice, Pipeline};
-use crate::model::{Columns, Missing, Model, Supervised, TrainOn};
+use crate::model::{Columns, Missing, Model, Supervised, TextRule, TrainOn};
 use crate::registry::{OwnerTexts, Row, Version};
-use crate::train::{Prepared, Recipe, TrainError, TrainReport, Trainer, WhenBehind, prepare};
+use crate::train::{Prepared, Recipe, TrainError, TrainReport, TrainSettings, Trainer, WhenBehind, prepare};
 use millstream_base::status::Status;
-use millstream_stream::batch::{Batch, BatchRule, OnStop, cut_key, manifest_key};
+use millstream_stream::batch::{Batch, cut_key, manifest_key};
 use millstream_stream::schema::{ColumnType, StreamColumn, StreamSchema};
 
 pub const COLUMNS: [(&str, ColumnType); 6] = [
@@ -168,7 +168,7 @@ impl Fixture {
     }
 
     pub fn trainer_over(&self, store: SharedStore, holdout: f64, models: Vec<Model>) -> Trainer {
-        Trainer::new(store, Arc::new(pipeline(holdout, models)), self.schema.clone(), Arc::new(Status::new("test")))
+        Trainer::new(store, models, settings(holdout), self.schema.clone(), Arc::new(Status::new("test")))
     }
 
     pub fn train(&self, holdout: f64, models: Vec<Model>) -> TrainReport {
@@ -245,40 +245,59 @@ pub fn prepared(fixture: &Fixture, model: &Model, holdout: f64) -> Result<Prepar
     prepare(&*fixture.store, &recipe, columns, &fixture.schema, &fixture.batches.lock().unwrap())
 }
 
-pub fn pipeline(holdout: f64, models: Vec<Model>) -> Pipeline {
-    Pipeline {
-        file: PathBuf::from("test.toml"),
-        name: "test".to_owned(),
-        source: None,
-        schema: millstream_stream::schema::SchemaRules::default(),
-        stream: config::Stream {
-            topic: "test".to_owned(),
-            partitions: Some(NonZeroU32::MIN),
-            encoding: millstream_stream::record::Encoding::Json,
-            start: config::Start::Earliest,
-            broker: BrokerChoice::Servers("localhost:9092".to_owned()),
-            retention: config::Retention::default(),
-            properties: BTreeMap::new(),
-        },
-        batch: millstream_stream::batch::BatchSettings {
-            rule: BatchRule::Parts(NonZeroU32::MIN),
-            limit: None,
-            max_rejects: None,
-            on_stop: OnStop::Park,
-            idle: None,
-            format: millstream_stream::batch::BatchFormat::Parquet,
-        },
-        store: StoreUrl::Local(PathBuf::from("data")),
-        train: config::Train { holdout, every: None, when_behind: WhenBehind::All, keep: None },
-        models,
-        routes: Vec::new(),
-        catalogue: None,
-        tables: Vec::new(),
-        views: Vec::new(),
-        serve: crate::serve::Serve {
-            listen: "127.0.0.1:0".parse().unwrap(),
-            sites: crate::serve::Sites::default(),
-            query: crate::views::QueryLimits::default(),
-        },
+/// Every batch at once, every version kept.
+pub fn settings(holdout: f64) -> TrainSettings {
+    TrainSettings { holdout, every: None, when_behind: WhenBehind::All, keep: None }
+}
+
+pub const FILMS: [(&str, ColumnType); 5] = [
+    ("plot", ColumnType::Utf8),
+    ("genre", ColumnType::Utf8),
+    ("year", ColumnType::Float64),
+    ("score", ColumnType::Float64),
+    ("audience", ColumnType::Utf8),
+];
+
+/// Film `index`: its plot and its genres tell the audience, in words that never come alike; `only…` is in no other film.
+pub fn film(index: u64) -> Value {
+    let of = |words: [&'static str; 4], salt: u64| words[((index * 7919 + salt * 104_729) % 4) as usize];
+    let (audience, plot, genre) = match index % 3 {
+        0 => ("adults", ["murder", "gang", "revenge", "drugs"], "Crime, Drama"),
+        1 => ("all", ["toys", "family", "magic", "puppies"], "Animation, Comedy"),
+        _ => ("teens", ["school", "aliens", "spies", "racing"], "Action, Comedy"),
+    };
+    let filler = ["town", "summer", "friends", "past"];
+    let plot = format!("A {} and {}s of the {}; only{index}.", of(plot, 1), of(plot, 2), of(filler, 3));
+    let score = 6.0 + (index % 3) as f64 + 0.1 * ((index * 13) % 7) as f64;
+    json!({ "plot": plot, "genre": genre, "year": 1950 + index % 70, "score": score, "audience": audience })
+}
+
+pub fn words_rule(terms: i64) -> TextRule {
+    TextRule([("terms".to_owned(), ParamValue::Integer(terms))].into())
+}
+
+/// A model of plot, genre and year; plot by its words, genre too.
+pub fn audience(algorithm: Algorithm, target: &str, missing: Missing) -> Model {
+    let l2 = ("l2".to_owned(), ParamValue::Float(0.5));
+    let by_words = with(model("m", algorithm, &["plot", "year", "genre"], target), |columns| {
+        columns.text = [("plot".to_owned(), words_rule(2000)), ("genre".to_owned(), words_rule(50))].into();
+        columns.missing = missing;
+    });
+    Model {
+        params: if algorithm == Algorithm::RandomForest { by_words.params.clone() } else { [l2].into() },
+        ..by_words
     }
+}
+
+pub fn committed_films(rows: &[Value]) -> Fixture {
+    let fixture = fixture_of(&FILMS, 2);
+    fixture.commit(rows);
+    fixture
+}
+
+pub fn trained(model: Model, rows: &[Value]) -> (Fixture, Version) {
+    let fixture = committed_films(rows);
+    assert_eq!(fixture.train(0.2, vec![model]).failed, []);
+    let version = fixture.load("m", 1);
+    (fixture, version)
 }
