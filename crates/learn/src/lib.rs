@@ -7,6 +7,7 @@
 //!
 //! [`Params`]: linear_regression::Params
 
+mod algorithm;
 pub mod als;
 pub mod arrays;
 mod chunks;
@@ -32,6 +33,7 @@ pub mod table;
 pub mod top_n;
 mod trees;
 
+pub use algorithm::{Algorithm, Kind, TargetKind, Traits};
 pub use arrays::{Array, Arrays};
 pub use error::{FitError, LoadError, PredictError, TableError};
 pub use ids::{Id, Ids};
@@ -41,62 +43,3 @@ pub use table::{Column, Table};
 /// Where every random choice of a fit comes from. Equal seeds give equal bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Seed(pub u64);
-
-/// The closed set of algorithms. A new one is a new variant, and every `match` on it must then be extended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Algorithm {
-    Als,
-    Content,
-    Kmeans,
-    LinearRegression,
-    LogisticRegression,
-    Neighbours,
-    Popularity,
-    RandomForest,
-}
-
-impl Algorithm {
-    pub const ALL: &'static [Algorithm] = &[
-        Algorithm::Als,
-        Algorithm::Content,
-        Algorithm::Kmeans,
-        Algorithm::LinearRegression,
-        Algorithm::LogisticRegression,
-        Algorithm::Neighbours,
-        Algorithm::Popularity,
-        Algorithm::RandomForest,
-    ];
-
-    /// The name in configuration files and manifests.
-    pub fn name(self) -> &'static str {
-        match self {
-            Algorithm::Als => "als",
-            Algorithm::Content => "content",
-            Algorithm::Kmeans => "kmeans",
-            Algorithm::LinearRegression => "linear_regression",
-            Algorithm::LogisticRegression => "logistic_regression",
-            Algorithm::Neighbours => "neighbours",
-            Algorithm::Popularity => "popularity",
-            Algorithm::RandomForest => "random_forest",
-        }
-    }
-
-    /// The algorithm of that name, or `None`.
-    pub fn from_name(name: &str) -> Option<Algorithm> {
-        Algorithm::ALL.iter().copied().find(|algorithm| algorithm.name() == name)
-    }
-
-    /// The parameters it takes: the table in the documentation is generated from these.
-    pub fn specs(self) -> &'static [ParamSpec] {
-        match self {
-            Algorithm::Als => als::SPECS,
-            Algorithm::Content => content::SPECS,
-            Algorithm::Kmeans => kmeans::SPECS,
-            Algorithm::LinearRegression => linear_regression::SPECS,
-            Algorithm::LogisticRegression => logistic_regression::SPECS,
-            Algorithm::Neighbours => neighbours::SPECS,
-            Algorithm::Popularity => popularity::SPECS,
-            Algorithm::RandomForest => random_forest::SPECS,
-        }
-    }
-}

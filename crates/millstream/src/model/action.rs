@@ -1,7 +1,7 @@
 //! What can be asked of a model, with which arguments, and what it answers: the words that `[[route]]`, the API's paths and
 //! its description share.
 
-use millstream_learn::Algorithm;
+use millstream_learn::{Algorithm, Kind};
 
 /// What a route does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -133,22 +133,21 @@ impl Action {
 
     /// Whether models of this algorithm do it.
     pub fn suits(self, algorithm: Algorithm) -> bool {
-        match algorithm {
-            Algorithm::LinearRegression | Algorithm::LogisticRegression | Algorithm::RandomForest => {
-                self == Self::Predict
-            }
-            Algorithm::Kmeans => matches!(self, Self::Predict | Self::Clusters),
-            Algorithm::Als => self != Self::Clusters,
-            Algorithm::Content | Algorithm::Neighbours => self == Self::Similar,
-            Algorithm::Popularity => self == Self::Popular,
+        match algorithm.traits().kind {
+            Kind::Rows => self == Self::Predict,
+            Kind::Clusters => matches!(self, Self::Predict | Self::Clusters),
+            Kind::Ratings => self != Self::Clusters,
+            Kind::Content | Kind::Neighbours => self == Self::Similar,
+            Kind::Popularity => self == Self::Popular,
         }
     }
 
     /// What models of this algorithm can be told.
     pub fn arguments_of(self, algorithm: Algorithm) -> impl Iterator<Item = Argument> + Clone {
+        let kind = algorithm.traits().kind;
         let is_known = move |argument: &Argument| match (self, argument) {
-            (Self::Similar, Argument::Title | Argument::Text) => algorithm == Algorithm::Content,
-            (Self::Similar, Argument::Row) => matches!(algorithm, Algorithm::Content | Algorithm::Neighbours),
+            (Self::Similar, Argument::Title | Argument::Text) => kind == Kind::Content,
+            (Self::Similar, Argument::Row) => matches!(kind, Kind::Content | Kind::Neighbours),
             _ => true,
         };
         self.arguments().iter().copied().filter(is_known)
@@ -157,12 +156,12 @@ impl Action {
     /// What a template may name of the whole answer of such a model.
     pub fn outputs_of(self, algorithm: Algorithm) -> impl Iterator<Item = &'static str> {
         self.outputs().iter().copied().filter(move |name| match (self, *name) {
-            // A forest predicts classes or numbers: only the data tells.
-            (Self::Predict, "probability") => {
-                matches!(algorithm, Algorithm::LogisticRegression | Algorithm::RandomForest)
+            // Where both can be learned, only the data tells.
+            (Self::Predict, "probability") => algorithm.traits().predicts_classes(false),
+            (Self::Predict, "cluster" | "distance" | "distances" | "label") => {
+                algorithm.traits().kind == Kind::Clusters
             }
-            (Self::Predict, "cluster" | "distance" | "distances" | "label") => algorithm == Algorithm::Kmeans,
-            (Self::Similar, "matched") => algorithm == Algorithm::Content,
+            (Self::Similar, "matched") => algorithm.traits().kind == Kind::Content,
             _ => true,
         })
     }
@@ -171,10 +170,10 @@ impl Action {
     pub fn item_outputs_of(self, algorithm: Algorithm) -> Option<impl Iterator<Item = &'static str>> {
         let names = self.item_outputs()?.iter().copied();
         Some(names.filter(move |name| match (self, *name) {
-            (Self::Similar, "score") => algorithm != Algorithm::Neighbours,
-            (Self::Similar, "distance" | "row") => algorithm == Algorithm::Neighbours,
-            (Self::Similar, "terms" | "title") => algorithm == Algorithm::Content,
-            (Self::Popular, "votes") => algorithm == Algorithm::Popularity,
+            (Self::Similar, "score") => algorithm.traits().kind != Kind::Neighbours,
+            (Self::Similar, "distance" | "row") => algorithm.traits().kind == Kind::Neighbours,
+            (Self::Similar, "terms" | "title") => algorithm.traits().kind == Kind::Content,
+            (Self::Popular, "votes") => algorithm.traits().kind == Kind::Popularity,
             _ => true,
         }))
     }

@@ -8,7 +8,7 @@ use datafusion::arrow::array::{
 use datafusion::arrow::compute::{cast, take_record_batch};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use millstream_learn::metrics::most_probable;
-use millstream_learn::{Algorithm, Column};
+use millstream_learn::{Algorithm, Column, Kind};
 use millstream_stream::record::value_of;
 use millstream_stream::schema::ArrowType;
 use serde_json::Value;
@@ -18,13 +18,9 @@ use super::{Clusters, FeatureSet, Outcome, Predictor, Row, Task, Version};
 
 /// Whether its models predict a value for a row, so that SQL has a function for them; those of the others have lists.
 pub fn predicts(algorithm: Algorithm) -> bool {
-    match algorithm {
-        Algorithm::LinearRegression
-        | Algorithm::LogisticRegression
-        | Algorithm::RandomForest
-        | Algorithm::Als
-        | Algorithm::Kmeans => true,
-        Algorithm::Content | Algorithm::Neighbours | Algorithm::Popularity => false,
+    match algorithm.traits().kind {
+        Kind::Rows | Kind::Ratings | Kind::Clusters => true,
+        Kind::Content | Kind::Neighbours | Kind::Popularity => false,
     }
 }
 

@@ -12,7 +12,6 @@ use millstream_learn::table::MISSING_CODE;
 use millstream_learn::{Algorithm, Column};
 use millstream_stream::expression::{Expression, ExpressionError, ExpressionFault};
 
-use super::fitted::takes_missing_numbers;
 use super::{Encoding, Feature};
 use crate::model::{Categorical, Missing, Unseen};
 
@@ -114,7 +113,7 @@ impl FeatureSet {
         let expressions: Result<Vec<_>, _> =
             features.iter().map(|feature| Expression::compile(&feature.expression, schema)).collect();
         let codes = features.iter().map(|feature| codes_of(&feature.encoding)).collect();
-        let takes_missing_numbers = takes_missing_numbers(algorithm);
+        let takes_missing_numbers = algorithm.traits().takes_missing_numbers;
         let shared = Shared { features: features.to_vec(), codes, bags, missing, takes_missing_numbers };
         Ok(Self { expressions: expressions?, shared: Arc::new(shared) })
     }

@@ -105,13 +105,3 @@ impl Fitted {
         }
     }
 }
-
-/// Whether the algorithm finds a way for a row with a missing number; the others refuse one.
-pub fn takes_missing_numbers(algorithm: Algorithm) -> bool {
-    match algorithm {
-        Algorithm::LinearRegression | Algorithm::LogisticRegression | Algorithm::Kmeans => false,
-        Algorithm::RandomForest | Algorithm::Neighbours => true,
-        // They have no features.
-        Algorithm::Als | Algorithm::Content | Algorithm::Popularity => false,
-    }
-}

@@ -35,7 +35,7 @@ pub use common::{CommonRecords, publish_common, read_common};
 pub use encoder::{EncodedRows, RowEncoder};
 pub use error::{RegistryError, Remedy};
 pub use features::{Encoded, FeatureSet, Slots, Unfit, Values, Why, evaluate_as, number_text};
-pub use fitted::{Fitted, Learned, Outcome, takes_missing_numbers};
+pub use fitted::{Fitted, Learned, Outcome};
 pub use foreign::{OwnerTexts, check_apart};
 pub use input::Row;
 pub use load::{Version, from_record, read_evaluation, read_evaluations, read_model_file, version_numbers};

@@ -40,7 +40,7 @@ pub fn train(
     stopped: &dyn Fn() -> bool,
 ) -> Result<Trained, TrainError> {
     match &recipe.columns {
-        Columns::Supervised(columns) => train_supervised(store, recipe, columns, schema, batches),
+        Columns::Supervised(columns) => train_supervised(store, recipe, columns, schema, batches, stopped),
         Columns::Ratings(columns) => train_ratings(store, recipe, columns, schema, batches, (parent, stopped)),
         Columns::Clusters(columns) => train_clusters(store, recipe, columns, schema, batches),
         Columns::Content(columns) => train_content(store, recipe, columns, schema, batches),
@@ -55,6 +55,7 @@ fn train_supervised(
     columns: &Supervised,
     schema: &StreamSchema,
     batches: &[Batch],
+    stopped: &dyn Fn() -> bool,
 ) -> Result<Trained, TrainError> {
     let prepared = prepare(store, recipe, columns, schema, batches)?;
     let Prepared { columns: learned, bags, features, inputs, target, counts } = prepared;
@@ -63,7 +64,7 @@ fn train_supervised(
     let fit_error = |source| name_feature(&columns.features, source);
     let table = Table::new(learned)
         .map_err(|error| RowsError::Part { place: "the prepared columns".to_owned(), problem: error.to_string() })?;
-    let fitted = fit(recipe, columns, &table, &target)?.map_err(fit_error)?;
+    let fitted = fit(recipe, columns, &table, &target, stopped)?.map_err(fit_error)?;
     if matches!(target_summary, TargetSummary::Mean { mean } if !mean.is_finite()) {
         return Err(fit_error(FitError::TargetTooLarge));
     }
@@ -86,6 +87,7 @@ fn fit(
     columns: &Supervised,
     table: &Table,
     target: &Target,
+    stopped: &dyn Fn() -> bool,
 ) -> Result<Result<Fitted, FitError>, TrainError> {
     let seed = Seed(recipe.seed);
     let values = &recipe.params;
@@ -149,6 +151,7 @@ pub(super) fn faults(faults: Vec<ParamFault>) -> TrainError {
 /// Learning counts columns, people name them.
 pub(super) fn name_feature(features: &[String], source: FitError) -> TrainError {
     let column = match &source {
+        FitError::Stopped => return TrainError::Stopped,
         FitError::Missing { column, .. }
         | FitError::NotFinite { column, .. }
         | FitError::TooLarge { column }
@@ -172,8 +175,7 @@ pub(super) fn name_feature(features: &[String], source: FitError) -> TrainError 
         | FitError::RatingTooLarge { .. }
         | FitError::ValidationShape { .. }
         | FitError::StartLength { .. }
-        | FitError::StartCode { .. }
-        | FitError::Stopped => None,
+        | FitError::StartCode { .. } => None,
     };
     TrainError::Fit { feature: column.and_then(|column| features.get(column).cloned()), source }
 }

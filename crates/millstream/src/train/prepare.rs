@@ -8,7 +8,7 @@ use datafusion::arrow::compute::{and, filter_record_batch, not};
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use millstream_learn::content::{self, Bag};
 use millstream_learn::table::MISSING_CODE;
-use millstream_learn::{Algorithm, Column};
+use millstream_learn::{Algorithm, Column, TargetKind};
 use millstream_store::Store;
 use millstream_stream::batch::Batch;
 use millstream_stream::expression::{Expression, ValueKind, projected};
@@ -19,7 +19,7 @@ use super::TrainError;
 use super::columns::{Gathered, Interned, Taken, rows_of};
 use super::recipe::{DEFAULT_CATEGORICAL, Recipe, to_json};
 use crate::model::{Categorical, Missing, Supervised, TextRule, Unseen};
-use crate::registry::{Encoding, Feature, Input, Slots, evaluate_as, takes_missing_numbers};
+use crate::registry::{Encoding, Feature, Input, Slots, evaluate_as};
 use crate::rows::condition;
 use crate::rows::{RowsError, block_schema, for_each_block, held_out};
 
@@ -232,23 +232,17 @@ pub fn is_categorical(categorical: &BTreeMap<String, Categorical>, feature: &Exp
 }
 
 fn is_regression(algorithm: Algorithm, target: &Expression) -> Result<bool, TrainError> {
-    match (algorithm, target.kind()) {
+    match (algorithm.traits().target, target.kind()) {
         (_, ValueKind::Other) => {
             Err(kind("target", target, "make it a number, a text or a boolean, with cast or extract"))
         }
-        (Algorithm::LinearRegression, ValueKind::Text | ValueKind::Boolean) => Err(kind(
+        (None, _) => Err(kind("target", target, "this algorithm has no target: remove it")),
+        (Some(TargetKind::Number), ValueKind::Text | ValueKind::Boolean) => Err(kind(
             "target",
             target,
-            "linear_regression needs a number: take logistic_regression or random_forest for classes",
+            "the algorithm needs a number: take logistic_regression or random_forest for classes",
         )),
-        (Algorithm::LinearRegression | Algorithm::RandomForest, ValueKind::Number) => Ok(true),
-        (Algorithm::LogisticRegression, _) | (Algorithm::RandomForest, ValueKind::Text | ValueKind::Boolean) => {
-            Ok(false)
-        }
-        (
-            Algorithm::Als | Algorithm::Content | Algorithm::Kmeans | Algorithm::Neighbours | Algorithm::Popularity,
-            _,
-        ) => Err(kind("target", target, "this algorithm has no target: remove it")),
+        (Some(_), found) => Ok(!algorithm.traits().predicts_classes(found == ValueKind::Number)),
     }
 }
 
@@ -334,7 +328,7 @@ fn drop_missing(
             (Missing::Mean | Missing::Median | Missing::Category, Taken::Words) | (Missing::Skip, _) => false,
             (Missing::Category, Taken::Number) => {
                 let missing = (0..n_rows).filter(|&row| gathered.is_missing(row)).count() as u64;
-                if missing > 0 && !takes_missing_numbers(recipe.algorithm) {
+                if missing > 0 && !recipe.algorithm.traits().takes_missing_numbers {
                     let algorithm = recipe.algorithm.name();
                     return Err(TrainError::MissingNumbers { feature: text.clone(), rows: missing, algorithm });
                 }

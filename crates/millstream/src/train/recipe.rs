@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use millstream_learn::{Algorithm, ParamDefault, ParamValue};
+use millstream_learn::{Algorithm, Kind, ParamDefault, ParamValue};
 use serde_json::{Map, Value};
 
 use crate::model::{
@@ -88,13 +88,9 @@ impl Recipe {
 /// An item whose record is held out could be found in no list: models that are lists of items take every record, and are measured
 /// on what comes after them alone.
 fn held_out_share(algorithm: Algorithm, share: f64) -> f64 {
-    match algorithm {
-        Algorithm::Content | Algorithm::Neighbours | Algorithm::Popularity => 0.0,
-        Algorithm::Als
-        | Algorithm::Kmeans
-        | Algorithm::LinearRegression
-        | Algorithm::LogisticRegression
-        | Algorithm::RandomForest => share,
+    match algorithm.traits().kind {
+        Kind::Content | Kind::Neighbours | Kind::Popularity => 0.0,
+        Kind::Rows | Kind::Ratings | Kind::Clusters => share,
     }
 }
 

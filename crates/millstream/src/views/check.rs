@@ -3,7 +3,7 @@
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use millstream_base::Faults;
-use millstream_learn::Algorithm;
+use millstream_learn::TargetKind;
 use millstream_stream::expression::{Expression, ValueKind};
 use millstream_stream::schema::StreamSchema;
 
@@ -93,7 +93,7 @@ fn answer_type(model: &Model, schema: &Schema) -> Option<DataType> {
     let Columns::Supervised(columns) = &model.columns else { return Some(DataType::Float64) };
     Some(match Expression::compile(&columns.target, schema).ok()?.kind() {
         ValueKind::Number => DataType::Float64,
-        ValueKind::Boolean if model.algorithm == Algorithm::LinearRegression => DataType::Float64,
+        ValueKind::Boolean if model.algorithm.traits().target == Some(TargetKind::Number) => DataType::Float64,
         ValueKind::Boolean => DataType::Boolean,
         ValueKind::Text => DataType::Utf8,
         ValueKind::Other => return None,

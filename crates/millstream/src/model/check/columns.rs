@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use millstream_base::Faults;
-use millstream_learn::{Algorithm, ParamValue};
+use millstream_learn::{ParamValue, TargetKind};
 use millstream_stream::expression::{Expression, ExpressionError, ValueKind};
 
 use crate::model::{
@@ -226,12 +226,12 @@ impl<'a> Check<'a, '_> {
 
     /// Words are soon more than rows, and then a fit without a penalty repeats its rows and says nothing of others.
     fn words_without_penalty(&mut self, supervised: &Supervised) {
-        let linear = self.model.algorithm == Algorithm::LinearRegression;
+        let least_squares = self.model.algorithm.traits().least_squares;
         let penalty = match self.model.params.get("l2") {
             Some(ParamValue::Float(l2)) => *l2 != 0.0,
             Some(ParamValue::Integer(l2)) => *l2 != 0,
             Some(ParamValue::Text(_) | ParamValue::Bool(_)) => true,
-            None => !linear,
+            None => !least_squares,
         };
         if let Some(feature) = supervised.text.keys().next().filter(|_| !penalty) {
             let message = "has a weight for each word and no penalty, so the model may learn its rows by heart; set l2 above 0, \
@@ -257,21 +257,14 @@ impl<'a> Check<'a, '_> {
     }
 
     fn target(&mut self, target: Expression) -> Option<Expression> {
-        let message = match (self.model.algorithm, target.kind()) {
-            (Algorithm::LinearRegression, ValueKind::Number) => None,
-            (Algorithm::LinearRegression, ValueKind::Boolean | ValueKind::Text) => {
-                Some("linear_regression predicts a number; cast it to double, or use logistic_regression for classes")
-            }
-            (
-                Algorithm::LogisticRegression | Algorithm::RandomForest,
-                ValueKind::Number | ValueKind::Boolean | ValueKind::Text,
-            ) => None,
-            // They have no target.
-            (
-                Algorithm::Als | Algorithm::Content | Algorithm::Kmeans | Algorithm::Neighbours | Algorithm::Popularity,
-                _,
-            ) => None,
-            (_, ValueKind::Other) => Some("a model predicts a number, text or true or false; cast it"),
+        let algorithm = self.model.algorithm;
+        let message = match (algorithm.traits().target, target.kind()) {
+            (_, ValueKind::Other) => Some("a model predicts a number, text or true or false; cast it".to_owned()),
+            (Some(TargetKind::Number), ValueKind::Boolean | ValueKind::Text) => Some(format!(
+                "{} predicts a number; cast it to double, or use logistic_regression for classes",
+                algorithm.name()
+            )),
+            (Some(_) | None, ValueKind::Number | ValueKind::Boolean | ValueKind::Text) => None,
         };
         if let Some(message) = message {
             let found = a_kind(&target);
@@ -313,16 +306,7 @@ impl<'a> Check<'a, '_> {
     }
 
     fn predicts_class(&self, target: &Expression) -> bool {
-        match self.model.algorithm {
-            Algorithm::LinearRegression
-            | Algorithm::Als
-            | Algorithm::Content
-            | Algorithm::Kmeans
-            | Algorithm::Neighbours
-            | Algorithm::Popularity => false,
-            Algorithm::LogisticRegression => true,
-            Algorithm::RandomForest => target.kind() != ValueKind::Number,
-        }
+        self.model.algorithm.traits().predicts_classes(target.kind() == ValueKind::Number)
     }
 
     fn compile(&mut self, key: &str, text: &str) -> Option<Expression> {

@@ -9,10 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 
 use millstream_base::{Faults, Keys, Section, did_you_mean, nearest, type_name};
-use millstream_learn::{
-    Algorithm, ParamFault, ParamValue, als, content, kmeans, linear_regression, logistic_regression, neighbours,
-    popularity, random_forest,
-};
+use millstream_learn::{Algorithm, Kind, ParamValue, TargetKind};
 use toml::{Table, Value};
 
 pub use columns::{ModelColumns, check_columns};
@@ -99,7 +96,7 @@ fn model(number: usize, table: &Table, batch: Option<&BatchSettings>, faults: &m
     let kind = kind(algorithm, &section);
     keys_of_others(&section, algorithm, kind, faults);
     let (inputs, columns, params) = match kind {
-        Kind::Supervised => {
+        Kind::Rows => {
             let (features, columns) = supervised(&section, algorithm, faults);
             (features, columns.map(Columns::Supervised), params)
         }
@@ -140,38 +137,26 @@ fn model(number: usize, table: &Table, batch: Option<&BatchSettings>, faults: &m
     Draft { name, algorithm, inputs, checked }
 }
 
-/// Which of `Columns` an algorithm takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Supervised,
-    Ratings,
-    Clusters,
-    Content,
-    Neighbours,
-    Popularity,
+/// The keys that models of a kind have beside those of all.
+fn keys_of(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::Rows => &["features", "target", "categorical", "text", "missing", "output", "baseline"],
+        Kind::Ratings => &["user", "item", "rating", "time", "group", "scale", "relevant"],
+        Kind::Clusters => &["features", "categorical", "missing"],
+        Kind::Content => &["id", "title", "text"],
+        Kind::Neighbours => &["id", "features", "categorical"],
+        Kind::Popularity => &["item", "score", "votes", "group"],
+    }
 }
 
-impl Kind {
-    fn keys(self) -> &'static [&'static str] {
-        match self {
-            Self::Supervised => &["features", "target", "categorical", "text", "missing", "output", "baseline"],
-            Self::Ratings => &["user", "item", "rating", "time", "group", "scale", "relevant"],
-            Self::Clusters => &["features", "categorical", "missing"],
-            Self::Content => &["id", "title", "text"],
-            Self::Neighbours => &["id", "features", "categorical"],
-            Self::Popularity => &["item", "score", "votes", "group"],
-        }
-    }
-
-    fn takes(self) -> &'static str {
-        match self {
-            Self::Supervised => "features and a target",
-            Self::Ratings => "user, item and rating",
-            Self::Clusters => "features",
-            Self::Content => "id, title and text",
-            Self::Neighbours => "id and features",
-            Self::Popularity => "item, score, votes and group",
-        }
+fn takes(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Rows => "features and a target",
+        Kind::Ratings => "user, item and rating",
+        Kind::Clusters => "features",
+        Kind::Content => "id, title and text",
+        Kind::Neighbours => "id and features",
+        Kind::Popularity => "item, score, votes and group",
     }
 }
 
@@ -182,26 +167,21 @@ fn kind(algorithm: Option<Algorithm>, section: &Section) -> Kind {
         Algorithm::from_name(nearest(name, Algorithm::ALL.iter().map(|algorithm| algorithm.name()))?)
     };
     match algorithm.or_else(meant) {
-        Some(Algorithm::LinearRegression | Algorithm::LogisticRegression | Algorithm::RandomForest) => Kind::Supervised,
-        Some(Algorithm::Als) => Kind::Ratings,
-        Some(Algorithm::Kmeans) => Kind::Clusters,
-        Some(Algorithm::Content) => Kind::Content,
-        Some(Algorithm::Neighbours) => Kind::Neighbours,
-        Some(Algorithm::Popularity) => Kind::Popularity,
+        Some(algorithm) => algorithm.traits().kind,
         None if section.has("user") => Kind::Ratings,
         None if section.has("item") => Kind::Popularity,
         None if section.has("id") && section.has("features") => Kind::Neighbours,
         None if section.has("id") || (section.has("text") && !section.has("features")) => Kind::Content,
-        None => Kind::Supervised,
+        None => Kind::Rows,
     }
 }
 
 /// Keys that only other algorithms take. Without an algorithm nothing is said: its own fault is enough.
 fn keys_of_others(section: &Section, algorithm: Option<Algorithm>, kind: Kind, faults: &mut Faults) {
     let Some(algorithm) = algorithm else { return };
-    let own = |key: &&&str| OF_ALL.contains(*key) || kind.keys().contains(*key);
+    let own = |key: &&&str| OF_ALL.contains(*key) || keys_of(kind).contains(*key);
     for key in MODEL.known.iter().filter(|key| section.has(key)).filter(|key| !own(key)) {
-        let message = format!("is not for {}, which takes {}; remove it", algorithm.name(), kind.takes());
+        let message = format!("is not for {}, which takes {}; remove it", algorithm.name(), takes(kind));
         faults.add(section.key(key), None, message);
     }
 }
@@ -417,7 +397,7 @@ fn params(section: &Section, algorithm: Algorithm, faults: &mut Faults) -> Optio
             }
         }
     }
-    for fault in param_faults(algorithm, &values) {
+    for fault in algorithm.param_faults(&values) {
         faults.add(section.key(&format!("params.{}", fault.name)), table.get(&fault.name), fault.message);
         faulty = true;
     }
@@ -432,20 +412,6 @@ pub fn param_value(value: &Value) -> Option<ParamValue> {
         Value::Boolean(flag) => Some(ParamValue::Bool(*flag)),
         Value::Datetime(_) | Value::Array(_) | Value::Table(_) => None,
     }
-}
-
-fn param_faults(algorithm: Algorithm, values: &BTreeMap<String, ParamValue>) -> Vec<ParamFault> {
-    match algorithm {
-        Algorithm::LinearRegression => linear_regression::Params::from_values(values).err(),
-        Algorithm::LogisticRegression => logistic_regression::Params::from_values(values).err(),
-        Algorithm::RandomForest => random_forest::Params::from_values(values).err(),
-        Algorithm::Als => als::Params::from_values(values).err(),
-        Algorithm::Kmeans => kmeans::Params::from_values(values).err(),
-        Algorithm::Content => content::Params::from_values(values).err(),
-        Algorithm::Neighbours => neighbours::Params::from_values(values).err(),
-        Algorithm::Popularity => popularity::Params::from_values(values).err(),
-    }
-    .unwrap_or_default()
 }
 
 pub fn categorical(
@@ -482,8 +448,9 @@ pub fn categorical(
 
 fn output(section: &Section, algorithm: Option<Algorithm>, faults: &mut Faults) -> Option<String> {
     let output = section.filled_text("output", faults)?;
-    if algorithm == Some(Algorithm::LogisticRegression) {
-        section.fault("output", "is for numbers, and logistic_regression predicts a class; remove it", faults);
+    if let Some(algorithm) = algorithm.filter(|algorithm| algorithm.traits().target == Some(TargetKind::Classes)) {
+        let message = format!("is for numbers, and {} predicts a class; remove it", algorithm.name());
+        section.fault("output", message, faults);
     }
     Some(output.to_owned())
 }
