@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    ParamFault, ParamSpec, ParamValue, als, content, kmeans, linear_regression, logistic_regression, neighbours,
-    popularity, random_forest,
+    ParamFault, ParamSpec, ParamValue, als, content, gradient_boosting, kmeans, linear_regression, logistic_regression,
+    neighbours, popularity, random_forest,
 };
 
 /// The closed set of algorithms. A new one is a new variant, and every `match` on it must then be extended.
@@ -12,6 +12,7 @@ use crate::{
 pub enum Algorithm {
     Als,
     Content,
+    GradientBoosting,
     Kmeans,
     LinearRegression,
     LogisticRegression,
@@ -24,6 +25,7 @@ impl Algorithm {
     pub const ALL: &'static [Algorithm] = &[
         Algorithm::Als,
         Algorithm::Content,
+        Algorithm::GradientBoosting,
         Algorithm::Kmeans,
         Algorithm::LinearRegression,
         Algorithm::LogisticRegression,
@@ -37,6 +39,7 @@ impl Algorithm {
         match self {
             Algorithm::Als => "als",
             Algorithm::Content => "content",
+            Algorithm::GradientBoosting => "gradient_boosting",
             Algorithm::Kmeans => "kmeans",
             Algorithm::LinearRegression => "linear_regression",
             Algorithm::LogisticRegression => "logistic_regression",
@@ -64,12 +67,14 @@ impl Algorithm {
         match self {
             Algorithm::Als => without_target(Kind::Ratings),
             Algorithm::Content => without_target(Kind::Content),
+            Algorithm::GradientBoosting | Algorithm::RandomForest => {
+                Traits { takes_words: false, takes_missing_numbers: true, ..rows }
+            }
             Algorithm::Kmeans => without_target(Kind::Clusters),
             Algorithm::LinearRegression => Traits { target: Some(TargetKind::Number), least_squares: true, ..rows },
             Algorithm::LogisticRegression => Traits { target: Some(TargetKind::Classes), ..rows },
             Algorithm::Neighbours => Traits { takes_missing_numbers: true, ..without_target(Kind::Neighbours) },
             Algorithm::Popularity => without_target(Kind::Popularity),
-            Algorithm::RandomForest => Traits { takes_words: false, takes_missing_numbers: true, ..rows },
         }
     }
 
@@ -78,6 +83,7 @@ impl Algorithm {
         match self {
             Algorithm::Als => als::Params::from_values(values).err(),
             Algorithm::Content => content::Params::from_values(values).err(),
+            Algorithm::GradientBoosting => gradient_boosting::Params::from_values(values).err(),
             Algorithm::Kmeans => kmeans::Params::from_values(values).err(),
             Algorithm::LinearRegression => linear_regression::Params::from_values(values).err(),
             Algorithm::LogisticRegression => logistic_regression::Params::from_values(values).err(),
@@ -93,6 +99,7 @@ impl Algorithm {
         match self {
             Algorithm::Als => als::SPECS,
             Algorithm::Content => content::SPECS,
+            Algorithm::GradientBoosting => gradient_boosting::SPECS,
             Algorithm::Kmeans => kmeans::SPECS,
             Algorithm::LinearRegression => linear_regression::SPECS,
             Algorithm::LogisticRegression => logistic_regression::SPECS,

@@ -465,6 +465,9 @@ fn specs_say_the_defaults_the_parameters_have() {
                 assert_eq!(logistic_regression::Params::from_values(&values), Ok(Default::default()));
             }
             Algorithm::Content => assert_eq!(content::Params::from_values(&values), Ok(Default::default())),
+            Algorithm::GradientBoosting => {
+                assert_eq!(gradient_boosting::Params::from_values(&values), Ok(Default::default()));
+            }
             Algorithm::Kmeans => assert_eq!(kmeans::Params::from_values(&values), Ok(Default::default())),
             Algorithm::Neighbours => assert_eq!(neighbours::Params::from_values(&values), Ok(Default::default())),
             Algorithm::Popularity => assert_eq!(popularity::Params::from_values(&values), Ok(Default::default())),

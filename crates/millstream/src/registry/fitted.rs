@@ -1,7 +1,8 @@
 //! The one place where a version's algorithm is chosen: fitted models behind one face.
 
 use millstream_learn::{
-    Algorithm, Arrays, LoadError, PredictError, Table, kmeans, linear_regression, logistic_regression, random_forest,
+    Algorithm, Arrays, LoadError, PredictError, Table, gradient_boosting, kmeans, linear_regression,
+    logistic_regression, random_forest,
 };
 
 use super::{ContentParts, NeighbourParts, Popularity, Recommender};
@@ -26,6 +27,7 @@ impl Learned {
             Algorithm::LogisticRegression => {
                 rows(logistic_regression::Model::from_arrays(arrays).map(Fitted::Logistic))
             }
+            Algorithm::GradientBoosting => rows(gradient_boosting::Model::from_arrays(arrays).map(Fitted::Boosted)),
             Algorithm::RandomForest => rows(random_forest::Model::from_arrays(arrays).map(Fitted::Forest)),
             Algorithm::Als => Ok(Self::Ratings(Box::new(Recommender::from_arrays(arrays)?))),
             Algorithm::Kmeans => Ok(Self::Clusters(Box::new(kmeans::Model::from_arrays(arrays)?))),
@@ -53,6 +55,7 @@ pub enum Fitted {
     Linear(linear_regression::Model),
     Logistic(logistic_regression::Model),
     Forest(random_forest::Model),
+    Boosted(gradient_boosting::Model),
 }
 
 /// What a model says of each row.
@@ -70,6 +73,7 @@ impl Fitted {
             Self::Linear(model) => model.to_arrays(),
             Self::Logistic(model) => model.to_arrays(),
             Self::Forest(model) => model.to_arrays(),
+            Self::Boosted(model) => model.to_arrays(),
         }
     }
 
@@ -81,6 +85,10 @@ impl Fitted {
                 random_forest::Task::Regression => model.predict(table).map(Outcome::Numbers),
                 random_forest::Task::Classification => model.probabilities(table).map(Outcome::Probabilities),
             },
+            Self::Boosted(model) => match model.task() {
+                gradient_boosting::Task::Regression => model.predict(table).map(Outcome::Numbers),
+                gradient_boosting::Task::Classification => model.probabilities(table).map(Outcome::Probabilities),
+            },
         }
     }
 
@@ -90,6 +98,7 @@ impl Fitted {
             Self::Linear(_) => 0,
             Self::Logistic(model) => model.n_classes(),
             Self::Forest(model) => model.n_classes(),
+            Self::Boosted(model) => model.n_classes(),
         }
     }
 
@@ -101,6 +110,7 @@ impl Fitted {
                 n_parameters - model.rank()
             )],
             Self::Linear(_) | Self::Forest(_) => Vec::new(),
+            Self::Boosted(model) => model.note().into_iter().collect(),
             Self::Logistic(model) => model.note().map(str::to_owned).into_iter().collect(),
         }
     }

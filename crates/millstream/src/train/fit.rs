@@ -1,7 +1,8 @@
 //! A recipe and batches into a fitted model: the same for a new version and for one that is verified.
 
 use millstream_learn::{
-    Algorithm, Arrays, Column, FitError, ParamFault, Seed, Table, linear_regression, logistic_regression, random_forest,
+    Algorithm, Arrays, Column, FitError, ParamFault, Seed, Table, gradient_boosting, linear_regression,
+    logistic_regression, random_forest,
 };
 use millstream_store::Store;
 use millstream_stream::batch::Batch;
@@ -107,6 +108,15 @@ fn fit(
         (Algorithm::RandomForest, Target::Classes { codes, classes }) => {
             let params = random_forest::Params::from_values(values).map_err(faults)?;
             random_forest::fit_classification(table, codes, n_classes(classes)?, &params, seed).map(Fitted::Forest)
+        }
+        (Algorithm::GradientBoosting, Target::Numbers(numbers)) => {
+            let params = gradient_boosting::Params::from_values(values).map_err(faults)?;
+            gradient_boosting::fit_regression(table, numbers, &params, seed, stopped).map(Fitted::Boosted)
+        }
+        (Algorithm::GradientBoosting, Target::Classes { codes, classes }) => {
+            let (params, n_classes) =
+                (gradient_boosting::Params::from_values(values).map_err(faults)?, n_classes(classes)?);
+            gradient_boosting::fit_classification(table, codes, n_classes, &params, seed, stopped).map(Fitted::Boosted)
         }
         (Algorithm::LinearRegression, Target::Classes { .. })
         | (Algorithm::LogisticRegression, Target::Numbers(_))

@@ -204,6 +204,7 @@ pub fn model(name: &str, algorithm: Algorithm, features: &[&str], target: &str) 
         Algorithm::RandomForest => BTreeMap::from([("trees".to_owned(), trees)]),
         Algorithm::Als
         | Algorithm::Content
+        | Algorithm::GradientBoosting
         | Algorithm::Kmeans
         | Algorithm::LinearRegression
         | Algorithm::LogisticRegression

@@ -440,7 +440,7 @@ fn models_are_checked() {
     check(
         "[[model]]\n",
         "model[1].name: missing; give the model a name, such as name = \"close\"
-        model[1].algorithm: missing; it is one of als, content, kmeans, linear_regression, logistic_regression, neighbours, popularity, random_forest
+        model[1].algorithm: missing; it is one of als, content, gradient_boosting, kmeans, linear_regression, logistic_regression, neighbours, popularity, random_forest
         model[1].features: missing; list columns or SQL expressions, such as [\"Open\", \"Volume\"]
         model[1].target: missing; name the column or SQL expression to predict",
     );
@@ -742,7 +742,7 @@ fn models_without_users_take_what_they_can_do() {
     );
     route(
         "model = \"films\"",
-        "R.action: model `films` is a content: predict is for als, kmeans, linear_regression, \
+        "R.action: model `films` is a content: predict is for als, gradient_boosting, kmeans, linear_regression, \
           logistic_regression, random_forest",
     );
     route(

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use millstream_learn::Algorithm::{LinearRegression, LogisticRegression, RandomForest};
+use millstream_learn::Algorithm::{GradientBoosting, LinearRegression, LogisticRegression, RandomForest};
 use millstream_learn::{Id, Ids};
 use millstream_store::{LocalStore, Store};
 use serde_json::{Value, json};
@@ -43,6 +43,23 @@ fn models() -> Vec<Model> {
     ]
 }
 
+/// Boosting came later, in the same format.
+fn golden_boosting() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/golden/format-1-boosting")
+}
+
+fn boosted() -> Vec<Model> {
+    let close = with(model("close", GradientBoosting, FEATURES, "ln(Close)"), |close| {
+        close.output = Some("exp(prediction)".to_owned());
+        close.missing = Missing::Category;
+    });
+    vec![
+        close,
+        model("town", GradientBoosting, &["Open", "Close"], "Town/City"),
+        model("trend", GradientBoosting, &["Open"], "trend"),
+    ]
+}
+
 fn requests() -> Vec<Value> {
     let mut rows: Vec<Value> = [0, 1, 2, 57].map(row).to_vec();
     rows.push(row_with(3, "Town/City", json!("Paris")));
@@ -61,8 +78,17 @@ fn answers(version: &Version) -> Value {
 
 #[test]
 fn what_format_1_stored_still_loads_and_answers() {
+    still_loads_and_answers(&golden(), 4);
+}
+
+#[test]
+fn what_format_1_stored_of_boosting_still_loads_and_answers() {
+    still_loads_and_answers(&golden_boosting(), 3);
+}
+
+fn still_loads_and_answers(golden: &Path, n_models: usize) {
     let folder = tempfile::tempdir().unwrap();
-    copy(&golden(), folder.path());
+    copy(golden, folder.path());
     let store = LocalStore::open(folder.path()).unwrap();
     let expected: Value = serde_json::from_slice(&store.read("answers.json").unwrap()).unwrap();
     for (model, expected) in expected.as_object().unwrap() {
@@ -78,7 +104,7 @@ fn what_format_1_stored_still_loads_and_answers() {
                 .unwrap();
         assert_eq!(serde_json::to_value(&version.evaluations[0]).unwrap(), stored);
     }
-    assert_eq!(expected.as_object().unwrap().len(), 4);
+    assert_eq!(expected.as_object().unwrap().len(), n_models);
 }
 
 /// Pairs of every kind: rated and not, an id beyond 2^53 as a number and as text.
@@ -221,19 +247,29 @@ fn copy(from: &Path, to: &Path) {
 #[test]
 #[ignore = "writes the golden files of a new format"]
 fn write_the_golden_files() {
-    assert!(!golden().exists(), "golden files are never edited");
+    write(&golden(), models());
+}
+
+/// Made the files once, as `write_the_golden_files`.
+#[test]
+#[ignore = "writes the golden files of a new format"]
+fn write_the_golden_boosting() {
+    write(&golden_boosting(), boosted());
+}
+
+fn write(golden: &Path, models: Vec<Model>) {
+    assert!(!golden.exists(), "golden files are never edited");
     let fixture = fixture(1);
     fixture.commit(&rows(0..60));
-    assert_eq!(fixture.train(0.2, models()).failed, []);
+    assert_eq!(fixture.train(0.2, models.clone()).failed, []);
     let mut expected = serde_json::Map::new();
     for key in fixture.store.list("models/").unwrap() {
-        let target = golden().join(&key);
+        let target = golden.join(&key);
         std::fs::create_dir_all(target.parent().unwrap()).unwrap();
         std::fs::write(target, fixture.store.read(&key).unwrap()).unwrap();
     }
-    for model in models() {
+    for model in models {
         expected.insert(model.name.clone(), answers(&fixture.load(&model.name, 1)));
     }
-    std::fs::write(golden().join("answers.json"), serde_json::to_vec_pretty(&Value::Object(expected)).unwrap())
-        .unwrap();
+    std::fs::write(golden.join("answers.json"), serde_json::to_vec_pretty(&Value::Object(expected)).unwrap()).unwrap();
 }

@@ -1,6 +1,6 @@
 //! A request is answered as training saw its row, or refused with the field and what was expected.
 
-use millstream_learn::Algorithm::{self, LinearRegression, LogisticRegression, RandomForest};
+use millstream_learn::Algorithm::{self, GradientBoosting, LinearRegression, LogisticRegression, RandomForest};
 use millstream_learn::Table;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -104,7 +104,7 @@ fn an_answer_is_a_number_or_a_fault_never_nan() {
 
 #[test]
 fn classes_come_with_their_probabilities() {
-    for algorithm in [LogisticRegression, RandomForest] {
+    for algorithm in [GradientBoosting, LogisticRegression, RandomForest] {
         let version = trained(model("trend", algorithm, &["Open", "Close"], "trend"));
         let answer = version.predict(&[row_of(json!({ "Open": 100, "Close": 104 }))]).unwrap().remove(0);
         assert_eq!(answer.value, "Up");
@@ -217,7 +217,7 @@ proptest! {
 #[test]
 fn one_row_is_answered_in_microseconds() {
     let features = ["Open", "Timestamp", "Town/City"];
-    for algorithm in [LinearRegression, RandomForest] {
+    for algorithm in [GradientBoosting, LinearRegression, RandomForest] {
         let version = trained(model("close", algorithm, &features, "Close"));
         let request = [request(&row(5), &features)];
         let started = std::time::Instant::now();

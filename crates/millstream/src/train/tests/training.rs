@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::sync::atomic::AtomicBool;
 
-use millstream_learn::Algorithm::{self, LinearRegression, LogisticRegression, RandomForest};
+use millstream_learn::Algorithm::{self, GradientBoosting, LinearRegression, LogisticRegression, RandomForest};
 use millstream_learn::{Column, ParamValue};
 use serde_json::{Value, json};
 
@@ -200,6 +200,8 @@ fn classes_come_from_texts_booleans_and_numbers() {
     check("e", LogisticRegression, "Timestamp / 60 % 3 - 1", json!([-1, 0, 1]));
     check("f", LogisticRegression, "\"Town/City\"", json!(["Hull", "Leeds", "York"]));
     check("g", RandomForest, "Town/City", json!(["Hull", "Leeds", "York"]));
+    check("boosted", GradientBoosting, "trend", json!(["Down", "Up"]));
+    check("boosted_town", GradientBoosting, "Town/City", json!(["Hull", "Leeds", "York"]));
     check("h", LogisticRegression, "case when flag then 0.5 else -0.5 end", json!([-0.5, 0.5]));
     let trend = fixture.load("a", 1);
     assert_eq!(trend.evaluation(EvaluationKind::Holdout).unwrap().scores.beats_baseline, Some(true));
@@ -313,7 +315,7 @@ fn what_cannot_be_trained_says_what_to_mend_and_stops_no_other() {
     refuse(bad(RandomForest, &["Open"], "flag"), &all("flag", json!(true)), "one class only, true");
     refuse(bad(LinearRegression, &["Opn"], "Close"), &good, "unknown column `Opn`; did you mean `Open`?");
     refuse(bad(LinearRegression, &["Open"], "Clse"), &good, "target = `Clse`, at character 1: unknown column");
-    refuse(bad(LinearRegression, &["Open"], "trend"), &good, "linear_regression needs a number");
+    refuse(bad(LinearRegression, &["Open"], "trend"), &good, "the algorithm needs a number");
     refuse(
         bad(LinearRegression, &["Open"], "Close"),
         &all("Open", Value::Null),
@@ -366,6 +368,12 @@ fn training_again_gives_the_same_bytes() {
     let fixture = fixture(2);
     fixture.commit(&rows(0..200)).commit(&rows(200..300));
     let rule = [("Town/City".to_owned(), Categorical { max: 2, unseen: Unseen::Other })];
+    let boosted = Model {
+        seed: 3,
+        params: [("max_samples".to_owned(), ParamValue::Float(0.7)), ("early_stop".to_owned(), ParamValue::Integer(5))]
+            .into(),
+        ..with(model("boosted", GradientBoosting, OPEN, "Close"), |columns| columns.missing = Missing::Category)
+    };
     let forest = Model {
         train_on: TrainOn::Cumulative,
         seed: 7,
@@ -374,8 +382,8 @@ fn training_again_gives_the_same_bytes() {
             columns.categorical = rule.into();
         })
     };
-    fixture.train(0.2, vec![linear(), forest, model("trend", LogisticRegression, OPEN, "trend")]);
-    for (model, version) in [("close", 2), ("forest", 2), ("trend", 1)] {
+    fixture.train(0.2, vec![linear(), forest, boosted, model("trend", LogisticRegression, OPEN, "trend")]);
+    for (model, version) in [("close", 2), ("forest", 2), ("boosted", 2), ("trend", 1)] {
         let report = verify(&*fixture.store, model, version, &OwnerTexts::default()).unwrap();
         assert_eq!(report.faults, [""; 0]);
         assert_eq!(report.retrained_digest.as_ref(), Some(&report.file_digest));
