@@ -7,6 +7,7 @@ use millstream_stream::source::check::read_anew;
 use toml::{Table, Value};
 
 use super::{CatalogueFrom, CatalogueRules, IDENTITY};
+use crate::model::{Columns, Model};
 
 pub const CATALOGUE: Keys = Keys {
     known: &["from", "format", "separator", "quote", "header", "id", "title", "image", "images", "columns", "facets"],
@@ -118,4 +119,17 @@ fn facets(section: &Section, columns: &[(String, Option<String>)], faults: &mut 
         }
     }
     facets
+}
+
+/// Where the catalogue takes the same items from the stream, its title is theirs.
+pub fn name_titles(models: &mut [Model], catalogue: Option<&CatalogueRules>) {
+    let Some(rules) = catalogue.filter(|rules| rules.from == CatalogueFrom::Batches) else { return };
+    for model in models {
+        if let Columns::Content(content) = &mut model.columns
+            && content.title.is_none()
+            && content.id == rules.id
+        {
+            content.title.clone_from(&rules.title);
+        }
+    }
 }

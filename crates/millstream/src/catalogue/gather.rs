@@ -170,19 +170,16 @@ fn index(number: usize) -> Result<u32, CatalogueError> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
     use std::sync::Arc;
 
     use datafusion::arrow::array::{ArrayRef, Int64Array, StringArray};
 
     use super::*;
-    use crate::config::{Overrides, load_text};
 
     #[test]
     fn items_that_memory_has_no_room_for_are_refused() {
-        let text = "name = \"p\"\nsource.path = \"rows.csv\"\nbatch.rows = 1\n[catalogue]\nfrom = \"batches\"\nid = \"id\"\ntitle = \"title\"\n";
-        let loaded = load_text(Path::new("p.toml"), text, &Overrides::default()).unwrap();
-        let rules = loaded.pipeline.catalogue.unwrap();
+        let root = "[catalogue]\nfrom = \"batches\"\nid = \"id\"\ntitle = \"title\"\n".parse().unwrap();
+        let rules = crate::catalogue::check::catalogue(&root, &mut millstream_base::Faults::default()).unwrap();
         let rows = |ids: std::ops::Range<i64>| {
             let titles: ArrayRef = Arc::new(StringArray::from_iter_values(ids.clone().map(|_| "x".repeat(1000))));
             let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(ids));

@@ -84,19 +84,16 @@ fn read(source: &Source, bytes_most: usize) -> Result<RecordBatch, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use datafusion::arrow::util::pretty::pretty_format_batches;
 
     use super::*;
-    use crate::config::{Overrides, load_text};
 
     #[test]
     fn rows_of_the_pipeline_file_are_typed_by_all_of_them() {
-        let text = "name = \"p\"\nbatch.rows = 10\n[[table]]\nname = \"t\"\nrows = [ { a = \"x, y\", b = 1 }, { b = 2.5, c = true }, {} ]\n";
-        let loaded = load_text(Path::new("p.toml"), text, &Overrides::default()).unwrap();
         let mut faults = Faults::new("p.toml");
-        let tables = load(&loaded.pipeline.tables, &mut faults);
+        let text = "[[table]]\nname = \"t\"\nrows = [ { a = \"x, y\", b = 1 }, { b = 2.5, c = true }, {} ]\n";
+        let declared = crate::views::keys::tables(&text.parse().unwrap(), &mut faults);
+        let tables = load(&declared, &mut faults);
         assert_eq!(faults.faults(), []);
         let shown = pretty_format_batches(&[tables[0].1.clone()]).unwrap().to_string();
         let rows: Vec<String> =
@@ -109,9 +106,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("t.csv");
         std::fs::write(&path, "a\n".to_owned() + &format!("{}\n", "x".repeat(100)).repeat(30_000)).unwrap();
-        let text = format!("name = \"p\"\nbatch.rows = 10\n[[table]]\nname = \"t\"\npath = \"{}\"\n", path.display());
-        let loaded = load_text(Path::new("p.toml"), &text, &Overrides::default()).unwrap();
-        let TableRows::File(source) = &loaded.pipeline.tables[0].rows else { panic!("it is a file") };
+        let text = format!("[[table]]\nname = \"t\"\npath = \"{}\"\n", path.display());
+        let declared = crate::views::keys::tables(&text.parse().unwrap(), &mut Faults::default());
+        let TableRows::File(source) = &declared[0].rows else { panic!("it is a file") };
         assert_eq!(read(source, BYTES_MOST).unwrap().num_rows(), 30_000);
         let fault = read(source, 1 << 20).unwrap_err();
         assert_eq!(fault, "has more than 1 MiB: stream it instead, as a source of its own");

@@ -12,8 +12,8 @@ use toml::Table;
 
 use super::check_stream;
 use super::{Overrides, Pipeline};
-use crate::catalogue::{self, CatalogueFrom, CatalogueRules};
-use crate::model::{self, Columns, Model};
+use crate::catalogue::{self, CatalogueFrom};
+use crate::model::{self, Model};
 use crate::train::{TrainSettings, WhenBehind};
 use crate::{serve, views};
 
@@ -128,7 +128,7 @@ fn checked(file: &Path, text: &str, overrides: &Overrides, faults: &mut Faults) 
     model::check::ratings::name_ids(&models, &mut schema);
     model::check::similar::name_ids(&models, &mut schema);
     let catalogue = catalogue::check::catalogue(&root, faults);
-    name_titles(&mut models, catalogue.as_ref());
+    catalogue::check::name_titles(&mut models, catalogue.as_ref());
     if let Some(rules) = catalogue.as_ref().filter(|rules| rules.from == CatalogueFrom::Batches) {
         schema.ids.extend(rules.id_columns());
     }
@@ -285,17 +285,4 @@ fn train(root: &Table, faults: &mut Faults) -> TrainSettings {
     let keep = section.whole("keep", 1, u32::MAX.into(), "to keep every version, remove it", faults);
     let keep = keep.and_then(|keep| NonZeroU32::new(u32::try_from(keep).ok()?));
     TrainSettings { holdout, every, when_behind, keep }
-}
-
-/// Where the catalogue takes the same items from the stream, its title is theirs.
-fn name_titles(models: &mut [Model], catalogue: Option<&CatalogueRules>) {
-    let Some(rules) = catalogue.filter(|rules| rules.from == CatalogueFrom::Batches) else { return };
-    for model in models {
-        if let Columns::Content(content) = &mut model.columns
-            && content.title.is_none()
-            && content.id == rules.id
-        {
-            content.title.clone_from(&rules.title);
-        }
-    }
 }

@@ -12,8 +12,8 @@ use serde_json::Value;
 use super::{Interactions, NotLoaded, Read, Rule, Source, StoredRows};
 use crate::model::RatingColumns;
 use crate::registry::Holdout;
-use crate::serve::fixture::batch;
 use crate::train::fixture;
+use millstream_stream::batch::fixture::batch;
 
 fn rule(rating: &str) -> Rule {
     Rule {

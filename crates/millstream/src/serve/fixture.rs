@@ -1,30 +1,29 @@
 //! A pipeline, batches and small real models for tests, and for a look at the page.
 
 use std::collections::BTreeMap;
-use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::Arc;
 
 use millstream_learn::{Algorithm, Column, Table, linear_regression};
-use millstream_store::{LocalStore, SharedStore};
+use millstream_store::{LocalStore, SharedStore, StoreUrl};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
 use super::recommend::fixture::FakeRows;
 use super::{App, BatchReadError, BatchSource, ServeContext};
-use crate::catalogue::Catalogues;
-use crate::config::{self, Pipeline};
+use crate::catalogue::{CatalogueSettings, Catalogues};
 use crate::interactions::Interactions;
 use crate::model::{Columns, Missing, Supervised, TrainOn};
 use crate::registry::{
     Baseline, Draft, Encoding, Evaluation, EvaluationKind, Feature, Holdout, Input, ModelFile, Registry, Scores,
     TargetSummary, Task, TrainedBatch, arrays_to_bytes, publish, publish_evaluation, version_numbers,
 };
-use crate::serve::Route;
-use crate::train::{TrainSettings, WhenBehind};
-use crate::views::{ProcessCommand, Views};
+use crate::serve::{Route, ServeSettings};
+use crate::views::{ProcessCommand, QueryLimits, ViewSettings, Views};
+use millstream_base::Faults;
 use millstream_base::status::{Status, now_ms};
-use millstream_stream::batch::{Batch, Cut, CutReason, Manifest};
+use millstream_stream::batch::Batch;
+pub use millstream_stream::batch::fixture::batch;
 use millstream_stream::schema::ColumnType;
 
 pub struct Fixture {
@@ -93,14 +92,14 @@ pub fn add_catalogue(context: &mut ServeContext, models: &Models, items: &str, r
     let path = models.folder.path().join("items.csv");
     std::fs::write(&path, items).unwrap();
     let from = if rules.contains("from =") { String::new() } else { format!("from = '{}'\n", path.display()) };
-    let text = format!("name = \"p\"\nsource.path = \"a.csv\"\nbatch.rows = 1\n[catalogue]\n{from}{rules}");
-    let loaded = config::load_text("p.toml".as_ref(), &text, &config::Overrides::default());
-    let mut pipeline = pipeline(Vec::new());
-    pipeline.catalogue = loaded.unwrap_or_else(|faults| panic!("{faults}")).pipeline.catalogue;
-    let opened =
-        Catalogues::open(&pipeline.catalogue_settings(), &models.store).unwrap_or_else(|error| panic!("{error}"));
+    let root = format!("[catalogue]\n{from}{rules}").parse().unwrap();
+    let mut faults = Faults::new("p.toml");
+    let rules = crate::catalogue::check::catalogue(&root, &mut faults);
+    faults.finish().unwrap_or_else(|faults| panic!("{faults}"));
+    let settings = CatalogueSettings { file: "p.toml".as_ref(), rules: rules.as_ref(), tables: &[] };
+    let opened = Catalogues::open(&settings, &models.store).unwrap_or_else(|error| panic!("{error}"));
     context.catalogue = opened.map(|(catalogues, _)| Arc::new(catalogues));
-    context.settings.catalogue = pipeline.catalogue;
+    context.settings.catalogue = rules;
 }
 
 fn of_context(context: ServeContext, models: Models) -> Fixture {
@@ -120,12 +119,12 @@ pub fn context(routes: Vec<Route>, batches: Vec<Batch>) -> (ServeContext, Models
     let folder = tempfile::tempdir().unwrap();
     let store: SharedStore = Arc::new(LocalStore::open(folder.path()).unwrap());
     let registry = Arc::new(Registry::open(Arc::clone(&store)).unwrap());
-    let pipeline = pipeline(routes);
+    let settings = settings(routes);
     let context = ServeContext {
-        views: Arc::new(Views::open(&pipeline.view_settings(), &store, ProcessCommand::own().unwrap()).unwrap()),
+        views: views(&settings, &store),
         images: None,
         pages: Arc::new(crate::page::LivePages),
-        settings: pipeline.serve_settings(),
+        settings,
         registry: Arc::clone(&registry),
         status: Arc::new(Status::new("bitcoin")),
         batches: Arc::new(FakeBatches(batches)),
@@ -261,42 +260,6 @@ fn evaluations(number: u32) -> Vec<Evaluation> {
     all
 }
 
-pub fn batch(number: u32, rows: u64, rejects: u64) -> Batch {
-    let first = i64::from(number - 1) * i64::try_from(rows).unwrap();
-    let end = first + i64::try_from(rows).unwrap();
-    let part = Manifest {
-        format: 1,
-        batch: number,
-        partition: 0,
-        attempt: "test".to_owned(),
-        rows: rows - rejects,
-        rejects,
-        first_offset: first,
-        end_offset: end,
-        skipped: 0,
-        late: 0,
-        min_time: Some(1_325_412_060_000 + first * 60_000),
-        max_time: Some(1_325_412_060_000 + end * 60_000),
-        digest: "d".repeat(64),
-        file: Some("part-0000-test.parquet".to_owned()),
-        file_digest: None,
-        rejects_file: None,
-        schema: 1,
-        committed_at_ms: now_ms(),
-    };
-    let cut = Cut {
-        window: None,
-        format: 1,
-        batch: number,
-        attempt: "test".to_owned(),
-        ends: vec![end],
-        total: end.unsigned_abs(),
-        reason: CutReason::Rows,
-        schema: 1,
-    };
-    Batch::new(cut, vec![part])
-}
-
 pub fn route(path: &str, models: &[&str], input: &[(&str, &str)], response: Option<Value>) -> Route {
     Route {
         path: path.to_owned(),
@@ -315,7 +278,7 @@ pub fn route(path: &str, models: &[&str], input: &[(&str, &str)], response: Opti
     }
 }
 
-fn pipeline(routes: Vec<Route>) -> Pipeline {
+fn settings(routes: Vec<Route>) -> ServeSettings {
     let model = |name: &str| crate::model::Model {
         name: name.to_owned(),
         algorithm: Algorithm::LinearRegression,
@@ -333,39 +296,29 @@ fn pipeline(routes: Vec<Route>) -> Pipeline {
         }),
         seed: 1,
     };
-    Pipeline {
-        file: "bitcoin.toml".into(),
+    ServeSettings {
         name: "bitcoin".to_owned(),
-        source: None,
-        schema: millstream_stream::schema::SchemaRules::default(),
-        stream: config::Stream {
-            topic: "bitcoin".to_owned(),
-            partitions: Some(NonZeroU32::MIN),
-            encoding: millstream_stream::record::Encoding::Json,
-            start: config::Start::Earliest,
-            broker: config::BrokerChoice::Servers("localhost:9092".to_owned()),
-            retention: config::Retention::default(),
-            properties: BTreeMap::new(),
-        },
-        batch: millstream_stream::batch::BatchSettings {
-            rule: millstream_stream::batch::BatchRule::Rows(NonZeroU64::MIN),
-            limit: None,
-            max_rejects: None,
-            on_stop: millstream_stream::batch::OnStop::Park,
-            idle: None,
-            format: millstream_stream::batch::BatchFormat::Parquet,
-        },
-        store: millstream_store::StoreUrl::Local("store".into()),
-        train: TrainSettings { holdout: 0.1, every: None, when_behind: WhenBehind::All, keep: None },
         models: ["close", "high", "low", "typed", "waiting"].map(model).to_vec(),
         routes,
-        catalogue: None,
-        tables: Vec::new(),
         views: Vec::new(),
+        catalogue: None,
         serve: crate::serve::Serve {
             listen: "127.0.0.1:0".parse().unwrap(),
             sites: crate::serve::Sites::default(),
-            query: crate::views::QueryLimits::default(),
+            query: QueryLimits::default(),
         },
     }
+}
+
+fn views(settings: &ServeSettings, store: &SharedStore) -> Arc<Views> {
+    let settings = ViewSettings {
+        file: "bitcoin.toml".as_ref(),
+        store: &StoreUrl::Local("store".into()),
+        views: &settings.views,
+        tables: &[],
+        catalogue: None,
+        models: &settings.models,
+        query: settings.serve.query,
+    };
+    Arc::new(Views::open(&settings, store, ProcessCommand::own().unwrap()).unwrap())
 }

@@ -7,14 +7,9 @@ use millstream_store::LocalStore;
 use tempfile::TempDir;
 
 use super::*;
-use crate::config;
 use crate::registry::Registry;
 
 const PIPELINE: &str = r#"
-name = "p"
-source.path = "a.csv"
-batch.rows = 1
-
 [[table]]
 name = "towns"
 rows = [ { town = "Hull" }, { town = "Leeds" } ]
@@ -35,10 +30,20 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let store: SharedStore = Arc::new(LocalStore::open(folder.path()).unwrap());
         store.create("schema/000001.json", SCHEMA.as_bytes()).unwrap();
-        let loaded = config::load_text("p.toml".as_ref(), PIPELINE, &config::Overrides::default());
-        let pipeline = loaded.unwrap_or_else(|faults| panic!("{faults}")).pipeline;
+        let mut faults = Faults::new("p.toml");
+        let tables = keys::tables(&PIPELINE.parse().unwrap(), &mut faults);
+        faults.finish().unwrap_or_else(|faults| panic!("{faults}"));
+        let settings = ViewSettings {
+            file: "p.toml".as_ref(),
+            store: &StoreUrl::Local("store".into()),
+            views: &[],
+            tables: &tables,
+            catalogue: None,
+            models: &[],
+            query: QueryLimits::default(),
+        };
         let command = ProcessCommand { executable: "/bin/sh".into(), arguments: vec!["-c".into(), script.into()] };
-        let views = Views::open(&pipeline.view_settings(), &store, command).unwrap_or_else(|faults| panic!("{faults}"));
+        let views = Views::open(&settings, &store, command).unwrap_or_else(|faults| panic!("{faults}"));
         let served = Registry::open(store).unwrap().snapshot();
         Self { views: Arc::new(views), served, _folder: folder }
     }

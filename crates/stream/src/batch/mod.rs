@@ -9,6 +9,8 @@ mod cut;
 mod decider;
 #[cfg(test)]
 mod fault_tests;
+#[cfg(any(test, feature = "testing"))]
+pub mod fixture;
 mod formats;
 mod identity;
 pub mod ingest;

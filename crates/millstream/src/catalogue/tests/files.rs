@@ -141,8 +141,8 @@ fn what_is_wrong_with_a_file_is_said_as_a_fault_of_the_configuration() {
         "id = \"i\"",
         "catalogue.id = \"i\": is null, or no whole number, in all 2 rows of items.csv: name the column that has the ids",
     );
-    let absent = pipeline("from = \"absent.csv\"\nid = \"i\"").unwrap();
-    let error = Catalogues::open(&absent.catalogue_settings(), &Bench::new().store).err().unwrap().to_string();
+    let absent = declared("from = \"absent.csv\"\nid = \"i\"").unwrap();
+    let error = Catalogues::open(&absent.settings(), &Bench::new().store).err().unwrap().to_string();
     assert_eq!(
         error,
         "p.toml: catalogue.from = \"absent.csv\": no such file: point catalogue.from at the file (relative to the working directory)"

@@ -16,8 +16,6 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::*;
-use crate::config::Pipeline;
-use crate::config::{Overrides, load_text};
 
 const MOVIES: &str = "\
 movieId,title,genres,rating
@@ -38,10 +36,25 @@ genre = \"string_to_array(nullif(genres, '(no genres listed)'), '|')\", rating =
 facets = [\"genre\", \"year\"]
 ";
 
-/// A pipeline with this `[catalogue]`; `batches` need a source, which is never read here.
-fn pipeline(catalogue: &str) -> Result<Pipeline, ConfigFaults> {
-    let text = format!("name = \"p\"\nsource.path = \"rows.csv\"\nbatch.rows = 1\n[catalogue]\n{catalogue}");
-    load_text(Path::new("p.toml"), &text, &Overrides::default()).map(|loaded| loaded.pipeline)
+/// What a pipeline file with this `[catalogue]`, and the tables after it, says of the catalogue.
+struct Declared {
+    rules: Option<CatalogueRules>,
+    tables: Vec<FixedTable>,
+}
+
+impl Declared {
+    fn settings(&self) -> CatalogueSettings<'_> {
+        CatalogueSettings { file: Path::new("p.toml"), rules: self.rules.as_ref(), tables: &self.tables }
+    }
+}
+
+fn declared(catalogue: &str) -> Result<Declared, ConfigFaults> {
+    let root = format!("[catalogue]\n{catalogue}").parse().unwrap();
+    let mut faults = Faults::new("p.toml");
+    let rules = check::catalogue(&root, &mut faults);
+    let tables = crate::views::keys::tables(&root, &mut faults);
+    faults.finish()?;
+    Ok(Declared { rules, tables })
 }
 
 struct Bench {
@@ -59,8 +72,8 @@ impl Bench {
     fn open(&self, name: &str, bytes: &[u8], rules: &str) -> Result<(Catalogues, Refreshed), CatalogueError> {
         let path = self.folder.path().join(name);
         std::fs::write(&path, bytes).unwrap();
-        let pipeline = pipeline(&format!("from = '{}'\n{rules}", path.display()))?;
-        Ok(Catalogues::open(&pipeline.catalogue_settings(), &self.store)?.unwrap())
+        let declared = declared(&format!("from = '{}'\n{rules}", path.display()))?;
+        Ok(Catalogues::open(&declared.settings(), &self.store)?.unwrap())
     }
 }
 

@@ -54,7 +54,7 @@ fn commit(store: &SharedStore, number: u32, partitions: &[&[(i64, Value, Value, 
 fn each_batch_adds_what_it_brings_and_the_latest_record_wins() {
     let bench = Bench::new();
     let (catalogues, refreshed) =
-        Catalogues::open(&pipeline(STREAM).unwrap().catalogue_settings(), &bench.store).unwrap().unwrap();
+        Catalogues::open(&declared(STREAM).unwrap().settings(), &bench.store).unwrap().unwrap();
     assert_eq!((refreshed.items, catalogues.is_from_batches()), (0, true));
     let empty = catalogues.snapshot();
     assert!(empty.waits() && empty.is_empty() && empty.filter("anything = 1").unwrap().count() == 0);
@@ -104,8 +104,7 @@ fn each_batch_adds_what_it_brings_and_the_latest_record_wins() {
 fn a_batch_that_cannot_be_read_leaves_the_items_as_they_are() {
     let bench = Bench::new();
     begin(&bench.store);
-    let (catalogues, _) =
-        Catalogues::open(&pipeline(STREAM).unwrap().catalogue_settings(), &bench.store).unwrap().unwrap();
+    let (catalogues, _) = Catalogues::open(&declared(STREAM).unwrap().settings(), &bench.store).unwrap().unwrap();
     let first = commit(&bench.store, 1, &[&[(0, json!(1.0), json!("one"), 1.0)]]);
     catalogues.refresh(std::slice::from_ref(&first)).unwrap();
     let second =
@@ -130,7 +129,7 @@ proptest! {
     ) {
         let bench = Bench::new();
         begin(&bench.store);
-        let (catalogues, _) = Catalogues::open(&pipeline(STREAM).unwrap().catalogue_settings(), &bench.store).unwrap().unwrap();
+        let (catalogues, _) = Catalogues::open(&declared(STREAM).unwrap().settings(), &bench.store).unwrap().unwrap();
         let mut batches = Vec::new();
         let (mut order, mut latest) = (Vec::new(), BTreeMap::new());
         for number in 1..=3_u32 {

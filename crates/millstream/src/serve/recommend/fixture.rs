@@ -13,10 +13,11 @@ use crate::registry::{
     Draft, Feedback, Holdout, IdColumn, Input, ModelFile, Recommendation, TargetSummary, Task, TrainedBatch,
     arrays_to_bytes, publish, to_arrays,
 };
-use crate::serve::fixture::{Models, add_catalogue, batch, context, route};
+use crate::serve::fixture::{Models, add_catalogue, context, route};
 use crate::serve::{App, Origin, Route, ServeContext};
 use millstream_base::status::now_ms;
 use millstream_stream::batch::Batch;
+use millstream_stream::batch::fixture::batch;
 use millstream_stream::schema::ColumnType;
 
 /// Beyond what a double keeps.

@@ -9,8 +9,7 @@ use millstream_stream::schema::ColumnType;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::catalogue::Catalogues;
-use crate::config;
+use crate::catalogue::{self, CatalogueSettings, Catalogues};
 use crate::registry::Registry;
 use crate::serve::App;
 use crate::serve::fixture::{Models, context};
@@ -37,10 +36,6 @@ columns = { year = "year", genre = "genre" }
 "#;
 
 const MODELS: &str = r#"
-name = "shop"
-source.path = "a.csv"
-batch.rows = 1
-
 [[model]]
 name = "films"
 algorithm = "content"
@@ -187,24 +182,29 @@ struct World {
 
 fn world(catalogue: &str) -> World {
     let text = format!("{MODELS}{catalogue}");
-    let loaded = config::load_text("p.toml".as_ref(), &text, &config::Overrides::default());
-    let pipeline = loaded.unwrap_or_else(|faults| panic!("{faults}")).pipeline;
+    let root = text.parse().unwrap();
+    let mut faults = millstream_base::Faults::new("p.toml");
+    let drafts = crate::model::check::models(&root, None, &mut faults);
+    let routes = crate::serve::check::routes(&root, &drafts, &[], &mut faults);
+    let rules = catalogue::check::catalogue(&root, &mut faults);
+    let mut declared: Vec<_> = drafts.into_iter().filter_map(|draft| draft.checked).collect();
+    catalogue::check::name_titles(&mut declared, rules.as_ref());
+    faults.finish().unwrap_or_else(|faults| panic!("{faults}"));
     let trained = fixture_of(&COLUMNS, 1);
     trained.commit(&rows());
-    let mut faults = millstream_base::Faults::new("p.toml");
-    config::check_models(&pipeline, &trained.schema, &mut faults);
-    faults.finish().unwrap_or_else(|faults| panic!("{faults}"));
-    assert_eq!(trained.train(0.0, pipeline.models.clone()).failed, []);
-    let (mut context, models) = context(Vec::new(), Vec::new());
+    assert_eq!(trained.train(0.0, declared.clone()).failed, []);
+    let (mut context, models) = context(routes, Vec::new());
+    context.settings.models = declared;
     context.registry = Arc::new(Registry::open(Arc::clone(&trained.store)).unwrap());
     context.registry.refresh().unwrap();
     assert_eq!(context.registry.snapshot().problems, Vec::<String>::new());
-    let opened = Catalogues::open(&pipeline.catalogue_settings(), &trained.store).unwrap();
+    let settings = CatalogueSettings { file: "p.toml".as_ref(), rules: rules.as_ref(), tables: &[] };
+    let opened = Catalogues::open(&settings, &trained.store).unwrap();
     context.catalogue = opened.map(|(catalogues, _)| {
         catalogues.refresh(&trained.batches.lock().unwrap()).unwrap();
         Arc::new(catalogues)
     });
-    context.settings = pipeline.serve_settings();
+    context.settings.catalogue = rules;
     let (running, stopping) = watch::channel(false);
     World { app: Arc::new(App::new(context, stopping)), _trained: trained, _models: models, _running: running }
 }
