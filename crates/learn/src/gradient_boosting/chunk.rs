@@ -91,8 +91,16 @@ impl<const WIDTH: usize> Chunk<WIDTH> {
     pub(super) fn begin_round(&mut self, loss: &impl Loss<WIDTH>, draw: Option<RowDraw>) -> usize {
         loss.norms(&self.scores, &mut self.norms);
         let first = self.rows.start;
-        let takes = |row: &u16| draw.is_none_or(|draw| draw.takes(first + usize::from(*row)));
-        (self.drawn.all, self.rest.all) = self.training.iter().partition(|row| takes(row));
+        match draw {
+            None => {
+                self.drawn.all.clone_from(&self.training);
+                self.rest.all.clear();
+            }
+            Some(draw) => {
+                let takes = |row: &&u16| draw.takes(first + usize::from(**row));
+                (self.drawn.all, self.rest.all) = self.training.iter().partition(takes);
+            }
+        }
         self.rest.all.extend(&self.validation);
         self.drawn.all.len()
     }
