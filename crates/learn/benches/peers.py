@@ -70,6 +70,31 @@ def forest(n_columns, depth):
     measure(f"forest_{n_columns}x_depth_{depth}", "lightgbm rf", fit, lambda m: rmse(y, m.predict(x)))
 
 
+def boosting():
+    """Squared error, and the surface in three classes; all else is LightGBM's default, as ours is but for l2."""
+    if not (wanted("boosting_5x") or wanted("boosting_3_classes")):
+        return
+    import lightgbm
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+    from sklearn.metrics import log_loss
+
+    x, y = columns(*range(5)), column("surface")
+    classes = np.digitize(y, [-2, 2])
+    params = dict(num_leaves=31, num_threads=THREADS, verbose=-1, seed=1)
+    same = dict(max_iter=100, max_leaf_nodes=31, min_samples_leaf=20, early_stopping=False)
+    squared, loss = lambda m: rmse(y, m.predict(x)), lambda m: log_loss(classes, m.predict(x))
+    if wanted("boosting_5x"):
+        fit = lambda: lightgbm.train(dict(params, objective="regression"), lightgbm.Dataset(x, y), 100)
+        measure("boosting_5x", "lightgbm", fit, squared)
+        measure("boosting_5x", "scikit-learn", lambda: HistGradientBoostingRegressor(**same).fit(x, y), squared)
+    if wanted("boosting_3_classes"):
+        of = dict(params, objective="multiclass", num_class=3)
+        fit = lambda: lightgbm.train(of, lightgbm.Dataset(x, classes), 100)
+        measure("boosting_3_classes", "lightgbm", fit, loss)
+        fit = lambda: HistGradientBoostingClassifier(**same).fit(x, classes)
+        measure("boosting_3_classes", "scikit-learn", fit, lambda m: log_loss(classes, m.predict_proba(x)), runs=1)
+
+
 def wanted(case):
     return not WANTED or any(case.startswith(name) for name in WANTED)
 
@@ -193,6 +218,7 @@ for case, run in [("linear", linear), ("logistic", logistic)]:
 for depth in [5, 12]:
     for n_columns in [2, 5]:
         forest(n_columns, depth)
+boosting()
 for k in [8, 100]:
     clusters(k)
     spark_clusters(k)
