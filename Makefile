@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt fuzz hostile bench bench-learn bench-pipeline bench-workers bench-http bench-recommend bench-views bench-query bench-beside soak docs
+.PHONY: help demo test check fmt fuzz hostile bench bench-learn bench-pipeline bench-workers bench-http bench-recommend bench-views bench-query bench-beside bench-versions soak docs
 
 help: ## List these targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,7 +31,7 @@ hostile: ## Some 400 hostile requests, records and files against the release bin
 docs: ## Rewrite what the documentation takes from the code
 	UPDATE=1 cargo test -p millstream --lib documents
 
-bench: bench-learn bench-pipeline bench-workers bench-http bench-recommend bench-views bench-query ## All measurements, each beside its peer in the same run
+bench: bench-learn bench-pipeline bench-workers bench-http bench-recommend bench-views bench-query bench-versions ## All measurements, each beside its peer in the same run
 
 bench-learn: ## Trainers and top-N beside scikit-learn, LightGBM, implicit, Spark and usearch
 	crates/learn/benches/run.sh
@@ -59,5 +59,8 @@ bench-query: ## SQL of requests: `select 1` in a process that waits and in a new
 bench-workers: ## One, two and three ingest workers on three full partitions, after bench-pipeline
 	bench/workers.sh
 
-soak: ## Ten minutes of one-second windows at 10,000 rows/s: does it keep up, with flat memory?
+bench-versions: ## What a batch costs at 10,000 batches with two models, memory, and a restart until the first answer
+	bench/versions.sh
+
+soak: ## Ten minutes of one-second windows at 10,000 rows/s: does it keep up, with flat memory, two models trained on each?
 	bench/soak.sh

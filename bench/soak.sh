@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Keeps a pipeline of one-second windows under a steady load and looks whether it keeps up with flat memory.
+# Keeps a pipeline of one-second windows with two models under a steady load and looks whether it keeps up with flat memory.
 # usage: soak.sh [minutes] [rows per second]
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 minutes=${1:-10}
@@ -25,6 +25,18 @@ batch.window = "1s"
 store.url = "file:$work/store"
 serve.listen = "127.0.0.1:0"
 stream.listen = "127.0.0.1:0"
+[[model]]
+name = "close"
+algorithm = "linear_regression"
+features = ["Open", "Volume"]
+target = "Close"
+train_on = "each"
+[[model]]
+name = "high"
+algorithm = "linear_regression"
+features = ["Open"]
+target = "High"
+train_on = "each"
 TOML
 started=$(date +%s%N)
 "$millstream" run "$work/soak.toml" --exit-when-done 2>"$work/said" &
@@ -37,8 +49,9 @@ done
 wait $pid || { tail "$work/said" >&2; exit 1; }
 seconds=$(awk -v ns=$(($(date +%s%N) - started)) 'BEGIN {printf "%.1f", ns / 1e9}')
 batches=$(grep -c 'batch [0-9]* committed' "$work/said")
+versions=$(grep -c '@[0-9]* trained on' "$work/said")
 "$millstream" batches verify "$work/soak.toml"
 early=$(sed -n 12p "$work/memory"); last=$(tail -1 "$work/memory"); peak=$(sort -n "$work/memory" | tail -1)
-echo "$rows rows at $rate/s in windows of 1 s: $seconds s for a stream of $((minutes * 60)) s, $batches batches;" \
+echo "$rows rows at $rate/s in windows of 1 s: $seconds s for a stream of $((minutes * 60)) s, $batches batches, $versions versions;" \
      "memory after a minute ${early:-?} MiB, at the end $last MiB, peak $peak MiB"
 machine

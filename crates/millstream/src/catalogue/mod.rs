@@ -25,6 +25,7 @@ mod tests;
 mod value;
 mod words;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
@@ -245,6 +246,8 @@ pub struct Catalogues {
     lookups: Lookups,
     store: SharedStore,
     state: RwLock<Arc<Catalogue>>,
+    /// The batches that were there at the start are still to be read.
+    is_loading: AtomicBool,
     stream: Mutex<Stream>,
 }
 
@@ -285,6 +288,7 @@ impl Catalogues {
             lookups,
             store: Arc::clone(store),
             state: RwLock::new(Arc::new(catalogue)),
+            is_loading: AtomicBool::new(rules.from == CatalogueFrom::Batches),
             stream: Mutex::default(),
         };
         Ok(Some((catalogues, refreshed)))
@@ -293,6 +297,16 @@ impl Catalogues {
     /// The state to answer one request from.
     pub fn snapshot(&self) -> Arc<Catalogue> {
         Arc::clone(&self.state.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Until it has tried once to read the batches.
+    pub fn is_loading(&self) -> bool {
+        self.is_loading.load(Ordering::Acquire)
+    }
+
+    /// Whoever reads them first says that it has tried.
+    pub fn loaded(&self) {
+        self.is_loading.store(false, Ordering::Release);
     }
 
     pub fn is_from_batches(&self) -> bool {

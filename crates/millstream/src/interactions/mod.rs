@@ -148,6 +148,12 @@ impl Interactions {
         Err(NotLoaded::Reading { loaded: state.loaded(), due: state.due.unwrap_or(0).max(newest_batch) })
     }
 
+    /// Whether batches that were there when a rule came are still to be read for it.
+    pub fn is_loading(&self) -> bool {
+        let is_loading = |slot: &Arc<Slot>| slot.state.borrow().answer(0).is_none();
+        self.slots.read().unwrap_or_else(PoisonError::into_inner).values().any(is_loading)
+    }
+
     /// Also a receiver of its state: while one is there the slot stays.
     fn slot(&self, rule: &Rule) -> (Arc<Slot>, watch::Receiver<State>) {
         let key = rule.key();

@@ -15,6 +15,7 @@ use super::serving::{
 use super::stages::{Stages, is_last, say_batch, say_source_ended, source_ends};
 use super::stop::{STOP_MOST, Serving, Stop, StopSignals, stop_most, stop_on_signal};
 use super::{Options, Outcome, lock_store, open_store, open_store_reading};
+use crate::catalogue::Catalogues;
 use crate::config::Pipeline;
 use crate::page::LivePages;
 use crate::registry::{OwnerTexts, Registry};
@@ -253,7 +254,8 @@ pub fn serve_alone(pipeline: Pipeline, options: Options, status: Arc<Status>) ->
             status.event("problem", problem.clone(), json!({}));
         }
         said = problem;
-        if let Some(catalogue) = catalogue.as_ref().filter(|catalogue| catalogue.is_from_batches()) {
+        let follows = |catalogue: &&Arc<Catalogues>| catalogue.is_from_batches() && !catalogue.is_loading();
+        if let Some(catalogue) = catalogue.as_ref().filter(follows) {
             refresh_catalogue(catalogue, &batches, &status);
         }
     }

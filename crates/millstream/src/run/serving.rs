@@ -7,6 +7,7 @@ use std::time::Duration;
 use millstream_store::SharedStore;
 use serde_json::json;
 use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::TryRecvError;
 
 use super::stop::Stop;
 use crate::catalogue::{CatalogueError, Catalogues, Images, Refreshed};
@@ -28,6 +29,8 @@ pub(super) async fn follow(registry: Arc<Registry>, mut events: broadcast::Recei
             Ok(event) if !event.kind.starts_with("version") => {}
             // What was missed is read with the rest.
             Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {
+                // One look finds all that they tell of.
+                while !matches!(events.try_recv(), Err(TryRecvError::Empty | TryRecvError::Closed)) {}
                 let registry = registry.clone();
                 let refreshed = tokio::task::spawn_blocking(move || registry.refresh()).await;
                 if let Ok(Err(error)) = refreshed {
@@ -65,12 +68,12 @@ pub(super) fn read_interactions(
     Ok(interactions)
 }
 
-/// The items as they are now: those of a file, or of the batches that are complete already.
+/// The items: those of a file, or of the batches, which are read behind.
 pub(super) fn open_catalogue(
     pipeline: &Pipeline,
     store: &SharedStore,
-    batches: &StoredBatches,
-    status: &Status,
+    batches: &Arc<StoredBatches>,
+    status: &Arc<Status>,
 ) -> anyhow::Result<Option<Arc<Catalogues>>> {
     let opened = Catalogues::open(&pipeline.catalogue_settings(), store).map_err(|error| match error {
         // A fault of the pipeline file ends the command as one.
@@ -80,7 +83,13 @@ pub(super) fn open_catalogue(
     let Some((catalogue, refreshed)) = opened? else { return Ok(None) };
     let catalogue = Arc::new(catalogue);
     if catalogue.is_from_batches() {
-        refresh_catalogue(&catalogue, batches, status);
+        let (reading, batches, status) = (catalogue.clone(), batches.clone(), status.clone());
+        let read = move || {
+            refresh_catalogue(&reading, &batches, &status);
+            reading.loaded();
+        };
+        // Nobody waits for its end: it holds nothing but memory.
+        std::thread::Builder::new().name("catalogue".to_owned()).spawn(read)?;
     } else {
         say_catalogue(status, &refreshed);
     }

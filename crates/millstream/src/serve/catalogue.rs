@@ -21,7 +21,7 @@ use super::predict::{blocking, reading};
 use super::template::Room;
 use super::{reply, rows};
 use crate::catalogue::{
-    Catalogue, CatalogueRules, Catalogues, FilterError, ImageFault, Kind, Query, Sort, Unfit, is_url, placeholder,
+    Catalogue, CatalogueRules, FilterError, ImageFault, Kind, Query, Sort, Unfit, is_url, placeholder,
 };
 
 const LIMIT: usize = 20;
@@ -46,23 +46,33 @@ struct Asked {
     facets: BTreeMap<String, Vec<String>>,
 }
 
-fn catalogues(app: &App) -> Result<&Arc<Catalogues>, ApiError> {
-    app.context.catalogue.as_ref().ok_or_else(|| {
+fn catalogue_now(app: &App) -> Result<Arc<Catalogue>, ApiError> {
+    loaded(app)?.ok_or_else(|| {
         let message =
             "this pipeline has no catalogue: add [catalogue] to its file, with from and id, and start it again";
         ApiError::not_found("no_catalogue", message)
     })
 }
 
+/// The items, where the pipeline has a catalogue. At a start its batches are read behind the first answers.
+pub fn loaded(app: &App) -> Result<Option<Arc<Catalogue>>, ApiError> {
+    let Some(catalogues) = &app.context.catalogue else { return Ok(None) };
+    if catalogues.is_loading() {
+        let message = "the catalogue is still being read from the batches; ask again in a moment";
+        return Err(ApiError::unavailable("loading", message));
+    }
+    Ok(Some(catalogues.snapshot()))
+}
+
 pub async fn list(app: &Arc<App>, query: &str) -> Result<Response<Body>, ApiError> {
-    let catalogue = catalogues(app)?.snapshot();
+    let catalogue = catalogue_now(app)?;
     let facets = facet_names(app);
     let asked = Asked::parse(query, &facets)?;
     blocking(move || Ok(reply::json(StatusCode::OK, &answer(&catalogue, asked, &facets)?))).await
 }
 
 pub async fn item(app: &Arc<App>, id: &str) -> Result<Response<Body>, ApiError> {
-    let catalogue = catalogues(app)?.snapshot();
+    let catalogue = catalogue_now(app)?;
     let row = catalogue.row(Id::Text(id)).ok_or_else(|| unknown_item(id, &catalogue))?;
     Ok(reply::json(StatusCode::OK, &Value::Object(catalogue.item(row))))
 }
@@ -74,7 +84,7 @@ fn unknown_item(id: &str, catalogue: &Catalogue) -> ApiError {
 
 /// The item's picture, wherever it is; or one that is drawn, for an item without.
 pub async fn image(app: &Arc<App>, id: &str) -> Result<Response<Body>, ApiError> {
-    let catalogue = catalogues(app)?.snapshot();
+    let catalogue = catalogue_now(app)?;
     let row = catalogue.row(Id::Text(id)).ok_or_else(|| unknown_item(id, &catalogue))?;
     let title = catalogue.title(row).unwrap_or(id).to_owned();
     let name = match (catalogue.image(row), &app.context.images) {

@@ -77,10 +77,19 @@ fn status_json(app: &App) -> Value {
     });
     if let Some(object) = value.as_object_mut() {
         object.insert("serving".to_owned(), Value::Object(serving.collect()));
+        object.insert("loading".to_owned(), json!(loading(app)));
         object.insert("registry_problems".to_owned(), json!(served.problems));
         object.insert("millstream".to_owned(), env!("CARGO_PKG_VERSION").into());
     }
     value
+}
+
+/// What is still being read behind: requests that need it are told 503.
+fn loading(app: &App) -> Vec<&'static str> {
+    let catalogue = app.context.catalogue.as_ref().is_some_and(|catalogue| catalogue.is_loading());
+    let interactions = app.context.interactions.is_loading();
+    let all = [(catalogue, "catalogue"), (interactions, "interactions")];
+    all.into_iter().filter_map(|(is_loading, name)| is_loading.then_some(name)).collect()
 }
 
 /// The status as text, made once for all who listen.

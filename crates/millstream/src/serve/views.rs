@@ -8,6 +8,7 @@ use millstream_stream::schema::ColumnType;
 use serde_json::{Map, Value, json};
 
 use super::app::App;
+use super::catalogue::loaded;
 use super::error::{ApiError, hint, quote};
 use super::guard::{Peer, loopback};
 use super::predict::{blocking, reading, refuse_query};
@@ -155,7 +156,7 @@ async fn ask(app: &Arc<App>, asked: Asked) -> Result<Arc<Rows>, ApiError> {
 /// Batches that cannot be read are told to who asks for them alone.
 async fn now(app: &Arc<App>) -> Result<Now, ApiError> {
     // Before the batches, so that no item is seen whose batch is not.
-    let catalogue = app.context.catalogue.as_ref().map(|catalogue| catalogue.snapshot());
+    let catalogue = loaded(app)?;
     let source = Arc::clone(&app.context.batches);
     let batches = reading(move || Ok(source.batches().map_err(|error| error.message))).await?;
     Ok(Now { batches, catalogue, served: app.context.registry.snapshot() })

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use datafusion::arrow::array::{Array, BooleanArray, RecordBatch};
+use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::datatypes::SchemaRef;
 use millstream_store::Store;
 use millstream_stream::batch::Batch;
@@ -109,14 +110,15 @@ fn evaluate_rows(
     let block_schema = narrow(bound.iter().flat_map(Bound::expressions), &schema.arrow());
     let rebound: Result<Vec<Bound>, _> = bound.iter().map(|bound| bound.rebind(&block_schema)).collect();
     let bound = rebound?;
-    let mut tallies: Vec<Tally> = measured.iter().map(|one| Tally::new(one.version)).collect();
+    let tallies = measured.iter().map(|one| Tally::new(one.version));
+    let mut tallies: Vec<(Tally, Gathered)> = tallies.map(|tally| (tally, Gathered::default())).collect();
     for batch in
         batches.iter().filter(|batch| measured.iter().any(|one| one.batches.binary_search(&batch.number()).is_ok()))
     {
         for_each_block(store, batch, &block_schema, |block| {
             // Versions nearly always share their hold-out.
             let mut sieved: Option<(Holdout, RecordBatch)> = None;
-            for ((one, bound), tally) in measured.iter().zip(&bound).zip(&mut tallies) {
+            for ((one, bound), (tally, gathered)) in measured.iter().zip(&bound).zip(&mut tallies) {
                 if one.batches.binary_search(&batch.number()).is_err() {
                     continue;
                 }
@@ -129,14 +131,53 @@ fn evaluate_rows(
                         sieved.insert((holdout, block)).1.clone()
                     }
                 };
-                if block.num_rows() > 0 {
+                if let Some(block) = gathered.add(block)? {
                     tally.add(one, bound, &block)?;
                 }
             }
             Ok::<(), TrainError>(())
         })?;
     }
-    Ok(measured.iter().zip(&tallies).map(|(one, tally)| tally.scores(one.version)).collect())
+    for ((one, bound), (tally, gathered)) in measured.iter().zip(&bound).zip(&mut tallies) {
+        if let Some(block) = gathered.take()? {
+            tally.add(one, bound, &block)?;
+        }
+    }
+    Ok(measured.iter().zip(&tallies).map(|(one, (tally, _))| tally.scores(one.version)).collect())
+}
+
+/// The rows of small batches, until they are worth a version's work.
+#[derive(Default)]
+struct Gathered {
+    blocks: Vec<RecordBatch>,
+    n_rows: usize,
+}
+
+/// Rows that are scored at once, at least.
+const SCORED_ROWS: usize = 4096;
+
+impl Gathered {
+    /// Those that are to be scored now, in their order.
+    fn add(&mut self, block: RecordBatch) -> Result<Option<RecordBatch>, TrainError> {
+        if block.num_rows() > 0 {
+            self.n_rows += block.num_rows();
+            self.blocks.push(block);
+        }
+        if self.n_rows < SCORED_ROWS { Ok(None) } else { self.take() }
+    }
+
+    fn take(&mut self) -> Result<Option<RecordBatch>, TrainError> {
+        self.n_rows = 0;
+        let blocks = std::mem::take(&mut self.blocks);
+        match blocks.as_slice() {
+            [] => Ok(None),
+            [one] => Ok(Some(one.clone())),
+            [first, ..] => match concat_batches(&first.schema(), &blocks) {
+                Ok(block) => Ok(Some(block)),
+                Err(_) => Err(RowsError::Impossible("blocks of one schema are not one").into()),
+            },
+        }
+    }
 }
 
 /// A version's expressions, compiled against what a block holds.

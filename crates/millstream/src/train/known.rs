@@ -122,8 +122,11 @@ impl KnownModel {
         for (place, (&number, &count)) in evaluations.iter().enumerate() {
             // One that has two is measured on its hold-out and on the batch that came next.
             let is_measured = place < first_recent && count >= 2;
-            let looked = known.look_at(store, model, number, is_measured);
-            unreadable.extend(looked.err().map(|error| Unreadable { number, error }));
+            known.newest = number;
+            if let Err(error) = known.look_at(store, model, number, is_measured) {
+                known.try_later(number, &error);
+                unreadable.push(Unreadable { number, error });
+            }
         }
         if let Some(record) = read_common(store, model, common)? {
             known.common.add(common, &record);
@@ -135,17 +138,27 @@ impl KnownModel {
     pub fn refresh(&mut self, store: &dyn Store, model: &str) -> Result<Vec<Unreadable>, RegistryError> {
         let mut unreadable = Vec::new();
         for number in std::mem::take(&mut self.unread) {
-            let looked = self.look_at(store, model, number, false);
-            unreadable.extend(looked.err().map(|error| Unreadable { number, error }));
+            if let Err(error) = self.look_at(store, model, number, false) {
+                self.try_later(number, &error);
+                unreadable.push(Unreadable { number, error });
+            }
         }
         while let Some(number) = self.newest.checked_add(1) {
             match self.look_at(store, model, number, false) {
                 Ok(()) => {}
                 Err(RegistryError::UnknownVersion { .. }) => break,
+                // Nobody knows whether there is one.
+                Err(error) if error.remedy() == Remedy::Retry => return Err(error),
                 Err(error) => unreadable.push(Unreadable { number, error }),
             }
         }
         Ok(unreadable)
+    }
+
+    fn try_later(&mut self, number: u32, error: &RegistryError) {
+        if error.remedy() == Remedy::Retry {
+            self.unread.insert(number);
+        }
     }
 
     fn look_at(&mut self, store: &dyn Store, model: &str, number: u32, is_measured: bool) -> Result<(), RegistryError> {
@@ -161,11 +174,9 @@ impl KnownModel {
                 Ok(())
             }
             Err(error) => {
-                if !matches!(error, RegistryError::UnknownVersion { .. }) {
+                let is_there = !matches!(error, RegistryError::UnknownVersion { .. });
+                if is_there && error.remedy() != Remedy::Retry {
                     self.newest = self.newest.max(number);
-                }
-                if error.remedy() == Remedy::Retry {
-                    self.unread.insert(number);
                 }
                 Err(error)
             }

@@ -138,6 +138,18 @@ async fn a_pipeline_without_a_catalogue_says_so() {
 #[tokio::test]
 async fn a_catalogue_of_the_stream_is_empty_until_the_first_batch() {
     let f = &fixture_with_catalogue("", &format!("{RULES}from = \"batches\""));
+    let loading = async || {
+        let (_, _, body) = ask(&f.app, "GET", "/v1/status", "").await;
+        serde_json::from_str::<serde_json::Value>(&body).unwrap()["loading"].clone()
+    };
+    // The batches of the store are read behind the first answers.
+    for path in ["/v1/catalogue", "/v1/catalogue/1", "/v1/catalogue/1/image"] {
+        refuse(f, &format!("GET {path}"), 503, "loading", None, &["ask again"]).await;
+    }
+    assert_eq!(ask(&f.app, "GET", "/v1/catalogue", "").await.1["retry-after"], "5");
+    assert_eq!(loading().await, json!(["catalogue"]));
+    f.app.context.catalogue.as_ref().unwrap().loaded();
+    assert_eq!(loading().await, json!([]));
     let nothing = json!({"items": [], "total": 0, "facets": {"genre": [], "year": []}});
     check(f, "GET /v1/catalogue", 200, nothing.clone()).await;
     check(f, "GET /v1/catalogue?genre=Drama&sort=-year&filter=year%3E2000", 200, nothing).await;

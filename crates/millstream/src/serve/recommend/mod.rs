@@ -32,6 +32,7 @@ use work::{ITEMS, Work};
 
 use super::app::App;
 use super::body;
+use super::catalogue::loaded;
 use super::error::ApiError;
 use super::predict::{blocking, refuse_query, version_name};
 use super::reply;
@@ -156,7 +157,7 @@ pub async fn ask(
     let said = std::mem::take(&mut arguments.said);
     let (Some(model), Some(binding)) = (version.recommender(), app.bindings.of(&version)) else {
         let rows = app.bindings.rows_of(&version);
-        let catalogue = app.context.catalogue.as_ref().map(|catalogues| catalogues.snapshot());
+        let catalogue = loaded(app)?;
         let work = ItemWork { version, action, arguments, rows, catalogue };
         let answer = if work.is_long() { blocking(move || work.run()).await? } else { work.run()? };
         return Ok((answer, said));
@@ -168,7 +169,7 @@ pub async fn ask(
             Some(shown.map_err(|fault| ApiError::unavailable("loading", format!("{fault}; ask again in a moment")))?)
         }
     };
-    let catalogue = app.context.catalogue.as_ref().map(|catalogues| catalogues.snapshot());
+    let catalogue = loaded(app)?;
     let work = Work { version: Arc::clone(&version), action, arguments, binding, shown, catalogue };
     let answer = if work.is_long(model) { blocking(move || work.run()).await? } else { work.run()? };
     Ok((answer, said))
