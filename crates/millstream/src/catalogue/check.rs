@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use millstream_base::{Faults, Keys, Section, did_you_mean, type_name};
+use millstream_model::model::{Columns, Model};
 use millstream_stream::source::check::read_anew;
 use toml::{Table, Value};
 
 use super::{CatalogueFrom, CatalogueRules, IDENTITY};
-use crate::model::{Columns, Model};
 
 pub const CATALOGUE: Keys = Keys {
     known: &["from", "format", "separator", "quote", "header", "id", "title", "image", "images", "columns", "facets"],

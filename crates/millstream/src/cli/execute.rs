@@ -19,13 +19,13 @@ use super::{
 };
 use crate::catalogue::{CatalogueFrom, Lookups, check_file};
 use crate::config::{Loaded, Overrides, Pipeline, Retention, load};
-use crate::registry::{Found, OwnerTexts, Registry, RegistryError, Remedy, Version};
 use crate::run::{
     self, Alone, Options, Outcome, Progress, check_data, open_broker, open_store_reading, run, with_rules,
 };
 use crate::views::{answer_questions, check_files};
 use millstream_base::status::Status;
 use millstream_base::{ConfigFaults, Fault, Faults, error_chain};
+use millstream_model::registry::{Found, OwnerTexts, Registry, RegistryError, Remedy, Version};
 use millstream_store::{SharedStore, StoreUrl, read_optional};
 use millstream_stream::batch::{Batch, IDENTITY_KEY, StoredBatches};
 use millstream_stream::schema::SchemaRules;
@@ -334,7 +334,7 @@ fn models(loaded: Loaded, action: &ModelsAction) -> anyhow::Result<u8> {
             print(&pretty(&version.to_json())?)?;
         }
         ModelsAction::Verify { model, version } => {
-            let report = crate::train::verify(store.as_ref(), model, version.get(), &owner)?;
+            let report = millstream_model::train::verify(store.as_ref(), model, version.get(), &owner)?;
             for fault in &report.faults {
                 say(fault);
             }
@@ -351,7 +351,7 @@ fn models(loaded: Loaded, action: &ModelsAction) -> anyhow::Result<u8> {
             // One that cannot be loaded would be promoted to nobody's use.
             Version::load(store.as_ref(), model, version, &owner)?;
             let writable = run::open_store(&loaded.pipeline.store)?;
-            let before = crate::registry::promote(writable.as_ref(), model, version, alias)?;
+            let before = millstream_model::registry::promote(writable.as_ref(), model, version, alias)?;
             let before = before.map_or("no version".to_owned(), |before| format!("version {before}"));
             say(&format!("{model}: {alias} names version {version}; before, {before}"));
         }

@@ -4,6 +4,8 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use millstream_base::{ConfigFaults, Fault, Faults, Keys, Section, later_choice, section, time_span};
+use millstream_model::model::{self, Model};
+use millstream_model::train::{TrainSettings, WhenBehind};
 use millstream_store::StoreUrl;
 use millstream_stream::batch::{self, BatchRule, BatchSettings, WindowTime};
 use millstream_stream::schema::{self, SchemaRules};
@@ -13,8 +15,6 @@ use toml::Table;
 use super::check_stream;
 use super::{Overrides, Pipeline};
 use crate::catalogue::{self, CatalogueFrom};
-use crate::model::{self, Model};
-use crate::train::{TrainSettings, WhenBehind};
 use crate::{serve, views};
 
 /// Every table of the file; `--set` looks here for the table of a key.

@@ -1,10 +1,10 @@
 //! What can be said of the models and the routes together once the columns are known.
 
 use millstream_base::{Faults, did_you_mean};
+use millstream_model::model::check::{ModelColumns, check_columns};
 use millstream_stream::schema::StreamSchema;
 
 use super::Pipeline;
-use crate::model::check::{ModelColumns, check_columns};
 use crate::serve::check::columns_and_parameters;
 
 /// Checks what `load` could not: it knows no columns.

@@ -21,6 +21,8 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use millstream_model::model::{Argument, Model};
+use millstream_model::train::TrainSettings;
 use millstream_store::StoreUrl;
 use millstream_stream::batch::BatchSettings;
 use millstream_stream::record::Encoding;
@@ -28,9 +30,7 @@ use millstream_stream::schema::SchemaRules;
 use millstream_stream::source::Source;
 
 use crate::catalogue::{CatalogueRules, CatalogueSettings, FixedTable};
-use crate::model::{Argument, Model};
 use crate::serve::{Route, Serve, ServeSettings};
-use crate::train::TrainSettings;
 use crate::views::{View, ViewSettings};
 
 #[derive(Debug, Clone, PartialEq)]

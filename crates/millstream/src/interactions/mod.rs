@@ -16,15 +16,14 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use millstream_model::model::RatingColumns;
+use millstream_model::registry::{Holdout, ModelFile, Registry, Task};
 use millstream_stream::batch::Batch;
 use millstream_stream::schema::ColumnType;
 pub use segment::Entry;
 pub use stored::StoredRows;
 use table::Table;
 pub use table::{Popularity, Read, Shown};
-
-use crate::model::RatingColumns;
-use crate::registry::{Holdout, ModelFile, Registry, Task};
 
 /// Longer than a batch of a million rows takes; a client that waits longer has given up.
 const WAIT_MOST: Duration = Duration::from_millis(if cfg!(test) { 300 } else { 10_000 });

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use millstream_model::ratings::RatingReader;
+use millstream_model::rows::RowsError;
 use millstream_store::SharedStore;
 use millstream_stream::batch::{Batch, StoredBatches, read_schema};
 
 use super::{Read, Rule, Source};
-use crate::ratings::RatingReader;
-use crate::rows::RowsError;
 
 pub struct StoredRows {
     pub store: SharedStore,

@@ -8,11 +8,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use millstream_learn::{Id, Ids};
+use millstream_model::ratings::fits;
 use millstream_stream::schema::ColumnType;
 
 use super::Rule;
 use super::segment::{Entry, Mark, NO_GROUP, Row, Segment};
-use crate::ratings::fits;
 
 /// 28 MiB of rows are packed at once.
 const ROWS_PACKED: usize = 1 << 20;
@@ -377,8 +377,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::RatingColumns;
-    use crate::registry::Holdout;
+    use millstream_model::model::RatingColumns;
+    use millstream_model::registry::Holdout;
 
     /// user, item, rating, time; ratings of 0 are none, and of 5 outside the scale; rows are in the group of their time.
     type Raw = (i64, i64, u8, i64);

@@ -10,9 +10,9 @@ use millstream_stream::schema::ColumnType;
 use serde_json::Value;
 
 use super::{Interactions, NotLoaded, Read, Rule, Source, StoredRows};
-use crate::model::RatingColumns;
-use crate::registry::Holdout;
-use crate::train::fixture;
+use millstream_model::model::RatingColumns;
+use millstream_model::registry::Holdout;
+use millstream_model::train::fixture;
 use millstream_stream::batch::fixture::batch;
 
 fn rule(rating: &str) -> Rule {

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use maud::{Markup, html};
+use millstream_model::model::Action;
+use millstream_model::registry::{Encoding, Feature, Input, Version};
 use millstream_stream::schema::ColumnType;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::model::Action;
-use crate::registry::{Encoding, Feature, Input, Version};
 use crate::serve::{App, UserRoute};
 
 /// A select is easier than typing up to so many categories; above, they are suggestions.

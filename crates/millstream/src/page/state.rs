@@ -3,8 +3,8 @@
 use maud::{Markup, html};
 
 use super::format;
-use crate::registry::{Served, ServedModel};
 use millstream_base::status::Snapshot;
+use millstream_model::registry::{Served, ServedModel};
 use millstream_stream::batch::Batch;
 
 /// More rows make the page long, not clearer; `/v1/batches` has all.

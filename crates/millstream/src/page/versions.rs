@@ -1,9 +1,9 @@
 //! The versions of every model, each beside the trivial baseline on the same rows, in plain words.
 
 use maud::{Markup, html};
+use millstream_model::registry::{Evaluation, EvaluationKind, ModelFile, Scores, Served, ServedModel, Task, Version};
 
 use super::format;
-use crate::registry::{Evaluation, EvaluationKind, ModelFile, Scores, Served, ServedModel, Task, Version};
 use crate::serve::App;
 
 /// The newest ones of each model; `/v1/models/{m}/versions` has all.

@@ -30,11 +30,11 @@ pub(crate) use stop::{StopSignals, end_broker};
 
 use crate::config::Pipeline;
 use crate::page::LivePages;
-use crate::registry::{OwnerTexts, Registry};
 use crate::serve::{ServeContext, bind, serve};
 use crate::views::{ProcessCommand, Views};
 use flow::Flow;
 use millstream_base::status::Status;
+use millstream_model::registry::{OwnerTexts, Registry};
 use millstream_store::{LocalStore, S3Store, SharedStore, StoreUrl};
 use millstream_stream::batch::StoredBatches;
 use serving::{

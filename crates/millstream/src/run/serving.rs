@@ -13,10 +13,10 @@ use super::stop::Stop;
 use crate::catalogue::{CatalogueError, Catalogues, Images, Refreshed};
 use crate::config::Pipeline;
 use crate::interactions::{Interactions, StoredRows};
-use crate::registry::Registry;
 use crate::serve::{BatchReadError, BatchSource};
 use crate::views::{Now, Views};
 use millstream_base::status::{Event, Status};
+use millstream_model::registry::Registry;
 use millstream_stream::batch::{Batch, StoredBatches, StoredError};
 
 /// Batches that come in a row are read ahead together.

@@ -10,6 +10,8 @@ use std::time::Instant;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, Response, StatusCode};
 use futures_util::FutureExt;
+use millstream_model::model::Argument;
+use millstream_model::registry::Served;
 use tokio::sync::{Semaphore, watch};
 
 use super::answers::Answers;
@@ -22,8 +24,6 @@ use super::recommend::{self, AskPath, AskedBy, Bindings, PATHS};
 use super::route::{PathParameters, UserRoute};
 use super::verifying::Verifying;
 use super::{ServeContext, catalogue, lists, live, openapi, predict, reply, route, rows, site, views};
-use crate::model::Argument;
-use crate::registry::Served;
 
 /// Open event streams; each holds a connection and a queue of 256 events.
 const EVENT_STREAMS_MAX: usize = 256;

@@ -13,15 +13,15 @@ use super::recommend::fixture::FakeRows;
 use super::{App, BatchReadError, BatchSource, ServeContext};
 use crate::catalogue::{CatalogueSettings, Catalogues};
 use crate::interactions::Interactions;
-use crate::model::{Columns, Missing, Supervised, TrainOn};
-use crate::registry::{
-    Baseline, Draft, Encoding, Evaluation, EvaluationKind, Feature, Holdout, Input, ModelFile, Registry, Scores,
-    TargetSummary, Task, TrainedBatch, arrays_to_bytes, publish, publish_evaluation, version_numbers,
-};
 use crate::serve::{Route, ServeSettings};
 use crate::views::{ProcessCommand, QueryLimits, ViewSettings, Views};
 use millstream_base::Faults;
 use millstream_base::status::{Status, now_ms};
+use millstream_model::model::{Columns, Missing, Supervised, TrainOn};
+use millstream_model::registry::{
+    Baseline, Draft, Encoding, Evaluation, EvaluationKind, Feature, Holdout, Input, ModelFile, Registry, Scores,
+    TargetSummary, Task, TrainedBatch, arrays_to_bytes, publish, publish_evaluation, version_numbers,
+};
 use millstream_stream::batch::Batch;
 pub use millstream_stream::batch::fixture::batch;
 use millstream_stream::schema::ColumnType;
@@ -191,7 +191,7 @@ impl Models {
 fn file(model: &str, number: u32, inputs: &[(&str, ColumnType)]) -> ModelFile {
     let numeric = Encoding::Numeric { min: Some(0.0), max: Some(30.0), fill: None };
     let towns = ["Bath", "York", "Leeds"].map(str::to_owned).to_vec();
-    let rule = crate::model::Categorical { max: 10, unseen: crate::model::Unseen::Other };
+    let rule = millstream_model::model::Categorical { max: 10, unseen: millstream_model::model::Unseen::Other };
     let encoding = |kind: ColumnType| match kind {
         ColumnType::Utf8 => Encoding::Categorical { categories: towns.clone(), rule },
         ColumnType::Float64 | ColumnType::Int64 | ColumnType::Boolean => numeric.clone(),
@@ -265,7 +265,7 @@ pub fn route(path: &str, models: &[&str], input: &[(&str, &str)], response: Opti
         path: path.to_owned(),
         models: models.iter().map(|model| (*model).to_owned()).collect(),
         view: None,
-        action: crate::model::Action::Predict,
+        action: millstream_model::model::Action::Predict,
         args: BTreeMap::new(),
         first_version: 1,
         get: true,
@@ -279,7 +279,7 @@ pub fn route(path: &str, models: &[&str], input: &[(&str, &str)], response: Opti
 }
 
 fn settings(routes: Vec<Route>) -> ServeSettings {
-    let model = |name: &str| crate::model::Model {
+    let model = |name: &str| millstream_model::model::Model {
         name: name.to_owned(),
         algorithm: Algorithm::LinearRegression,
         train_on: TrainOn::Each,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
+use millstream_model::registry::{Found, Remedy, Served, ServedModel, Version};
 use millstream_stream::batch::{Batch, batch_folder};
 use serde_json::{Value, json};
 
@@ -12,7 +13,6 @@ use super::error::{ApiError, hint, shortened};
 use super::predict::{blocking, find_in, find_version, main_version, reading, store_is_away, version_name};
 use super::template::weight_of_row;
 use super::{BatchReadError, BatchSource, reply, rows};
-use crate::registry::{Found, Remedy, Served, ServedModel, Version};
 
 const LIMIT: usize = 100;
 /// A thousand rows are one comfortable answer; more are a query's work.

@@ -59,9 +59,9 @@ pub use settings::{Ambiguous, Origin, Route, Serve, ServeSettings, ViewCall};
 
 use crate::catalogue::{Catalogues, Images};
 use crate::interactions::Interactions;
-use crate::registry::Registry;
 use crate::views::Views;
 use millstream_base::status::Status;
+use millstream_model::registry::Registry;
 use millstream_stream::batch::Batch;
 
 const BACKLOG: u32 = 1024;

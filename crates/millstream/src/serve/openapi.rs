@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use millstream_learn::Algorithm;
+use millstream_model::model::{Action, Argument, Sort};
+use millstream_model::registry::{Input, ModelFile, ServedModel, Task};
 use millstream_stream::schema::ColumnType;
 use serde_json::{Map, Value, json};
 
 use super::app::App;
 use super::recommend::{AskPath, PATHS};
 use super::route::{UserRoute, versions};
-use crate::model::{Action, Argument, Sort};
-use crate::registry::{Input, ModelFile, ServedModel, Task};
 use crate::serve::{Origin, ViewCall};
 use crate::views::{View, ViewParameter};
 

@@ -1,10 +1,10 @@
 //! What a version says of one row: a number, a class with its probabilities, or a cluster. By name, for templates and for the
 //! built-in shape alike.
 
+use millstream_model::registry::{Assigned, InputFault, Prediction, Version};
 use serde_json::{Map, Value};
 
 use super::rows::Row;
-use crate::registry::{Assigned, InputFault, Prediction, Version};
 
 pub enum Output {
     Prediction(Prediction),

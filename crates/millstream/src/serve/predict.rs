@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Method, Request, Response};
+use millstream_model::model::Action;
+use millstream_model::registry::{Found, InputFault, LATEST, ModelFile, RegistryError, ServedModel, Task, Version};
 use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -18,8 +20,6 @@ use super::outputs::Output;
 use super::recommend::check_able;
 use super::reply;
 use super::rows::{self, Posted, Row};
-use crate::model::Action;
-use crate::registry::{Found, InputFault, LATEST, ModelFile, RegistryError, ServedModel, Task, Version};
 
 /// The version that answers: by number, alias or `latest`; without a name the champion, else the latest.
 pub async fn find_version(app: &App, model: &str, version: Option<&str>) -> Result<Arc<Version>, ApiError> {

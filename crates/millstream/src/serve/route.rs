@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::{Method, Request, Response};
+use millstream_model::model::{Action, Argument};
+use millstream_model::registry::{Input, LATEST, Version};
 use serde_json::{Map, Value};
 
 use super::app::App;
@@ -18,8 +20,6 @@ use super::recommend::{Given, version_json};
 use super::rows::{self, Posted, Row};
 use super::template::{Room, Scope, Template};
 use super::{reply, route_action};
-use crate::model::{Action, Argument};
-use crate::registry::{Input, LATEST, Version};
 use crate::serve::{Origin, Route};
 
 pub struct UserRoute {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Method, Request, Response};
+use millstream_model::model::Argument;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -19,7 +20,6 @@ use super::reply;
 use super::route::{PathParameters, UserRoute};
 use super::rows::{self, Posted, Row};
 use super::template::{Room, Scope, Template};
-use crate::model::Argument;
 use crate::serve::Origin;
 
 /// Rows of one posted list: each may be answered by a list of a thousand items, or by one number.

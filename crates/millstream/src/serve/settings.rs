@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use millstream_model::model::{Action, Argument, Model};
+
 use super::hosts::Sites;
 use crate::catalogue::CatalogueRules;
-use crate::model::{Action, Argument, Model};
 use crate::views::{QueryLimits, View};
 
 #[derive(Debug, Clone, PartialEq)]

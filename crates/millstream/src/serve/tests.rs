@@ -101,11 +101,12 @@ fn rounded(value: Value) -> Value {
 /// A model that reads a text, trained as the trainer does it.
 #[tokio::test]
 async fn a_text_is_brought_whole_and_answered_by_its_words() {
-    use crate::train::fixture::{audience, film, trained};
-    let model = audience(millstream_learn::Algorithm::LogisticRegression, "audience", crate::model::Missing::Drop);
+    use millstream_model::train::fixture::{audience, film, trained};
+    let model =
+        audience(millstream_learn::Algorithm::LogisticRegression, "audience", millstream_model::model::Missing::Drop);
     let (films, version) = trained(model, &(0..300).map(film).collect::<Vec<_>>());
     let (context, _models) = context(vec![route("/audience", &["m"], &[], Some(json!({"for": "prediction"})))], vec![]);
-    let registry = Arc::new(crate::registry::Registry::open(Arc::clone(&films.store)).unwrap());
+    let registry = Arc::new(millstream_model::registry::Registry::open(Arc::clone(&films.store)).unwrap());
     let (_running, stopping) = tokio::sync::watch::channel(false);
     let app = Arc::new(App::new(super::ServeContext { registry, ..context }, stopping));
     let plot = json!({"plot": "Puppies, toys & magic", "genre": "Animation, Comedy", "year": 2001});

@@ -4,14 +4,14 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use millstream_base::Faults;
 use millstream_learn::TargetKind;
+use millstream_model::model::{Columns, Model};
+use millstream_model::registry::predicts;
 use millstream_stream::expression::{Expression, ValueKind};
 use millstream_stream::schema::StreamSchema;
 
 use super::{functions, in_memory};
 use crate::catalogue::{Lookups, empty_catalogue, load_tables};
-use crate::model::{Columns, Model};
 use crate::query::{Bound, CATALOGUE, Extras, Limits, Parameters, QueryError, Records, Session};
-use crate::registry::predicts;
 use crate::views::{View, ViewSettings};
 
 /// What can be said of the tables' files alone.

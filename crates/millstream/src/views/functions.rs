@@ -9,8 +9,7 @@ use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::DataFusionError;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
-
-use crate::registry::{Served, Version};
+use millstream_model::registry::{Served, Version};
 
 /// One function for each model that has a version.
 pub(super) fn of_versions(served: &Served) -> Vec<ScalarUDF> {

@@ -39,9 +39,9 @@ use crate::query::{
     CATALOGUE, ColumnCache, Extras, Limits, Parameters, Parsed, QueryError, Records, SPILL_BYTES, STACK_BYTES, Session,
     Spill, SqlFault, TABLE,
 };
-use crate::registry::{OwnerTexts, Served};
 use answers::Answers;
 use millstream_base::{ConfigFaults, Faults};
+use millstream_model::registry::{OwnerTexts, Served};
 use millstream_store::{SharedStore, StoreUrl};
 use millstream_stream::batch::{Batch, read_schema};
 use millstream_stream::record::rows_of;

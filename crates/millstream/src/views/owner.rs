@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use millstream_base::Faults;
+use millstream_model::registry::{OwnerTexts, Registry};
 use millstream_store::SharedStore;
 use millstream_stream::batch::{Batch, read_schema};
 
 use super::{functions, in_memory};
 use crate::catalogue::{Catalogues, Lookups, empty_items, load_tables};
 use crate::query::{CATALOGUE, Extras, Limits, Records, Session};
-use crate::registry::{OwnerTexts, Registry};
 use crate::views::ViewSettings;
 
 /// All that a pipeline's views see, for one query by its owner: without the limits of what is served, and nothing kept.

@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
+use millstream_model::model::Model;
 use millstream_store::StoreUrl;
 use millstream_stream::schema::ColumnType;
 use serde_json::Value as Json;
 
 use crate::catalogue::{CatalogueRules, CatalogueSettings, FixedTable};
-use crate::model::Model;
 
 /// One `[[view]]`: named SQL over the batches, the catalogue and the fixed tables.
 #[derive(Debug, Clone, PartialEq)]

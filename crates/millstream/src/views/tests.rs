@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use millstream_model::registry::Registry;
 use millstream_store::LocalStore;
 use tempfile::TempDir;
 
 use super::*;
-use crate::registry::Registry;
 
 const PIPELINE: &str = r#"
 [[table]]

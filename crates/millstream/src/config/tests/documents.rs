@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use millstream_learn::Algorithm;
+use millstream_model::model::Action;
 
 use super::super::check::KEYS;
-use crate::model::Action;
 
 const BEGIN: &str = "<!-- parameters: made from the code, see config/tests/documents.rs -->\n";
 const END: &str = "<!-- end of parameters -->";

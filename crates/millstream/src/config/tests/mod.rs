@@ -9,10 +9,10 @@ mod schema;
 use std::path::Path;
 
 use millstream_base::{ConfigFaults, Faults};
+use millstream_model::model::{Columns, Model, Supervised};
 use millstream_stream::schema::{Bad, ColumnType, StreamColumn, StreamSchema};
 
 use super::{Loaded, Overrides, check_models, load_text};
-use crate::model::{Columns, Model, Supervised};
 
 /// Adds what every file must have, where `text` does not.
 fn filled(text: &str) -> String {

@@ -1,13 +1,13 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use millstream_model::train::WhenBehind;
 use millstream_stream::batch::BatchRule;
 use millstream_stream::source::Pace;
 use proptest::prelude::*;
 
 use super::*;
 use crate::config::BrokerChoice;
-use crate::train::WhenBehind;
 
 fn set(environment: &str, arguments: &[&str]) -> Overrides {
     let arguments: Vec<String> = arguments.iter().map(|text| (*text).to_owned()).collect();

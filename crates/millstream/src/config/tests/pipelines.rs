@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use millstream_learn::ParamValue;
+use millstream_model::model::{Categorical, Missing, TrainOn, Unseen};
 use millstream_store::StoreUrl;
 use millstream_stream::batch::{BatchFormat, BatchRule, OnStop, WindowTime};
 use millstream_stream::record::Encoding;
@@ -9,7 +10,6 @@ use millstream_stream::source::{Compression, Pace, SourceFormat, SourcePlace};
 
 use super::*;
 use crate::config::{BrokerChoice, Start};
-use crate::model::{Categorical, Missing, TrainOn, Unseen};
 
 fn pipeline(text: &str) -> crate::config::Pipeline {
     load(text, &Overrides::default()).unwrap().pipeline

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use millstream_base::{Faults, Section, did_you_mean, json, type_name};
 use millstream_learn::Algorithm;
+use millstream_model::model::check::Draft;
+use millstream_model::model::{Action, Argument, Sort};
 use millstream_untrusted::filter::Filter;
 use toml::Value;
 
-use crate::model::check::Draft;
-use crate::model::{Action, Argument, Sort};
 use crate::serve::{Ambiguous, Origin};
 
 /// An API that counts from more is a slip of the keyboard.

@@ -10,11 +10,11 @@ use toml::{Table, Value};
 use super::action::{asking, fits_models, is_posted};
 use super::template::{self, Allowed};
 use super::view_route::view_route;
-use crate::model::Action;
-use crate::model::check::{Draft, ModelColumns};
 use crate::serve::Route;
 use crate::views::View;
 use millstream_base::table_list;
+use millstream_model::model::Action;
+use millstream_model::model::check::{Draft, ModelColumns};
 use millstream_stream::expression::words;
 
 pub const ROUTE: Keys = Keys {

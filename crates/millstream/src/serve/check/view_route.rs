@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use millstream_base::{Faults, Section, did_you_mean, json};
+use millstream_model::model::Action;
 use toml::Value;
 
 use super::route::{methods, path_parameters, response};
 use super::template::{self, Allowed};
-use crate::model::Action;
 use crate::serve::{Ambiguous, Origin, Route, ViewCall};
 use crate::views::View;
 

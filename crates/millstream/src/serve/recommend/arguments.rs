@@ -3,14 +3,14 @@
 use std::convert::Infallible;
 
 use millstream_learn::{Algorithm, Id};
+use millstream_model::model::{Action, Argument, ITEMS_DEFAULT, Sort};
+use millstream_model::registry::{Recommender, Task, Version};
 use millstream_stream::record::exact_integer;
 use millstream_stream::schema::ColumnType;
 use serde_json::{Number, Value};
 
 use super::posted::{Ratings, posted_ratings};
 use crate::catalogue::id_json;
-use crate::model::{Action, Argument, ITEMS_DEFAULT, Sort};
-use crate::registry::{Recommender, Task, Version};
 use crate::serve::Ambiguous;
 use crate::serve::error::{ApiError, quote};
 use crate::serve::rows::{self, Row, noun};

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use millstream_learn::Ids;
 use millstream_learn::top_n::Bitmap;
+use millstream_model::registry::{Recommender, Version};
 
 use crate::catalogue::{Catalogue, Filter};
 use crate::interactions::{Rule, Shown};
-use crate::registry::{Recommender, Version};
 
 /// There is none on the other side.
 pub const NONE: u32 = u32::MAX;

@@ -8,14 +8,14 @@ use serde_json::{Map, json};
 use tokio::sync::watch;
 
 use crate::interactions::{Interactions, Read, Rule, Source};
-use crate::model::{Argument, Missing};
-use crate::registry::{
-    Draft, Feedback, Holdout, IdColumn, Input, ModelFile, Recommendation, TargetSummary, Task, TrainedBatch,
-    arrays_to_bytes, publish, to_arrays,
-};
 use crate::serve::fixture::{Models, add_catalogue, context, route};
 use crate::serve::{App, Origin, Route, ServeContext};
 use millstream_base::status::now_ms;
+use millstream_model::model::{Argument, Missing};
+use millstream_model::registry::{
+    Draft, Feedback, Holdout, IdColumn, Input, ModelFile, Recommendation, TargetSummary, Task, TrainedBatch,
+    arrays_to_bytes, publish, to_arrays,
+};
 use millstream_stream::batch::Batch;
 use millstream_stream::batch::fixture::batch;
 use millstream_stream::schema::ColumnType;
@@ -253,7 +253,7 @@ fn publish_of_rank(models: &Models, rows: &FakeRows, model: &str, batches: &[u32
 /// A route of `taste` with arguments from parameters of these names.
 pub fn action_route(
     path: &str,
-    action: crate::model::Action,
+    action: millstream_model::model::Action,
     args: &[(Argument, &str)],
     response: Option<serde_json::Value>,
 ) -> Route {

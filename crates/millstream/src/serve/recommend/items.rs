@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use millstream_learn::Id;
+use millstream_model::registry::ModelFile;
 use serde_json::{Map, Value};
 
 use super::arguments::Arguments;
 use crate::catalogue::{Catalogue, Filter, id_json};
-use crate::registry::ModelFile;
 use crate::serve::catalogue::filter_fault;
 use crate::serve::error::ApiError;
 use crate::serve::rows::Row;

@@ -8,6 +8,8 @@ use millstream_learn::neighbours::Neighbour;
 use millstream_learn::popularity::Popular;
 use millstream_learn::top_n::{Admit, Bitmap, Scored};
 use millstream_learn::{Id, Ids, Table};
+use millstream_model::model::Action;
+use millstream_model::registry::{Clusters, Content, Neighbourhood, Popularity, Task, Version};
 use millstream_stream::record::exact_integer;
 use serde_json::{Map, Value, json};
 
@@ -16,8 +18,6 @@ use super::binding::ItemRows;
 use super::items::{self, item_row};
 use super::work::{Answer, ITEMS, List, sorted};
 use crate::catalogue::{Catalogue, Filter, id_json};
-use crate::model::Action;
-use crate::registry::{Clusters, Content, Neighbourhood, Popularity, Task, Version};
 use crate::serve::Ambiguous;
 use crate::serve::error::{ApiError, hint, quote};
 use crate::serve::predict::{input_error, version_name};

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::Request;
 use http_body_util::BodyExt;
+use millstream_model::registry::Registry;
+use millstream_model::train::fixture::{Fixture, fixture_of};
 use millstream_stream::schema::ColumnType;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::catalogue::{self, CatalogueSettings, Catalogues};
-use crate::registry::Registry;
 use crate::serve::App;
 use crate::serve::fixture::{Models, context};
-use crate::train::fixture::{Fixture, fixture_of};
 
 const COLUMNS: [(&str, ColumnType); 9] = [
     ("id", ColumnType::Int64),
@@ -184,7 +184,7 @@ fn world(catalogue: &str) -> World {
     let text = format!("{MODELS}{catalogue}");
     let root = text.parse().unwrap();
     let mut faults = millstream_base::Faults::new("p.toml");
-    let drafts = crate::model::check::models(&root, None, &mut faults);
+    let drafts = millstream_model::model::check::models(&root, None, &mut faults);
     let routes = crate::serve::check::routes(&root, &drafts, &[], &mut faults);
     let rules = catalogue::check::catalogue(&root, &mut faults);
     let mut declared: Vec<_> = drafts.into_iter().filter_map(|draft| draft.checked).collect();

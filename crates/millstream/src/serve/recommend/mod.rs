@@ -26,6 +26,8 @@ use arguments::{Arguments, argument, is_long};
 pub use arguments::{Given, Told, version_json};
 pub use binding::Bindings;
 use likeness::ItemWork;
+use millstream_model::model::{Action, Argument};
+use millstream_model::registry::{Recommender, Version};
 pub use paths::{AskPath, AskedBy, PATHS, find};
 pub use work::{Answer, List};
 use work::{ITEMS, Work};
@@ -37,8 +39,6 @@ use super::error::ApiError;
 use super::predict::{blocking, refuse_query, version_name};
 use super::reply;
 use super::rows::{self, Posted};
-use crate::model::{Action, Argument};
-use crate::registry::{Recommender, Version};
 use crate::serve::Ambiguous;
 
 /// A path of the API below a model: `recommend/7`, `popular`, …

@@ -1,6 +1,6 @@
 //! The API's paths below a model, besides predict.
 
-use crate::model::{Action, Argument};
+use millstream_model::model::{Action, Argument};
 
 /// The methods of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

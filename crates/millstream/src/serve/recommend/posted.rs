@@ -3,12 +3,12 @@
 
 use millstream_learn::Id;
 use millstream_learn::als::{Feedback, RATING_MAX};
+use millstream_model::ratings::fits;
+use millstream_model::registry::Recommender;
 use millstream_stream::schema::ColumnType;
 use serde_json::{Map, Value};
 
 use super::arguments::{OwnedId, id_of_json};
-use crate::ratings::fits;
-use crate::registry::Recommender;
 use crate::serve::error::{ApiError, quote};
 use crate::serve::rows::noun;
 

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::Request;
 use http_body_util::BodyExt;
+use millstream_model::model::{Action, Argument};
+use millstream_model::registry::Feedback;
 use serde_json::{Value, json};
 
 use super::fixture::{ITEMS, LARGE_USER, LATE_USER, World, action_route, world, world_with_catalogue};
-use crate::model::{Action, Argument};
-use crate::registry::Feedback;
 use crate::serve::body::LARGE_BODIES;
 use crate::serve::{App, Origin, Route};
 

@@ -8,6 +8,9 @@ use std::sync::Arc;
 
 use millstream_learn::Id;
 use millstream_learn::top_n::{Admit, Bitmap, Metric, Scored, top_n_exact};
+use millstream_model::model::Action;
+use millstream_model::ratings::fits;
+use millstream_model::registry::{Recommendation, Recommender, Task, Version};
 use serde_json::Value;
 
 use super::arguments::{Arguments, OwnedId, score_json};
@@ -16,9 +19,6 @@ use super::items::{self, id_row};
 use super::posted::Ratings;
 use crate::catalogue::{Catalogue, Filter, id_json};
 use crate::interactions::{Entry, Popularity, Shown};
-use crate::model::Action;
-use crate::ratings::fits;
-use crate::registry::{Recommendation, Recommender, Task, Version};
 use crate::serve::error::{ApiError, hint, quote};
 use crate::serve::predict::version_name;
 use crate::serve::rows::Row;

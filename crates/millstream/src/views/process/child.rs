@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use datafusion::arrow::array::RecordBatch;
+use millstream_model::registry::Version;
 use millstream_store::{Check, LocalStore, S3Store, SharedStore, StoreUrl};
 use millstream_stream::record::rows_of;
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setrlimit};
@@ -20,7 +21,6 @@ use serde::Serialize;
 use super::frames::{self, Columns, End, Failed, Kind, QUESTION_BYTES_MOST, Question};
 use super::snapshot::{Contents, Snapshot, Tables};
 use crate::query::{ColumnCache, Extras, Limits, Parsed, Records, STACK_BYTES, Session, Spill};
-use crate::registry::Version;
 use crate::views::{ANSWER_BYTES_MOST, AskError, check_names, functions};
 
 /// Stacks, and what threads of the system's allocator reserve.

@@ -18,12 +18,12 @@ use datafusion::catalog::{MemTable, Session, TableProvider};
 use datafusion::common::DataFusionError;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
+use millstream_model::registry::OwnerTexts;
 use millstream_store::StoreUrl;
 use millstream_stream::batch::Batch;
 use millstream_stream::schema::StreamSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::registry::OwnerTexts;
 use crate::views::blocks_of;
 
 /// The place of the head's own place and length.

@@ -3,7 +3,7 @@
 #![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_possible_wrap)]
 
 mod costs;
-pub(crate) mod golden;
+pub mod golden;
 mod grouping;
 mod keeping;
 mod publishing;

@@ -51,7 +51,7 @@ pub struct RatingReader {
 
 /// A user or an item.
 #[derive(Debug)]
-pub(crate) struct IdExpression {
+pub struct IdExpression {
     pub expression: Expression,
     pub kind: ColumnType,
 }
@@ -71,7 +71,7 @@ pub struct RatingBlock {
 }
 
 #[derive(Debug)]
-pub(crate) enum IdValues {
+pub enum IdValues {
     Integers(Int64Array),
     Texts(StringArray),
 }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::{Draft, ModelFile, OwnerTexts, Published, Version, publish, read_model_file, version_numbers};
 
-const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/golden/format-1/models/close/000001");
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../millstream/testdata/golden/format-1/models/close/000001");
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The golden version under another identity, as a new attempt of it would bring it.

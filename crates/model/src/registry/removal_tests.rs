@@ -14,7 +14,7 @@ use super::{OwnerTexts, RegistryError, Sweeper, Version, model_key, promote, rea
 use millstream_store::faulty::FaultyStore;
 use millstream_store::{Created, LocalStore, PartWriter, SharedStore, Store, StoreError, StoredFile, Verified};
 
-const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/golden");
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../millstream/testdata/golden");
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Puts the golden version there under this number.

@@ -17,12 +17,12 @@ use crate::train::fixture::*;
 const FEATURES: &[&str] = &["Open", "Town/City", "Timestamp / 60"];
 
 fn golden() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/golden/format-1")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../millstream/testdata/golden/format-1")
 }
 
 /// Recommenders came later, in the same format.
 fn golden_recommenders() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/golden/format-1-recommenders")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../millstream/testdata/golden/format-1-recommenders")
 }
 
 fn models() -> Vec<Model> {
@@ -45,7 +45,7 @@ fn models() -> Vec<Model> {
 
 /// Boosting came later, in the same format.
 fn golden_boosting() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/golden/format-1-boosting")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../millstream/testdata/golden/format-1-boosting")
 }
 
 fn boosted() -> Vec<Model> {
@@ -168,7 +168,7 @@ fn write_the_golden_recommenders() {
 }
 
 fn golden_groups() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/golden/format-1-groups")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../millstream/testdata/golden/format-1-groups")
 }
 
 #[test]

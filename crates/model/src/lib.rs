@@ -1,0 +1,13 @@
+//! Batches in, versions out.
+//!
+//! The modules look only down, in this order: `model` (what a model reads and can be asked), `rows` (committed batches block by block, the
+//! hold-out), `ratings` (users, items and ratings in them), `registry` (versions as files, loaded and served), `train` (what is due, fit,
+//! measure, verify).
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod model;
+pub mod ratings;
+pub mod registry;
+pub mod rows;
+pub mod train;
