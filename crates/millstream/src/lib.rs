@@ -12,12 +12,8 @@ compile_error!(
     "Millstream runs on Linux: SQL of requests is answered in processes that end with their parent (prctl) and read /proc"
 );
 
-pub mod catalogue;
 pub mod cli;
 pub mod config;
-pub mod interactions;
 pub mod page;
-pub mod query;
 pub mod run;
 pub mod serve;
-pub mod views;

@@ -10,11 +10,11 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::{BatchesAction, Command, Demo, DemoSystem, Example, Invocation, LogFormat, ModelsAction, NewFrom, Stage};
+use millstream_answer::query::OutputFormat;
+use millstream_answer::views::{ProcessLimits, QUERY_PROCESS};
 use millstream_base::address;
 
 use crate::config::{Overrides, Retention, pipeline_name_fault, retention_age, retention_bytes};
-use crate::query::OutputFormat;
-use crate::views::{ProcessLimits, QUERY_PROCESS};
 
 /// The environment's overrides.
 const ENVIRONMENT: &str = "MILLSTREAM_SET";

@@ -17,12 +17,12 @@ use super::table::table;
 use super::{
     BatchesAction, Command, Demo, Invocation, LogFormat, ModelsAction, NewFrom, Stage, exit, pipeline_for, write_new,
 };
-use crate::catalogue::{CatalogueFrom, Lookups, check_file};
 use crate::config::{Loaded, Overrides, Pipeline, Retention, load};
 use crate::run::{
     self, Alone, Options, Outcome, Progress, check_data, open_broker, open_store_reading, run, with_rules,
 };
-use crate::views::{answer_questions, check_files};
+use millstream_answer::catalogue::{CatalogueFrom, Lookups, check_file};
+use millstream_answer::views::{answer_questions, check_files};
 use millstream_base::status::Status;
 use millstream_base::{ConfigFaults, Fault, Faults, error_chain};
 use millstream_model::registry::{Found, OwnerTexts, Registry, RegistryError, Remedy, Version};

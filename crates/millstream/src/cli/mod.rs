@@ -18,9 +18,10 @@ pub use demo::{Demo, DemoSystem};
 pub use execute::main;
 pub use new::{Example, NewError, NewFrom, pipeline_for, write_new};
 
+use millstream_answer::query::OutputFormat;
+use millstream_answer::views::ProcessLimits;
+
 use crate::config::{Overrides, Retention};
-use crate::query::OutputFormat;
-use crate::views::ProcessLimits;
 
 /// Exit codes: DESIGN §4.
 pub mod exit {

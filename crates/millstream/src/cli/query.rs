@@ -3,12 +3,12 @@
 use std::io::{self, BufWriter, ErrorKind, Write};
 
 use anyhow::Context;
+use millstream_answer::query::{Answer, Limits, OutputFormat, QueryError, RowWriter};
+use millstream_answer::views::session_of_owner;
 use millstream_store::SharedStore;
 use millstream_stream::batch::StoredBatches;
 
 use crate::config::Pipeline;
-use crate::query::{Answer, Limits, OutputFormat, QueryError, RowWriter};
-use crate::views::session_of_owner;
 
 const WRITTEN_AT_ONCE_BYTES: usize = 64 * 1024;
 /// Expressions are computed as deep as they are nested, on the runtime's threads (see `query::check`).

@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
+use millstream_answer::catalogue::{self, CatalogueFrom};
 use millstream_base::{ConfigFaults, Fault, Faults, Keys, Section, later_choice, section, time_span};
 use millstream_model::model::{self, Model};
 use millstream_model::train::{TrainSettings, WhenBehind};
@@ -14,7 +15,6 @@ use toml::Table;
 
 use super::check_stream;
 use super::{Overrides, Pipeline};
-use crate::catalogue::{self, CatalogueFrom};
 use crate::{serve, views};
 
 /// Every table of the file; `--set` looks here for the table of a key.

@@ -21,6 +21,8 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use millstream_answer::catalogue::{CatalogueRules, CatalogueSettings, FixedTable};
+use millstream_answer::views::{View, ViewSettings};
 use millstream_model::model::{Argument, Model};
 use millstream_model::train::TrainSettings;
 use millstream_store::StoreUrl;
@@ -29,9 +31,7 @@ use millstream_stream::record::Encoding;
 use millstream_stream::schema::SchemaRules;
 use millstream_stream::source::Source;
 
-use crate::catalogue::{CatalogueRules, CatalogueSettings, FixedTable};
 use crate::serve::{Route, Serve, ServeSettings};
-use crate::views::{View, ViewSettings};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pipeline {

@@ -15,11 +15,11 @@ use super::serving::{
 use super::stages::{Stages, is_last, say_batch, say_source_ended, source_ends};
 use super::stop::{STOP_MOST, Serving, Stop, StopSignals, stop_most, stop_on_signal};
 use super::{Options, Outcome, lock_store, open_store, open_store_reading};
-use crate::catalogue::Catalogues;
 use crate::config::Pipeline;
 use crate::page::LivePages;
 use crate::serve::{ServeContext, bind, serve};
-use crate::views::{ProcessCommand, Views};
+use millstream_answer::catalogue::Catalogues;
+use millstream_answer::views::{ProcessCommand, Views};
 use millstream_base::status::Status;
 use millstream_model::registry::{OwnerTexts, Registry};
 use millstream_model::train::{TrainReport, Trainer};

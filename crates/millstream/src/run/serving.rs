@@ -10,11 +10,11 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::TryRecvError;
 
 use super::stop::Stop;
-use crate::catalogue::{CatalogueError, Catalogues, Images, Refreshed};
 use crate::config::Pipeline;
-use crate::interactions::{Interactions, StoredRows};
 use crate::serve::{BatchReadError, BatchSource};
-use crate::views::{Now, Views};
+use millstream_answer::catalogue::{CatalogueError, Catalogues, Images, Refreshed};
+use millstream_answer::interactions::{Interactions, StoredRows};
+use millstream_answer::views::{Now, Views};
 use millstream_base::status::{Event, Status};
 use millstream_model::registry::Registry;
 use millstream_stream::batch::{Batch, StoredBatches, StoredError};

@@ -12,6 +12,9 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
+use millstream_answer::catalogue::{
+    Catalogue, CatalogueRules, FilterError, ImageFault, Kind, Query, Sort, Unfit, is_url, placeholder,
+};
 use millstream_learn::Id;
 use serde_json::{Map, Value, json};
 
@@ -20,9 +23,6 @@ use super::error::{ApiError, hint, quote};
 use super::predict::{blocking, reading};
 use super::template::Room;
 use super::{reply, rows};
-use crate::catalogue::{
-    Catalogue, CatalogueRules, FilterError, ImageFault, Kind, Query, Sort, Unfit, is_url, placeholder,
-};
 
 const LIMIT: usize = 20;
 const LIMIT_MAX: usize = 1000;

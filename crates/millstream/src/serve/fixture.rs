@@ -11,10 +11,10 @@ use tokio::sync::watch;
 
 use super::recommend::fixture::FakeRows;
 use super::{App, BatchReadError, BatchSource, ServeContext};
-use crate::catalogue::{CatalogueSettings, Catalogues};
-use crate::interactions::Interactions;
 use crate::serve::{Route, ServeSettings};
-use crate::views::{ProcessCommand, QueryLimits, ViewSettings, Views};
+use millstream_answer::catalogue::{CatalogueSettings, Catalogues};
+use millstream_answer::interactions::Interactions;
+use millstream_answer::views::{ProcessCommand, QueryLimits, ViewSettings, Views};
 use millstream_base::Faults;
 use millstream_base::status::{Status, now_ms};
 use millstream_model::model::{Columns, Missing, Supervised, TrainOn};
@@ -94,7 +94,7 @@ pub fn add_catalogue(context: &mut ServeContext, models: &Models, items: &str, r
     let from = if rules.contains("from =") { String::new() } else { format!("from = '{}'\n", path.display()) };
     let root = format!("[catalogue]\n{from}{rules}").parse().unwrap();
     let mut faults = Faults::new("p.toml");
-    let rules = crate::catalogue::check::catalogue(&root, &mut faults);
+    let rules = millstream_answer::catalogue::check::catalogue(&root, &mut faults);
     faults.finish().unwrap_or_else(|faults| panic!("{faults}"));
     let settings = CatalogueSettings { file: "p.toml".as_ref(), rules: rules.as_ref(), tables: &[] };
     let opened = Catalogues::open(&settings, &models.store).unwrap_or_else(|error| panic!("{error}"));

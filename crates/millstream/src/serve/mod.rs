@@ -57,9 +57,9 @@ pub(crate) use reply::{asset, html};
 pub(crate) use route::UserRoute;
 pub use settings::{Ambiguous, Origin, Route, Serve, ServeSettings, ViewCall};
 
-use crate::catalogue::{Catalogues, Images};
-use crate::interactions::Interactions;
-use crate::views::Views;
+use millstream_answer::catalogue::{Catalogues, Images};
+use millstream_answer::interactions::Interactions;
+use millstream_answer::views::Views;
 use millstream_base::status::Status;
 use millstream_model::registry::Registry;
 use millstream_stream::batch::Batch;

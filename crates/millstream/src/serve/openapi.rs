@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use millstream_answer::views::{View, ViewParameter};
 use millstream_learn::Algorithm;
 use millstream_model::model::{Action, Argument, Sort};
 use millstream_model::registry::{Input, ModelFile, ServedModel, Task};
@@ -12,7 +13,6 @@ use super::app::App;
 use super::recommend::{AskPath, PATHS};
 use super::route::{UserRoute, versions};
 use crate::serve::{Origin, ViewCall};
-use crate::views::{View, ViewParameter};
 
 pub fn document(app: &App) -> Value {
     let mut paths = built_in_paths(app);

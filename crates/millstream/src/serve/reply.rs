@@ -2,9 +2,8 @@
 
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use millstream_answer::catalogue::Picture;
 use serde_json::Value;
-
-use crate::catalogue::Picture;
 
 pub const MODEL_VERSION: HeaderName = HeaderName::from_static("x-model-version");
 

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use millstream_answer::catalogue::CatalogueRules;
+use millstream_answer::views::{QueryLimits, View};
 use millstream_model::model::{Action, Argument, Model};
 
 use super::hosts::Sites;
-use crate::catalogue::CatalogueRules;
-use crate::views::{QueryLimits, View};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Serve {

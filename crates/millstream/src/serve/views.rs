@@ -4,6 +4,10 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::{Method, Request, Response, StatusCode};
+use millstream_answer::query::{Bound, Parameters};
+use millstream_answer::views::{
+    AskError, Asked, FaultKind, Now, Question, Rows, TEXT_BYTES, TextRows, View, ViewParameter,
+};
 use millstream_stream::schema::ColumnType;
 use serde_json::{Map, Value, json};
 
@@ -18,9 +22,7 @@ use super::route_action::add;
 use super::rows::{self, Posted};
 use super::template::{Room, Scope};
 use super::{BatchReadError, body, reply};
-use crate::query::{Bound, Parameters};
 use crate::serve::Origin;
-use crate::views::{AskError, Asked, FaultKind, Now, Question, Rows, TEXT_BYTES, TextRows, View, ViewParameter};
 
 const PAGE: [&str; 2] = ["limit", "offset"];
 

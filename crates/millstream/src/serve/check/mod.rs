@@ -8,6 +8,7 @@ mod view_route;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use millstream_answer::views::QueryLimits;
 use millstream_base::{Faults, Keys, Section, listen, size};
 use toml::Table;
 
@@ -15,7 +16,6 @@ pub use route::{ROUTE, columns_and_parameters, routes};
 pub use view_route::check_view_route;
 
 use super::{Serve, sites};
-use crate::views::QueryLimits;
 
 pub const SERVE: Keys = Keys {
     known: &["listen", "cors", "hosts", "query", "query_seconds", "query_rows", "query_memory"],

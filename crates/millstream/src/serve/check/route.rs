@@ -11,7 +11,7 @@ use super::action::{asking, fits_models, is_posted};
 use super::template::{self, Allowed};
 use super::view_route::view_route;
 use crate::serve::Route;
-use crate::views::View;
+use millstream_answer::views::View;
 use millstream_base::table_list;
 use millstream_model::model::Action;
 use millstream_model::model::check::{Draft, ModelColumns};

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use millstream_answer::views::View;
 use millstream_base::{Faults, Section, did_you_mean, json};
 use millstream_model::model::Action;
 use toml::Value;
@@ -9,7 +10,6 @@ use toml::Value;
 use super::route::{methods, path_parameters, response};
 use super::template::{self, Allowed};
 use crate::serve::{Ambiguous, Origin, Route, ViewCall};
-use crate::views::View;
 
 /// What a template may name of the answer besides the view's columns.
 const OUTPUTS: [&str; 1] = ["total"];

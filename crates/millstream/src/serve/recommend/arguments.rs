@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 
+use millstream_answer::catalogue::id_json;
 use millstream_learn::{Algorithm, Id};
 use millstream_model::model::{Action, Argument, ITEMS_DEFAULT, Sort};
 use millstream_model::registry::{Recommender, Task, Version};
@@ -10,7 +11,6 @@ use millstream_stream::schema::ColumnType;
 use serde_json::{Number, Value};
 
 use super::posted::{Ratings, posted_ratings};
-use crate::catalogue::id_json;
 use crate::serve::Ambiguous;
 use crate::serve::error::{ApiError, quote};
 use crate::serve::rows::{self, Row, noun};

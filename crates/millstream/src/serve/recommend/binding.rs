@@ -4,12 +4,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use millstream_answer::catalogue::{Catalogue, Filter};
+use millstream_answer::interactions::{Rule, Shown};
 use millstream_learn::Ids;
 use millstream_learn::top_n::Bitmap;
 use millstream_model::registry::{Recommender, Version};
-
-use crate::catalogue::{Catalogue, Filter};
-use crate::interactions::{Rule, Shown};
 
 /// There is none on the other side.
 pub const NONE: u32 = u32::MAX;

@@ -7,9 +7,9 @@ use millstream_learn::{Id, Ids, ParamValue, Seed, als};
 use serde_json::{Map, json};
 use tokio::sync::watch;
 
-use crate::interactions::{Interactions, Read, Rule, Source};
 use crate::serve::fixture::{Models, add_catalogue, context, route};
 use crate::serve::{App, Origin, Route, ServeContext};
+use millstream_answer::interactions::{Interactions, Read, Rule, Source};
 use millstream_base::status::now_ms;
 use millstream_model::model::{Argument, Missing};
 use millstream_model::registry::{

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use millstream_answer::catalogue::{Catalogue, Filter, id_json};
 use millstream_learn::Id;
 use millstream_model::registry::ModelFile;
 use serde_json::{Map, Value};
 
 use super::arguments::Arguments;
-use crate::catalogue::{Catalogue, Filter, id_json};
 use crate::serve::catalogue::filter_fault;
 use crate::serve::error::ApiError;
 use crate::serve::rows::Row;

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use millstream_answer::catalogue::{Catalogue, Filter, id_json};
 use millstream_learn::content::{Lookup, Query, Term, TitleMatch};
 use millstream_learn::neighbours::Neighbour;
 use millstream_learn::popularity::Popular;
@@ -17,7 +18,6 @@ use super::arguments::{Arguments, score_json};
 use super::binding::ItemRows;
 use super::items::{self, item_row};
 use super::work::{Answer, ITEMS, List, sorted};
-use crate::catalogue::{Catalogue, Filter, id_json};
 use crate::serve::Ambiguous;
 use crate::serve::error::{ApiError, hint, quote};
 use crate::serve::predict::{input_error, version_name};

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::Request;
 use http_body_util::BodyExt;
+use millstream_answer::catalogue::{self, CatalogueSettings, Catalogues};
 use millstream_model::registry::Registry;
 use millstream_model::train::fixture::{Fixture, fixture_of};
 use millstream_stream::schema::ColumnType;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::catalogue::{self, CatalogueSettings, Catalogues};
 use crate::serve::App;
 use crate::serve::fixture::{Models, context};
 

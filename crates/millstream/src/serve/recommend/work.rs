@@ -6,6 +6,8 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use millstream_answer::catalogue::{Catalogue, Filter, id_json};
+use millstream_answer::interactions::{Entry, Popularity, Shown};
 use millstream_learn::Id;
 use millstream_learn::top_n::{Admit, Bitmap, Metric, Scored, top_n_exact};
 use millstream_model::model::Action;
@@ -17,8 +19,6 @@ use super::arguments::{Arguments, OwnedId, score_json};
 use super::binding::{Binding, NONE};
 use super::items::{self, id_row};
 use super::posted::Ratings;
-use crate::catalogue::{Catalogue, Filter, id_json};
-use crate::interactions::{Entry, Popularity, Shown};
 use crate::serve::error::{ApiError, hint, quote};
 use crate::serve::predict::version_name;
 use crate::serve::rows::Row;
