@@ -1,9 +1,6 @@
-//! Millstream turns a stream of rows into served models.
+//! Millstream turns a stream of rows into served models: the binary's own part, above all other crates.
 //!
-//! The modules lie in the order of a record's path: `source` → `topic` → `batch` → `train` → `registry` → `serve` →
-//! `page`, with `views` beside the registry. A stage knows the contract of the stage before it (a manifest, a version) and nothing else of it;
-//! `run` is the one file that wires them. `config`, `schema`, `expression`, `ratings`, `store`,
-//! `query` and `status` serve all of them.
+//! `config` reads the pipeline file and composes what each crate says of its sections, `run` wires the stages, `cli` is the command line.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -14,6 +11,4 @@ compile_error!(
 
 pub mod cli;
 pub mod config;
-pub mod page;
 pub mod run;
-pub mod serve;

@@ -134,7 +134,7 @@ fn every_system_has_an_example_and_a_demo_with_rows_of_its_own() {
         let paths: Vec<&str> = paths.map(|path| path.trim_end_matches('\'').split('?').next().unwrap()).collect();
         assert!(paths.len() >= 4, "{lines}");
         for path in paths.into_iter().filter(|path| !path.starts_with("/v1/")) {
-            let fits = |route: &crate::serve::Route| {
+            let fits = |route: &millstream_http::serve::Route| {
                 let (own, asked): (Vec<&str>, Vec<&str>) = (route.path.split('/').collect(), path.split('/').collect());
                 own.len() == asked.len()
                     && own.iter().zip(asked).all(|(own, asked)| own.starts_with('{') || *own == asked)

@@ -15,7 +15,8 @@ use toml::Table;
 
 use super::check_stream;
 use super::{Overrides, Pipeline};
-use crate::{serve, views};
+use millstream_answer::views;
+use millstream_http::serve;
 
 /// Every table of the file; `--set` looks here for the table of a key.
 pub(super) const KEYS: &[(&str, &Keys)] = &[

@@ -1,11 +1,11 @@
 //! What can be said of the models and the routes together once the columns are known.
 
 use millstream_base::{Faults, did_you_mean};
+use millstream_http::serve::check::columns_and_parameters;
 use millstream_model::model::check::{ModelColumns, check_columns};
 use millstream_stream::schema::StreamSchema;
 
 use super::Pipeline;
-use crate::serve::check::columns_and_parameters;
 
 /// Checks what `load` could not: it knows no columns.
 pub fn check_models(pipeline: &Pipeline, schema: &StreamSchema, faults: &mut Faults) {

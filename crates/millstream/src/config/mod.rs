@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use millstream_answer::catalogue::{CatalogueRules, CatalogueSettings, FixedTable};
 use millstream_answer::views::{View, ViewSettings};
+use millstream_http::serve::{Route, Serve, ServeSettings};
 use millstream_model::model::{Argument, Model};
 use millstream_model::train::TrainSettings;
 use millstream_store::StoreUrl;
@@ -30,8 +31,6 @@ use millstream_stream::batch::BatchSettings;
 use millstream_stream::record::Encoding;
 use millstream_stream::schema::SchemaRules;
 use millstream_stream::source::Source;
-
-use crate::serve::{Route, Serve, ServeSettings};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pipeline {

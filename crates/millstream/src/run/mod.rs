@@ -29,11 +29,11 @@ pub use progress::Progress;
 pub(crate) use stop::{StopSignals, end_broker};
 
 use crate::config::Pipeline;
-use crate::page::LivePages;
-use crate::serve::{ServeContext, bind, serve};
 use flow::Flow;
 use millstream_answer::views::{ProcessCommand, Views};
 use millstream_base::status::Status;
+use millstream_http::page::LivePages;
+use millstream_http::serve::{ServeContext, bind, serve};
 use millstream_model::registry::{OwnerTexts, Registry};
 use millstream_store::{LocalStore, S3Store, SharedStore, StoreUrl};
 use millstream_stream::batch::StoredBatches;

@@ -10,11 +10,11 @@ use millstream_store::{Settled, SharedStore, Store, StoreError, record_bytes, se
 use serde_json::json;
 
 use crate::config::{BrokerChoice, Pipeline, Start, check_models};
-use crate::serve::Route;
-use crate::serve::check::check_view_route;
 use millstream_answer::catalogue::{CatalogueFrom, Lookups, check_catalogue, check_filters, empty_items};
 use millstream_answer::views::check_views;
 use millstream_base::status::{Status, now_ms};
+use millstream_http::serve::Route;
+use millstream_http::serve::check::check_view_route;
 use millstream_stream::batch::{
     Begun, Identity, Plan, SCHEMA_KEY, SourceIdentity, create_or_read, positions, read as read_identity, read_schema,
 };

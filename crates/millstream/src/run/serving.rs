@@ -11,11 +11,11 @@ use tokio::sync::broadcast::error::TryRecvError;
 
 use super::stop::Stop;
 use crate::config::Pipeline;
-use crate::serve::{BatchReadError, BatchSource};
 use millstream_answer::catalogue::{CatalogueError, Catalogues, Images, Refreshed};
 use millstream_answer::interactions::{Interactions, StoredRows};
 use millstream_answer::views::{Now, Views};
 use millstream_base::status::{Event, Status};
+use millstream_http::serve::{BatchReadError, BatchSource};
 use millstream_model::registry::Registry;
 use millstream_stream::batch::{Batch, StoredBatches, StoredError};
 
