@@ -16,24 +16,7 @@ use millstream_stream::schema::{ArrowType, ColumnType, StreamSchema};
 use millstream_untrusted::model::Holdout;
 
 use crate::model::RatingColumns;
-use crate::rows::{RowsError, condition, for_each_block_in_order, held_out, narrow};
-
-/// What ids of this type are: `int64` or `utf8`; `None`: such values are no ids. Of floats the whole ones up to 2^53 are.
-pub fn id_kind(data_type: &DataType) -> Option<ColumnType> {
-    match data_type {
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Some(ColumnType::Utf8),
-        other if other.is_integer() || other.is_floating() => Some(ColumnType::Int64),
-        _ => None,
-    }
-}
-
-/// Whether values of this type can be instants: epoch numbers, texts of ISO 8601, timestamps and dates.
-pub fn is_time(data_type: &DataType) -> bool {
-    match data_type {
-        DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 => true,
-        other => id_kind(other).is_some(),
-    }
-}
+use crate::rows::{RowsError, condition, for_each_block_in_order, held_out, id_kind, is_time, narrow};
 
 /// The expressions of a model of ratings, compiled against what a block holds.
 #[derive(Debug)]

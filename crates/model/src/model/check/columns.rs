@@ -11,7 +11,7 @@ use crate::model::{
     Action, ClusterColumns, Columns, ContentColumns, Missing, Model, NeighbourColumns, PopularityColumns,
     RATING_INPUTS, RatingColumns, Supervised,
 };
-use crate::ratings::{id_kind, is_time};
+use crate::rows::{id_kind, is_time};
 
 /// Checks a model against the columns of the stream; `None`: it has faults of its own, which are told.
 pub fn check_columns<'a>(model: &'a Model, schema: &Schema, faults: &mut Faults) -> Option<ModelColumns<'a>> {
