@@ -1,7 +1,7 @@
 //! Batches in, versions out.
 //!
-//! The modules look only down, in this order: `model` (what a model reads and can be asked), `rows` (committed batches block by block, the
-//! hold-out), `ratings` (users, items and ratings in them), `registry` (versions as files, loaded and served), `train` (what is due, fit,
+//! The modules look only down, in this order: `rows` (committed batches block by block, the hold-out), `model` (what a model reads and can
+//! be asked), `ratings` (users, items and ratings in them), `registry` (versions as files, loaded and served), `train` (what is due, fit,
 //! measure, verify).
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]

@@ -1,6 +1,6 @@
 //! Rows in, exact batches out: the path of a record from its source to a committed batch.
 //!
-//! The modules look only down, in this order: `schema` and `expression` (types of columns, SQL of one row), `record` (what a row
+//! The modules look only down, in this order: `expression` and `schema` (SQL of one row, types of columns), `record` (what a row
 //! looks like as a Kafka message), `source` (readers of datasets), `topic` (librdkafka), `batch` (cuts, parts, manifests), `replay`
 //! (sends a source into a topic and decides the cuts).
 

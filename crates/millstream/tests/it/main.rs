@@ -7,6 +7,7 @@ mod catalogue;
 mod cleaning;
 mod common;
 mod eight;
+mod floors;
 mod golden;
 mod houses;
 mod kafka;
