@@ -112,11 +112,11 @@ fn the_demo_keeps_to_its_own_folder() {
 #[test]
 fn every_system_has_an_example_and_a_demo_with_rows_of_its_own() {
     for (name, rows, models, n_routes) in [
-        ("bitcoin", 300_000, 6, 3),
+        ("bitcoin", 300_000, 7, 3),
         ("movielens", 300_000, 3, 5),
         ("products", 1500, 4, 7),
         ("movies", 1000, 3, 8),
-        ("houses", 30_000, 3, 4),
+        ("houses", 30_000, 4, 4),
     ] {
         let Command::New { from: NewFrom::Example(example), .. } = parsed(&format!("m new x --example {name}")).command
         else {
@@ -182,7 +182,7 @@ const NUMBER: ColumnType = ColumnType::Float64;
 #[test]
 fn the_example_can_be_renamed_and_fits_its_columns() {
     let pipeline = loaded(&Example::Bitcoin.renamed("mine")).pipeline;
-    assert_eq!((pipeline.name.as_str(), pipeline.models.len()), ("mine", 6));
+    assert_eq!((pipeline.name.as_str(), pipeline.models.len()), ("mine", 7));
     let columns = ["Timestamp", "Open", "High", "Low", "Close", "Volume"].map(|name| (name, NUMBER));
     let mut faults = Faults::new("new.toml");
     check_models(&pipeline, &schema(&columns), &mut faults);
