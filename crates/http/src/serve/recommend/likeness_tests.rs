@@ -202,6 +202,7 @@ fn world(catalogue: &str) -> World {
     let opened = Catalogues::open(&settings, &trained.store).unwrap();
     context.catalogue = opened.map(|(catalogues, _)| {
         catalogues.refresh(&trained.batches.lock().unwrap()).unwrap();
+        catalogues.loaded();
         Arc::new(catalogues)
     });
     context.settings.catalogue = rules;
