@@ -97,7 +97,7 @@ pub fn fit_classification(
         let rank = |codes: &[u32], n| rank_by_class(&draws.training_codes(codes), n, classes, n_classes);
         let columns = bin_columns(table, bins, rank)?;
         let booster = Booster { columns: &columns, draws: &draws, params, stopped };
-        let boosted = booster.boost(&Softmax { classes, n_classes }, &log_shares)?;
+        let boosted = booster.boost(&Softmax { classes }, &log_shares)?;
         (columns, log_shares, boosted)
     };
     Ok(Model::new(Task::Classification, columns, start, boosted))

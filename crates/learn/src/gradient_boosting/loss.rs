@@ -111,7 +111,6 @@ impl Loss<2> for Logistic<'_> {
 /// Log-loss of three classes and more, each with a score of its own.
 pub(super) struct Softmax<'a> {
     pub(super) classes: &'a [u32],
-    pub(super) n_classes: usize,
 }
 
 impl Loss<2> for Softmax<'_> {
@@ -130,17 +129,15 @@ impl Loss<2> for Softmax<'_> {
         1.0
     }
 
-    /// The second derivative is K / (K − 1) times that of one score alone: the scores of the other classes move as well
-    /// (Friedman 2001, eq. 31).
+    /// The second derivative is that of one score alone, p·(1 − p), as scikit-learn has it; Friedman's (2001, eq. 31), as
+    /// LightGBM has it, is K / (K − 1) times that, and the slower steps did worse on held-out rows.
     fn steps(&self, rows: Range<usize>, of: Output, scale: f64, steps: &mut [[i32; 2]]) {
-        let n_classes = self.n_classes as f64;
-        let second_scale = scale * n_classes / (n_classes - 1.0);
         let rows = steps.iter_mut().zip(&self.classes[rows]).zip(of.scores).zip(of.norms);
         for (((step, &class), score), norm) in rows {
             let probability = exp_nonpositive(score - norm.top) * norm.inverse;
             let target = f64::from(u8::from(class as usize == of.output));
             let second = probability * (1.0 - probability);
-            *step = [fixed_point((target - probability) * scale), fixed_point(second * second_scale)];
+            *step = [fixed_point((target - probability) * scale), fixed_point(second * scale)];
         }
     }
 

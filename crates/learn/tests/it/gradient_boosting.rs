@@ -283,7 +283,7 @@ proptest! {
             for (class, scores) in scores.iter_mut().enumerate() {
                 let step = |row: usize| {
                     let p = probability(&before, class, row);
-                    (f64::from(u8::from(classes[row] as usize == class)) - p, p * (1.0 - p) * 4.0 / 3.0)
+                    (f64::from(u8::from(classes[row] as usize == class)) - p, p * (1.0 - p))
                 };
                 let steps: Vec<(f64, f64)> = (0..classes.len()).map(step).collect();
                 plain.follow(4 * round + class, &steps, scores)?;

@@ -7,5 +7,6 @@ mod conformance;
 mod gradient_boosting;
 mod kmeans;
 mod oracle;
+mod oracle_boosting;
 mod oracle_ranking;
 mod similarity;

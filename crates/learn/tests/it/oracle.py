@@ -1,5 +1,5 @@
-"""Prints the figures of tests/it/oracle.rs. usage: python oracle.py [tables | als] (needs numpy; tables: scikit-learn, ours was
-1.9.1; als: implicit 0.7.3, pyspark 4.3.0 and Java)."""
+"""Prints the figures of tests/it/oracle.rs. usage: python oracle.py [tables | clusters | als | boosting] (needs numpy;
+tables: scikit-learn, ours was 1.9.1; als: implicit 0.7.3, pyspark 4.3.0 and Java; boosting: scikit-learn, LightGBM 4.7.0)."""
 import sys
 
 import numpy as np
@@ -117,6 +117,69 @@ def als():
         show(f"spark {name} solved", vectors(model.userFactors))
 
 
-for name, run in [("tables", tables), ("clusters", clusters), ("als", als)]:
+def boosting():
+    # The rows of `minutes()` and `ratings()` in oracle_boosting.rs; the settings of both peers are ours.
+    import csv
+    import re
+    from pathlib import Path
+
+    import lightgbm
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+    from sklearn.metrics import log_loss
+
+    folder = next(p / "shared/data" for p in Path(__file__).resolve().parents if (p / "shared/data").exists())
+    params = dict(num_leaves=31, learning_rate=0.1, lambda_l2=1, num_threads=2, verbose=-1, seed=1)
+    same = dict(max_iter=100, max_leaf_nodes=31, l2_regularization=1, early_stopping=False, random_state=1)
+
+    def classes(name, x, y, test, category):
+        n = int(y.max()) + 1
+        objective = dict(objective="binary") if n == 2 else dict(objective="multiclass", num_class=n)
+        data = lightgbm.Dataset(x[~test], y[~test], categorical_feature=[category])
+        light = lightgbm.train(dict(params, **objective), data, 100).predict(x[test])
+        light = np.c_[1 - light, light] if n == 2 else light
+        peer = HistGradientBoostingClassifier(categorical_features=[category], **same).fit(x[~test], y[~test])
+        for who, p in [("lightgbm", light), ("scikit-learn", peer.predict_proba(x[test]))]:
+            print(name, who, "log-loss", log_loss(y[test], p), "accuracy", np.mean(p.argmax(1) == y[test]))
+
+    def number(name, x, y, test, category):
+        data = lightgbm.Dataset(x[~test], y[~test], categorical_feature=[category])
+        light = lightgbm.train(dict(params, objective="regression"), data, 100)
+        peer = HistGradientBoostingRegressor(categorical_features=[category], **same).fit(x[~test], y[~test])
+        for who, model in [("lightgbm", light), ("scikit-learn", peer)]:
+            print(name, who, "rmse", np.sqrt(np.mean((model.predict(x[test]) - y[test]) ** 2)))
+
+    # `generated()`.
+    j = np.arange(20_000)
+    a, b, city = (j * 7919 % 40_009) / 40_009, (j * 6151 % 39_989) / 39_989, j * 31 % 23
+    y = np.sin(9 * a) * 3 + (b > 0.4) * 2 * a + city % 5 * b + (j * 104_729 % 997) / 997
+    x = np.c_[np.where(j % 7 == 0, np.nan, a), b, city]
+    number("generated", x, y, j % 3 == 0, 2)
+    classes("generated", x, np.digitize(y, [0, 1.5, 3, 4.5]), j % 3 == 0, 2)
+
+    time, opened, high, low, close, volume = np.loadtxt(folder / "bitcoin/btcusdt_1min.csv", delimiter=",", skiprows=1).T
+    volume = np.log1p(volume)
+    here = np.flatnonzero(time[2:] - time[1:-1] == 60) + 1
+    before = np.where(time[here] - time[here - 1] == 60, volume[here - 1], np.nan)
+    hour, minute = time[here] // 3600 % 24, time[here] // 60 % 60
+    move = [np.log(high / low)[here], np.log(close / opened)[here]]
+    x = np.c_[volume[here], before, move[0], move[1], minute, hour]
+    test = here // 1000 % 5 == 4
+    y = volume[here + 1]
+    number("minutes", x, y, test, 5)
+    classes("minutes", x, (y > volume[here]).astype(int), test, 5)
+
+    rows = list(csv.DictReader(open(folder / "movielens/movies.csv", encoding="utf-8")))
+    years = {row["movieId"]: re.findall(r"\((\d{4})\)", row["title"]) for row in rows}
+    first = {row["movieId"]: row["genres"].split("|")[0] for row in rows}
+    genres = sorted(set(first.values()))
+    rated = list(csv.DictReader(open(folder / "movielens/ratings.csv", encoding="utf-8")))
+    year = [float(years[row["movieId"]][-1]) if years[row["movieId"]] else np.nan for row in rated]
+    genre = [genres.index(first[row["movieId"]]) for row in rated]
+    x = np.c_[[float(row["userId"]) for row in rated], [float(row["movieId"]) for row in rated], year, genre]
+    y = np.digitize([float(row["rating"]) for row in rated], [3.25, 4.25])
+    classes("ratings", x, y, np.arange(len(y)) % 5 == 4, 3)
+
+
+for name, run in [("tables", tables), ("clusters", clusters), ("als", als), ("boosting", boosting)]:
     if len(sys.argv) < 2 or sys.argv[1] == name:
         run()
