@@ -10,7 +10,10 @@ use serde_json::{Value, json};
 
 use super::promotion::{in_force, records};
 use super::removal::{arrays, is_gone, is_removed};
-use super::{OwnerTexts, RegistryError, Sweeper, Version, model_key, promote, read_tombstone, version_folder};
+use super::{
+    Found, OwnerTexts, Registry, RegistryError, Sweeper, Version, model_key, promote, read_tombstone, version_folder,
+};
+use millstream_store::counting::CountingStore;
 use millstream_store::faulty::FaultyStore;
 use millstream_store::{Created, LocalStore, PartWriter, SharedStore, Store, StoreError, StoredFile, Verified};
 
@@ -89,6 +92,29 @@ fn all_but_the_newest_and_those_with_an_alias_go_and_leave_what_they_were() {
     put_all(&*store, 7..=7);
     assert_eq!(removed(7), [2]);
     assert_eq!((named(&*store, "champion"), sweep(&*store, 1, 7)), (Some(5), vec![6]));
+}
+
+#[test]
+fn what_is_removed_is_not_served_and_costs_a_refresh_nothing() {
+    let (_folder, inner) = local();
+    put_all(&*inner, 1..=60);
+    promote(&*inner, "close", 2, "champion").unwrap();
+    assert_eq!(sweep(&*inner, 5, 60).len(), 54);
+    let store = Arc::new(CountingStore::new(Arc::clone(&inner)));
+    let registry = Registry::open(Arc::clone(&store) as _).unwrap();
+    let numbers = || registry.snapshot().models["close"].numbers().collect::<Vec<_>>();
+    assert_eq!((numbers(), registry.snapshot().problems.len()), (vec![2, 56, 57, 58, 59, 60], 0));
+    let served = registry.snapshot();
+    let close = &served.models["close"];
+    assert_eq!((close.n_versions(), close.loaded().count()), (6, 6));
+    assert!(close.find(10).is_none() && matches!(close.find(2), Some(Found::Loaded(_))));
+    assert!(registry.load("close", 10).unwrap().is_none());
+    put_all(&*inner, 61..=61);
+    registry.refresh().unwrap();
+    assert_eq!(numbers(), [2, 56, 57, 58, 59, 60, 61]);
+    store.take();
+    registry.refresh().unwrap();
+    assert!(store.take().reads < 20);
 }
 
 #[test]

@@ -85,11 +85,17 @@ impl ServedModel {
 
     /// Of every version, ascending.
     pub fn numbers(&self) -> impl Iterator<Item = u32> + '_ {
-        self.numbers.0.iter().flat_map(|(first, last)| *first..=*last).filter(|number| !self.broken.contains(number))
+        let runs = self.numbers.0.iter().flat_map(|(first, last)| *first..=*last);
+        self.below_floor().chain(runs.filter(|number| !self.broken.contains(number)))
     }
 
     pub fn n_versions(&self) -> usize {
-        self.numbers.len() - self.broken.len()
+        self.below_floor().count() + self.numbers.len() - self.broken.len()
+    }
+
+    /// Those that an alias keeps where the others of their time were removed.
+    fn below_floor(&self) -> impl Iterator<Item = u32> + '_ {
+        self.loaded.keys().copied().filter(|number| !self.numbers.contains(*number))
     }
 
     /// The loaded ones, ascending: the newest, and those with an alias.
@@ -113,6 +119,13 @@ impl Numbers {
         let below = (first < number).then(|| (first, number - 1));
         let above = (number < last).then(|| (number + 1, last));
         self.0.splice(run..=run, below.into_iter().chain(above));
+    }
+
+    fn remove_below(&mut self, floor: u32) {
+        self.0.retain(|(_, last)| *last >= floor);
+        if let Some((first, _)) = self.0.first_mut() {
+            *first = floor.max(*first);
+        }
     }
 
     fn newest(&self) -> u32 {
@@ -145,6 +158,8 @@ pub struct Registry {
 /// What a refresh goes on from, of one model.
 struct Followed {
     numbers: Numbers,
+    /// What is below was removed, but for what an alias names.
+    floor: u32,
     loaded: BTreeMap<u32, Loaded>,
     common: CommonRecords,
 }
@@ -201,6 +216,8 @@ impl Registry {
                 Ok(Some(version))
             }
             Err(error) if error.remedy() == Remedy::Retry => Err(error),
+            // There is nothing to mend.
+            Err(RegistryError::Removed { .. } | RegistryError::UnknownVersion { .. }) => Ok(None),
             Err(error) => {
                 self.say_broken(model, number, &error);
                 Ok(None)
@@ -274,7 +291,7 @@ impl Registry {
         }
         let mut numbers = Numbers::default();
         found.into_iter().for_each(|number| numbers.push(number));
-        Ok(Followed { numbers, loaded: BTreeMap::new(), common: CommonRecords::open(&*self.store, model)? })
+        Ok(Followed { numbers, floor: 0, loaded: BTreeMap::new(), common: CommonRecords::open(&*self.store, model)? })
     }
 
     fn exists(&self, model: &str, number: u32) -> Result<bool, RegistryError> {
@@ -304,12 +321,18 @@ impl Registry {
         let new_common = model.common.look_for_new(&*self.store, name)?;
         let mut before = std::mem::take(&mut model.loaded);
         let mut broken = BTreeSet::new();
-        let newest: Vec<u32> = model.numbers.descending().take(TRIED_MOST).collect();
-        for number in newest {
+        let (newest, n_before): (Vec<u32>, _) =
+            (model.numbers.descending().take(TRIED_MOST).collect(), model.numbers.len());
+        for number in newest.iter().copied() {
             if model.loaded.len() == RECENT_MOST {
                 break;
             }
             self.keep(name, number, model, &mut before, (&mut broken, problems));
+        }
+        // Removals begin with the oldest.
+        if model.loaded.len() < RECENT_MOST && model.numbers.len() < n_before {
+            model.floor = newest.last().copied().unwrap_or(0);
+            model.numbers.remove_below(model.floor);
         }
         let mut aliases = BTreeMap::new();
         for (alias, pointed) in read_aliases(&*self.store, name)? {
@@ -320,7 +343,8 @@ impl Registry {
                     continue;
                 }
             };
-            if model.numbers.contains(number) && !model.loaded.contains_key(&number) && !broken.contains(&number) {
+            let may_be_there = number < model.floor || model.numbers.contains(number);
+            if may_be_there && !model.loaded.contains_key(&number) && !broken.contains(&number) {
                 self.keep(name, number, model, &mut before, (&mut broken, problems));
             }
             if model.loaded.contains_key(&number) {
@@ -372,7 +396,7 @@ impl Registry {
             Err(RegistryError::Removed { .. }) => model.numbers.remove(number),
             Err(error) => {
                 problems.push(format!("{name}@{number}: {}", error_chain(&error)));
-                broken.insert(number);
+                broken.extend(model.numbers.contains(number).then_some(number));
             }
         }
     }
