@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt fuzz hostile bench bench-learn bench-pipeline bench-workers bench-http bench-recommend bench-views bench-query bench-beside bench-versions soak docs
+.PHONY: help demo test check fmt fuzz hostile bench bench-learn bench-pipeline bench-workers bench-http bench-recommend bench-views bench-query bench-build bench-beside bench-versions soak docs
 
 help: ## List these targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ bench-beside: ## A benchmark by two builds in turn: OLD, NEW, ROUNDS (5), BENCHM
 
 bench-query: ## SQL of requests: `select 1` in a process that waits and in a new one, against 20 and 500 ms
 	bench/query.sh
+
+bench-build: ## Build times: a changed page file and a changed training file, dev and release (BENCHMARK=cold: a fresh clone)
+	bench/build.sh $(or $(BENCHMARK),touched)
 
 bench-workers: ## One, two and three ingest workers on three full partitions, after bench-pipeline
 	bench/workers.sh
