@@ -153,6 +153,10 @@ impl Pool {
         }
         drop(idle);
         *self.starter.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        // At once: whoever answers a question still may be lost with the process.
+        if let Some(scratch) = self.scratch.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            scratch.remove();
+        }
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {

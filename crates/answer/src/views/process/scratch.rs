@@ -43,6 +43,11 @@ impl Scratch {
             .is_ok_and(|found| found.ino() == own.ino() && found.dev() == own.dev())
     }
 
+    /// Before who holds it lets go. What still writes there leaves the rest to them.
+    pub(super) fn remove(&self) {
+        let _ = fs::remove_dir_all(self.path());
+    }
+
     pub(super) fn of_process(scratch: &Arc<Self>) -> io::Result<OwnFolder> {
         let folder = tempfile::Builder::new().prefix("process-").tempdir_in(scratch.path())?;
         Ok(OwnFolder { folder, server: Arc::clone(scratch) })

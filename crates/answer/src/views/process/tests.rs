@@ -215,3 +215,11 @@ async fn a_scratch_folder_that_somebody_removed_is_made_again() {
     ask(&pool, 1).await.unwrap();
     assert_ne!(pool.scratch().unwrap().path(), second);
 }
+
+#[tokio::test]
+async fn a_stop_removes_the_scratch_folder_whoever_holds_it() {
+    let pool = pool("");
+    let held = pool.scratch().unwrap();
+    pool.stop();
+    assert!(!held.path().exists());
+}
