@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Compares the recommender's hold-out quality with Spark MLlib's (where pyspark and Java are) and implicit's on the same
 # splits of a csv of ratings (user, item, rating, time): the mean of three seeds. `search` looks for the best parameters,
-# `warm` shows what beginning with an earlier version saves.
-# usage: als_quality.sh RATINGS.csv [search | warm]; PYTHON names another interpreter than the environment of run.sh.
+# `warm` shows what beginning with an earlier version saves, `lists` how lists rank beside popularity.
+# usage: als_quality.sh RATINGS.csv [search | warm | lists]; PYTHON names another interpreter than the environment of run.sh.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 ratings=$(realpath "$1")

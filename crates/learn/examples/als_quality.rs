@@ -1,7 +1,7 @@
 //! Hold-out quality of the recommender on a csv of ratings, for `benches/als_quality.sh`, which puts Spark's and
 //! implicit's beside it on the same split.
 //!
-//! usage: als_quality RATINGS.csv split FOLDER | compare | search | warm
+//! usage: als_quality RATINGS.csv split FOLDER | compare | search | warm | lists
 //! The csv has a header; its first four columns are user, item, rating and time, the ids being numbers. A split keeps one
 //! rating in ten, by a hash of seed and row; every figure is the mean over three seeds. `split` writes
 //! FOLDER/{train,test}_{seed}.csv for the peers.
@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use millstream_learn::als::{self, Model, Params, Ratings, Start};
+use millstream_learn::metrics::Ranking;
+use millstream_learn::top_n::{Admit, Bitmap, Metric, TopN};
 use millstream_learn::{ParamValue, Seed};
 use rayon::prelude::*;
 
@@ -47,11 +49,13 @@ fn main() {
         [path, "compare"] => compare(&splits(path)),
         [path, "search"] => search(&splits(path)),
         [path, "warm"] => warm(&splits(path)),
-        _ => println!("usage: als_quality RATINGS.csv split FOLDER | compare | search | warm"),
+        [path, "lists"] => lists(&read(path)),
+        _ => println!("usage: als_quality RATINGS.csv split FOLDER | compare | search | warm | lists"),
     }
 }
 
-fn splits(path: &str) -> Vec<Split> {
+/// The whole file as the training part.
+fn read(path: &str) -> Split {
     let text = std::fs::read_to_string(path).unwrap();
     let (mut users, mut items) = (BTreeMap::new(), BTreeMap::new());
     let mut code = |map_is_users: bool, id: &str| {
@@ -69,7 +73,11 @@ fn splits(path: &str) -> Vec<Split> {
             (triple, field().parse::<u64>().unwrap())
         })
         .unzip();
-    let (n_users, n_items) = (users.len(), items.len());
+    Split { n_users: users.len(), n_items: items.len(), train: triples, test: vec![], times }
+}
+
+fn splits(path: &str) -> Vec<Split> {
+    let Split { n_users, n_items, train: triples, times, .. } = read(path);
     let split = |seed: u64| {
         let held_out = |row: usize| mix(mix(seed) ^ row as u64).is_multiple_of(10);
         let part = |wanted: bool| {
@@ -220,7 +228,7 @@ fn search(splits: &[Split]) {
     let tried = dampings.map(|damping| (damped(&inner, damping), damping));
     let (_, damping) = tried.into_iter().min_by(|a, b| a.0.total_cmp(&b.0)).unwrap();
     println!("hold-out: {:.5}  mean + user's bias + item's bias, damping {damping}", damped(splits, damping));
-    for kind in ["nonnegative=false", "nonnegative=true"] {
+    for kind in ["nonnegative=false", "nonnegative=true", "biases=true"] {
         let found = grid(&inner, kind);
         println!("{kind}, best first, RMSE on the ratings kept apart (mean of three seeds):");
         found.iter().take(8).for_each(|(rmse, text)| println!("  {rmse:.5}  {text}"));
@@ -278,6 +286,87 @@ fn biases_rmse(split: &Split, damping: f64) -> f64 {
     }
     let bias = |user: u32, item: u32| of_users[user as usize] + of_items[item as usize];
     rmse(&split.known(&ratings), |user, item| (centre + bias(user, item)).clamp(0.5, 5.0))
+}
+
+/// The lists of versions on the first one to four fifths of the ratings in the order of time, measured on the fifth after each as
+/// Millstream does: what a user rated there at least as high as the mean is relevant; the first half of a new user's ratings is folded
+/// in, and the second relevant.
+fn lists(all: &Split) {
+    let mut order: Vec<usize> = (0..all.train.len()).collect();
+    order.sort_by_key(|&row| all.times[row]);
+    let rows: Vec<Triple> = order.into_iter().map(|row| all.train[row]).collect();
+    let fifth = |at: usize| rows.len() * at / 5;
+    let parts: Vec<(Ratings, Vec<Triple>)> = (1..5)
+        .map(|at| {
+            let known = Split { train: rows[..fifth(at)].to_vec(), test: vec![], times: vec![], ..*all };
+            (known.ratings(), rows[fifth(at)..fifth(at + 1)].to_vec())
+        })
+        .collect();
+    let show = |name: &str, measured: &Ranking| {
+        let (ndcg, recall) = (measured.ndcg().unwrap(), measured.recall().unwrap());
+        println!("NDCG@10 {ndcg:.4}  recall@10 {recall:.4}  users {}  {name}", measured.users());
+    };
+    let mut popular = Ranking::new(10, all.n_items);
+    for (known, next) in &parts {
+        let counts = known.item_counts();
+        let mut items: Vec<u32> = (0..all.n_items as u32).filter(|item| counts[*item as usize] > 0).collect();
+        items.sort_by_key(|&item| std::cmp::Reverse(counts[item as usize]));
+        rank_next(known, next, &mut popular, |_, (seen, _)| {
+            items.iter().filter(|item| seen.binary_search(item).is_err()).take(10).copied().collect()
+        });
+    }
+    show("popularity", &popular);
+    let kinds = [
+        "rank=10 lambda=0.1",
+        "rank=12 lambda=0.16 iterations=21 nonnegative=true",
+        "rank=16 lambda=0.14 iterations=15 biases=true ranking=prediction",
+    ];
+    for text in kinds {
+        for text in [text.to_owned(), format!("{} ranking=support", text.replace(" ranking=prediction", ""))] {
+            let mut measured = Ranking::new(10, all.n_items);
+            for (known, next) in &parts {
+                let model = als::fit(known, None, None, &params(&text), Seed(1)).unwrap().model;
+                let index = TopN::new(model.list_factors(), model.width(), Metric::InnerProduct);
+                let rated = Bitmap::from_fn(all.n_items, |item| model.item_counts()[item as usize] > 0);
+                rank_next(known, next, &mut measured, |user, (seen, values)| {
+                    let folded = (known.of_user(user).0.is_empty()).then(|| model.fold_in(seen, values));
+                    let vector = folded.as_deref().unwrap_or(model.user(user));
+                    let admit = Admit { exclude: seen, only: Some(&rated) };
+                    let list = index.search(model.list_factors(), vector, 10, &admit);
+                    list.into_iter().map(|scored| scored.item).collect()
+                });
+            }
+            show(&text, &measured);
+        }
+    }
+}
+
+/// Adds the users of the part after `known`. `list`: of a user and what the user has rated.
+fn rank_next(
+    known: &Ratings,
+    next: &[Triple],
+    measured: &mut Ranking,
+    list: impl Fn(u32, (&[u32], &[f32])) -> Vec<u32>,
+) {
+    let counts = known.item_counts();
+    let mut of_users: BTreeMap<u32, Vec<Triple>> = BTreeMap::new();
+    next.iter().for_each(|triple| of_users.entry(triple.0).or_default().push(*triple));
+    for (user, triples) in of_users {
+        let earlier = known.of_user(user);
+        let half = if earlier.0.is_empty() { triples.len().div_ceil(2) } else { 0 };
+        let is_known = |t: &&Triple| counts[t.1 as usize] > 0;
+        let folded: BTreeMap<u32, f32> = triples[..half].iter().filter(is_known).map(|t| (t.1, t.2)).collect();
+        let folded: (Vec<u32>, Vec<f32>) = folded.into_iter().unzip();
+        let seen = if half == 0 { earlier } else { (&folded.0[..], &folded.1[..]) };
+        if seen.0.is_empty() {
+            continue;
+        }
+        let liked = triples[half..].iter().filter(is_known).filter(|t| f64::from(t.2) >= known.mean());
+        let liked: Vec<u32> = liked.map(|t| t.1).filter(|item| seen.0.binary_search(item).is_err()).collect();
+        if !liked.is_empty() {
+            measured.add(&list(user, seen), &liked);
+        }
+    }
 }
 
 /// The hold-out RMSE after each iteration of a fit that begins anew, and of one that begins with a model of the first

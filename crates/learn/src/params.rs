@@ -20,6 +20,21 @@ pub enum ParamDefault {
     Integer(i64),
     Text(&'static str),
     Bool(bool),
+    /// Of a parameter that models were stored without: at this value it is left out of what describes a model, so that theirs stays
+    /// the same.
+    Omitted(&'static ParamDefault),
+}
+
+impl ParamDefault {
+    pub fn value(self) -> ParamValue {
+        match self {
+            ParamDefault::Float(value) => ParamValue::Float(value),
+            ParamDefault::Integer(value) => ParamValue::Integer(value),
+            ParamDefault::Text(value) => ParamValue::Text(value.to_owned()),
+            ParamDefault::Bool(value) => ParamValue::Bool(value),
+            ParamDefault::Omitted(value) => value.value(),
+        }
+    }
 }
 
 impl fmt::Display for ParamDefault {
@@ -30,6 +45,7 @@ impl fmt::Display for ParamDefault {
             ParamDefault::Integer(value) => write!(f, "{value}"),
             ParamDefault::Text(value) => write!(f, "\"{value}\""),
             ParamDefault::Bool(value) => write!(f, "{value}"),
+            ParamDefault::Omitted(value) => value.fmt(f),
         }
     }
 }
@@ -106,6 +122,16 @@ impl<'a> ParamReader<'a> {
             self.fault(name, rule);
         }
         number
+    }
+
+    /// `true` or `false`.
+    pub(crate) fn bool(&mut self, name: &str) -> Option<bool> {
+        match self.get(name)? {
+            ParamValue::Bool(value) => return Some(*value),
+            ParamValue::Float(_) | ParamValue::Integer(_) | ParamValue::Text(_) => {}
+        }
+        self.fault(name, "must be true or false");
+        None
     }
 
     pub(crate) fn finish<P>(self, params: P) -> Result<P, Vec<ParamFault>> {

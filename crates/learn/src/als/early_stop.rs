@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use crate::chunks::split;
 use crate::numeric::index_u32;
 
+use super::biases::Biases;
 use super::half_step::Factors;
 use super::kernel::Lanes;
 use super::params::Feedback;
@@ -21,6 +22,7 @@ pub(super) struct Watch<'a> {
     validation: &'a Ratings,
     feedback: Feedback,
     scale: Option<(f32, f32)>,
+    biases: Option<&'a Biases>,
     /// Of implicit feedback: the users whose rankings are judged.
     sample: Vec<u32>,
     /// Whether an item has a rating to train on.
@@ -39,7 +41,7 @@ impl<'a> Watch<'a> {
         training: &'a Ratings,
         validation: &'a Ratings,
         feedback: Feedback,
-        scale: Option<(f32, f32)>,
+        (scale, biases): (Option<(f32, f32)>, Option<&'a Biases>),
         rank: usize,
         patience: u32,
     ) -> Option<Watch<'a>> {
@@ -50,6 +52,7 @@ impl<'a> Watch<'a> {
             validation,
             feedback,
             scale,
+            biases,
             sample: Vec::new(),
             trained,
             patience,
@@ -113,7 +116,8 @@ impl<'a> Watch<'a> {
             let mut sum = (0.0, 0u64);
             for user in chunk.clone() {
                 for (item, value) in self.predictable(index_u32(user)) {
-                    let score = f64::from(product(users.vector(user), items.vector(item as usize)));
+                    let expected = self.biases.map_or(0.0, |biases| biases.expected(biases.users[user], item));
+                    let score = expected + f64::from(product(users.vector(user), items.vector(item as usize)));
                     let error = score.clamp(low, high) - f64::from(value);
                     sum = (sum.0 + error * error, sum.1 + 1);
                 }

@@ -4,6 +4,7 @@
 use crate::Seed;
 use crate::error::FitError;
 
+use super::biases::Biases;
 use super::early_stop::Watch;
 use super::equation::Equation;
 use super::half_step::{Factors, Method, half_step};
@@ -72,15 +73,19 @@ pub fn fit_until(
         Feedback::Implicit => None,
     };
     let mut notes = notes_on(ratings, extremes, scale, params);
+    let biases = params.biases.then(|| Biases::fit(ratings));
     let watch = validation.and_then(|validation| {
-        Watch::new(ratings, validation, params.feedback(), scale, params.rank as usize, params.early_stop)
+        let known = (scale, biases.as_ref());
+        Watch::new(ratings, validation, params.feedback(), known, params.rank as usize, params.early_stop)
     });
     if validation.is_some_and(|validation| !validation.is_empty()) && watch.is_none() {
         notes.push("no validation rating has a user and an item to train on, so nothing was stopped early".to_owned());
     }
     let method = Method::of(&Equation::of(params), params.rank as usize);
-    let trained = iterate(ratings, start, params, seed, (watch, stopped), method, &mut notes)?;
-    let model = Model::new(&trained.users, &trained.items, Equation::of(params), scale, ratings);
+    let rests = biases.as_ref().map(|biases| biases.rests(ratings));
+    let fitted = rests.as_ref().unwrap_or(ratings);
+    let trained = iterate(fitted, start, params, seed, (watch, stopped), method, &mut notes)?;
+    let model = Model::new(&trained.users, &trained.items, params, scale, (ratings, biases));
     Ok(Fit { model, iterations: trained.iterations, validation: trained.measures, notes })
 }
 
@@ -145,7 +150,7 @@ fn begin(
 ) -> Result<(Factors, Factors), FitError> {
     let (equation, rank) = (Equation::of(params), params.rank as usize);
     if let Some(start) = start {
-        match unfit(start.model, &equation, rank) {
+        match unfit(start.model, params) {
             None => return warm(&ratings.rows, ratings.n_items(), start, &equation, method, seed),
             Some(reason) => notes.push(format!("began anew and not from the earlier version: {reason}")),
         }

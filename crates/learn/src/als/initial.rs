@@ -8,6 +8,7 @@ use super::equation::{Equation, narrow};
 use super::fit::Start;
 use super::half_step::{Factors, Method, half_step};
 use super::model::Model;
+use super::params::Params;
 use super::rows::Rows;
 
 /// The code in [`Start`] of a user or item which the earlier model did not have.
@@ -53,7 +54,8 @@ pub(super) fn warm(
 ) -> Result<(Factors, Factors), FitError> {
     let model = start.model;
     let rank = model.rank();
-    let mut users = known("users", &start.users, by_user.n_rows(), model.n_users(), rank, |code| model.user(code))?;
+    let mut users =
+        known("users", &start.users, by_user.n_rows(), model.n_users(), rank, |code| &model.user(code)[..rank])?;
     let mut items = known("items", &start.items, n_items, model.n_items(), rank, |code| model.item(code))?;
     if equation.nonnegative {
         for lanes in users.lanes.iter_mut().chain(&mut items.lanes) {
@@ -93,9 +95,12 @@ fn known<'a>(
 }
 
 /// Why a model cannot be begun from, or `None` where it can.
-pub(super) fn unfit(model: &Model, equation: &Equation, rank: usize) -> Option<String> {
-    if model.rank() != rank {
-        return Some(format!("its rank is {}, not {rank}", model.rank()));
+pub(super) fn unfit(model: &Model, params: &Params) -> Option<String> {
+    if model.rank() != params.rank as usize {
+        return Some(format!("its rank is {}, not {}", model.rank(), params.rank));
     }
-    (model.feedback() != equation.feedback).then(|| "it was fitted on the other kind of feedback".to_owned())
+    if model.has_biases() != params.biases {
+        return Some("only one of the two has biases".to_owned());
+    }
+    (model.feedback() != params.feedback).then(|| "it was fitted on the other kind of feedback".to_owned())
 }

@@ -1,6 +1,7 @@
 //! Alternating least squares: a vector for every user and every item, whose product is the predicted rating (explicit
 //! feedback; Zhou, Wilkinson, Schreiber and Pan 2008) or the preference (implicit; Hu, Koren and Volinsky 2008).
 
+mod biases;
 mod early_stop;
 mod equation;
 mod fit;
@@ -14,5 +15,5 @@ mod rows;
 
 pub use fit::{Fit, Start, fit, fit_until};
 pub use model::Model;
-pub use params::{Feedback, LambdaScale, Params, SPECS};
+pub use params::{Feedback, LambdaScale, ListRule, Params, SPECS};
 pub use ratings::{RATING_MAX, Ratings};

@@ -56,7 +56,30 @@ pub const SPECS: &[ParamSpec] = &[
         meaning: "where ratings are kept apart to validate: stops after so many iterations without a better RMSE \
                   (explicit) or NDCG@10 (implicit) on them, and keeps the best; 0 never stops early",
     },
+    ParamSpec {
+        name: "biases",
+        default: ParamDefault::Omitted(&ParamDefault::Bool(false)),
+        range: "true, false",
+        meaning: "explicit feedback: the mean of all ratings and what a user and an item lie above it are fitted first, and the \
+                  vectors to what they leave over; not with nonnegative",
+    },
+    ParamSpec {
+        name: "ranking",
+        default: ParamDefault::Omitted(&ParamDefault::Text("auto")),
+        range: "\"auto\", \"prediction\", \"support\"",
+        meaning: "explicit feedback: what lists are ordered by. prediction: the predicted rating; support: the predicted rating + \
+                  0.7 standard deviations of the ratings × ln(1 + ratings of the item); auto: support with biases, else prediction",
+    },
 ];
+
+/// What lists of recommendations are ordered by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListRule {
+    /// The score of an item.
+    Prediction,
+    /// The score, and a share of the logarithm of how many ratings speak for it.
+    Support,
+}
 
 /// What the ratings are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +110,9 @@ pub struct Params {
     pub(crate) alpha: f64,
     pub(crate) nonnegative: bool,
     pub(crate) early_stop: u32,
+    pub(crate) biases: bool,
+    /// `None` is "auto".
+    pub(crate) ranking: Option<ListRule>,
     /// The lowest and the highest rating there can be: predictions are clamped to it. `None` takes those of the ratings
     /// fitted on. Explicit feedback only. It is no parameter a person writes among the others, so the caller sets it.
     pub scale: Option<(f32, f32)>,
@@ -103,6 +129,8 @@ impl Default for Params {
             alpha: 1.0,
             nonnegative: false,
             early_stop: 2,
+            biases: false,
+            ranking: None,
             scale: None,
         }
     }
@@ -134,16 +162,29 @@ impl Params {
         if let Some(alpha) = reader.float("alpha", "must be from 0 to 1e6", |alpha| (0.0..=1e6).contains(&alpha)) {
             params.alpha = alpha;
         }
-        match reader.get("nonnegative") {
-            None => {}
-            Some(ParamValue::Bool(nonnegative)) => params.nonnegative = *nonnegative,
-            Some(ParamValue::Float(_) | ParamValue::Integer(_) | ParamValue::Text(_)) => {
-                reader.fault("nonnegative", "must be true or false");
-            }
+        if let Some(nonnegative) = reader.bool("nonnegative") {
+            params.nonnegative = nonnegative;
         }
         let rule = "must be a whole number from 0 to 1000; 0 never stops early";
         if let Some(early_stop) = reader.integer("early_stop", rule, 0..=1000) {
             params.early_stop = early_stop;
+        }
+        if let Some(biases) = reader.bool("biases") {
+            params.biases = biases;
+        }
+        let rules = [("auto", None), ("prediction", Some(ListRule::Prediction)), ("support", Some(ListRule::Support))];
+        if let Some(rule) = choice(&mut reader, "ranking", &rules) {
+            params.ranking = rule;
+        }
+        let is_implicit = params.feedback == Feedback::Implicit;
+        if params.biases && is_implicit {
+            reader.fault("biases", "are for explicit feedback; remove them");
+        }
+        if params.biases && params.nonnegative {
+            reader.fault("biases", "leave over what is below 0 as often as above; remove them or nonnegative");
+        }
+        if is_implicit && params.ranking == Some(ListRule::Support) {
+            reader.fault("ranking", "support is for explicit feedback, implicit has it in its vectors; remove it");
         }
         reader.finish(params)
     }
@@ -182,6 +223,15 @@ impl Params {
 
     pub fn early_stop(&self) -> u32 {
         self.early_stop
+    }
+
+    pub fn biases(&self) -> bool {
+        self.biases
+    }
+
+    /// What "auto" comes to included.
+    pub fn ranking(&self) -> ListRule {
+        self.ranking.unwrap_or(if self.biases { ListRule::Support } else { ListRule::Prediction })
     }
 }
 

@@ -78,6 +78,24 @@ impl Ratings {
         if self.is_empty() { 0.0 } else { total / self.len() as f64 }
     }
 
+    /// The standard deviation of the ratings; 0 of none.
+    pub(super) fn deviation(&self) -> f64 {
+        let mean = self.mean();
+        let mut total = 0.0;
+        let of_chunk = |range: std::ops::Range<usize>| -> f64 {
+            self.rows.values[range].iter().map(|&value| (f64::from(value) - mean).powi(2)).sum()
+        };
+        fold_chunks(self.len(), 64, of_chunk, |sum| total += sum);
+        if self.is_empty() { 0.0 } else { (total / self.len() as f64).sqrt() }
+    }
+
+    /// The same pairs with other values, one for each.
+    pub(super) fn with_values(&self, values: Vec<f32>) -> Ratings {
+        let Rows { ends, columns, .. } = &self.rows;
+        let rows = Rows { ends: ends.clone(), columns: columns.clone(), values };
+        Ratings { rows, n_items: self.n_items, duplicates: self.duplicates }
+    }
+
     /// The lowest and the highest rating; `None` of none.
     pub(super) fn extremes(&self) -> Option<(f32, f32)> {
         let first = *self.rows.values.first()?;

@@ -7,7 +7,7 @@ use millstream_learn::als::{self, Feedback, Fit, Model, Params, Ratings, Start};
 use millstream_learn::{Array, FitError, LoadError, ParamValue, Seed};
 use proptest::prelude::*;
 
-fn params(text: &str) -> Params {
+pub fn params(text: &str) -> Params {
     let value = |word: &str| match (word.parse::<i64>(), word.parse::<f64>(), word.parse::<bool>()) {
         (Ok(integer), _, _) => ParamValue::Integer(integer),
         (_, Ok(float), _) => ParamValue::Float(float),
@@ -27,16 +27,16 @@ const KINDS: [&str; 5] = [
     "rank=9 lambda=0.1 feedback=implicit alpha=40 lambda_scale=ratings nonnegative=true iterations=3",
 ];
 
-fn hash(value: u64) -> u64 {
+pub fn hash(value: u64) -> u64 {
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     value ^ (value >> 31)
 }
 
-type Triples = Vec<(u32, u32, f32)>;
+pub type Triples = Vec<(u32, u32, f32)>;
 
 /// Ratings in halves from 0.5 to 5 with a structure of rank 2, about `share` of all pairs; early items are popular.
-fn triples(n_users: u32, n_items: u32, share: f64) -> Triples {
+pub fn triples(n_users: u32, n_items: u32, share: f64) -> Triples {
     let uniform = |key: u64| (hash(key) >> 11) as f64 / (1u64 << 53) as f64;
     let mut triples = Vec::new();
     for user in 0..n_users {
@@ -53,21 +53,21 @@ fn triples(n_users: u32, n_items: u32, share: f64) -> Triples {
     triples
 }
 
-fn ratings(triples: &Triples, n_users: usize, n_items: usize) -> Ratings {
+pub fn ratings(triples: &Triples, n_users: usize, n_items: usize) -> Ratings {
     let users = triples.iter().map(|t| t.0).collect();
     let items = triples.iter().map(|t| t.1).collect();
     Ratings::new(users, items, triples.iter().map(|t| t.2).collect(), n_users, n_items).unwrap()
 }
 
-fn fit(ratings: &Ratings, text: &str) -> Fit {
+pub fn fit(ratings: &Ratings, text: &str) -> Fit {
     als::fit(ratings, None, None, &params(text), Seed(7)).unwrap()
 }
 
-fn in_pool<T: Send>(threads: usize, run: impl FnOnce() -> T + Send) -> T {
+pub fn in_pool<T: Send>(threads: usize, run: impl FnOnce() -> T + Send) -> T {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(run)
 }
 
-fn rmse(model: &Model, triples: &Triples) -> f64 {
+pub fn rmse(model: &Model, triples: &Triples) -> f64 {
     let squared = |&(user, item, value): &(u32, u32, f32)| {
         (model.clamp(model.score(model.user(user), item)) - f64::from(value)).powi(2)
     };
@@ -96,7 +96,7 @@ fn solve_dense(mut a: Vec<Vec<f64>>, mut b: Vec<f64>) -> Vec<f64> {
 }
 
 /// The system of one row by the text book, all pairs of an implicit row included.
-fn dense_system(params: &Params, vectors: &[Vec<f64>], row: &BTreeMap<u32, f32>) -> (Vec<Vec<f64>>, Vec<f64>) {
+pub fn dense_system(params: &Params, vectors: &[Vec<f64>], row: &BTreeMap<u32, f32>) -> (Vec<Vec<f64>>, Vec<f64>) {
     let n = vectors[0].len();
     let (mut a, mut b) = (vec![vec![0.0; n]; n], vec![0.0; n]);
     let mut counted = 0;
@@ -126,12 +126,12 @@ fn dense_system(params: &Params, vectors: &[Vec<f64>], row: &BTreeMap<u32, f32>)
     (a, b)
 }
 
-fn vectors_of(factors: &[f32], rank: usize) -> Vec<Vec<f64>> {
+pub fn vectors_of(factors: &[f32], rank: usize) -> Vec<Vec<f64>> {
     factors.chunks_exact(rank).map(|vector| vector.iter().map(|&x| f64::from(x)).collect()).collect()
 }
 
 /// The vector solves the system; non-negative: it keeps the conditions of Karush, Kuhn and Tucker.
-fn check_solves(params: &Params, a: &[Vec<f64>], b: &[f64], x: &[f32], tolerance: f64) {
+pub fn check_solves(params: &Params, a: &[Vec<f64>], b: &[f64], x: &[f32], tolerance: f64) {
     let size = b.iter().fold(1e-3f64, |most, b| most.max(b.abs()));
     for (i, row) in a.iter().enumerate() {
         let gradient = (row.iter().zip(x).map(|(a, x)| a * f64::from(*x)).sum::<f64>() - b[i]) / size;

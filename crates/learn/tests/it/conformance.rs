@@ -443,18 +443,9 @@ fn parameters_report_every_fault_at_once() {
 
 #[test]
 fn specs_say_the_defaults_the_parameters_have() {
-    use millstream_learn::{ParamDefault, ParamValue};
     for algorithm in Algorithm::ALL {
         assert_eq!(Algorithm::from_name(algorithm.name()), Some(*algorithm));
-        let values = algorithm.specs().iter().map(|spec| {
-            let value = match spec.default {
-                ParamDefault::Float(value) => ParamValue::Float(value),
-                ParamDefault::Integer(value) => ParamValue::Integer(value),
-                ParamDefault::Text(value) => ParamValue::Text(value.to_owned()),
-                ParamDefault::Bool(value) => ParamValue::Bool(value),
-            };
-            (spec.name.to_owned(), value)
-        });
+        let values = algorithm.specs().iter().map(|spec| (spec.name.to_owned(), spec.default.value()));
         let values = values.collect();
         match algorithm {
             Algorithm::Als => assert_eq!(als::Params::from_values(&values), Ok(Default::default())),

@@ -378,15 +378,7 @@ fn parameters_report_every_fault_at_once() {
     assert_eq!(faults(&[("k", Bool(true))]), ["k"]);
     assert_eq!(faults(&[("k_min", Integer(5)), ("k_max", Integer(3))]), ["k_max"]);
     assert_eq!(params(&[("k_min", Integer(20))]).clusters(), &kmeans::Clusters::BestOf(20..=20));
-    let defaults = kmeans::SPECS.iter().map(|spec| {
-        let value = match spec.default {
-            millstream_learn::ParamDefault::Float(value) => Float(value),
-            millstream_learn::ParamDefault::Integer(value) => Integer(value),
-            millstream_learn::ParamDefault::Text(value) => Text(value.to_owned()),
-            millstream_learn::ParamDefault::Bool(value) => Bool(value),
-        };
-        (spec.name.to_owned(), value)
-    });
+    let defaults = kmeans::SPECS.iter().map(|spec| (spec.name.to_owned(), spec.default.value()));
     assert_eq!(Params::from_values(&defaults.collect()), Ok(Params::default()));
 }
 

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation)]
 
 mod als;
+mod als_biases;
 mod bags;
 mod conformance;
 mod gradient_boosting;

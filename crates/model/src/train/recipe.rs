@@ -20,7 +20,7 @@ pub struct Recipe {
     pub algorithm: Algorithm,
     pub columns: Columns,
     pub filter: Option<String>,
-    /// Every one, defaults included, in the type of the default.
+    /// Every one, defaults included but [omitted](ParamDefault::Omitted) ones, in the type of the default.
     pub params: BTreeMap<String, ParamValue>,
     pub seed: u64,
     pub holdout: Holdout,
@@ -124,12 +124,14 @@ fn with_defaults(algorithm: Algorithm, given: &BTreeMap<String, ParamValue>) -> 
                 ParamValue::Float(*value as f64)
             }
             (Some(value), _) => value.clone(),
-            (None, ParamDefault::Float(value)) => ParamValue::Float(value),
-            (None, ParamDefault::Integer(value)) => ParamValue::Integer(value),
-            (None, ParamDefault::Text(value)) => ParamValue::Text(value.to_owned()),
-            (None, ParamDefault::Bool(value)) => ParamValue::Bool(value),
+            (None, default) => default.value(),
         };
-        params.insert(spec.name.to_owned(), value);
+        let omitted = matches!(spec.default, ParamDefault::Omitted(_)) && value == spec.default.value();
+        if omitted {
+            params.remove(spec.name);
+        } else {
+            params.insert(spec.name.to_owned(), value);
+        }
     }
     if algorithm == Algorithm::Kmeans {
         range_of_clusters(given, &mut params);

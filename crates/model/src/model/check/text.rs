@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use millstream_base::{Faults, Section, did_you_mean, type_name};
-use millstream_learn::{Algorithm, Kind, ParamDefault, ParamValue, content};
+use millstream_learn::{Algorithm, Kind, ParamValue, content};
 use toml::Value;
 
 use super::param_value;
@@ -76,12 +76,7 @@ fn rule(key: &str, table: &toml::Table, faults: &mut Faults) -> Option<TextRule>
 fn with_defaults(mut values: BTreeMap<String, ParamValue>) -> TextRule {
     values.entry("terms".to_owned()).or_insert(ParamValue::Integer(DEFAULT_TERMS));
     for spec in content::SPECS {
-        values.entry(spec.name.to_owned()).or_insert_with(|| match spec.default {
-            ParamDefault::Float(value) => ParamValue::Float(value),
-            ParamDefault::Integer(value) => ParamValue::Integer(value),
-            ParamDefault::Text(value) => ParamValue::Text(value.to_owned()),
-            ParamDefault::Bool(value) => ParamValue::Bool(value),
-        });
+        values.entry(spec.name.to_owned()).or_insert_with(|| spec.default.value());
     }
     TextRule(values)
 }
