@@ -19,7 +19,7 @@ pub struct Recommender {
     /// The index of an id is its row among the factors.
     pub users: Ids,
     pub items: Ids,
-    /// Items by their product with a user's vector.
+    /// Of the list factors: items by their product with a user's vector.
     pub top: TopN,
     /// Items by the angle between them.
     pub similar: TopN,
@@ -28,9 +28,8 @@ pub struct Recommender {
 impl Recommender {
     /// The tables have an id for every row of the factors.
     pub fn new(model: als::Model, users: Ids, items: Ids) -> Self {
-        let rank = model.rank();
-        let top = TopN::new(model.item_factors(), rank, Metric::InnerProduct);
-        let similar = TopN::new(model.item_factors(), rank, Metric::Cosine);
+        let top = TopN::new(model.list_factors(), model.width(), Metric::InnerProduct);
+        let similar = TopN::new(model.item_factors(), model.rank(), Metric::Cosine);
         Self { model, users, items, top, similar }
     }
 

@@ -79,7 +79,7 @@ impl Rankings {
             let mut rankings = empty();
             for user in users {
                 let admit = Admit { exclude: &user.seen, only: None };
-                let listed = recommender.top.search(recommender.model.item_factors(), &user.vector, TOP, &admit);
+                let listed = recommender.top.search(recommender.model.list_factors(), &user.vector, TOP, &admit);
                 let listed: Vec<u32> = listed.iter().map(|scored| scored.item).collect();
                 rankings.model.add(&listed, &user.relevant);
                 let unseen = popular.iter().copied().filter(|&item| admit.admits(item));

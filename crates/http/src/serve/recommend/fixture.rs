@@ -170,7 +170,7 @@ fn trained_on(rows: &[FakeRow], batches: &[u32]) -> Vec<FakeRow> {
     latest.into_values().collect()
 }
 
-/// `unscaled` has no configured scale.
+/// `unscaled` has no configured scale, `biased` has biases.
 pub fn publish_ratings(models: &Models, rows: &FakeRows, model: &str, batches: &[u32], feedback: Feedback) {
     publish_of_rank(models, rows, model, batches, feedback, 3);
 }
@@ -188,6 +188,9 @@ fn publish_of_rank(models: &Models, rows: &FakeRows, model: &str, batches: &[u32
         ("iterations".to_owned(), ParamValue::Integer(if rank > 3 { 1 } else { 12 })),
         ("lambda".to_owned(), ParamValue::Float(0.05)),
     ]);
+    if model == "biased" {
+        given.insert("biases".to_owned(), ParamValue::Bool(true));
+    }
     if is_implicit {
         given.insert("feedback".to_owned(), ParamValue::Text("implicit".to_owned()));
     }

@@ -199,6 +199,35 @@ async fn because_adds_up_to_the_score() {
     assert_eq!(first["total"], json!(world.trained(1, &[1]).len()), "only what version 1 was trained on");
 }
 
+/// Lists are in the order of the rule and show estimates; what is posted is folded in with a bias of its own.
+#[tokio::test]
+async fn a_version_with_biases_answers_all_that_one_without_does() {
+    let world = world(Vec::new());
+    super::fixture::publish_ratings(&world.models, &world.rows, "biased", &[1, 2], Feedback::Explicit);
+    world.models.refresh();
+    world.read();
+    let ask = async |path: &str| get(&world, &path.replacen('~', "/v1/models/biased", 1)).await;
+    for user in [1, 2, LARGE_USER] {
+        let list = ask(&format!("GET ~/recommend/{user}?exclude_seen=false&n=100")).await;
+        assert_eq!(list["total"], json!(ITEMS.len()));
+        // Beyond 2^53 an id is a text.
+        let is_user = |id: &Value| *id == json!(user) || *id == json!(user.to_string());
+        for (item, score) in ids(&list).iter().zip(scores(&list)) {
+            let path: String = item.bytes().map(|byte| format!("%{byte:02X}")).collect();
+            let estimate = ask(&format!("GET ~/estimate/{user}/{path}")).await["prediction"].as_f64().unwrap();
+            assert!((estimate - score).abs() < 1e-6, "{item}: {estimate} is not {score}");
+            let because = ask(&format!("GET ~/because/{user}/{path}?n=1000")).await;
+            assert!((because["prediction"].as_f64().unwrap() - estimate).abs() < 1e-4, "{because}");
+            let users = ask(&format!("GET ~/users/{path}?exclude_seen=false&n=100")).await;
+            let of_user = users["items"].as_array().unwrap().iter().find(|row| is_user(&row["id"])).unwrap();
+            assert!((of_user["score"].as_f64().unwrap() - estimate).abs() < 1e-6, "{users}");
+        }
+        let body = json!({"ratings": world.trained(user, &[1, 2]), "n": 100, "exclude_seen": false});
+        let folded = ask(&format!("POST ~/recommend {body}")).await;
+        assert_eq!(ids(&folded), ids(&list));
+    }
+}
+
 #[tokio::test]
 async fn history_shows_each_item_once_newest_first() {
     let world = world(Vec::new());

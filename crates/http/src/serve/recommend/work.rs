@@ -9,6 +9,7 @@ use std::sync::Arc;
 use millstream_answer::catalogue::{Catalogue, Filter, id_json};
 use millstream_answer::interactions::{Entry, Popularity, Shown};
 use millstream_learn::Id;
+use millstream_learn::als::ListRule;
 use millstream_learn::top_n::{Admit, Bitmap, Metric, Scored, top_n_exact};
 use millstream_model::model::Action;
 use millstream_model::ratings::fits;
@@ -164,11 +165,15 @@ impl Asking<'_> {
     fn best(&self, vector: &[f32], source: &'static str, exclude: &[u32], filter: Option<Arc<Filter>>) -> Answer {
         let only = self.admitted(filter);
         let admit = Admit { exclude, only: only.as_deref() };
-        let factors = self.model.model.item_factors();
+        let model = &self.model.model;
         let total = self.n_admitted(&admit);
-        let best = self.page_of_best(total, |n| self.model.top.search(factors, vector, n, &admit));
+        let best = self.page_of_best(total, |n| self.model.top.search(model.list_factors(), vector, n, &admit));
         let rows = best.iter().map(|scored| {
-            let score = self.model.model.clamp(f64::from(scored.score));
+            let score = match model.ranking() {
+                ListRule::Prediction => f64::from(scored.score),
+                ListRule::Support => model.score(vector, scored.item),
+            };
+            let score = model.clamp(score);
             self.item_row(self.model.items.get(scored.item), [("score", score_json(score))])
         });
         self.list(source, rows.collect(), total)
@@ -273,10 +278,10 @@ impl Asking<'_> {
         };
         let model = &self.model.model;
         let admit = Admit { exclude: &exclude, only: None };
-        let total = model.n_users() - exclude.len();
+        let (total, wanted) = (model.n_users() - exclude.len(), model.scored_by(item));
         let best = self.page_of_best(total, |n| {
             let metric = Metric::InnerProduct;
-            top_n_exact(model.user_factors(), model.rank(), model.item(item), n, metric, &admit)
+            top_n_exact(model.user_factors(), model.width(), &wanted, n, metric, &admit)
         });
         let rows = best.iter().map(|scored| {
             let score = score_json(model.clamp(f64::from(scored.score)));
@@ -327,7 +332,8 @@ impl Asking<'_> {
             return Err(self.unknown_user(user));
         }
         let parts = self.model.model.because(&items, &values, item);
-        let score: f64 = parts.iter().sum();
+        let expected = self.model.model.expected(&items, &values, item);
+        let score = parts.iter().sum::<f64>() + expected;
         let mut order: Vec<usize> = (0..items.len()).collect();
         order.sort_by(|left, right| parts[*right].total_cmp(&parts[*left]).then(left.cmp(right)));
         let has_ratings = self.task().is_some_and(|task| task.rating.is_some());

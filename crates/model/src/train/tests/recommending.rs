@@ -11,7 +11,7 @@ use datafusion::arrow::array::{
 };
 use datafusion::parquet::arrow::ArrowWriter;
 use millstream_base::status::Status;
-use millstream_learn::{Algorithm, Id, ParamValue};
+use millstream_learn::{Algorithm, Array, Id, ParamValue};
 use millstream_stream::schema::ColumnType;
 use serde_json::{Value, json};
 
@@ -161,7 +161,8 @@ fn versions_start_from_the_one_before_and_verify_repeats_it() {
     let without_holdout = Model { name: "all".to_owned(), ..als(&[]) };
     let named = |name: &str, train_on| Model { name: name.to_owned(), train_on, ..als(&[]) };
     // Of the last three batches the first two versions are on all so far, and still no one's children.
-    let others = [named("each", TrainOn::Each), named("last", TrainOn::Last(NonZeroU32::new(3).unwrap()))];
+    let biased = Model { name: "biased".to_owned(), ..als(&[("biases", ParamValue::Bool(true))]) };
+    let others = [named("each", TrainOn::Each), named("last", TrainOn::Last(NonZeroU32::new(3).unwrap())), biased];
     assert_eq!(fixture.train(0.2, [als(&[])].into_iter().chain(others).collect()).failed, []);
     assert_eq!(fixture.train(0.0, vec![without_holdout]).failed, []);
     for (model, version, parent) in [
@@ -171,6 +172,7 @@ fn versions_start_from_the_one_before_and_verify_repeats_it() {
         ("each", 2, None),
         ("last", 2, None),
         ("all", 3, Some(2)),
+        ("biased", 3, Some(2)),
     ] {
         let loaded = fixture.load(model, version);
         let found = task(&loaded).parent.clone();
@@ -184,6 +186,9 @@ fn versions_start_from_the_one_before_and_verify_repeats_it() {
     }
     let notes = fixture.load("taste", 2).file.notes;
     assert!(notes.iter().any(|note| note.contains("slightly optimistic")), "{notes:?}");
+    // What came later is named in a version that has it alone.
+    assert_eq!(fixture.load("biased", 1).file.parameters.get("biases"), Some(&json!(true)));
+    assert!(!["biases", "ranking"].iter().any(|name| fixture.load("taste", 1).file.parameters.contains_key(*name)));
     // Without records to stop on a warm start does half of them.
     assert_eq!([1, 2].map(|version| task(&fixture.load("all", version)).iterations), [10, 5]);
     assert_eq!(fixture.load("all", 3).verdict().to_string(), "was not measured");
@@ -616,7 +621,12 @@ impl Naive {
             .filter(|(_, item)| !seen.contains(item))
             .collect();
         let mut by_score = items.clone();
-        let score = |code: u32| recommender.model.score(vector, code) as f32;
+        let weight = match recommender.to_arrays().get("support_weight") {
+            Some(Array::F64 { data, .. }) => data[0],
+            _ => 0.0,
+        };
+        let support = |code: u32| weight * f64::from(recommender.model.item_counts()[code as usize]).ln_1p();
+        let score = |code: u32| (recommender.model.score(vector, code) + support(code)) as f32;
         by_score.sort_by(|a, b| score(b.0).total_cmp(&score(a.0)).then(a.0.cmp(&b.0)));
         let mut by_count = items;
         by_count.sort_by_key(|(code, item)| (std::cmp::Reverse(counts[item]), *code));
@@ -639,6 +649,12 @@ impl Naive {
 
 #[test]
 fn measures_are_those_of_a_naive_computation() {
+    let rank = ("rank", ParamValue::Integer(4));
+    check_measures(als(std::slice::from_ref(&rank)));
+    check_measures(als(&[rank, ("biases", ParamValue::Bool(true))]));
+}
+
+fn check_measures(model: Model) {
     const PARTITIONS: u64 = 2;
     let share = Holdout { share: 0.25, seed: holdout::SEED };
     let fixture = fixture_of(&RATINGS, PARTITIONS);
@@ -646,7 +662,7 @@ fn measures_are_those_of_a_naive_computation() {
     for batch in &batches {
         fixture.commit(batch);
     }
-    let model = with_columns(als(&[("rank", ParamValue::Integer(4))]), |columns| columns.relevant = Some(4.0));
+    let model = with_columns(model, |columns| columns.relevant = Some(4.0));
     assert_eq!(fixture.train(share.share, vec![model]).failed, []);
     let version = fixture.load("taste", 2);
     let recommender = version.recommender().unwrap();
@@ -787,6 +803,8 @@ fn the_digest_of_a_configuration_of_ratings_never_changes() {
         change(&|columns| columns.scale = Some((0.5, 5.0))),
         change(&|columns| columns.relevant = Some(4.0)),
         als(&[("rank", ParamValue::Integer(11))]),
+        als(&[("biases", ParamValue::Bool(true))]),
+        als(&[("ranking", ParamValue::Text("support".to_owned()))]),
         Model { seed: 2, ..als(&[]) },
         Model { filter: Some("rating > 1".to_owned()), ..als(&[]) },
     ];
@@ -797,4 +815,6 @@ fn the_digest_of_a_configuration_of_ratings_never_changes() {
         digest(&als(&[])),
         digest(&als(&[("rank", ParamValue::Integer(10)), ("lambda", ParamValue::Float(0.1))]))
     );
+    let later = [("biases", ParamValue::Bool(false)), ("ranking", ParamValue::Text("auto".to_owned()))];
+    assert_eq!(digest(&als(&[])), digest(&als(&later)));
 }
