@@ -43,7 +43,9 @@ trained() {
     : >"$work/memory"
     while kill -0 $pid 2>/dev/null; do
         held=$(awk '/VmRSS/{print $2}' "/proc/$pid/status" 2>/dev/null) || true
-        echo "$(date +%s%3N) ${held:-0}" >>"$work/memory"
+        # Of all threads, in hundredths of a second.
+        busy=$(awk '{print $14 + $15}' "/proc/$pid/stat" 2>/dev/null) || true
+        echo "$(date +%s%3N) ${held:-0} ${busy:-0}" >>"$work/memory"
         sleep 0.5
     done
     wait $pid || { tail "$work/said" >&2; exit 1; }
@@ -56,9 +58,13 @@ for number in range(1, batches + 1):
         trained.append(json.load(file)["trained_at_ms"])
 files = sum(len(names) for _, _, names in os.walk(f"{work}/store"))
 memory = [tuple(map(int, line.split())) for line in open(f"{work}/memory")]
-memory = [(ms, kib) for ms, kib in memory if kib]
+memory = [sample for sample in memory if sample[1]]
+def at(ms):
+    return min(memory, key=lambda sample: abs(sample[0] - ms))
 def held(ms):
-    return min(memory, key=lambda sample: abs(sample[0] - ms))[1]
+    return at(ms)[1]
+def busy(begin, end):
+    return (at(end)[2] - at(begin)[2]) * 10
 def fsync():
     path = f"{work}/store/fsync-{time.monotonic_ns()}"
     begun = time.perf_counter()
@@ -73,9 +79,11 @@ one_fsync = statistics.median(fsync() for _ in range(200))
 part = max(2, batches // 10)
 first = (trained[part - 1] - trained[0]) / (part - 1)
 last = (trained[-1] - trained[-part]) / (part - 1)
+busy_first, busy_last = busy(trained[0], trained[part - 1]) / part, busy(trained[-part], trained[-1]) / part
 grown = (held(trained[-1]) - held(trained[part - 1])) / (batches - part)
 print(f"{batches} batches, {files / batches:.1f} files each (fsync {one_fsync:.2f} ms): "
-      f"{first:.1f} ms a batch in the first tenth, {last:.1f} ms in the last; "
+      f"{first:.1f} ms a batch in the first tenth, {last:.1f} ms in the last "
+      f"(of a processor {busy_first:.1f} and {busy_last:.1f} ms); "
       f"memory {held(trained[part - 1]) // 1024} MiB after a tenth, {held(trained[-1]) // 1024} MiB at the end, {grown:.2f} KiB a batch with its two versions")
 PY
 }
