@@ -84,6 +84,11 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "no_version", message)
     }
 
+    /// It was there, and will not be again.
+    pub fn gone(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::GONE, code, message)
+    }
+
     /// Not now: the same question may be answered in a moment.
     pub fn unavailable(code: &'static str, message: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
-use millstream_model::registry::{Found, Remedy, Served, ServedModel, Version};
+use millstream_model::registry::{Found, Registry, RegistryError, Remedy, Served, ServedModel, Version};
 use millstream_stream::batch::{Batch, batch_folder};
 use serde_json::{Value, json};
 
@@ -223,6 +223,7 @@ pub async fn versions(app: &Arc<App>, name: &str, query: &str) -> Result<Respons
                 Found::Loaded(version) => versions.push(version.to_json()),
                 Found::Stored(number) => match registry.read(&name, number) {
                     Ok(version) => versions.push(version.to_json()),
+                    Err(RegistryError::Removed { .. }) => versions.extend(removed_json(&registry, &name, number)?),
                     Err(error) if error.remedy() == Remedy::Retry => return Err(store_is_away(&error)),
                     // Whoever asks for it is told what is wrong with it.
                     Err(_) => {}
@@ -235,8 +236,24 @@ pub async fn versions(app: &Arc<App>, name: &str, query: &str) -> Result<Respons
 }
 
 pub async fn version(app: &Arc<App>, model: &str, version: &str) -> Result<Response<Body>, ApiError> {
-    let version = find_version(app, model, Some(version)).await?;
-    Ok(reply::from_models(&version.to_json(), &version_name(&version.file)))
+    let error = match find_version(app, model, Some(version)).await {
+        Ok(version) => return Ok(reply::from_models(&version.to_json(), &version_name(&version.file))),
+        Err(error) => error,
+    };
+    let number: u32 = version.parse().ok().filter(|_| error.status == StatusCode::GONE).ok_or(error.clone())?;
+    let (registry, name) = (Arc::clone(&app.context.registry), model.to_owned());
+    let removed = reading(move || removed_json(&registry, &name, number)).await?.ok_or(error)?;
+    Ok(reply::json(StatusCode::OK, &removed))
+}
+
+/// What a removed version was, and when and why it went.
+fn removed_json(registry: &Registry, model: &str, number: u32) -> Result<Option<Value>, ApiError> {
+    match registry.removed(model, number) {
+        Ok(removed) => Ok(removed.map(|removed| removed.to_json())),
+        Err(error) if error.remedy() == Remedy::Retry => Err(store_is_away(&error)),
+        // Damaged; that it was removed has been said.
+        Err(_) => Ok(None),
+    }
 }
 
 #[cfg(test)]

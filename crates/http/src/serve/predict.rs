@@ -71,8 +71,15 @@ pub async fn load_found(
         return Err(ApiError::busy("other versions are loaded"));
     };
     let (registry, name) = (Arc::clone(&app.context.registry), model.to_owned());
-    let loaded = reading(move || registry.load(&name, number).map_err(|error| store_is_away(&error))).await?;
+    let loaded = reading(move || registry.load(&name, number).map_err(|error| not_loaded(&error))).await?;
     loaded.map_or_else(|| find_in(app, model, |known| Err(unknown(known))), Ok)
+}
+
+fn not_loaded(error: &RegistryError) -> ApiError {
+    match error {
+        RegistryError::Removed { .. } => ApiError::gone("version_removed", error.to_string()),
+        error => store_is_away(error),
+    }
 }
 
 pub fn store_is_away(error: &RegistryError) -> ApiError {

@@ -1,6 +1,7 @@
 //! Carries a command out. Data goes to stdout, everything said goes to stderr; the exit codes are those of DESIGN §4.
 
 use std::io::{IsTerminal, Write};
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ use millstream_answer::catalogue::{CatalogueFrom, Lookups, check_file};
 use millstream_answer::views::{answer_questions, check_files};
 use millstream_base::status::Status;
 use millstream_base::{ConfigFaults, Fault, Faults, error_chain};
-use millstream_model::registry::{Found, OwnerTexts, Registry, RegistryError, Remedy, Version};
+use millstream_model::registry::{Found, OwnerTexts, Registry, RegistryError, Remedy, RemovedVersion, Version};
 use millstream_store::{SharedStore, StoreUrl, read_optional};
 use millstream_stream::batch::{Batch, IDENTITY_KEY, StoredBatches};
 use millstream_stream::schema::SchemaRules;
@@ -313,7 +314,9 @@ fn models(loaded: Loaded, action: &ModelsAction) -> anyhow::Result<u8> {
                     match registry.read(&model.name, number) {
                         Ok(version) => rows.push(version_row(&version)),
                         Err(error) if error.remedy() == Remedy::Retry => return Err(error.into()),
-                        Err(RegistryError::Removed { .. }) => {}
+                        Err(RegistryError::Removed { .. }) => {
+                            rows.extend(registry.removed(&model.name, number)?.as_ref().map(removed_row));
+                        }
                         Err(error) => say(&format!("warning: {}@{number}: {}", model.name, error_chain(&error))),
                     }
                 }
@@ -322,16 +325,21 @@ fn models(loaded: Loaded, action: &ModelsAction) -> anyhow::Result<u8> {
         }
         ModelsAction::Show { model, version } => {
             let found = find(model)?;
-            let version = match version {
-                Some(number) => match found.find(number.get()) {
-                    Some(Found::Loaded(version)) => Some(version),
-                    Some(Found::Stored(number)) => registry.load(model, number)?,
+            let shown = match version.map(NonZeroU32::get) {
+                Some(number) => match found.find(number) {
+                    Some(Found::Loaded(version)) => Some(version.to_json()),
+                    Some(Found::Stored(number)) => match registry.load(model, number) {
+                        Err(RegistryError::Removed { .. }) => {
+                            registry.removed(model, number)?.map(|gone| gone.to_json())
+                        }
+                        loaded => loaded?.map(|version| version.to_json()),
+                    },
                     None => None,
                 },
-                None => found.latest().cloned(),
+                None => found.latest().map(|version| version.to_json()),
             };
-            let version = version.with_context(|| format!("model {model} has versions 1 to {}", found.n_versions()))?;
-            print(&pretty(&version.to_json())?)?;
+            let shown = shown.with_context(|| format!("model {model} has versions 1 to {}", found.n_versions()))?;
+            print(&pretty(&shown)?)?;
         }
         ModelsAction::Verify { model, version } => {
             let report = millstream_model::train::verify(store.as_ref(), model, version.get(), &owner)?;
@@ -360,6 +368,19 @@ fn models(loaded: Loaded, action: &ModelsAction) -> anyhow::Result<u8> {
         say(&format!("warning: {problem}"));
     }
     Ok(exit::DONE)
+}
+
+fn removed_row(removed: &RemovedVersion) -> Vec<String> {
+    let RemovedVersion { file, tombstone, .. } = removed;
+    vec![
+        file.model.clone(),
+        file.version.to_string(),
+        file.batches.len().to_string(),
+        file.rows.to_string(),
+        String::new(),
+        String::new(),
+        format!("removed at {} ({})", removed.at(), tombstone.reason),
+    ]
 }
 
 fn version_row(version: &Version) -> Vec<String> {

@@ -105,9 +105,14 @@ impl Version {
     /// With the evaluations of its folder, and the newest measure on `common` unless an older release has written a newer one there.
     pub fn measured(&self, evaluations: Vec<Evaluation>, common: Option<Evaluation>) -> Self {
         let mut version = self.clone();
-        version.evaluations = evaluations;
-        let own = version.evaluation(EvaluationKind::Common).map_or(0, |own| own.batches.len());
-        version.evaluations.extend(common.filter(|common| common.batches.len() >= own));
+        version.evaluations = with_common(evaluations, common);
         version
     }
+}
+
+pub(super) fn with_common(mut evaluations: Vec<Evaluation>, common: Option<Evaluation>) -> Vec<Evaluation> {
+    let own =
+        evaluations.iter().rev().find(|own| own.kind == EvaluationKind::Common).map_or(0, |own| own.batches.len());
+    evaluations.extend(common.filter(|common| common.batches.len() >= own));
+    evaluations
 }

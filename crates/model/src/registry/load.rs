@@ -11,10 +11,12 @@ use serde_json::{Map, Value, json};
 
 use super::foreign::{self, OwnerTexts};
 use super::predict::Answers;
+use super::removal::removed_at;
 use super::{
     Clusters, CommonRecords, Content, Encoding, Evaluation, EvaluationKind, FORMAT, Learned, ModelFile, Neighbourhood,
-    Popularity, Predictor, Recommendation, Recommender, RegistryError, TargetSummary, Task, arrays_from_bytes,
-    evaluation_key, evaluations_prefix, load_bags, model_key, number_in, read_tombstone, version_folder,
+    Popularity, Predictor, Recommendation, Recommender, RegistryError, TargetSummary, Task, Tombstone,
+    arrays_from_bytes, evaluation_key, evaluations_prefix, load_bags, model_key, number_in, read_tombstone,
+    version_folder,
 };
 
 /// One trained model, ready to answer. Cloning shares the model itself.
@@ -135,74 +137,112 @@ impl Version {
 
     /// The newest evaluation of a kind: `common` is measured again when more batches are there.
     pub fn evaluation(&self, kind: EvaluationKind) -> Option<&Evaluation> {
-        self.evaluations.iter().rev().find(|evaluation| evaluation.kind == kind)
+        newest_of(&self.evaluations, kind)
     }
 
     /// Whether a baseline was beaten, by the widest measurement there is.
     pub fn beats_baseline(&self) -> Option<bool> {
-        [EvaluationKind::Common, EvaluationKind::Holdout, EvaluationKind::NextBatch]
-            .into_iter()
-            .find_map(|kind| self.evaluation(kind).and_then(|evaluation| evaluation.scores.beats_baseline))
+        beats_baseline(&self.evaluations)
     }
 
     /// A version in `/v1/models/{m}/versions/{v}` (DESIGN §8).
     pub fn to_json(&self) -> Value {
-        let file = &self.file;
-        let scores = |kind| self.evaluation(kind).map(scores_json);
-        let holdout = scores(EvaluationKind::Holdout);
-        let baseline = holdout.as_ref().and_then(|scores| scores.get("baseline")).cloned();
-        let classes = match &file.task {
-            Task::Classification { classes } => json!(classes),
-            Task::Regression
-            | Task::Recommendation(_)
-            | Task::Clustering(_)
-            | Task::Similarity(_)
-            | Task::Neighbourhood(_)
-            | Task::Popularity(_) => Value::Null,
-        };
-        let mut shown = json!({
-            "model": file.model,
-            "version": file.version,
-            "algorithm": file.algorithm,
-            "batches": file.batches.iter().map(|batch| batch.batch).collect::<Vec<_>>(),
-            "rows": file.rows,
-            "dropped_missing": file.dropped_missing,
-            "parameters": file.parameters,
-            "features": file.features.iter().map(|feature| feature.expression.as_str()).collect::<Vec<_>>(),
-            "target": Some(&file.target).filter(|target| !target.is_empty()),
-            "output": file.output,
-            "task": file.task.name(),
-            "classes": classes,
-            "inputs": inputs_json(file),
-            "missing": file.missing,
-            "metrics": {
-                "holdout": holdout,
-                "common": scores(EvaluationKind::Common),
-                "next_batch": scores(EvaluationKind::NextBatch),
-                "baseline": baseline,
-            },
-            "beats_baseline": self.beats_baseline(),
-            "trained_at_ms": file.trained_at_ms,
-            "training_seconds": file.training_seconds,
-            "identity": file.identity,
-            "file": file.file,
-            "file_digest": file.file_digest,
-            "seed": file.seed,
-            "notes": file.notes,
-        });
-        let own = match &file.task {
-            Task::Recommendation(task) => self.recommender().map(|recommender| recommendation_json(task, recommender)),
-            Task::Clustering(task) => Some(json!(task)),
-            Task::Similarity(task) => Some(json!(task)),
-            Task::Neighbourhood(task) => Some(json!(task)),
-            Task::Popularity(task) => Some(json!(task)),
-            Task::Regression | Task::Classification { .. } => None,
-        };
-        if let (Some(shown), Some(Value::Object(own))) = (shown.as_object_mut(), own) {
-            shown.extend(own);
-        }
+        version_json(&self.file, &self.evaluations, self.recommender())
+    }
+}
+
+/// What is left of a version that was removed.
+#[derive(Debug, Clone)]
+pub struct RemovedVersion {
+    pub file: ModelFile,
+    /// In the order of their numbers.
+    pub evaluations: Vec<Evaluation>,
+    pub tombstone: Tombstone,
+}
+
+impl RemovedVersion {
+    /// When it went, in UTC.
+    pub fn at(&self) -> String {
+        removed_at(&self.tombstone)
+    }
+
+    /// As a version, with what became of it.
+    pub fn to_json(&self) -> Value {
+        let mut shown = version_json(&self.file, &self.evaluations, None);
+        shown["removed"] = json!({ "at_ms": self.tombstone.removed_at_ms, "reason": self.tombstone.reason });
         shown
     }
+}
+
+fn newest_of(evaluations: &[Evaluation], kind: EvaluationKind) -> Option<&Evaluation> {
+    evaluations.iter().rev().find(|evaluation| evaluation.kind == kind)
+}
+
+fn beats_baseline(evaluations: &[Evaluation]) -> Option<bool> {
+    [EvaluationKind::Common, EvaluationKind::Holdout, EvaluationKind::NextBatch]
+        .into_iter()
+        .find_map(|kind| newest_of(evaluations, kind).and_then(|evaluation| evaluation.scores.beats_baseline))
+}
+
+/// `recommender`: of a recommender whose arrays are there.
+fn version_json(file: &ModelFile, evaluations: &[Evaluation], recommender: Option<&Recommender>) -> Value {
+    let scores = |kind| newest_of(evaluations, kind).map(scores_json);
+    let holdout = scores(EvaluationKind::Holdout);
+    let baseline = holdout.as_ref().and_then(|scores| scores.get("baseline")).cloned();
+    let classes = match &file.task {
+        Task::Classification { classes } => json!(classes),
+        Task::Regression
+        | Task::Recommendation(_)
+        | Task::Clustering(_)
+        | Task::Similarity(_)
+        | Task::Neighbourhood(_)
+        | Task::Popularity(_) => Value::Null,
+    };
+    let mut shown = json!({
+        "model": file.model,
+        "version": file.version,
+        "algorithm": file.algorithm,
+        "batches": file.batches.iter().map(|batch| batch.batch).collect::<Vec<_>>(),
+        "rows": file.rows,
+        "dropped_missing": file.dropped_missing,
+        "parameters": file.parameters,
+        "features": file.features.iter().map(|feature| feature.expression.as_str()).collect::<Vec<_>>(),
+        "target": Some(&file.target).filter(|target| !target.is_empty()),
+        "output": file.output,
+        "task": file.task.name(),
+        "classes": classes,
+        "inputs": inputs_json(file),
+        "missing": file.missing,
+        "metrics": {
+            "holdout": holdout,
+            "common": scores(EvaluationKind::Common),
+            "next_batch": scores(EvaluationKind::NextBatch),
+            "baseline": baseline,
+        },
+        "beats_baseline": beats_baseline(evaluations),
+        "trained_at_ms": file.trained_at_ms,
+        "training_seconds": file.training_seconds,
+        "identity": file.identity,
+        "file": file.file,
+        "file_digest": file.file_digest,
+        "seed": file.seed,
+        "notes": file.notes,
+    });
+    let own = match &file.task {
+        Task::Recommendation(task) => {
+            let scale = recommender.map_or(json!(task.scale), |known| json!(known.model.scale()));
+            Some(recommendation_json(task, &scale))
+        }
+        Task::Clustering(task) => Some(json!(task)),
+        Task::Similarity(task) => Some(json!(task)),
+        Task::Neighbourhood(task) => Some(json!(task)),
+        Task::Popularity(task) => Some(json!(task)),
+        Task::Regression | Task::Classification { .. } => None,
+    };
+    if let (Some(shown), Some(Value::Object(own))) = (shown.as_object_mut(), own) {
+        shown.extend(own);
+    }
+    shown
 }
 
 /// What answers: the arrays must be of the task that `model.json` names, and of its size.
@@ -271,7 +311,7 @@ fn summary_fits(file: &ModelFile) -> bool {
     }
 }
 
-fn recommendation_json(task: &Recommendation, recommender: &Recommender) -> Value {
+fn recommendation_json(task: &Recommendation, scale: &Value) -> Value {
     json!({
         "user": task.user,
         "item": task.item,
@@ -279,7 +319,7 @@ fn recommendation_json(task: &Recommendation, recommender: &Recommender) -> Valu
         "time": task.time,
         "group": task.group,
         "feedback": task.feedback,
-        "scale": recommender.model.scale(),
+        "scale": scale,
         "relevant": task.relevant,
         "users": task.users,
         "items": task.items,

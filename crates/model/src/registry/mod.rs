@@ -38,7 +38,9 @@ pub use features::{Encoded, FeatureSet, Slots, Unfit, Values, Why, evaluate_as, 
 pub use fitted::{Fitted, Learned, Outcome};
 pub use foreign::{OwnerTexts, check_apart};
 pub use input::Row;
-pub use load::{Version, from_record, read_evaluation, read_evaluations, read_model_file, version_numbers};
+pub use load::{
+    RemovedVersion, Version, from_record, read_evaluation, read_evaluations, read_model_file, version_numbers,
+};
 pub use millstream_untrusted::model::{
     Baseline, BatchRange, ClusteringTask, CommonRecord, Encoding, Evaluation, EvaluationKind, Feature, Feedback,
     Holdout, IdColumn, Input, ModelFile, NeighbourhoodTask, Parent, PopularityTask, RatingCounts, Recommendation,

@@ -17,6 +17,8 @@ const PROBLEMS_MOST: usize = 50;
 pub(super) struct OnDemand {
     /// The latest asked for is the last.
     kept: Mutex<Vec<Arc<Version>>>,
+    /// How often one of them was looked at.
+    looked: Mutex<usize>,
     /// Why a version could not be loaded when it was last asked for.
     problems: Mutex<BTreeMap<(String, u32), String>>,
 }
@@ -40,6 +42,21 @@ impl OnDemand {
         while kept.len() > VERSIONS_MOST || (kept.len() > 1 && bytes(&kept) > ARRAYS_BYTES_MOST) {
             kept.remove(0);
         }
+    }
+
+    /// Lets one version go if it was removed, each time the one that was looked at longest ago: few are kept, and requests bring them.
+    pub fn forget_removed<E>(&self, is_removed: impl FnOnce(&str, u32) -> Result<bool, E>) -> Result<(), E> {
+        let next = {
+            let kept = self.kept();
+            let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+            *looked += 1;
+            kept.get(*looked % kept.len().max(1)).map(|version| (version.file.model.clone(), version.file.version))
+        };
+        let Some((model, number)) = next else { return Ok(()) };
+        if is_removed(&model, number)? {
+            self.kept().retain(|version| (&version.file.model, version.file.version) != (&model, number));
+        }
+        Ok(())
     }
 
     pub fn all(&self) -> Vec<Arc<Version>> {

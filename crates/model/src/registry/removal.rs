@@ -220,8 +220,13 @@ fn tombstone_key(model: &str, version: u32) -> String {
 
 pub fn read_tombstone(store: &dyn Store, model: &str, version: u32) -> Result<Option<Tombstone>, RegistryError> {
     let key = tombstone_key(model, version);
-    let found = foreign::read(store, &key, RECORD_BYTES_MOST)?;
-    found.map(|bytes| from_record(&bytes, || store.place(&key))).transpose()
+    let Some(bytes) = foreign::read(store, &key, RECORD_BYTES_MOST)? else { return Ok(None) };
+    let tombstone: Tombstone = from_record(&bytes, || store.place(&key))?;
+    if tombstone.model != model || tombstone.version != version {
+        let found = format!("version {} of `{}`", tombstone.version, tombstone.model);
+        return Err(RegistryError::WrongPlace { place: store.place(&key), found });
+    }
+    Ok(Some(tombstone))
 }
 
 /// It has a tombstone, whatever that says.
@@ -236,9 +241,15 @@ pub(super) fn is_gone(store: &dyn Store, model: &str, version: u32) -> Result<bo
 
 impl From<Tombstone> for RegistryError {
     fn from(tombstone: Tombstone) -> Self {
-        let Tombstone { model, version, reason, removed_at_ms, .. } = tombstone;
-        let mut at = Vec::new();
-        write_instant(i64::try_from(removed_at_ms).unwrap_or(i64::MAX), &mut at);
-        Self::Removed { model, version, at: String::from_utf8_lossy(&at).into_owned(), reason }
+        let at = removed_at(&tombstone);
+        let Tombstone { model, version, reason, .. } = tombstone;
+        Self::Removed { model, version, at, reason }
     }
+}
+
+pub(super) fn removed_at(tombstone: &Tombstone) -> String {
+    let mut at = Vec::new();
+    // A time beyond all years is written as the number.
+    write_instant(i64::try_from(tombstone.removed_at_ms).unwrap_or(i64::MAX), &mut at);
+    String::from_utf8_lossy(&at).into_owned()
 }

@@ -95,23 +95,23 @@ fn all_but_the_newest_and_those_with_an_alias_go_and_leave_what_they_were() {
 }
 
 #[test]
-fn what_is_removed_is_not_served_and_costs_a_refresh_nothing() {
+fn what_is_removed_is_known_not_loaded_and_costs_a_refresh_nothing() {
     let (_folder, inner) = local();
     put_all(&*inner, 1..=60);
     promote(&*inner, "close", 2, "champion").unwrap();
     assert_eq!(sweep(&*inner, 5, 60).len(), 54);
     let store = Arc::new(CountingStore::new(Arc::clone(&inner)));
     let registry = Registry::open(Arc::clone(&store) as _).unwrap();
-    let numbers = || registry.snapshot().models["close"].numbers().collect::<Vec<_>>();
-    assert_eq!((numbers(), registry.snapshot().problems.len()), (vec![2, 56, 57, 58, 59, 60], 0));
+    let loaded =
+        || -> Vec<u32> { registry.snapshot().models["close"].loaded().map(|version| version.file.version).collect() };
+    assert_eq!((loaded(), registry.snapshot().problems.len()), (vec![2, 56, 57, 58, 59, 60], 0));
     let served = registry.snapshot();
     let close = &served.models["close"];
-    assert_eq!((close.n_versions(), close.loaded().count()), (6, 6));
-    assert!(close.find(10).is_none() && matches!(close.find(2), Some(Found::Loaded(_))));
-    assert!(registry.load("close", 10).unwrap().is_none());
+    assert!(matches!((close.find(2), close.find(10)), (Some(Found::Loaded(_)), Some(Found::Stored(10)))));
+    assert!(matches!(registry.load("close", 10), Err(RegistryError::Removed { version: 10, .. })));
     put_all(&*inner, 61..=61);
     registry.refresh().unwrap();
-    assert_eq!(numbers(), [2, 56, 57, 58, 59, 60, 61]);
+    assert_eq!(loaded(), [2, 56, 57, 58, 59, 60, 61]);
     store.take();
     registry.refresh().unwrap();
     assert!(store.take().reads < 20);
@@ -477,4 +477,63 @@ proptest! {
         let expected: Vec<u32> = named.into_iter().chain([7, 8]).collect();
         prop_assert_eq!(with_arrays(&*inner, "close", 1..=8), expected);
     }
+}
+
+fn answering(registry: &Registry) -> Vec<u32> {
+    let served = registry.snapshot();
+    let answers = |number: &u32| match served.models["close"].find(*number) {
+        Some(Found::Loaded(_)) => true,
+        Some(Found::Stored(number)) => registry.load("close", number).is_ok(),
+        None => false,
+    };
+    served.models["close"].numbers().filter(answers).collect()
+}
+
+#[test]
+fn a_refresh_lets_go_of_what_was_removed_and_of_nothing_else() {
+    let (_folder, store) = local();
+    put_all(&*store, 1..=30);
+    let registry = Registry::open(Arc::clone(&store)).unwrap();
+    let loaded =
+        || -> Vec<u32> { registry.snapshot().models["close"].loaded().map(|version| version.file.version).collect() };
+    assert_eq!(loaded(), (11..=30).collect::<Vec<_>>());
+    // One is in the cache of those that were asked for.
+    assert!(registry.load("close", 5).unwrap().is_some());
+    promote(&*store, "close", 20, "champion").unwrap();
+    sweep(&*store, 3, 30);
+    assert!(registry.load("close", 5).unwrap().is_some(), "what is loaded answers until the next refresh");
+    registry.refresh().unwrap();
+    assert_eq!(loaded(), [20, 28, 29, 30]);
+    assert_eq!(registry.snapshot().problems, [""; 0]);
+    assert!(matches!(registry.load("close", 5), Err(RegistryError::Removed { version: 5, .. })));
+    assert_eq!(answering(&registry), [20, 28, 29, 30]);
+    let removed = registry.removed("close", 5).unwrap().unwrap().to_json();
+    assert_eq!((&removed["version"], &removed["removed"]["reason"]), (&json!(5), &json!("train.keep = 3")));
+    // The champion moves on, and a process that begins now finds the same.
+    promote(&*store, "close", 30, "champion").unwrap();
+    sweep(&*store, 3, 30);
+    let again = Registry::open(Arc::clone(&store)).unwrap();
+    for registry in [&registry, &again] {
+        registry.refresh().unwrap();
+        assert_eq!(answering(registry), [28, 29, 30]);
+    }
+}
+
+#[test]
+fn a_version_with_a_tombstone_is_served_while_an_alias_that_came_in_time_names_it() {
+    let (_folder, store) = local();
+    put_all(&*store, 1..=3);
+    let mut sweeper = sweeper(1);
+    promote(&*store, "close", 1, "best").unwrap();
+    assert_eq!(sweeper.sweep(&*store, "close", 3).unwrap().removed.len(), 1);
+    // As of a sweep that looked at the aliases before the promotion, and again after its tombstone.
+    let mut tombstone = read_tombstone(&*store, "close", 2).unwrap().unwrap();
+    tombstone.version = 1;
+    store.create("models/close/000001/removed.json", &serde_json::to_vec(&tombstone).unwrap()).unwrap();
+    let registry = Registry::open(Arc::clone(&store)).unwrap();
+    assert_eq!(answering(&registry), [1, 3]);
+    promote(&*store, "close", 3, "best").unwrap();
+    registry.refresh().unwrap();
+    assert_eq!(answering(&registry), [3], "a tombstone with arrays is a removal that was begun");
+    assert_eq!(sweep(&*store, 1, 3), [1]);
 }

@@ -5,11 +5,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use super::common::with_common;
 use super::foreign::OwnerTexts;
 use super::on_demand::OnDemand;
+use super::removal::is_removed;
 use super::{
-    CommonRecords, Evaluation, EvaluationKind, RECENT_MOST, RegistryError, Remedy, Version, model_key, number_in,
-    read_aliases, read_evaluation, read_evaluations,
+    CommonRecords, Evaluation, EvaluationKind, RECENT_MOST, RegistryError, Remedy, RemovedVersion, Version, model_key,
+    number_in, read_aliases, read_evaluation, read_evaluations, read_model_file, read_tombstone,
 };
 use millstream_base::error_chain;
 use millstream_store::{SharedStore, StoreError};
@@ -85,17 +87,16 @@ impl ServedModel {
 
     /// Of every version, ascending.
     pub fn numbers(&self) -> impl Iterator<Item = u32> + '_ {
-        let runs = self.numbers.0.iter().flat_map(|(first, last)| *first..=*last);
-        self.below_floor().chain(runs.filter(|number| !self.broken.contains(number)))
+        self.numbers.0.iter().flat_map(|(first, last)| *first..=*last).filter(|number| !self.broken.contains(number))
     }
 
     pub fn n_versions(&self) -> usize {
-        self.below_floor().count() + self.numbers.len() - self.broken.len()
+        self.numbers.len() - self.broken.len()
     }
 
-    /// Those that an alias keeps where the others of their time were removed.
-    fn below_floor(&self) -> impl Iterator<Item = u32> + '_ {
-        self.loaded.keys().copied().filter(|number| !self.numbers.contains(*number))
+    /// Whether an alias does.
+    fn names(&self, number: u32) -> bool {
+        self.aliases.values().any(|named| *named == number)
     }
 
     /// The loaded ones, ascending: the newest, and those with an alias.
@@ -110,21 +111,6 @@ impl Numbers {
         match self.0.last_mut() {
             Some((_, last)) if *last + 1 == number => *last = number,
             _ => self.0.push((number, number)),
-        }
-    }
-
-    fn remove(&mut self, number: u32) {
-        let run = self.0.partition_point(|(_, last)| *last < number);
-        let Some((first, last)) = self.0.get(run).copied().filter(|(first, _)| *first <= number) else { return };
-        let below = (first < number).then(|| (first, number - 1));
-        let above = (number < last).then(|| (number + 1, last));
-        self.0.splice(run..=run, below.into_iter().chain(above));
-    }
-
-    fn remove_below(&mut self, floor: u32) {
-        self.0.retain(|(_, last)| *last >= floor);
-        if let Some((first, _)) = self.0.first_mut() {
-            *first = floor.max(*first);
         }
     }
 
@@ -158,8 +144,8 @@ pub struct Registry {
 /// What a refresh goes on from, of one model.
 struct Followed {
     numbers: Numbers,
-    /// What is below was removed, but for what an alias names.
-    floor: u32,
+    /// Of the versions up to this one only those with an alias are kept loaded: it was removed, and so the others may have been.
+    removed_up_to: u32,
     loaded: BTreeMap<u32, Loaded>,
     common: CommonRecords,
 }
@@ -205,7 +191,7 @@ impl Registry {
     }
 
     /// A version that is [`Found::Stored`]: from the cache, or from the store, for which the caller waits. `None`: it cannot be served,
-    /// and the problems say why; the error is of a store that is away.
+    /// and the problems say why; the error is of a store that is away, or says that the version was removed.
     pub fn load(&self, model: &str, number: u32) -> Result<Option<Arc<Version>>, RegistryError> {
         if let Some(version) = self.on_demand.get(model, number) {
             return Ok(Some(version));
@@ -215,9 +201,8 @@ impl Registry {
                 self.on_demand.keep(&version);
                 Ok(Some(version))
             }
+            Err(error @ RegistryError::Removed { .. }) => Err(error),
             Err(error) if error.remedy() == Remedy::Retry => Err(error),
-            // There is nothing to mend.
-            Err(RegistryError::Removed { .. } | RegistryError::UnknownVersion { .. }) => Ok(None),
             Err(error) => {
                 self.say_broken(model, number, &error);
                 Ok(None)
@@ -227,14 +212,32 @@ impl Registry {
 
     /// As `load`, for one look at many of them: the cache stays as it is.
     pub fn read(&self, model: &str, number: u32) -> Result<Arc<Version>, RegistryError> {
-        let version = Version::load_unmeasured(&*self.store, model, number, &self.owner)?;
+        let is_named = self.snapshot().models.get(model).is_some_and(|model| model.names(number));
+        let version = self.load_live(model, number, is_named)?;
         let evaluations = read_evaluations(&*self.store, model, number)?;
+        Ok(Arc::new(version.measured(evaluations, self.common(model, number)?)))
+    }
+
+    /// What is left of a version that was removed; `None`: it was not.
+    pub fn removed(&self, model: &str, number: u32) -> Result<Option<RemovedVersion>, RegistryError> {
+        let Some(tombstone) = read_tombstone(&*self.store, model, number)? else { return Ok(None) };
+        let file = read_model_file(&*self.store, model, number)?;
+        let evaluations = read_evaluations(&*self.store, model, number)?;
+        Ok(Some(RemovedVersion { file, evaluations: with_common(evaluations, self.common(model, number)?), tombstone }))
+    }
+
+    fn common(&self, model: &str, number: u32) -> Result<Option<Evaluation>, RegistryError> {
         let mut followed = self.refreshing.lock().unwrap_or_else(PoisonError::into_inner);
-        let common = match followed.get_mut(model) {
-            Some(followed) => followed.common.find(&*self.store, model, number)?,
-            None => None,
-        };
-        Ok(Arc::new(version.measured(evaluations, common)))
+        followed.get_mut(model).map_or(Ok(None), |followed| followed.common.find(&*self.store, model, number))
+    }
+
+    /// `is_named`: an alias holds it, also where it has a tombstone.
+    fn load_live(&self, model: &str, number: u32, is_named: bool) -> Result<Version, RegistryError> {
+        let tombstone = if is_named { None } else { read_tombstone(&*self.store, model, number)? };
+        match tombstone {
+            Some(tombstone) => Err(tombstone.into()),
+            None => Version::load_unmeasured(&*self.store, model, number, &self.owner),
+        }
     }
 
     fn say_broken(&self, model: &str, number: u32, error: &RegistryError) {
@@ -269,6 +272,10 @@ impl Registry {
             };
             served.models.extend(self.refresh_model(&name, model, &mut served.problems)?.map(|model| (name, model)));
         }
+        self.on_demand.forget_removed(|model, number| {
+            let is_named = served.models.get(model).is_some_and(|model| model.names(number));
+            Ok::<bool, StoreError>(!is_named && is_removed(&*self.store, model, number)?)
+        })?;
         served.problems.extend(self.on_demand.all_problems());
         let old = self.snapshot();
         for problem in served.problems.iter().filter(|problem| !old.problems.contains(problem)) {
@@ -291,7 +298,8 @@ impl Registry {
         }
         let mut numbers = Numbers::default();
         found.into_iter().for_each(|number| numbers.push(number));
-        Ok(Followed { numbers, floor: 0, loaded: BTreeMap::new(), common: CommonRecords::open(&*self.store, model)? })
+        let common = CommonRecords::open(&*self.store, model)?;
+        Ok(Followed { numbers, removed_up_to: 0, loaded: BTreeMap::new(), common })
     }
 
     fn exists(&self, model: &str, number: u32) -> Result<bool, RegistryError> {
@@ -319,23 +327,20 @@ impl Registry {
             model.numbers.push(next);
         }
         let new_common = model.common.look_for_new(&*self.store, name)?;
+        let named = read_aliases(&*self.store, name)?;
+        let held: BTreeSet<u32> = named.values().flatten().copied().collect();
         let mut before = std::mem::take(&mut model.loaded);
+        self.forget_removed(name, &mut before, &held, &mut model.removed_up_to)?;
         let mut broken = BTreeSet::new();
-        let (newest, n_before): (Vec<u32>, _) =
-            (model.numbers.descending().take(TRIED_MOST).collect(), model.numbers.len());
-        for number in newest.iter().copied() {
-            if model.loaded.len() == RECENT_MOST {
+        let newest: Vec<u32> = model.numbers.descending().take(TRIED_MOST).collect();
+        for number in newest {
+            if model.loaded.len() == RECENT_MOST || number <= model.removed_up_to {
                 break;
             }
-            self.keep(name, number, model, &mut before, (&mut broken, problems));
-        }
-        // Removals begin with the oldest.
-        if model.loaded.len() < RECENT_MOST && model.numbers.len() < n_before {
-            model.floor = newest.last().copied().unwrap_or(0);
-            model.numbers.remove_below(model.floor);
+            self.keep(name, number, model, (&mut before, held.contains(&number)), (&mut broken, problems));
         }
         let mut aliases = BTreeMap::new();
-        for (alias, pointed) in read_aliases(&*self.store, name)? {
+        for (alias, pointed) in named {
             let number = match pointed {
                 Ok(number) => number,
                 Err(error) => {
@@ -343,9 +348,8 @@ impl Registry {
                     continue;
                 }
             };
-            let may_be_there = number < model.floor || model.numbers.contains(number);
-            if may_be_there && !model.loaded.contains_key(&number) && !broken.contains(&number) {
-                self.keep(name, number, model, &mut before, (&mut broken, problems));
+            if model.numbers.contains(number) && !model.loaded.contains_key(&number) && !broken.contains(&number) {
+                self.keep(name, number, model, (&mut before, true), (&mut broken, problems));
             }
             if model.loaded.contains_key(&number) {
                 aliases.insert(alias, number);
@@ -371,17 +375,41 @@ impl Registry {
         Ok(Some(ServedModel { name: name.to_owned(), algorithm, numbers, broken, loaded, aliases }))
     }
 
+    /// Lets go of what was removed since. The oldest versions are removed first, and of those without an alias there stay, below the others, at
+    /// most as many as aliased ones began with them.
+    fn forget_removed(
+        &self,
+        name: &str,
+        loaded: &mut BTreeMap<u32, Loaded>,
+        held: &BTreeSet<u32>,
+        removed_up_to: &mut u32,
+    ) -> Result<(), StoreError> {
+        let mut n_stay = 0;
+        let numbers: Vec<u32> = loaded.keys().filter(|number| !held.contains(number)).copied().collect();
+        for number in numbers {
+            if is_removed(&*self.store, name, number)? {
+                loaded.remove(&number);
+                *removed_up_to = number.max(*removed_up_to);
+            } else if n_stay == held.len() {
+                break;
+            } else {
+                n_stay += 1;
+            }
+        }
+        Ok(())
+    }
+
     /// Goes on with a version that is loaded, or loads it.
     fn keep(
         &self,
         name: &str,
         number: u32,
         model: &mut Followed,
-        before: &mut BTreeMap<u32, Loaded>,
+        (before, is_named): (&mut BTreeMap<u32, Loaded>, bool),
         (broken, problems): (&mut BTreeSet<u32>, &mut Vec<String>),
     ) {
         let load = |common: &mut CommonRecords| -> Result<Loaded, RegistryError> {
-            let version = Version::load_unmeasured(&*self.store, name, number, &self.owner)?;
+            let version = self.load_live(name, number, is_named)?;
             let evaluations = read_evaluations(&*self.store, name, number)?;
             let found = common.find(&*self.store, name, number)?;
             Ok(Loaded { version: Arc::new(version.measured(evaluations.clone(), found)), evaluations })
@@ -392,11 +420,10 @@ impl Registry {
         };
         match loaded {
             Ok(loaded) => drop(model.loaded.insert(number, loaded)),
-            // That is for ever.
-            Err(RegistryError::Removed { .. }) => model.numbers.remove(number),
+            Err(RegistryError::Removed { .. }) => model.removed_up_to = number.max(model.removed_up_to),
             Err(error) => {
                 problems.push(format!("{name}@{number}: {}", error_chain(&error)));
-                broken.extend(model.numbers.contains(number).then_some(number));
+                broken.insert(number);
             }
         }
     }
