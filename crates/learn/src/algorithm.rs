@@ -136,7 +136,7 @@ pub enum TargetKind {
     Any,
 }
 
-/// What sets an algorithm apart. Code above branches on these and never on the algorithm.
+/// What sets an algorithm apart. Code above branches on these; on the algorithm only where its own parameters and arrays are made and read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Traits {
     pub kind: Kind,

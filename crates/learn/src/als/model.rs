@@ -265,7 +265,7 @@ impl Model {
 
     /// `user_factors` and `item_factors`: `f32[n, rank]`; `item_counts`: `u32[n_items]`; `item_means`: `f32[n_items]`; `mean`: `f64[1]`;
     /// `scale`: `f64[2]`, or `f64[0]` without one; `equation`: `f64[2]`, lambda and alpha; `kind`: `u8[3]`, whether feedback is
-    /// implicit, lambda is taken times the ratings, vectors are non-negative. With biases `user_biases`: `f32[n_users]` and
+    /// implicit, lambda is taken times the ratings, vectors are non-negative; and a fourth where any of these follow. With biases `user_biases`: `f32[n_users]` and
     /// `item_biases`: `f32[n_items]`; where lists are by support `support_weight`: `f64[1]`.
     pub fn to_arrays(&self) -> Arrays {
         let matrix = |n, data: &[f32]| Array::F32 { shape: vec![n, self.rank], data: data.to_vec() };
@@ -274,7 +274,11 @@ impl Model {
             LambdaScale::Ratings => 1,
             LambdaScale::None => 0,
         };
-        let kind = vec![u8::from(self.equation.is_implicit()), times_ratings, u8::from(self.equation.nonnegative)];
+        let mut kind = vec![u8::from(self.equation.is_implicit()), times_ratings, u8::from(self.equation.nonnegative)];
+        if self.is_wide() {
+            // A release that does not know biases and rules refuses four flags, instead of scoring without them.
+            kind.push(1);
+        }
         let means = Array::F32 { shape: vec![self.n_items()], data: self.item_means.clone() };
         let users: Vec<f32> =
             self.users.chunks_exact(self.width()).flat_map(|vector| &vector[..self.rank]).copied().collect();
@@ -323,7 +327,21 @@ impl Model {
             item_means: item_means.to_vec(),
             gram: gram(&equation, items, rank),
         };
-        Ok(model.widened())
+        let n_flags = if model.is_wide() { 4 } else { 3 };
+        if arrays["kind"].shape() != [n_flags] {
+            return Err(damaged("kind", format!("there are not {n_flags} flags, as the other arrays ask for")));
+        }
+        if model.biases.is_some() && (model.equation.is_implicit() || model.equation.nonnegative) {
+            return Err(damaged(USER_BIASES, "biases go with explicit feedback and vectors of any sign".to_owned()));
+        }
+        let model = model.widened();
+        if !model.users.iter().chain(&model.lists).all(|value| value.is_finite()) {
+            return Err(damaged(
+                if model.biases.is_some() { "mean" } else { SUPPORT },
+                "scores would not be finite".to_owned(),
+            ));
+        }
+        Ok(model)
     }
 }
 
@@ -368,7 +386,10 @@ fn read_equation(arrays: &Arrays) -> Result<Equation, LoadError> {
     if lambda <= 0.0 || alpha < 0.0 {
         return Err(damaged("equation", format!("lambda is {lambda} and alpha {alpha}")));
     }
-    let kind = read_u8(arrays, "kind", &[Dim::Exactly(3)])?;
+    let kind = read_u8(arrays, "kind", &[Dim::Any])?;
+    if !(3..=4).contains(&kind.len()) {
+        return Err(damaged("kind", format!("{} flags, not 3 or 4", kind.len())));
+    }
     if let Some(at) = kind.iter().position(|flag| *flag > 1) {
         return Err(damaged("kind", format!("value {at} is {}, not 0 or 1", kind[at])));
     }

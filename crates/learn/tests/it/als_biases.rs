@@ -100,7 +100,11 @@ fn damaged_biases_are_errors() {
         assert!(with(name, f32s(vec![f32::NAN; n])).is_err());
         assert!(with(name, Some(Array::F64 { shape: vec![n], data: vec![0.0; n] })).is_err());
     }
-    for data in [vec![0.0], vec![-1.0], vec![f64::NAN], vec![], vec![1.0, 1.0]] {
+    for data in [vec![0, 1, 0], vec![0, 1, 0, 2], vec![0, 1, 1, 1], vec![1, 1, 0, 1]] {
+        assert!(with("kind", Some(Array::U8 { shape: vec![data.len()], data })).is_err());
+    }
+    assert!(with("mean", Some(Array::F64 { shape: vec![1], data: vec![1e300] })).is_err());
+    for data in [vec![0.0], vec![-1.0], vec![f64::NAN], vec![], vec![1.0, 1.0], vec![1e308]] {
         assert!(with(SUPPORT_WEIGHT, Some(Array::F64 { shape: vec![data.len()], data })).is_err());
     }
 }
@@ -118,6 +122,9 @@ fn a_model_that_names_neither_is_the_one_of_before() {
     // A rule without biases orders the lists and changes nothing else.
     let mut ruled = fit(&ratings, "rank=5 lambda=0.1 iterations=4 ranking=support").model.to_arrays();
     assert!(ruled.remove(SUPPORT_WEIGHT).is_some());
+    // Four flags, which a release that knows no rule refuses.
+    let flags = |data: &[u8]| Array::U8 { shape: vec![data.len()], data: data.to_vec() };
+    assert_eq!(ruled.insert("kind".to_owned(), flags(&[0, 1, 0])), Some(flags(&[0, 1, 0, 1])));
     assert_eq!(ruled, plain.model.to_arrays());
     let omitted = SPECS.iter().filter(|spec| matches!(spec.default, ParamDefault::Omitted(_)));
     assert_eq!(omitted.map(|spec| spec.name).collect::<Vec<_>>(), ["biases", "ranking"]);

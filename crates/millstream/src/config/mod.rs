@@ -1,4 +1,4 @@
-//! The pipeline file, checked: what every stage reads. Nothing here can hold a wrong value; `raw` reads the
+//! The pipeline file, checked: what every stage reads. Nothing here can hold a wrong value; base reads the
 //! TOML as typed, `check` turns it into these types and reports every fault at once.
 //!
 //! Paths in the file are relative to the working directory, as on the command line.

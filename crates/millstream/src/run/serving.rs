@@ -22,13 +22,16 @@ use millstream_stream::batch::{Batch, StoredBatches, StoredError};
 /// Batches that come in a row are read ahead together.
 const QUIET: Duration = Duration::from_millis(500);
 
-/// New versions and evaluations are served as soon as they are stored.
+/// So often it is looked for what other processes did: promotions, removals, versions.
+const OTHERS_LOOK: Duration = Duration::from_secs(2);
+
+/// New versions and evaluations are served as soon as they are stored, and what others did a moment later.
 pub(super) async fn follow(registry: Arc<Registry>, mut events: broadcast::Receiver<Event>) {
     loop {
-        match events.recv().await {
-            Ok(event) if !event.kind.starts_with("version") => {}
+        match tokio::time::timeout(OTHERS_LOOK, events.recv()).await {
+            Ok(Ok(event)) if !event.kind.starts_with("version") => {}
             // What was missed is read with the rest.
-            Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {
+            Err(_) | Ok(Ok(_) | Err(broadcast::error::RecvError::Lagged(_))) => {
                 // One look finds all that they tell of.
                 while !matches!(events.try_recv(), Err(TryRecvError::Empty | TryRecvError::Closed)) {}
                 let registry = registry.clone();
@@ -37,7 +40,7 @@ pub(super) async fn follow(registry: Arc<Registry>, mut events: broadcast::Recei
                     tracing::warn!(%error, "the registry cannot be read");
                 }
             }
-            Err(broadcast::error::RecvError::Closed) => return,
+            Ok(Err(broadcast::error::RecvError::Closed)) => return,
         }
     }
 }
@@ -85,7 +88,15 @@ pub(super) fn open_catalogue(
     if catalogue.is_from_batches() {
         let (reading, batches, status) = (catalogue.clone(), batches.clone(), status.clone());
         let read = move || {
-            refresh_catalogue(&reading, &batches, &status);
+            // Until it is read, whoever asks is told that it is loading: never that there is nothing.
+            let mut told = None;
+            while let Some(problem) = refresh_catalogue(&reading, &batches, &status) {
+                told = Some(problem);
+                std::thread::sleep(OTHERS_LOOK);
+            }
+            if let Some(problem) = told {
+                status.withdraw(&problem);
+            }
             reading.loaded();
         };
         // Nobody waits for its end: it holds nothing but memory.
@@ -169,14 +180,19 @@ impl Warmth {
 
 /// Takes in what is complete. What cannot be read is said, and tried again with the next batch; until then the items stay
 /// as they are.
-pub(super) fn refresh_catalogue(catalogue: &Catalogues, batches: &StoredBatches, status: &Status) {
+pub(super) fn refresh_catalogue(catalogue: &Catalogues, batches: &StoredBatches, status: &Status) -> Option<String> {
     let complete = batches.complete().map_err(|error| error.to_string());
     let refreshed = complete.and_then(|complete| catalogue.refresh(&complete).map_err(|error| error.to_string()));
     match refreshed {
-        Ok(None) => {}
-        Ok(Some(refreshed)) => say_catalogue(status, &refreshed),
+        Ok(None) => None,
+        Ok(Some(refreshed)) => {
+            say_catalogue(status, &refreshed);
+            None
+        }
         Err(problem) => {
-            status.problem(format!("the catalogue cannot be refreshed: {problem}"));
+            let problem = format!("the catalogue cannot be refreshed: {problem}");
+            status.problem(problem.clone());
+            Some(problem)
         }
     }
 }

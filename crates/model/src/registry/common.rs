@@ -61,9 +61,14 @@ impl CommonRecords {
     pub fn look_for_new(&mut self, store: &dyn Store, model: &str) -> Result<bool, RegistryError> {
         let before = self.newest;
         while let Some(next) = self.newest.checked_add(1) {
-            if self.get(store, model, next)?.is_none() {
-                self.read.remove(&next);
-                break;
+            match read_common(store, model, next) {
+                Ok(None) => break,
+                Ok(Some(record)) => drop(self.read.insert(next, Some(Arc::new(record)))),
+                Err(error) if error.remedy() == Remedy::Retry => return Err(error),
+                Err(error) => {
+                    tracing::warn!(target: "millstream", %error, "a measure on common cannot be read");
+                    self.read.insert(next, None);
+                }
             }
             self.newest = next;
         }

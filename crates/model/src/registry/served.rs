@@ -310,7 +310,12 @@ impl Registry {
             Err(StoreError::Missing { .. }) => Ok(false),
             Err(error) if error.is_transient() => Err(error.into()),
             // One that is damaged is told when it is loaded.
-            Ok(_) | Err(_) => Ok(true),
+            Ok(_) => Ok(true),
+            // Whoever may not read is told nothing of what is there: the folder must be.
+            Err(_) => {
+                let folders = self.store.folders(&format!("models/{model}/"))?;
+                Ok(folders.iter().any(|name| number_in(name) == Some(number)))
+            }
         }
     }
 
@@ -329,8 +334,9 @@ impl Registry {
         let new_common = model.common.look_for_new(&*self.store, name)?;
         let named = read_aliases(&*self.store, name)?;
         let held: BTreeSet<u32> = named.values().flatten().copied().collect();
+        // Before they are taken: a store that is away for this look changes nothing.
+        self.forget_removed(name, &mut model.loaded, &held, &mut model.removed_up_to)?;
         let mut before = std::mem::take(&mut model.loaded);
-        self.forget_removed(name, &mut before, &held, &mut model.removed_up_to)?;
         let mut broken = BTreeSet::new();
         let newest: Vec<u32> = model.numbers.descending().take(TRIED_MOST).collect();
         for number in newest {

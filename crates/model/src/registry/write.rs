@@ -119,7 +119,10 @@ pub(super) fn create_numbered<T: Attempted>(
         let key = format!("{prefix}{number:06}.json");
         match create(store, &key, &bytes, |found| is_attempt(found, record.attempt()))? {
             Settled::Mine => return Ok(number),
-            Settled::Other(bytes) if same(&from_record(&bytes, || store.place(&key))?) => return Ok(number),
+            // One that is damaged, or of a later format, has its number and says nothing.
+            Settled::Other(bytes) if from_record(&bytes, || store.place(&key)).is_ok_and(|found| same(&found)) => {
+                return Ok(number);
+            }
             Settled::Other(_) => {}
         }
     }

@@ -128,8 +128,15 @@ impl KnownModel {
                 unreadable.push(Unreadable { number, error });
             }
         }
-        if let Some(record) = read_common(store, model, common)? {
-            known.common.add(common, &record);
+        match read_common(store, model, common) {
+            Ok(Some(record)) => known.common.add(common, &record),
+            Ok(None) => {}
+            Err(error) if error.remedy() == Remedy::Retry => return Err(error),
+            // Derived, and written anew under the next number.
+            Err(error) => {
+                tracing::warn!(target: "millstream", %error, "a measure on common cannot be read");
+                known.common.number = common;
+            }
         }
         Ok((known, unreadable))
     }
@@ -162,16 +169,19 @@ impl KnownModel {
     }
 
     fn look_at(&mut self, store: &dyn Store, model: &str, number: u32, is_measured: bool) -> Result<(), RegistryError> {
-        let read = || {
-            let file = read_model_file(store, model, number)?;
-            let evaluations = if is_measured { None } else { Some(read_evaluations(store, model, number)?) };
-            Ok((file, evaluations))
-        };
-        match read() {
-            Ok((file, evaluations)) => {
+        match read_model_file(store, model, number) {
+            Ok(file) => {
+                let evaluations = match is_measured {
+                    true => Ok(None),
+                    false => read_evaluations(store, model, number).map(Some),
+                };
+                if matches!(&evaluations, Err(error) if error.remedy() == Remedy::Retry) {
+                    return evaluations.map(drop);
+                }
+                // Its identity is known whatever its measures are: it is not trained again.
                 self.newest = self.newest.max(number);
-                self.add(&file, evaluations.as_deref());
-                Ok(())
+                self.add(&file, evaluations.as_ref().ok().and_then(|found| found.as_deref()));
+                evaluations.map(drop)
             }
             Err(error) => {
                 let is_there = !matches!(error, RegistryError::UnknownVersion { .. });

@@ -351,3 +351,19 @@ fn a_folder_of_the_last_number_there_is_fails_the_training_and_is_named() {
     let report = fixture.train(0.0, model());
     assert!(report.failed[0].1.contains("no number is left after 4294967295"), "{report:?}");
 }
+
+/// What is said of a version besides it may be damaged, or of a later format: the version is there all the same.
+#[test]
+fn damaged_measures_train_nothing_again_and_stop_nobody() {
+    let fixture = fixture(1);
+    fixture.commit(&rows(0..50));
+    assert_eq!(fixture.train(0.2, vec![linear()]).trained, [("close".to_owned(), 1)]);
+    for key in ["models/close/000001/evaluations/000001.json", "models/close/common/000001.json"] {
+        assert!(fixture.store.read(key).is_ok(), "{key}");
+        std::fs::write(fixture.store.place(key), b"{}").unwrap();
+    }
+    assert_eq!(fixture.train(0.2, vec![linear()]).trained, []);
+    fixture.commit(&rows(50..100));
+    assert_eq!(fixture.train(0.2, vec![linear()]).trained, [("close".to_owned(), 2)]);
+    assert_eq!(fixture.load("close", 2).file.batches.len(), 1);
+}
