@@ -185,7 +185,14 @@ pub fn served_demo(bench: &Bench, system: &str, rows: &str) -> Served {
     let arguments = [&["demo", system, "--rows", rows, "--data", "data"][..], &ANYWHERE].concat();
     let (code, said) = finish(&bench.output(&[&arguments[..], &["--exit-when-done"]].concat()));
     assert_eq!(code, 0, "{said}");
-    bench.serving(&arguments, |_| {})
+    served_whole(bench, &arguments)
+}
+
+/// Serves, once all that is read behind the first answers is there.
+fn served_whole(bench: &Bench, arguments: &[&str]) -> Served {
+    let served = bench.serving(arguments, |_| {});
+    served.wait_until("what is read behind", |status| status["loading"].as_array().unwrap().is_empty());
+    served
 }
 
 /// A file or folder of the shared data, in any folder above; `None` where it is not there, which is said.
@@ -208,7 +215,7 @@ pub fn served_real(bench: &Bench, example: &str, file: &str) -> Option<Served> {
     let arguments = [&["run", example.to_str().unwrap(), "--set", &source][..], &ANYWHERE].concat();
     let (code, said) = finish(&bench.output(&[&arguments[..], &["--exit-when-done"]].concat()));
     assert_eq!(code, 0, "{said}");
-    Some(bench.serving(&arguments, |_| {}))
+    Some(served_whole(bench, &arguments))
 }
 
 /// A broker of its own process, with the log the pipeline names; killed when dropped.
