@@ -226,6 +226,7 @@ fn who_only_reads_writes_nothing_to_the_store() {
         assert_eq!(state(&store), before, "{arguments:?}");
     }
     let served = bench.serving(&["serve", "test.toml"], |_| {});
+    served.wait_for_loaded();
     assert_eq!(served.ask("/v1/batches")["total"], 3);
     assert_eq!(served.get("/v1/models/close/predict?Timestamp=1").status, 200);
     assert_eq!(served.ask("/v1/catalogue?limit=1")["total"], 300);

@@ -191,7 +191,7 @@ pub fn served_demo(bench: &Bench, system: &str, rows: &str) -> Served {
 /// Serves, once all that is read behind the first answers is there.
 fn served_whole(bench: &Bench, arguments: &[&str]) -> Served {
     let served = bench.serving(arguments, |_| {});
-    served.wait_until("what is read behind", |status| status["loading"].as_array().unwrap().is_empty());
+    served.wait_for_loaded();
     served
 }
 
@@ -328,6 +328,11 @@ impl Served {
     /// Waits until the status says it.
     pub fn wait_until(&self, what: &str, is_so: impl Fn(&Value) -> bool) {
         until(what, || is_so(&self.ask("/v1/status")).then_some(()));
+    }
+
+    /// Waits until what is read behind the first answers is there: the catalogue, and what users have seen.
+    pub fn wait_for_loaded(&self) {
+        self.wait_until("what is read behind", |status| status["loading"].as_array().unwrap().is_empty());
     }
 
     /// Waits until the decider of cuts has seen so many records of the open batch.
