@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::{Method, Request, Response, StatusCode};
-use millstream_answer::query::{Bound, Parameters};
+use millstream_answer::query::{Bound, CATALOGUE, Parameters};
 use millstream_answer::views::{
     AskError, Asked, FaultKind, Now, Question, Rows, TEXT_BYTES, TextRows, View, ViewParameter,
 };
@@ -151,14 +151,17 @@ fn view_asks(view: &View, parameters: Parameters) -> Asked {
 }
 
 async fn ask(app: &Arc<App>, asked: Asked) -> Result<Arc<Rows>, ApiError> {
-    let now = now(app).await?;
+    let now = now(app, &asked.sql).await?;
     app.context.views.ask(asked, now).await.map_err(|error| fault(app, error))
 }
 
 /// Batches that cannot be read are told to who asks for them alone.
-async fn now(app: &Arc<App>) -> Result<Now, ApiError> {
-    // Before the batches, so that no item is seen whose batch is not.
-    let catalogue = loaded(app)?;
+async fn now(app: &Arc<App>, sql: &str) -> Result<Now, ApiError> {
+    // Before the batches, so that no item is seen whose batch is not. Who does not name the items need not wait until they are read.
+    let catalogue = match sql.to_lowercase().contains(CATALOGUE) {
+        true => loaded(app)?,
+        false => app.context.catalogue.as_ref().map(|catalogues| catalogues.snapshot()),
+    };
     let source = Arc::clone(&app.context.batches);
     let batches = reading(move || Ok(source.batches().map_err(|error| error.message))).await?;
     Ok(Now { batches, catalogue, served: app.context.registry.snapshot() })
@@ -342,7 +345,7 @@ pub async fn query(app: &Arc<App>, request: Request<Body>) -> Result<Response<Bo
     // What is kept of the body is small: its place is free while the query runs.
     let (posed, _) = body::receive(request.into_body(), &app.bodies, 1, posed).await?;
     let Posed { question, window } = posed;
-    let now = now(app).await?;
+    let now = now(app, &question.sql).await?;
     let answer = app.context.views.ask_apart(question, now).await.map_err(|error| fault(app, error))?;
     let most = app.context.views.rows_most();
     if answer.rows.len() <= ROWS_SHORT {
