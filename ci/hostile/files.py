@@ -64,7 +64,8 @@ def edit(change, model="cost", version=None):
     """Changes `model.json` of a model's versions."""
 
     def damage(store):
-        for folder in sorted((store / "models" / model).iterdir()):
+        # Beside the versions lie the measures on `common`.
+        for folder in sorted(folder for folder in (store / "models" / model).iterdir() if folder.name.isdigit()):
             path = folder / "model.json"
             content = json.loads(path.read_text())
             change(content, folder)

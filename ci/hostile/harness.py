@@ -87,7 +87,8 @@ class Server:
             if self.process.poll() is not None:
                 raise Failed(f"it ended while starting, with {self.process.returncode}: {self.tail()}")
             try:
-                if self.get(path)[0] == 200:
+                # What is read behind the first answers is there, too.
+                if self.get(path)[0] == 200 and (path != "/readyz" or not json.loads(self.get("/v1/status")[2])["loading"]):
                     return
             except OSError:
                 pass

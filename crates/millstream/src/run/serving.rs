@@ -88,16 +88,16 @@ pub(super) fn open_catalogue(
     if catalogue.is_from_batches() {
         let (reading, batches, status) = (catalogue.clone(), batches.clone(), status.clone());
         let read = move || {
-            // Until it is read, whoever asks is told that it is loading: never that there is nothing.
-            let mut told = None;
-            while let Some(problem) = refresh_catalogue(&reading, &batches, &status) {
-                told = Some(problem);
-                std::thread::sleep(OTHERS_LOOK);
-            }
-            if let Some(problem) = told {
-                status.withdraw(&problem);
-            }
+            // What cannot be read is said, and lists go on without it; it is tried again until it can.
+            let mut problem = refresh_catalogue(&reading, &batches, &status);
             reading.loaded();
+            while let Some(told) = problem {
+                std::thread::sleep(OTHERS_LOOK);
+                problem = refresh_catalogue(&reading, &batches, &status);
+                if problem.as_ref() != Some(&told) {
+                    status.withdraw(&told);
+                }
+            }
         };
         // Nobody waits for its end: it holds nothing but memory.
         std::thread::Builder::new().name("catalogue".to_owned()).spawn(read)?;
