@@ -57,14 +57,10 @@ impl Trainer {
     /// version.
     pub(super) fn wait(&self, known: &Known, now_ms: u64) -> Duration {
         let Some(every) = self.settings.every else { return Duration::ZERO };
-        let mut newest = known.begun_ms;
-        for model in &self.models {
-            let of_model = known.models.get(&model.name).and_then(|model| model.begun_ms);
-            if of_model.is_none() && known.begun_ms.is_none() {
-                return Duration::ZERO;
-            }
-            newest = newest.max(of_model);
+        let of_models = || self.models.iter().map(|model| known.models.get(&model.name)?.begun_ms);
+        if known.begun_ms.is_none() && of_models().any(|begun_ms| begun_ms.is_none()) {
+            return Duration::ZERO;
         }
-        clock::wait(every, newest, now_ms)
+        clock::wait(every, of_models().flatten().chain(known.begun_ms), now_ms)
     }
 }
