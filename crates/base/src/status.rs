@@ -4,7 +4,7 @@
 use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use tokio::sync::broadcast;
 
 /// Events a slow listener may lag behind before it loses the oldest; each is under 1 KiB.
@@ -58,12 +58,75 @@ pub struct BrokerStatus {
     pub reachable: bool,
 }
 
+/// What an event tells: who reacts to one knows it by this, never by its words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventKind {
+    BatchCommitted,
+    Broker,
+    Catalogue,
+    Failed,
+    Idle,
+    Listening,
+    Partitions,
+    Problem,
+    ProblemOver,
+    Serving,
+    SourceEnded,
+    SourceProfiled,
+    SourceWasSent,
+    TrainingFailed,
+    Verdict,
+    VersionMeasured,
+    VersionRemoved,
+    VersionTrained,
+    Waiting,
+    Warning,
+}
+
+impl EventKind {
+    /// What is served has changed.
+    pub fn is_of_version(self) -> bool {
+        matches!(self, Self::VersionTrained | Self::VersionMeasured | Self::VersionRemoved)
+    }
+
+    /// As in the log and in `/v1/events`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::BatchCommitted => "batch_committed",
+            Self::Broker => "broker",
+            Self::Catalogue => "catalogue",
+            Self::Failed => "failed",
+            Self::Idle => "idle",
+            Self::Listening => "listening",
+            Self::Partitions => "partitions",
+            Self::Problem => "problem",
+            Self::ProblemOver => "problem_over",
+            Self::Serving => "serving",
+            Self::SourceEnded => "source_ended",
+            Self::SourceProfiled => "source_profiled",
+            Self::SourceWasSent => "source_was_sent",
+            Self::TrainingFailed => "training_failed",
+            Self::Verdict => "verdict",
+            Self::VersionMeasured => "version_measured",
+            Self::VersionRemoved => "version_removed",
+            Self::VersionTrained => "version_trained",
+            Self::Waiting => "waiting",
+            Self::Warning => "warning",
+        }
+    }
+}
+
+impl Serialize for EventKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
 /// One line of `/v1/events`, and one line on a stderr that is no terminal.
 #[derive(Debug, Clone, Serialize)]
 pub struct Event {
     pub time_ms: u64,
-    /// `batch_committed | version_trained | training_failed | source_ended | done | problem | problem_over | …`
-    pub kind: &'static str,
+    pub kind: EventKind,
     pub message: String,
     pub data: serde_json::Value,
 }
@@ -95,8 +158,17 @@ impl Status {
             }
         });
         if is_new {
-            self.event("problem", message, serde_json::json!({}));
+            self.event(EventKind::Problem, message, serde_json::json!({}));
         }
+    }
+
+    /// As `problem`, of one thing that is looked at again and again: `told` is what was said of it last, which is withdrawn when it changed.
+    pub fn tell(&self, told: &mut Option<String>, now: Option<String>) {
+        if *told != now {
+            told.take().inspect(|before| self.withdraw(before));
+            told.clone_from(&now);
+        }
+        now.into_iter().for_each(|problem| self.problem(problem));
     }
 
     /// The fault is over: nobody need mend it.
@@ -108,7 +180,7 @@ impl Status {
             was_there = snapshot.problems.len() < before;
         });
         if was_there {
-            self.event("problem_over", format!("over: {problem}"), serde_json::json!({}));
+            self.event(EventKind::ProblemOver, format!("over: {problem}"), serde_json::json!({}));
         }
     }
 
@@ -117,9 +189,9 @@ impl Status {
     }
 
     /// Tells the listeners and the log.
-    pub fn event(&self, kind: &'static str, message: impl Into<String>, data: serde_json::Value) {
+    pub fn event(&self, kind: EventKind, message: impl Into<String>, data: serde_json::Value) {
         let message = message.into();
-        tracing::info!(target: "millstream", kind, %data, "{message}");
+        tracing::info!(target: "millstream", kind = kind.name(), %data, "{message}");
         // No listener is no fault.
         let _ = self.events.send(Event { time_ms: now_ms(), kind, message, data });
     }
@@ -146,6 +218,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn of_one_thing_only_the_latest_problem_stands() {
+        let (status, mut told) = (Status::new("p"), None);
+        for (now, expected) in
+            [(Some("away"), vec!["away"]), (Some("away"), vec!["away"]), (Some("full"), vec!["full"]), (None, vec![])]
+        {
+            status.tell(&mut told, now.map(str::to_owned));
+            assert_eq!(status.snapshot().problems, expected);
+        }
+    }
+
+    #[test]
     fn a_problem_that_is_over_is_withdrawn_and_both_are_told_once() {
         let status = Status::new("p");
         let mut events = status.listen();
@@ -155,6 +238,6 @@ mod tests {
         status.withdraw("no record");
         assert_eq!(status.snapshot().problems, ["another"]);
         let told: Vec<_> = std::iter::from_fn(|| events.try_recv().ok()).map(|event| event.kind).collect();
-        assert_eq!(told, ["problem", "problem", "problem_over"]);
+        assert_eq!(told, [EventKind::Problem, EventKind::Problem, EventKind::ProblemOver]);
     }
 }

@@ -163,7 +163,7 @@ impl Listener {
             let event = tokio::select! {
                 () = stopped(&mut self.stopping) => return None,
                 event = self.events.recv() => match event {
-                    Ok(event) => Some(sse(event.kind, &json!(event).to_string())),
+                    Ok(event) => Some(sse(event.kind.name(), &json!(event).to_string())),
                     Err(RecvError::Lagged(lost)) => Some(sse("lagged", &json!({"lost": lost}).to_string())),
                     // The sender lives in `self.app`.
                     Err(RecvError::Closed) => return None,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request};
 use http_body_util::BodyExt;
+use millstream_base::status::EventKind;
 use millstream_stream::schema::ColumnType;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -570,7 +571,7 @@ async fn events_stream_until_the_server_stops_and_requests_are_drained() {
     listening.write_all(b"GET /v1/events HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     let mut events = String::new();
     read_until(&mut listening, &mut events, "event: status").await;
-    running.status.event("batch_committed", "batch 3 committed", json!({"batch": 3}));
+    running.status.event(EventKind::BatchCommitted, "batch 3 committed", json!({"batch": 3}));
     read_until(&mut listening, &mut events, "event: batch_committed").await;
     running.stop.send(()).unwrap();
     while TcpStream::connect(running.address).await.is_ok() {

@@ -24,7 +24,7 @@ use crate::run::{
 };
 use millstream_answer::catalogue::{CatalogueFrom, Lookups, check_file};
 use millstream_answer::views::{answer_questions, check_files};
-use millstream_base::status::Status;
+use millstream_base::status::{EventKind, Status};
 use millstream_base::{ConfigFaults, Fault, Faults, error_chain};
 use millstream_model::registry::{Found, OwnerTexts, Registry, RegistryError, Remedy, RemovedVersion, Version};
 use millstream_store::{SharedStore, StoreUrl, read_optional};
@@ -96,7 +96,7 @@ fn run_pipeline(
 ) -> anyhow::Result<u8> {
     let (pipeline, status, _progress) = begin(loaded, bars);
     let options = Options { exit_when_done, announce: announcing(status.clone(), announce) };
-    run(pipeline, options, status).map(|outcome| exit_code(&outcome))
+    run(&Arc::new(pipeline), options, &status).map(|outcome| exit_code(&outcome))
 }
 
 fn stage(loaded: Loaded, stage: Stage, exit_when_done: bool, bars: Option<MultiProgress>) -> anyhow::Result<u8> {
@@ -108,7 +108,7 @@ fn stage(loaded: Loaded, stage: Stage, exit_when_done: bool, bars: Option<MultiP
         Stage::Train => run::train(pipeline, &alone)?,
         Stage::Serve => {
             let options = Options { exit_when_done, announce: announcing(status.clone(), |_| {}) };
-            run::serve_alone(pipeline, options, status)?
+            run::serve_alone(&Arc::new(pipeline), options, &status)?
         }
     };
     Ok(exit_code(&outcome))
@@ -130,7 +130,7 @@ fn announcing(
 ) -> Box<dyn FnOnce(std::net::SocketAddr)> {
     Box::new(move |address: std::net::SocketAddr| {
         let data = json!({ "address": address.to_string() });
-        status.event("listening", format!("the page and the API: http://{address}"), data);
+        status.event(EventKind::Listening, format!("the page and the API: http://{address}"), data);
         announce(address);
     })
 }

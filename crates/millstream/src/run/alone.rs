@@ -4,30 +4,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use millstream_store::SharedStore;
-use serde_json::json;
-
-use super::broker::{Reached, reach};
-use super::prepare::{Join, prepare, wait_for_schema};
-use super::serving::{
-    Stored, Warmth, end_questions, open_catalogue, open_images, read_interactions, refresh_catalogue,
-};
-use super::stages::{Stages, is_last, say_batch, say_source_ended, source_ends};
-use super::stop::{STOP_MOST, Serving, Stop, StopSignals, stop_most, stop_on_signal};
-use super::{Options, Outcome, lock_store, open_store, open_store_reading};
-use crate::config::Pipeline;
-use millstream_answer::catalogue::Catalogues;
-use millstream_answer::views::{ProcessCommand, Views};
-use millstream_base::status::Status;
-use millstream_http::page::LivePages;
-use millstream_http::serve::{ServeContext, bind, serve};
-use millstream_model::registry::{OwnerTexts, Registry};
+use millstream_base::status::{EventKind, Status};
 use millstream_model::train::{TrainReport, Trainer};
+use millstream_store::SharedStore;
 use millstream_stream::batch::ingest::{Outside, Sharing};
 use millstream_stream::batch::{Cut, OnStop, Signals, StoredBatches};
 use millstream_stream::replay::Ended;
 use millstream_stream::source::Dataset;
 use millstream_stream::topic::pause;
+use serde_json::json;
+
+use super::broker::{Reached, reach};
+use super::prepare::{Join, prepare, wait_for_schema};
+use super::serving::{Pace, Server};
+use super::stages::{Stages, is_last, say_batch, say_source_ended, source_ends};
+use super::stop::{STOP_MOST, Stop, StopSignals, stop_most, stop_on_signal};
+use super::supervisor::{Others, Supervisor, panicked};
+use super::{Options, Outcome, lock_store, open_store, open_store_reading};
+use crate::config::Pipeline;
 
 /// How often a stage looks whether the one before it has brought something.
 const LOOK_PAUSE: Duration = Duration::from_millis(500);
@@ -78,11 +72,11 @@ pub fn replay(pipeline: &Pipeline, alone: &Alone) -> anyhow::Result<Outcome> {
     let stages =
         Stages { pipeline, store: &store, status: &alone.status, topic: &topic, prepared: &prepared, log: &log };
     let replayed = stages.replay(dataset)?.run(&stop.pipeline, &stop.asked);
-    say_source_ended(&alone.status, &replayed);
+    say_source_ended(&alone.status, replayed.as_ref().ok());
     let ended = replayed?;
     if broker.is_some() && ended != Ended::Stopped {
         alone.status.event(
-            "broker",
+            EventKind::Broker,
             "the embedded broker ends with this process: others read the topic while `millstream broker` runs",
             json!({}),
         );
@@ -112,6 +106,7 @@ pub fn ingest(pipeline: &Pipeline, alone: &Alone) -> anyhow::Result<Outcome> {
     let end = SourceWatch::new(&store);
     let (leads, stop_ingest) = (AtomicBool::new(false), AtomicBool::new(false));
     let stopped_at_cut = AtomicBool::new(false);
+    let supervisor = Supervisor { status: &alone.status, stop };
     std::thread::scope(|scope| {
         let deciding = scope.spawn(|| {
             let over = || end.ends();
@@ -122,17 +117,15 @@ pub fn ingest(pipeline: &Pipeline, alone: &Alone) -> anyhow::Result<Outcome> {
                 cut_at_stop: cuts_at_stop,
                 over: &over,
             };
-            let ended = decider.run(&signals);
+            let ended = supervisor.watch("the decider", Others::End, || decider.run(&signals));
             // All may be decided before anyone says stop.
-            while ended.is_ok() && !stop.pipeline.load(Ordering::Relaxed) {
+            while !stop.pipeline.load(Ordering::Relaxed) {
                 pause(&stop.pipeline, LOOK_PAUSE);
             }
             // A decider that ended with an error ends the worker; at a stop its last cut is still to be committed.
-            if cuts_at_stop && stop.asked.load(Ordering::Relaxed) && ended.is_ok() {
-                stopped_at_cut.store(true, Ordering::Release);
-            } else if ended.is_err() || stop.pipeline.load(Ordering::Relaxed) {
-                stop_ingest.store(true, Ordering::Relaxed);
-            }
+            let ends_at_cut = cuts_at_stop && stop.asked.load(Ordering::Relaxed) && ended.is_ok();
+            let flag = if ends_at_cut { &stopped_at_cut } else { &stop_ingest };
+            flag.store(true, Ordering::Release);
             ended
         });
         let complete = |batch| {
@@ -145,28 +138,22 @@ pub fn ingest(pipeline: &Pipeline, alone: &Alone) -> anyhow::Result<Outcome> {
                 || (alone.exit_when_done && is_last(pipeline, end.ends().ok().flatten().as_deref(), last))
         };
         let outside = Outside { stop: &stop_ingest, no_more: &no_more, leads: &leads, complete: &complete };
-        let mut ingested = ingest.run(&outside);
+        let ingested = supervisor.watch("ingest", Others::End, || ingest.run(&outside));
         // All is done, and more may come with a higher limit: only the flag ends a worker.
         if ingested.is_ok()
             && !alone.exit_when_done
             && !stop.pipeline.load(Ordering::Relaxed)
             && !deciding.is_finished()
         {
-            alone.status.event("idle", "all batches are complete; waiting to be stopped", json!({}));
+            alone.status.event(EventKind::Idle, "all batches are complete; waiting to be stopped", json!({}));
             while !stop.pipeline.load(Ordering::Relaxed) && !deciding.is_finished() {
                 pause(&stop.pipeline, LOOK_PAUSE);
             }
         }
         let stopped = stop.asked.load(Ordering::Relaxed);
         stop.pipeline.store(true, Ordering::Relaxed);
-        let decided =
-            deciding.join().map_err(|_| anyhow::anyhow!("the decider panicked: please report this as a bug"))?;
-        if let Err(error) = decided {
-            ingested = ingested.and(Ok(()));
-            ingested?;
-            return Err(error.into());
-        }
-        ingested?;
+        let decided = deciding.join().unwrap_or_else(|_| Err(panicked("the decider")));
+        ingested.and(decided)?;
         Ok(if stopped { Outcome::Stopped } else { Outcome::Done })
     })
 }
@@ -210,57 +197,13 @@ pub fn train(pipeline: Pipeline, alone: &Alone) -> anyhow::Result<Outcome> {
 }
 
 /// Serves every version as it appears in the store, until told to stop.
-pub fn serve_alone(pipeline: Pipeline, options: Options, status: Arc<Status>) -> anyhow::Result<Outcome> {
-    let pipeline = Arc::new(pipeline);
+pub fn serve_alone(pipeline: &Arc<Pipeline>, options: Options, status: &Arc<Status>) -> anyhow::Result<Outcome> {
     let store = open_store_reading(&pipeline.store)?;
-    let serving = Serving::start()?;
-    let runtime = serving.handle().clone();
-    let _inside = runtime.enter();
-    let listener = bind(pipeline.serve.listen)?;
-    let address = listener.local_addr()?;
     let stop = Arc::new(Stop::default());
-    runtime.spawn(stop_on_signal(StopSignals::watch()?, stop.clone(), STOP_MOST));
-    let registry = Arc::new(Registry::open_for(store.clone(), OwnerTexts::of(&pipeline.models))?);
-    let batches = Arc::new(StoredBatches::new(store.clone()));
-    let catalogue = open_catalogue(&pipeline, &store, &batches, &status)?;
-    let (images, views) = (
-        open_images(&pipeline, &store),
-        Arc::new(Views::open(&pipeline.view_settings(), &store, ProcessCommand::own()?)?),
-    );
-    let context = ServeContext {
-        settings: pipeline.serve_settings(),
-        registry: registry.clone(),
-        status: status.clone(),
-        batches: Arc::new(Stored { batches: batches.clone(), status: status.clone() }),
-        interactions: read_interactions(&store, &batches, &registry, &stop)?,
-        catalogue: catalogue.clone(),
-        images,
-        views: views.clone(),
-        pages: Arc::new(LivePages),
-    };
-    runtime.spawn(end_questions(views.clone(), stop.clone()));
-    let warmth = Warmth { views, batches: batches.clone(), registry: registry.clone(), catalogue: catalogue.clone() };
-    let server = runtime.spawn(serve(listener, context, stop.serving()));
-    runtime.spawn(Arc::new(warmth).keep());
-    (options.announce)(address);
-    status.update(|snapshot| "running".clone_into(&mut snapshot.state));
-    let mut said = String::new();
-    while !stop.pipeline.load(Ordering::Relaxed) {
-        pause(&stop.pipeline, LOOK_PAUSE);
-        // What is served stays served while the store is away.
-        let problem =
-            registry.refresh().err().map_or(String::new(), |error| format!("the registry cannot be read: {error}"));
-        if problem != said && !problem.is_empty() {
-            status.event("problem", problem.clone(), json!({}));
-        }
-        said = problem;
-        let follows = |catalogue: &&Arc<Catalogues>| catalogue.is_from_batches() && !catalogue.is_loading();
-        if let Some(catalogue) = catalogue.as_ref().filter(follows) {
-            refresh_catalogue(catalogue, &batches, &status);
-        }
-    }
-    stop.all();
-    runtime.block_on(server)?;
+    let server = Server::start(pipeline, &store, status, &stop, Pace { stop: STOP_MOST, look: LOOK_PAUSE })?;
+    server.announce(options.announce, status);
+    server.wait(&stop);
+    server.end(&stop)?;
     Ok(Outcome::Stopped)
 }
 

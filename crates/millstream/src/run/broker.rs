@@ -7,7 +7,7 @@ use millstream_broker::{Broker, BrokerError, Config, Opened};
 use serde_json::json;
 
 use crate::config::{BrokerChoice, Pipeline};
-use millstream_base::status::Status;
+use millstream_base::status::{EventKind, Status};
 use millstream_stream::topic::Topic;
 
 /// The broker a pipeline uses, and its topic there.
@@ -37,7 +37,7 @@ pub(super) fn reach(pipeline: &Pipeline, status: &Status) -> anyhow::Result<Reac
                     let message = format!(
                         "stream.listen = {address} is taken by another program; the embedded broker takes a free port"
                     );
-                    status.event("broker", message, json!({}));
+                    status.event(EventKind::Broker, message, json!({}));
                     opened
                 }
                 opened => opened?,
@@ -65,6 +65,6 @@ fn say(opened: Opened, status: &Status) -> (Option<Broker>, SocketAddr) {
         }
         Opened::Running { address } => (None, address, format!("the log is served by another process, at {address}")),
     };
-    status.event("broker", message, json!({ "address": address.to_string() }));
+    status.event(EventKind::Broker, message, json!({ "address": address.to_string() }));
     (broker, address)
 }

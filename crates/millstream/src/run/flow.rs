@@ -1,12 +1,11 @@
 //! The whole pipeline in one process: replay, the decider, ingest and training side by side.
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use anyhow::anyhow;
+use anyhow::Context;
 use millstream_base::error_chain;
 use millstream_store::SharedStore;
 use serde_json::json;
@@ -16,14 +15,15 @@ use super::broker::{Reached, reach};
 use super::prepare::{Join, Prepared, prepare};
 use super::stages::{Stages, say_batch, say_source_ended, source_ends};
 use super::stop::{CUT_MOST, Stop};
+use super::supervisor::{Others, Supervisor};
 use crate::config::Pipeline;
-use millstream_base::status::Status;
+use millstream_base::status::{EventKind, Status};
 use millstream_model::registry::Registry;
 use millstream_model::train::plan::never_came;
 use millstream_model::train::{TrainReport, Trainer};
 use millstream_stream::batch::ingest::{Outside, Sharing};
 use millstream_stream::batch::{OnStop, Signals, StoredBatches};
-use millstream_stream::replay::{Ended, ReplayError};
+use millstream_stream::replay::Ended;
 use millstream_stream::source::Dataset;
 use millstream_stream::topic::pause;
 
@@ -83,43 +83,34 @@ impl Flow {
         let (stop_ingest, stop_decider, source_over) =
             (AtomicBool::new(false), AtomicBool::new(false), AtomicBool::new(false));
         let (complete, completed) = mpsc::channel::<()>();
+        let supervisor = Supervisor { status: &self.status, stop: &self.stop };
         std::thread::scope(|scope| {
-            let training = scope.spawn(move || {
-                let say = |error: &anyhow::Error| format!("training: {error:#}");
-                self.watched("training", say, || self.train(trainer, &completed))
-            });
-            let ingesting = scope.spawn(|| {
+            let training = supervisor
+                .start(scope, "training", Others::GoOn, move || self.train(trainer, &completed).context("training"));
+            let ingesting = supervisor.start(scope, "ingest", Others::End, || {
+                // The trainer ends once it has seen every batch.
+                let complete = complete;
                 let tell = |batch| self.batch_complete(batch, &complete);
                 let no_more = |_: Option<&_>| no_more.load(Ordering::Acquire);
-                let outside = Outside { stop: &stop_ingest, no_more: &no_more, leads: &leads, complete: &tell };
-                let ended = self.watched("ingest", |error| error_chain(error), || ingest.run(&outside));
-                // The trainer ends once it has seen every batch; a failed ingest ends the other stages too.
-                if ended.is_err() {
-                    self.stop_stages();
-                }
-                drop(complete);
-                ended
+                ingest.run(&Outside { stop: &stop_ingest, no_more: &no_more, leads: &leads, complete: &tell })
             });
-            let deciding = scope.spawn(|| {
+            let deciding = supervisor.start(scope, "the decider", Others::End, || {
                 let over = || if source_over.load(Ordering::Acquire) { source_ends(&self.store) } else { Ok(None) };
-                let signals = Signals {
+                decider.run(&Signals {
                     active: &leads,
                     stop: &stop_decider,
                     asked: &self.stop.asked,
                     cut_at_stop: cuts_at_stop,
                     over: &over,
-                };
-                let ended = self.watched("the decider", |error| error_chain(error), || decider.run(&signals));
-                if ended.is_err() {
-                    self.stop_stages();
-                }
-                ended
+                })
             });
             let replayed = match &replay {
-                Some(replay) => replay.run(&self.stop.pipeline, &self.stop.asked),
-                None => self.listen(&|| ingesting.is_finished()),
+                Some(replay) => {
+                    supervisor.watch("the replay", Others::GoOn, || replay.run(&self.stop.pipeline, &self.stop.asked))
+                }
+                None => Ok(self.listen(&|| ingesting.is_finished())),
             };
-            say_source_ended(&self.status, &replayed);
+            say_source_ended(&self.status, replayed.as_ref().ok());
             if matches!(replayed, Ok(Ended::Source)) {
                 source_over.store(true, Ordering::Release);
             }
@@ -130,7 +121,7 @@ impl Flow {
                 std::thread::sleep(Duration::from_millis(20));
             }
             stop_decider.store(true, Ordering::Relaxed);
-            let decided = deciding.join().map_err(|_| anyhow!("the decider panicked: please report this as a bug"))?;
+            let decided = deciding.join();
             // A batch cut by the stop is still to be committed; otherwise a stop parks it.
             let park = (matches!(replayed, Err(_) | Ok(Ended::Stopped)) || self.stopped()) && !cuts_at_stop;
             stop_ingest.store(park || decided.is_err(), Ordering::Relaxed);
@@ -144,15 +135,12 @@ impl Flow {
                     stop_ingest.store(true, Ordering::Relaxed);
                 }
             }
-            let ingested = ingesting.join().map_err(|_| anyhow!("ingest panicked: please report this as a bug"))?;
-            let faults = training.join().map_err(|_| anyhow!("training panicked: please report this as a bug"))?;
-            // What was trained is served on when a stage fails.
-            let mut faults = faults.unwrap_or_else(|error| vec![format!("training: {error:#}")]);
-            let stage = error_chain;
-            faults.extend(ingested.as_ref().err().map(|error| stage(error)));
-            faults.extend(decided.as_ref().err().map(|error| stage(error)));
-            faults.extend(replayed.as_ref().err().map(|error| stage(error)));
-            if ingested.is_err() || decided.is_err() || replayed.is_err() {
+            let (ingested, trained) = (ingesting.join(), training.join());
+            let reason = |error: &anyhow::Error| error_chain(error.as_ref());
+            let mut faults = trained.unwrap_or_else(|error| vec![reason(&error)]);
+            let failed = [ingested.as_ref().err(), decided.as_ref().err(), replayed.as_ref().err()];
+            faults.extend(failed.into_iter().flatten().map(reason));
+            if failed.iter().any(Option::is_some) {
                 return Ok(Outcome::Failed(faults));
             }
             if matches!(replayed, Ok(Ended::Stopped)) || self.stopped() {
@@ -165,48 +153,18 @@ impl Flow {
     }
 
     /// Others write the topic: there is nothing to send, until the limit is reached or someone says stop.
-    fn listen(&self, ended: &dyn Fn() -> bool) -> Result<Ended, ReplayError> {
+    fn listen(&self, ended: &dyn Fn() -> bool) -> Ended {
         while !self.stopped() {
             if ended() {
-                return Ok(Ended::Limit { left: None });
+                return Ended::Limit { left: None };
             }
             pause(&self.stop.pipeline, Duration::from_millis(50));
         }
-        Ok(Ended::Stopped)
-    }
-
-    /// Runs a stage. An error is told at once, not when the others have ended too, and so is a panic, which also stops them:
-    /// nothing may look like running that is gone.
-    fn watched<T, E>(
-        &self,
-        stage: &str,
-        say: impl Fn(&E) -> String,
-        run: impl FnOnce() -> Result<T, E>,
-    ) -> Result<T, E> {
-        match catch_unwind(AssertUnwindSafe(run)) {
-            Ok(ended) => ended.inspect_err(|error| self.failed(&say(error))),
-            Err(panic) => {
-                self.failed(&format!("{stage} panicked: please report this as a bug"));
-                self.stop_stages();
-                resume_unwind(panic)
-            }
-        }
-    }
-
-    fn failed(&self, message: &str) {
-        self.status.update(|snapshot| {
-            "failed".clone_into(&mut snapshot.state);
-            snapshot.problems.push(message.to_owned());
-        });
-        self.status.event("problem", message, json!({}));
+        Ended::Stopped
     }
 
     fn stopped(&self) -> bool {
         self.stop.pipeline.load(Ordering::Relaxed)
-    }
-
-    fn stop_stages(&self) {
-        self.stop.pipeline.store(true, Ordering::Relaxed);
     }
 
     fn batch_complete(&self, batch: u32, tell: &mpsc::Sender<()>) {
@@ -252,7 +210,7 @@ impl Flow {
             let verdict = version.verdict();
             let name = format!("{}@{}", version.file.model, version.file.version);
             let message = format!("{name} {verdict}");
-            self.status.event("verdict", message, json!({ "version": name, "verdict": verdict.words }));
+            self.status.event(EventKind::Verdict, message, json!({ "version": name, "verdict": verdict.words }));
         }
     }
 

@@ -11,12 +11,14 @@ mod progress;
 mod serving;
 mod stages;
 mod stop;
+mod supervisor;
 
 use std::collections::HashSet;
 use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde_json::json;
@@ -30,17 +32,13 @@ pub(crate) use stop::{StopSignals, end_broker};
 
 use crate::config::Pipeline;
 use flow::Flow;
-use millstream_answer::views::{ProcessCommand, Views};
-use millstream_base::status::Status;
-use millstream_http::page::LivePages;
-use millstream_http::serve::{ServeContext, bind, serve};
-use millstream_model::registry::{OwnerTexts, Registry};
+use millstream_base::status::{EventKind, Status};
 use millstream_store::{LocalStore, S3Store, SharedStore, StoreUrl};
-use millstream_stream::batch::StoredBatches;
-use serving::{
-    Stored, Warmth, end_questions, follow, follow_catalogue, open_catalogue, open_images, read_interactions,
-};
-use stop::{Serving, Stop, stop_most, stop_on_signal};
+use serving::{Pace, Server};
+use stop::{Stop, stop_most};
+
+/// So often a whole pipeline looks for what other processes did: its own stages tell theirs.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,61 +96,34 @@ pub struct Options {
 }
 
 /// Runs the whole pipeline; serves until stopped, or until all is done with `exit_when_done`.
-pub fn run(pipeline: Pipeline, options: Options, status: Arc<Status>) -> anyhow::Result<Outcome> {
-    let pipeline = Arc::new(pipeline);
+pub fn run(pipeline: &Arc<Pipeline>, options: Options, status: &Arc<Status>) -> anyhow::Result<Outcome> {
     let store = open_store(&pipeline.store)?;
     // Who listens only sends nothing twice.
     let _ours = pipeline.source.as_ref().map(|_| lock_store(&pipeline.store)).transpose()?;
-    let serving = Serving::start()?;
-    let runtime = serving.handle().clone();
-    let _inside = runtime.enter();
-    let listener = bind(pipeline.serve.listen)?;
-    let address = listener.local_addr()?;
     let stop = Arc::new(Stop::default());
-    runtime.spawn(stop_on_signal(StopSignals::watch()?, stop.clone(), stop_most(&pipeline)));
-    let registry = Arc::new(Registry::open_for(store.clone(), OwnerTexts::of(&pipeline.models))?);
-    let batches = Arc::new(StoredBatches::new(store.clone()));
-    let catalogue = open_catalogue(&pipeline, &store, &batches, &status)?;
-    let (images, views) = (
-        open_images(&pipeline, &store),
-        Arc::new(Views::open(&pipeline.view_settings(), &store, ProcessCommand::own()?)?),
-    );
-    let context = ServeContext {
-        settings: pipeline.serve_settings(),
-        registry: registry.clone(),
+    let server = Server::start(pipeline, &store, status, &stop, Pace { stop: stop_most(pipeline), look: LOOK })?;
+    server.announce(options.announce, status);
+    let flow = Flow {
+        pipeline: pipeline.clone(),
+        store,
+        batches: server.batches.clone(),
+        registry: server.registry.clone(),
         status: status.clone(),
-        batches: Arc::new(Stored { batches: batches.clone(), status: status.clone() }),
-        interactions: read_interactions(&store, &batches, &registry, &stop)?,
-        catalogue: catalogue.clone(),
-        images,
-        views: views.clone(),
-        pages: Arc::new(LivePages),
+        stop: stop.clone(),
     };
-    runtime.spawn(end_questions(views.clone(), stop.clone()));
-    let warmth = Warmth { views, batches: batches.clone(), registry: registry.clone(), catalogue: catalogue.clone() };
-    let server = runtime.spawn(serve(listener, context, stop.serving()));
-    runtime.spawn(follow(registry.clone(), status.listen()));
-    runtime.spawn(Arc::new(warmth).follow(status.listen()));
-    if let Some(catalogue) = catalogue {
-        runtime.spawn(follow_catalogue(catalogue, batches.clone(), status.clone(), status.listen()));
-    }
-    (options.announce)(address);
-    status.update(|snapshot| "running".clone_into(&mut snapshot.state));
-
-    let flow = Flow { pipeline, store, batches, registry, status: status.clone(), stop: stop.clone() };
     // Lives until the end: others may read the topic while the models are served.
     let mut broker = None;
     let outcome = flow.run(&mut broker);
-    conclude(&status, &outcome);
+    conclude(status, &outcome);
     stop.failed.store(matches!(outcome, Ok(Outcome::Failed(_)) | Err(_)), Ordering::Relaxed);
     // What was trained is served on, even when the pipeline failed.
     let serve_on = matches!(outcome, Ok(Outcome::Done | Outcome::Failed(_))) && !options.exit_when_done;
     if serve_on {
-        status.event("serving", format!("serving on http://{address} until stopped"), json!({}));
-        runtime.block_on(stop.told());
+        let message = format!("serving on http://{} until stopped", server.address());
+        status.event(EventKind::Serving, message, json!({}));
+        server.wait(&stop);
     }
-    stop.all();
-    runtime.block_on(server)?;
+    server.end(&stop)?;
     end_broker(broker);
     // A failure that was served on is still one: the exit code says so.
     outcome
@@ -175,7 +146,7 @@ fn conclude(status: &Status, outcome: &anyhow::Result<Outcome>) {
                 snapshot.problems.extend(faults.iter().filter(|fault| !known.contains(*fault)).cloned());
             });
             for fault in faults {
-                status.event("failed", fault.clone(), json!({}));
+                status.event(EventKind::Failed, fault.clone(), json!({}));
             }
         }
         // The caller says it: the process ends with it.

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::config::{BrokerChoice, Pipeline, Start, check_models};
 use millstream_answer::catalogue::{CatalogueFrom, Lookups, check_catalogue, check_filters, empty_items};
 use millstream_answer::views::check_views;
-use millstream_base::status::{Status, now_ms};
+use millstream_base::status::{EventKind, Status, now_ms};
 use millstream_http::serve::Route;
 use millstream_http::serve::check::check_view_route;
 use millstream_stream::batch::{
@@ -63,7 +63,7 @@ pub fn check_data(pipeline: &Pipeline, schema: &StreamSchema, status: &Status) -
         pipeline.routes.iter().filter(asks).for_each(|route| check_view_route(route, &columns, &mut faults));
     }
     for warning in faults.finish()? {
-        status.event("warning", warning.to_string(), json!({}));
+        status.event(EventKind::Warning, warning.to_string(), json!({}));
     }
     Ok(())
 }
@@ -76,7 +76,7 @@ pub fn prepare(
     status: &Status,
     stop: &AtomicBool,
 ) -> anyhow::Result<Prepared> {
-    let say = |message: String| status.event("broker", message, json!({}));
+    let say = |message: String| status.event(EventKind::Broker, message, json!({}));
     if matches!(join, Join::Wait) {
         wait_for_schema(pipeline, store, status, stop)?.context("stopped")?;
     }
@@ -165,7 +165,7 @@ pub fn wait_for_schema(
         }
         if !said {
             let message = format!("waiting for `replay` or `run` to begin the store {}", store.place(""));
-            status.event("waiting", message, json!({}));
+            status.event(EventKind::Waiting, message, json!({}));
             said = true;
         }
         pause(stop, JOIN_PAUSE);
@@ -182,7 +182,7 @@ fn listen(
     stop: &AtomicBool,
 ) -> anyhow::Result<Profile> {
     let from = stored.map_or_else(|| listen_from(pipeline, state), |identity| identity.base_offsets.clone());
-    status.event("waiting", format!("waiting for the first record of topic {:?}", topic.name), json!({}));
+    status.event(EventKind::Waiting, format!("waiting for the first record of topic {:?}", topic.name), json!({}));
     let sample = topic.sample(&from, SAMPLE_RECORDS, stop)?;
     let values = sample.iter().map(Vec::as_slice);
     let mut profile = profile_values(values, pipeline.stream.encoding, &pipeline.schema)?;
@@ -214,9 +214,9 @@ fn say_profile(place: &str, profile: &Profile, status: &Status) {
     let rows = profile.rows.map_or("rows".to_owned(), |rows| format!("{rows} rows"));
     let message = format!("{place}: {rows} of {}", types.join(", "));
     let bytes = profile.fingerprint.as_ref().map(|fingerprint| fingerprint.bytes);
-    status.event("source_profiled", message, json!({ "rows": profile.rows, "bytes": bytes }));
+    status.event(EventKind::SourceProfiled, message, json!({ "rows": profile.rows, "bytes": bytes }));
     for warning in &profile.warnings {
-        status.event("warning", warning.clone(), json!({}));
+        status.event(EventKind::Warning, warning.clone(), json!({}));
     }
 }
 

@@ -1,53 +1,159 @@
-//! What the API is given: the registry, kept up to date, and the stored batches.
+//! The server of a pipeline: the API and the page, what they are given, and what keeps that up with the store.
 
-use std::sync::Arc;
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use millstream_store::SharedStore;
-use serde_json::json;
-use tokio::sync::broadcast;
-use tokio::sync::broadcast::error::TryRecvError;
-
-use super::stop::Stop;
-use crate::config::Pipeline;
 use millstream_answer::catalogue::{CatalogueError, Catalogues, Images, Refreshed};
 use millstream_answer::interactions::{Interactions, StoredRows};
-use millstream_answer::views::{Now, Views};
-use millstream_base::status::{Event, Status};
-use millstream_http::serve::{BatchReadError, BatchSource};
-use millstream_model::registry::Registry;
+use millstream_answer::views::{Now, ProcessCommand, Views};
+use millstream_base::error_chain;
+use millstream_base::status::{Event, EventKind, Status};
+use millstream_http::page::LivePages;
+use millstream_http::serve::{BatchReadError, BatchSource, ServeContext, bind, serve};
+use millstream_model::registry::{OwnerTexts, Registry};
+use millstream_store::SharedStore;
 use millstream_stream::batch::{Batch, StoredBatches, StoredError};
+use serde_json::json;
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
+
+use super::stop::{ServingRuntime, Stop, StopSignals, stop_on_signal};
+use crate::config::Pipeline;
 
 /// Batches that come in a row are read ahead together.
 const QUIET: Duration = Duration::from_millis(500);
 
-/// So often it is looked for what other processes did: promotions, removals, versions.
-const OTHERS_LOOK: Duration = Duration::from_secs(2);
+/// The API and the page, and what keeps them up with the store: there before the first row, and until the process is told to stop,
+/// whatever happens to the pipeline.
+pub(super) struct Server {
+    pub registry: Arc<Registry>,
+    pub batches: Arc<StoredBatches>,
+    address: SocketAddr,
+    answering: JoinHandle<()>,
+    runtime: ServingRuntime,
+}
 
-/// New versions and evaluations are served as soon as they are stored, and what others did a moment later.
-pub(super) async fn follow(registry: Arc<Registry>, mut events: broadcast::Receiver<Event>) {
+/// How long a stop may take, and how often is looked for what other processes did: promotions, removals, versions.
+pub(super) struct Pace {
+    pub stop: Duration,
+    pub look: Duration,
+}
+
+impl Server {
+    pub fn start(
+        pipeline: &Arc<Pipeline>,
+        store: &SharedStore,
+        status: &Arc<Status>,
+        stop: &Arc<Stop>,
+        pace: Pace,
+    ) -> anyhow::Result<Self> {
+        let runtime = ServingRuntime::start()?;
+        let tasks = runtime.handle().clone();
+        let _inside = tasks.enter();
+        let listener = bind(pipeline.serve.listen)?;
+        let address = listener.local_addr()?;
+        tasks.spawn(stop_on_signal(StopSignals::watch()?, stop.clone(), pace.stop));
+        let registry = Arc::new(Registry::open_for(store.clone(), OwnerTexts::of(&pipeline.models))?);
+        let batches = Arc::new(StoredBatches::new(store.clone()));
+        let catalogue = open_catalogue(pipeline, store, status)?;
+        let views = Arc::new(Views::open(&pipeline.view_settings(), store, ProcessCommand::own()?)?);
+        let context = ServeContext {
+            settings: pipeline.serve_settings(),
+            registry: registry.clone(),
+            status: status.clone(),
+            batches: Arc::new(Stored { batches: batches.clone(), status: status.clone() }),
+            interactions: read_interactions(store, &batches, &registry, stop)?,
+            catalogue: catalogue.clone(),
+            images: open_images(pipeline, store),
+            views: views.clone(),
+            pages: Arc::new(LivePages),
+        };
+        tasks.spawn(end_questions(views.clone(), stop.clone()));
+        let answering = tasks.spawn(serve(listener, context, stop.serving.clone().cancelled_owned()));
+        let warmth =
+            Warmth { views, batches: batches.clone(), registry: registry.clone(), catalogue: catalogue.clone() };
+        tasks.spawn(Arc::new(warmth).follow(status.listen()));
+        let (read, told) = (registry.clone(), status.clone());
+        let mut problem = None;
+        let refresh = move || {
+            let failed = read.refresh().err();
+            let why = |error| format!("the registry cannot be read: {}", error_chain(&error));
+            told.tell(&mut problem, failed.map(why));
+        };
+        tasks.spawn(follow(status.listen(), pace.look, EventKind::is_of_version, refresh));
+        if let Some(catalogue) = catalogue.filter(|catalogue| catalogue.is_from_batches()) {
+            let (batches, told) = (batches.clone(), status.clone());
+            let mut problem = None;
+            let refresh = move || {
+                let now = refresh_catalogue(&catalogue, &batches, &told);
+                // What cannot be read is said, and lists go on without it; it is tried again until it can.
+                catalogue.loaded();
+                told.tell(&mut problem, now);
+            };
+            let is_of_batch = |kind| kind == EventKind::BatchCommitted;
+            tasks.spawn(follow(status.listen(), pace.look, is_of_batch, refresh));
+        }
+        Ok(Self { registry, batches, address, answering, runtime })
+    }
+
+    /// The API answers, and the pipeline may begin.
+    pub fn announce(&self, announce: Box<dyn FnOnce(SocketAddr)>, status: &Status) {
+        announce(self.address);
+        status.update(|snapshot| "running".clone_into(&mut snapshot.state));
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Until a signal comes.
+    pub fn wait(&self, stop: &Stop) {
+        self.runtime.handle().block_on(stop.told.cancelled());
+    }
+
+    /// Drains, and tells everyone else to stop.
+    pub fn end(self, stop: &Stop) -> anyhow::Result<()> {
+        stop.all();
+        Ok(self.runtime.handle().block_on(self.answering)?)
+    }
+}
+
+/// Reads what is new: at once, whenever an event says that there is something, and every `look` for what other processes did.
+async fn follow(
+    mut events: broadcast::Receiver<Event>,
+    look: Duration,
+    concerns: fn(EventKind) -> bool,
+    refresh: impl FnMut() + Send + 'static,
+) {
+    let refresh = Arc::new(Mutex::new(refresh));
+    let mut looks = tokio::time::interval(look);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        match tokio::time::timeout(OTHERS_LOOK, events.recv()).await {
-            Ok(Ok(event)) if !event.kind.starts_with("version") => {}
-            // What was missed is read with the rest.
-            Err(_) | Ok(Ok(_) | Err(broadcast::error::RecvError::Lagged(_))) => {
-                // One look finds all that they tell of.
-                while !matches!(events.try_recv(), Err(TryRecvError::Empty | TryRecvError::Closed)) {}
-                let registry = registry.clone();
-                let refreshed = tokio::task::spawn_blocking(move || registry.refresh()).await;
-                if let Ok(Err(error)) = refreshed {
-                    tracing::warn!(%error, "the registry cannot be read");
-                }
+        tokio::select! {
+            _ = looks.tick() => {}
+            event = events.recv() => match event {
+                Ok(event) if !concerns(event.kind) => continue,
+                Ok(_) | Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return,
             }
-            Ok(Err(broadcast::error::RecvError::Closed)) => return,
+        }
+        // One look finds all that those still waiting tell of.
+        events = events.resubscribe();
+        let refresh = refresh.clone();
+        let read = move || (refresh.lock().unwrap_or_else(PoisonError::into_inner))();
+        if let Err(error) = tokio::task::spawn_blocking(read).await {
+            tracing::warn!(%error, "what is new in the store was not read");
         }
     }
 }
 
 /// SQL of requests is ended at once when the server is told to stop: its processes wait for nobody.
-pub(super) async fn end_questions(views: Arc<Views>, stop: Arc<Stop>) {
-    stop.heard().await;
+async fn end_questions(views: Arc<Views>, stop: Arc<Stop>) {
+    stop.told.cancelled().await;
     // Waits for processes to end.
     let ended = tokio::task::spawn_blocking(move || views.stop()).await;
     if let Err(error) = ended {
@@ -56,7 +162,7 @@ pub(super) async fn end_questions(views: Arc<Views>, stop: Arc<Stop>) {
 }
 
 /// What users have seen, read in the background for as long as the process serves.
-pub(super) fn read_interactions(
+fn read_interactions(
     store: &SharedStore,
     batches: &Arc<StoredBatches>,
     registry: &Arc<Registry>,
@@ -72,11 +178,10 @@ pub(super) fn read_interactions(
 }
 
 /// The items: those of a file, or of the batches, which are read behind.
-pub(super) fn open_catalogue(
+fn open_catalogue(
     pipeline: &Pipeline,
     store: &SharedStore,
-    batches: &Arc<StoredBatches>,
-    status: &Arc<Status>,
+    status: &Status,
 ) -> anyhow::Result<Option<Arc<Catalogues>>> {
     let opened = Catalogues::open(&pipeline.catalogue_settings(), store).map_err(|error| match error {
         // A fault of the pipeline file ends the command as one.
@@ -84,69 +189,46 @@ pub(super) fn open_catalogue(
         other => other.into(),
     });
     let Some((catalogue, refreshed)) = opened? else { return Ok(None) };
-    let catalogue = Arc::new(catalogue);
-    if catalogue.is_from_batches() {
-        let (reading, batches, status) = (catalogue.clone(), batches.clone(), status.clone());
-        let read = move || {
-            // What cannot be read is said, and lists go on without it; it is tried again until it can.
-            let mut problem = refresh_catalogue(&reading, &batches, &status);
-            reading.loaded();
-            while let Some(told) = problem {
-                std::thread::sleep(OTHERS_LOOK);
-                problem = refresh_catalogue(&reading, &batches, &status);
-                if problem.as_ref() != Some(&told) {
-                    status.withdraw(&told);
-                }
-            }
-        };
-        // Nobody waits for its end: it holds nothing but memory.
-        std::thread::Builder::new().name("catalogue".to_owned()).spawn(read)?;
-    } else {
+    if !catalogue.is_from_batches() {
         say_catalogue(status, &refreshed);
     }
-    Ok(Some(catalogue))
+    Ok(Some(Arc::new(catalogue)))
 }
 
 /// The folder of the items' pictures.
-pub(super) fn open_images(pipeline: &Pipeline, store: &SharedStore) -> Option<Arc<Images>> {
+fn open_images(pipeline: &Pipeline, store: &SharedStore) -> Option<Arc<Images>> {
     let folder = pipeline.catalogue.as_ref()?.images.as_ref()?;
     Some(Arc::new(Images::new(store, &pipeline.store, folder)))
 }
 
-/// The items that new batches bring are there as soon as they are committed.
-pub(super) async fn follow_catalogue(
-    catalogue: Arc<Catalogues>,
-    batches: Arc<StoredBatches>,
-    status: Arc<Status>,
-    mut events: broadcast::Receiver<Event>,
-) {
-    if !catalogue.is_from_batches() {
-        return;
-    }
-    loop {
-        match events.recv().await {
-            Ok(event) if event.kind != "batch_committed" => {}
-            Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {
-                let (catalogue, batches, status) = (catalogue.clone(), batches.clone(), status.clone());
-                // Its fault is told by itself, and a panic by the runtime; the next batch tries again.
-                let _ = tokio::task::spawn_blocking(move || refresh_catalogue(&catalogue, &batches, &status)).await;
-            }
-            Err(broadcast::error::RecvError::Closed) => return,
-        }
-    }
-}
-
 /// What views see.
-pub(super) struct Warmth {
-    pub views: Arc<Views>,
-    pub batches: Arc<StoredBatches>,
-    pub registry: Arc<Registry>,
-    pub catalogue: Option<Arc<Catalogues>>,
+struct Warmth {
+    views: Arc<Views>,
+    batches: Arc<StoredBatches>,
+    registry: Arc<Registry>,
+    catalogue: Option<Arc<Catalogues>>,
 }
 
 impl Warmth {
-    /// Reads ahead what views will ask for, as it is now.
-    pub(super) async fn keep(self: Arc<Self>) {
+    /// Reads ahead what views will ask for: at once, and again whenever the batches that came are followed by a moment of silence.
+    async fn follow(self: Arc<Self>, mut events: broadcast::Receiver<Event>) {
+        loop {
+            Arc::clone(&self).keep().await;
+            let mut came = false;
+            loop {
+                let next = events.recv();
+                let next = if came { tokio::time::timeout(QUIET, next).await } else { Ok(next.await) };
+                match next {
+                    Ok(Ok(event)) => came |= event.kind == EventKind::BatchCommitted,
+                    Ok(Err(RecvError::Lagged(_))) => came = true,
+                    Ok(Err(RecvError::Closed)) => return,
+                    Err(_) => break,
+                }
+            }
+        }
+    }
+
+    async fn keep(self: Arc<Self>) {
         let warm = move || {
             // Views then say themselves what is wrong.
             let Ok(batches) = self.batches.complete() else { return Ok(()) };
@@ -158,43 +240,16 @@ impl Warmth {
             tracing::debug!(%error, "the views' columns cannot be read ahead");
         }
     }
-
-    /// At once, and again whenever the batches that came are followed by a moment of silence.
-    pub(super) async fn follow(self: Arc<Self>, mut events: broadcast::Receiver<Event>) {
-        loop {
-            Arc::clone(&self).keep().await;
-            let mut came = false;
-            loop {
-                let next = events.recv();
-                let next = if came { tokio::time::timeout(QUIET, next).await } else { Ok(next.await) };
-                match next {
-                    Ok(Ok(event)) => came |= event.kind == "batch_committed",
-                    Ok(Err(broadcast::error::RecvError::Lagged(_))) => came = true,
-                    Ok(Err(broadcast::error::RecvError::Closed)) => return,
-                    Err(_) => break,
-                }
-            }
-        }
-    }
 }
 
-/// Takes in what is complete. What cannot be read is said, and tried again with the next batch; until then the items stay
-/// as they are.
-pub(super) fn refresh_catalogue(catalogue: &Catalogues, batches: &StoredBatches, status: &Status) -> Option<String> {
+/// Takes in what is complete; answers what cannot be read. Until it can the items stay as they are.
+fn refresh_catalogue(catalogue: &Catalogues, batches: &StoredBatches, status: &Status) -> Option<String> {
     let complete = batches.complete().map_err(|error| error.to_string());
     let refreshed = complete.and_then(|complete| catalogue.refresh(&complete).map_err(|error| error.to_string()));
-    match refreshed {
-        Ok(None) => None,
-        Ok(Some(refreshed)) => {
-            say_catalogue(status, &refreshed);
-            None
-        }
-        Err(problem) => {
-            let problem = format!("the catalogue cannot be refreshed: {problem}");
-            status.problem(problem.clone());
-            Some(problem)
-        }
+    if let Ok(Some(refreshed)) = &refreshed {
+        say_catalogue(status, refreshed);
     }
+    refreshed.err().map(|problem| format!("the catalogue cannot be refreshed: {problem}"))
 }
 
 fn say_catalogue(status: &Status, refreshed: &Refreshed) {
@@ -209,12 +264,12 @@ fn say_catalogue(status: &Status, refreshed: &Refreshed) {
     );
     let data = json!({"items": items, "records": tally.records, "without_id": tally.without_id,
         "unreadable": tally.unreadable, "uncomputable": tally.uncomputable});
-    status.event("catalogue", message, data);
+    status.event(EventKind::Catalogue, message, data);
 }
 
-pub(super) struct Stored {
-    pub batches: Arc<StoredBatches>,
-    pub status: Arc<Status>,
+struct Stored {
+    batches: Arc<StoredBatches>,
+    status: Arc<Status>,
 }
 
 impl Stored {

@@ -9,10 +9,10 @@ use serde_json::json;
 
 use super::prepare::Prepared;
 use crate::config::Pipeline;
-use millstream_base::status::Status;
+use millstream_base::status::{EventKind, Status};
 use millstream_stream::batch::ingest::{Ingest, Sharing, SyncLog};
 use millstream_stream::batch::{Batch, BatchRule, Cut, Decider, PartSettings};
-use millstream_stream::replay::{Ended, Replay, ReplayError, SourceEnd};
+use millstream_stream::replay::{Ended, Replay, SourceEnd};
 use millstream_stream::source::Dataset;
 use millstream_stream::topic::Topic;
 
@@ -107,21 +107,21 @@ pub(super) fn say_batch(status: &Status, found: &Batch) {
     let count = |number: u64, what: &str| if number == 0 { String::new() } else { format!(", {number} {what}") };
     let message = format!("batch {batch} committed: {rows} rows{}{}", count(rejects, "rejects"), count(late, "late"));
     let data = json!({ "batch": batch, "rows": rows, "rejects": rejects, "late": late, "total": found.cut.total });
-    status.event("batch_committed", message, data);
+    status.event(EventKind::BatchCommitted, message, data);
 }
 
-pub(super) fn say_source_ended(status: &Status, ended: &Result<Ended, ReplayError>) {
+pub(super) fn say_source_ended(status: &Status, ended: Option<&Ended>) {
     let rows = status.snapshot().source.rows_sent;
     match ended {
-        Ok(Ended::Source) => {
+        Some(Ended::Source) => {
             let message = format!("the source has ended: {rows} rows sent");
-            status.event("source_ended", message, json!({ "rows": rows }));
+            status.event(EventKind::SourceEnded, message, json!({ "rows": rows }));
         }
-        Ok(Ended::Limit { left }) => {
+        Some(Ended::Limit { left }) => {
             let rest = left.map_or("the rest".to_owned(), |left| left.to_string());
             let message = format!("batch.limit is reached: {rows} rows sent, {rest} left");
-            status.event("source_ended", message, json!({ "rows": rows, "left": left }));
+            status.event(EventKind::SourceEnded, message, json!({ "rows": rows, "left": left }));
         }
-        Ok(Ended::Stopped) | Err(_) => {}
+        Some(Ended::Stopped) | None => {}
     }
 }

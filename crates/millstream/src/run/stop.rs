@@ -1,7 +1,6 @@
 //! Signals, and what they end. After the first one the process ends in good order, and in any case soon: whatever still runs then
 //! keeps nothing that another start would need.
 
-use std::future::Future;
 use std::process::exit;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -11,7 +10,7 @@ use std::time::Duration;
 use millstream_broker::Broker;
 use millstream_stream::batch::OnStop;
 use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::Pipeline;
 
@@ -28,7 +27,7 @@ const _: () = assert!(
     "the broker has to end its connections in the time it is given, and to sync what they wrote in as much again"
 );
 
-/// What tells everyone to stop. The pipeline's flag is polled by threads, the server's is awaited.
+/// What tells everyone to stop: threads poll the flags, tasks await the tokens.
 #[derive(Default)]
 pub(super) struct Stop {
     /// A signal came.
@@ -37,9 +36,10 @@ pub(super) struct Stop {
     pub pipeline: Arc<AtomicBool>,
     /// How the process ends when something does not.
     pub failed: AtomicBool,
-    told: Notify,
-    heard: Notify,
-    serving: Arc<Notify>,
+    /// As `asked`.
+    pub told: CancellationToken,
+    /// The server is to drain.
+    pub serving: CancellationToken,
 }
 
 impl Stop {
@@ -47,30 +47,12 @@ impl Stop {
     pub fn ask(&self) {
         self.asked.store(true, Ordering::Relaxed);
         self.pipeline.store(true, Ordering::Relaxed);
-        // `notify_one` keeps a permit for a waiter that comes later.
-        self.told.notify_one();
-        self.heard.notify_one();
-    }
-
-    /// As `told`, for who ends what serves requests.
-    pub async fn heard(&self) {
-        self.heard.notified().await;
+        self.told.cancel();
     }
 
     pub fn all(&self) {
         self.ask();
-        self.serving.notify_one();
-    }
-
-    pub fn serving(&self) -> impl Future<Output = ()> + use<> {
-        let serving = self.serving.clone();
-        async move { serving.notified().await }
-    }
-
-    pub async fn told(&self) {
-        if !self.asked.load(Ordering::Relaxed) {
-            self.told.notified().await;
-        }
+        self.serving.cancel();
     }
 }
 
@@ -108,12 +90,12 @@ fn end_after(stop: Arc<Stop>, most: Duration) {
 }
 
 /// A runtime that waits only a moment for what is lost in it.
-pub(super) struct Serving {
+pub(super) struct ServingRuntime {
     handle: Handle,
     runtime: Option<Runtime>,
 }
 
-impl Serving {
+impl ServingRuntime {
     pub fn start() -> std::io::Result<Self> {
         let runtime = Builder::new_multi_thread().enable_all().thread_name("serve").build()?;
         Ok(Self { handle: runtime.handle().clone(), runtime: Some(runtime) })
@@ -124,7 +106,7 @@ impl Serving {
     }
 }
 
-impl Drop for Serving {
+impl Drop for ServingRuntime {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_timeout(COMPUTING_MOST);
@@ -188,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_thread_that_is_lost_does_not_hold_the_runtime() {
-        let serving = Serving::start().unwrap();
+        let serving = ServingRuntime::start().unwrap();
         let (began, (tell, told)) = (Instant::now(), mpsc::channel::<()>());
         serving.handle().spawn_blocking(move || told.recv());
         serving.handle().spawn(async { thread::sleep(Duration::from_secs(20)) });

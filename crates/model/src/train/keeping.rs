@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use millstream_base::error_chain;
+use millstream_base::status::EventKind;
 use serde_json::json;
 
 use super::clock;
@@ -15,7 +16,7 @@ use crate::registry::{RegistryError, Sweeper, Swept};
 pub(super) struct Keeping {
     sweeper: Option<Sweeper>,
     /// Why a model could not be swept, until it could.
-    problems: BTreeMap<String, String>,
+    problems: BTreeMap<String, Option<String>>,
 }
 
 impl Trainer {
@@ -27,30 +28,20 @@ impl Trainer {
             let of_model = models.entry(model.name.clone()).or_default();
             let sweeper = keeping.sweeper.get_or_insert_with(|| Sweeper::new(keep));
             let swept = sweeper.sweep(&*self.store, &model.name, of_model.newest());
-            self.say_problem(keeping, &model.name, swept.as_ref().err());
+            let why =
+                |error: &RegistryError| format!("{}: old versions are not removed: {}", model.name, error_chain(error));
+            let told = keeping.problems.entry(model.name.clone()).or_default();
+            self.status.tell(told, swept.as_ref().err().map(why));
             let Swept { removed: tombstones, problems } = swept.unwrap_or_default();
             for tombstone in tombstones {
                 of_model.forget(tombstone.version);
                 let message = format!("{}@{} removed: {}", model.name, tombstone.version, tombstone.reason);
-                self.status.event("version_removed", message, json!(tombstone));
+                self.status.event(EventKind::VersionRemoved, message, json!(tombstone));
             }
             for problem in problems {
                 self.status.problem(format!("{}: a version is not removed: {}", model.name, error_chain(&problem)));
             }
         }
-    }
-
-    fn say_problem(&self, keeping: &mut Keeping, model: &str, error: Option<&RegistryError>) {
-        let problem = error.map(|error| format!("{model}: old versions are not removed: {}", error_chain(error)));
-        let before = match &problem {
-            Some(problem) => keeping.problems.insert(model.to_owned(), problem.clone()),
-            None => keeping.problems.remove(model),
-        };
-        before
-            .filter(|before| Some(before) != problem.as_ref())
-            .into_iter()
-            .for_each(|before| self.status.withdraw(&before));
-        problem.into_iter().for_each(|problem| self.status.problem(problem));
     }
 
     /// Until trainings may begin: `train.every` after the newest one began, in whichever process; at once at a start where a model has no

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use millstream_base::error_chain;
+use millstream_base::status::EventKind;
 use serde_json::json;
 
 use super::TrainError;
@@ -176,7 +177,7 @@ impl Trainer {
     fn say_measured(&self, model: &str, version: u32, evaluation: &Evaluation) {
         let data = json!({ "model": model, "version": version, "evaluation": evaluation });
         let message = format!("{model}@{version} measured: {}", word(evaluation.kind));
-        self.status.event("version_measured", message, data);
+        self.status.event(EventKind::VersionMeasured, message, data);
     }
 }
 

@@ -25,7 +25,7 @@ use crate::registry::{
     Draft, FORMAT, ModelFile, OwnerTexts, Published, RegistryError, Remedy, TrainedBatch, Version, arrays_to_bytes,
     publish,
 };
-use millstream_base::status::{Status, Training, now_ms};
+use millstream_base::status::{EventKind, Status, Training, now_ms};
 use millstream_stream::batch::Batch;
 use millstream_stream::schema::StreamSchema;
 
@@ -230,7 +230,7 @@ impl Trainer {
                 let reason = error_chain(&error);
                 let message = format!("{} on {}: {reason}", model.name, span(&numbers));
                 self.status.event(
-                    "training_failed",
+                    EventKind::TrainingFailed,
                     message,
                     json!({ "model": model.name, "batches": numbers, "error": reason }),
                 );
@@ -342,7 +342,7 @@ impl Trainer {
             "rows": file.rows,
             "seconds": file.training_seconds,
         });
-        self.status.event("version_trained", message, data);
+        self.status.event(EventKind::VersionTrained, message, data);
     }
 
     pub(super) fn problem(&self, message: &str) {
@@ -352,7 +352,7 @@ impl Trainer {
             let over = snapshot.problems.len().saturating_sub(PROBLEMS_KEPT);
             snapshot.problems.drain(..over);
         });
-        self.status.event("problem", message, Value::Null);
+        self.status.event(EventKind::Problem, message, Value::Null);
     }
 }
 

@@ -13,7 +13,7 @@ use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use super::DecideError;
 use super::committed::{Checkpoint, checkpoint};
 use crate::topic::{Watch, kafka_partition};
-use millstream_base::status::Status;
+use millstream_base::status::{EventKind, Status};
 
 /// Says that the broker went away or came back.
 type Say = Box<dyn Fn(bool, String) + Send + Sync>;
@@ -39,7 +39,7 @@ impl Group {
     pub fn new(store: SharedStore, base_offsets: Vec<i64>, status: Arc<Status>) -> Self {
         let say: Say = Box::new(move |reachable, message| {
             status.update(|snapshot| snapshot.broker.reachable = reachable);
-            status.event("broker", message, serde_json::json!({ "reachable": reachable }));
+            status.event(EventKind::Broker, message, serde_json::json!({ "reachable": reachable }));
         });
         Self { store, base_offsets, changes: Mutex::default(), watch: Watch::new(say) }
     }

@@ -14,7 +14,7 @@ use rdkafka::producer::ProducerContext;
 
 use super::{Replay, ReplayError};
 use crate::topic::is_away;
-use millstream_base::status::Status;
+use millstream_base::status::{EventKind, Status};
 
 /// About a batch of records.
 const PROBE_BYTES: usize = 1 << 20;
@@ -79,7 +79,7 @@ impl Deliveries {
             sent - reported,
             SILENCE.as_secs()
         );
-        self.status.event("broker", message, serde_json::json!({ "reachable": false }));
+        self.status.event(EventKind::Broker, message, serde_json::json!({ "reachable": false }));
         Ok(())
     }
 
@@ -108,7 +108,7 @@ impl ClientContext for Deliveries {
         if is_away(&error) {
             if !self.away.swap(true, Ordering::Relaxed) {
                 let message = format!("the broker is away, rows wait for it: {reason}");
-                self.status.event("broker", message, serde_json::json!({ "reachable": false }));
+                self.status.event(EventKind::Broker, message, serde_json::json!({ "reachable": false }));
             }
         } else if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
             self.fail(ReplayError::Send { topic: self.topic.clone(), reason: reason.to_owned() });
@@ -140,7 +140,11 @@ impl ProducerContext for Deliveries {
                     acknowledged.store(expected + 1, Ordering::Release);
                 }
                 if self.away.load(Ordering::Relaxed) && self.away.swap(false, Ordering::Relaxed) {
-                    self.status.event("broker", "the broker answers again", serde_json::json!({ "reachable": true }));
+                    self.status.event(
+                        EventKind::Broker,
+                        "the broker answers again",
+                        serde_json::json!({ "reachable": true }),
+                    );
                 }
             }
             Ok(message) => {

@@ -33,7 +33,7 @@ use crate::record::{AHEAD_MS, Encoding, REJECT_HEADER, RowClock};
 use crate::schema::{FORMAT, StreamSchema};
 use crate::source::{Dataset, Pace, Row, Source, SourceError};
 use crate::topic::{Topic, TopicError, TopicState, kafka_partition};
-use millstream_base::status::{Status, clock_ms};
+use millstream_base::status::{EventKind, Status, clock_ms};
 
 pub const END_KEY: &str = "source/end.json";
 /// Rows between two looks at acknowledgements, cuts and the stop flag.
@@ -191,7 +191,7 @@ impl Replay {
         };
         let sent = if ended == Ended::Source { rows.unwrap_or(total) } else { total };
         let message = format!("all {sent} rows are in the topic already");
-        self.status.event("source_was_sent", message, serde_json::json!({ "rows": sent }));
+        self.status.event(EventKind::SourceWasSent, message, serde_json::json!({ "rows": sent }));
         self.status.update(|snapshot| snapshot.source.rows_sent = sent);
         Ok(Some(ended))
     }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::super::committed;
 use super::{IngestError, Lane, Run};
+use millstream_base::status::EventKind;
 
 /// How often the store is asked which batches others have completed.
 const COMPLETE_PAUSE: Duration = Duration::from_millis(500);
@@ -61,7 +62,7 @@ impl Run<'_> {
         let names: Vec<String> = missing.iter().map(u32::to_string).collect();
         let message = format!("batch {batch} is cut and waits for partition {}", names.join(", "));
         let data = serde_json::json!({ "batch": batch, "partitions": missing });
-        self.ingest.status.event("waiting", message, data);
+        self.ingest.status.event(EventKind::Waiting, message, data);
         Ok(())
     }
 
@@ -95,6 +96,6 @@ impl Run<'_> {
             held => format!("this worker has partitions {}", held.join(", ")),
         };
         let partitions: Vec<u32> = self.lanes.keys().copied().collect();
-        self.ingest.status.event("partitions", message, serde_json::json!({ "partitions": partitions }));
+        self.ingest.status.event(EventKind::Partitions, message, serde_json::json!({ "partitions": partitions }));
     }
 }
