@@ -8,11 +8,44 @@ use toml::{Table, Value};
 
 use crate::{Faults, duration, nearest};
 
-/// The keys of one table: those that work, and those that a later release will know, each with what to do until then.
+/// The keys of one table: those that work, each with what it takes, and those that a later release will know, each with what to do
+/// until then. What a key means, and what holds without it, stands in docs/configuration.md.
 #[derive(Debug, Clone, Copy)]
 pub struct Keys {
-    pub known: &'static [&'static str],
+    pub known: &'static [(&'static str, Takes)],
     pub later: &'static [(&'static str, &'static str)],
+}
+
+/// Which values a key takes.
+#[derive(Debug, Clone, Copy)]
+pub enum Takes {
+    Text,
+    /// A list of texts.
+    Texts,
+    Flag,
+    Number,
+    /// From the least to the most.
+    Whole(i64, i64),
+    /// One of these texts.
+    Choice(&'static [&'static str]),
+    ChoiceOf(fn() -> Vec<&'static str>),
+    Table,
+    /// The tables of `[[name]]`.
+    Tables,
+    /// Names of the user's own, each with a table of these keys, or with a text.
+    Named(&'static Keys),
+    List,
+    OneOf(&'static [Takes]),
+}
+
+impl Keys {
+    pub fn names(&self) -> impl Iterator<Item = &'static str> + Clone {
+        self.known.iter().map(|(name, _)| *name)
+    }
+
+    pub fn has(&self, key: &str) -> bool {
+        self.names().any(|name| name == key)
+    }
 }
 
 /// One table of the file. An absent table reads as an empty one.
@@ -21,6 +54,7 @@ pub struct Section<'a> {
     /// How messages name it: `batch`, `model.close`, empty for the file's top level.
     name: String,
     table: Option<&'a Table>,
+    keys: Keys,
 }
 
 /// Parses the file's text; a syntax error names line and column.
@@ -67,9 +101,9 @@ fn position(text: &str, offset: usize) -> (usize, usize) {
 impl<'a> Section<'a> {
     /// Takes a table and reports its unknown and its not-yet-known keys.
     pub fn new(name: impl Into<String>, table: Option<&'a Table>, keys: &Keys, faults: &mut Faults) -> Self {
-        let section = Self { name: name.into(), table };
+        let section = Self { name: name.into(), table, keys: *keys };
         for (key, value) in table.into_iter().flatten() {
-            section.check_key(key, value, keys, faults);
+            section.check_key(key, value, faults);
         }
         section
     }
@@ -87,16 +121,16 @@ impl<'a> Section<'a> {
         Self::new(name, table, keys, faults)
     }
 
-    fn check_key(&self, key: &str, value: &Value, keys: &Keys, faults: &mut Faults) {
-        if keys.known.contains(&key) {
+    fn check_key(&self, key: &str, value: &Value, faults: &mut Faults) {
+        if self.keys.has(key) {
             return;
         }
         // A whole table as the value would only hide the message.
         let value = Some(value).filter(|value| !value.is_table() && !is_table_list(value));
-        if let Some((_, instead)) = keys.later.iter().find(|(later, _)| *later == key) {
+        if let Some((_, instead)) = self.keys.later.iter().find(|(later, _)| *later == key) {
             return faults.add(self.key(key), value, format!("not yet in this version; {instead}"));
         }
-        let names = keys.known.iter().copied();
+        let names = self.keys.names();
         let hint = match nearest(key, names.clone()) {
             Some(name) => format!("did you mean `{name}`?"),
             None => format!("the keys here are {}", names.collect::<Vec<_>>().join(", ")),
@@ -151,8 +185,15 @@ impl<'a> Section<'a> {
         self.filled_text(key, faults)
     }
 
-    /// A whole number of at least `least`; `remedy` says what else the user may have meant.
-    pub fn whole(&self, key: &str, least: i64, most: i64, remedy: &str, faults: &mut Faults) -> Option<i64> {
+    /// A whole number in the range that the key takes; `remedy` says what else the user may have meant.
+    pub fn whole(&self, key: &str, remedy: &str, faults: &mut Faults) -> Option<i64> {
+        let takes = self.keys.known.iter().find(|(name, _)| *name == key).map_or(Takes::List, |(_, takes)| *takes);
+        let all = if let Takes::OneOf(all) = takes { all } else { &[takes] };
+        let range = all
+            .iter()
+            .find_map(|takes| if let Takes::Whole(least, most) = takes { Some((*least, *most)) } else { None });
+        // A key that takes none is read as one that takes any, which a test denies: see config/tests/keys.rs.
+        let (least, most) = range.unwrap_or((i64::MIN, i64::MAX));
         let number = match self.value(key)? {
             Value::Integer(number) => *number,
             other => return self.wrong_type(key, other, "a whole number", faults),

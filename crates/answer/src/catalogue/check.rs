@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use millstream_base::{Faults, Keys, Section, did_you_mean, type_name};
+use millstream_base::{Faults, Keys, Section, Takes, did_you_mean, type_name};
 use millstream_model::model::{Columns, Model};
 use millstream_stream::source::check::read_anew;
 use toml::{Table, Value};
@@ -10,7 +10,19 @@ use toml::{Table, Value};
 use super::{CatalogueFrom, CatalogueRules, IDENTITY};
 
 pub const CATALOGUE: Keys = Keys {
-    known: &["from", "format", "separator", "quote", "header", "id", "title", "image", "images", "columns", "facets"],
+    known: &[
+        ("from", Takes::Text),
+        ("format", Takes::Choice(&["csv", "jsonl", "parquet"])),
+        ("separator", Takes::Text),
+        ("quote", Takes::Text),
+        ("header", Takes::Flag),
+        ("id", Takes::Text),
+        ("title", Takes::Text),
+        ("image", Takes::Text),
+        ("images", Takes::Text),
+        ("columns", Takes::Table),
+        ("facets", Takes::Texts),
+    ],
     later: &[],
 };
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use millstream_base::{Faults, Keys, Section, did_you_mean, json, type_name};
+use millstream_base::{Faults, Keys, Section, Takes, did_you_mean, json, type_name};
 use serde_json::Value as Json;
 use toml::{Table, Value};
 
@@ -16,10 +16,31 @@ use millstream_stream::schema::ColumnType;
 use millstream_stream::source::Source;
 use millstream_stream::source::check::read_anew;
 
-pub const VIEW: Keys = Keys { known: &["name", "sql", "params"], later: &[] };
-pub const PARAMETER: Keys = Keys { known: &["type", "min", "max", "values", "default"], later: &[] };
-pub const FIXED_TABLE: Keys =
-    Keys { known: &["name", "rows", "path", "key", "format", "separator", "quote", "header"], later: &[] };
+pub const VIEW: Keys =
+    Keys { known: &[("name", Takes::Text), ("sql", Takes::Text), ("params", Takes::Named(&PARAMETER))], later: &[] };
+pub const PARAMETER: Keys = Keys {
+    known: &[
+        ("type", Takes::Choice(&ColumnType::NAMES)),
+        ("min", Takes::Number),
+        ("max", Takes::OneOf(&[Takes::Whole(1, TEXT_BYTES_MOST), Takes::Number])),
+        ("values", Takes::List),
+        ("default", Takes::OneOf(&[Takes::Text, Takes::Number, Takes::Flag])),
+    ],
+    later: &[],
+};
+pub const FIXED_TABLE: Keys = Keys {
+    known: &[
+        ("name", Takes::Text),
+        ("rows", Takes::List),
+        ("path", Takes::Text),
+        ("key", Takes::Text),
+        ("format", Takes::Choice(&["csv", "jsonl", "parquet"])),
+        ("separator", Takes::Text),
+        ("quote", Takes::Text),
+        ("header", Takes::Flag),
+    ],
+    later: &[],
+};
 
 const NAME_CHARS_MOST: usize = 100;
 /// A longer text is no parameter's.
@@ -162,7 +183,7 @@ fn parameter(section: &Section, faults: &mut Faults) -> Option<ViewParameter> {
         ViewParameter { kind, min: None, max: None, text_bytes: TEXT_BYTES, values: None, default: None };
     for (key, bound) in [("min", &mut parameter.min), ("max", &mut parameter.max)] {
         if key == "max" && kind == ColumnType::Utf8 {
-            let bytes = section.whole(key, 1, TEXT_BYTES_MOST, "", faults);
+            let bytes = section.whole(key, "", faults);
             parameter.text_bytes = bytes.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(TEXT_BYTES);
         } else if section.has(key) && !matches!(kind, ColumnType::Float64 | ColumnType::Int64) {
             section.fault(key, "is for numbers; use values for a choice of texts", faults);

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use millstream_answer::catalogue::{self, CatalogueFrom};
-use millstream_base::{ConfigFaults, Fault, Faults, Keys, Section, later_choice, section, time_span};
+use millstream_base::{ConfigFaults, Fault, Faults, Keys, Section, Takes, later_choice, section, time_span};
 use millstream_model::model::{self, Model};
 use millstream_model::train::{TrainSettings, WhenBehind};
 use millstream_store::StoreUrl;
@@ -39,27 +39,33 @@ pub(super) const KEYS: &[(&str, &Keys)] = &[
 
 const TOP: Keys = Keys {
     known: &[
-        "name",
-        "source",
-        "schema",
-        "stream",
-        "batch",
-        "store",
-        "train",
-        "model",
-        "route",
-        "table",
-        "view",
-        "catalogue",
-        "serve",
+        ("name", Takes::Text),
+        ("source", Takes::Table),
+        ("schema", Takes::Table),
+        ("stream", Takes::Table),
+        ("batch", Takes::Table),
+        ("store", Takes::Table),
+        ("train", Takes::Table),
+        ("model", Takes::Tables),
+        ("route", Takes::Tables),
+        ("table", Takes::Tables),
+        ("view", Takes::Tables),
+        ("catalogue", Takes::Table),
+        ("serve", Takes::Table),
     ],
     later: &[],
 };
 
-const STORE: Keys = Keys { known: &["url"], later: &[] };
+const STORE: Keys = Keys { known: &[("url", Takes::Text)], later: &[] };
 
 const TRAIN: Keys = Keys {
-    known: &["engine", "holdout", "every", "when_behind", "keep"],
+    known: &[
+        ("engine", Takes::Choice(&["local"])),
+        ("holdout", Takes::Number),
+        ("every", Takes::Text),
+        ("when_behind", Takes::Choice(&["all", "newest"])),
+        ("keep", Takes::Whole(1, u32::MAX as i64)),
+    ],
     later: &[
         ("spark", "train with engine = \"local\""),
         ("spark.master", "train with engine = \"local\""),
@@ -283,7 +289,7 @@ fn train(root: &Table, faults: &mut Faults) -> TrainSettings {
     let otherwise = if every.is_some() { WhenBehind::Newest } else { WhenBehind::All };
     let choices = [("all", WhenBehind::All), ("newest", WhenBehind::Newest)];
     let when_behind = section.choice("when_behind", &choices, faults).unwrap_or(otherwise);
-    let keep = section.whole("keep", 1, u32::MAX.into(), "to keep every version, remove it", faults);
+    let keep = section.whole("keep", "to keep every version, remove it", faults);
     let keep = keep.and_then(|keep| NonZeroU32::new(u32::try_from(keep).ok()?));
     TrainSettings { holdout, every, when_behind, keep }
 }

@@ -12,21 +12,21 @@ use toml::{Table, Value};
 
 use super::check::DEFAULT_STORE;
 use super::{BrokerChoice, Retention, Start, Stream};
-use millstream_base::{Faults, Keys, Section, duration, listen, nearest, size, type_name};
+use millstream_base::{Faults, Keys, Section, Takes, duration, listen, nearest, size, type_name};
 use millstream_store::StoreUrl;
 use millstream_stream::record::Encoding;
 
 pub(super) const STREAM: Keys = Keys {
     known: &[
-        "topic",
-        "partitions",
-        "bootstrap.servers",
-        "listen",
-        "data",
-        "retention",
-        "retention_bytes",
-        "encoding",
-        "start",
+        ("topic", Takes::Text),
+        ("partitions", Takes::Whole(1, PARTITIONS_MOST)),
+        ("bootstrap.servers", Takes::Text),
+        ("listen", Takes::Text),
+        ("data", Takes::Text),
+        ("retention", Takes::Text),
+        ("retention_bytes", Takes::OneOf(&[Takes::Whole(1, i64::MAX), Takes::Text])),
+        ("encoding", Takes::Choice(&["json", "csv"])),
+        ("start", Takes::Choice(&["earliest", "latest"])),
     ],
     later: &[],
 };
@@ -155,7 +155,7 @@ pub(super) fn stream(
     let table = root.get("stream").and_then(Value::as_table);
     let is_property = |key: &str| key.contains('.') || PROPERTIES.contains(&key) || reserved(key).is_some();
     let ours = table.map(|table| {
-        let own = |key: &str| STREAM.known.contains(&key) || !is_property(key);
+        let own = |key: &str| STREAM.has(key) || !is_property(key);
         table.iter().filter(|(key, _)| own(key)).map(|(key, value)| (key.clone(), value.clone())).collect::<Table>()
     });
     if let Some(other) = root.get("stream").filter(|value| !value.is_table()) {
@@ -163,7 +163,7 @@ pub(super) fn stream(
     }
     let section = Section::new("stream", ours.as_ref(), &STREAM, faults);
     let topic = topic(&section, name, faults);
-    let partitions = section.whole("partitions", 1, PARTITIONS_MOST, "", faults);
+    let partitions = section.whole("partitions", "", faults);
     let encoding = section.choice("encoding", &[("json", Encoding::Json), ("csv", Encoding::Csv)], faults);
     let start = section.choice("start", &[("earliest", Start::Earliest), ("latest", Start::Latest)], faults);
     if section.has("start") && root.contains_key("source") {
@@ -173,7 +173,7 @@ pub(super) fn stream(
     let retention = retention(&section, faults);
     let mut properties = BTreeMap::new();
     for (key, value) in table.into_iter().flatten() {
-        if is_property(key) && !STREAM.known.contains(&key.as_str()) {
+        if is_property(key) && !STREAM.has(key) {
             properties.extend(property(key, value, faults).map(|text| (key.clone(), text)));
         }
     }
@@ -233,7 +233,7 @@ fn retention(section: &Section, faults: &mut Faults) -> Retention {
     let bytes = match section.value("retention_bytes") {
         Some(Value::Integer(_)) => {
             let remedy = "to keep everything, remove it";
-            section.whole("retention_bytes", 1, i64::MAX, remedy, faults).and_then(|bytes| u64::try_from(bytes).ok())
+            section.whole("retention_bytes", remedy, faults).and_then(|bytes| u64::try_from(bytes).ok())
         }
         _ => section.filled_text("retention_bytes", faults).and_then(|text| match retention_bytes(text) {
             Ok(bytes) => Some(bytes),
@@ -308,7 +308,7 @@ fn property(key: &str, value: &Value, faults: &mut Faults) -> Option<String> {
     match ClientConfig::new().set(key, &text).create_native_config() {
         Ok(_) => Some(text),
         Err(KafkaError::ClientConfig(_, description, _, _)) if description.contains("No such") => {
-            let names = PROPERTIES.iter().chain(STREAM.known).copied();
+            let names = PROPERTIES.iter().copied().chain(STREAM.names());
             let hint = nearest(key, names).map_or(String::new(), |name| format!("; did you mean `{name}`?"));
             faults.add(name, None, format!("unknown key, and no librdkafka property either{hint}"));
             None

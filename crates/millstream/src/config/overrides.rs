@@ -154,7 +154,7 @@ fn top_level<'a>(root: &'a mut Table, key: &str) -> Result<(&'a mut Table, Strin
     if key == "name" {
         return Ok((root, key.to_owned()));
     }
-    let owner = KEYS.iter().find(|(table, keys)| !table.is_empty() && keys.known.contains(&key));
+    let owner = KEYS.iter().find(|(table, keys)| !table.is_empty() && keys.has(key));
     Err(match owner {
         Some(("model", _)) => format!("name the model too: model.NAME.{key}=value"),
         Some(("table" | "view" | "view.params", _)) => {

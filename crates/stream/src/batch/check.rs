@@ -2,13 +2,23 @@
 
 use std::num::{NonZeroU32, NonZeroU64};
 
-use millstream_base::{Faults, Keys, Section, time_span};
+use millstream_base::{Faults, Keys, Section, Takes, time_span};
 use toml::Table;
 
 use super::{BatchFormat, BatchRule, BatchSettings, OnStop, WindowTime};
 
 pub const BATCH: Keys = Keys {
-    known: &["parts", "rows", "window", "time", "idle", "limit", "max_rejects", "format", "on_stop"],
+    known: &[
+        ("parts", Takes::Whole(1, PARTS_MOST)),
+        ("rows", Takes::Whole(1, i64::MAX)),
+        ("window", Takes::Text),
+        ("time", Takes::Choice(&["arrival", "event"])),
+        ("idle", Takes::Text),
+        ("limit", Takes::Whole(1, u32::MAX as i64)),
+        ("max_rejects", Takes::Whole(0, i64::MAX)),
+        ("format", Takes::Choice(&["parquet", "csv", "jsonl"])),
+        ("on_stop", Takes::Choice(&["park", "cut"])),
+    ],
     later: &[],
 };
 
@@ -18,8 +28,8 @@ const PARTS_MOST: i64 = 1_000_000;
 pub fn batch(root: &Table, faults: &mut Faults) -> Option<BatchSettings> {
     let section = Section::of_root(root, "batch", &BATCH, faults);
     let rule = batch_rule(&section, faults);
-    let limit = section.whole("limit", 1, u32::MAX.into(), "to take all batches, remove it", faults);
-    let max_rejects = section.whole("max_rejects", 0, i64::MAX, "", faults);
+    let limit = section.whole("limit", "to take all batches, remove it", faults);
+    let max_rejects = section.whole("max_rejects", "", faults);
     let formats = [("parquet", BatchFormat::Parquet), ("csv", BatchFormat::Csv), ("jsonl", BatchFormat::Jsonl)];
     let format = section.choice("format", &formats, faults).unwrap_or(BatchFormat::Parquet);
     let idle = time_span(&section, "idle", faults);
@@ -48,8 +58,8 @@ pub fn batch(root: &Table, faults: &mut Faults) -> Option<BatchSettings> {
 }
 
 fn batch_rule(section: &Section, faults: &mut Faults) -> Option<BatchRule> {
-    let rows = section.whole("rows", 1, i64::MAX, "it counts the rows of a batch", faults);
-    let parts = section.whole("parts", 1, PARTS_MOST, "it counts the batches of the whole source", faults);
+    let rows = section.whole("rows", "it counts the rows of a batch", faults);
+    let parts = section.whole("parts", "it counts the batches of the whole source", faults);
     let window = time_span(section, "window", faults);
     let times = [("arrival", WindowTime::Arrival), ("event", WindowTime::Event)];
     let time = section.choice("time", &times, faults);

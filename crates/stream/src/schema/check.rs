@@ -2,14 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use millstream_base::{Faults, Keys, Section, did_you_mean};
+use millstream_base::{Faults, Keys, Section, Takes, did_you_mean};
 use toml::{Table, Value};
 
 use super::{Bad, ColumnRule, ColumnType, OFFSET_COLUMN, PARTITION_COLUMN, SchemaRules, TIME_COLUMN};
 
-pub const SCHEMA: Keys = Keys { known: &["time", "null", "columns"], later: &[] };
+pub const SCHEMA: Keys =
+    Keys { known: &[("time", Takes::Text), ("null", Takes::Texts), ("columns", Takes::Named(&COLUMN))], later: &[] };
 
-pub const COLUMN: Keys = Keys { known: &["type", "null", "from", "bad"], later: &[] };
+pub const COLUMN: Keys = Keys {
+    known: &[
+        ("type", Takes::Choice(&ColumnType::NAMES)),
+        ("null", Takes::Texts),
+        ("from", Takes::Text),
+        ("bad", Takes::Choice(&["reject", "null"])),
+    ],
+    later: &[],
+};
 
 pub fn rules(root: &Table, faults: &mut Faults) -> SchemaRules {
     let section = Section::of_root(root, "schema", &SCHEMA, faults);

@@ -2,25 +2,25 @@
 
 use std::path::PathBuf;
 
-use millstream_base::{Faults, Keys, Section, duration, later_choice};
+use millstream_base::{Faults, Keys, Section, Takes, duration, later_choice};
 use toml::{Table, Value};
 
 use super::{Compression, CsvFormat, Pace, Source, SourceFormat, SourcePlace, format_by_name};
 
 pub const SOURCE: Keys = Keys {
     known: &[
-        "path",
-        "format",
-        "delay",
-        "rate",
-        "speed",
-        "key",
-        "order_by",
-        "seed",
-        "separator",
-        "quote",
-        "header",
-        "encoding",
+        ("path", Takes::Text),
+        ("format", Takes::Choice(&["csv", "jsonl", "parquet"])),
+        ("delay", Takes::Text),
+        ("rate", Takes::Number),
+        ("speed", Takes::Number),
+        ("key", Takes::Text),
+        ("order_by", Takes::Text),
+        ("seed", Takes::Whole(0, i64::MAX)),
+        ("separator", Takes::Text),
+        ("quote", Takes::Text),
+        ("header", Takes::Flag),
+        ("encoding", Takes::Choice(&["utf-8"])),
     ],
     later: &[],
 };
@@ -168,7 +168,7 @@ fn one_byte(section: &Section, key: &str, default: u8, faults: &mut Faults) -> u
 
 /// A `seed` key.
 pub fn seed(section: &Section, default: u64, faults: &mut Faults) -> u64 {
-    let seed = section.whole("seed", 0, i64::MAX, "", faults);
+    let seed = section.whole("seed", "", faults);
     seed.and_then(|seed| u64::try_from(seed).ok()).unwrap_or(default)
 }
 

@@ -12,7 +12,7 @@ use toml::Value;
 use crate::serve::{Ambiguous, Origin};
 
 /// An API that counts from more is a slip of the keyboard.
-const FIRST_VERSION_MOST: i64 = 1_000_000;
+pub(super) const FIRST_VERSION_MOST: i64 = 1_000_000;
 const NOT_FOUND: i64 = 404;
 
 /// What a route says of its action.
@@ -31,7 +31,7 @@ pub(super) fn asking(section: &Section, parameters: &[&str], faults: &mut Faults
         true => section.choice("action", &choices, faults)?,
         false => Action::Predict,
     };
-    let first_version = section.whole("first_version", 0, FIRST_VERSION_MOST, "", faults).unwrap_or(1);
+    let first_version = section.whole("first_version", "", faults).unwrap_or(1);
     let args = arguments(section, action, parameters, first_version, faults);
     let ambiguous = ambiguous(section, &args, faults);
     Some(Asking {

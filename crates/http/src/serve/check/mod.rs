@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use millstream_answer::views::QueryLimits;
-use millstream_base::{Faults, Keys, Section, listen, size};
+use millstream_base::{Faults, Keys, Section, Takes, listen, size};
 use toml::Table;
 
 pub use route::{ROUTE, columns_and_parameters, routes};
@@ -18,7 +18,15 @@ pub use view_route::check_view_route;
 use super::{Serve, sites};
 
 pub const SERVE: Keys = Keys {
-    known: &["listen", "cors", "hosts", "query", "query_seconds", "query_rows", "query_memory"],
+    known: &[
+        ("listen", Takes::Text),
+        ("cors", Takes::Texts),
+        ("hosts", Takes::Texts),
+        ("query", Takes::Flag),
+        ("query_seconds", Takes::Number),
+        ("query_rows", Takes::Whole(1, QUERY_ROWS_MOST)),
+        ("query_memory", Takes::Text),
+    ],
     later: &[("keys", "bind serve.listen to an address that only you reach")],
 };
 
@@ -49,7 +57,7 @@ fn query_limits(section: &Section, faults: &mut Faults) -> QueryLimits {
         Some(_) => section.fault("query_seconds", format!("must be above 0 and at most {QUERY_SECONDS_MOST}"), faults),
         None => {}
     }
-    if let Some(rows) = section.whole("query_rows", 1, QUERY_ROWS_MOST, "", faults) {
+    if let Some(rows) = section.whole("query_rows", "", faults) {
         limits.rows = usize::try_from(rows).unwrap_or(limits.rows);
     }
     match section.text("query_memory", faults).map(size) {

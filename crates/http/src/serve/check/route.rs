@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use millstream_base::{Faults, Keys, Section, did_you_mean, json, nearest, type_name};
+use millstream_base::{Faults, Keys, Section, Takes, did_you_mean, json, nearest, type_name};
 use millstream_learn::Algorithm;
 use toml::{Table, Value};
 
-use super::action::{asking, fits_models, is_posted};
+use super::action::{FIRST_VERSION_MOST, asking, fits_models, is_posted};
 use super::template::{self, Allowed};
 use super::view_route::view_route;
 use crate::serve::Route;
@@ -19,19 +19,19 @@ use millstream_stream::expression::words;
 
 pub const ROUTE: Keys = Keys {
     known: &[
-        "path",
-        "model",
-        "models",
-        "view",
-        "action",
-        "args",
-        "first_version",
-        "method",
-        "input",
-        "body",
-        "response",
-        "empty",
-        "ambiguous",
+        ("path", Takes::Text),
+        ("model", Takes::Text),
+        ("models", Takes::Texts),
+        ("view", Takes::Text),
+        ("action", Takes::ChoiceOf(|| Action::ALL.map(Action::name).to_vec())),
+        ("args", Takes::Table),
+        ("first_version", Takes::Whole(0, FIRST_VERSION_MOST)),
+        ("method", Takes::OneOf(&[Takes::Text, Takes::Texts])),
+        ("input", Takes::Table),
+        ("body", Takes::Text),
+        ("response", Takes::OneOf(&[Takes::Table, Takes::List])),
+        ("empty", Takes::Whole(404, 404)),
+        ("ambiguous", Takes::Choice(&["error", "text", "list"])),
     ],
     later: &[],
 };

@@ -2,6 +2,7 @@
 
 mod documents;
 mod faults;
+mod keys;
 mod overrides;
 mod pipelines;
 mod schema;

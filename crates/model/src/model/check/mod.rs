@@ -8,7 +8,7 @@ mod text;
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 
-use millstream_base::{Faults, Keys, Section, did_you_mean, nearest, type_name};
+use millstream_base::{Faults, Keys, Section, Takes, did_you_mean, nearest, type_name};
 use millstream_learn::{Algorithm, Kind, ParamValue, TargetKind};
 use toml::{Table, Value};
 
@@ -21,30 +21,30 @@ use millstream_stream::source::check::seed;
 
 pub const MODEL: Keys = Keys {
     known: &[
-        "name",
-        "algorithm",
-        "train_on",
-        "where",
-        "params",
-        "seed",
-        "features",
-        "target",
-        "categorical",
-        "missing",
-        "output",
-        "baseline",
-        "user",
-        "item",
-        "rating",
-        "time",
-        "group",
-        "scale",
-        "relevant",
-        "id",
-        "title",
-        "text",
-        "score",
-        "votes",
+        ("name", Takes::Text),
+        ("algorithm", Takes::ChoiceOf(|| Algorithm::ALL.iter().map(|algorithm| algorithm.name()).collect())),
+        ("train_on", Takes::OneOf(&[Takes::Choice(&["each", "cumulative"]), Takes::Table])),
+        ("where", Takes::Text),
+        ("params", Takes::Table),
+        ("seed", Takes::Whole(0, i64::MAX)),
+        ("features", Takes::Texts),
+        ("target", Takes::Text),
+        ("categorical", Takes::Named(&CATEGORICAL)),
+        ("missing", Takes::Choice(&["drop", "mean", "median", "category"])),
+        ("output", Takes::Text),
+        ("baseline", Takes::Text),
+        ("user", Takes::Text),
+        ("item", Takes::Text),
+        ("rating", Takes::Text),
+        ("time", Takes::Text),
+        ("group", Takes::Text),
+        ("scale", Takes::List),
+        ("relevant", Takes::Number),
+        ("id", Takes::Text),
+        ("title", Takes::Text),
+        ("text", Takes::OneOf(&[Takes::Table, Takes::List])),
+        ("score", Takes::Text),
+        ("votes", Takes::Text),
     ],
     later: &[],
 };
@@ -52,7 +52,10 @@ pub const MODEL: Keys = Keys {
 /// Keys that every model has; the others are of some kinds only.
 const OF_ALL: [&str; 6] = ["name", "algorithm", "train_on", "where", "params", "seed"];
 
-const CATEGORICAL: Keys = Keys { known: &["max", "unseen"], later: &[] };
+const CATEGORICAL: Keys = Keys {
+    known: &[("max", Takes::Whole(1, CATEGORIES_MOST)), ("unseen", Takes::Choice(&["other", "error"]))],
+    later: &[],
+};
 
 const DEFAULT_SEED: u64 = 1;
 const DEFAULT_CATEGORIES: u32 = 1000;
@@ -179,8 +182,8 @@ fn kind(algorithm: Option<Algorithm>, section: &Section) -> Kind {
 /// Keys that only other algorithms take. Without an algorithm nothing is said: its own fault is enough.
 fn keys_of_others(section: &Section, algorithm: Option<Algorithm>, kind: Kind, faults: &mut Faults) {
     let Some(algorithm) = algorithm else { return };
-    let own = |key: &&&str| OF_ALL.contains(*key) || keys_of(kind).contains(*key);
-    for key in MODEL.known.iter().filter(|key| section.has(key)).filter(|key| !own(key)) {
+    let own = |key: &str| OF_ALL.contains(&key) || keys_of(kind).contains(&key);
+    for key in MODEL.names().filter(|key| section.has(key) && !own(key)) {
         let message = format!("is not for {}, which takes {}; remove it", algorithm.name(), takes(kind));
         faults.add(section.key(key), None, message);
     }
@@ -433,7 +436,7 @@ pub fn categorical(
             continue;
         };
         let rule = Section::new(key, Some(table), &CATEGORICAL, faults);
-        let max = rule.whole("max", 1, CATEGORIES_MOST, "it counts the categories kept", faults);
+        let max = rule.whole("max", "it counts the categories kept", faults);
         let unseen = rule.choice("unseen", &[("other", Unseen::Other), ("error", Unseen::Error)], faults);
         rules.insert(
             feature.clone(),
