@@ -12,6 +12,7 @@ mod bounds_tests;
 mod catalogue;
 pub mod check;
 mod connections;
+mod endpoints;
 mod error;
 #[cfg(test)]
 pub(crate) mod fixture;

@@ -10,6 +10,7 @@ use millstream_stream::schema::ColumnType;
 use serde_json::{Map, Value, json};
 
 use super::app::App;
+use super::endpoints::{OwnRoute, Told, documented, path_parameters};
 use super::recommend::{AskPath, PATHS};
 use super::route::{UserRoute, versions};
 use crate::serve::{Origin, ViewCall};
@@ -48,60 +49,39 @@ pub fn document(app: &App) -> Value {
     })
 }
 
-/// Method, path, what it answers: the same for every pipeline. Parameters in braces are the path's.
-const BUILT_IN: [(&str, &str); 18] = [
-    ("/livez", "The process serves"),
-    ("/readyz", "200 once a version can be asked, else 503"),
-    ("/healthz", "State and problems"),
-    ("/v1/status", "The whole pipeline, now"),
-    ("/v1/events", "The whole pipeline, live (server-sent events)"),
-    ("/v1/batches", "Complete batches, oldest first"),
-    ("/v1/batches/{batch}", "One batch, with its parts"),
-    ("/v1/batches/{batch}/rows", "Rows of a batch, in stored order"),
-    ("/v1/models", "All models"),
-    ("/v1/models/{model}", "One model"),
-    ("/v1/models/{model}/versions", "Versions of a model"),
-    ("/v1/models/{model}/versions/{version}", "One version (a number or an alias), with its metrics"),
-    (
-        "/v1/catalogue",
-        "Items: q searches titles, filter is a condition on their columns, sort names columns (-year,title), a facet takes any of its values",
-    ),
-    ("/v1/catalogue/{id}", "One item"),
-    ("/v1/catalogue/{id}/image", "Its picture; a drawn one for an item without"),
-    ("/v1/views", "All views, with their parameters"),
-    ("/metrics", "Counters, for Prometheus"),
-    ("/openapi.json", "This document"),
-];
-
+/// The same for every pipeline.
 fn built_in_paths(app: &App) -> Map<String, Value> {
-    let path = |&(path, summary): &(&str, &str)| {
-        let mut parameters: Vec<Value> = path
-            .split('/')
-            .filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
-            .map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}))
-            .collect();
-        if path == "/v1/catalogue" {
+    let path = |own: &OwnRoute| {
+        let (summary, is_list) = match own.told {
+            Told::As(summary) => (summary, false),
+            Told::AsList(summary) => (summary, true),
+            Told::Nowhere | Told::InHints => return None,
+        };
+        let mut parameters: Vec<Value> = path_parameters(own.pattern).map(path_parameter).collect();
+        if own.pattern == "/v1/catalogue" {
             parameters.extend(catalogue_parameters(app));
         }
-        if matches!(
-            path,
-            "/v1/batches" | "/v1/batches/{batch}/rows" | "/v1/models" | "/v1/models/{model}/versions" | "/v1/catalogue"
-        ) {
-            parameters.extend(
-                ["limit", "offset"]
-                    .map(|name| json!({"name": name, "in": "query", "schema": {"type": "integer", "minimum": 0}})),
-            );
+        if is_list {
+            parameters.extend(["limit", "offset"].map(page_parameter));
         }
-        (path.to_owned(), json!({"get": {"summary": summary, "parameters": parameters, "responses": responses()}}))
+        let get = json!({"summary": summary, "parameters": parameters, "responses": responses()});
+        Some((own.pattern.to_owned(), json!({"get": get})))
     };
-    BUILT_IN.iter().map(path).collect()
+    documented().filter_map(path).collect()
+}
+
+fn path_parameter(name: &str) -> Value {
+    json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}})
+}
+
+fn page_parameter(name: &str) -> Value {
+    json!({"name": name, "in": "query", "schema": {"type": "integer", "minimum": 0}})
 }
 
 fn view_path(view: &View) -> Value {
     let own = view.params.iter().map(|(name, parameter)| view_parameter(name, name, parameter, "query"));
     let page = ["limit", "offset"].into_iter().filter(|name| view.params.iter().all(|(own, _)| own != name));
-    let page = page.map(|name| json!({"name": name, "in": "query", "schema": {"type": "integer", "minimum": 0}}));
-    let parameters: Vec<Value> = own.chain(page).collect();
+    let parameters: Vec<Value> = own.chain(page.map(page_parameter)).collect();
     json!({"get": {"summary": format!("Rows of the view {}", view.name), "parameters": parameters,
         "responses": responses()}})
 }
@@ -147,10 +127,8 @@ fn view_route_path(app: &App, route: &UserRoute, call: &ViewCall) -> Value {
     let (in_path, given): (Vec<_>, Vec<_>) = asked.into_iter().partition(|(asked, ..)| route.is_path_parameter(asked));
     let mut path: Vec<Value> =
         in_path.iter().map(|(asked, name, parameter)| view_parameter(asked, name, parameter, "path")).collect();
-    let untaken = route.path_parameters().filter(|name| in_path.iter().all(|(asked, ..)| asked != name));
-    path.extend(
-        untaken.map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}})),
-    );
+    let untaken = path_parameters(&route.route.path).filter(|name| in_path.iter().all(|(asked, ..)| asked != name));
+    path.extend(untaken.map(path_parameter));
     let summary = format!("Rows of the view {}", call.name);
     let mut methods = Map::new();
     if route.route.get {
@@ -196,27 +174,28 @@ fn predict_path(file: &ModelFile, model: &ServedModel) -> Value {
 fn ask_path(path: &AskPath, file: &ModelFile, paths: &mut Map<String, Value>) {
     let asked = Asked::of(Some(file));
     let name = &file.model;
-    let of_model = (path.pattern(false).replacen("{model}", name, 1), format!("{} ({name})", path.summary), &[][..]);
-    let of_version = (path.pattern(true).to_owned(), path.summary.to_owned(), &["model", "version"][..]);
+    let of_model = path.of_model.pattern.replacen("{model}", name, 1);
+    let of_model = (of_model, format!("{} ({name})", path.summary), &[][..]);
+    let of_version = (path.of_version.pattern.to_owned(), path.summary.to_owned(), &["model", "version"][..]);
     for (pattern, summary, above) in [of_model, of_version] {
         let methods = paths.entry(pattern).or_insert_with(|| json!({}));
-        if path.asked_by.gets() {
+        if path.of_model.methods.get {
             methods["get"] = get_operation(path, &summary, &asked, above);
         }
-        if path.asked_by.posts() {
+        if path.of_model.methods.post {
             methods["post"] = post_operation(path, &summary, &asked, above);
         }
     }
 }
 
-fn path_parameters(path: &AskPath, asked: &Asked, above: &[&str]) -> Vec<Value> {
+fn in_path(path: &AskPath, asked: &Asked, above: &[&str]) -> Vec<Value> {
     let in_path = |name: &str, schema: Value| json!({"name": name, "in": "path", "required": true, "schema": schema});
     let above = above.iter().map(|name| in_path(name, json!({"type": "string"})));
     above.chain(path.arguments.iter().map(|argument| in_path(argument.name(), asked.schema(*argument)))).collect()
 }
 
 fn get_operation(path: &AskPath, summary: &str, asked: &Asked, above: &[&str]) -> Value {
-    let mut parameters = path_parameters(path, asked, above);
+    let mut parameters = in_path(path, asked, above);
     let told = asked.told(path).into_iter().filter(|argument| is_told_by(path.action, *argument, false));
     parameters.extend(told.map(|argument| {
         json!({"name": argument.name(), "in": "query", "description": argument.meaning(),
@@ -242,7 +221,7 @@ fn post_operation(path: &AskPath, summary: &str, asked: &Asked, above: &[&str]) 
         [one] => body(*one),
         several => json!({"oneOf": several.iter().map(|one| body(*one)).collect::<Vec<_>>()}),
     };
-    json!({"summary": summary, "parameters": path_parameters(path, asked, above), "requestBody": request_body(&body),
+    json!({"summary": summary, "parameters": in_path(path, asked, above), "requestBody": request_body(&body),
         "responses": responses()})
 }
 
@@ -346,10 +325,8 @@ fn action_path(app: &App, route: &UserRoute) -> Value {
         .filter(|(_, name)| route.is_path_parameter(name))
         .map(|(argument, name)| parameter("path", argument, name))
         .collect();
-    let unasked = route.path_parameters().filter(|name| named().all(|(_, known)| known != *name));
-    path.extend(
-        unasked.map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}})),
-    );
+    let unasked = path_parameters(&route.route.path).filter(|name| named().all(|(_, known)| known != *name));
+    path.extend(unasked.map(path_parameter));
     let given: Vec<(Argument, &str)> = named().filter(|(_, name)| !route.is_path_parameter(name)).collect();
     let summary = format!("{} of {}", capitalised(route.route.action.name()), route.route.models.join(", "));
     let mut methods = Map::new();

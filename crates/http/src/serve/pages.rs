@@ -22,23 +22,6 @@ pub enum PageKind {
     Icon,
 }
 
-impl PageKind {
-    pub const ALL: [Self; 7] =
-        [Self::Live, Self::LiveFragment, Self::Forms, Self::Docs, Self::Style, Self::Script, Self::Icon];
-
-    pub fn path(self) -> &'static str {
-        match self {
-            Self::Live => "/",
-            Self::LiveFragment => "/page/live",
-            Self::Forms => "/page/forms",
-            Self::Docs => "/docs",
-            Self::Style => "/assets/page.css",
-            Self::Script => "/assets/page.js",
-            Self::Icon => "/assets/icon.svg",
-        }
-    }
-}
-
 /// Renders the pages of an app.
 #[async_trait]
 pub trait Pages: Send + Sync {

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use super::app::App;
 use super::body;
+use super::endpoints::{Methods, path_parameters};
 use super::error::{ApiError, hint};
 use super::outputs::Output;
 use super::predict::{
@@ -24,14 +25,7 @@ use crate::serve::{Origin, Route};
 
 pub struct UserRoute {
     pub route: Route,
-    segments: Vec<Segment>,
     template: Option<Template>,
-}
-
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Segment {
-    Fixed(String),
-    Parameter(String),
 }
 
 /// What the path says, once in each row.
@@ -43,53 +37,21 @@ pub type PathParameters = Vec<(String, String)>;
 impl UserRoute {
     /// The more exact path first, wherever two would match.
     pub fn compile(routes: &[Route]) -> Vec<Arc<Self>> {
-        let mut compiled: Vec<Arc<Self>> = routes.iter().map(|route| Arc::new(Self::new(route))).collect();
-        compiled.sort_by(|left, right| left.segments.cmp(&right.segments));
+        let new = |route: &Route| Self { route: route.clone(), template: route.response.as_ref().map(Template::parse) };
+        let mut compiled: Vec<Arc<Self>> = routes.iter().map(|route| Arc::new(new(route))).collect();
+        compiled.sort_by_cached_key(|route| {
+            let segment = |text: &str| (text.starts_with('{'), text.trim_matches(['{', '}']).to_owned());
+            route.route.path.split('/').map(segment).collect::<Vec<_>>()
+        });
         compiled
     }
 
-    fn new(route: &Route) -> Self {
-        let segment = |text: &str| match text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
-            Some(name) => Segment::Parameter(name.to_owned()),
-            None => Segment::Fixed(text.to_owned()),
-        };
-        let segments = route.path.trim_start_matches('/').split('/').map(segment).collect();
-        Self { route: route.clone(), segments, template: route.response.as_ref().map(Template::parse) }
-    }
-
-    pub fn matches(&self, path: &[String]) -> Option<PathParameters> {
-        if path.len() != self.segments.len() {
-            return None;
-        }
-        let mut parameters = Vec::new();
-        for (segment, text) in self.segments.iter().zip(path) {
-            match segment {
-                Segment::Fixed(fixed) if fixed == text => {}
-                Segment::Parameter(name) if !text.is_empty() => parameters.push((name.clone(), text.clone())),
-                Segment::Fixed(_) | Segment::Parameter(_) => return None,
-            }
-        }
-        Some(parameters)
-    }
-
-    pub fn allow(&self) -> &'static str {
-        match (self.route.get, self.route.post) {
-            (true, true) => "GET, HEAD, POST",
-            (true, false) => "GET, HEAD",
-            (false, true) => "POST",
-            (false, false) => "",
-        }
-    }
-
-    pub fn path_parameters(&self) -> impl Iterator<Item = &str> {
-        self.segments.iter().filter_map(|segment| match segment {
-            Segment::Parameter(name) => Some(name.as_str()),
-            Segment::Fixed(_) => None,
-        })
+    pub fn methods(&self) -> Methods {
+        Methods { get: self.route.get, post: self.route.post }
     }
 
     pub fn is_path_parameter(&self, name: &str) -> bool {
-        self.path_parameters().any(|known| known == name)
+        path_parameters(&self.route.path).any(|known| known == name)
     }
 
     /// Whether a parameter is the version.

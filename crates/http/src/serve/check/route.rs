@@ -11,6 +11,7 @@ use super::action::{FIRST_VERSION_MOST, asking, fits_models, is_posted};
 use super::template::{self, Allowed};
 use super::view_route::view_route;
 use crate::serve::Route;
+use crate::serve::endpoints::{is_reserved, path_parameters};
 use millstream_answer::views::View;
 use millstream_base::table_list;
 use millstream_model::model::Action;
@@ -35,10 +36,6 @@ pub const ROUTE: Keys = Keys {
     ],
     later: &[],
 };
-
-/// DESIGN §8: what lies at or below these is Millstream's own.
-const RESERVED: [&str; 10] =
-    ["v1", "v2", "docs", "openapi.json", "metrics", "livez", "readyz", "healthz", "assets", "page"];
 
 pub fn routes(root: &Table, models: &[Draft], views: &[View], faults: &mut Faults) -> Vec<Route> {
     let mut routes: Vec<Route> = Vec::new();
@@ -246,11 +243,11 @@ fn path_fault(path: &str) -> Option<String> {
     }
     let mut parameters = BTreeSet::new();
     for (index, segment) in rest.split('/').enumerate() {
-        if index == 0 && RESERVED.contains(&segment) {
-            return Some(format!("`/{segment}` is Millstream's own; choose another beginning"));
-        }
         if segment.is_empty() {
             return Some("has an empty segment; remove the doubled or last `/`".to_owned());
+        }
+        if index == 0 && is_reserved(segment) {
+            return Some(format!("`/{segment}` is Millstream's own; choose another beginning"));
         }
         match segment.strip_prefix('{').and_then(|segment| segment.strip_suffix('}')) {
             Some(name) if !is_parameter(name) => {
@@ -277,11 +274,6 @@ fn path_fault(path: &str) -> Option<String> {
 fn is_parameter(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-}
-
-/// The parameters of a path, in order.
-pub(super) fn path_parameters(path: &str) -> impl Iterator<Item = &str> {
-    path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
 }
 
 /// Whether some URL is answered by both.

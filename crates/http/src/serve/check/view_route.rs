@@ -7,8 +7,9 @@ use millstream_base::{Faults, Section, did_you_mean, json};
 use millstream_model::model::Action;
 use toml::Value;
 
-use super::route::{methods, path_parameters, response};
+use super::route::{methods, response};
 use super::template::{self, Allowed};
+use crate::serve::endpoints::path_parameters;
 use crate::serve::{Ambiguous, Origin, Route, ViewCall};
 
 /// What a template may name of the answer besides the view's columns.

@@ -28,7 +28,7 @@ pub use binding::Bindings;
 use likeness::ItemWork;
 use millstream_model::model::{Action, Argument};
 use millstream_model::registry::{Recommender, Version};
-pub use paths::{AskPath, AskedBy, PATHS, find};
+pub use paths::{AskPath, PATHS};
 pub use work::{Answer, List};
 use work::{ITEMS, Work};
 
@@ -128,7 +128,7 @@ pub fn check_able(version: &Version, action: Action) -> Result<(), ApiError> {
         Action::Predict => {
             let instead = PATHS.iter().find(|path| path.action.suits(algorithm));
             instead.map_or_else(String::new, |path| {
-                format!("; ask {} instead", path.pattern(false).replacen("{model}", &file.model, 1))
+                format!("; ask {} instead", path.of_model.pattern.replacen("{model}", &file.model, 1))
             })
         }
         _ => format!(", which is for {}", able.join(", ")),

@@ -1,0 +1,282 @@
+//! What this server answers, in one table: pattern, methods, documentation, handler. From it come `Allow`, the document of the API, the
+//! nearest path of a 404, and the beginnings that no `[[route]]` may have. docs/decisions/0004-http-without-a-router.md says why it is our own.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{Request, Response, StatusCode};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use millstream_model::model::Argument;
+
+use super::app::App;
+use super::error::{ApiError, hint, shortened};
+use super::pages::PageKind;
+use super::recommend::PATHS;
+use super::route::{PathParameters, UserRoute};
+use super::{catalogue, lists, live, openapi, predict, reply, route, rows, views};
+
+/// HEAD comes with GET, and OPTIONS is answered everywhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Methods {
+    pub get: bool,
+    pub post: bool,
+}
+
+impl Methods {
+    pub const READ: Self = Self { get: true, post: false };
+    pub const POST: Self = Self { get: false, post: true };
+    pub const BOTH: Self = Self { get: true, post: true };
+
+    pub fn allow(self) -> &'static str {
+        match (self.get, self.post) {
+            (true, true) => "GET, HEAD, POST",
+            (true, false) => "GET, HEAD",
+            (false, true) => "POST",
+            (false, false) => "",
+        }
+    }
+}
+
+/// Where a route is told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// It is a part of another.
+    Nowhere,
+    /// It is a page, or each model and view has it in the document.
+    InHints,
+    /// In the document of the API, and in hints.
+    As(&'static str),
+    /// The same of a list, which takes `limit` and `offset`.
+    AsList(&'static str),
+}
+use Told::{As, AsList, InHints, Nowhere};
+
+pub type Answer = Result<Response<Body>, ApiError>;
+
+/// A route of the server's own. None of them changes anything yet: one that does must ask `guard` before it runs (DESIGN §8).
+pub struct OwnRoute {
+    /// Names in braces are parameters.
+    pub pattern: &'static str,
+    pub methods: Methods,
+    pub told: Told,
+    pub handler: fn(Arc<App>, PathParameters, Request<Body>) -> BoxFuture<'static, Answer>,
+}
+
+macro_rules! table {
+    ($($methods:ident $pattern:literal $told:expr => |$app:pat_param, $path:pat_param, $request:pat_param| $answer:expr;)*) => {
+        &[$(OwnRoute {
+            pattern: $pattern,
+            methods: Methods::$methods,
+            told: $told,
+            handler: |$app, path, $request| {
+                async move {
+                    let $path = texts(path)?;
+                    $answer
+                }
+                .boxed()
+            },
+        }),*]
+    };
+}
+
+/// About the server: its pages and its documents.
+const ABOUT: &[OwnRoute] = table! {
+    READ "/" InHints => |app, [], _| app.context.pages.answer(PageKind::Live, &app).await;
+    READ "/page/live" Nowhere => |app, [], _| app.context.pages.answer(PageKind::LiveFragment, &app).await;
+    READ "/page/forms" Nowhere => |app, [], _| app.context.pages.answer(PageKind::Forms, &app).await;
+    READ "/assets/page.css" Nowhere => |app, [], _| app.context.pages.answer(PageKind::Style, &app).await;
+    READ "/assets/page.js" Nowhere => |app, [], _| app.context.pages.answer(PageKind::Script, &app).await;
+    READ "/assets/icon.svg" Nowhere => |app, [], _| app.context.pages.answer(PageKind::Icon, &app).await;
+    READ "/docs" InHints => |app, [], _| app.context.pages.answer(PageKind::Docs, &app).await;
+    READ "/openapi.json" As("This document") => |app, [], _| Ok(reply::json(StatusCode::OK, &openapi::document(&app)));
+    READ "/metrics" As("Counters, for Prometheus") => |app, [], _| live::metrics(&app).await;
+};
+
+/// What it answers from.
+const API: &[OwnRoute] = table! {
+    READ "/livez" As("The process serves") => |_, [], _| Ok(live::alive());
+    READ "/readyz" As("200 once a version can be asked, else 503") => |app, [], _| Ok(live::ready(&app));
+    READ "/healthz" As("State and problems") => |app, [], _| Ok(live::health(&app));
+    READ "/v1/status" As("The whole pipeline, now") => |app, [], _| Ok(live::status(&app));
+    READ "/v1/events" As("The whole pipeline, live (server-sent events)") => |app, [], _| live::events(&app);
+    READ "/v1/batches" AsList("Complete batches, oldest first") =>
+        |app, [], request| lists::batches(&app, &query(&request)).await;
+    READ "/v1/batches/{batch}" As("One batch, with its parts") => |app, [batch], _| lists::batch(&app, &batch).await;
+    READ "/v1/batches/{batch}/rows" AsList("Rows of a batch, in stored order") =>
+        |app, [batch], request| lists::batch_rows(&app, &batch, &query(&request)).await;
+    READ "/v1/models" AsList("All models") => |app, [], request| lists::models(&app, &query(&request));
+    READ "/v1/models/{model}" As("One model") => |app, [model], _| lists::model(&app, &model);
+    BOTH "/v1/models/{model}/predict" InHints => |app, [model], request| {
+        let version = predict::find_version(&app, &model, None).await?;
+        predict::answer(&app, request, version).await
+    };
+    READ "/v1/models/{model}/versions" AsList("Versions of a model") =>
+        |app, [model], request| lists::versions(&app, &model, &query(&request)).await;
+    READ "/v1/models/{model}/versions/{version}" As("One version (a number or an alias), with its metrics") =>
+        |app, [model, version], _| lists::version(&app, &model, &version).await;
+    BOTH "/v1/models/{model}/versions/{version}/predict" InHints => |app, [model, version], request| {
+        let version = predict::find_version(&app, &model, Some(&version)).await?;
+        predict::answer(&app, request, version).await
+    };
+    READ "/v1/catalogue" AsList(
+        "Items: q searches titles, filter is a condition on their columns, sort names columns (-year,title), a facet takes any of its values"
+    ) => |app, [], request| catalogue::list(&app, &query(&request)).await;
+    READ "/v1/catalogue/{id}" As("One item") => |app, [id], _| catalogue::item(&app, &id).await;
+    READ "/v1/catalogue/{id}/image" As("Its picture; a drawn one for an item without") =>
+        |app, [id], _| catalogue::image(&app, &id).await;
+    READ "/v1/views" As("All views, with their parameters") => |app, [], _| Ok(views::list(&app));
+    READ "/v1/views/{view}" InHints => |app, [view], request| views::view(&app, &view, &query(&request)).await;
+    // Loopback and same-origin requests only: it checks that itself.
+    POST "/v1/query" InHints => |app, [], request| views::query(&app, request).await;
+};
+
+fn own_routes() -> impl Iterator<Item = &'static OwnRoute> + Clone {
+    let actions = PATHS.iter().flat_map(|path| [&path.of_model, &path.of_version]);
+    ABOUT.iter().chain(API).chain(actions)
+}
+
+/// In the order of the document.
+pub fn documented() -> impl Iterator<Item = &'static OwnRoute> {
+    API.iter().chain(ABOUT.iter().rev())
+}
+
+/// Whether what begins so is the server's own; `v2` is kept for an API to come.
+pub fn is_reserved(first_segment: &str) -> bool {
+    first_segment == "v2" || own_routes().any(|own| own.pattern.split('/').nth(1) == Some(first_segment))
+}
+
+/// What the path says, as many as the pattern has names.
+fn texts<const N: usize>(path: PathParameters) -> Result<[String; N], ApiError> {
+    let texts: Vec<String> = path.into_iter().map(|(_, text)| text).collect();
+    texts.try_into().map_err(|_| ApiError::internal("the route's handler takes other parameters than its pattern has"))
+}
+
+fn query(request: &Request<Body>) -> String {
+    request.uri().query().unwrap_or_default().to_owned()
+}
+
+/// What a request is for, and what its path says.
+pub enum Endpoint {
+    Own(&'static OwnRoute, PathParameters),
+    User(Arc<UserRoute>, PathParameters),
+}
+
+impl Endpoint {
+    /// The server's own come first. Percent-decoding happens here, once.
+    pub fn find(path: &str, routes: &[Arc<UserRoute>]) -> Result<Self, ApiError> {
+        let segments = path.strip_prefix('/').unwrap_or(path).split('/');
+        let segments: Vec<String> = segments.map(rows::decode).collect::<Result<_, _>>()?;
+        // An action without its argument is another path; a model without a name is an unknown one.
+        let is_argument = |name: &str| [Argument::User, Argument::Item].iter().any(|argument| argument.name() == name);
+        let own = own_routes().find_map(|own| Some((own, values(own.pattern, &segments, is_argument)?)));
+        if let Some((own, values)) = own {
+            return Ok(Self::Own(own, values));
+        }
+        let user = |route: &Arc<UserRoute>| {
+            Some(Self::User(Arc::clone(route), values(&route.route.path, &segments, |_| true)?))
+        };
+        routes.iter().find_map(user).ok_or_else(|| {
+            let message = format!("nothing at {}{}", shortened(path), hint(path, known(routes)));
+            ApiError::not_found("unknown_path", message)
+        })
+    }
+
+    /// The path as a pattern: what counters and documentation call it.
+    pub fn pattern(&self) -> &str {
+        match self {
+            Self::Own(own, _) => own.pattern,
+            Self::User(route, _) => &route.route.path,
+        }
+    }
+
+    pub fn methods(&self) -> Methods {
+        match self {
+            Self::Own(own, _) => own.methods,
+            Self::User(route, _) => route.methods(),
+        }
+    }
+
+    pub async fn answer(self, app: &Arc<App>, request: Request<Body>) -> Answer {
+        match self {
+            Self::Own(own, path) => (own.handler)(Arc::clone(app), path, request).await,
+            Self::User(route, path) if route.route.view.is_some() => views::route(app, request, route, path).await,
+            Self::User(route, path) => route::answer(app, request, route, path).await,
+        }
+    }
+}
+
+/// What a 404 names.
+fn known(routes: &[Arc<UserRoute>]) -> impl Iterator<Item = &str> + Clone {
+    let own = own_routes().filter(|own| own.told != Nowhere).map(|own| own.pattern);
+    routes.iter().map(|route| route.route.path.as_str()).chain(own)
+}
+
+/// The names in braces, in order.
+pub fn path_parameters(pattern: &str) -> impl Iterator<Item = &str> {
+    pattern.split('/').filter_map(name)
+}
+
+fn name(segment: &str) -> Option<&str> {
+    segment.strip_prefix('{')?.strip_suffix('}')
+}
+
+/// What a path that fits the pattern says. `is_needed`: whether that name stands for some text.
+fn values(pattern: &str, path: &[String], is_needed: impl Fn(&str) -> bool) -> Option<PathParameters> {
+    let (mut values, mut path) = (Vec::new(), path.iter());
+    for segment in pattern.trim_start_matches('/').split('/') {
+        let text = path.next()?;
+        match name(segment) {
+            Some(name) if !text.is_empty() || !is_needed(name) => values.push((name.to_owned(), text.clone())),
+            None if segment == text => {}
+            Some(_) | None => return None,
+        }
+    }
+    path.next().is_none().then_some(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::fixture::{fixture, route};
+    use super::super::tests::ask;
+    use super::*;
+
+    async fn status(app: &Arc<App>, method: &str, target: &str) -> u16 {
+        let request = Request::builder().method(method).uri(target).header("host", "localhost");
+        app.handle(request.body(Body::empty()).unwrap()).await.status().as_u16()
+    }
+
+    #[tokio::test]
+    async fn every_route_is_found_by_its_pattern_and_takes_what_its_path_says() {
+        let app = fixture(Vec::new()).app;
+        let patterns: BTreeSet<&str> = own_routes().map(|own| own.pattern).collect();
+        assert_eq!(patterns.len(), own_routes().count(), "each stands there once");
+        for own in own_routes() {
+            let Ok(Endpoint::Own(found, values)) = Endpoint::find(own.pattern, &[]) else { panic!("{}", own.pattern) };
+            assert_eq!(found.pattern, own.pattern);
+            let expected = path_parameters(own.pattern).map(|name| (name.to_owned(), format!("{{{name}}}")));
+            assert_eq!(values, expected.collect::<Vec<_>>());
+            for method in own.methods.allow().split(", ") {
+                assert_ne!(status(&app, method, &own.pattern.replace(['{', '}'], "")).await, 500, "{}", own.pattern);
+            }
+        }
+        for none in ["/v1/models/m/recommend/", "/v1/models/m/estimate/1", "/v1/models/m/nothing", "/v2/models", "//"] {
+            assert!(Endpoint::find(none, &[]).is_err(), "{none}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_404_names_all_paths_that_are_there_and_no_other() {
+        let app = fixture(vec![route("/mine/{town}", &["typed"], &[], None)]).app;
+        let (_, _, answer) = ask(&app, "GET", "/a/b/c/d/e/f/g/h", "").await;
+        let message: serde_json::Value = serde_json::from_str(&answer).unwrap();
+        let known = message["error"]["message"].as_str().unwrap().split("; known: ").nth(1).unwrap();
+        assert_eq!(known.split(", ").count(), 1 + own_routes().filter(|own| own.told != Nowhere).count());
+        for path in known.split(", ") {
+            assert_ne!(status(&app, "TRACE", path).await, 404, "{path}");
+        }
+        assert!(ask(&app, "GET", "/v1/batchs", "").await.2.contains("did you mean /v1/batches?"));
+    }
+}
