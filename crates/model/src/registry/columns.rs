@@ -13,7 +13,7 @@ use millstream_stream::record::value_of;
 use millstream_stream::schema::ArrowType;
 use serde_json::Value;
 
-use super::predict::Answers;
+use super::kinds::Answers;
 use super::{Clusters, FeatureSet, Outcome, Predictor, Row, Task, Version};
 
 /// Whether its models predict a value for a row, so that SQL has a function for them; those of the others have lists.

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::foreign::{self, OwnerTexts};
-use super::predict::Answers;
+use super::kinds::Answers;
 use super::removal::removed_at;
 use super::{
     Clusters, CommonRecords, Content, Encoding, Evaluation, EvaluationKind, FORMAT, Learned, ModelFile, Neighbourhood,

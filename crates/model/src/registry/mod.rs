@@ -3,7 +3,6 @@
 
 mod arrays_file;
 mod bags;
-mod clusters;
 mod columns;
 mod common;
 mod encoder;
@@ -14,22 +13,19 @@ mod features;
 mod fitted;
 mod foreign;
 mod input;
+mod kinds;
 mod load;
 mod on_demand;
-mod predict;
 mod promotion;
-mod recommender;
 mod removal;
 #[cfg(test)]
 mod removal_tests;
 mod served;
-mod similar;
 mod verdict;
 mod write;
 
 pub use arrays_file::{arrays_from_bytes, arrays_to_bytes};
 pub use bags::{load_bags, store_bags};
-pub use clusters::{Assigned, Clusters};
 pub use columns::predicts;
 pub use common::{CommonRecords, publish_common, read_common};
 pub use encoder::{EncodedRows, RowEncoder};
@@ -38,6 +34,10 @@ pub use features::{Encoded, FeatureSet, Slots, Unfit, Values, Why, evaluate_as, 
 pub use fitted::{Fitted, Learned, Outcome};
 pub use foreign::{OwnerTexts, check_apart};
 pub use input::Row;
+pub use kinds::{
+    Assigned, Clusters, Content, ContentParts, InputFault, NeighbourParts, Neighbourhood, Output, Popularity,
+    Prediction, Predictor, Recommender, TitleTexts, class_name, to_arrays,
+};
 pub use load::{
     RemovedVersion, Version, from_record, read_evaluation, read_evaluations, read_model_file, version_numbers,
 };
@@ -46,12 +46,9 @@ pub use millstream_untrusted::model::{
     Holdout, IdColumn, Input, ModelFile, NeighbourhoodTask, Parent, PopularityTask, RatingCounts, Recommendation,
     Scores, SimilarityTask, TargetSummary, Task, TextColumn, Tombstone, TrainedBatch,
 };
-pub use predict::{InputFault, Output, Prediction, Predictor, class_name};
 pub use promotion::{Alias, promote, read_aliases};
-pub use recommender::{Recommender, to_arrays};
 pub use removal::{Sweeper, Swept, read_tombstone};
 pub use served::{Found, LATEST, Registry, Served, ServedModel};
-pub use similar::{Content, ContentParts, NeighbourParts, Neighbourhood, Popularity, TitleTexts};
 pub use verdict::Verdict;
 pub use write::{Draft, Published, publish, publish_evaluation};
 

@@ -10,9 +10,9 @@ use millstream_learn::{Algorithm, Column, Table};
 use millstream_stream::expression::{Expression, ExpressionError};
 use serde_json::{Map, Number, Value};
 
-use super::encoder::{EncodedRows, RowEncoder, general_fault};
-use super::input::Row;
-use super::{
+use crate::registry::encoder::{EncodedRows, RowEncoder, general_fault};
+use crate::registry::input::Row;
+use crate::registry::{
     Assigned, Clusters, Content, FeatureSet, Fitted, ModelFile, Neighbourhood, Outcome, Popularity, Recommender, Task,
     Values, Version, evaluate_as,
 };
@@ -44,7 +44,7 @@ pub struct InputFault {
 
 /// What answers, by what was learned from.
 #[derive(Debug)]
-pub(super) enum Answers {
+pub enum Answers {
     Rows(Box<Predictor>),
     Ratings(Box<Recommender>),
     Clusters(Box<Clusters>),
@@ -98,7 +98,7 @@ impl Output {
 }
 
 impl Predictor {
-    pub(super) fn new(
+    pub fn new(
         file: &ModelFile,
         algorithm: Algorithm,
         fitted: Fitted,

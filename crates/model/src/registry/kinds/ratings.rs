@@ -6,9 +6,9 @@ use millstream_learn::{Arrays, Id, Ids, LoadError, als};
 use millstream_stream::expression::nearest;
 use serde_json::{Number, Value};
 
-use super::input::Row;
-use super::{InputFault, Prediction};
 use crate::model::RATING_INPUTS;
+use crate::registry::input::Row;
+use crate::registry::{InputFault, Prediction};
 
 const USER: &str = RATING_INPUTS[0];
 const ITEM: &str = RATING_INPUTS[1];
@@ -50,7 +50,7 @@ impl Recommender {
     }
 
     /// One estimate for each pair of `user` and `item`, or the first fault.
-    pub(super) fn predict(&self, rows: &[Row]) -> Result<Vec<Prediction>, InputFault> {
+    pub fn predict(&self, rows: &[Row]) -> Result<Vec<Prediction>, InputFault> {
         let answers = rows.iter().enumerate().map(|(index, row)| {
             check_names(index, row)?;
             let user = code(&self.users, USER, index, row)?;

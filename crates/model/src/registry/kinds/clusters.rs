@@ -5,10 +5,10 @@ use millstream_learn::{Algorithm, Column, PredictError, Table};
 use millstream_stream::expression::ExpressionError;
 use serde_json::{Map, Value, json};
 
-use super::encoder::{EncodedRows, RowEncoder, general_fault};
-use super::input::Row;
-use super::{Encoding, Feature, FeatureSet, InputFault, ModelFile, Slots};
 use crate::model::Missing;
+use crate::registry::encoder::{EncodedRows, RowEncoder, general_fault};
+use crate::registry::input::Row;
+use crate::registry::{Encoding, Feature, FeatureSet, InputFault, ModelFile, Slots};
 
 #[derive(Debug)]
 pub struct Clusters {
@@ -33,7 +33,7 @@ pub struct Assigned {
 }
 
 impl Clusters {
-    pub(super) fn new(file: &ModelFile, algorithm: Algorithm, model: kmeans::Model) -> Result<Self, ExpressionError> {
+    pub fn new(file: &ModelFile, algorithm: Algorithm, model: kmeans::Model) -> Result<Self, ExpressionError> {
         let encoder = RowEncoder::new(file, algorithm, Vec::new())?;
         let features = encoder.feature_set().features();
         let labels = model.labels(
@@ -81,7 +81,7 @@ impl Clusters {
     }
 
     /// The cluster of each encoded row; none where `assign` has a fault.
-    pub(super) fn nearest(&self, columns: Vec<Column>) -> Result<Vec<Option<u32>>, String> {
+    pub fn nearest(&self, columns: Vec<Column>) -> Result<Vec<Option<u32>>, String> {
         let table = Table::new(columns).map_err(|error| error.to_string())?;
         let (nearest, _) = self.finite(&table).map_err(|error| error.to_string())?;
         Ok(nearest.into_iter().map(|nearest| nearest.map(|nearest| nearest.cluster)).collect())

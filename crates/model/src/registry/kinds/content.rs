@@ -13,10 +13,10 @@ use millstream_stream::expression::{Expression, ExpressionError};
 use serde_json::{Map, Value};
 
 use super::clusters::category_name;
-use super::encoder::{RowEncoder, general_fault};
-use super::input::{Inputs, Row};
-use super::{FeatureSet, InputFault, ModelFile, Task};
 use crate::model::Missing;
+use crate::registry::encoder::{RowEncoder, general_fault};
+use crate::registry::input::{Inputs, Row};
+use crate::registry::{FeatureSet, InputFault, ModelFile, Task};
 
 const ID: &str = "item";
 const GROUP: &str = "group";
@@ -101,7 +101,7 @@ fn load_ids(name: &str, arrays: &Arrays, n_rows: usize) -> Result<Ids, LoadError
 }
 
 impl ContentParts {
-    pub(super) fn from_arrays(arrays: &Arrays) -> Result<Self, LoadError> {
+    pub fn from_arrays(arrays: &Arrays) -> Result<Self, LoadError> {
         let model = content::Model::from_arrays(arrays)?;
         let ids = load_ids(ID, arrays, model.n_rows())?;
         let titles = TitleTexts::load(arrays)?;
@@ -130,7 +130,7 @@ pub struct Content {
 }
 
 impl Content {
-    pub(super) fn new(file: &ModelFile, parts: ContentParts) -> Result<Self, ExpressionError> {
+    pub fn new(file: &ModelFile, parts: ContentParts) -> Result<Self, ExpressionError> {
         let inputs = Inputs::new(&file.inputs, false);
         let expressions: &[_] = match &file.task {
             Task::Similarity(task) => &task.text,
@@ -220,7 +220,7 @@ pub struct NeighbourParts {
 }
 
 impl NeighbourParts {
-    pub(super) fn from_arrays(arrays: &Arrays) -> Result<Self, LoadError> {
+    pub fn from_arrays(arrays: &Arrays) -> Result<Self, LoadError> {
         let model = neighbours::Model::from_arrays(arrays)?;
         let ids = load_ids(ID, arrays, model.n_rows())?;
         Ok(Self { model, ids })
@@ -242,7 +242,7 @@ pub struct Neighbourhood {
 }
 
 impl Neighbourhood {
-    pub(super) fn new(file: &ModelFile, algorithm: Algorithm, parts: NeighbourParts) -> Result<Self, ExpressionError> {
+    pub fn new(file: &ModelFile, algorithm: Algorithm, parts: NeighbourParts) -> Result<Self, ExpressionError> {
         let encoder = RowEncoder::new(file, algorithm, Vec::new())?;
         Ok(Self { model: parts.model, ids: parts.ids, encoder })
     }
@@ -320,7 +320,7 @@ pub struct Popularity {
 }
 
 impl Popularity {
-    pub(super) fn from_arrays(arrays: &Arrays) -> Result<Self, LoadError> {
+    pub fn from_arrays(arrays: &Arrays) -> Result<Self, LoadError> {
         let model = popularity::Model::from_arrays(arrays)?;
         let (items, groups) = (Ids::load(ID, arrays)?, Ids::load(GROUP, arrays)?);
         let most = model.top(None, usize::MAX, &Admit::default()).iter().map(|popular| popular.item).max();
