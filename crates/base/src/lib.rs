@@ -16,6 +16,6 @@ pub use address::{address, listen};
 pub use duration::duration;
 pub use error_chain::error_chain;
 pub use fault::{ConfigFaults, Fault, Faults};
-pub use names::{did_you_mean, nearest};
+pub use names::{NAME_BYTES, did_you_mean, hint, nearest, quote, shortened};
 pub use section::{Keys, Section, Takes, is_table_list, json, later_choice, table_list, time_span, type_name};
 pub use size::size;

@@ -36,7 +36,7 @@ mod trees;
 pub use algorithm::{Algorithm, Kind, TargetKind, Traits};
 pub use arrays::{Array, Arrays};
 pub use error::{FitError, LoadError, PredictError, TableError};
-pub use ids::{Id, Ids};
+pub use ids::{Id, Ids, Texts};
 pub use params::{ParamDefault, ParamFault, ParamSpec, ParamValue};
 pub use table::{Column, Table};
 

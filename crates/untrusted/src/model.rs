@@ -126,6 +126,26 @@ impl Task {
             Self::Popularity(_) => "popularity",
         }
     }
+
+    /// Of a classification.
+    pub fn classes(&self) -> &[serde_json::Value] {
+        if let Self::Classification { classes } = self { classes } else { &[] }
+    }
+
+    /// What tells its items apart, where it knows items.
+    pub fn item(&self) -> Option<&IdColumn> {
+        match self {
+            Self::Regression | Self::Classification { .. } | Self::Clustering(_) => None,
+            Self::Recommendation(task) => Some(&task.item),
+            Self::Similarity(task) => Some(&task.id),
+            Self::Neighbourhood(task) => Some(&task.id),
+            Self::Popularity(task) => Some(&task.item),
+        }
+    }
+
+    pub fn recommendation(&self) -> Option<&Recommendation> {
+        if let Self::Recommendation(task) = self { Some(task) } else { None }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -5,6 +5,8 @@ use std::borrow::Cow;
 
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
+use millstream_base::NAME_BYTES;
+pub use millstream_base::{hint, quote, shortened};
 use serde_json::{Value, json};
 
 use super::reply;
@@ -137,8 +139,6 @@ impl ApiError {
     }
 }
 
-/// A name that a client sent is shown up to here, and compared with known ones only below.
-const NAME_BYTES: usize = 256;
 const MESSAGE_BYTES: usize = 3 << 10;
 
 fn cut(text: &str, most: usize) -> Cow<'_, str> {
@@ -146,52 +146,6 @@ fn cut(text: &str, most: usize) -> Cow<'_, str> {
         Cow::Borrowed(text)
     } else {
         format!("{}…", &text[..text.floor_char_boundary(most)]).into()
-    }
-}
-
-/// ` (did you mean X?)`, when one of `known` is near, else the list of them. A name too long to be a slip of typing gets neither.
-pub fn hint<'a>(wanted: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
-    if wanted.len() > NAME_BYTES {
-        return String::new();
-    }
-    let wanted = wanted.to_lowercase();
-    let length = wanted.chars().count();
-    let near = known.clone().take(NAMES_COMPARED).filter_map(|name| {
-        let most = (name.chars().count() / 3).max(1);
-        // The distance is at least the difference of the lengths: most names need no comparing.
-        if name.chars().count().abs_diff(length) > most {
-            return None;
-        }
-        let distance = strsim::damerau_levenshtein(&wanted, &name.to_lowercase());
-        (distance <= most).then_some((distance, name))
-    });
-    if let Some((_, name)) = near.min() {
-        return format!("; did you mean {name}?");
-    }
-    let names: Vec<&str> = known.take(NAMES_LISTED).collect();
-    if names.is_empty() { String::new() } else { format!("; known: {}", names.join(", ")) }
-}
-
-/// A message stays readable with so many names.
-const NAMES_LISTED: usize = 40;
-/// To compare so many takes a few milliseconds.
-const NAMES_COMPARED: usize = 1000;
-
-/// A client's word in a message as it is, short enough to read.
-pub fn shortened(text: &str) -> String {
-    match text.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
-}
-
-const SHOWN: usize = 80;
-
-/// A client's text in a message, short enough to read.
-pub fn quote(text: &str) -> String {
-    match text.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{:?}…", &text[..end]),
-        None => format!("{text:?}"),
     }
 }
 
@@ -209,14 +163,5 @@ mod tests {
         assert!(fault.field.is_some_and(|field| field.len() < 300));
         let fault = ApiError::not_found("unknown_path", format!("nothing at {name}")).bounded();
         assert!(fault.message.len() <= MESSAGE_BYTES + 3 && fault.message.ends_with('…'));
-    }
-
-    #[test]
-    fn the_nearest_name_is_hinted_at_and_else_all_are_listed() {
-        let check = |wanted, expected| assert_eq!(hint(wanted, ["count", "town", "x"].into_iter()), expected);
-        check("cuont", "; did you mean count?");
-        check("TOWNS", "; did you mean town?");
-        check("y", "; did you mean x?");
-        check("something", "; known: count, town, x");
     }
 }

@@ -123,16 +123,13 @@ impl Ids {
             Known::Integers(known) => {
                 arrays.insert(ids_name(prefix), Array::i64s(known.clone()));
             }
-            Known::Texts(known) => {
-                arrays.insert(bytes_name(prefix), Array::u8s(known.text.clone().into_bytes()));
-                arrays.insert(ends_name(prefix), Array::ends(known.ends.iter().copied()));
-            }
+            Known::Texts(known) => known.store(&texts_name(prefix), arrays),
         }
     }
 
     /// Reads what [`store`](Ids::store) wrote, trusting none of it.
     pub fn load(prefix: &str, arrays: &Arrays) -> Result<Ids, LoadError> {
-        let (ids, bytes) = (ids_name(prefix), bytes_name(prefix));
+        let (ids, bytes) = (ids_name(prefix), bytes_name(&texts_name(prefix)));
         match (arrays.contains_key(&ids), arrays.contains_key(&bytes)) {
             (true, true) => Err(damaged(&ids, format!("there is {bytes} too, but ids are integers or texts"))),
             (false, true) => Ids::load_texts(prefix, arrays),
@@ -154,16 +151,13 @@ impl Ids {
     }
 
     fn load_texts(prefix: &str, arrays: &Arrays) -> Result<Ids, LoadError> {
-        let (bytes_name, ends_name) = (bytes_name(prefix), ends_name(prefix));
-        let bytes = read_u8(arrays, &bytes_name, &[Dim::Any])?;
-        let ends = read_i64(arrays, &ends_name, &[Dim::Any])?;
-        let text = std::str::from_utf8(bytes).map_err(|error| damaged(&bytes_name, error.to_string()))?;
-        let texts = Texts { text: text.to_owned(), ends: checked_ends(&ends_name, ends, text)? };
-        let mut slots = Slots::for_ids(&ends_name, ends.len())?;
-        for code in 0..index_u32(ends.len()) {
+        let prefix = texts_name(prefix);
+        let texts = Texts::load(&prefix, arrays)?;
+        let mut slots = Slots::for_ids(&ends_name(&prefix), texts.len())?;
+        for code in 0..index_u32(texts.len()) {
             let text = texts.get(code).unwrap_or_default();
             match slots.find_text(&texts, text) {
-                Ok(_) => return Err(damaged(&bytes_name, format!("id {text:?} is there twice"))),
+                Ok(_) => return Err(damaged(&bytes_name(&prefix), format!("id {text:?} is there twice"))),
                 Err(free) => slots.fill(free, code),
             }
         }
@@ -192,12 +186,16 @@ fn ids_name(prefix: &str) -> String {
     format!("{prefix}_ids")
 }
 
+fn texts_name(prefix: &str) -> String {
+    format!("{prefix}_id")
+}
+
 fn bytes_name(prefix: &str) -> String {
-    format!("{prefix}_id_bytes")
+    format!("{prefix}_bytes")
 }
 
 fn ends_name(prefix: &str) -> String {
-    format!("{prefix}_id_ends")
+    format!("{prefix}_ends")
 }
 
 /// The integer whose decimal form is this text: no plus sign, no leading zero, no minus zero.
@@ -232,26 +230,45 @@ fn checked_ends(name: &str, ends: &[i64], text: &str) -> Result<Vec<usize>, Load
 
 /// Texts one after the other.
 #[derive(Debug, Clone, Default, PartialEq)]
-struct Texts {
+pub struct Texts {
     text: String,
     ends: Vec<usize>,
 }
 
 impl Texts {
-    fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.ends.len()
     }
 
-    fn get(&self, code: u32) -> Option<&str> {
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    pub fn get(&self, code: u32) -> Option<&str> {
         let at = code as usize;
         let end = *self.ends.get(at)?;
         let start = if at == 0 { 0 } else { self.ends[at - 1] };
         self.text.get(start..end)
     }
 
-    fn push(&mut self, text: &str) {
+    pub fn push(&mut self, text: &str) {
         self.text.push_str(text);
         self.ends.push(self.text.len());
+    }
+
+    /// Writes `{prefix}_bytes` (u8, UTF-8) and `{prefix}_ends` (i64, where each text ends).
+    pub fn store(&self, prefix: &str, arrays: &mut Arrays) {
+        arrays.insert(bytes_name(prefix), Array::u8s(self.text.clone().into_bytes()));
+        arrays.insert(ends_name(prefix), Array::ends(self.ends.iter().copied()));
+    }
+
+    /// Reads what [`store`](Texts::store) wrote, trusting none of it.
+    pub fn load(prefix: &str, arrays: &Arrays) -> Result<Texts, LoadError> {
+        let (bytes_name, ends_name) = (bytes_name(prefix), ends_name(prefix));
+        let bytes = read_u8(arrays, &bytes_name, &[Dim::Any])?;
+        let ends = read_i64(arrays, &ends_name, &[Dim::Any])?;
+        let text = std::str::from_utf8(bytes).map_err(|error| damaged(&bytes_name, error.to_string()))?;
+        Ok(Texts { text: text.to_owned(), ends: checked_ends(&ends_name, ends, text)? })
     }
 }
 

@@ -46,7 +46,7 @@ impl Admit<'_> {
     }
 
     /// What is left out when `item` is, too.
-    pub(crate) fn exclude_also(&self, item: u32) -> Vec<u32> {
+    pub fn exclude_also(&self, item: u32) -> Vec<u32> {
         let mut exclude = self.exclude.to_vec();
         if let Err(at) = exclude.binary_search(&item) {
             exclude.insert(at, item);

@@ -18,7 +18,7 @@ pub use decode::{Chunk, RowDecoder};
 pub use derive::DeriveError;
 pub use form::Form;
 pub use instant::{read_instant, write_instant};
-pub use json::{float_json, rows_of, value_of};
+pub use json::{float_json, integer_json, rows_of, value_of};
 pub use payload::{
     Cell, MAX_RECORD_BYTES, Payload, REJECT_HEADER, RowEncoder, STUB_BYTES, is_json_number, key_prefix, stub, too_large,
 };
