@@ -44,12 +44,12 @@ pub use page::{Page, Query, Sort};
 pub use plan::{IDENTITY, Kind, Plan, Scalar, check_catalogue};
 pub use settings::{CatalogueFrom, CatalogueRules, CatalogueSettings, FixedTable, GivenRows, TableRows};
 pub use tables::load as load_tables;
-pub use value::id_json;
 
 use filter::Filters;
 use gather::Gather;
 use load::PartColumns;
 use millstream_base::{ConfigFaults, Faults};
+use millstream_model::registry::id_json;
 use millstream_store::SharedStore;
 use millstream_stream::batch::{Batch, DecideError, PartFault, read_schema};
 use millstream_stream::expression::ExpressionError;

@@ -3,23 +3,10 @@
 use datafusion::arrow::array::{Array, AsArray, ListArray};
 use datafusion::arrow::datatypes::{Float64Type, Int64Type};
 use datafusion::arrow::util::display::array_value_to_string;
-use millstream_learn::Id;
 use millstream_stream::record::float_json;
 use serde_json::Value;
 
 use super::plan::{Kind, Scalar};
-
-/// 2^53: up to here a JSON reader that knows only doubles keeps every integer apart.
-const EXACT_MOST: u64 = 1 << 53;
-
-/// An id in the source's type; one beyond 2^53 as text.
-pub fn id_json(id: Id) -> Value {
-    match id {
-        Id::Integer(number) if number.unsigned_abs() <= EXACT_MOST => number.into(),
-        Id::Integer(number) => number.to_string().into(),
-        Id::Text(text) => text.into(),
-    }
-}
 
 pub fn json(column: &dyn Array, kind: Kind, row: usize) -> Value {
     if column.is_null(row) {

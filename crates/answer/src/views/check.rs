@@ -4,8 +4,7 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use millstream_base::Faults;
 use millstream_learn::TargetKind;
-use millstream_model::model::{Columns, Model};
-use millstream_model::registry::predicts;
+use millstream_model::model::{Action, Columns, Model};
 use millstream_stream::expression::{Expression, ValueKind};
 use millstream_stream::schema::StreamSchema;
 
@@ -79,7 +78,7 @@ type Function<'a> = (&'a str, DataType);
 fn functions<'a>(models: &'a [Model], schema: &StreamSchema) -> (Vec<Function<'a>>, Vec<&'a str>) {
     let (mut functions, mut unknown) = (Vec::new(), Vec::new());
     let schema = schema.arrow();
-    for model in models.iter().filter(|model| predicts(model.algorithm)) {
+    for model in models.iter().filter(|model| Action::Predict.suits(model.algorithm)) {
         match answer_type(model, &schema) {
             Some(answers) => functions.push((model.name.as_str(), answers)),
             None => unknown.push(model.name.as_str()),

@@ -22,7 +22,6 @@ mod lists;
 mod live;
 mod metrics;
 mod openapi;
-mod outputs;
 mod pages;
 mod patience;
 mod predict;

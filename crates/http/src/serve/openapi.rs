@@ -263,23 +263,16 @@ struct Asked<'a> {
 impl<'a> Asked<'a> {
     fn of(file: Option<&'a ModelFile>) -> Self {
         let text = ColumnType::Utf8;
-        let (user, item) = match file.map(|file| &file.task) {
-            Some(Task::Recommendation(task)) => (task.user.kind, task.item.kind),
-            Some(Task::Similarity(task)) => (text, task.id.kind),
-            Some(Task::Neighbourhood(task)) => (text, task.id.kind),
-            Some(Task::Popularity(task)) => (text, task.item.kind),
-            Some(Task::Regression | Task::Classification { .. } | Task::Clustering(_)) | None => (text, text),
-        };
+        let task = file.map(|file| &file.task);
+        let user = task.and_then(Task::recommendation).map_or(text, |task| task.user.kind);
+        let item = task.and_then(Task::item).map_or(text, |item| item.kind);
         let algorithm = file.and_then(|file| Algorithm::from_name(&file.algorithm));
         Self { user, item, inputs: file.map_or(&[], |file| &file.inputs), route: None, algorithm }
     }
 
     /// What it can be told besides what the path says.
     fn told(&self, path: &AskPath) -> Vec<Argument> {
-        let all: Vec<Argument> = match self.algorithm {
-            Some(algorithm) => path.action.arguments_of(algorithm).collect(),
-            None => path.action.arguments().to_vec(),
-        };
+        let all = path.action.arguments(self.algorithm);
         let one_of = path.action.one_of();
         let says_one = path.arguments.iter().any(|said| one_of.contains(said));
         let is_said =

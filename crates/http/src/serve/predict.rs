@@ -8,7 +8,10 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{Method, Request, Response};
 use millstream_model::model::Action;
-use millstream_model::registry::{Found, InputFault, LATEST, ModelFile, RegistryError, ServedModel, Task, Version};
+pub use millstream_model::registry::version_name;
+use millstream_model::registry::{
+    Found, InputFault, LATEST, ModelFile, Prediction, RegistryError, ServedModel, Version,
+};
 use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -16,7 +19,6 @@ use tokio::time::timeout;
 use super::app::App;
 use super::body;
 use super::error::{ApiError, hint, shortened};
-use super::outputs::Output;
 use super::recommend::check_able;
 use super::reply;
 use super::rows::{self, Posted, Row};
@@ -213,16 +215,7 @@ fn posted_rows(version: &Version, bytes: &[u8]) -> Result<Posted, ApiError> {
 
 /// The columns of a row as it is read and answered; the probability of a class is a value with a name of its own.
 pub fn width(version: &Version) -> usize {
-    let n_classes = match &version.file.task {
-        Task::Classification { classes } => classes.len(),
-        Task::Regression
-        | Task::Recommendation(_)
-        | Task::Clustering(_)
-        | Task::Similarity(_)
-        | Task::Neighbourhood(_)
-        | Task::Popularity(_) => 0,
-    };
-    version.file.inputs.len() + VALUES_OF_A_CLASS * n_classes
+    version.file.inputs.len() + VALUES_OF_A_CLASS * version.file.task.classes().len()
 }
 
 /// In inputs.
@@ -256,14 +249,14 @@ fn predict_posted(version: &Version, posted: Posted) -> Result<Response<Body>, A
     answer.insert("version".to_owned(), file.version.into());
     match posted {
         Posted::One(row) => {
-            let outputs = Output::of(version, &[row]).map_err(|fault| input_error(version, fault, None, false))?;
+            let outputs = version.predict(&[row]).map_err(|fault| input_error(version, fault, None, false))?;
             let Some(output) = outputs.first() else {
                 return Err(ApiError::internal("the model gave no prediction"));
             };
             output.insert_into(&mut answer);
         }
         Posted::Many(rows) => {
-            let outputs = Output::of(version, &rows).map_err(|fault| input_error(version, fault, None, true))?;
+            let outputs = version.predict(&rows).map_err(|fault| input_error(version, fault, None, true))?;
             insert_list(&mut answer, outputs);
         }
     }
@@ -271,23 +264,20 @@ fn predict_posted(version: &Version, posted: Posted) -> Result<Response<Body>, A
 }
 
 /// Values, probabilities and warnings side by side, each in the order of the rows; of clusters one object a row.
-fn insert_list(answer: &mut Map<String, Value>, outputs: Vec<Output>) {
-    let mut values = Vec::with_capacity(outputs.len());
+fn insert_list(answer: &mut Map<String, Value>, predictions: Vec<Prediction>) {
+    let mut values = Vec::with_capacity(predictions.len());
     let mut probabilities = Vec::new();
     let mut warnings: Vec<Value> = Vec::new();
-    for (row, mut output) in outputs.into_iter().enumerate() {
-        let said = output.take_warnings().into_iter();
+    for (row, mut prediction) in predictions.into_iter().enumerate() {
+        let said = std::mem::take(&mut prediction.warnings).into_iter();
         warnings.extend(said.map(|message| json!({"row": row, "message": message})));
-        match output {
-            Output::Prediction(prediction) => {
-                values.push(prediction.value);
-                probabilities.extend(prediction.probability.map(Value::Object));
-            }
-            cluster @ Output::Cluster(_) => {
-                let mut object = Map::new();
-                cluster.insert_into(&mut object);
-                values.push(Value::Object(object));
-            }
+        if prediction.cluster.is_some() {
+            let mut object = Map::new();
+            prediction.insert_into(&mut object);
+            values.push(Value::Object(object));
+        } else {
+            values.push(prediction.value);
+            probabilities.extend(prediction.probability.map(Value::Object));
         }
     }
     answer.insert("predictions".to_owned(), values.into());
@@ -297,11 +287,6 @@ fn insert_list(answer: &mut Map<String, Value>, outputs: Vec<Output>) {
     if !warnings.is_empty() {
         answer.insert("warnings".to_owned(), warnings.into());
     }
-}
-
-/// `close@3`.
-pub fn version_name(file: &ModelFile) -> String {
-    format!("{}@{}", file.model, file.version)
 }
 
 /// A row that does not fit. `parameter` is the request's name for the column, where it has one of its own.

@@ -6,14 +6,13 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::{Method, Request, Response};
 use millstream_model::model::{Action, Argument};
-use millstream_model::registry::{Input, LATEST, Version};
+use millstream_model::registry::{Input, LATEST, Prediction, Version};
 use serde_json::{Map, Value};
 
 use super::app::App;
 use super::body;
 use super::endpoints::{Methods, path_parameters};
 use super::error::{ApiError, hint};
-use super::outputs::Output;
 use super::predict::{
     check_cells, find_in, input_error, load_found, refuse_query, unknown_version, version_name, width,
 };
@@ -201,7 +200,7 @@ struct Answered {
     parameters: Row,
     /// All that was posted, and the parameters; empty where the template does not answer rows whole.
     whole: Row,
-    outputs: Vec<(Arc<Version>, Output)>,
+    outputs: Vec<(Arc<Version>, Prediction)>,
 }
 
 impl Call<'_> {
@@ -278,7 +277,7 @@ impl Call<'_> {
         }
         for version in self.versions {
             let inputs: Vec<Row> = answered.iter().map(|row| self.inputs(version, &row.parameters)).collect();
-            let outputs = Output::of(version, &inputs).map_err(|fault| {
+            let outputs = version.predict(&inputs).map_err(|fault| {
                 let parameter = self.route.parameter(&fault.field).to_owned();
                 input_error(version, fault, Some(&parameter), list)
             })?;
@@ -347,7 +346,7 @@ impl Call<'_> {
 impl Answered {
     /// Without a template: as `/v1/models/{m}/predict` answers; with several models, that under each one's name.
     fn built_in(&self) -> Value {
-        let shape = |(version, output): &(Arc<Version>, Output)| {
+        let shape = |(version, output): &(Arc<Version>, Prediction)| {
             let mut object = Map::new();
             object.insert("model".to_owned(), version.file.model.clone().into());
             object.insert("version".to_owned(), self.number(version));
@@ -365,11 +364,11 @@ impl Answered {
         (u64::from(version.file.version.saturating_sub(1)) + u64::from(self.first_version)).into()
     }
 
-    fn output(&self, version: &Version, output: &Output, name: &str) -> Option<Value> {
+    fn output(&self, version: &Version, output: &Prediction, name: &str) -> Option<Value> {
         match name {
             "model" => Some(version.file.model.clone().into()),
             "version" => Some(self.number(version)),
-            name => output.value(name),
+            name => output.output(name),
         }
     }
 }

@@ -110,7 +110,7 @@ impl Call<'_> {
                 (outers.into_iter().enumerate().map(row_in).collect::<Result<_, _>>()?, true)
             }
         };
-        let is_short = self.route.route.action.item_outputs().is_none();
+        let is_short = !self.route.route.action.has_items();
         let most = if is_short { ESTIMATE_ROWS_MOST } else { LIST_ROWS_MOST };
         if rows.len() > most {
             return Err(ApiError::too_large(format!("{} rows in one request: at most {most}", rows.len())));

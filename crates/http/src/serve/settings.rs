@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use millstream_answer::catalogue::CatalogueRules;
 use millstream_answer::views::{QueryLimits, View};
+pub use millstream_model::model::Ambiguous;
 use millstream_model::model::{Action, Argument, Model};
 
 use super::hosts::Sites;
@@ -76,18 +77,6 @@ impl Origin {
             Self::Parameter(_) | Self::Body => None,
         }
     }
-}
-
-/// What a name is taken for that stands for no one title.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Ambiguous {
-    /// An error that lists the titles that may be meant.
-    #[default]
-    Error,
-    /// Words: what is like them is answered.
-    Text,
-    /// The titles that may be meant: they are answered themselves.
-    List,
 }
 
 impl Route {

@@ -3,6 +3,8 @@
 
 use millstream_learn::{Algorithm, Kind};
 
+use super::kinds::{ActionSpec, KINDS, spec};
+
 /// What a route does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Action {
@@ -55,6 +57,18 @@ pub enum Sort {
     Version,
 }
 
+/// What a name is taken for that stands for no one title.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ambiguous {
+    /// An error that lists the titles that may be meant.
+    #[default]
+    Error,
+    /// Words: what is like them is answered.
+    Text,
+    /// The titles that may be meant: they are answered themselves.
+    List,
+}
+
 /// A list is as long at most; more come with `offset`.
 pub const ITEMS_MOST: u64 = 1000;
 /// Of a list without `n`.
@@ -88,24 +102,6 @@ impl Action {
         }
     }
 
-    /// All that it may be told; `predict` is told the model's columns besides.
-    pub fn arguments(self) -> &'static [Argument] {
-        use Argument::{
-            Exclude, ExcludeSeen, Filter, Group, Item, N, Offset, Rated, Ratings, Row, Strict, Text, Title, User,
-            Version,
-        };
-        match self {
-            Self::Predict | Self::Clusters => &[Version],
-            Self::Estimate => &[User, Item, Version],
-            Self::Recommend => &[User, Ratings, N, Offset, Filter, ExcludeSeen, Exclude, Strict, Version],
-            Self::Similar => &[Item, Title, Text, Row, Exclude, N, Offset, Filter, Version],
-            Self::Popular => &[Group, N, Offset, Filter, Version],
-            Self::History => &[User, N, Offset, Version],
-            Self::Users => &[Item, N, Offset, ExcludeSeen, Rated, Version],
-            Self::Because => &[User, Item, N, Offset, Version],
-        }
-    }
-
     /// What it cannot do without; `recommend` takes ratings in place of a user.
     pub fn required(self) -> &'static [Argument] {
         match self {
@@ -133,86 +129,59 @@ impl Action {
 
     /// Whether models of this algorithm do it.
     pub fn suits(self, algorithm: Algorithm) -> bool {
-        match algorithm.traits().kind {
-            Kind::Rows => self == Self::Predict,
-            Kind::Clusters => matches!(self, Self::Predict | Self::Clusters),
-            Kind::Ratings => self != Self::Clusters,
-            Kind::Content | Kind::Neighbours => self == Self::Similar,
-            Kind::Popularity => self == Self::Popular,
-        }
+        self.specs(Some(algorithm)).next().is_some()
     }
 
-    /// What models of this algorithm can be told.
-    pub fn arguments_of(self, algorithm: Algorithm) -> impl Iterator<Item = Argument> + Clone {
-        let kind = algorithm.traits().kind;
-        let is_known = move |argument: &Argument| match (self, argument) {
-            (Self::Similar, Argument::Title | Argument::Text) => kind == Kind::Content,
-            (Self::Similar, Argument::Row) => matches!(kind, Kind::Content | Kind::Neighbours),
-            _ => true,
-        };
-        self.arguments().iter().copied().filter(is_known)
+    /// The algorithms whose models do it, for messages.
+    pub fn able(self) -> String {
+        let able = Algorithm::ALL.iter().filter(|algorithm| self.suits(**algorithm));
+        able.map(|algorithm| algorithm.name()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// What models of this algorithm can be told; where it is not known, what any can.
+    pub fn arguments(self, algorithm: Option<Algorithm>) -> Vec<Argument> {
+        self.all_of(algorithm, |spec| spec.arguments)
     }
 
     /// What a template may name of the whole answer of such a model.
-    pub fn outputs_of(self, algorithm: Algorithm) -> impl Iterator<Item = &'static str> {
-        self.outputs().iter().copied().filter(move |name| match (self, *name) {
-            // Where both can be learned, only the data tells.
-            (Self::Predict, "probability") => algorithm.traits().predicts_classes(false),
-            (Self::Predict, "cluster" | "distance" | "distances" | "label") => {
-                algorithm.traits().kind == Kind::Clusters
+    pub fn outputs(self, algorithm: Option<Algorithm>) -> Vec<&'static str> {
+        let mut outputs = self.all_of(algorithm, |spec| spec.outputs);
+        // Where both can be learned, only the data tells.
+        let may_have = |algorithm: Algorithm| algorithm.traits().predicts_classes(false);
+        outputs.retain(|name| *name != "probability" || algorithm.is_none_or(may_have));
+        outputs
+    }
+
+    /// What a template may name of each item of a list of such a model, besides the catalogue's columns; `None`: it answers no list.
+    pub fn item_outputs(self, algorithm: Option<Algorithm>) -> Option<Vec<&'static str>> {
+        self.has_items().then(|| self.all_of(algorithm, |spec| spec.item_outputs.unwrap_or_default()))
+    }
+
+    /// Whether it answers a list.
+    pub fn has_items(self) -> bool {
+        self.specs(None).any(|spec| spec.item_outputs.is_some())
+    }
+
+    /// What it is of models of this algorithm; where it is not known, of each kind.
+    fn specs(self, algorithm: Option<Algorithm>) -> impl Iterator<Item = &'static ActionSpec> {
+        let is_meant = move |kind: &Kind| algorithm.is_none_or(|algorithm| algorithm.traits().kind == *kind);
+        let actions = KINDS.into_iter().filter(is_meant).flat_map(|kind| spec(kind).actions);
+        actions.filter(move |spec| spec.action == self)
+    }
+
+    /// Each once.
+    fn all_of<T: Copy + PartialEq + 'static>(
+        self,
+        algorithm: Option<Algorithm>,
+        part: impl Fn(&'static ActionSpec) -> &'static [T],
+    ) -> Vec<T> {
+        let mut all: Vec<T> = Vec::new();
+        for one in self.specs(algorithm).flat_map(part) {
+            if !all.contains(one) {
+                all.push(*one);
             }
-            (Self::Similar, "matched") => algorithm.traits().kind == Kind::Content,
-            _ => true,
-        })
-    }
-
-    /// As `item_outputs`, of such a model.
-    pub fn item_outputs_of(self, algorithm: Algorithm) -> Option<impl Iterator<Item = &'static str>> {
-        let names = self.item_outputs()?.iter().copied();
-        Some(names.filter(move |name| match (self, *name) {
-            (Self::Similar, "score") => algorithm.traits().kind != Kind::Neighbours,
-            (Self::Similar, "distance" | "row") => algorithm.traits().kind == Kind::Neighbours,
-            (Self::Similar, "terms" | "title") => algorithm.traits().kind == Kind::Content,
-            (Self::Popular, "votes") => algorithm.traits().kind == Kind::Popularity,
-            _ => true,
-        }))
-    }
-
-    /// What a template may name of the whole answer.
-    pub fn outputs(self) -> &'static [&'static str] {
-        match self {
-            Self::Predict => &[
-                "prediction",
-                "probability",
-                "cluster",
-                "distance",
-                "distances",
-                "label",
-                "model",
-                "version",
-                "warnings",
-            ],
-            Self::Estimate => &["prediction", "id", "model", "version", "source"],
-            Self::Recommend => &["model", "version", "source", "total", "unknown_items", "unknown_items_total"],
-            Self::Because => &["score", "prediction", "model", "version", "source", "total"],
-            Self::Similar => &["model", "version", "source", "total", "matched"],
-            Self::Popular | Self::History | Self::Users => &["model", "version", "source", "total"],
-            Self::Clusters => &["model", "version", "tried", "inertia", "iterations", "standardised"],
         }
-    }
-
-    /// What a template may name of each item of a list, besides the catalogue's columns; `None`: it answers no list.
-    pub fn item_outputs(self) -> Option<&'static [&'static str]> {
-        match self {
-            Self::Predict | Self::Estimate => None,
-            Self::Recommend => Some(&["id", "score"]),
-            Self::Similar => Some(&["id", "score", "terms", "title", "distance", "row"]),
-            Self::Popular => Some(&["id", "score", "votes", "mean"]),
-            Self::History => Some(&["id", "rating", "time"]),
-            Self::Users => Some(&["id", "score", "rating", "time"]),
-            Self::Because => Some(&["id", "score", "rating"]),
-            Self::Clusters => Some(&["cluster", "size", "share", "label", "center", "spread", "traits"]),
-        }
+        all
     }
 
     /// Whether what it answers is, or has, items of the catalogue.
@@ -226,56 +195,39 @@ impl Action {
 
 impl Argument {
     pub fn name(self) -> &'static str {
-        match self {
-            Self::User => "user",
-            Self::Item => "item",
-            Self::Title => "title",
-            Self::Text => "text",
-            Self::Row => "row",
-            Self::Ratings => "ratings",
-            Self::N => "n",
-            Self::Offset => "offset",
-            Self::Filter => "filter",
-            Self::ExcludeSeen => "exclude_seen",
-            Self::Exclude => "exclude",
-            Self::Strict => "strict",
-            Self::Rated => "rated",
-            Self::Group => "group",
-            Self::Version => "version",
-        }
+        self.told().0
     }
 
     pub fn sort(self) -> Sort {
-        match self {
-            Self::User | Self::Item => Sort::Id,
-            Self::Exclude => Sort::Ids,
-            Self::Ratings => Sort::Ratings,
-            Self::Row => Sort::Row,
-            Self::N => Sort::Count(ITEMS_MOST),
-            Self::Offset => Sort::Count(OFFSET_MOST),
-            Self::ExcludeSeen | Self::Strict | Self::Rated => Sort::Flag,
-            Self::Title | Self::Text | Self::Filter | Self::Group => Sort::Text,
-            Self::Version => Sort::Version,
-        }
+        self.told().1
     }
 
     pub fn meaning(self) -> &'static str {
+        self.told().2
+    }
+
+    fn told(self) -> (&'static str, Sort, &'static str) {
         match self {
-            Self::User => "whose",
-            Self::Item => "of which item",
-            Self::Title => "of the item of this title; a slip of typing finds it too",
-            Self::Text => "of an item with these words",
-            Self::Row => "of an item that need not be known: {column: value}",
-            Self::Ratings => "of a user who need not be known: {item: rating}, or a list of {item, rating}",
-            Self::N => "how many, 10 unless given",
-            Self::Offset => "how many to leave out at the beginning",
-            Self::Filter => "a condition on the catalogue's columns",
-            Self::ExcludeSeen => "leave out what the user has seen; true unless given",
-            Self::Exclude => "an id to leave out, or a list of them",
-            Self::Strict => "404 for an unknown user instead of what is popular",
-            Self::Rated => "those who rated it, newest first, instead of those who would like it",
-            Self::Group => "popular in this group alone",
-            Self::Version => "a version's number or alias",
+            Self::User => ("user", Sort::Id, "whose"),
+            Self::Item => ("item", Sort::Id, "of which item"),
+            Self::Title => ("title", Sort::Text, "of the item of this title; a slip of typing finds it too"),
+            Self::Text => ("text", Sort::Text, "of an item with these words"),
+            Self::Row => ("row", Sort::Row, "of an item that need not be known: {column: value}"),
+            Self::Ratings => {
+                let meaning = "of a user who need not be known: {item: rating}, or a list of {item, rating}";
+                ("ratings", Sort::Ratings, meaning)
+            }
+            Self::N => ("n", Sort::Count(ITEMS_MOST), "how many, 10 unless given"),
+            Self::Offset => ("offset", Sort::Count(OFFSET_MOST), "how many to leave out at the beginning"),
+            Self::Filter => ("filter", Sort::Text, "a condition on the catalogue's columns"),
+            Self::ExcludeSeen => ("exclude_seen", Sort::Flag, "leave out what the user has seen; true unless given"),
+            Self::Exclude => ("exclude", Sort::Ids, "an id to leave out, or a list of them"),
+            Self::Strict => ("strict", Sort::Flag, "404 for an unknown user instead of what is popular"),
+            Self::Rated => {
+                ("rated", Sort::Flag, "those who rated it, newest first, instead of those who would like it")
+            }
+            Self::Group => ("group", Sort::Text, "popular in this group alone"),
+            Self::Version => ("version", Sort::Version, "a version's number or alias"),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod action;
 pub mod check;
+mod kinds;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -9,7 +10,8 @@ use std::num::NonZeroU32;
 use millstream_learn::{Algorithm, ParamValue};
 use millstream_untrusted::model::Recommendation;
 
-pub use action::{Action, Argument, ITEMS_DEFAULT, ITEMS_MOST, Sort};
+pub use action::{Action, Ambiguous, Argument, ITEMS_DEFAULT, ITEMS_MOST, Sort};
+pub use kinds::{ActionSpec, KindSpec};
 pub use millstream_untrusted::model::{Categorical, Missing, Unseen};
 
 /// What a recommender is asked with, whatever the stream's columns are called.

@@ -7,22 +7,14 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::compute::{cast, take_record_batch};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
+use millstream_learn::Column;
 use millstream_learn::metrics::most_probable;
-use millstream_learn::{Algorithm, Column, Kind};
 use millstream_stream::record::value_of;
 use millstream_stream::schema::ArrowType;
 use serde_json::Value;
 
-use super::kinds::Answers;
+use super::kinds::Loaded;
 use super::{Clusters, FeatureSet, Outcome, Predictor, Row, Task, Version};
-
-/// Whether its models predict a value for a row, so that SQL has a function for them; those of the others have lists.
-pub fn predicts(algorithm: Algorithm) -> bool {
-    match algorithm.traits().kind {
-        Kind::Rows | Kind::Ratings | Kind::Clusters => true,
-        Kind::Content | Kind::Neighbours | Kind::Popularity => false,
-    }
-}
 
 impl Version {
     /// What `predict_columns` gives.
@@ -43,12 +35,12 @@ impl Version {
         let typed = typed.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
         let counted = RecordBatchOptions::new().with_row_count(Some(n_rows));
         let rows = RecordBatch::try_new_with_options(schema, typed, &counted).map_err(|error| error.to_string())?;
-        let answers = match &*self.answers {
-            Answers::Rows(predictor) => self.of_rows(predictor, &rows)?,
-            Answers::Clusters(clusters) => of_clusters(clusters, &rows)?,
-            Answers::Ratings(_) => self.one_by_one(&rows),
+        let answers = match &*self.loaded {
+            Loaded::Rows(predictor) => self.of_rows(predictor, &rows)?,
+            Loaded::Clusters(clusters) => of_clusters(clusters, &rows)?,
+            Loaded::Ratings(_) => self.one_by_one(&rows),
             // A null would say that the row is at fault.
-            Answers::Content(_) | Answers::Neighbours(_) | Answers::Popularity(_) => {
+            Loaded::Content(_) | Loaded::Neighbours(_) | Loaded::Popularity(_) => {
                 let model = &self.file.model;
                 return Err(format!("there is no function predict_{model}: the model has lists and predicts nothing"));
             }

@@ -10,14 +10,15 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::foreign::{self, OwnerTexts};
-use super::kinds::Answers;
+use super::kinds::{Loaded, LoadedKind};
 use super::removal::removed_at;
 use super::{
-    Clusters, CommonRecords, Content, Encoding, Evaluation, EvaluationKind, FORMAT, Learned, ModelFile, Neighbourhood,
-    Popularity, Predictor, Recommendation, Recommender, RegistryError, TargetSummary, Task, Tombstone,
-    arrays_from_bytes, evaluation_key, evaluations_prefix, load_bags, model_key, number_in, read_tombstone,
-    version_folder,
+    Clusters, CommonRecords, Content, Encoding, Evaluation, EvaluationKind, FORMAT, InputFault, Learned, List,
+    ListFault, ModelFile, Neighbourhood, Popularity, Prediction, Predictor, Question, Recommender, RegistryError, Row,
+    TargetSummary, Task, Tombstone, arrays_from_bytes, evaluation_key, evaluations_prefix, load_bags, model_key,
+    number_in, read_tombstone, version_folder,
 };
+use crate::model::Action;
 
 /// One trained model, ready to answer. Cloning shares the model itself.
 #[derive(Debug, Clone)]
@@ -25,7 +26,8 @@ pub struct Version {
     pub file: ModelFile,
     /// In the order of their numbers.
     pub evaluations: Vec<Evaluation>,
-    pub(super) answers: Arc<Answers>,
+    pub algorithm: Algorithm,
+    pub(super) loaded: Arc<Loaded>,
     arrays_bytes: u64,
 }
 
@@ -84,8 +86,8 @@ impl Version {
         let bags = load_bags(&file.features, &arrays)
             .map_err(|source| RegistryError::Arrays { place: place.clone(), source })?;
         drop(arrays);
-        let answers = answers(&file, algorithm, learned, bags, &place)?;
-        Ok(Self { file, evaluations, answers: Arc::new(answers), arrays_bytes: bytes.len() as u64 })
+        let loaded = Arc::new(loaded(&file, algorithm, learned, bags, &place)?);
+        Ok(Self { file, evaluations, algorithm, loaded, arrays_bytes: bytes.len() as u64 })
     }
 
     /// What its arrays take in the store.
@@ -95,40 +97,51 @@ impl Version {
 
     /// Of a model of features and a target.
     pub fn predictor(&self) -> Option<&Predictor> {
-        if let Answers::Rows(predictor) = &*self.answers { Some(predictor) } else { None }
+        if let Loaded::Rows(predictor) = &*self.loaded { Some(predictor) } else { None }
     }
 
     /// Of a model of ratings.
     pub fn recommender(&self) -> Option<&Recommender> {
-        if let Answers::Ratings(recommender) = &*self.answers { Some(recommender) } else { None }
+        if let Loaded::Ratings(recommender) = &*self.loaded { Some(recommender) } else { None }
     }
 
     /// Of `kmeans`.
     pub fn clusters(&self) -> Option<&Clusters> {
-        if let Answers::Clusters(clusters) = &*self.answers { Some(clusters) } else { None }
+        if let Loaded::Clusters(clusters) = &*self.loaded { Some(clusters) } else { None }
     }
 
     /// Of `content`.
     pub fn content(&self) -> Option<&Content> {
-        if let Answers::Content(content) = &*self.answers { Some(content) } else { None }
+        if let Loaded::Content(content) = &*self.loaded { Some(content) } else { None }
     }
 
     /// Of `neighbours`.
     pub fn neighbours(&self) -> Option<&Neighbourhood> {
-        if let Answers::Neighbours(neighbours) = &*self.answers { Some(neighbours) } else { None }
+        if let Loaded::Neighbours(neighbours) = &*self.loaded { Some(neighbours) } else { None }
     }
 
     /// Of `popularity`.
     pub fn popularity(&self) -> Option<&Popularity> {
-        if let Answers::Popularity(popularity) = &*self.answers { Some(popularity) } else { None }
+        if let Loaded::Popularity(popularity) = &*self.loaded { Some(popularity) } else { None }
     }
 
     /// Whether it answers rows; the others have lists only.
     pub fn predicts(&self) -> bool {
-        match &*self.answers {
-            Answers::Rows(_) | Answers::Ratings(_) | Answers::Clusters(_) => true,
-            Answers::Content(_) | Answers::Neighbours(_) | Answers::Popularity(_) => false,
-        }
+        Action::Predict.suits(self.algorithm)
+    }
+
+    /// One answer per row, or the first fault.
+    pub fn predict(&self, rows: &[Row]) -> Result<Vec<Prediction>, InputFault> {
+        if rows.is_empty() { Ok(Vec::new()) } else { self.loaded.kind().predict(&self.file, rows) }
+    }
+
+    pub fn list(&self, question: &Question) -> Result<List, ListFault> {
+        self.loaded.kind().list(&self.file, question)
+    }
+
+    /// What it answers by.
+    pub fn kind(&self) -> &dyn LoadedKind {
+        self.loaded.kind()
     }
 
     pub fn newest_batch(&self) -> u32 {
@@ -189,15 +202,6 @@ fn version_json(file: &ModelFile, evaluations: &[Evaluation], recommender: Optio
     let scores = |kind| newest_of(evaluations, kind).map(scores_json);
     let holdout = scores(EvaluationKind::Holdout);
     let baseline = holdout.as_ref().and_then(|scores| scores.get("baseline")).cloned();
-    let classes = match &file.task {
-        Task::Classification { classes } => json!(classes),
-        Task::Regression
-        | Task::Recommendation(_)
-        | Task::Clustering(_)
-        | Task::Similarity(_)
-        | Task::Neighbourhood(_)
-        | Task::Popularity(_) => Value::Null,
-    };
     let mut shown = json!({
         "model": file.model,
         "version": file.version,
@@ -210,7 +214,7 @@ fn version_json(file: &ModelFile, evaluations: &[Evaluation], recommender: Optio
         "target": Some(&file.target).filter(|target| !target.is_empty()),
         "output": file.output,
         "task": file.task.name(),
-        "classes": classes,
+        "classes": null,
         "inputs": inputs_json(file),
         "missing": file.missing,
         "metrics": {
@@ -228,18 +232,11 @@ fn version_json(file: &ModelFile, evaluations: &[Evaluation], recommender: Optio
         "seed": file.seed,
         "notes": file.notes,
     });
-    let own = match &file.task {
-        Task::Recommendation(task) => {
-            let scale = recommender.map_or(json!(task.scale), |known| json!(known.model.scale()));
-            Some(recommendation_json(task, &scale))
+    if let (Some(shown), Value::Object(mut own)) = (shown.as_object_mut(), json!(file.task)) {
+        own.shift_remove("kind");
+        if let Some(known) = recommender {
+            own.insert("scale".to_owned(), json!(known.model.scale()));
         }
-        Task::Clustering(task) => Some(json!(task)),
-        Task::Similarity(task) => Some(json!(task)),
-        Task::Neighbourhood(task) => Some(json!(task)),
-        Task::Popularity(task) => Some(json!(task)),
-        Task::Regression | Task::Classification { .. } => None,
-    };
-    if let (Some(shown), Some(Value::Object(own))) = (shown.as_object_mut(), own) {
         shown.extend(own);
     }
     shown
@@ -247,13 +244,13 @@ fn version_json(file: &ModelFile, evaluations: &[Evaluation], recommender: Optio
 
 /// What answers: the arrays must be of the task that `model.json` names, and of its size.
 /// `bags`: of each feature that counts by its words.
-fn answers(
+fn loaded(
     file: &ModelFile,
     algorithm: Algorithm,
     learned: Learned,
     bags: Vec<Option<Bag>>,
     place: &str,
-) -> Result<Answers, RegistryError> {
+) -> Result<Loaded, RegistryError> {
     let unfit = |problem: String| RegistryError::Unfit { place: place.to_owned(), problem };
     let fits = |found: usize, expected: usize, what: &str| {
         if found == expected { Ok(()) } else { Err(unfit(format!("it has {found} {what}, model.json {expected}"))) }
@@ -264,23 +261,23 @@ fn answers(
     let expression = |source| RegistryError::Expression { place: place.to_owned(), source };
     match (learned, &file.task) {
         (Learned::Rows(fitted), Task::Regression | Task::Classification { .. }) => {
-            fits(fitted.n_classes(), n_classes(&file.task), "classes")?;
-            Ok(Answers::Rows(Box::new(Predictor::new(file, algorithm, fitted, bags).map_err(expression)?)))
+            fits(fitted.n_classes(), file.task.classes().len(), "classes")?;
+            Ok(Loaded::Rows(Box::new(Predictor::new(file, algorithm, fitted, bags).map_err(expression)?)))
         }
-        (Learned::Ratings(recommender), Task::Recommendation(_)) => Ok(Answers::Ratings(recommender)),
+        (Learned::Ratings(recommender), Task::Recommendation(_)) => Ok(Loaded::Ratings(recommender)),
         (Learned::Clusters(model), Task::Clustering(_)) => {
             fits(model.n_columns(), file.features.len(), "features")?;
-            Ok(Answers::Clusters(Box::new(Clusters::new(file, algorithm, *model).map_err(expression)?)))
+            Ok(Loaded::Clusters(Box::new(Clusters::new(file, algorithm, *model).map_err(expression)?)))
         }
         (Learned::Content(parts), Task::Similarity(task)) => {
             fits(parts.model.n_columns(), task.text.len(), "text columns")?;
-            Ok(Answers::Content(Box::new(Content::new(file, *parts).map_err(expression)?)))
+            Ok(Loaded::Content(Box::new(Content::new(file, *parts).map_err(expression)?)))
         }
         (Learned::Neighbours(parts), Task::Neighbourhood(_)) => {
             fits(parts.model.n_columns(), file.features.len(), "features")?;
-            Ok(Answers::Neighbours(Box::new(Neighbourhood::new(file, algorithm, *parts).map_err(expression)?)))
+            Ok(Loaded::Neighbours(Box::new(Neighbourhood::new(file, algorithm, *parts).map_err(expression)?)))
         }
-        (Learned::Popularity(popularity), Task::Popularity(_)) => Ok(Answers::Popularity(popularity)),
+        (Learned::Popularity(popularity), Task::Popularity(_)) => Ok(Loaded::Popularity(popularity)),
         (
             Learned::Rows(_)
             | Learned::Ratings(_)
@@ -291,11 +288,6 @@ fn answers(
             task,
         ) => Err(unfit(format!("its task, {}, is no task of {}", task.name(), algorithm.name()))),
     }
-}
-
-/// 0 where there are none.
-fn n_classes(task: &Task) -> usize {
-    if let Task::Classification { classes } = task { classes.len() } else { 0 }
 }
 
 fn summary_fits(file: &ModelFile) -> bool {
@@ -309,25 +301,6 @@ fn summary_fits(file: &ModelFile) -> bool {
             *summary == TargetSummary::None
         }
     }
-}
-
-fn recommendation_json(task: &Recommendation, scale: &Value) -> Value {
-    json!({
-        "user": task.user,
-        "item": task.item,
-        "rating": task.rating,
-        "time": task.time,
-        "group": task.group,
-        "feedback": task.feedback,
-        "scale": scale,
-        "relevant": task.relevant,
-        "users": task.users,
-        "items": task.items,
-        "duplicates": task.duplicates,
-        "out_of_scale": task.out_of_scale,
-        "iterations": task.iterations,
-        "parent": task.parent,
-    })
 }
 
 /// Names, types, and what was seen in training where an input is itself a feature: what a form needs.

@@ -26,7 +26,6 @@ mod write;
 
 pub use arrays_file::{arrays_from_bytes, arrays_to_bytes};
 pub use bags::{load_bags, store_bags};
-pub use columns::predicts;
 pub use common::{CommonRecords, publish_common, read_common};
 pub use encoder::{EncodedRows, RowEncoder};
 pub use error::{RegistryError, Remedy};
@@ -35,8 +34,9 @@ pub use fitted::{Fitted, Learned, Outcome};
 pub use foreign::{OwnerTexts, check_apart};
 pub use input::Row;
 pub use kinds::{
-    Assigned, Clusters, Content, ContentParts, InputFault, NeighbourParts, Neighbourhood, Output, Popularity,
-    Prediction, Predictor, Recommender, TitleTexts, class_name, to_arrays,
+    Assigned, Clusters, Content, ContentParts, InputFault, List, ListFault, LoadedKind, NeighbourParts, Neighbourhood,
+    Output, Popularity, Prediction, Predictor, Problem, Question, Recommender, Subject, class_name, id_json, list_row,
+    score_json, to_arrays, unknown_item, version_name,
 };
 pub use load::{
     RemovedVersion, Version, from_record, read_evaluation, read_evaluations, read_model_file, version_numbers,

@@ -146,18 +146,18 @@ struct Followed {
     numbers: Numbers,
     /// Of the versions up to this one only those with an alias are kept loaded: it was removed, and so the others may have been.
     removed_up_to: u32,
-    loaded: BTreeMap<u32, Loaded>,
+    loaded: BTreeMap<u32, LoadedVersion>,
     common: CommonRecords,
 }
 
-struct Loaded {
+struct LoadedVersion {
     /// With the newest measure on `common`, where there is one.
     version: Arc<Version>,
     /// Those of its own folder.
     evaluations: Vec<Evaluation>,
 }
 
-impl Loaded {
+impl LoadedVersion {
     /// Measures that may still come: those on `common` are records of the model.
     fn lacks_measures(&self) -> bool {
         let lacks = |kind| !self.evaluations.iter().any(|evaluation| evaluation.kind == kind);
@@ -386,7 +386,7 @@ impl Registry {
     fn forget_removed(
         &self,
         name: &str,
-        loaded: &mut BTreeMap<u32, Loaded>,
+        loaded: &mut BTreeMap<u32, LoadedVersion>,
         held: &BTreeSet<u32>,
         removed_up_to: &mut u32,
     ) -> Result<(), StoreError> {
@@ -411,14 +411,14 @@ impl Registry {
         name: &str,
         number: u32,
         model: &mut Followed,
-        (before, is_named): (&mut BTreeMap<u32, Loaded>, bool),
+        (before, is_named): (&mut BTreeMap<u32, LoadedVersion>, bool),
         (broken, problems): (&mut BTreeSet<u32>, &mut Vec<String>),
     ) {
-        let load = |common: &mut CommonRecords| -> Result<Loaded, RegistryError> {
+        let load = |common: &mut CommonRecords| -> Result<LoadedVersion, RegistryError> {
             let version = self.load_live(name, number, is_named)?;
             let evaluations = read_evaluations(&*self.store, name, number)?;
             let found = common.find(&*self.store, name, number)?;
-            Ok(Loaded { version: Arc::new(version.measured(evaluations.clone(), found)), evaluations })
+            Ok(LoadedVersion { version: Arc::new(version.measured(evaluations.clone(), found)), evaluations })
         };
         let loaded = match before.remove(&number) {
             Some(loaded) => Ok(loaded),
@@ -438,7 +438,7 @@ impl Registry {
     fn look_for_measures(
         &self,
         name: &str,
-        loaded: &mut Loaded,
+        loaded: &mut LoadedVersion,
         common: &mut CommonRecords,
         mut is_new: bool,
     ) -> Result<(), RegistryError> {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use datafusion::arrow::array::StringArray;
 use millstream_learn::content::{self, Corpus, TextColumn, Weight};
 use millstream_learn::popularity::{self, Sums, VoteRow};
-use millstream_learn::{FitError, Id, Ids, Table, neighbours};
+use millstream_learn::{FitError, Id, Ids, Table, Texts, neighbours};
 use millstream_store::Store;
 use millstream_stream::batch::Batch;
 use millstream_stream::expression::{Expression, ValueKind};
@@ -22,7 +22,7 @@ use super::recipe::Recipe;
 use crate::model::{Categorical, ContentColumns, Missing, NeighbourColumns, PopularityColumns, Unseen};
 use crate::registry::{
     self, ContentParts, IdColumn, NeighbourParts, NeighbourhoodTask, Popularity, PopularityTask, SimilarityTask,
-    TargetSummary, Task, TitleTexts, Values,
+    TargetSummary, Task, Values,
 };
 use crate::rows::RowsError;
 
@@ -90,8 +90,8 @@ pub(super) fn train_content(
     })
 }
 
-fn title_texts(column: Option<ItemColumn>) -> TitleTexts {
-    let mut titles = TitleTexts::default();
+fn title_texts(column: Option<ItemColumn>) -> Texts {
+    let mut titles = Texts::default();
     if let Some(ItemColumn::Texts(texts)) = column {
         texts.iter().for_each(|title| titles.push(title.as_deref().unwrap_or("")));
     }

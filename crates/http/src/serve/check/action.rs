@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use millstream_base::{Faults, Section, did_you_mean, json, type_name};
-use millstream_learn::Algorithm;
 use millstream_model::model::check::Draft;
 use millstream_model::model::{Action, Argument, Sort};
 use millstream_untrusted::filter::Filter;
@@ -58,7 +57,7 @@ fn ambiguous(section: &Section, args: &BTreeMap<Argument, Origin>, faults: &mut 
 
 fn empty(section: &Section, action: Action, faults: &mut Faults) -> bool {
     let Some(value) = section.value("empty") else { return false };
-    if action.item_outputs().is_none() {
+    if !action.has_items() {
         section.fault("empty", format!("is for lists, and {} answers none; remove it", action.name()), faults);
     } else if value.as_integer() != Some(NOT_FOUND) {
         section.fault("empty", "must be 404: what to answer when there are no items; or remove it", faults);
@@ -78,11 +77,12 @@ fn arguments(
     let is_elsewhere = |origin: &Origin| {
         action == Action::Predict && origin.parameter().is_some_and(|name| !parameters.contains(&name))
     };
+    let known = action.arguments(None);
     let mut complete = true;
     for (name, value) in section.table("args", faults).into_iter().flatten() {
         let key = section.key(&format!("args.{name}"));
-        let Some(argument) = action.arguments().iter().find(|argument| argument.name() == name).copied() else {
-            let names: Vec<&str> = action.arguments().iter().map(|argument| argument.name()).collect();
+        let Some(argument) = known.iter().find(|argument| argument.name() == name).copied() else {
+            let names = known.iter().map(|argument| argument.name());
             faults.add(key, None, format!("{} takes no such argument{}", action.name(), did_you_mean(name, names)));
             complete = false;
             continue;
@@ -100,7 +100,7 @@ fn arguments(
             }
         }
     }
-    by_own_name(action, parameters, &mut args);
+    by_own_name(action, &known, parameters, &mut args);
     if complete {
         together(section, action, &args, faults);
     }
@@ -108,12 +108,12 @@ fn arguments(
 }
 
 /// An argument that nobody mentions is the path's parameter of its name, where there is one.
-fn by_own_name(action: Action, parameters: &[&str], args: &mut BTreeMap<Argument, Origin>) {
+fn by_own_name(action: Action, known: &[Argument], parameters: &[&str], args: &mut BTreeMap<Argument, Origin>) {
     if action == Action::Predict {
         // A model's column may be called `version`.
         return;
     }
-    for argument in action.arguments() {
+    for argument in known {
         let name = argument.name();
         let is_free = !args.values().any(|origin| origin.parameter() == Some(name));
         if parameters.contains(&name) && is_free && !is_posted(*argument) {
@@ -224,15 +224,13 @@ pub(super) fn fits_models(section: &Section, asking: &Asking, asked: &[&Draft], 
     for draft in asked {
         let (Some(name), Some(algorithm)) = (&draft.name, draft.algorithm) else { continue };
         if !action.suits(algorithm) {
-            let able: Vec<&str> =
-                Algorithm::ALL.iter().filter(|other| action.suits(**other)).map(|other| other.name()).collect();
             let message =
-                format!("model `{name}` is a {}: {} is for {}", algorithm.name(), action.name(), able.join(", "));
+                format!("model `{name}` is a {}: {} is for {}", algorithm.name(), action.name(), action.able());
             section.fault("action", message, faults);
             continue;
         }
-        let unknown = args.keys().filter(|argument| action.arguments_of(algorithm).all(|known| known != **argument));
-        for argument in unknown {
+        let known = action.arguments(Some(algorithm));
+        for argument in args.keys().filter(|argument| !known.contains(argument)) {
             let message = format!("model `{name}` is a {}, which takes none; remove it", algorithm.name());
             faults.add(section.key(&format!("args.{}", argument.name())), None, message);
         }

@@ -147,16 +147,8 @@ fn arguments_and_template(route: &Route, algorithm: Option<Algorithm>, shown: &[
     let Some(response) = &route.response else { return };
     let shown = || shown.iter().filter(|_| route.action.shows_items()).cloned();
     let action = route.action;
-    let outputs: Vec<&str> = match algorithm {
-        Some(algorithm) => action.outputs_of(algorithm).collect(),
-        None => action.outputs().to_vec(),
-    };
-    let outputs = outputs.into_iter().map(str::to_owned);
-    let items: Option<Vec<&str>> = match algorithm {
-        Some(algorithm) => action.item_outputs_of(algorithm).map(Iterator::collect),
-        None => action.item_outputs().map(<[&str]>::to_vec),
-    };
-    let items = items.map(|names| names.into_iter().map(str::to_owned).chain(shown()));
+    let outputs = action.outputs(algorithm).into_iter().map(str::to_owned);
+    let items = action.item_outputs(algorithm).map(|names| names.into_iter().map(str::to_owned).chain(shown()));
     let allowed = Allowed {
         // The one item of an estimate is the answer's own.
         outputs: if items.is_some() { outputs.collect() } else { outputs.chain(shown()).collect() },
@@ -170,10 +162,7 @@ fn asked_model(draft: &Draft) -> Option<ModelColumns<'_>> {
     let inputs = draft.inputs.as_ref()?;
     Some(ModelColumns {
         name: draft.name.as_deref()?,
-        outputs: match draft.algorithm {
-            Some(algorithm) => Action::Predict.outputs_of(algorithm).collect(),
-            None => Action::Predict.outputs().to_vec(),
-        },
+        outputs: Action::Predict.outputs(draft.algorithm),
         columns: inputs.iter().flat_map(|feature| words(feature)).collect(),
     })
 }

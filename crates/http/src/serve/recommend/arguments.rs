@@ -1,18 +1,16 @@
 //! What an action is told: texts of a URL and values of a body, checked once, in their types.
 
-use std::convert::Infallible;
+use std::collections::BTreeMap;
 
-use millstream_answer::catalogue::id_json;
-use millstream_learn::{Algorithm, Id};
-use millstream_model::model::{Action, Argument, ITEMS_DEFAULT, Sort};
-use millstream_model::registry::{Recommender, Task, Version};
+use millstream_learn::Id;
+use millstream_model::model::{Action, Ambiguous, Argument, ITEMS_DEFAULT, Sort};
+use millstream_model::registry::{Subject, Version, id_json};
 use millstream_stream::record::exact_integer;
 use millstream_stream::schema::ColumnType;
 use serde_json::{Number, Value};
 
 use super::posted::{Ratings, posted_ratings};
-use crate::serve::Ambiguous;
-use crate::serve::error::{ApiError, quote};
+use crate::serve::error::{ApiError, hint, quote};
 use crate::serve::rows::{self, Row, noun};
 
 /// A value of a request.
@@ -70,15 +68,14 @@ pub fn is_long(told: &[Told]) -> bool {
 pub struct Arguments {
     pub user: Option<OwnedId>,
     pub item: Option<OwnedId>,
-    /// With the request's name for it; so are those below.
-    pub title: Option<(String, String)>,
-    pub text: Option<(String, String)>,
-    pub row: Option<(String, Row)>,
+    pub title: Option<String>,
+    pub text: Option<String>,
+    pub row: Option<Row>,
     pub ratings: Option<Ratings>,
     pub n: usize,
     pub offset: usize,
-    pub filter: Option<(String, String)>,
-    pub group: Option<(String, String)>,
+    pub filter: Option<String>,
+    pub group: Option<String>,
     pub exclude_seen: bool,
     pub exclude: Vec<OwnedId>,
     pub strict: bool,
@@ -87,70 +84,71 @@ pub struct Arguments {
     pub ambiguous: Ambiguous,
     /// What the request said, by its own names, in its types.
     pub said: Row,
+    /// What the request calls each that it gave.
+    names: BTreeMap<Argument, String>,
 }
 
 impl Arguments {
-    /// Checks all but the version, which is found already. `model`: what ratings are of.
-    pub fn read(
-        action: Action,
-        told: Vec<Told>,
-        version: &Version,
-        model: Option<&Recommender>,
-    ) -> Result<Self, ApiError> {
+    /// Checks all but the version, which is found already.
+    pub fn read(action: Action, told: Vec<Told>, version: &Version) -> Result<Self, ApiError> {
         let mut arguments =
             Self { n: usize::try_from(ITEMS_DEFAULT).unwrap_or(usize::MAX), exclude_seen: true, ..Self::default() };
-        let kinds = Kinds::of(version);
-        let known: Vec<Argument> = match Algorithm::from_name(&version.file.algorithm) {
-            Some(algorithm) => action.arguments_of(algorithm).collect(),
-            None => action.arguments().to_vec(),
-        };
-        for (argument, name, given) in told {
-            if !known.contains(&argument) && !given.is_absent() {
+        let known = action.arguments(Some(version.algorithm));
+        for (argument, name, given) in told.into_iter().filter(|(.., given)| !given.is_absent()) {
+            if !known.contains(&argument) {
                 return Err(not_of_model(action, &name, &known, version));
             }
-            arguments.take(argument, name, given, &kinds, model)?;
+            arguments.take(argument, name, given, version)?;
         }
         arguments.check_required(action)?;
         arguments.check_one_of(action, &known)?;
         Ok(arguments)
     }
 
-    fn take(
-        &mut self,
-        argument: Argument,
-        name: String,
-        given: Given,
-        kinds: &Kinds,
-        model: Option<&Recommender>,
-    ) -> Result<(), ApiError> {
-        if given.is_absent() {
-            return Ok(());
-        }
+    /// The request's name for it.
+    pub fn name(&self, argument: Argument) -> &str {
+        self.names.get(&argument).map_or(argument.name(), String::as_str)
+    }
+
+    /// Whose list is asked for, or what its items are to be like.
+    pub fn subject(&self) -> Subject<'_> {
+        let title = self.title.as_deref().map(Subject::Title);
+        let text = || self.text.as_deref().map(Subject::Text);
+        let row = || self.row.as_ref().map(Subject::Row);
+        let item = || self.item.as_ref().map(|item| Subject::Item(item.id()));
+        let group = || self.group.as_deref().map(Subject::Group);
+        title.or_else(text).or_else(row).or_else(item).or_else(group).unwrap_or(Subject::All)
+    }
+
+    fn take(&mut self, argument: Argument, name: String, given: Given, version: &Version) -> Result<(), ApiError> {
+        let task = &version.file.task;
+        let item_kind = || task.item().map_or(ColumnType::Utf8, |item| item.kind);
         let said = match argument {
             Argument::User => {
-                let id = read_id(&name, given, kinds.user)?;
+                let kind = task.recommendation().map_or(ColumnType::Utf8, |task| task.user.kind);
+                let id = read_id(&name, given, kind)?;
                 id_json(self.user.insert(id).id())
             }
             Argument::Item => {
-                let id = read_id(&name, given, kinds.item)?;
+                let id = read_id(&name, given, item_kind())?;
                 id_json(self.item.insert(id).id())
             }
             Argument::Exclude => {
-                self.exclude = read_ids(&name, given, kinds.item)?;
+                self.exclude = read_ids(&name, given, item_kind())?;
                 self.exclude.iter().map(|id| id_json(id.id())).collect()
             }
             Argument::Title => text(&mut self.title, argument, &name, given)?,
             Argument::Text => text(&mut self.text, argument, &name, given)?,
             Argument::Row => {
                 let Given::Json(Value::Object(row)) = given else { return Err(unfit(argument, &name, &given)) };
-                let said = Value::Object(row.clone());
-                self.row = Some((name.clone(), row));
-                said
+                Value::Object(self.row.insert(row).clone())
             }
             Argument::Ratings => {
                 let Given::Json(value) = given else { return Err(unfit(argument, &name, &given)) };
-                let Some(model) = model else { return Err(ApiError::internal("the version takes no ratings")) };
-                self.ratings = Some(posted_ratings(&name, value, kinds.item, kinds.scale, model)?);
+                let (Some(task), Some(model)) = (task.recommendation(), version.recommender()) else {
+                    return Err(ApiError::internal("the version takes no ratings"));
+                };
+                self.ratings = Some(posted_ratings(&name, value, task.item.kind, task.scale, model)?);
                 return Ok(());
             }
             Argument::N => whole(&mut self.n, argument, &name, &given)?,
@@ -162,41 +160,29 @@ impl Arguments {
             Argument::Group => text(&mut self.group, argument, &name, given)?,
             Argument::Version => version_json(given),
         };
+        self.names.insert(argument, name.clone());
         self.said.insert(name, said);
         Ok(())
     }
 
+    /// Ratings bring their own user.
     fn check_required(&self, action: Action) -> Result<(), ApiError> {
-        for argument in action.required() {
-            let is_missing = match argument {
-                Argument::User => self.user.is_none() && self.ratings.is_none(),
-                Argument::Item => self.item.is_none(),
-                Argument::Ratings => self.ratings.is_none(),
-                // See `check_one_of`.
-                Argument::Title | Argument::Text | Argument::Row => false,
-                Argument::N
-                | Argument::Offset
-                | Argument::Filter
-                | Argument::ExcludeSeen
-                | Argument::Exclude
-                | Argument::Strict
-                | Argument::Rated
-                | Argument::Group
-                | Argument::Version => false,
-            };
-            if is_missing {
-                let name = argument.name();
-                let message = format!("{name}: is missing; expected {}", argument.sort().expected());
-                return Err(ApiError::value("missing", name, message));
-            }
-        }
-        Ok(())
+        let is_given = |argument: Argument| {
+            self.names.contains_key(&argument) || (argument == Argument::User && self.ratings.is_some())
+        };
+        let Some(missing) = action.required().iter().find(|argument| !is_given(**argument)) else { return Ok(()) };
+        let name = missing.name();
+        let message = format!("{name}: is missing; expected {}", missing.sort().expected());
+        Err(ApiError::value("missing", name, message))
     }
 
     /// `known`: what the version's algorithm can be told.
     fn check_one_of(&self, action: Action, known: &[Argument]) -> Result<(), ApiError> {
         let one_of: Vec<Argument> = action.one_of().iter().copied().filter(|one| known.contains(one)).collect();
-        let given: Vec<&str> = one_of.iter().filter_map(|argument| self.name_given(*argument)).collect();
+        // An item goes by its own name.
+        let name = |argument: Argument| if argument == Argument::Item { argument.name() } else { self.name(argument) };
+        let given = one_of.iter().filter(|argument| self.names.contains_key(argument));
+        let given: Vec<&str> = given.map(|argument| name(*argument)).collect();
         match (one_of.as_slice(), given.as_slice()) {
             ([], _) | (_, [_]) => Ok(()),
             ([first, ..], []) => {
@@ -214,46 +200,6 @@ impl Arguments {
             }
         }
     }
-
-    /// Of those that `one_of` names.
-    fn name_given(&self, argument: Argument) -> Option<&str> {
-        match argument {
-            Argument::Item => self.item.as_ref().map(|_| argument.name()),
-            Argument::Title => self.title.as_ref().map(|(name, _)| name.as_str()),
-            Argument::Text => self.text.as_ref().map(|(name, _)| name.as_str()),
-            Argument::Row => self.row.as_ref().map(|(name, _)| name.as_str()),
-            Argument::User
-            | Argument::Ratings
-            | Argument::N
-            | Argument::Offset
-            | Argument::Filter
-            | Argument::ExcludeSeen
-            | Argument::Exclude
-            | Argument::Strict
-            | Argument::Rated
-            | Argument::Group
-            | Argument::Version => None,
-        }
-    }
-
-    /// The asked-for part of a list. `search` finds the first n of `total`.
-    pub fn page_of_best<T>(&self, total: usize, search: impl FnOnce(usize) -> Vec<T>) -> Vec<T> {
-        let Ok(page) = self.try_page_of_best(total, |n| Ok::<_, Infallible>(search(n)));
-        page
-    }
-
-    pub fn try_page_of_best<T, E>(
-        &self,
-        total: usize,
-        search: impl FnOnce(usize) -> Result<Vec<T>, E>,
-    ) -> Result<Vec<T>, E> {
-        if self.n == 0 || self.offset >= total {
-            return Ok(Vec::new());
-        }
-        let mut best = search((self.offset + self.n).min(total))?;
-        best.drain(..self.offset.min(best.len()));
-        Ok(best)
-    }
 }
 
 fn not_of_model(action: Action, name: &str, known: &[Argument], version: &Version) -> ApiError {
@@ -262,29 +208,6 @@ fn not_of_model(action: Action, name: &str, known: &[Argument], version: &Versio
     let known = known.collect::<Vec<_>>().join(", ");
     let message = format!("{name}: model {model} is a {algorithm}, of which {} takes {known}", action.name());
     ApiError::value("unknown_parameter", name, message)
-}
-
-struct Kinds {
-    user: ColumnType,
-    item: ColumnType,
-    /// Of ratings, as configured.
-    scale: Option<(f64, f64)>,
-}
-
-impl Kinds {
-    fn of_item(item: ColumnType) -> Self {
-        Self { user: ColumnType::Utf8, item, scale: None }
-    }
-
-    fn of(version: &Version) -> Self {
-        match &version.file.task {
-            Task::Recommendation(task) => Self { user: task.user.kind, item: task.item.kind, scale: task.scale },
-            Task::Similarity(task) => Self::of_item(task.id.kind),
-            Task::Neighbourhood(task) => Self::of_item(task.id.kind),
-            Task::Popularity(task) => Self::of_item(task.item.kind),
-            Task::Regression | Task::Classification { .. } | Task::Clustering(_) => Self::of_item(ColumnType::Utf8),
-        }
-    }
 }
 
 /// An id as JSON has it; `None`: it can be none.
@@ -358,13 +281,12 @@ fn flag(into: &mut bool, argument: Argument, name: &str, given: &Given) -> Resul
     Ok(Value::from(*into))
 }
 
-fn text(into: &mut Option<(String, String)>, argument: Argument, name: &str, given: Given) -> Result<Value, ApiError> {
+fn text(into: &mut Option<String>, argument: Argument, name: &str, given: Given) -> Result<Value, ApiError> {
     let text = match given {
         Given::Text(text) | Given::Json(Value::String(text)) => text,
         other @ Given::Json(_) => return Err(unfit(argument, name, &other)),
     };
-    *into = Some((name.to_owned(), text.clone()));
-    Ok(Value::from(text))
+    Ok(Value::from(into.insert(text).clone()))
 }
 
 /// A number where it is one, for the answer.
@@ -386,13 +308,6 @@ fn unfit(argument: Argument, name: &str, given: &Given) -> ApiError {
     ApiError::value("bad_value", name, message)
 }
 
-/// A float with as few digits as tell it from its neighbours: scores are f32 inside.
-pub fn score_json(score: f64) -> Value {
-    #[expect(clippy::cast_possible_truncation, reason = "seven digits are all that f32 factors give")]
-    let shortest = (score as f32).to_string().parse::<f64>();
-    shortest.ok().and_then(Number::from_f64).map_or(Value::Null, Value::Number)
-}
-
 /// What the API's other lists call `n`.
 const LIMIT: &str = "limit";
 
@@ -401,14 +316,14 @@ const ID: &str = "id";
 
 /// The argument of that name, for a path of the API; the version stands in the path there.
 pub fn argument(action: Action, name: &str) -> Result<Argument, ApiError> {
-    let known = || action.arguments().iter().filter(|argument| **argument != Argument::Version);
+    let known: Vec<Argument> = action.arguments(None).into_iter().filter(|one| *one != Argument::Version).collect();
     let name = match name {
         LIMIT => Argument::N.name(),
         ID if !action.one_of().is_empty() => Argument::Item.name(),
         name => name,
     };
-    known().find(|argument| argument.name() == name).copied().ok_or_else(|| {
-        let hint = crate::serve::error::hint(name, known().map(|argument| argument.name()));
+    known.iter().find(|argument| argument.name() == name).copied().ok_or_else(|| {
+        let hint = hint(name, known.iter().map(|argument| argument.name()));
         ApiError::value("unknown_parameter", name, format!("{name}: not a parameter of {}{hint}", action.name()))
     })
 }

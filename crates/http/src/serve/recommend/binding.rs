@@ -19,49 +19,26 @@ const FILTERS_KEPT: usize = 16;
 
 /// Of the versions that were asked of late.
 #[derive(Default)]
-pub struct Bindings {
-    recommenders: Mutex<BTreeMap<(String, u32), Arc<Binding>>>,
-    /// Of versions that know no users.
-    rows: Mutex<BTreeMap<(String, u32), Arc<ItemRows>>>,
-}
+pub struct Bindings(Mutex<BTreeMap<(String, u32), Arc<Binding>>>);
 
 impl Bindings {
-    /// `None`: the version recommends nothing.
-    pub fn of(&self, version: &Version) -> Option<Arc<Binding>> {
+    pub fn of(&self, version: &Version) -> Arc<Binding> {
         let key = (version.file.model.clone(), version.file.version);
-        let mut known = self.recommenders.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(binding) = known.get(&key) {
-            return Some(Arc::clone(binding));
-        }
-        let binding =
-            Arc::new(Binding { rule: Rule::of(&version.file)?, items: Mutex::default(), rows: ItemRows::default() });
-        if known.len() == VERSIONS_BOUND {
-            known.clear();
-        }
-        known.insert(key, Arc::clone(&binding));
-        Some(binding)
-    }
-
-    pub fn rows_of(&self, version: &Version) -> Arc<ItemRows> {
-        let key = (version.file.model.clone(), version.file.version);
-        let mut known = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() == VERSIONS_BOUND && !known.contains_key(&key) {
             known.clear();
         }
-        Arc::clone(known.entry(key).or_default())
+        let new = || Arc::new(Binding { rule: Rule::of(&version.file), ..Binding::default() });
+        Arc::clone(known.entry(key).or_insert_with(new))
     }
 }
 
+#[derive(Default)]
 pub struct Binding {
-    pub rule: Rule,
+    /// How the interactions are read; `None`: the version reads no ratings.
+    pub rule: Option<Rule>,
     /// The version's item, by the interactions' item.
     items: Mutex<Arc<Vec<u32>>>,
-    pub rows: ItemRows,
-}
-
-/// The version's items in the catalogue.
-#[derive(Default)]
-pub struct ItemRows {
     /// The catalogue's row, by the version's item.
     rows: Mutex<(Weak<Catalogue>, Arc<Vec<u32>>)>,
     /// The version's items that a filter admits; those asked last at the end.
@@ -84,9 +61,7 @@ impl Binding {
         }
         Arc::clone(&known)
     }
-}
 
-impl ItemRows {
     /// The version's items that a filter of this catalogue admits. An item without a row has no columns to admit it by.
     pub fn admitted(&self, catalogue: &Arc<Catalogue>, filter: Arc<Filter>, items: &Ids) -> Arc<Bitmap> {
         let mut known = self.filters.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,9 +1,10 @@
-//! Items as lists show them, and which of them a request admits: the same for recommenders and for models without users.
+//! Items as lists show them, and which of them a request admits.
 
 use std::sync::Arc;
 
-use millstream_answer::catalogue::{Catalogue, Filter, id_json};
+use millstream_answer::catalogue::{Catalogue, Filter};
 use millstream_learn::Id;
+use millstream_model::model::Argument;
 use millstream_model::registry::ModelFile;
 use serde_json::{Map, Value};
 
@@ -14,9 +15,8 @@ use crate::serve::rows::Row;
 
 /// What the request's filter lets pass; `None`: it has none, or an empty one.
 pub fn filter(arguments: &Arguments, catalogue: Option<&Catalogue>) -> Result<Option<Arc<Filter>>, ApiError> {
-    let Some((name, text)) = arguments.filter.as_ref().filter(|(_, text)| !text.trim().is_empty()) else {
-        return Ok(None);
-    };
+    let Some(text) = arguments.filter.as_ref().filter(|text| !text.trim().is_empty()) else { return Ok(None) };
+    let name = arguments.name(Argument::Filter);
     let Some(catalogue) = catalogue else {
         let message = format!("{name}: there is no catalogue to filter by; [catalogue] in the pipeline file makes one");
         return Err(ApiError::value("no_catalogue", name, message));
@@ -25,18 +25,13 @@ pub fn filter(arguments: &Arguments, catalogue: Option<&Catalogue>) -> Result<Op
     filter.map(Some).map_err(|fault| {
         let fault = filter_fault(fault);
         // The request may have a name of its own for it.
-        let field = fault.field.as_ref().map(|_| name.clone());
+        let field = fault.field.as_ref().map(|_| name.to_owned());
         ApiError { message: fault.message.replacen("filter:", &format!("{name}:"), 1), field, ..fault }
     })
 }
 
-/// An item of a list: its id, `more`, and its row in the catalogue. What the catalogue does not know is null.
-pub fn item_row(
-    catalogue: Option<&Catalogue>,
-    id: Option<Id>,
-    more: impl IntoIterator<Item = (&'static str, Value)>,
-) -> Row {
-    let mut row = id_row(id, more);
+/// Adds an item's row in the catalogue. What the catalogue does not know is null.
+pub fn with_columns(catalogue: Option<&Catalogue>, id: Option<Id>, mut row: Row) -> Row {
     let Some(catalogue) = catalogue else { return row };
     match id.and_then(|id| catalogue.row(id)) {
         Some(at) => {
@@ -50,13 +45,6 @@ pub fn item_row(
             }
         }
     }
-    row
-}
-
-pub fn id_row(id: Option<Id>, more: impl IntoIterator<Item = (&'static str, Value)>) -> Row {
-    let mut row = Map::new();
-    row.insert("id".to_owned(), id.map_or(Value::Null, id_json));
-    row.extend(more.into_iter().map(|(name, value)| (name.to_owned(), value)));
     row
 }
 

@@ -6,7 +6,6 @@ mod binding;
 #[cfg(test)]
 pub mod fixture;
 mod items;
-mod likeness;
 #[cfg(test)]
 mod likeness_tests;
 mod paths;
@@ -19,15 +18,13 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::{Method, Request, Response};
-use millstream_learn::Algorithm;
 use serde_json::{Map, Value};
 
 use arguments::{Arguments, argument, is_long};
 pub use arguments::{Given, Told, version_json};
 pub use binding::Bindings;
-use likeness::ItemWork;
-use millstream_model::model::{Action, Argument};
-use millstream_model::registry::{Recommender, Version};
+use millstream_model::model::{Action, Ambiguous, Argument};
+use millstream_model::registry::Version;
 pub use paths::{AskPath, PATHS};
 pub use work::{Answer, List};
 use work::{ITEMS, Work};
@@ -39,7 +36,6 @@ use super::error::ApiError;
 use super::predict::{blocking, refuse_query, version_name};
 use super::reply;
 use super::rows::{self, Posted};
-use crate::serve::Ambiguous;
 
 /// A path of the API below a model: `recommend/7`, `popular`, …
 pub async fn answer(
@@ -117,13 +113,12 @@ fn refuse_repeated(told: &[Told], argument: Argument, name: &str) -> Result<(), 
 /// Whether the version's algorithm does this at all.
 pub fn check_able(version: &Version, action: Action) -> Result<(), ApiError> {
     let file = &version.file;
-    let Some(algorithm) = Algorithm::from_name(&file.algorithm).filter(|algorithm| !action.suits(*algorithm)) else {
+    let algorithm = version.algorithm;
+    if action.suits(algorithm) {
         return Ok(());
-    };
-    let names = |actions: &mut dyn Iterator<Item = Action>| actions.map(Action::name).collect::<Vec<_>>().join(" and ");
-    let has = names(&mut Action::ALL.into_iter().filter(|other| other.suits(algorithm)));
-    let able: Vec<&str> =
-        Algorithm::ALL.iter().filter(|other| action.suits(**other)).map(|other| other.name()).collect();
+    }
+    let has = Action::ALL.into_iter().filter(|other| other.suits(algorithm)).map(Action::name);
+    let has = has.collect::<Vec<_>>().join(" and ");
     let whose = match action {
         Action::Predict => {
             let instead = PATHS.iter().find(|path| path.action.suits(algorithm));
@@ -131,7 +126,7 @@ pub fn check_able(version: &Version, action: Action) -> Result<(), ApiError> {
                 format!("; ask {} instead", path.of_model.pattern.replacen("{model}", &file.model, 1))
             })
         }
-        _ => format!(", which is for {}", able.join(", ")),
+        _ => format!(", which is for {}", action.able()),
     };
     let message =
         format!("model {} is a {}: it has {has}, and no {}{whose}", file.model, file.algorithm, action.name());
@@ -147,36 +142,33 @@ pub async fn ask(
     ambiguous: Ambiguous,
 ) -> Result<(Answer, Map<String, Value>), ApiError> {
     let mut arguments = match is_long(&told) {
-        false => Arguments::read(action, told, &version, version.recommender())?,
+        false => Arguments::read(action, told, &version)?,
         true => {
             let version = Arc::clone(&version);
-            blocking(move || Arguments::read(action, told, &version, version.recommender())).await?
+            blocking(move || Arguments::read(action, told, &version)).await?
         }
     };
     arguments.ambiguous = ambiguous;
     let said = std::mem::take(&mut arguments.said);
-    let (Some(model), Some(binding)) = (version.recommender(), app.bindings.of(&version)) else {
-        let rows = app.bindings.rows_of(&version);
-        let catalogue = loaded(app)?;
-        let work = ItemWork { version, action, arguments, rows, catalogue };
-        let answer = if work.is_long() { blocking(move || work.run()).await? } else { work.run()? };
-        return Ok((answer, said));
-    };
-    let shown = match needs_interactions(action, &arguments, model) {
-        false => None,
-        true => {
-            let shown = app.context.interactions.shown(&binding.rule, version.newest_batch()).await;
+    let binding = app.bindings.of(&version);
+    let shown = match &binding.rule {
+        Some(rule) if needs_interactions(action, &arguments, &version) => {
+            let shown = app.context.interactions.shown(rule, version.newest_batch()).await;
             Some(shown.map_err(|fault| ApiError::unavailable("loading", format!("{fault}; ask again in a moment")))?)
         }
+        Some(_) | None => None,
     };
     let catalogue = loaded(app)?;
-    let work = Work { version: Arc::clone(&version), action, arguments, binding, shown, catalogue };
-    let answer = if work.is_long(model) { blocking(move || work.run()).await? } else { work.run()? };
+    let work = Work { version, action, arguments, binding, shown, catalogue };
+    let answer = if work.is_long() { blocking(move || work.run()).await? } else { work.run()? };
     Ok((answer, said))
 }
 
-fn needs_interactions(action: Action, arguments: &Arguments, model: &Recommender) -> bool {
-    let is_known = || arguments.user.as_ref().is_some_and(|user| model.users.code(user.id()).is_some());
+fn needs_interactions(action: Action, arguments: &Arguments, version: &Version) -> bool {
+    let is_known = || {
+        let code = arguments.user.as_ref().zip(version.recommender());
+        code.is_some_and(|(user, model)| model.users.code(user.id()).is_some())
+    };
     match action {
         Action::Predict | Action::Similar | Action::Clusters => false,
         Action::Estimate => !is_known(),

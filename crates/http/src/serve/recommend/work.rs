@@ -6,29 +6,29 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use millstream_answer::catalogue::{Catalogue, Filter, id_json};
+use millstream_answer::catalogue::{Catalogue, Filter};
 use millstream_answer::interactions::{Entry, Popularity, Shown};
 use millstream_learn::Id;
-use millstream_learn::als::ListRule;
-use millstream_learn::top_n::{Admit, Bitmap, Metric, Scored, top_n_exact};
-use millstream_model::model::Action;
+use millstream_learn::top_n::{Admit, Bitmap};
+use millstream_model::model::{Action, Argument};
 use millstream_model::ratings::fits;
-use millstream_model::registry::{Recommendation, Recommender, Task, Version};
+use millstream_model::registry::{
+    ListFault, Problem, Question, Recommendation, Recommender, Subject, Version, id_json, list_row, score_json,
+    unknown_item, version_name,
+};
 use serde_json::Value;
 
-use super::arguments::{Arguments, OwnedId, score_json};
+use super::arguments::{Arguments, OwnedId};
 use super::binding::{Binding, NONE};
-use super::items::{self, id_row};
+use super::items;
 use super::posted::Ratings;
 use crate::serve::error::{ApiError, hint, quote};
-use crate::serve::predict::version_name;
+use crate::serve::predict::input_error;
 use crate::serve::rows::Row;
 
-/// So many factors are looked through in about a quarter of a millisecond.
-const FACTORS_SHORT: usize = 4_000_000;
-/// To fold in so many ratings takes as long.
+/// To fold in so many ratings takes about a quarter of a millisecond, and so does to show so many items.
 const RATINGS_SHORT: usize = 200;
-const LIST_SHORT: usize = 2_000;
+const LIST_SHORT: usize = 500;
 /// An answer names so many items that the version does not know; the rest are counted.
 const UNKNOWN_NAMED: usize = 100;
 
@@ -63,97 +63,184 @@ pub struct List {
 /// What lists of users and items call theirs.
 pub const ITEMS: &str = "items";
 
-const ALS: &str = "als";
 const FOLD_IN: &str = "fold_in";
 const POPULARITY: &str = "popularity";
 const HISTORY: &str = "history";
 
 impl Work {
     /// Whether it is too long for a thread that serves connections.
-    pub fn is_long(&self, model: &Recommender) -> bool {
-        let factors = |n_rows: usize| n_rows * model.model.rank() > FACTORS_SHORT;
-        let listed = self.arguments.n + self.arguments.offset > LIST_SHORT;
+    pub fn is_long(&self) -> bool {
+        let arguments = &self.arguments;
         let n_rated = |ratings: &Ratings| ratings.items.len() + ratings.unknown.len();
-        let rated = self.arguments.ratings.as_ref().map_or(0, n_rated) > RATINGS_SHORT;
-        match self.action {
+        let is_long = match self.action {
             Action::Predict | Action::Clusters => false,
             Action::Estimate => self.shown.is_some(),
             Action::Recommend | Action::Similar => {
-                self.arguments.filter.is_some() || rated || listed || factors(model.model.n_items())
+                let rated = arguments.ratings.as_ref().map_or(0, n_rated);
+                rated > RATINGS_SHORT || self.version.kind().is_long(&arguments.subject())
             }
-            Action::Popular => self.arguments.filter.is_some() || self.arguments.group.is_some() || listed,
+            // Counted in the interactions.
+            Action::Popular => arguments.group.is_some() && self.shown.is_some(),
             Action::History | Action::Because | Action::Users => true,
-        }
+        };
+        is_long || arguments.filter.is_some() || arguments.n.saturating_add(arguments.offset) > LIST_SHORT
     }
 
     pub fn run(self) -> Result<Answer, ApiError> {
-        let version = Arc::clone(&self.version);
-        let Some(model) = version.recommender() else {
-            return Err(ApiError::internal("the version recommends nothing"));
-        };
-        let asking = Asking { work: &self, model };
+        let filter = items::filter(&self.arguments, self.catalogue.as_deref())?;
+        let source = self.version.algorithm.name();
         match self.action {
-            Action::Predict | Action::Clusters => Err(ApiError::internal("recommenders do not do this")),
-            Action::Estimate => asking.estimate(),
-            Action::Recommend => asking.recommend(),
-            Action::Similar => asking.similar(),
-            Action::Popular => asking.popular(),
-            Action::History => asking.history(),
-            Action::Users => asking.users(),
-            Action::Because => asking.because(),
+            Action::Predict => Err(ApiError::internal("predictions are no lists")),
+            Action::Clusters => self.list(self.arguments.subject(), &[], filter, None),
+            Action::Similar => self.list(self.arguments.subject(), &self.excluded(), filter, Some(source)),
+            Action::Popular if self.shown.is_none() => self.list(self.arguments.subject(), &[], filter, Some(source)),
+            Action::Recommend
+            | Action::Popular
+            | Action::Estimate
+            | Action::History
+            | Action::Users
+            | Action::Because => {
+                let model = self.version.recommender();
+                let model = model.ok_or_else(|| ApiError::internal("the version recommends nothing"))?;
+                Asking { work: &self, model, filter, source }.answer()
+            }
         }
+    }
+
+    /// What the version lists. `exclude`: of its items or users, ascending.
+    fn list(
+        &self,
+        subject: Subject,
+        exclude: &[u32],
+        filter: Option<Arc<Filter>>,
+        source: Option<&str>,
+    ) -> Result<Answer, ApiError> {
+        let items = self.version.kind().items();
+        let only: Option<Arc<Bitmap>> = match (filter, &self.catalogue, items) {
+            (Some(filter), Some(catalogue), Some(items)) => Some(self.binding.admitted(catalogue, filter, items)),
+            _ => None,
+        };
+        let Arguments { n, offset, ambiguous, .. } = self.arguments;
+        let admit = Admit { exclude, only: only.as_deref() };
+        let question = Question { action: self.action, subject, admit, n, offset, ambiguous };
+        let found = self.version.list(&question).map_err(|fault| self.refused(fault))?;
+        let shown = |(item, row): (u32, Row)| {
+            if !self.action.shows_items() {
+                return row;
+            }
+            let mut row = self.with_columns(items.and_then(|items| items.get(item)), row);
+            // The catalogue's own stands first.
+            if row.get("title").is_none_or(Value::is_null)
+                && let Some(title) = self.version.kind().title(item)
+            {
+                row.insert("title".to_owned(), title.into());
+            }
+            row
+        };
+        let rows = found.rows.into_iter().map(shown).collect();
+        let mut answer = self.answer(source, rows, found.total);
+        answer.head.extend(found.head);
+        Ok(answer)
+    }
+
+    fn refused(&self, fault: ListFault) -> ApiError {
+        let (problem, code, argument, message, candidates) = match fault {
+            ListFault::Row(fault) => return input_error(&self.version, fault, None, false),
+            ListFault::NoSuchList => return ApiError::internal("the version does not do this"),
+            ListFault::Asked { problem, code, argument, message, candidates } => {
+                (problem, code, argument, message, candidates)
+            }
+        };
+        let name = argument.map(|argument| self.arguments.name(argument));
+        let named = |message: String| format!("{}: {message}", name.unwrap_or_default());
+        let error = match problem {
+            Problem::Unusable => ApiError::value(code, "", named(message)),
+            Problem::TooLarge => ApiError::too_large(named(message)),
+            Problem::Unknown => ApiError::not_found(code, message),
+            Problem::Ambiguous => ApiError::ambiguous(code, message),
+        };
+        ApiError { field: name.map(str::to_owned), candidates, ..error }
+    }
+
+    /// Ascending. What the version does not know needs no leaving out.
+    fn excluded(&self) -> Vec<u32> {
+        let items = self.version.kind().items();
+        sorted(self.arguments.exclude.iter().filter_map(|id| items?.code(id.id())))
+    }
+
+    fn with_columns(&self, id: Option<Id>, row: Row) -> Row {
+        items::with_columns(self.catalogue.as_deref(), id, row)
+    }
+
+    fn answer(&self, source: Option<&str>, items: Vec<Row>, total: usize) -> Answer {
+        let key = if self.action == Action::Clusters { self.action.name() } else { ITEMS };
+        Answer { head: items::head(&self.version.file, source), list: Some(List { key, items, total }) }
     }
 }
 
 /// Of a user, and where it is from.
 type Vector<'a> = (Cow<'a, [f32]>, &'static str);
 
+/// What a recommender is asked, of which the interactions say a part or all.
 struct Asking<'a> {
     work: &'a Work,
     model: &'a Recommender,
+    filter: Option<Arc<Filter>>,
+    /// What is from the version itself.
+    source: &'static str,
 }
 
 impl Asking<'_> {
+    fn answer(self) -> Result<Answer, ApiError> {
+        match self.work.action {
+            Action::Recommend if self.arguments().ratings.is_some() => self.fold_in(),
+            Action::Recommend => self.recommend(),
+            Action::Popular => self.popular(),
+            Action::Estimate => self.estimate(),
+            Action::History => self.history(),
+            Action::Users if self.arguments().rated => self.raters(),
+            Action::Users => self.users(),
+            Action::Because => self.because(),
+            Action::Predict | Action::Similar | Action::Clusters => {
+                Err(ApiError::internal("this takes no interactions"))
+            }
+        }
+    }
+
     fn arguments(&self) -> &Arguments {
         &self.work.arguments
     }
 
     fn recommend(&self) -> Result<Answer, ApiError> {
-        let filter = self.filter()?;
-        if self.arguments().ratings.is_some() { self.fold_in(filter) } else { self.recommend_to_user(filter) }
-    }
-
-    fn recommend_to_user(&self, filter: Option<Arc<Filter>>) -> Result<Answer, ApiError> {
         let arguments = self.arguments();
         let user = self.user()?;
         match self.known(user)? {
             Some((vector, source)) => {
                 let seen = if arguments.exclude_seen { self.seen_items(user)? } else { Vec::new() };
-                Ok(self.best(&vector, source, &seen, filter))
+                self.best(&vector, source, &seen)
             }
             None if arguments.strict => Err(self.unknown_user(user)),
             None => {
                 let shown = self.shown()?;
                 let seen = shown.user(user).filter(|_| arguments.exclude_seen).map(|user| shown.seen(user));
-                self.popular_instead(&seen.unwrap_or_default(), filter)
+                self.popular_instead(&seen.unwrap_or_default())
             }
         }
     }
 
     /// For a user of whom the request says all.
-    fn fold_in(&self, filter: Option<Arc<Filter>>) -> Result<Answer, ApiError> {
+    fn fold_in(&self) -> Result<Answer, ApiError> {
         let arguments = self.arguments();
         let Some(ratings) = &arguments.ratings else { return Err(ApiError::internal("there are no ratings")) };
         let mut answer = if ratings.items.is_empty() {
             let shown = self.shown()?;
             let unknown = ratings.unknown.iter().filter(|_| arguments.exclude_seen);
             let left_out = unknown.chain(&arguments.exclude).filter_map(|id| shown.item(id.id()));
-            self.popular_instead(&sorted(left_out), filter)?
+            self.popular_instead(&sorted(left_out))?
         } else {
             let vector = self.model.model.fold_in(&ratings.items, &ratings.values);
             let given = ratings.items.iter().filter(|_| arguments.exclude_seen).copied();
-            let named = arguments.exclude.iter().filter_map(|id| self.model.items.code(id.id()));
-            self.best(&vector, FOLD_IN, &sorted(given.chain(named)), filter)
+            self.best(&vector, FOLD_IN, &sorted(given.chain(self.work.excluded())))?
         };
         let unknown = ratings.unknown.iter().take(UNKNOWN_NAMED).map(|id| id_json(id.id())).collect();
         answer.head.insert("unknown_items".to_owned(), unknown);
@@ -162,28 +249,15 @@ impl Asking<'_> {
     }
 
     /// `exclude`: the version's items, ascending.
-    fn best(&self, vector: &[f32], source: &'static str, exclude: &[u32], filter: Option<Arc<Filter>>) -> Answer {
-        let only = self.admitted(filter);
-        let admit = Admit { exclude, only: only.as_deref() };
-        let model = &self.model.model;
-        let total = self.n_admitted(&admit);
-        let best = self.page_of_best(total, |n| self.model.top.search(model.list_factors(), vector, n, &admit));
-        let rows = best.iter().map(|scored| {
-            let score = match model.ranking() {
-                ListRule::Prediction => f64::from(scored.score),
-                ListRule::Support => model.score(vector, scored.item),
-            };
-            let score = model.clamp(score);
-            self.item_row(self.model.items.get(scored.item), [("score", score_json(score))])
-        });
-        self.list(source, rows.collect(), total)
+    fn best(&self, vector: &[f32], source: &str, exclude: &[u32]) -> Result<Answer, ApiError> {
+        self.work.list(Subject::User(vector), exclude, self.filter.clone(), Some(source))
     }
 
     /// What most took up, with what they made of it: within the scale of the ratings, or the share of users who did.
-    fn popular_instead(&self, exclude: &[u32], filter: Option<Arc<Filter>>) -> Result<Answer, ApiError> {
+    fn popular_instead(&self, exclude: &[u32]) -> Result<Answer, ApiError> {
         let shown = self.shown()?;
         let n_users = shown.n_users().max(1) as f64;
-        let (page, total) = self.page_of_items(shown, shown.popular(), exclude, filter);
+        let (page, total) = self.page_of_items(shown, shown.popular(), exclude);
         let rows = page.into_iter().map(|item| {
             let popularity = shown.popularity(item);
             let score = match self.model.model.scale() {
@@ -196,34 +270,29 @@ impl Asking<'_> {
     }
 
     fn popular(&self) -> Result<Answer, ApiError> {
-        let filter = self.filter()?;
         let shown = self.shown()?;
         let has_ratings = self.task().is_some_and(|task| task.rating.is_some());
-        let row = |item: u32, users: u32, mean: Option<f64>| {
-            let mean = has_ratings.then(|| ("mean", mean.map_or(Value::Null, score_json)));
-            self.item_row(shown.items().get(item), [("score", users.into())].into_iter().chain(mean))
+        let in_group = match &self.arguments().group {
+            Some(group) => Some(self.popular_in(shown, group)?),
+            None => None,
         };
-        let Some((name, group)) = &self.arguments().group else {
-            let (page, total) = self.page_of_items(shown, shown.popular(), &[], filter);
-            let rows = page.into_iter().map(|item| {
-                let popularity = shown.popularity(item);
-                row(item, popularity.users, popularity.mean())
-            });
-            return Ok(self.list(POPULARITY, rows.collect(), total));
-        };
-        let counts = self.popular_in(shown, name, group)?;
-        let items: Vec<u32> = counts.iter().map(|(item, _)| *item).collect();
-        let of_items: HashMap<u32, Popularity> = counts.into_iter().collect();
-        let (page, total) = self.page_of_items(shown, &items, &[], filter);
+        let items: Option<Vec<u32>> = in_group.as_ref().map(|counts| counts.iter().map(|(item, _)| *item).collect());
+        let of_items: Option<HashMap<u32, Popularity>> = in_group.map(|counts| counts.into_iter().collect());
+        let (page, total) = self.page_of_items(shown, items.as_deref().unwrap_or(shown.popular()), &[]);
         let rows = page.into_iter().map(|item| {
-            let popularity = of_items.get(&item).copied().unwrap_or_default();
-            row(item, popularity.users, popularity.mean())
+            let popularity = match &of_items {
+                Some(of_items) => of_items.get(&item).copied().unwrap_or_default(),
+                None => shown.popularity(item),
+            };
+            let mean = has_ratings.then(|| ("mean", popularity.mean().map_or(Value::Null, score_json)));
+            self.item_row(shown.items().get(item), [("score", popularity.users.into())].into_iter().chain(mean))
         });
         Ok(self.list(POPULARITY, rows.collect(), total))
     }
 
-    fn popular_in(&self, shown: &Shown, name: &str, group: &str) -> Result<Vec<(u32, Popularity)>, ApiError> {
+    fn popular_in(&self, shown: &Shown, group: &str) -> Result<Vec<(u32, Popularity)>, ApiError> {
         if self.task().is_none_or(|task| task.group.is_none()) {
+            let name = self.arguments().name(Argument::Group);
             let message = format!("{name}: model {} has no group; name its column in [[model]]", self.name());
             return Err(ApiError::value("bad_value", name, message));
         }
@@ -231,21 +300,6 @@ impl Asking<'_> {
             let message = format!("there is no group {}{}", quote(group), hint(group, shown.groups()));
             ApiError::not_found("unknown_group", message)
         })
-    }
-
-    fn similar(&self) -> Result<Answer, ApiError> {
-        let only = self.admitted(self.filter()?);
-        let item = self.item()?;
-        let named = self.arguments().exclude.iter().filter_map(|id| self.model.items.code(id.id()));
-        let exclude = sorted(named.chain([item]));
-        let admit = Admit { exclude: &exclude, only: only.as_deref() };
-        let (model, factors) = (&self.model.model, self.model.model.item_factors());
-        let total = self.n_admitted(&admit);
-        let best = self.page_of_best(total, |n| self.model.similar.search(factors, model.item(item), n, &admit));
-        let row = |scored: &Scored| {
-            self.item_row(self.model.items.get(scored.item), [("score", score_json(f64::from(scored.score)))])
-        };
-        Ok(self.list(ALS, best.iter().map(row).collect(), total))
     }
 
     /// All that a user has taken up, newest first.
@@ -262,32 +316,17 @@ impl Asking<'_> {
     }
 
     fn users(&self) -> Result<Answer, ApiError> {
-        if self.arguments().rated {
-            return self.raters();
-        }
-        let item = self.item()?;
+        let id = self.item_id()?;
         let exclude = match self.arguments().exclude_seen {
             false => Vec::new(),
             true => {
                 let shown = self.shown()?;
-                let id = self.item_id()?;
                 let raters = shown.item(id).map_or_else(Vec::new, |item| shown.of_item(item));
                 let codes = raters.iter().filter_map(|(user, _)| self.model.users.code(shown.users().get(*user)?));
                 sorted(codes)
             }
         };
-        let model = &self.model.model;
-        let admit = Admit { exclude: &exclude, only: None };
-        let (total, wanted) = (model.n_users() - exclude.len(), model.scored_by(item));
-        let best = self.page_of_best(total, |n| {
-            let metric = Metric::InnerProduct;
-            top_n_exact(model.user_factors(), model.width(), &wanted, n, metric, &admit)
-        });
-        let rows = best.iter().map(|scored| {
-            let score = score_json(model.clamp(f64::from(scored.score)));
-            id_row(self.model.users.get(scored.item), [("score", score)])
-        });
-        Ok(self.list(ALS, rows.collect(), total))
+        self.work.list(Subject::Item(id), &exclude, None, Some(self.source))
     }
 
     /// Who has taken the item up, newest first.
@@ -296,12 +335,12 @@ impl Asking<'_> {
         let id = self.item_id()?;
         let mut raters = shown.item(id).map_or_else(Vec::new, |item| shown.of_item(item));
         if raters.is_empty() {
-            return Err(self.unknown_item(id));
+            return Err(self.work.refused(unknown_item(&self.work.version.file, id)));
         }
         raters.sort_by_key(|(_, entry)| Reverse((entry.time, entry.mark.batch())));
         let total = raters.len();
         let page = raters.iter().skip(self.arguments().offset).take(self.arguments().n);
-        let rows = page.map(|(user, entry)| id_row(shown.users().get(*user), self.word(entry)));
+        let rows = page.map(|(user, entry)| list_row(shown.users().get(*user), self.word(entry)));
         Ok(self.list(HISTORY, rows.collect(), total))
     }
 
@@ -344,7 +383,7 @@ impl Asking<'_> {
             self.item_row(self.model.items.get(items[*at]), part.chain(rating))
         });
         let rows = rows.collect();
-        let mut answer = self.list(if is_known { ALS } else { FOLD_IN }, rows, items.len());
+        let mut answer = self.list(if is_known { self.source } else { FOLD_IN }, rows, items.len());
         self.insert_pair(&mut answer.head, user, item);
         answer.head.insert("score".to_owned(), score.into());
         let prediction = score_json(self.model.model.clamp(score));
@@ -356,7 +395,7 @@ impl Asking<'_> {
     /// `None`: nothing is known that the version could use.
     fn known(&self, user: Id) -> Result<Option<Vector<'_>>, ApiError> {
         if let Some(code) = self.model.users.code(user) {
-            return Ok(Some((Cow::Borrowed(self.model.model.user(code)), ALS)));
+            return Ok(Some((Cow::Borrowed(self.model.model.user(code)), self.source)));
         }
         let shown = self.shown()?;
         let Some(user) = self.shown_user(shown, user) else { return Ok(None) };
@@ -403,15 +442,7 @@ impl Asking<'_> {
     }
 
     fn task(&self) -> Option<&Recommendation> {
-        match &self.work.version.file.task {
-            Task::Recommendation(task) => Some(task),
-            Task::Regression
-            | Task::Classification { .. }
-            | Task::Clustering(_)
-            | Task::Similarity(_)
-            | Task::Neighbourhood(_)
-            | Task::Popularity(_) => None,
-        }
+        self.work.version.file.task.recommendation()
     }
 
     fn name(&self) -> String {
@@ -431,7 +462,7 @@ impl Asking<'_> {
     /// The version's item.
     fn item(&self) -> Result<u32, ApiError> {
         let id = self.item_id()?;
-        self.model.items.code(id).ok_or_else(|| self.unknown_item(id))
+        self.model.item(&self.work.version.file, id).map_err(|fault| self.work.refused(fault))
     }
 
     fn unknown_user(&self, user: Id) -> ApiError {
@@ -439,41 +470,11 @@ impl Asking<'_> {
         ApiError::not_found("unknown_user", format!("{message}; POST …/recommend takes a new user's ratings"))
     }
 
-    fn unknown_item(&self, item: Id) -> ApiError {
-        let message = format!("{} does not know the item {}", self.name(), quote(&item.to_string()));
-        ApiError::not_found("unknown_item", format!("{message}: nobody had taken it up when it was trained"))
-    }
-
-    fn filter(&self) -> Result<Option<Arc<Filter>>, ApiError> {
-        items::filter(self.arguments(), self.work.catalogue.as_deref())
-    }
-
-    fn admitted(&self, filter: Option<Arc<Filter>>) -> Option<Arc<Bitmap>> {
-        let (filter, catalogue) = (filter?, self.work.catalogue.as_ref()?);
-        Some(self.work.binding.rows.admitted(catalogue, filter, &self.model.items))
-    }
-
-    /// How many of the version's items may be in a list.
-    fn n_admitted(&self, admit: &Admit) -> usize {
-        admit.count(self.model.model.n_items())
-    }
-
-    /// The asked-for part of the best. `search` finds the first n of `total`.
-    fn page_of_best(&self, total: usize, search: impl FnOnce(usize) -> Vec<Scored>) -> Vec<Scored> {
-        self.arguments().page_of_best(total, search)
-    }
-
     /// The asked-for part of the interactions' items, and how many there are. `exclude`: ascending.
-    fn page_of_items(
-        &self,
-        shown: &Shown,
-        items: &[u32],
-        exclude: &[u32],
-        filter: Option<Arc<Filter>>,
-    ) -> (Vec<u32>, usize) {
+    fn page_of_items(&self, shown: &Shown, items: &[u32], exclude: &[u32]) -> (Vec<u32>, usize) {
         let Arguments { n, offset, .. } = *self.arguments();
         let left = items.iter().copied().filter(|item| exclude.binary_search(item).is_err());
-        let (Some(filter), Some(catalogue)) = (&filter, &self.work.catalogue) else {
+        let (Some(filter), Some(catalogue)) = (&self.filter, &self.work.catalogue) else {
             let n_excluded = exclude.iter().filter(|item| shown.popularity(**item).users > 0).count();
             return (left.skip(offset).take(n).collect(), items.len() - n_excluded);
         };
@@ -501,7 +502,7 @@ impl Asking<'_> {
     }
 
     fn item_row(&self, id: Option<Id>, more: impl IntoIterator<Item = (&'static str, Value)>) -> Row {
-        items::item_row(self.work.catalogue.as_deref(), id, more)
+        self.work.with_columns(id, list_row(id, more))
     }
 
     fn insert_pair(&self, head: &mut Row, user: Id, item: u32) {
@@ -514,7 +515,7 @@ impl Asking<'_> {
     }
 
     fn list(&self, source: &str, items: Vec<Row>, total: usize) -> Answer {
-        Answer { head: self.head(source), list: Some(List { key: ITEMS, items, total }) }
+        self.work.answer(Some(source), items, total)
     }
 }
 

@@ -77,8 +77,8 @@ fn every_action_is_documented_with_its_arguments_and_outputs() {
     for action in Action::ALL {
         let row = found.lines().find(|line| line.starts_with(&format!("| `{}` | ", action.name())));
         let row = row.unwrap_or_else(|| panic!("no row of {}", action.name()));
-        let arguments = action.arguments().iter().map(|argument| argument.name());
-        let items = action.item_outputs().into_iter().flatten().copied();
+        let arguments = action.arguments(None).into_iter().map(|argument| argument.name());
+        let items = action.item_outputs(None).into_iter().flatten();
         for name in arguments.chain(items) {
             assert!(row.contains(&format!("`{name}`")), "{}: no {name} in {row}", action.name());
         }

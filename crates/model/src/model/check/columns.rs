@@ -135,7 +135,7 @@ impl<'a> Check<'a, '_> {
     }
 
     fn asked_with(&self, columns: BTreeSet<String>) -> ModelColumns<'a> {
-        let outputs = Action::Predict.outputs_of(self.model.algorithm).collect();
+        let outputs = Action::Predict.outputs(Some(self.model.algorithm));
         ModelColumns { name: &self.model.name, outputs, columns }
     }
 

@@ -1,8 +1,8 @@
 //! `[[model]]`: what can be said of a model without the data. What needs the columns is in `check_models`.
 
 mod columns;
-pub mod ratings;
-pub mod similar;
+mod ratings;
+mod similar;
 mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,9 +14,12 @@ use toml::{Table, Value};
 
 pub use columns::{ModelColumns, check_columns};
 
+use super::kinds::spec;
 use super::{Categorical, Columns, Missing, Model, RATING_INPUTS, Supervised, TrainOn, Unseen};
 use millstream_base::table_list;
 use millstream_stream::batch::{BatchRule, BatchSettings};
+use millstream_stream::expression::words;
+use millstream_stream::schema::SchemaRules;
 use millstream_stream::source::check::seed;
 
 pub const MODEL: Keys = Keys {
@@ -140,26 +143,18 @@ fn model(number: usize, table: &Table, batch: Option<&BatchSettings>, faults: &m
     Draft { name, algorithm, inputs, checked }
 }
 
-/// The keys that models of a kind have beside those of all.
-fn keys_of(kind: Kind) -> &'static [&'static str] {
-    match kind {
-        Kind::Rows => &["features", "target", "categorical", "text", "missing", "output", "baseline"],
-        Kind::Ratings => &["user", "item", "rating", "time", "group", "scale", "relevant"],
-        Kind::Clusters => &["features", "categorical", "missing"],
-        Kind::Content => &["id", "title", "text"],
-        Kind::Neighbours => &["id", "features", "categorical"],
-        Kind::Popularity => &["item", "score", "votes", "group"],
-    }
-}
-
-fn takes(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Rows => "features and a target",
-        Kind::Ratings => "user, item and rating",
-        Kind::Clusters => "features",
-        Kind::Content => "id, title and text",
-        Kind::Neighbours => "id and features",
-        Kind::Popularity => "item, score, votes and group",
+/// What models call ids and times, word by word: of `cast(userId as bigint)` also `userId`.
+pub fn name_ids(models: &[Model], schema: &mut SchemaRules) {
+    for columns in models.iter().map(|model| &model.columns) {
+        let (ids, time): (Vec<&str>, _) = match columns {
+            Columns::Supervised(_) | Columns::Clusters(_) => (Vec::new(), None),
+            Columns::Ratings(ratings) => (vec![&ratings.user, &ratings.item], ratings.time.as_deref()),
+            Columns::Content(content) => (vec![&content.id], None),
+            Columns::Neighbours(neighbours) => (vec![&neighbours.id], None),
+            Columns::Popularity(popularity) => (vec![&popularity.item], None),
+        };
+        schema.ids.extend(ids.into_iter().flat_map(words));
+        schema.times.extend(time.into_iter().flat_map(words));
     }
 }
 
@@ -182,9 +177,9 @@ fn kind(algorithm: Option<Algorithm>, section: &Section) -> Kind {
 /// Keys that only other algorithms take. Without an algorithm nothing is said: its own fault is enough.
 fn keys_of_others(section: &Section, algorithm: Option<Algorithm>, kind: Kind, faults: &mut Faults) {
     let Some(algorithm) = algorithm else { return };
-    let own = |key: &str| OF_ALL.contains(&key) || keys_of(kind).contains(&key);
+    let own = |key: &str| OF_ALL.contains(&key) || spec(kind).keys.contains(&key);
     for key in MODEL.names().filter(|key| section.has(key) && !own(key)) {
-        let message = format!("is not for {}, which takes {}; remove it", algorithm.name(), takes(kind));
+        let message = format!("is not for {}, which takes {}; remove it", algorithm.name(), spec(kind).takes);
         faults.add(section.key(key), None, message);
     }
 }

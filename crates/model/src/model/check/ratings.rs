@@ -4,11 +4,9 @@ use std::collections::BTreeMap;
 
 use millstream_base::{Faults, Section};
 use millstream_learn::ParamValue;
-use millstream_stream::expression::words;
-use millstream_stream::schema::SchemaRules;
 use toml::Value;
 
-use crate::model::{Columns, Model, RatingColumns};
+use crate::model::RatingColumns;
 
 pub const FEEDBACK: &str = "feedback";
 
@@ -36,16 +34,6 @@ pub fn columns(section: &Section, faults: &mut Faults) -> Option<RatingColumns> 
         section.fault("relevant", format!("must lie in the scale, {low} to {high}"), faults);
     }
     Some(RatingColumns { user: user?.to_owned(), item: item?.to_owned(), rating, time, group, scale, relevant })
-}
-
-/// What models call ids and times, word by word: of `cast(userId as bigint)` also `userId`.
-pub fn name_ids(models: &[Model], schema: &mut SchemaRules) {
-    for model in models {
-        let Columns::Ratings(ratings) = &model.columns else { continue };
-        schema.ids.extend(words(&ratings.user));
-        schema.ids.extend(words(&ratings.item));
-        schema.times.extend(ratings.time.iter().flat_map(|time| words(time)));
-    }
 }
 
 /// The least and the greatest rating.

@@ -3,12 +3,10 @@
 
 use millstream_base::{Faults, Section, type_name};
 use millstream_learn::content::Weight;
-use millstream_stream::expression::words;
-use millstream_stream::schema::SchemaRules;
 use toml::Value;
 
 use super::{categorical, features, missing};
-use crate::model::{ClusterColumns, Columns, ContentColumns, Missing, Model, NeighbourColumns, PopularityColumns};
+use crate::model::{ClusterColumns, ContentColumns, Missing, NeighbourColumns, PopularityColumns};
 
 /// A faulty `categorical` is reported, and does not make the features unknown.
 pub fn clusters(section: &Section, faults: &mut Faults) -> (Option<Vec<String>>, Option<ClusterColumns>) {
@@ -98,17 +96,4 @@ fn weight_of(section: &Section, text: &str, weight: &Value, faults: &mut Faults)
         return None;
     }
     Some(number)
-}
-
-/// What models call ids, word by word: of `cast(movieId as bigint)` also `movieId`.
-pub fn name_ids(models: &[Model], schema: &mut SchemaRules) {
-    for model in models {
-        match &model.columns {
-            Columns::Content(content) => schema.ids.extend(words(&content.id)),
-            Columns::Neighbours(neighbours) => schema.ids.extend(words(&neighbours.id)),
-            Columns::Popularity(popularity) => schema.ids.extend(words(&popularity.item)),
-            // Those of ratings are named where they are read.
-            Columns::Supervised(_) | Columns::Clusters(_) | Columns::Ratings(_) => {}
-        }
-    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use millstream_base::{Faults, Section, did_you_mean, type_name};
-use millstream_learn::{Algorithm, Kind, ParamValue, content};
+use millstream_learn::{Algorithm, ParamValue, content};
 use toml::Value;
 
 use super::param_value;
@@ -21,10 +21,7 @@ pub fn text(
 ) -> BTreeMap<String, TextRule> {
     let mut rules = BTreeMap::new();
     let Some(table) = section.table("text", faults) else { return rules };
-    if let Some(algorithm) = algorithm
-        && algorithm.traits().kind == Kind::Rows
-        && !algorithm.traits().takes_words
-    {
+    if let Some(algorithm) = algorithm.filter(|algorithm| !algorithm.traits().takes_words) {
         let message = format!(
             "{} takes no words: use logistic_regression or linear_regression, or remove it and the feature is one category per value",
             algorithm.name()

@@ -5,10 +5,12 @@ use millstream_learn::{Algorithm, Column, PredictError, Table};
 use millstream_stream::expression::ExpressionError;
 use serde_json::{Map, Value, json};
 
+use super::list::row_of;
+use super::{InputFault, List, ListFault, LoadedKind, Prediction, Question};
 use crate::model::Missing;
 use crate::registry::encoder::{EncodedRows, RowEncoder, general_fault};
 use crate::registry::input::Row;
-use crate::registry::{Encoding, Feature, FeatureSet, InputFault, ModelFile, Slots};
+use crate::registry::{Encoding, Feature, FeatureSet, ModelFile, Slots};
 
 #[derive(Debug)]
 pub struct Clusters {
@@ -98,23 +100,30 @@ impl Clusters {
     }
 
     /// `clusters`, `tried` and `inertia` of `GET …/clusters`.
-    pub fn to_json(&self) -> Map<String, Value> {
-        let clusters: Vec<Value> =
-            self.model.describe().iter().map(|description| self.cluster_json(description)).collect();
-        let tried = self.model.tried().iter().map(
-            |tried| json!({ "k": tried.k, "silhouette": tried.silhouette, "inertia_per_row": tried.inertia_per_row }),
-        );
-        let mut shown = Map::new();
-        shown.insert("clusters".to_owned(), Value::Array(clusters));
-        shown.insert("tried".to_owned(), Value::Array(tried.collect()));
-        shown.insert("inertia".to_owned(), json!(self.model.inertia()));
-        shown.insert("iterations".to_owned(), json!(self.model.iterations()));
-        shown.insert("standardised".to_owned(), json!(self.model.standardised()));
+    pub fn to_json(&self) -> Row {
+        let List { head, rows, .. } = self.described();
+        let mut shown = row_of([("clusters", rows.into_iter().map(|(_, row)| Value::Object(row)).collect())]);
+        shown.extend(head);
         shown
     }
 
+    /// Every cluster, and how they were found.
+    fn described(&self) -> List {
+        let rows: Vec<(u32, Row)> = (0..).zip(self.model.describe().iter().map(|of| self.cluster_row(of))).collect();
+        let tried = self.model.tried().iter().map(
+            |tried| json!({ "k": tried.k, "silhouette": tried.silhouette, "inertia_per_row": tried.inertia_per_row }),
+        );
+        let head = row_of([
+            ("tried", tried.collect()),
+            ("inertia", json!(self.model.inertia())),
+            ("iterations", json!(self.model.iterations())),
+            ("standardised", json!(self.model.standardised())),
+        ]);
+        List { head, total: rows.len(), rows }
+    }
+
     /// A numeric column's centre and spread are numbers, those of a categorical one the shares of its categories.
-    fn cluster_json(&self, description: &Description) -> Value {
+    fn cluster_row(&self, description: &Description) -> Row {
         let mut traits: Vec<&Trait> = description.traits.iter().collect();
         let told: Vec<Value> = traits.iter().map(|of| self.trait_json(of)).collect();
         // Centres in the order of the features.
@@ -133,15 +142,15 @@ impl Clusters {
                 }
             }
         }
-        json!({
-            "cluster": description.cluster,
-            "size": description.size,
-            "share": description.share,
-            "label": self.labels.get(description.cluster as usize),
-            "center": center,
-            "spread": spread,
-            "traits": told,
-        })
+        row_of([
+            ("cluster", description.cluster.into()),
+            ("size", json!(description.size)),
+            ("share", json!(description.share)),
+            ("label", json!(self.labels.get(description.cluster as usize))),
+            ("center", center.into()),
+            ("spread", spread.into()),
+            ("traits", told.into()),
+        ])
     }
 
     fn trait_json(&self, of: &Trait) -> Value {
@@ -169,6 +178,20 @@ impl Clusters {
         let named = (0..).zip(shares).filter(|(_, share)| **share > 0.0);
         let named = named.map(|(category, share)| (category_name(feature, self.missing, category), json!(share)));
         Value::Object(named.collect())
+    }
+}
+
+impl LoadedKind for Clusters {
+    fn predict(&self, _file: &ModelFile, rows: &[Row]) -> Result<Vec<Prediction>, InputFault> {
+        let predicted = self.assign(rows)?.into_iter().map(|mut assigned| {
+            let (value, warnings) = (assigned.cluster.into(), std::mem::take(&mut assigned.warnings));
+            Prediction { value, probability: None, cluster: Some(assigned), warnings }
+        });
+        Ok(predicted.collect())
+    }
+
+    fn list(&self, _file: &ModelFile, _question: &Question) -> Result<List, ListFault> {
+        Ok(self.described())
     }
 }
 

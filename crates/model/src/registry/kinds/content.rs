@@ -1,120 +1,51 @@
-//! Loaded items that lists are made of: similar texts, near rows, and what is liked best. Row `i` of a model is the item of the
-//! `i`-th id; `serve` makes the lists.
+//! Items by their texts: lists of similar ones, found by their titles too. Row `i` of the model is the item of the `i`-th id.
 
 use datafusion::arrow::array::{Array, AsArray, StringArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::DataType;
-use millstream_learn::content::{self, Lookup, Titles};
-use millstream_learn::neighbours::{self, Neighbour, StoredValue};
-use millstream_learn::table::MISSING_CODE;
+use millstream_base::quote;
+use millstream_learn::content::{self, Lookup, Query, Term, TitleMatch, Titles};
 use millstream_learn::top_n::{Admit, Scored};
-use millstream_learn::{Algorithm, Array as Numbers, Arrays, Column, Id, Ids, LoadError, Table, popularity};
+use millstream_learn::{Arrays, Ids, LoadError, Texts};
 use millstream_stream::expression::{Expression, ExpressionError};
-use serde_json::{Map, Value};
+use serde_json::{Value, json};
 
-use super::clusters::category_name;
-use crate::model::Missing;
-use crate::registry::encoder::{RowEncoder, general_fault};
-use crate::registry::input::{Inputs, Row};
-use crate::registry::{FeatureSet, InputFault, ModelFile, Task};
+use super::list::{row_of, stored};
+use super::{
+    ITEM, InputFault, List, ListFault, LoadedKind, Problem, Question, Subject, damaged, id_json, list_row, load_ids,
+    score_json, version_name,
+};
+use crate::model::{Ambiguous, Argument};
+use crate::registry::input::Inputs;
+use crate::registry::{ModelFile, Row, Task, TextColumn};
 
-const ID: &str = "item";
-const GROUP: &str = "group";
-const TITLE_BYTES: &str = "title_bytes";
-const TITLE_ENDS: &str = "title_ends";
+const TITLE: &str = "title";
 
 /// The arrays of a model of texts.
 #[derive(Debug)]
 pub struct ContentParts {
     pub model: content::Model,
     pub ids: Ids,
-    /// `None`: no title is configured.
-    pub titles: Option<TitleTexts>,
-}
-
-/// One text an item, as written; empty where there is none.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct TitleTexts {
-    bytes: String,
-    ends: Vec<usize>,
-}
-
-impl TitleTexts {
-    pub fn push(&mut self, title: &str) {
-        self.bytes.push_str(title);
-        self.ends.push(self.bytes.len());
-    }
-
-    pub fn get(&self, row: u32) -> Option<&str> {
-        let row = row as usize;
-        let start = if row == 0 { 0 } else { *self.ends.get(row - 1)? };
-        self.bytes.get(start..*self.ends.get(row)?).filter(|title| !title.is_empty())
-    }
-
-    pub fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
-    }
-
-    fn store(&self, arrays: &mut Arrays) {
-        arrays.insert(
-            TITLE_BYTES.to_owned(),
-            Numbers::U8 { shape: vec![self.bytes.len()], data: self.bytes.as_bytes().to_vec() },
-        );
-        arrays.insert(TITLE_ENDS.to_owned(), Numbers::ends(self.ends.iter().copied()));
-    }
-
-    /// `None`: there are none in the arrays.
-    fn load(arrays: &Arrays) -> Result<Option<Self>, LoadError> {
-        let (Some(Numbers::U8 { data, .. }), Some(Numbers::I64 { data: ends, .. })) =
-            (arrays.get(TITLE_BYTES), arrays.get(TITLE_ENDS))
-        else {
-            return Ok(None);
-        };
-        let bytes = String::from_utf8(data.clone()).map_err(|error| damaged(TITLE_BYTES, error.to_string()))?;
-        let mut found = Vec::with_capacity(ends.len());
-        for &end in ends {
-            let start = found.last().copied().unwrap_or(0);
-            let end = usize::try_from(end).ok().filter(|&end| bytes.get(start..end).is_some());
-            found.push(end.ok_or_else(|| damaged(TITLE_ENDS, format!("title {} has no end", found.len())))?);
-        }
-        if found.last().copied().unwrap_or(0) != bytes.len() {
-            return Err(damaged(TITLE_ENDS, "the last is not the end of the bytes".to_owned()));
-        }
-        Ok(Some(Self { bytes, ends: found }))
-    }
-}
-
-fn damaged(name: &str, problem: String) -> LoadError {
-    LoadError::Damaged { name: name.to_owned(), problem }
-}
-
-fn load_ids(name: &str, arrays: &Arrays, n_rows: usize) -> Result<Ids, LoadError> {
-    let ids = Ids::load(name, arrays)?;
-    match ids.len() {
-        n_ids if n_ids == n_rows => Ok(ids),
-        n_ids => Err(damaged(&format!("{name}_ids"), format!("it has {n_ids} ids for {n_rows} rows"))),
-    }
+    /// One an item, as written, empty where there is none; `None`: no title is configured.
+    pub titles: Option<Texts>,
 }
 
 impl ContentParts {
     pub fn from_arrays(arrays: &Arrays) -> Result<Self, LoadError> {
         let model = content::Model::from_arrays(arrays)?;
-        let ids = load_ids(ID, arrays, model.n_rows())?;
-        let titles = TitleTexts::load(arrays)?;
+        let ids = load_ids(arrays, model.n_rows())?;
+        let has_titles = arrays.contains_key("title_bytes");
+        let titles = has_titles.then(|| Texts::load(TITLE, arrays)).transpose()?;
         if let Some(titles) = titles.as_ref().filter(|titles| titles.len() != ids.len()) {
-            return Err(damaged(TITLE_ENDS, format!("there are {} titles for {} items", titles.len(), ids.len())));
+            return Err(damaged(TITLE, format!("there are {} titles for {} items", titles.len(), ids.len())));
         }
         Ok(Self { model, ids, titles })
     }
 
     pub fn to_arrays(&self) -> Arrays {
         let mut arrays = self.model.to_arrays();
-        self.ids.store(ID, &mut arrays);
-        self.titles.iter().for_each(|titles| titles.store(&mut arrays));
+        self.ids.store(ITEM, &mut arrays);
+        self.titles.iter().for_each(|titles| titles.store(TITLE, &mut arrays));
         arrays
     }
 }
@@ -124,7 +55,7 @@ impl ContentParts {
 pub struct Content {
     pub model: content::Model,
     pub ids: Ids,
-    titles: Option<(TitleTexts, Titles)>,
+    titles: Option<(Texts, Titles)>,
     inputs: Inputs,
     texts: Vec<Expression>,
 }
@@ -132,16 +63,7 @@ pub struct Content {
 impl Content {
     pub fn new(file: &ModelFile, parts: ContentParts) -> Result<Self, ExpressionError> {
         let inputs = Inputs::new(&file.inputs, false);
-        let expressions: &[_] = match &file.task {
-            Task::Similarity(task) => &task.text,
-            Task::Regression
-            | Task::Classification { .. }
-            | Task::Recommendation(_)
-            | Task::Clustering(_)
-            | Task::Neighbourhood(_)
-            | Task::Popularity(_) => &[],
-        };
-        let texts = expressions.iter().map(|text| Expression::compile(&text.expression, inputs.schema()));
+        let texts = compared(file).iter().map(|text| Expression::compile(&text.expression, inputs.schema()));
         let texts = texts.collect::<Result<Vec<_>, _>>()?;
         let ContentParts { model, ids, titles } = parts;
         let titles = titles.map(|titles| {
@@ -151,13 +73,9 @@ impl Content {
         Ok(Self { model, ids, titles, inputs, texts })
     }
 
-    pub fn has_titles(&self) -> bool {
-        self.titles.is_some()
-    }
-
     /// As written; `None` where there is none.
     pub fn title(&self, row: u32) -> Option<&str> {
-        self.titles.as_ref()?.0.get(row)
+        self.titles.as_ref()?.0.get(row).filter(|title| !title.is_empty())
     }
 
     /// The item that a name stands for, or at most `n` that it may.
@@ -198,150 +116,165 @@ impl Content {
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         self.model.query(&texts)
     }
+}
 
-    /// `texts`: of `texts_of_row` or `texts_of_words`.
-    pub fn similar_to_texts(&self, texts: &[String], n: usize, admit: &Admit) -> Vec<Scored> {
-        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-        self.model.similar_to_text(&texts, n, admit)
+/// So many titles or texts are looked through in about a quarter of a millisecond.
+const TEXTS_SHORT: usize = 5_000;
+const TEXT_BYTES_SHORT: usize = 10_000;
+/// Who types more than this means something else.
+const TITLE_CHARS_MOST: usize = 500;
+/// A text is looked at once for each text column.
+const TEXT_BYTES_MOST: usize = 1_000_000;
+/// Titles that may be meant.
+const CANDIDATES_MOST: usize = 10;
+/// Of the words that two items share, those that weigh most.
+const TERMS_SHOWN: usize = 10;
+
+/// What similar texts are looked for of.
+enum Wanted {
+    Stored(u32),
+    Query(Query),
+    /// The titles that a name may mean, best first: the answer themselves.
+    Titles(Vec<TitleMatch>),
+}
+
+impl LoadedKind for Content {
+    fn items(&self) -> Option<&Ids> {
+        Some(&self.ids)
     }
 
-    /// The words that make `row` similar to these texts, the weightiest first.
-    pub fn terms_shared_with_texts(&self, texts: &[String], row: u32) -> Vec<content::Term<'_>> {
-        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-        self.model.terms_shared_with_text(&texts, row)
+    fn title(&self, item: u32) -> Option<Option<&str>> {
+        self.titles.is_some().then(|| Content::title(self, item))
+    }
+
+    fn list(&self, file: &ModelFile, question: &Question) -> Result<List, ListFault> {
+        let (model, admit) = (&self.model, &question.admit);
+        let mut head = Row::new();
+        let wanted = match question.subject {
+            Subject::Title(title) => self.titled(file, title, question.ambiguous, &mut head)?,
+            Subject::Text(text) if text.len() > TEXT_BYTES_MOST => {
+                let message = format!("a text of {} bytes: at most {TEXT_BYTES_MOST}", text.len());
+                return Err(ListFault::new(Problem::TooLarge, "too_large", Some(Argument::Text), message));
+            }
+            Subject::Text(text) => Wanted::Query(self.query(&self.texts_of_words(text))),
+            Subject::Row(row) => Wanted::Query(self.query(&self.filled_texts(file, row)?)),
+            Subject::Item(id) => Wanted::Stored(stored(file, &self.ids, id)?),
+            Subject::All | Subject::Group(_) | Subject::User(_) => return Err(ListFault::NoSuchList),
+        };
+        let total = match &wanted {
+            Wanted::Stored(row) => model.n_similar(*row, admit),
+            Wanted::Query(query) => model.n_similar_to(query, admit),
+            Wanted::Titles(found) => found.iter().filter(|found| admit.admits(found.row)).count(),
+        };
+        let search = |n: usize| match &wanted {
+            Wanted::Stored(row) => model.similar(*row, n, admit),
+            Wanted::Query(query) => model.similar_to(query, n, admit),
+            Wanted::Titles(found) => {
+                let admitted = found.iter().filter(|found| admit.admits(found.row)).take(n);
+                admitted.map(|found| Scored { item: found.row, score: found.score }).collect()
+            }
+        };
+        let list = question.list(
+            total,
+            |n| Ok(search(n)),
+            |scored| {
+                let terms = match &wanted {
+                    Wanted::Stored(row) => model.shared_terms(*row, scored.item),
+                    Wanted::Query(query) => model.terms_shared_with(query, scored.item),
+                    Wanted::Titles(_) => Vec::new(),
+                };
+                let more = [("score", score_json(f64::from(scored.score))), ("terms", terms_json(file, &terms))];
+                (scored.item, list_row(self.ids.get(scored.item), more))
+            },
+        )?;
+        Ok(List { head, ..list })
+    }
+
+    fn is_long(&self, subject: &Subject) -> bool {
+        let is_long = match subject {
+            Subject::Text(text) => text.len() > TEXT_BYTES_SHORT,
+            Subject::Row(_) => true,
+            Subject::All | Subject::Group(_) | Subject::Item(_) | Subject::Title(_) | Subject::User(_) => false,
+        };
+        is_long || self.ids.len() > TEXTS_SHORT
     }
 }
 
-/// The arrays of a model of near rows.
-#[derive(Debug)]
-pub struct NeighbourParts {
-    pub model: neighbours::Model,
-    pub ids: Ids,
-}
-
-impl NeighbourParts {
-    pub fn from_arrays(arrays: &Arrays) -> Result<Self, LoadError> {
-        let model = neighbours::Model::from_arrays(arrays)?;
-        let ids = load_ids(ID, arrays, model.n_rows())?;
-        Ok(Self { model, ids })
-    }
-
-    pub fn to_arrays(&self) -> Arrays {
-        let mut arrays = self.model.to_arrays();
-        self.ids.store(ID, &mut arrays);
-        arrays
-    }
-}
-
-/// Items and their values.
-#[derive(Debug)]
-pub struct Neighbourhood {
-    pub model: neighbours::Model,
-    pub ids: Ids,
-    encoder: RowEncoder,
-}
-
-impl Neighbourhood {
-    pub fn new(file: &ModelFile, algorithm: Algorithm, parts: NeighbourParts) -> Result<Self, ExpressionError> {
-        let encoder = RowEncoder::new(file, algorithm, Vec::new())?;
-        Ok(Self { model: parts.model, ids: parts.ids, encoder })
-    }
-
-    pub fn feature_set(&self) -> &FeatureSet {
-        self.encoder.feature_set()
-    }
-
-    /// What a stored row was compared by: its features, in their order; a missing value is null.
-    pub fn row(&self, row: u32) -> Map<String, Value> {
-        let features = self.feature_set().features();
-        let shown = features.iter().enumerate().map(|(column, feature)| {
-            let value = match self.model.value(row, column) {
-                Some(StoredValue::Number(number)) => number_json(number),
-                Some(StoredValue::Category(code)) => Value::from(category_name(feature, Missing::Skip, code)),
-                None => Value::Null,
-            };
-            (feature.expression.clone(), value)
-        });
-        shown.collect()
-    }
-
-    /// A posted row as the model compares it: a table of that one row. It may lack columns, but not all.
-    pub fn posted(&self, row: &Row) -> Result<Table, InputFault> {
-        let encoded = self.encoder.encode(std::slice::from_ref(row))?;
-        let table = Table::new(encoded.columns).map_err(|error| general_fault(&error))?;
-        if table.columns().iter().all(is_first_missing) {
-            let names: Vec<&str> =
-                self.feature_set().features().iter().map(|feature| feature.expression.as_str()).collect();
-            let message = format!("the row has no value to compare by: give at least one of {}", names.join(", "));
-            return Err(InputFault { row: 0, field: String::new(), message });
+impl Content {
+    fn filled_texts(&self, file: &ModelFile, row: &Row) -> Result<Vec<String>, ListFault> {
+        let texts = self.texts_of_row(row).map_err(ListFault::Row)?;
+        if texts.iter().all(|text| text.trim().is_empty()) {
+            let inputs: Vec<&str> = file.inputs.iter().map(|input| input.name.as_str()).collect();
+            let message = format!("has no text; give at least one of {}", inputs.join(", "));
+            return Err(ListFault::unusable(Argument::Row, message));
         }
-        Ok(table)
+        Ok(texts)
     }
 
-    /// The admitted rows nearest to a posted one.
-    pub fn nearest_to_posted(&self, row: &Row, n: usize, admit: &Admit) -> Result<Vec<Neighbour>, InputFault> {
-        self.nearest_in(&self.posted(row)?, n, admit)
-    }
-
-    /// The admitted rows nearest to a row of `posted`.
-    pub fn nearest_in(&self, posted: &Table, n: usize, admit: &Admit) -> Result<Vec<Neighbour>, InputFault> {
-        self.model.nearest(posted, 0, n, admit).map_err(|error| general_fault(&error))
-    }
-
-    /// How many rows `nearest_in` finds when none is too many.
-    pub fn n_near(&self, posted: &Table, admit: &Admit) -> Result<usize, InputFault> {
-        self.model.n_near(posted, 0, admit).map_err(|error| general_fault(&error))
-    }
-}
-
-fn is_first_missing(column: &Column) -> bool {
-    match column {
-        Column::Numeric(values) => values.first().is_none_or(|value| !value.is_finite()),
-        Column::Categorical { codes, .. } => codes.first().is_none_or(|code| *code == MISSING_CODE),
-        Column::Sparse(words) => words.is_empty() || words.is_zero(0),
-    }
-}
-
-/// Whole numbers without a fraction.
-fn number_json(number: f64) -> Value {
-    match millstream_stream::record::exact_integer(number) {
-        Some(whole) => Value::from(whole),
-        None => Value::from(number),
-    }
-}
-
-/// What is liked best, of all and of each group.
-#[derive(Debug)]
-pub struct Popularity {
-    pub model: popularity::Model,
-    pub items: Ids,
-    /// By the group's text.
-    pub groups: Ids,
-}
-
-impl Popularity {
-    pub fn from_arrays(arrays: &Arrays) -> Result<Self, LoadError> {
-        let model = popularity::Model::from_arrays(arrays)?;
-        let (items, groups) = (Ids::load(ID, arrays)?, Ids::load(GROUP, arrays)?);
-        let most = model.top(None, usize::MAX, &Admit::default()).iter().map(|popular| popular.item).max();
-        if let Some(item) = most.filter(|item| *item as usize >= items.len()) {
-            return Err(damaged("items", format!("item {item} has no id among {}", items.len())));
+    /// What a title is taken for, and says so in `head`.
+    fn titled(&self, file: &ModelFile, title: &str, ambiguous: Ambiguous, head: &mut Row) -> Result<Wanted, ListFault> {
+        let model = version_name(file);
+        if self.titles.is_none() {
+            let message = format!("{model} knows no titles; name their column with title in [[model]]");
+            return Err(ListFault::new(Problem::Unusable, "no_titles", Some(Argument::Title), message));
         }
-        if let Some(group) = model.groups().find(|group| *group as usize >= groups.len()) {
-            return Err(damaged("groups", format!("group {group} has no name among {}", groups.len())));
+        if title.chars().nth(TITLE_CHARS_MOST).is_some() {
+            let message = format!("expected at most {TITLE_CHARS_MOST} characters; text takes more");
+            return Err(ListFault::unusable(Argument::Title, message));
         }
-        Ok(Self { model, items, groups })
+        let everything = Admit::default();
+        let (problem, code, titles, message) = match self.lookup(title, CANDIDATES_MOST, &everything) {
+            Lookup::Found(found) => {
+                head.insert("matched".to_owned(), self.candidate(found.row));
+                return Ok(Wanted::Stored(found.row));
+            }
+            Lookup::Ambiguous(found) => {
+                let message = format!("{} may be several items: ask for one of the candidates by its id", quote(title));
+                (Problem::Ambiguous, "ambiguous_title", found, message)
+            }
+            Lookup::NotFound => {
+                let near = self.titles_like(title, CANDIDATES_MOST, &everything);
+                let names: Vec<&str> = near.iter().filter_map(|found| self.title(found.row)).take(3).collect();
+                let nearest = match names.is_empty() {
+                    true => String::new(),
+                    false => format!("; the nearest are {}", names.join(", ")),
+                };
+                let message = format!("{model} knows no item called {}{nearest}", quote(title));
+                (Problem::Unknown, "unknown_title", near, message)
+            }
+        };
+        // No item is meant, whatever the answer is.
+        head.insert("matched".to_owned(), Value::Null);
+        if ambiguous == Ambiguous::Text {
+            let query = self.query(&self.texts_of_words(title));
+            // Words that no item has are no answer; the titles that come near may be.
+            if self.model.n_similar_to(&query, &everything) > 0 {
+                return Ok(Wanted::Query(query));
+            }
+        }
+        if ambiguous == Ambiguous::List && !titles.is_empty() {
+            return Ok(Wanted::Titles(titles));
+        }
+        let candidates = titles.iter().map(|found| self.candidate(found.row)).collect();
+        Err(ListFault::Asked { problem, code, argument: Some(Argument::Title), message, candidates })
     }
 
-    pub fn to_arrays(&self) -> Arrays {
-        let mut arrays = self.model.to_arrays();
-        self.items.store(ID, &mut arrays);
-        self.groups.store(GROUP, &mut arrays);
-        arrays
+    fn candidate(&self, row: u32) -> Value {
+        let id = self.ids.get(row).map_or(Value::Null, id_json);
+        Value::Object(row_of([("id", id), ("title", self.title(row).into())]))
     }
+}
 
-    /// The code of a group by its text; `None`: no record is in such a group.
-    pub fn group(&self, name: &str) -> Option<u32> {
-        self.groups.code(Id::Text(name))
-    }
+/// The columns whose texts are compared.
+fn compared(file: &ModelFile) -> &[TextColumn] {
+    if let Task::Similarity(task) = &file.task { &task.text } else { &[] }
+}
+
+fn terms_json(file: &ModelFile, terms: &[Term]) -> Value {
+    let column = |column: usize| compared(file).get(column).map(|text| text.expression.as_str());
+    let shown = terms
+        .iter()
+        .take(TERMS_SHOWN)
+        .map(|term| json!({"term": term.term, "column": column(term.column), "score": score_json(term.weight)}));
+    shown.collect()
 }

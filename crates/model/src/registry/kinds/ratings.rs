@@ -1,14 +1,15 @@
-//! A loaded recommender: factors, the ids they belong to, and the indexes that lists are found by. It answers for pairs here; lists
-//! are made of its parts by `serve`.
+//! A loaded recommender: factors, the ids they belong to, and the indexes that lists are found by. What users have taken up is
+//! no part of it: who asks joins that.
 
-use millstream_learn::top_n::{Metric, TopN};
+use millstream_learn::als::ListRule;
+use millstream_learn::top_n::{Admit, Metric, Scored, TopN, top_n_exact};
 use millstream_learn::{Arrays, Id, Ids, LoadError, als};
 use millstream_stream::expression::nearest;
 use serde_json::{Number, Value};
 
-use crate::model::RATING_INPUTS;
-use crate::registry::input::Row;
-use crate::registry::{InputFault, Prediction};
+use super::{InputFault, List, ListFault, LoadedKind, Prediction, Question, Subject, list_row, score_json};
+use crate::model::{Action, RATING_INPUTS};
+use crate::registry::{ModelFile, Row};
 
 const USER: &str = RATING_INPUTS[0];
 const ITEM: &str = RATING_INPUTS[1];
@@ -49,8 +50,48 @@ impl Recommender {
         self.model.clamp(self.model.score(self.model.user(user), item))
     }
 
+    /// The version's item.
+    pub fn item(&self, file: &ModelFile, id: Id) -> Result<u32, ListFault> {
+        self.items.code(id).ok_or_else(|| unknown_item(file, id))
+    }
+
+    /// The best by a user's factors.
+    fn recommended(&self, vector: &[f32], question: &Question) -> Result<List, ListFault> {
+        let (model, admit) = (&self.model, &question.admit);
+        let search = |n| Ok(self.top.search(model.list_factors(), vector, n, admit));
+        question.list(admit.count(model.n_items()), search, |scored| {
+            let score = match model.ranking() {
+                ListRule::Prediction => f64::from(scored.score),
+                ListRule::Support => model.score(vector, scored.item),
+            };
+            scored_row(&self.items, scored, model.clamp(score))
+        })
+    }
+
+    fn like(&self, item: u32, question: &Question) -> Result<List, ListFault> {
+        let exclude = question.admit.exclude_also(item);
+        let admit = Admit { exclude: &exclude, ..question.admit };
+        let search = |n| Ok(self.similar.search(self.model.item_factors(), self.model.item(item), n, &admit));
+        let row = |scored: &Scored| scored_row(&self.items, scored, f64::from(scored.score));
+        question.list(admit.count(self.model.n_items()), search, row)
+    }
+
+    /// Who would like the item.
+    fn users_of(&self, item: u32, question: &Question) -> Result<List, ListFault> {
+        let (model, admit) = (&self.model, &question.admit);
+        let (wanted, metric) = (model.scored_by(item), Metric::InnerProduct);
+        let search = |n| Ok(top_n_exact(model.user_factors(), model.width(), &wanted, n, metric, admit));
+        let row = |scored: &Scored| scored_row(&self.users, scored, model.clamp(f64::from(scored.score)));
+        question.list(admit.count(model.n_users()), search, row)
+    }
+}
+
+/// So many factors are looked through in about a quarter of a millisecond.
+const FACTORS_SHORT: usize = 4_000_000;
+
+impl LoadedKind for Recommender {
     /// One estimate for each pair of `user` and `item`, or the first fault.
-    pub fn predict(&self, rows: &[Row]) -> Result<Vec<Prediction>, InputFault> {
+    fn predict(&self, _file: &ModelFile, rows: &[Row]) -> Result<Vec<Prediction>, InputFault> {
         let answers = rows.iter().enumerate().map(|(index, row)| {
             check_names(index, row)?;
             let user = code(&self.users, USER, index, row)?;
@@ -60,10 +101,35 @@ impl Recommender {
                 field: String::new(),
                 message: "the estimate is not a finite number".to_owned(),
             })?;
-            Ok(Prediction { value: Value::Number(value), probability: None, warnings: Vec::new() })
+            Ok(Prediction::new(Value::Number(value)))
         });
         answers.collect()
     }
+
+    fn items(&self) -> Option<&Ids> {
+        Some(&self.items)
+    }
+
+    fn list(&self, file: &ModelFile, question: &Question) -> Result<List, ListFault> {
+        match (question.action, question.subject) {
+            (Action::Recommend, Subject::User(vector)) => self.recommended(vector, question),
+            (Action::Similar, Subject::Item(id)) => self.like(self.item(file, id)?, question),
+            (Action::Users, Subject::Item(id)) => self.users_of(self.item(file, id)?, question),
+            _ => Err(ListFault::NoSuchList),
+        }
+    }
+
+    fn is_long(&self, _subject: &Subject) -> bool {
+        self.model.n_items() * self.model.rank() > FACTORS_SHORT
+    }
+}
+
+fn scored_row(ids: &Ids, scored: &Scored, score: f64) -> (u32, Row) {
+    (scored.item, list_row(ids.get(scored.item), [("score", score_json(score))]))
+}
+
+pub fn unknown_item(file: &ModelFile, item: Id) -> ListFault {
+    ListFault::unknown_item(file, item, "nobody had taken it up when it was trained")
 }
 
 /// As a recommender of these parts would give them, without making one.

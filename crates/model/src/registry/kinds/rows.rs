@@ -10,48 +10,13 @@ use millstream_learn::{Algorithm, Column, Table};
 use millstream_stream::expression::{Expression, ExpressionError};
 use serde_json::{Map, Number, Value};
 
+use super::{InputFault, LoadedKind, Prediction};
 use crate::registry::encoder::{EncodedRows, RowEncoder, general_fault};
 use crate::registry::input::Row;
-use crate::registry::{
-    Assigned, Clusters, Content, FeatureSet, Fitted, ModelFile, Neighbourhood, Outcome, Popularity, Recommender, Task,
-    Values, Version, evaluate_as,
-};
+use crate::registry::{FeatureSet, Fitted, ModelFile, Outcome, Values, evaluate_as};
 
 /// The one column that `output` sees.
 pub const PREDICTION: &str = "prediction";
-
-/// The answer to one row.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Prediction {
-    /// A number, or a class in the type of the target.
-    pub value: Value,
-    /// By class; `None` for a regression.
-    pub probability: Option<Map<String, Value>>,
-    /// Values outside the range that training saw, and texts without a known word.
-    pub warnings: Vec<String>,
-}
-
-/// Why a row cannot be answered: a 422.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("row {row}: {message}")]
-pub struct InputFault {
-    /// From 0.
-    pub row: usize,
-    /// The input; empty when no single one is at fault.
-    pub field: String,
-    pub message: String,
-}
-
-/// What answers, by what was learned from.
-#[derive(Debug)]
-pub enum Answers {
-    Rows(Box<Predictor>),
-    Ratings(Box<Recommender>),
-    Clusters(Box<Clusters>),
-    Content(Box<Content>),
-    Neighbours(Box<Neighbourhood>),
-    Popularity(Box<Popularity>),
-}
 
 /// Of features and a target.
 #[derive(Debug)]
@@ -106,15 +71,7 @@ impl Predictor {
     ) -> Result<Self, ExpressionError> {
         let encoder = RowEncoder::new(file, algorithm, bags)?;
         let output = file.output.as_deref().map(Output::compile).transpose()?;
-        let class_names = match &file.task {
-            Task::Classification { classes } => classes.iter().map(class_name).collect(),
-            Task::Regression
-            | Task::Recommendation(_)
-            | Task::Clustering(_)
-            | Task::Similarity(_)
-            | Task::Neighbourhood(_)
-            | Task::Popularity(_) => Vec::new(),
-        };
+        let class_names = file.task.classes().iter().map(class_name).collect();
         Ok(Self { fitted, encoder, output, class_names })
     }
 
@@ -145,7 +102,27 @@ impl Predictor {
         };
         let answers = numbers.into_iter().zip(warnings).enumerate().map(|(row, (number, warnings))| {
             let value = Number::from_f64(number).ok_or_else(|| not_finite(row, &warnings))?;
-            Ok(Prediction { value: Value::Number(value), probability: None, warnings })
+            Ok(Prediction { warnings, ..Prediction::new(Value::Number(value)) })
+        });
+        answers.collect()
+    }
+
+    fn classes(
+        &self,
+        classes: &[Value],
+        probabilities: &[f64],
+        warnings: Vec<Vec<String>>,
+    ) -> Result<Vec<Prediction>, InputFault> {
+        let best = most_probable(probabilities, classes.len());
+        let rows = probabilities.chunks_exact(classes.len().max(1)).zip(best).zip(warnings).enumerate();
+        let answers = rows.map(|(row, ((probabilities, best), warnings))| {
+            let mut by_class = Map::with_capacity(classes.len());
+            for (name, &probability) in self.class_names.iter().zip(probabilities) {
+                let probability = Number::from_f64(probability).ok_or_else(|| not_finite(row, &warnings))?;
+                by_class.insert(name.clone(), Value::Number(probability));
+            }
+            let value = classes[best as usize].clone();
+            Ok(Prediction { probability: Some(by_class), warnings, ..Prediction::new(value) })
         });
         answers.collect()
     }
@@ -159,64 +136,15 @@ pub fn class_name(class: &Value) -> String {
     }
 }
 
-impl Version {
-    /// One answer per row, or the first fault.
-    pub fn predict(&self, rows: &[Row]) -> Result<Vec<Prediction>, InputFault> {
-        if rows.is_empty() {
-            return Ok(Vec::new());
-        }
-        match &*self.answers {
-            Answers::Rows(predictor) => self.predict_rows(predictor, rows),
-            Answers::Ratings(recommender) => recommender.predict(rows),
-            Answers::Clusters(clusters) => {
-                let assigned = clusters.assign(rows)?.into_iter();
-                let answer = |Assigned { cluster, warnings, .. }| Prediction {
-                    value: Value::from(cluster),
-                    probability: None,
-                    warnings,
-                };
-                Ok(assigned.map(answer).collect())
-            }
-            Answers::Content(_) | Answers::Neighbours(_) => Err(no_prediction("similar")),
-            Answers::Popularity(_) => Err(no_prediction("popular")),
-        }
-    }
-
-    fn predict_rows(&self, predictor: &Predictor, rows: &[Row]) -> Result<Vec<Prediction>, InputFault> {
-        let EncodedRows { columns, warnings } = predictor.encoder.encode(rows)?;
+impl LoadedKind for Predictor {
+    fn predict(&self, file: &ModelFile, rows: &[Row]) -> Result<Vec<Prediction>, InputFault> {
+        let EncodedRows { columns, warnings } = self.encoder.encode(rows)?;
         let table = Table::new(columns).map_err(|error| general_fault(&error))?;
-        let outcome = predictor.fitted.outcome(&table).map_err(|error| general_fault(&error))?;
-        match outcome {
-            Outcome::Numbers(numbers) => predictor.numbers(numbers, warnings),
-            Outcome::Probabilities(probabilities) => self.classes(predictor, &probabilities, warnings),
+        match self.fitted.outcome(&table).map_err(|error| general_fault(&error))? {
+            Outcome::Numbers(numbers) => self.numbers(numbers, warnings),
+            Outcome::Probabilities(probabilities) => self.classes(file.task.classes(), &probabilities, warnings),
         }
     }
-
-    fn classes(
-        &self,
-        predictor: &Predictor,
-        probabilities: &[f64],
-        warnings: Vec<Vec<String>>,
-    ) -> Result<Vec<Prediction>, InputFault> {
-        let Task::Classification { classes } = &self.file.task else { return Ok(Vec::new()) };
-        let names = &predictor.class_names;
-        let best = most_probable(probabilities, classes.len());
-        let rows = probabilities.chunks_exact(classes.len()).zip(best).zip(warnings).enumerate();
-        let answers = rows.map(|(row, ((probabilities, best), warnings))| {
-            let mut by_class = Map::with_capacity(classes.len());
-            for (name, &probability) in names.iter().zip(probabilities) {
-                let probability = Number::from_f64(probability).ok_or_else(|| not_finite(row, &warnings))?;
-                by_class.insert(name.clone(), Value::Number(probability));
-            }
-            Ok(Prediction { value: classes[best as usize].clone(), probability: Some(by_class), warnings })
-        });
-        answers.collect()
-    }
-}
-
-fn no_prediction(instead: &str) -> InputFault {
-    let message = format!("this model has lists and predicts nothing: ask it for /{instead}");
-    InputFault { row: 0, field: String::new(), message }
 }
 
 fn not_finite(row: usize, warnings: &[String]) -> InputFault {

@@ -162,10 +162,10 @@ pub fn answers(version: &Version) -> Value {
             found.iter().map(|one| json!([content.ids.get(one.item).unwrap().to_string(), one.score])).collect()
         };
         let stored = ids(content.model.similar(3, 3, &all));
-        return json!({ "stored": stored, "texts": ids(content.similar_to_texts(&texts, 3, &all)), "title": content.title(3) });
+        return json!({ "stored": stored, "texts": ids(content.model.similar_to(&content.query(&texts), 3, &all)), "title": content.title(3) });
     }
     if let Some(near) = version.neighbours() {
-        let found = near.nearest_to_posted(&posted, 3, &all).unwrap();
+        let found = near.nearest_in(&near.posted(&posted).unwrap(), 3, &all).unwrap();
         let found = found.iter().map(|one| json!([near.ids.get(one.row).unwrap().to_string(), one.distance]));
         return json!({ "posted": found.collect::<Vec<_>>(), "row": near.row(3) });
     }
@@ -453,13 +453,13 @@ fn similar_texts_are_found_by_the_latest_record_of_each_id() {
     assert_eq!(content.lookup("%'.*\"", 5, &all), Lookup::NotFound);
     let texts = content.texts_of_row(&object(&json!({ "about": "Ballet dancers" }))).unwrap();
     assert_eq!(texts, ["Ballet dancers", ""]);
-    let found = content.similar_to_texts(&texts, 1, &all);
+    let found = content.model.similar_to(&content.query(&texts), 1, &all);
     assert_eq!(content.ids.get(found[0].item).map(|id| id.to_string().parse::<u64>().unwrap() % 3), Some(2));
     let fault = content.texts_of_row(&object(&json!({ "abuot": "x" }))).unwrap_err();
     assert!(fault.message.contains("did you mean `about`?"), "{}", fault.message);
-    let (words, free) = (content.texts_of_words("killer crime"), &["crime", "killer"]);
-    let best = content.similar_to_texts(&words, 1, &all)[0].item;
-    let mut terms: Vec<&str> = content.terms_shared_with_texts(&words, best).iter().map(|term| term.term).collect();
+    let (words, free) = (content.query(&content.texts_of_words("killer crime")), &["crime", "killer"]);
+    let best = content.model.similar_to(&words, 1, &all)[0].item;
+    let mut terms: Vec<&str> = content.model.terms_shared_with(&words, best).iter().map(|term| term.term).collect();
     terms.sort_unstable();
     assert_eq!(terms, free);
 
@@ -519,7 +519,7 @@ fn near_rows_leave_out_what_is_missing_and_the_row_itself() {
     assert_eq!(found.len(), 29);
     assert!(found.iter().all(|found| found.row != row(&near.ids, 6)));
     assert!(found[..9].iter().all(|found| near.row(found.row)["genre"] == "crime"), "those of its kind come first");
-    let post = |posted: Value| near.nearest_to_posted(&object(&posted), 1, &Admit::default());
+    let post = |posted: Value| near.nearest_in(&near.posted(&object(&posted))?, 1, &Admit::default());
     let itself = post(request(&product(8), &["price", "rating", "genre"]).into()).unwrap();
     assert_eq!((itself[0].row, itself[0].distance), (row(&near.ids, 8), 0.0));
     let unseen = post(json!({ "price": 1100.0, "genre": "opera" })).unwrap();
