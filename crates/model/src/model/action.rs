@@ -89,26 +89,30 @@ impl Action {
     ];
 
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Predict => "predict",
-            Self::Estimate => "estimate",
-            Self::Recommend => "recommend",
-            Self::Similar => "similar",
-            Self::Popular => "popular",
-            Self::History => "history",
-            Self::Users => "users",
-            Self::Because => "because",
-            Self::Clusters => "clusters",
-        }
+        self.told().0
     }
 
     /// What it cannot do without; `recommend` takes ratings in place of a user.
     pub fn required(self) -> &'static [Argument] {
+        self.told().1
+    }
+
+    /// Whether what it answers is, or has, items of the catalogue.
+    pub fn shows_items(self) -> bool {
+        self.told().2
+    }
+
+    fn told(self) -> (&'static str, &'static [Argument], bool) {
         match self {
-            Self::Predict | Self::Popular | Self::Similar | Self::Clusters => &[],
-            Self::Estimate | Self::Because => &[Argument::User, Argument::Item],
-            Self::Recommend | Self::History => &[Argument::User],
-            Self::Users => &[Argument::Item],
+            Self::Predict => ("predict", &[], false),
+            Self::Estimate => ("estimate", &[Argument::User, Argument::Item], true),
+            Self::Recommend => ("recommend", &[Argument::User], true),
+            Self::Similar => ("similar", &[], true),
+            Self::Popular => ("popular", &[], true),
+            Self::History => ("history", &[Argument::User], true),
+            Self::Users => ("users", &[Argument::Item], false),
+            Self::Because => ("because", &[Argument::User, Argument::Item], true),
+            Self::Clusters => ("clusters", &[], false),
         }
     }
 
@@ -182,14 +186,6 @@ impl Action {
             }
         }
         all
-    }
-
-    /// Whether what it answers is, or has, items of the catalogue.
-    pub fn shows_items(self) -> bool {
-        match self {
-            Self::Predict | Self::Users | Self::Clusters => false,
-            Self::Estimate | Self::Recommend | Self::Similar | Self::Popular | Self::History | Self::Because => true,
-        }
     }
 }
 

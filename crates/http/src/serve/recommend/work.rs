@@ -144,22 +144,21 @@ impl Work {
     }
 
     fn refused(&self, fault: ListFault) -> ApiError {
-        let (problem, code, argument, message, candidates) = match fault {
-            ListFault::Row(fault) => return input_error(&self.version, fault, None, false),
-            ListFault::NoSuchList => return ApiError::internal("the version does not do this"),
+        match fault {
+            ListFault::Row(fault) => input_error(&self.version, fault, None, false),
+            ListFault::NoSuchList => ApiError::internal("the version does not do this"),
             ListFault::Asked { problem, code, argument, message, candidates } => {
-                (problem, code, argument, message, candidates)
+                let name = argument.map(|argument| self.arguments.name(argument));
+                let named = |message: String| format!("{}: {message}", name.unwrap_or_default());
+                let error = match problem {
+                    Problem::Unusable => ApiError::value(code, "", named(message)),
+                    Problem::TooLarge => ApiError::too_large(named(message)),
+                    Problem::Unknown => ApiError::not_found(code, message),
+                    Problem::Ambiguous => ApiError::ambiguous(code, message),
+                };
+                ApiError { field: name.map(str::to_owned), candidates, ..error }
             }
-        };
-        let name = argument.map(|argument| self.arguments.name(argument));
-        let named = |message: String| format!("{}: {message}", name.unwrap_or_default());
-        let error = match problem {
-            Problem::Unusable => ApiError::value(code, "", named(message)),
-            Problem::TooLarge => ApiError::too_large(named(message)),
-            Problem::Unknown => ApiError::not_found(code, message),
-            Problem::Ambiguous => ApiError::ambiguous(code, message),
-        };
-        ApiError { field: name.map(str::to_owned), candidates, ..error }
+        }
     }
 
     /// Ascending. What the version does not know needs no leaving out.

@@ -15,7 +15,7 @@ use toml::{Table, Value};
 pub use columns::{ModelColumns, check_columns};
 
 use super::kinds::spec;
-use super::{Categorical, Columns, Missing, Model, RATING_INPUTS, Supervised, TrainOn, Unseen};
+use super::{Categorical, Columns, Missing, Model, Supervised, TrainOn, Unseen};
 use millstream_base::table_list;
 use millstream_stream::batch::{BatchRule, BatchSettings};
 use millstream_stream::expression::words;
@@ -96,38 +96,18 @@ fn model(number: usize, table: &Table, batch: Option<&BatchSettings>, faults: &m
     let section = Section::new(label, Some(table), &MODEL, faults);
     let algorithm = algorithm(&section, faults);
     let train_on = train_on(&section, batch, faults);
-    let params = algorithm.and_then(|algorithm| params(&section, algorithm, faults));
+    let mut params = algorithm.and_then(|algorithm| params(&section, algorithm, faults));
     let filter = section.filled_text("where", faults).map(str::to_owned);
     let seed = seed(&section, DEFAULT_SEED, faults);
     let kind = kind(algorithm, &section);
     keys_of_others(&section, algorithm, kind, faults);
-    let (inputs, columns, params) = match kind {
-        Kind::Rows => {
-            let (features, columns) = supervised(&section, algorithm, faults);
-            (features, columns.map(Columns::Supervised), params)
-        }
-        Kind::Ratings => {
-            let columns = ratings::columns(&section, faults);
-            let params = params.and_then(|params| ratings::feedback(&section, params, faults));
-            (Some(RATING_INPUTS.map(str::to_owned).to_vec()), columns.map(Columns::Ratings), params)
-        }
-        Kind::Clusters => {
-            let (features, columns) = similar::clusters(&section, faults);
-            (features, columns.map(Columns::Clusters), params)
-        }
-        Kind::Content => {
-            let columns = similar::content(&section, faults);
-            let texts = columns.as_ref().map(|columns| columns.text.iter().map(|(text, _)| text.clone()).collect());
-            (texts, columns.map(Columns::Content), params)
-        }
-        Kind::Neighbours => {
-            let (features, columns) = similar::neighbours(&section, faults);
-            (features, columns.map(Columns::Neighbours), params)
-        }
-        Kind::Popularity => {
-            let columns = similar::popularity(&section, faults);
-            (Some(Vec::new()), columns.map(Columns::Popularity), params)
-        }
+    let (inputs, columns) = match kind {
+        Kind::Rows => supervised(&section, algorithm, faults),
+        Kind::Ratings => ratings::columns(&section, &mut params, faults),
+        Kind::Clusters => similar::clusters(&section, faults),
+        Kind::Content => similar::content(&section, faults),
+        Kind::Neighbours => similar::neighbours(&section, faults),
+        Kind::Popularity => similar::popularity(&section, faults),
     };
     let checked = (|| {
         Some(Model {
@@ -184,27 +164,20 @@ fn keys_of_others(section: &Section, algorithm: Option<Algorithm>, kind: Kind, f
     }
 }
 
-fn supervised(
-    section: &Section,
-    algorithm: Option<Algorithm>,
-    faults: &mut Faults,
-) -> (Option<Vec<String>>, Option<Supervised>) {
+/// What a request brings the values of, and what the model reads. A fault in the rest does not make the inputs unknown.
+type Read = (Option<Vec<String>>, Option<Columns>);
+
+fn supervised(section: &Section, algorithm: Option<Algorithm>, faults: &mut Faults) -> Read {
     let features = features(section, faults);
     let target =
         section.required_text("target", "name the column or SQL expression to predict", faults).map(str::to_owned);
     let categorical = categorical(section, features.as_deref(), faults);
     let text = text::text(section, algorithm, features.as_deref(), &categorical, faults);
-    let missing = missing(section, faults);
+    let missing = missing(section, faults).unwrap_or(Missing::Drop);
     let output = output(section, algorithm, faults);
     let baseline = section.filled_text("baseline", faults).map(str::to_owned);
-    let columns = features.clone().zip(target).map(|(features, target)| Supervised {
-        features,
-        target,
-        categorical,
-        text,
-        missing: missing.unwrap_or(Missing::Drop),
-        output,
-        baseline,
+    let columns = features.clone().zip(target).map(|(features, target)| {
+        Columns::Supervised(Supervised { features, target, categorical, text, missing, output, baseline })
     });
     (features, columns)
 }
@@ -412,6 +385,13 @@ pub fn param_value(value: &Value) -> Option<ParamValue> {
     }
 }
 
+/// Tells of one that is none.
+fn is_feature(name: &str, features: Option<&[String]>, key: &str, faults: &mut Faults) {
+    let Some(features) = features.filter(|features| features.iter().all(|feature| feature != name)) else { return };
+    let hint = did_you_mean(name, features.iter().map(String::as_str));
+    faults.add(key, None, format!("is not among the model's features{hint}"));
+}
+
 pub fn categorical(
     section: &Section,
     features: Option<&[String]>,
@@ -420,12 +400,7 @@ pub fn categorical(
     let mut rules = BTreeMap::new();
     for (feature, value) in section.table("categorical", faults).into_iter().flatten() {
         let key = section.key(&format!("categorical.{feature}"));
-        if let Some(features) = features
-            && !features.contains(feature)
-        {
-            let hint = did_you_mean(feature, features.iter().map(String::as_str));
-            faults.add(key.as_str(), None, format!("is not among the model's features{hint}"));
-        }
+        is_feature(feature, features, &key, faults);
         let Some(table) = value.as_table() else {
             faults.add(key, Some(value), "expected a table, such as { max = 1000, unseen = \"other\" }");
             continue;

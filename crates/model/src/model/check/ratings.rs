@@ -6,11 +6,12 @@ use millstream_base::{Faults, Section};
 use millstream_learn::ParamValue;
 use toml::Value;
 
-use crate::model::RatingColumns;
+use super::Read;
+use crate::model::{Columns, RATING_INPUTS, RatingColumns};
 
-pub const FEEDBACK: &str = "feedback";
+const FEEDBACK: &str = "feedback";
 
-pub fn columns(section: &Section, faults: &mut Faults) -> Option<RatingColumns> {
+pub fn columns(section: &Section, params: &mut Option<BTreeMap<String, ParamValue>>, faults: &mut Faults) -> Read {
     let user = section.required_text("user", "name the column or SQL expression of who rated", faults);
     let item = section.required_text("item", "name the column or SQL expression of what was rated", faults);
     let text = |key: &str, faults: &mut Faults| section.filled_text(key, faults).map(str::to_owned);
@@ -33,7 +34,12 @@ pub fn columns(section: &Section, faults: &mut Faults) -> Option<RatingColumns> 
     {
         section.fault("relevant", format!("must lie in the scale, {low} to {high}"), faults);
     }
-    Some(RatingColumns { user: user?.to_owned(), item: item?.to_owned(), rating, time, group, scale, relevant })
+    *params = params.take().and_then(|params| feedback(section, params, faults));
+    let columns = user.zip(item).map(|(user, item)| {
+        let (user, item) = (user.to_owned(), item.to_owned());
+        Columns::Ratings(RatingColumns { user, item, rating, time, group, scale, relevant })
+    });
+    (Some(RATING_INPUTS.map(str::to_owned).to_vec()), columns)
 }
 
 /// The least and the greatest rating.
@@ -61,7 +67,7 @@ fn scale(section: &Section, faults: &mut Faults) -> Option<(f64, f64)> {
 }
 
 /// Without a rating feedback is implicit, also where nobody says so.
-pub fn feedback(
+fn feedback(
     section: &Section,
     mut params: BTreeMap<String, ParamValue>,
     faults: &mut Faults,

@@ -5,38 +5,40 @@ use millstream_base::{Faults, Section, type_name};
 use millstream_learn::content::Weight;
 use toml::Value;
 
-use super::{categorical, features, missing};
-use crate::model::{ClusterColumns, ContentColumns, Missing, NeighbourColumns, PopularityColumns};
+use super::{Read, categorical, features, missing};
+use crate::model::{ClusterColumns, Columns, ContentColumns, Missing, NeighbourColumns, PopularityColumns};
 
-/// A faulty `categorical` is reported, and does not make the features unknown.
-pub fn clusters(section: &Section, faults: &mut Faults) -> (Option<Vec<String>>, Option<ClusterColumns>) {
+pub fn clusters(section: &Section, faults: &mut Faults) -> Read {
     let features = features(section, faults);
     let categorical = categorical(section, features.as_deref(), faults);
     let missing = missing(section, faults).unwrap_or(Missing::Drop);
-    let columns = features.clone().map(|features| ClusterColumns { features, categorical, missing });
-    (features, columns)
+    let columns = |features| Columns::Clusters(ClusterColumns { features, categorical, missing });
+    (features.clone(), features.map(columns))
 }
 
-pub fn neighbours(section: &Section, faults: &mut Faults) -> (Option<Vec<String>>, Option<NeighbourColumns>) {
+pub fn neighbours(section: &Section, faults: &mut Faults) -> Read {
     let id = id(section, faults);
     let features = features(section, faults);
     let categorical = categorical(section, features.as_deref(), faults);
-    let columns = id.zip(features.clone()).map(|(id, features)| NeighbourColumns { id, features, categorical });
-    (features, columns)
+    let columns = |(id, features)| Columns::Neighbours(NeighbourColumns { id, features, categorical });
+    (features.clone(), id.zip(features).map(columns))
 }
 
-pub fn content(section: &Section, faults: &mut Faults) -> Option<ContentColumns> {
+pub fn content(section: &Section, faults: &mut Faults) -> Read {
     let id = id(section, faults);
     let title = section.filled_text("title", faults).map(str::to_owned);
     let text = weighted_texts(section, faults);
-    Some(ContentColumns { id: id?, title, text: text? })
+    let Some((id, text)) = id.zip(text) else { return (None, None) };
+    let inputs = text.iter().map(|(text, _)| text.clone()).collect();
+    (Some(inputs), Some(Columns::Content(ContentColumns { id, title, text })))
 }
 
-pub fn popularity(section: &Section, faults: &mut Faults) -> Option<PopularityColumns> {
+pub fn popularity(section: &Section, faults: &mut Faults) -> Read {
     let item = section.required_text("item", "name the column or SQL expression of what is liked", faults);
     let text = |key: &str, faults: &mut Faults| section.filled_text(key, faults).map(str::to_owned);
     let (score, votes, group) = (text("score", faults), text("votes", faults), text("group", faults));
-    Some(PopularityColumns { item: item?.to_owned(), score, votes, group })
+    let columns = |item: &str| Columns::Popularity(PopularityColumns { item: item.to_owned(), score, votes, group });
+    (Some(Vec::new()), item.map(columns))
 }
 
 fn id(section: &Section, faults: &mut Faults) -> Option<String> {

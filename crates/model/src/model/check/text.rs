@@ -6,7 +6,7 @@ use millstream_base::{Faults, Section, did_you_mean, type_name};
 use millstream_learn::{Algorithm, ParamValue, content};
 use toml::Value;
 
-use super::param_value;
+use super::{is_feature, param_value};
 use crate::model::{Categorical, TextRule};
 
 /// A weight is learnt for each, so not all: two such texts and other features are what linear regression takes.
@@ -30,12 +30,7 @@ pub fn text(
     }
     for (feature, value) in table {
         let key = section.key(&format!("text.{feature}"));
-        if let Some(features) = features
-            && !features.contains(feature)
-        {
-            let hint = did_you_mean(feature, features.iter().map(String::as_str));
-            faults.add(key.as_str(), None, format!("is not among the model's features{hint}"));
-        }
+        is_feature(feature, features, &key, faults);
         if categorical.contains_key(feature) {
             faults.add(key.as_str(), None, "is in categorical too; a text counts by its words or as a whole: keep one");
         }
