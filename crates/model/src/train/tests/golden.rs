@@ -4,14 +4,15 @@
 use std::path::{Path, PathBuf};
 
 use millstream_learn::Algorithm::{GradientBoosting, LinearRegression, LogisticRegression, RandomForest};
-use millstream_learn::{Id, Ids};
+use millstream_learn::top_n::Admit;
+use millstream_learn::{Id, Ids, ParamValue};
 use millstream_store::{LocalStore, Store};
 use serde_json::{Value, json};
 
 use super::grouping;
 use super::recommending::recommenders;
-use crate::model::{Categorical, Missing, Model, Unseen};
-use crate::registry::{OwnerTexts, Version, evaluations_prefix, model_key};
+use crate::model::{Action, Ambiguous, Categorical, Missing, Model, Unseen};
+use crate::registry::{OwnerTexts, Question, Subject, Version, evaluations_prefix, model_key};
 use crate::train::fixture::*;
 
 const FEATURES: &[&str] = &["Open", "Town/City", "Timestamp / 60"];
@@ -20,9 +21,14 @@ fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../millstream/testdata/golden/format-1")
 }
 
-/// Recommenders came later, in the same format.
-fn golden_recommenders() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../millstream/testdata/golden/format-1-recommenders")
+/// Recommenders came later, in the same format, and then biases: the folder, and the parameters of `taste`.
+fn golden_recommenders() -> [(PathBuf, Vec<(&'static str, ParamValue)>); 2] {
+    let folder = |name| Path::new(env!("CARGO_MANIFEST_DIR")).join("../millstream/testdata/golden").join(name);
+    let rank = ("rank", ParamValue::Integer(3));
+    [
+        (folder("format-1-recommenders"), vec![rank.clone()]),
+        (folder("format-1-biases"), vec![rank, ("biases", ParamValue::Bool(true))]),
+    ]
 }
 
 fn models() -> Vec<Model> {
@@ -125,23 +131,41 @@ fn estimates(version: &Version, pairs: &Value) -> Value {
     version.predict(&rows).unwrap().into_iter().map(|answer| answer.value).collect()
 }
 
+/// The best three items of the first four users. Of the first recommenders nobody kept them.
+fn lists(version: &Version) -> Value {
+    let recommender = version.recommender().unwrap();
+    let list = |user: u32| {
+        let (action, ambiguous) = (Action::Recommend, Ambiguous::default());
+        let subject = Subject::User(recommender.model.user(user));
+        let question = Question { action, subject, admit: Admit::default(), n: 3, offset: 0, ambiguous };
+        let rows = version.list(&question).unwrap().rows.into_iter();
+        rows.map(|(_, row)| Value::Object(row)).collect::<Value>()
+    };
+    (0..4).map(list).collect()
+}
+
 #[test]
 fn what_format_1_stored_of_recommenders_still_loads_and_answers() {
-    let folder = tempfile::tempdir().unwrap();
-    copy(&golden_recommenders(), folder.path());
-    let store = LocalStore::open(folder.path()).unwrap();
-    let expected: Value = serde_json::from_slice(&store.read("answers.json").unwrap()).unwrap();
-    let expected = expected.as_array().unwrap();
-    assert_eq!(expected.len(), 3);
-    for one in expected {
-        let (model, number) = (one["model"].as_str().unwrap(), one["version"].as_u64().unwrap() as u32);
-        let version = Version::load(&store, model, number, &OwnerTexts::default()).unwrap();
-        assert_close(&estimates(&version, &one["pairs"]), &one["estimates"], model);
-        let stored: Value = serde_json::from_slice(&store.read(&model_key(model, number)).unwrap()).unwrap();
-        assert_eq!(serde_json::to_value(&version.file).unwrap(), stored);
-        let key = format!("{}000001.json", evaluations_prefix(model, number));
-        let stored: Value = serde_json::from_slice(&store.read(&key).unwrap()).unwrap();
-        assert_eq!(serde_json::to_value(&version.evaluations[0]).unwrap(), stored);
+    for (golden, _) in golden_recommenders() {
+        let folder = tempfile::tempdir().unwrap();
+        copy(&golden, folder.path());
+        let store = LocalStore::open(folder.path()).unwrap();
+        let expected: Value = serde_json::from_slice(&store.read("answers.json").unwrap()).unwrap();
+        let expected = expected.as_array().unwrap();
+        assert_eq!(expected.len(), 3);
+        for one in expected {
+            let (model, number) = (one["model"].as_str().unwrap(), one["version"].as_u64().unwrap() as u32);
+            let version = Version::load(&store, model, number, &OwnerTexts::default()).unwrap();
+            assert_close(&estimates(&version, &one["pairs"]), &one["estimates"], model);
+            if let Some(expected) = one.get("lists") {
+                assert_close(&lists(&version), expected, model);
+            }
+            let stored: Value = serde_json::from_slice(&store.read(&model_key(model, number)).unwrap()).unwrap();
+            assert_eq!(serde_json::to_value(&version.file).unwrap(), stored);
+            let key = format!("{}000001.json", evaluations_prefix(model, number));
+            let stored: Value = serde_json::from_slice(&store.read(&key).unwrap()).unwrap();
+            assert_eq!(serde_json::to_value(&version.evaluations[0]).unwrap(), stored);
+        }
     }
 }
 
@@ -149,11 +173,12 @@ fn what_format_1_stored_of_recommenders_still_loads_and_answers() {
 #[test]
 #[ignore = "writes the golden files of a new format"]
 fn write_the_golden_recommenders() {
-    assert!(!golden_recommenders().exists(), "golden files are never edited");
-    let fixture = recommenders();
+    let new = golden_recommenders().into_iter().find(|(golden, _)| !golden.exists());
+    let (golden, params) = new.expect("golden files are never edited");
+    let fixture = recommenders(&params);
     let mut expected = Vec::new();
     for key in fixture.store.list("models/").unwrap() {
-        let target = golden_recommenders().join(&key);
+        let target = golden.join(&key);
         std::fs::create_dir_all(target.parent().unwrap()).unwrap();
         std::fs::write(target, fixture.store.read(&key).unwrap()).unwrap();
     }
@@ -161,10 +186,12 @@ fn write_the_golden_recommenders() {
         let version = fixture.load(model, number);
         let pairs = pairs(&version);
         let estimates = estimates(&version, &pairs);
-        expected.push(json!({ "model": model, "version": number, "pairs": pairs, "estimates": estimates }));
+        let lists = lists(&version);
+        let one = json!({ "model": model, "version": number, "pairs": pairs, "estimates": estimates, "lists": lists });
+        expected.push(one);
     }
     let answers = serde_json::to_vec_pretty(&Value::Array(expected)).unwrap();
-    std::fs::write(golden_recommenders().join("answers.json"), answers).unwrap();
+    std::fs::write(golden.join("answers.json"), answers).unwrap();
 }
 
 fn golden_groups() -> PathBuf {

@@ -414,14 +414,15 @@ fn whatever_the_ratings_are_a_version_comes_or_one_clear_message() {
 }
 
 /// Two versions of an explicit model, the second warm, and an implicit one of texts: what the golden files were made of.
-pub fn recommenders() -> Fixture {
+/// `taste`, with these parameters, of two batches, and `watched`.
+pub fn recommenders(params: &[(&str, ParamValue)]) -> Fixture {
     let fixture = fixture_of(&RATINGS, 1);
     let mut rows = planted(0..160);
     for (row, user) in [(0, 9_007_199_254_740_993_i64), (7, -1)] {
         rows[row]["userId"] = json!(user);
     }
     fixture.commit(&rows[..80]).commit(&rows[80..]);
-    let taste = with_columns(als(&[("rank", ParamValue::Integer(3))]), |columns| {
+    let taste = with_columns(als(params), |columns| {
         columns.time = Some("timestamp".to_owned());
         columns.group = Some("device".to_owned());
         columns.scale = Some((0.5, 5.0));
