@@ -158,12 +158,12 @@ impl Action {
 
     /// What a template may name of each item of a list of such a model, besides the catalogue's columns; `None`: it answers no list.
     pub fn item_outputs(self, algorithm: Option<Algorithm>) -> Option<Vec<&'static str>> {
-        self.has_items().then(|| self.all_of(algorithm, |spec| spec.item_outputs.unwrap_or_default()))
+        self.has_items().then(|| self.all_of(algorithm, |spec| spec.item_outputs))
     }
 
     /// Whether it answers a list.
     pub fn has_items(self) -> bool {
-        self.specs(None).any(|spec| spec.item_outputs.is_some())
+        self.specs(None).any(|spec| !spec.item_outputs.is_empty())
     }
 
     /// What it is of models of this algorithm; where it is not known, of each kind.

@@ -26,8 +26,8 @@ pub struct ActionSpec {
     pub arguments: &'static [Argument],
     /// What a template may name of the whole answer.
     pub outputs: &'static [&'static str],
-    /// What a template may name of each item of a list, besides the catalogue's columns; `None`: it answers no list.
-    pub item_outputs: Option<&'static [&'static str]>,
+    /// What a template may name of each item of a list, besides the catalogue's columns; none: it answers no list.
+    pub item_outputs: &'static [&'static str],
 }
 
 /// Where two kinds do the same, the one that says more of it is first: what both say is told in its order.
@@ -45,18 +45,13 @@ pub fn spec(kind: Kind) -> &'static KindSpec {
     }
 }
 
-/// Of an answer that has no items.
-const fn of_whole(action: Action, arguments: &'static [Argument], outputs: &'static [&'static str]) -> ActionSpec {
-    ActionSpec { action, arguments, outputs, item_outputs: None }
-}
-
-const fn of_items(
+const fn of(
     action: Action,
     arguments: &'static [Argument],
     outputs: &'static [&'static str],
-    items: &'static [&'static str],
+    item_outputs: &'static [&'static str],
 ) -> ActionSpec {
-    ActionSpec { action, arguments, outputs, item_outputs: Some(items) }
+    ActionSpec { action, arguments, outputs, item_outputs }
 }
 
 /// Of every list.
@@ -65,19 +60,20 @@ const LIST: &[&str] = &["model", "version", "source", "total"];
 const ROWS: KindSpec = KindSpec {
     keys: &["features", "target", "categorical", "text", "missing", "output", "baseline"],
     takes: "features and a target",
-    actions: &[of_whole(Predict, &[Version], &["prediction", "probability", "model", "version", "warnings"])],
+    actions: &[of(Predict, &[Version], &["prediction", "probability", "model", "version", "warnings"], &[])],
 };
 
 const CLUSTERS: KindSpec = KindSpec {
     keys: &["features", "categorical", "missing"],
     takes: "features",
     actions: &[
-        of_whole(
+        of(
             Predict,
             &[Version],
             &["prediction", "cluster", "distance", "distances", "label", "model", "version", "warnings"],
+            &[],
         ),
-        of_items(
+        of(
             Clusters,
             &[Version],
             &["model", "version", "tried", "inertia", "iterations", "standardised"],
@@ -89,7 +85,7 @@ const CLUSTERS: KindSpec = KindSpec {
 const CONTENT: KindSpec = KindSpec {
     keys: &["id", "title", "text"],
     takes: "id, title and text",
-    actions: &[of_items(
+    actions: &[of(
         Similar,
         &[Item, Title, Text, Row, Exclude, N, Offset, Filter, Version],
         &["model", "version", "source", "total", "matched"],
@@ -100,32 +96,32 @@ const CONTENT: KindSpec = KindSpec {
 const NEIGHBOURS: KindSpec = KindSpec {
     keys: &["id", "features", "categorical"],
     takes: "id and features",
-    actions: &[of_items(Similar, &[Item, Row, Exclude, N, Offset, Filter, Version], LIST, &["id", "distance", "row"])],
+    actions: &[of(Similar, &[Item, Row, Exclude, N, Offset, Filter, Version], LIST, &["id", "distance", "row"])],
 };
 
 const POPULARITY: KindSpec = KindSpec {
     keys: &["item", "score", "votes", "group"],
     takes: "item, score, votes and group",
-    actions: &[of_items(Popular, &[Group, N, Offset, Filter, Version], LIST, &["id", "score", "votes", "mean"])],
+    actions: &[of(Popular, &[Group, N, Offset, Filter, Version], LIST, &["id", "score", "votes", "mean"])],
 };
 
 const RATINGS: KindSpec = KindSpec {
     keys: &["user", "item", "rating", "time", "group", "scale", "relevant"],
     takes: "user, item and rating",
     actions: &[
-        of_whole(Predict, &[Version], &["prediction", "model", "version", "warnings"]),
-        of_whole(Estimate, &[User, Item, Version], &["prediction", "id", "model", "version", "source"]),
-        of_items(
+        of(Predict, &[Version], &["prediction", "model", "version", "warnings"], &[]),
+        of(Estimate, &[User, Item, Version], &["prediction", "id", "model", "version", "source"], &[]),
+        of(
             Recommend,
             &[User, Ratings, N, Offset, Filter, ExcludeSeen, Exclude, Strict, Version],
             &["model", "version", "source", "total", "unknown_items", "unknown_items_total"],
             &["id", "score"],
         ),
-        of_items(Similar, &[Item, Exclude, N, Offset, Filter, Version], LIST, &["id", "score"]),
-        of_items(Popular, &[Group, N, Offset, Filter, Version], LIST, &["id", "score", "mean"]),
-        of_items(History, &[User, N, Offset, Version], LIST, &["id", "rating", "time"]),
-        of_items(Users, &[Item, N, Offset, ExcludeSeen, Rated, Version], LIST, &["id", "score", "rating", "time"]),
-        of_items(
+        of(Similar, &[Item, Exclude, N, Offset, Filter, Version], LIST, &["id", "score"]),
+        of(Popular, &[Group, N, Offset, Filter, Version], LIST, &["id", "score", "mean"]),
+        of(History, &[User, N, Offset, Version], LIST, &["id", "rating", "time"]),
+        of(Users, &[Item, N, Offset, ExcludeSeen, Rated, Version], LIST, &["id", "score", "rating", "time"]),
+        of(
             Because,
             &[User, Item, N, Offset, Version],
             &["score", "prediction", "model", "version", "source", "total"],

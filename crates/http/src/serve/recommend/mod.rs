@@ -5,7 +5,6 @@ mod arguments;
 mod binding;
 #[cfg(test)]
 pub mod fixture;
-mod items;
 #[cfg(test)]
 mod likeness_tests;
 mod paths;

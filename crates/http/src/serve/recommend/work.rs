@@ -13,15 +13,15 @@ use millstream_learn::top_n::{Admit, Bitmap};
 use millstream_model::model::{Action, Argument};
 use millstream_model::ratings::fits;
 use millstream_model::registry::{
-    ListFault, Problem, Question, Recommendation, Recommender, Subject, Version, id_json, list_row, score_json,
-    unknown_item, version_name,
+    ListFault, ModelFile, Problem, Question, Recommendation, Recommender, Subject, Version, id_json, list_row,
+    score_json, unknown_item, version_name,
 };
 use serde_json::Value;
 
 use super::arguments::{Arguments, OwnedId};
 use super::binding::{Binding, NONE};
-use super::items;
 use super::posted::Ratings;
+use crate::serve::catalogue::filter_fault;
 use crate::serve::error::{ApiError, hint, quote};
 use crate::serve::predict::input_error;
 use crate::serve::rows::Row;
@@ -87,7 +87,7 @@ impl Work {
     }
 
     pub fn run(self) -> Result<Answer, ApiError> {
-        let filter = items::filter(&self.arguments, self.catalogue.as_deref())?;
+        let filter = filter(&self.arguments, self.catalogue.as_deref())?;
         let source = self.version.algorithm.name();
         match self.action {
             Action::Predict => Err(ApiError::internal("predictions are no lists")),
@@ -168,12 +168,12 @@ impl Work {
     }
 
     fn with_columns(&self, id: Option<Id>, row: Row) -> Row {
-        items::with_columns(self.catalogue.as_deref(), id, row)
+        with_columns(self.catalogue.as_deref(), id, row)
     }
 
     fn answer(&self, source: Option<&str>, items: Vec<Row>, total: usize) -> Answer {
         let key = if self.action == Action::Clusters { self.action.name() } else { ITEMS };
-        Answer { head: items::head(&self.version.file, source), list: Some(List { key, items, total }) }
+        Answer { head: head(&self.version.file, source), list: Some(List { key, items, total }) }
     }
 }
 
@@ -510,7 +510,7 @@ impl Asking<'_> {
     }
 
     fn head(&self, source: &str) -> Row {
-        items::head(&self.work.version.file, Some(source))
+        head(&self.work.version.file, Some(source))
     }
 
     fn list(&self, source: &str, items: Vec<Row>, total: usize) -> Answer {
@@ -524,4 +524,50 @@ pub fn sorted(items: impl Iterator<Item = u32>) -> Vec<u32> {
     items.sort_unstable();
     items.dedup();
     items
+}
+
+/// What the request's filter lets pass; `None`: it has none, or an empty one.
+fn filter(arguments: &Arguments, catalogue: Option<&Catalogue>) -> Result<Option<Arc<Filter>>, ApiError> {
+    let Some(text) = arguments.filter.as_ref().filter(|text| !text.trim().is_empty()) else { return Ok(None) };
+    let name = arguments.name(Argument::Filter);
+    let Some(catalogue) = catalogue else {
+        let message = format!("{name}: there is no catalogue to filter by; [catalogue] in the pipeline file makes one");
+        return Err(ApiError::value("no_catalogue", name, message));
+    };
+    let filter = catalogue.filter(text);
+    filter.map(Some).map_err(|fault| {
+        let fault = filter_fault(fault);
+        // The request may have a name of its own for it.
+        let field = fault.field.as_ref().map(|_| name.to_owned());
+        ApiError { message: fault.message.replacen("filter:", &format!("{name}:"), 1), field, ..fault }
+    })
+}
+
+/// Adds an item's row in the catalogue. What the catalogue does not know is null.
+fn with_columns(catalogue: Option<&Catalogue>, id: Option<Id>, mut row: Row) -> Row {
+    let Some(catalogue) = catalogue else { return row };
+    match id.and_then(|id| catalogue.row(id)) {
+        Some(at) => {
+            for (name, value) in catalogue.item(at) {
+                row.entry(name).or_insert(value);
+            }
+        }
+        None => {
+            for name in catalogue.columns() {
+                row.entry(name).or_insert(Value::Null);
+            }
+        }
+    }
+    row
+}
+
+/// What every answer of a model begins with. `source`: where its list is from.
+pub fn head(file: &ModelFile, source: Option<&str>) -> Row {
+    let mut head = Row::new();
+    head.insert("model".to_owned(), file.model.clone().into());
+    head.insert("version".to_owned(), file.version.into());
+    if let Some(source) = source {
+        head.insert("source".to_owned(), source.into());
+    }
+    head
 }
