@@ -16,7 +16,9 @@ use millstream_stream::schema::{ArrowType, ColumnType, StreamSchema};
 use millstream_untrusted::model::Holdout;
 
 use crate::model::RatingColumns;
-use crate::rows::{RowsError, condition, for_each_block_in_order, held_out, id_kind, is_time, narrow};
+use crate::rows::{
+    RowsError, compile, compile_filter, condition, for_each_block_in_order, held_out, id_kind, is_time, narrow,
+};
 
 /// The expressions of a model of ratings, compiled against what a block holds.
 #[derive(Debug)]
@@ -96,63 +98,41 @@ impl RatingReader {
         schema: &StreamSchema,
     ) -> Result<Self, RowsError> {
         let stream = schema.arrow();
-        let compile = |key: &'static str, text: &str| {
-            Expression::compile(text, &stream).map_err(|source| RowsError::Expression { key, source })
-        };
-        let optional = |key: &'static str, text: Option<&str>| text.map(|text| compile(key, text)).transpose();
-        let reader = Self {
-            schema: stream.clone(),
-            user: IdExpression::new("user", compile("user", &columns.user)?)?,
-            item: IdExpression::new("item", compile("item", &columns.item)?)?,
-            rating: optional("rating", columns.rating.as_deref())?,
-            time: optional("time", columns.time.as_deref())?,
-            group: optional("group", columns.group.as_deref())?,
-            filter: optional("where", filter)?,
-            scale: columns.scale.map(narrowed),
-            holdout,
-        };
-        reader.check_kinds()?;
-        let schema = narrow(reader.expressions(), &stream);
-        reader.rebind(schema)
+        let reader = Self::over(columns, filter, holdout, &stream)?;
+        let optional = [&reader.rating, &reader.time, &reader.group, &reader.filter];
+        let expressions =
+            [&reader.user.expression, &reader.item.expression].into_iter().chain(optional.into_iter().flatten());
+        Self::over(columns, filter, holdout, &narrow(expressions, &stream))
     }
 
-    fn check_kinds(&self) -> Result<(), RowsError> {
-        let rating = self.rating.as_ref().filter(|rating| rating.kind() != ValueKind::Number);
-        let time = self.time.as_ref().filter(|time| !is_time(time.data_type()));
-        let filter = self.filter.as_ref().filter(|filter| filter.kind() != ValueKind::Boolean);
+    fn over(
+        columns: &RatingColumns,
+        filter: Option<&str>,
+        holdout: Holdout,
+        schema: &SchemaRef,
+    ) -> Result<Self, RowsError> {
+        let optional = |key, text: &Option<String>| text.as_ref().map(|text| compile(key, text, schema)).transpose();
+        let reader = Self {
+            user: IdExpression::new("user", compile("user", &columns.user, schema)?)?,
+            item: IdExpression::new("item", compile("item", &columns.item, schema)?)?,
+            rating: optional("rating", &columns.rating)?,
+            time: optional("time", &columns.time)?,
+            group: optional("group", &columns.group)?,
+            filter: compile_filter(filter, "write a condition, such as rating is not null", schema)?,
+            scale: columns.scale.map(narrowed),
+            holdout,
+            schema: SchemaRef::clone(schema),
+        };
+        let rating = reader.rating.as_ref().filter(|rating| rating.kind() != ValueKind::Number);
+        let time = reader.time.as_ref().filter(|time| !is_time(time.data_type()));
         let faulty = [
             ("rating", rating, "make it a number, with cast(… as double)"),
             ("time", time, "make it an epoch number, a timestamp or a text of ISO 8601"),
-            ("where", filter, "write a condition, such as rating is not null"),
         ];
-        match faulty.into_iter().find_map(|(key, expression, remedy)| Some((key, expression?, remedy))) {
-            Some((key, expression, remedy)) => Err(kind(key, expression, remedy)),
-            None => Ok(()),
-        }
-    }
-
-    fn expressions(&self) -> impl Iterator<Item = &Expression> {
-        let optional = [&self.rating, &self.time, &self.group, &self.filter];
-        [&self.user.expression, &self.item.expression].into_iter().chain(optional.into_iter().flatten())
-    }
-
-    fn rebind(self, schema: SchemaRef) -> Result<Self, RowsError> {
-        let rebind = |key: &'static str, expression: &Expression| {
-            expression.rebind(&schema).map_err(|source| RowsError::Expression { key, source })
-        };
-        let optional = |key: &'static str, expression: &Option<Expression>| {
-            expression.as_ref().map(|expression| rebind(key, expression)).transpose()
-        };
-        Ok(Self {
-            user: IdExpression { expression: rebind("user", &self.user.expression)?, kind: self.user.kind },
-            item: IdExpression { expression: rebind("item", &self.item.expression)?, kind: self.item.kind },
-            rating: optional("rating", &self.rating)?,
-            time: optional("time", &self.time)?,
-            group: optional("group", &self.group)?,
-            filter: optional("where", &self.filter)?,
-            schema,
-            ..self
-        })
+        let fault =
+            |(key, expression, remedy): (_, Option<&Expression>, _)| Some(RowsError::kind(key, expression?, remedy));
+        let fault = faulty.into_iter().find_map(fault);
+        fault.map_or(Ok(reader), Err)
     }
 
     /// `Int64` or `Utf8`.
@@ -180,7 +160,7 @@ impl RatingReader {
     }
 
     fn block(&self, block: &RecordBatch) -> Result<RatingBlock, RowsError> {
-        let of = |key: &'static str| move |source| RowsError::Expression { key, source };
+        let of = RowsError::of;
         let evaluated = |key: &'static str, expression: &Option<Expression>, as_type: &DataType| {
             let values = expression
                 .as_ref()
@@ -210,11 +190,6 @@ fn narrowed((low, high): (f64, f64)) -> (f32, f32) {
     (low as f32, high as f32)
 }
 
-fn kind(key: &'static str, expression: &Expression, remedy: &'static str) -> RowsError {
-    let found = expression.data_type().to_string();
-    RowsError::Kind { key, text: expression.text().to_owned(), found, remedy }
-}
-
 fn cast_to(expression: &Expression, values: &ArrayRef, data_type: &DataType) -> Result<ArrayRef, ExpressionError> {
     if values.data_type() == data_type {
         return Ok(values.clone());
@@ -230,7 +205,7 @@ impl IdExpression {
     pub fn new(key: &'static str, expression: Expression) -> Result<Self, RowsError> {
         match id_kind(expression.data_type()) {
             Some(kind) => Ok(Self { expression, kind }),
-            None => Err(kind(key, &expression, "ids are whole numbers or text: cast it to bigint or text")),
+            None => Err(RowsError::kind(key, &expression, "ids are whole numbers or text: cast it to bigint or text")),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Why rows could not be read.
 
 use millstream_stream::batch::PartFault;
-use millstream_stream::expression::ExpressionError;
+use millstream_stream::expression::{Expression, ExpressionError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum RowsError {
@@ -20,4 +20,17 @@ pub enum RowsError {
     Unreadable(#[from] PartFault),
     #[error("{0}: this is a fault of Millstream, please report it")]
     Impossible(&'static str),
+}
+
+impl RowsError {
+    /// Of an expression under this key of the pipeline file.
+    pub fn of(key: &'static str) -> impl Fn(ExpressionError) -> Self {
+        move |source| Self::Expression { key, source }
+    }
+
+    /// The expression is of no type that its key can have.
+    pub fn kind(key: &'static str, expression: &Expression, remedy: &'static str) -> Self {
+        let found = expression.data_type().to_string();
+        Self::Kind { key, text: expression.text().to_owned(), found, remedy }
+    }
 }

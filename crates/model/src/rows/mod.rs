@@ -8,6 +8,6 @@ pub mod holdout;
 mod kinds;
 
 pub use blocks::{block_schema, for_each_block, for_each_block_in_order, held_out, identities};
-pub use condition::{condition, narrow};
+pub use condition::{compile, compile_filter, condition, keep, keep_passing, keep_trained, narrow};
 pub use error::RowsError;
 pub use kinds::{id_kind, is_time};

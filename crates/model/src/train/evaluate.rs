@@ -17,9 +17,8 @@ use super::evaluate_clusters::evaluate_clusters;
 use super::evaluate_items::evaluate_items;
 use super::evaluate_ratings::evaluate_ratings;
 use super::measure::{Classes, Numbers, UNKNOWN_CLASS};
-use super::prepare::keep;
 use crate::registry::{FeatureSet, Holdout, Outcome, Predictor, Scores, Task, Values, Version, evaluate_as};
-use crate::rows::{RowsError, condition, for_each_block, held_out, narrow};
+use crate::rows::{RowsError, compile, for_each_block, held_out, keep, keep_passing, narrow};
 
 /// Which rows of the batches are scored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,11 +104,11 @@ fn evaluate_rows(
         Some(Asked { version: one.version, predictor: one.version.predictor()?, batches: one.batches })
     });
     let measured: Vec<Asked> = asked.collect();
-    let bound: Result<Vec<Bound>, _> = measured.iter().map(|one| Bound::compile(one, schema)).collect();
-    let bound = bound?;
-    let block_schema = narrow(bound.iter().flat_map(Bound::expressions), &schema.arrow());
-    let rebound: Result<Vec<Bound>, _> = bound.iter().map(|bound| bound.rebind(&block_schema)).collect();
-    let bound = rebound?;
+    let bound =
+        |schema: &SchemaRef| measured.iter().map(|one| Bound::compile(one, schema)).collect::<Result<Vec<_>, _>>();
+    let stream = schema.arrow();
+    let block_schema = narrow(bound(&stream)?.iter().flat_map(Bound::expressions), &stream);
+    let bound = bound(&block_schema)?;
     let tallies = measured.iter().map(|one| Tally::new(one.version));
     let mut tallies: Vec<(Tally, Gathered)> = tallies.map(|tally| (tally, Gathered::default())).collect();
     for batch in
@@ -132,7 +131,7 @@ fn evaluate_rows(
                     }
                 };
                 if let Some(block) = gathered.add(block)? {
-                    tally.add(one, bound, &block)?;
+                    tally.add(one, bound, block)?;
                 }
             }
             Ok::<(), TrainError>(())
@@ -140,7 +139,7 @@ fn evaluate_rows(
     }
     for ((one, bound), (tally, gathered)) in measured.iter().zip(&bound).zip(&mut tallies) {
         if let Some(block) = gathered.take()? {
-            tally.add(one, bound, &block)?;
+            tally.add(one, bound, block)?;
         }
     }
     Ok(measured.iter().zip(&tallies).map(|(one, (tally, _))| tally.scores(one.version)).collect())
@@ -189,36 +188,19 @@ struct Bound {
 }
 
 impl Bound {
-    fn compile(asked: &Asked, schema: &StreamSchema) -> Result<Self, TrainError> {
-        let stream = schema.arrow();
+    fn compile(asked: &Asked, schema: &SchemaRef) -> Result<Self, RowsError> {
         let file = &asked.version.file;
-        let compile = |key: &'static str, text: &str| {
-            Expression::compile(text, &stream).map_err(|source| RowsError::Expression { key, source })
-        };
-        let features = asked.predictor.feature_set().rebind(&stream);
+        let optional = |key, text: &Option<String>| text.as_ref().map(|text| compile(key, text, schema)).transpose();
         Ok(Self {
-            features: features.map_err(|source| RowsError::Expression { key: "features", source })?,
-            target: compile("target", &file.target)?,
-            filter: file.filter.as_deref().map(|text| compile("where", text)).transpose()?,
-            baseline: file.baseline.as_deref().map(|text| compile("baseline", text)).transpose()?,
+            features: asked.predictor.feature_set().rebind(schema).map_err(RowsError::of("features"))?,
+            target: compile("target", &file.target, schema)?,
+            filter: optional("where", &file.filter)?,
+            baseline: optional("baseline", &file.baseline)?,
         })
     }
 
     fn expressions(&self) -> impl Iterator<Item = &Expression> {
         self.features.expressions().iter().chain([&self.target]).chain(&self.filter).chain(&self.baseline)
-    }
-
-    fn rebind(&self, schema: &SchemaRef) -> Result<Self, TrainError> {
-        let of = |key: &'static str| move |source| RowsError::Expression { key, source };
-        let rebind = |key, expression: &Option<Expression>| {
-            expression.as_ref().map(|expression| expression.rebind(schema)).transpose().map_err(of(key))
-        };
-        Ok(Self {
-            features: self.features.rebind(schema).map_err(of("features"))?,
-            target: self.target.rebind(schema).map_err(of("target"))?,
-            filter: rebind("where", &self.filter)?,
-            baseline: rebind("baseline", &self.baseline)?,
-        })
     }
 }
 
@@ -296,12 +278,9 @@ impl Tally {
         }
     }
 
-    fn add(&mut self, asked: &Asked, bound: &Bound, block: &RecordBatch) -> Result<(), TrainError> {
-        let of = |key: &'static str| move |source| RowsError::Expression { key, source };
-        let block = match &bound.filter {
-            Some(filter) => keep(block, &condition(filter, block).map_err(of("where"))?, &mut 0)?,
-            None => block.clone(),
-        };
+    fn add(&mut self, asked: &Asked, bound: &Bound, block: RecordBatch) -> Result<(), TrainError> {
+        let of = RowsError::of;
+        let block = keep_passing(bound.filter.as_ref(), block, &mut 0)?;
         let targets = bound.target.evaluate(&block).map_err(of("target"))?;
         let present: BooleanArray = (0..block.num_rows()).map(|row| Some(targets.is_valid(row))).collect();
         let block = keep(&block, &present, &mut 0)?;

@@ -13,10 +13,9 @@ use millstream_stream::schema::StreamSchema;
 use super::TrainError;
 use super::evaluate::{Measured, Rows};
 use super::fit::faults;
-use super::prepare::keep;
 use super::recipe::Recipe;
 use crate::registry::{Baseline, Clusters, FeatureSet, Scores, Version};
-use crate::rows::{RowsError, condition, for_each_block, held_out, narrow};
+use crate::rows::{RowsError, for_each_block, held_out, keep, keep_passing, narrow};
 
 /// The rows of so many versions are in memory at a time, and read in one pass.
 const VERSIONS_AT_ONCE: usize = 4;
@@ -63,9 +62,9 @@ fn gather(
     let expressions = asked.iter().flat_map(|one| one.features.expressions().iter().chain(&one.filter));
     let block_schema = narrow(expressions, &schema.arrow());
     for one in asked.iter_mut() {
-        one.features = one.features.rebind(&block_schema).map_err(of("features"))?;
+        one.features = one.features.rebind(&block_schema).map_err(RowsError::of("features"))?;
         let filter = one.filter.as_ref().map(|filter| filter.rebind(&block_schema)).transpose();
-        one.filter = filter.map_err(of("where"))?;
+        one.filter = filter.map_err(RowsError::of("where"))?;
     }
     let is_asked = |batch: &&Batch| asked.iter().any(|one| one.batches.binary_search(&batch.number()).is_ok());
     let batches: Vec<&Batch> = batches.iter().filter(is_asked).collect();
@@ -76,20 +75,12 @@ fn gather(
                     Rows::All => block.clone(),
                     Rows::HeldOut => keep(block, &held_out(block, one.version.file.holdout)?, &mut 0)?,
                 };
-                let block = match &one.filter {
-                    Some(filter) => keep(&block, &condition(filter, &block).map_err(of("where"))?, &mut 0)?,
-                    None => block,
-                };
-                one.add(&block)?;
+                one.add(&keep_passing(one.filter.as_ref(), block, &mut 0)?)?;
             }
             Ok::<(), TrainError>(())
         })?;
     }
     Ok(())
-}
-
-fn of(key: &'static str) -> impl Fn(millstream_stream::expression::ExpressionError) -> RowsError {
-    move |source| RowsError::Expression { key, source }
 }
 
 impl<'a> Asked<'a> {
@@ -100,8 +91,11 @@ impl<'a> Asked<'a> {
             version: one.version,
             clusters,
             batches: one.batches,
-            features: clusters.feature_set().rebind(&stream).map_err(of("features"))?,
-            filter: filter.map(|text| Expression::compile(text, &stream)).transpose().map_err(of("where"))?,
+            features: clusters.feature_set().rebind(&stream).map_err(RowsError::of("features"))?,
+            filter: filter
+                .map(|text| Expression::compile(text, &stream))
+                .transpose()
+                .map_err(RowsError::of("where"))?,
             columns: Vec::new(),
             rows: 0,
         })
@@ -109,14 +103,14 @@ impl<'a> Asked<'a> {
 
     /// The rows that the version would answer.
     fn add(&mut self, block: &datafusion::arrow::array::RecordBatch) -> Result<(), TrainError> {
-        let mut encoded = self.features.encode(block).map_err(of("features"))?;
+        let mut encoded = self.features.encode(block).map_err(RowsError::of("features"))?;
         let mut n_rows = block.num_rows();
         if !encoded.unfit.is_empty() {
             let mut fits = vec![true; n_rows];
             encoded.unfit.iter().for_each(|unfit| fits[unfit.row] = false);
             let block = keep(block, &BooleanArray::from(fits), &mut 0)?;
             n_rows = block.num_rows();
-            encoded = self.features.encode(&block).map_err(of("features"))?;
+            encoded = self.features.encode(&block).map_err(RowsError::of("features"))?;
         }
         self.rows += n_rows as u64;
         if self.columns.is_empty() {

@@ -192,12 +192,12 @@ pub(super) fn name_feature(features: &[String], source: FitError) -> TrainError 
 
 /// The mean is of the target as answered, after `output`; a row whose output is not finite does not count.
 fn summary(columns: &Supervised, target: &Target) -> Result<TargetSummary, TrainError> {
-    let output_error = |source| RowsError::Expression { key: "output", source };
+    let output_error = RowsError::of("output");
     match (target, &columns.output) {
         (Target::Numbers(numbers), None) => Ok(TargetSummary::Mean { mean: mean(numbers) }),
         (Target::Numbers(numbers), Some(output)) => {
-            let output = Output::compile(output).map_err(output_error)?;
-            let mut answered = output.apply(numbers.clone()).map_err(output_error)?;
+            let output = Output::compile(output).map_err(&output_error)?;
+            let mut answered = output.apply(numbers.clone()).map_err(&output_error)?;
             answered.retain(|number| number.is_finite());
             Ok(TargetSummary::Mean { mean: mean(&answered) })
         }

@@ -24,7 +24,7 @@ use crate::registry::{
     self, ContentParts, IdColumn, NeighbourParts, NeighbourhoodTask, Popularity, PopularityTask, SimilarityTask,
     TargetSummary, Task, Values,
 };
-use crate::rows::RowsError;
+use crate::rows::{RowsError, compile};
 
 const ALL_TAKEN: &str = "every record was taken, none held out: an item that is held out could be found in no list";
 
@@ -124,12 +124,11 @@ pub(super) fn train_neighbours(
     let params = neighbours::Params::from_values(&recipe.params).map_err(faults)?;
     let stream = schema.arrow();
     let values = columns.features.iter().map(|text| {
-        let of = |source| RowsError::Expression { key: "features", source };
-        let feature = Expression::compile(text, &stream).map_err(of)?;
+        let feature = compile("features", text, &stream)?;
         let as_text = is_categorical(&columns.categorical, &feature)?;
         Ok(("features", text.as_str(), if as_text { As::Text } else { As::Number }))
     });
-    let values = values.collect::<Result<Vec<_>, TrainError>>()?;
+    let values = values.collect::<Result<Vec<_>, RowsError>>()?;
     let reader = ItemReader::new(("id", &columns.id), recipe.filter.as_deref(), &values, schema)?;
     let latest = latest(store, &reader, batches)?;
     let mut notes = vec![ALL_TAKEN.to_owned()];
@@ -252,13 +251,7 @@ pub(super) fn popularity_reader(
     let reader = ItemReader::new(("item", &columns.item), filter, &values, schema)?;
     for (expression, (key, _, kind)) in reader.expressions().zip(&values) {
         if *kind == As::Number && expression.kind() != ValueKind::Number {
-            return Err(RowsError::Kind {
-                key,
-                text: expression.text().to_owned(),
-                found: expression.data_type().to_string(),
-                remedy: "make it a number, with cast(… as double)",
-            }
-            .into());
+            return Err(RowsError::kind(key, expression, "make it a number, with cast(… as double)").into());
         }
     }
     Ok(reader)

@@ -6,14 +6,14 @@ use datafusion::arrow::datatypes::{DataType, Field, SchemaRef};
 use millstream_learn::{Id, Ids};
 use millstream_store::Store;
 use millstream_stream::batch::Batch;
-use millstream_stream::expression::{Expression, ExpressionError, ExpressionFault, ValueKind};
+use millstream_stream::expression::{Expression, ExpressionError, ExpressionFault};
 use millstream_stream::schema::{ColumnType, StreamSchema};
 
 use super::TrainError;
 use super::prepare::Counts;
 use crate::ratings::{IdExpression, IdValues};
 use crate::registry::{Values, evaluate_as};
-use crate::rows::{RowsError, condition, for_each_block, identities, narrow};
+use crate::rows::{RowsError, compile, compile_filter, condition, for_each_block, identities, narrow};
 
 /// How the values of an expression are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,48 +54,33 @@ pub enum ItemValues {
 impl ItemReader {
     /// `values`: each with its key in the pipeline file.
     pub fn new(
-        (id_key, id): (&'static str, &str),
+        id: (&'static str, &str),
         filter: Option<&str>,
         values: &[(&'static str, &str, As)],
         schema: &StreamSchema,
     ) -> Result<Self, TrainError> {
         let stream = schema.arrow();
-        let compile = |key: &'static str, text: &str| {
-            Expression::compile(text, &stream).map_err(|source| RowsError::Expression { key, source })
-        };
-        let id = IdExpression::new(id_key, compile(id_key, id)?)?;
-        let filter = filter.map(|text| compile("where", text)).transpose()?;
-        if let Some(filter) = filter.as_ref().filter(|filter| filter.kind() != ValueKind::Boolean) {
-            return Err(RowsError::Kind {
-                key: "where",
-                text: filter.text().to_owned(),
-                found: filter.data_type().to_string(),
-                remedy: "write a condition, such as price is not null",
-            }
-            .into());
-        }
-        let values = values.iter().map(|(key, text, kind)| {
+        let reader = Self::over(id, filter, values, &stream)?;
+        let expressions = [&reader.id.expression].into_iter().chain(&reader.filter).chain(reader.expressions());
+        Ok(Self::over(id, filter, values, &narrow(expressions, &stream))?)
+    }
+
+    fn over(
+        (id_key, id): (&'static str, &str),
+        filter: Option<&str>,
+        values: &[(&'static str, &str, As)],
+        schema: &SchemaRef,
+    ) -> Result<Self, RowsError> {
+        let id = IdExpression::new(id_key, compile(id_key, id, schema)?)?;
+        let filter = compile_filter(filter, "write a condition, such as price is not null", schema)?;
+        let values = values.iter().map(|&(key, text, kind)| {
             let compiled = match kind {
-                As::Number | As::Text => compile(key, text)?,
-                As::Texts => {
-                    Expression::compile_list(text, &stream).map_err(|source| RowsError::Expression { key, source })?
-                }
+                As::Number | As::Text => compile(key, text, schema)?,
+                As::Texts => Expression::compile_list(text, schema).map_err(RowsError::of(key))?,
             };
-            Ok((*key, compiled, *kind))
+            Ok((key, compiled, kind))
         });
-        let values = values.collect::<Result<Vec<_>, RowsError>>()?;
-        let all = [&id.expression].into_iter().chain(&filter).chain(values.iter().map(|(_, value, _)| value));
-        let schema = narrow(all, &stream);
-        let rebind = |key: &'static str, expression: &Expression| {
-            expression.rebind(&schema).map_err(|source| RowsError::Expression { key, source })
-        };
-        let values = values.iter().map(|(key, value, kind)| Ok((*key, rebind(key, value)?, *kind)));
-        Ok(Self {
-            id: IdExpression { expression: rebind(id_key, &id.expression)?, kind: id.kind },
-            filter: filter.as_ref().map(|filter| rebind("where", filter)).transpose()?,
-            values: values.collect::<Result<Vec<_>, RowsError>>()?,
-            schema,
-        })
+        Ok(Self { id, filter, values: values.collect::<Result<_, RowsError>>()?, schema: SchemaRef::clone(schema) })
     }
 
     /// `Int64` or `Utf8`.
@@ -127,7 +112,7 @@ impl ItemReader {
     }
 
     fn block(&self, block: &RecordBatch) -> Result<ItemBlock, TrainError> {
-        let of = |key: &'static str| move |source| RowsError::Expression { key, source };
+        let of = RowsError::of;
         let values = self.values.iter().map(|(key, value, kind)| item_values(value, *kind, block).map_err(of(key)));
         let values = values.collect::<Result<Vec<_>, RowsError>>()?;
         let passes = self.filter.as_ref().map(|filter| condition(filter, block)).transpose().map_err(of("where"))?;

@@ -3,15 +3,15 @@
 
 use std::collections::BTreeMap;
 
-use datafusion::arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
-use datafusion::arrow::compute::{and, filter_record_batch, not};
+use datafusion::arrow::array::{Array, AsArray, BooleanArray};
+use datafusion::arrow::compute::{and, is_not_null};
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use millstream_learn::content::{self, Bag};
 use millstream_learn::table::MISSING_CODE;
 use millstream_learn::{Algorithm, Column, TargetKind};
 use millstream_store::Store;
 use millstream_stream::batch::Batch;
-use millstream_stream::expression::{Expression, ValueKind, projected};
+use millstream_stream::expression::{Expression, ValueKind};
 use millstream_stream::schema::StreamSchema;
 use serde_json::Value;
 
@@ -20,8 +20,7 @@ use super::columns::{Gathered, Interned, Taken, rows_of};
 use super::recipe::{DEFAULT_CATEGORICAL, Recipe, to_json};
 use crate::model::{Categorical, Missing, Supervised, TextRule, Unseen};
 use crate::registry::{Encoding, Feature, Input, Slots, evaluate_as};
-use crate::rows::condition;
-use crate::rows::{RowsError, block_schema, for_each_block, held_out};
+use crate::rows::{RowsError, compile, compile_filter, for_each_block, keep, keep_passing, keep_trained, narrow};
 
 /// The words of each feature that counts by them.
 pub type Bags = Vec<Option<Bag>>;
@@ -178,66 +177,54 @@ pub fn encode(wanted: Wanted, gathered: Vec<Gathered>) -> Result<(Vec<Column>, V
 }
 
 impl Compiled {
-    pub fn new(recipe: &Recipe, wanted: Wanted, schema: &StreamSchema) -> Result<Self, TrainError> {
+    pub fn new(recipe: &Recipe, wanted: Wanted, schema: &StreamSchema) -> Result<Self, RowsError> {
         let stream = schema.arrow();
-        let compile = |key: &'static str, text: &str| {
-            Expression::compile(text, &stream).map_err(|source| RowsError::Expression { key, source })
-        };
-        let features: Result<Vec<_>, _> = wanted.features.iter().map(|text| compile("features", text)).collect();
-        let features = features?;
-        let target = wanted.target.map(|text| compile("target", text)).transpose()?;
-        let filter = recipe.filter.as_deref().map(|text| compile("where", text)).transpose()?;
-        let taken: Result<Vec<Taken>, _> = features.iter().map(|feature| taken(wanted, feature)).collect();
+        let compiled = Self::over(recipe, wanted, &stream)?;
+        let all = compiled.features.iter().chain(&compiled.target).chain(&compiled.filter);
+        Self::over(recipe, wanted, &narrow(all, &stream))
+    }
+
+    fn over(recipe: &Recipe, wanted: Wanted, schema: &SchemaRef) -> Result<Self, RowsError> {
+        let features = wanted.features.iter().map(|text| compile("features", text, schema));
+        let features = features.collect::<Result<Vec<_>, RowsError>>()?;
+        let target = wanted.target.map(|text| compile("target", text, schema)).transpose()?;
+        let taken = features.iter().map(|feature| taken(wanted, feature)).collect::<Result<_, _>>()?;
         let regression = match &target {
             Some(target) => is_regression(recipe.algorithm, target)?,
             None => false,
         };
-        if let Some(filter) = filter.as_ref().filter(|filter| filter.kind() != ValueKind::Boolean) {
-            return Err(kind("where", filter, "write a condition, such as Close is not null"));
-        }
-        let all = features.iter().chain(&target).chain(&filter);
-        let schema = block_schema(&projected(all, &stream));
-        let rebind = |key: &'static str, expression: &Expression| {
-            expression.rebind(&schema).map_err(|source| RowsError::Expression { key, source })
-        };
-        let features: Result<Vec<_>, _> = features.iter().map(|feature| rebind("features", feature)).collect();
-        let target = target.as_ref().map(|target| rebind("target", target)).transpose()?;
-        let filter = filter.as_ref().map(|filter| rebind("where", filter)).transpose()?;
-        Ok(Self { features: features?, taken: taken?, target, filter, regression, schema })
+        let remedy = "write a condition, such as Close is not null";
+        let filter = compile_filter(recipe.filter.as_deref(), remedy, schema)?;
+        Ok(Self { features, taken, target, filter, regression, schema: SchemaRef::clone(schema) })
     }
 }
 
-fn kind(key: &'static str, expression: &Expression, remedy: &'static str) -> TrainError {
-    let found = expression.data_type().to_string();
-    RowsError::Kind { key, text: expression.text().to_owned(), found, remedy }.into()
-}
-
-fn taken(wanted: Wanted, feature: &Expression) -> Result<Taken, TrainError> {
+fn taken(wanted: Wanted, feature: &Expression) -> Result<Taken, RowsError> {
     let categorical = is_categorical(wanted.categorical, feature)?;
     match (wanted.text_rule(feature.text()), feature.kind()) {
         (Some(_), ValueKind::Text) => Ok(Taken::Words),
-        (Some(_), _) => Err(kind("text", feature, "only a text has words: remove it from `text`")),
+        (Some(_), _) => Err(RowsError::kind("text", feature, "only a text has words: remove it from `text`")),
         (None, _) => Ok(if categorical { Taken::Category } else { Taken::Number }),
     }
 }
 
-pub fn is_categorical(categorical: &BTreeMap<String, Categorical>, feature: &Expression) -> Result<bool, TrainError> {
+pub fn is_categorical(categorical: &BTreeMap<String, Categorical>, feature: &Expression) -> Result<bool, RowsError> {
     match feature.kind() {
         ValueKind::Text => Ok(true),
         ValueKind::Number | ValueKind::Boolean => Ok(categorical.contains_key(feature.text())),
         ValueKind::Other => {
-            Err(kind("features", feature, "make it a number, a text or a boolean, with cast or extract"))
+            Err(RowsError::kind("features", feature, "make it a number, a text or a boolean, with cast or extract"))
         }
     }
 }
 
-fn is_regression(algorithm: Algorithm, target: &Expression) -> Result<bool, TrainError> {
+fn is_regression(algorithm: Algorithm, target: &Expression) -> Result<bool, RowsError> {
     match (algorithm.traits().target, target.kind()) {
         (_, ValueKind::Other) => {
-            Err(kind("target", target, "make it a number, a text or a boolean, with cast or extract"))
+            Err(RowsError::kind("target", target, "make it a number, a text or a boolean, with cast or extract"))
         }
-        (None, _) => Err(kind("target", target, "this algorithm has no target: remove it")),
-        (Some(TargetKind::Number), ValueKind::Text | ValueKind::Boolean) => Err(kind(
+        (None, _) => Err(RowsError::kind("target", target, "this algorithm has no target: remove it")),
+        (Some(TargetKind::Number), ValueKind::Text | ValueKind::Boolean) => Err(RowsError::kind(
             "target",
             target,
             "the algorithm needs a number: take logistic_regression or random_forest for classes",
@@ -260,20 +247,17 @@ fn gather(
     let target_taken = if target_as_text { Taken::Category } else { Taken::Number };
     let mut target = Gathered::new(target_taken, if compiled.target.is_some() { rows_max } else { 0 })?;
     let mut counts = Counts::default();
-    let of = |key: &'static str| move |source| RowsError::Expression { key, source };
+    let of = RowsError::of;
     for batch in batches {
         for_each_block(store, batch, &compiled.schema, |block| {
             counts.total += block.num_rows() as u64;
-            let block = keep(block, &not(&held_out(block, recipe.holdout)?).map_err(arrow)?, &mut counts.held_out)?;
-            let block = match &compiled.filter {
-                Some(filter) => keep(&block, &condition(filter, &block).map_err(of("where"))?, &mut counts.filtered)?,
-                None => block,
-            };
+            let block = keep_trained(block, recipe.holdout, &mut counts.held_out)?;
+            let block = keep_passing(compiled.filter.as_ref(), block, &mut counts.filtered)?;
             let block = match &compiled.target {
                 Some(expression) => {
                     let targets = expression.evaluate(&block).map_err(of("target"))?;
-                    let is_null = datafusion::arrow::compute::is_not_null(&targets).map_err(arrow)?;
-                    let present = and(&is_null, &finite(&targets)).map_err(arrow)?;
+                    let is_null = is_not_null(&targets).map_err(RowsError::from)?;
+                    let present = and(&is_null, &finite(&targets)).map_err(RowsError::from)?;
                     let block = keep(&block, &present, &mut counts.no_target)?;
                     target.append(evaluate_as(expression, target_as_text, &block).map_err(of("target"))?)?;
                     block
@@ -289,23 +273,12 @@ fn gather(
     Ok((features, target, counts))
 }
 
-fn arrow(error: datafusion::arrow::error::ArrowError) -> TrainError {
-    RowsError::Part { place: "a block of rows".to_owned(), problem: error.to_string() }.into()
-}
-
 /// A target that is no finite number is none.
 fn finite(targets: &dyn Array) -> BooleanArray {
     match targets.as_primitive_opt::<datafusion::arrow::datatypes::Float64Type>() {
         Some(numbers) => numbers.values().iter().map(|number| Some(number.is_finite())).collect(),
         None => BooleanArray::from(vec![true; targets.len()]),
     }
-}
-
-/// The rows of the block whose flag is set; the others are counted.
-pub fn keep(block: &RecordBatch, flags: &BooleanArray, dropped: &mut u64) -> Result<RecordBatch, TrainError> {
-    let kept = flags.true_count();
-    *dropped += (block.num_rows() - kept) as u64;
-    if kept == block.num_rows() { Ok(block.clone()) } else { filter_record_batch(block, flags).map_err(arrow) }
 }
 
 /// Drops the rows that the rule for missing values gives up; never makes a value up here.
