@@ -2,19 +2,16 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{
-    ArrayRef, BooleanArray, Float64Array, RecordBatch, RecordBatchOptions, StringArray, UInt32Array,
-};
-use datafusion::arrow::compute::{cast, take_record_batch};
+use datafusion::arrow::array::{ArrayRef, BooleanArray, Float64Array, RecordBatch, RecordBatchOptions, StringArray};
+use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
-use millstream_learn::Column;
 use millstream_learn::metrics::most_probable;
 use millstream_stream::record::value_of;
 use millstream_stream::schema::ArrowType;
 use serde_json::Value;
 
 use super::kinds::Loaded;
-use super::{Clusters, FeatureSet, Outcome, Predictor, Row, Task, Version};
+use super::{Clusters, Outcome, Predictor, Row, Task, Version};
 
 impl Version {
     /// What `predict_columns` gives.
@@ -50,7 +47,8 @@ impl Version {
 
     fn of_rows(&self, predictor: &Predictor, rows: &RecordBatch) -> Result<Vec<Option<Value>>, String> {
         let mut answers = vec![None; rows.num_rows()];
-        let Fitting { places, columns } = fitting(predictor.feature_set(), rows)?;
+        let fitting = predictor.feature_set().encode_fitting(rows);
+        let (places, columns) = fitting.map_err(|error| error.to_string())?;
         if places.is_empty() {
             return Ok(answers);
         }
@@ -92,30 +90,10 @@ impl Version {
     }
 }
 
-/// The rows of a block that a model can take.
-struct Fitting {
-    places: Vec<usize>,
-    /// One per feature; a value for each place.
-    columns: Vec<Column>,
-}
-
-fn fitting(features: &FeatureSet, rows: &RecordBatch) -> Result<Fitting, String> {
-    let encoded = features.encode(rows).map_err(|error| error.to_string())?;
-    let mut fits = vec![true; rows.num_rows()];
-    encoded.unfit.iter().for_each(|unfit| fits[unfit.row] = false);
-    let places: Vec<usize> = (0..fits.len()).filter(|row| fits[*row]).collect();
-    if places.len() == fits.len() {
-        return Ok(Fitting { places, columns: encoded.columns });
-    }
-    let kept = UInt32Array::from_iter_values(places.iter().filter_map(|row| u32::try_from(*row).ok()));
-    let kept = take_record_batch(rows, &kept).map_err(|error| error.to_string())?;
-    let columns = features.encode(&kept).map_err(|error| error.to_string())?.columns;
-    Ok(Fitting { places, columns })
-}
-
 fn of_clusters(clusters: &Clusters, rows: &RecordBatch) -> Result<Vec<Option<Value>>, String> {
     let mut answers = vec![None; rows.num_rows()];
-    let Fitting { places, columns } = fitting(clusters.feature_set(), rows)?;
+    let fitting = clusters.feature_set().encode_fitting(rows);
+    let (places, columns) = fitting.map_err(|error| error.to_string())?;
     if places.is_empty() {
         return Ok(answers);
     }

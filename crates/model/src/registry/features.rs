@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch, StringArray};
-use datafusion::arrow::compute::cast;
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
+use datafusion::arrow::compute::{cast, filter_record_batch};
 use datafusion::arrow::datatypes::{DataType, Float64Type, Schema};
 use millstream_learn::content::Bag;
 use millstream_learn::table::MISSING_CODE;
@@ -25,24 +25,13 @@ pub enum Values {
 
 /// Evaluates as numbers, or as texts when `as_text`.
 pub fn evaluate_as(expression: &Expression, as_text: bool, batch: &RecordBatch) -> Result<Values, ExpressionError> {
-    let array = expression.evaluate(batch)?;
-    let array = if as_text { texts(&array).map(Values::Texts) } else { numbers(&array).map(Values::Numbers) };
-    array.map_err(|problem| ExpressionError {
-        text: expression.text().to_owned(),
-        position: None,
-        fault: ExpressionFault::Evaluate(problem),
-    })
+    Ok(if as_text { Values::Texts(texts(expression, batch)?) } else { Values::Numbers(numbers(expression, batch)?) })
 }
 
-fn numbers(array: &ArrayRef) -> Result<Vec<f64>, String> {
-    let cast_array;
-    let array: &Float64Array = match array.as_primitive_opt::<Float64Type>() {
-        Some(array) => array,
-        None => {
-            cast_array = cast(array, &DataType::Float64).map_err(|error| error.to_string())?;
-            cast_array.as_primitive::<Float64Type>()
-        }
-    };
+/// NaN is missing: null, NaN and the infinities.
+pub fn numbers(expression: &Expression, batch: &RecordBatch) -> Result<Vec<f64>, ExpressionError> {
+    let array = evaluate_to(expression, &DataType::Float64, batch)?;
+    let array = array.as_primitive::<Float64Type>();
     let finite = |value: f64| if value.is_finite() { value } else { f64::NAN };
     Ok(match array.null_count() {
         0 => array.values().iter().copied().map(finite).collect(),
@@ -50,11 +39,21 @@ fn numbers(array: &ArrayRef) -> Result<Vec<f64>, String> {
     })
 }
 
-fn texts(array: &ArrayRef) -> Result<StringArray, String> {
-    match array.as_string_opt::<i32>() {
-        Some(array) => Ok(array.clone()),
-        None => Ok(cast(array, &DataType::Utf8).map_err(|error| error.to_string())?.as_string::<i32>().clone()),
+pub fn texts(expression: &Expression, batch: &RecordBatch) -> Result<StringArray, ExpressionError> {
+    Ok(evaluate_to(expression, &DataType::Utf8, batch)?.as_string::<i32>().clone())
+}
+
+fn evaluate_to(expression: &Expression, to: &DataType, batch: &RecordBatch) -> Result<ArrayRef, ExpressionError> {
+    let array = expression.evaluate(batch)?;
+    if array.data_type() == to {
+        return Ok(array);
     }
+    cast(&array, to).map_err(|error| fault(expression, error.to_string()))
+}
+
+fn fault(expression: &Expression, problem: String) -> ExpressionError {
+    let fault = ExpressionFault::Evaluate(problem);
+    ExpressionError { text: expression.text().to_owned(), position: None, fault }
 }
 
 /// A number as people and JSON write it: no `.0` on whole ones.
@@ -95,14 +94,12 @@ pub struct FeatureSet {
 #[derive(Debug)]
 struct Shared {
     features: Vec<Feature>,
-    codes: Vec<HashMap<String, u32>>,
-    /// Of each feature that counts by its words.
-    bags: Vec<Option<Bag>>,
-    missing: Missing,
-    takes_missing_numbers: bool,
+    /// Of each feature.
+    rules: Vec<Rule>,
 }
 
 impl FeatureSet {
+    /// `bags`: of each feature that counts by its words; empty where none does.
     pub fn compile(
         features: &[Feature],
         bags: Vec<Option<Bag>>,
@@ -110,12 +107,23 @@ impl FeatureSet {
         algorithm: Algorithm,
         schema: &Schema,
     ) -> Result<Self, ExpressionError> {
-        let expressions: Result<Vec<_>, _> =
-            features.iter().map(|feature| Expression::compile(&feature.expression, schema)).collect();
-        let codes = features.iter().map(|feature| codes_of(&feature.encoding)).collect();
-        let takes_missing_numbers = algorithm.traits().takes_missing_numbers;
-        let shared = Shared { features: features.to_vec(), codes, bags, missing, takes_missing_numbers };
-        Ok(Self { expressions: expressions?, shared: Arc::new(shared) })
+        let compiled = features.iter().map(|feature| Expression::compile(&feature.expression, schema));
+        let expressions = compiled.collect::<Result<Vec<_>, _>>()?;
+        let bags = bags.into_iter().chain(std::iter::repeat(None));
+        let rules = features.iter().zip(&expressions).zip(bags).map(|((feature, expression), bag)| {
+            Ok(match (&feature.encoding, bag) {
+                (Encoding::Numeric { fill, .. }, _) => Rule::Number(NumberRule::new(*fill, missing, algorithm)),
+                (Encoding::Categorical { categories, rule }, _) => {
+                    Rule::Category(CategoryRule::new(categories, *rule, missing))
+                }
+                (Encoding::Text { .. }, Some(bag)) => {
+                    Rule::Words(WordRule { bag, absent: FeatureKind::Words.absent(missing, algorithm) })
+                }
+                (Encoding::Text { .. }, None) => return Err(fault(expression, "its words are unknown".to_owned())),
+            })
+        });
+        let rules = rules.collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { expressions, shared: Arc::new(Shared { features: features.to_vec(), rules }) })
     }
 
     /// The same features over another schema that has their columns.
@@ -136,77 +144,160 @@ impl FeatureSet {
     /// The columns that the learned model takes, one per feature, and the rows it cannot take.
     pub fn encode(&self, batch: &RecordBatch) -> Result<Encoded, ExpressionError> {
         let mut encoded = Encoded { columns: Vec::with_capacity(self.expressions.len()), unfit: Vec::new() };
-        for (index, expression) in self.expressions.iter().enumerate() {
-            let as_text = match self.shared.features[index].encoding {
-                Encoding::Numeric { .. } => false,
-                Encoding::Categorical { .. } | Encoding::Text { .. } => true,
-            };
-            let bag = self.shared.bags.get(index).and_then(Option::as_ref);
-            let column = match (evaluate_as(expression, as_text, batch)?, bag) {
-                (Values::Numbers(values), _) => self.numeric(index, values, &mut encoded.unfit),
-                (Values::Texts(values), Some(bag)) => self.words(index, bag, &values, &mut encoded.unfit),
-                (Values::Texts(values), None) => self.categorical(index, &values, &mut encoded.unfit),
-            };
-            encoded.columns.push(column);
+        for (feature, (expression, rule)) in self.expressions.iter().zip(&self.shared.rules).enumerate() {
+            let unfit = |row, why| encoded.unfit.push(Unfit { row, feature, why });
+            encoded.columns.push(match rule {
+                Rule::Number(rule) => rule.column(numbers(expression, batch)?, unfit),
+                Rule::Category(rule) => rule.column(texts(expression, batch)?.iter(), unfit),
+                Rule::Words(rule) => rule.column(&texts(expression, batch)?, unfit),
+            });
         }
         Ok(encoded)
     }
 
-    fn numeric(&self, index: usize, mut values: Vec<f64>, unfit: &mut Vec<Unfit>) -> Column {
-        let fill = match &self.shared.features[index].encoding {
-            Encoding::Numeric { fill, .. } => *fill,
-            Encoding::Categorical { .. } | Encoding::Text { .. } => None,
-        };
-        let keep_missing = match self.shared.missing {
-            Missing::Drop | Missing::Mean | Missing::Median => false,
-            Missing::Category => self.shared.takes_missing_numbers,
-            Missing::Skip => true,
-        };
-        if !keep_missing {
+    /// The rows that the learned model can take: their places in the batch, and their columns.
+    pub fn encode_fitting(&self, batch: &RecordBatch) -> Result<(Vec<usize>, Vec<Column>), ExpressionError> {
+        let encoded = self.encode(batch)?;
+        let fits = encoded.fits(batch.num_rows());
+        let places = (0..fits.len()).filter(|&row| fits[row]).collect();
+        let Some(unfit) = encoded.unfit.first() else { return Ok((places, encoded.columns)) };
+        let kept = filter_record_batch(batch, &BooleanArray::from(fits));
+        let kept = kept.map_err(|error| fault(&self.expressions[unfit.feature], error.to_string()))?;
+        Ok((places, self.encode(&kept)?.columns))
+    }
+}
+
+impl Encoded {
+    /// Whether the model can take each row.
+    pub fn fits(&self, n_rows: usize) -> Vec<bool> {
+        let mut fits = vec![true; n_rows];
+        self.unfit.iter().for_each(|unfit| fits[unfit.row] = false);
+        fits
+    }
+}
+
+/// How the values of a feature are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FeatureKind {
+    Number,
+    Category,
+    Words,
+}
+
+/// What becomes of a row that has no value of a feature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Absent {
+    /// No model takes it.
+    Unfit,
+    /// It gets a value that training found.
+    Filled,
+    /// The model knows what to do with it.
+    Kept,
+}
+
+impl FeatureKind {
+    pub fn absent(self, missing: Missing, algorithm: Algorithm) -> Absent {
+        match (missing, self) {
+            (Missing::Drop, _) | (Missing::Mean | Missing::Median, Self::Category) => Absent::Unfit,
+            (Missing::Mean | Missing::Median, Self::Number) => Absent::Filled,
+            (Missing::Category, Self::Number) if !algorithm.traits().takes_missing_numbers => Absent::Unfit,
+            // A text that is not there has no words.
+            (Missing::Category | Missing::Skip, _) | (Missing::Mean | Missing::Median, Self::Words) => Absent::Kept,
+        }
+    }
+}
+
+/// How the values of one feature become a column.
+#[derive(Debug)]
+enum Rule {
+    Number(NumberRule),
+    Category(CategoryRule),
+    Words(WordRule),
+}
+
+#[derive(Debug)]
+pub struct NumberRule {
+    absent: Absent,
+    fill: Option<f64>,
+}
+
+impl NumberRule {
+    pub fn new(fill: Option<f64>, missing: Missing, algorithm: Algorithm) -> Self {
+        Self { absent: FeatureKind::Number.absent(missing, algorithm), fill }
+    }
+
+    /// In place. `unfit` is called with each row that the model cannot take.
+    pub fn column(&self, mut values: Vec<f64>, mut unfit: impl FnMut(usize, Why)) -> Column {
+        if self.absent != Absent::Kept {
             for (row, value) in values.iter_mut().enumerate().filter(|(_, value)| value.is_nan()) {
-                match fill {
+                match self.fill {
                     Some(fill) => *value = fill,
-                    None => unfit.push(Unfit { row, feature: index, why: Why::Missing }),
+                    None => unfit(row, Why::Missing),
                 }
             }
         }
         Column::Numeric(values)
     }
+}
 
-    fn categorical(&self, index: usize, values: &StringArray, unfit: &mut Vec<Unfit>) -> Column {
-        let (n_known, rule) = match &self.shared.features[index].encoding {
-            Encoding::Categorical { categories, rule } => (categories.len(), *rule),
-            Encoding::Numeric { .. } | Encoding::Text { .. } => (0, Categorical { max: 0, unseen: Unseen::Error }),
-        };
-        let known = &self.shared.codes[index];
-        let slots = Slots::new(n_known, rule, self.shared.missing);
-        let mut codes = Vec::with_capacity(values.len());
-        for (row, value) in values.iter().enumerate() {
-            let code = match value {
-                None if self.shared.missing == Missing::Skip => Ok(MISSING_CODE),
-                None => slots.missing.ok_or(Why::Missing),
-                Some(text) => match (known.get(text), slots.other) {
-                    (Some(code), _) => Ok(*code),
-                    (None, Some(other)) => Ok(other),
-                    (None, None) => Err(Why::Unseen(text.to_owned())),
-                },
-            };
-            codes.push(code.unwrap_or_else(|why| {
-                unfit.push(Unfit { row, feature: index, why });
-                MISSING_CODE
-            }));
-        }
-        Column::Categorical { codes, n_categories: slots.n_categories }
+#[derive(Debug)]
+pub struct CategoryRule {
+    known: HashMap<String, u32>,
+    slots: Slots,
+}
+
+impl CategoryRule {
+    pub fn new(categories: &[String], rule: Categorical, missing: Missing) -> Self {
+        let slots = Slots::new(categories.len(), rule, missing);
+        Self { known: categories.iter().cloned().zip(0..).collect(), slots }
     }
 
-    /// A text that is not there has no words, unless rows without one were dropped in training.
-    fn words(&self, index: usize, bag: &Bag, values: &StringArray, unfit: &mut Vec<Unfit>) -> Column {
-        if self.shared.missing == Missing::Drop {
-            let missing = (0..values.len()).filter(|&row| values.is_null(row));
-            unfit.extend(missing.map(|row| Unfit { row, feature: index, why: Why::Missing }));
+    fn code(&self, text: Option<&str>) -> Result<u32, Why> {
+        match text {
+            None => self.slots.missing.ok_or(Why::Missing),
+            Some(text) => {
+                let code = self.known.get(text).copied().or(self.slots.other);
+                code.ok_or_else(|| Why::Unseen(text.to_owned()))
+            }
         }
-        let texts: Vec<&str> = values.iter().map(Option::unwrap_or_default).collect();
-        Column::Sparse(bag.encode(&texts))
+    }
+
+    fn column<'a>(&self, texts: impl Iterator<Item = Option<&'a str>>, unfit: impl FnMut(usize, Why)) -> Column {
+        self.collect(texts.map(|text| self.code(text)), unfit)
+    }
+
+    /// Of texts in a dictionary, each of which is encoded once; a code beyond `names` is of a row without a text. `unfit` is called
+    /// with each row that the model cannot take.
+    pub fn dictionary(&self, names: &[String], codes: Vec<u32>, unfit: impl FnMut(usize, Why)) -> Column {
+        let encoded: Vec<_> = names.iter().map(|name| self.code(Some(name))).collect();
+        let missing = self.code(None);
+        self.collect(codes.into_iter().map(|code| encoded.get(code as usize).unwrap_or(&missing).clone()), unfit)
+    }
+
+    fn collect(&self, codes: impl Iterator<Item = Result<u32, Why>>, mut unfit: impl FnMut(usize, Why)) -> Column {
+        let codes = codes.enumerate().map(|(row, code)| {
+            code.unwrap_or_else(|why| {
+                unfit(row, why);
+                MISSING_CODE
+            })
+        });
+        Column::Categorical { codes: codes.collect(), n_categories: self.slots.n_categories }
+    }
+}
+
+#[derive(Debug)]
+struct WordRule {
+    bag: Bag,
+    absent: Absent,
+}
+
+impl WordRule {
+    fn column(&self, texts: &StringArray, mut unfit: impl FnMut(usize, Why)) -> Column {
+        if self.absent == Absent::Unfit {
+            (0..texts.len()).filter(|&row| texts.is_null(row)).for_each(|row| unfit(row, Why::Missing));
+        }
+        let texts: Vec<&str> = texts.iter().map(Option::unwrap_or_default).collect();
+        Column::Sparse(self.bag.encode(&texts))
     }
 }
 
@@ -214,6 +305,7 @@ impl FeatureSet {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slots {
     pub other: Option<u32>,
+    /// [`MISSING_CODE`], which is no category, where the model skips what is missing.
     pub missing: Option<u32>,
     /// At least 1, for a model needs one even when training saw no text at all.
     pub n_categories: u32,
@@ -228,14 +320,11 @@ impl Slots {
             slot
         };
         let other = slot(rule.unseen == Unseen::Other);
-        let missing = slot(missing == Missing::Category);
+        let missing = match missing {
+            Missing::Drop | Missing::Mean | Missing::Median => None,
+            Missing::Category => slot(true),
+            Missing::Skip => Some(MISSING_CODE),
+        };
         Self { other, missing, n_categories: next.max(1) }
-    }
-}
-
-fn codes_of(encoding: &Encoding) -> HashMap<String, u32> {
-    match encoding {
-        Encoding::Numeric { .. } | Encoding::Text { .. } => HashMap::new(),
-        Encoding::Categorical { categories, .. } => categories.iter().cloned().zip(0..).collect(),
     }
 }

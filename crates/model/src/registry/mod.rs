@@ -29,7 +29,10 @@ pub use bags::{load_bags, store_bags};
 pub use common::{CommonRecords, publish_common, read_common};
 pub use encoder::{EncodedRows, RowEncoder};
 pub use error::{RegistryError, Remedy};
-pub use features::{Encoded, FeatureSet, Slots, Unfit, Values, Why, evaluate_as, number_text};
+pub use features::{
+    Absent, CategoryRule, Encoded, FeatureKind, FeatureSet, NumberRule, Slots, Unfit, Values, Why, evaluate_as,
+    number_text, numbers, texts,
+};
 pub use fitted::{Fitted, Learned, Outcome};
 pub use foreign::{OwnerTexts, check_apart};
 pub use input::Row;

@@ -293,8 +293,7 @@ impl Tally {
         let target = values(&bound.target, "target")?;
         let baseline = bound.baseline.as_ref().map(|baseline| values(baseline, "baseline")).transpose()?;
         let encoded = bound.features.encode(&block).map_err(of("features"))?;
-        let mut fits = vec![true; block.num_rows()];
-        encoded.unfit.iter().for_each(|unfit| fits[unfit.row] = false);
+        let fits = encoded.fits(block.num_rows());
         let answers = asked.predictor.answer(encoded.columns).map_err(|problem| RowsError::Part {
             place: format!("{}@{}", asked.version.file.model, asked.version.file.version),
             problem,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use datafusion::arrow::array::BooleanArray;
+use datafusion::arrow::array::RecordBatch;
 use millstream_learn::kmeans::Params;
 use millstream_learn::{Column, Seed, Table};
 use millstream_store::Store;
@@ -102,22 +102,14 @@ impl<'a> Asked<'a> {
     }
 
     /// The rows that the version would answer.
-    fn add(&mut self, block: &datafusion::arrow::array::RecordBatch) -> Result<(), TrainError> {
-        let mut encoded = self.features.encode(block).map_err(RowsError::of("features"))?;
-        let mut n_rows = block.num_rows();
-        if !encoded.unfit.is_empty() {
-            let mut fits = vec![true; n_rows];
-            encoded.unfit.iter().for_each(|unfit| fits[unfit.row] = false);
-            let block = keep(block, &BooleanArray::from(fits), &mut 0)?;
-            n_rows = block.num_rows();
-            encoded = self.features.encode(&block).map_err(RowsError::of("features"))?;
-        }
-        self.rows += n_rows as u64;
+    fn add(&mut self, block: &RecordBatch) -> Result<(), TrainError> {
+        let (places, columns) = self.features.encode_fitting(block).map_err(RowsError::of("features"))?;
+        self.rows += places.len() as u64;
         if self.columns.is_empty() {
-            self.columns = encoded.columns;
+            self.columns = columns;
             return Ok(());
         }
-        for (all, new) in self.columns.iter_mut().zip(encoded.columns) {
+        for (all, new) in self.columns.iter_mut().zip(columns) {
             match (all, new) {
                 (Column::Numeric(all), Column::Numeric(new)) => all.extend(new),
                 (Column::Categorical { codes, .. }, Column::Categorical { codes: new, .. }) => codes.extend(new),
