@@ -186,7 +186,7 @@ impl RatingReader {
 
 /// A scale as ratings are kept.
 #[expect(clippy::cast_possible_truncation, reason = "the configuration has checked that both fit")]
-fn narrowed((low, high): (f64, f64)) -> (f32, f32) {
+pub fn narrowed((low, high): (f64, f64)) -> (f32, f32) {
     (low as f32, high as f32)
 }
 

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
-use datafusion::arrow::array::{Array, StringArray};
+use datafusion::arrow::array::RecordBatch;
 use millstream_learn::table::MISSING_CODE;
 use millstream_stream::batch::Batch;
+use millstream_stream::expression::Expression;
 
 use super::TrainError;
-use crate::registry::Values;
+use crate::registry::{FeatureKind, numbers, texts};
 use crate::rows::RowsError;
 
 /// One expression's values over all rows that were kept.
@@ -37,14 +38,6 @@ pub fn rows_of(batches: &[Batch]) -> Result<usize, TrainError> {
     Ok(rows.ok_or(RowsError::Impossible("more rows than can be counted"))?)
 }
 
-/// How an expression's values are taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Taken {
-    Number,
-    Category,
-    Words,
-}
-
 /// Texts as numbers in the order of their first appearance; a row costs 4 bytes.
 #[derive(Debug, Default)]
 pub struct Interned {
@@ -56,21 +49,27 @@ pub struct Interned {
 
 impl Gathered {
     /// `rows_max`: how many may come.
-    pub fn new(taken: Taken, rows_max: usize) -> Result<Self, TrainError> {
-        Ok(match taken {
-            Taken::Number => Self::Numbers(room(rows_max)?),
-            Taken::Category => Self::Texts(Interned { codes: room(rows_max)?, ..Interned::default() }),
-            Taken::Words => Self::Words(room(rows_max)?),
+    pub fn new(kind: FeatureKind, rows_max: usize) -> Result<Self, TrainError> {
+        Ok(match kind {
+            FeatureKind::Number => Self::Numbers(room(rows_max)?),
+            FeatureKind::Category => Self::Texts(Interned { codes: room(rows_max)?, ..Interned::default() }),
+            FeatureKind::Words => Self::Words(room(rows_max)?),
         })
     }
 
-    pub fn append(&mut self, values: Values) -> Result<(), TrainError> {
-        match (self, values) {
-            (Self::Numbers(all), Values::Numbers(values)) => all.extend(values),
-            (Self::Texts(all), Values::Texts(values)) => all.append(&values)?,
-            (Self::Words(all), Values::Texts(values)) => all.extend(values.iter().map(|text| text.map(Box::from))),
-            (Self::Numbers(_), Values::Texts(_)) | (Self::Texts(_) | Self::Words(_), Values::Numbers(_)) => {
-                return Err(RowsError::Impossible("one expression gives numbers and texts").into());
+    /// What the expression gives for the rows of a block. `key`: of the pipeline file.
+    pub fn append(
+        &mut self,
+        key: &'static str,
+        expression: &Expression,
+        block: &RecordBatch,
+    ) -> Result<(), TrainError> {
+        let of = RowsError::of(key);
+        match self {
+            Self::Numbers(all) => all.extend(numbers(expression, block).map_err(of)?),
+            Self::Texts(all) => all.append(texts(expression, block).map_err(of)?.iter())?,
+            Self::Words(all) => {
+                all.extend(texts(expression, block).map_err(of)?.iter().map(|text| text.map(Box::from)));
             }
         }
         Ok(())
@@ -107,10 +106,10 @@ impl Gathered {
 }
 
 impl Interned {
-    fn append(&mut self, values: &StringArray) -> Result<(), TrainError> {
-        self.codes.reserve(values.len());
-        for value in values {
-            let code = match value {
+    pub fn append<'a>(&mut self, texts: impl Iterator<Item = Option<&'a str>>) -> Result<(), TrainError> {
+        self.codes.reserve(texts.size_hint().0);
+        for text in texts {
+            let code = match text {
                 None => MISSING_CODE,
                 Some(text) => match self.index.get(text) {
                     Some(code) => *code,
@@ -148,12 +147,5 @@ mod tests {
     fn what_cannot_be_is_an_error_and_no_value() {
         let room_of = |rows| room::<f64>(rows).map(|values| values.len());
         assert!(room_of(100).is_ok() && room_of(1 << 59).is_err(), "a manifest may claim so many rows");
-        let texts = || Values::Texts(StringArray::from(vec!["a"]));
-        let numbers = || Values::Numbers(vec![1.0]);
-        for (taken, values) in [(Taken::Number, texts()), (Taken::Category, numbers()), (Taken::Words, numbers())] {
-            let mut gathered = Gathered::new(taken, 1).unwrap();
-            assert!(matches!(gathered.append(values), Err(TrainError::Rows(RowsError::Impossible(_)))), "{taken:?}");
-            assert_eq!(gathered.len(), 0);
-        }
     }
 }

@@ -3,6 +3,7 @@
 use millstream_learn::FitError;
 use millstream_store::StoreError;
 
+use crate::engine::EngineError;
 use crate::registry::{RegistryError, Remedy};
 use crate::rows::RowsError;
 
@@ -44,6 +45,8 @@ pub enum TrainError {
         #[source]
         source: FitError,
     },
+    #[error(transparent)]
+    Engine(EngineError),
     #[error("the training was stopped before its end")]
     Stopped,
     #[error("batch {batch} is not in the store any more, or not the one that was trained on: {problem}")]
@@ -74,6 +77,7 @@ impl TrainError {
             | Self::TooManyCategories { .. }
             | Self::MissingNumbers { .. }
             | Self::Fit { .. } => Remedy::Config,
+            Self::Engine(error) => error.remedy(),
             // What serves goes on; only another Millstream mends it.
             Self::Rows(RowsError::Impossible(_)) => Remedy::Config,
             Self::Rows(RowsError::Part { .. } | RowsError::Unreadable(_))
@@ -81,6 +85,16 @@ impl TrainError {
             | Self::Safetensors(_) => Remedy::Store,
             Self::Registry(error) => error.remedy(),
             Self::Stopped | Self::Store(_) => Remedy::Retry,
+        }
+    }
+}
+
+impl From<EngineError> for TrainError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Fit(FitError::Stopped) => Self::Stopped,
+            EngineError::Fit(source) => Self::Fit { feature: None, source },
+            other @ (EngineError::Params(_) | EngineError::Target(_)) => Self::Engine(other),
         }
     }
 }

@@ -1,21 +1,20 @@
 //! A recipe and batches into a fitted model: the same for a new version and for one that is verified.
 
-use millstream_learn::{
-    Algorithm, Arrays, Column, FitError, ParamFault, Seed, Table, gradient_boosting, linear_regression,
-    logistic_regression, random_forest,
-};
+use millstream_learn::{Arrays, Column, FitError, ParamFault, Seed};
 use millstream_store::Store;
 use millstream_stream::batch::Batch;
 use millstream_stream::schema::StreamSchema;
 
 use super::TrainError;
+use super::encode::EncodedTable;
 use super::fit_clusters::train_clusters;
 use super::fit_items::{train_content, train_neighbours, train_popularity};
 use super::fit_ratings::train_ratings;
-use super::prepare::{Counts, Prepared, Target, prepare};
+use super::prepare::{Counts, Prepared, prepare};
 use super::recipe::Recipe;
+use crate::engine::{Engine, EngineError, Job, Target};
 use crate::model::{Columns, Supervised};
-use crate::registry::{Feature, Fitted, Input, Output, TargetSummary, Task, Version, store_bags};
+use crate::registry::{Feature, Input, Output, TargetSummary, Task, Version, store_bags};
 use crate::rows::RowsError;
 
 /// All of a version but its name and its place.
@@ -30,46 +29,50 @@ pub struct Trained {
     pub notes: Vec<String>,
 }
 
-/// `parent`: the version of the same configuration on all of `batches` but the last, where there is one; algorithms that can
-/// start from it do. `stopped` is asked now and then where training is long: then it ends as [`TrainError::Stopped`].
-pub fn train(
-    store: &dyn Store,
-    recipe: &Recipe,
-    schema: &StreamSchema,
-    batches: &[Batch],
-    parent: Option<&Version>,
-    stopped: &dyn Fn() -> bool,
-) -> Result<Trained, TrainError> {
-    match &recipe.columns {
-        Columns::Supervised(columns) => train_supervised(store, recipe, columns, schema, batches, stopped),
-        Columns::Ratings(columns) => train_ratings(store, recipe, columns, schema, batches, (parent, stopped)),
-        Columns::Clusters(columns) => train_clusters(store, recipe, columns, schema, batches),
-        Columns::Content(columns) => train_content(store, recipe, columns, schema, batches),
-        Columns::Neighbours(columns) => train_neighbours(store, recipe, columns, schema, batches),
-        Columns::Popularity(columns) => train_popularity(store, recipe, columns, schema, batches),
+/// One training.
+#[derive(Clone, Copy)]
+pub struct TrainingRun<'a> {
+    pub store: &'a dyn Store,
+    pub recipe: &'a Recipe,
+    pub schema: &'a StreamSchema,
+    pub batches: &'a [Batch],
+    /// The version of the same configuration on all of `batches` but the last, where there is one; algorithms that can start from
+    /// it do.
+    pub parent: Option<&'a Version>,
+    pub engine: &'a dyn Engine,
+    /// Asked now and then where training is long: then it ends as [`TrainError::Stopped`].
+    pub stopped: &'a dyn Fn() -> bool,
+}
+
+impl<'a> TrainingRun<'a> {
+    pub(super) fn job(&self) -> Job<'a> {
+        let Recipe { algorithm, params, seed, .. } = self.recipe;
+        Job { algorithm: *algorithm, params, seed: Seed(*seed), stopped: self.stopped }
     }
 }
 
-fn train_supervised(
-    store: &dyn Store,
-    recipe: &Recipe,
-    columns: &Supervised,
-    schema: &StreamSchema,
-    batches: &[Batch],
-    stopped: &dyn Fn() -> bool,
-) -> Result<Trained, TrainError> {
-    let prepared = prepare(store, recipe, columns, schema, batches)?;
-    let Prepared { columns: learned, bags, features, inputs, target, counts } = prepared;
-    let n_parameters = learned.iter().map(independent_parameters).sum();
+pub fn train(run: &TrainingRun) -> Result<Trained, TrainError> {
+    run.engine.supports(run.recipe.algorithm, &run.recipe.params)?;
+    match &run.recipe.columns {
+        Columns::Supervised(columns) => train_supervised(run, columns),
+        Columns::Ratings(columns) => train_ratings(run, columns),
+        Columns::Clusters(columns) => train_clusters(run, columns),
+        Columns::Content(columns) => train_content(run, columns),
+        Columns::Neighbours(columns) => train_neighbours(run, columns),
+        Columns::Popularity(columns) => train_popularity(run, columns),
+    }
+}
+
+fn train_supervised(run: &TrainingRun, columns: &Supervised) -> Result<Trained, TrainError> {
+    let Prepared { encoded, inputs, target, counts } = prepare(run, columns)?;
+    let EncodedTable { table, features, bags } = encoded;
     let target_summary = summary(columns, &target)?;
     let fit_error = |source| name_feature(&columns.features, source);
-    let table = Table::new(learned)
-        .map_err(|error| RowsError::Part { place: "the prepared columns".to_owned(), problem: error.to_string() })?;
-    let fitted = fit(recipe, columns, &table, &target, stopped)?.map_err(fit_error)?;
+    let fitted = run.engine.fit_rows(&run.job(), &table, &target).map_err(fit_error)?;
     if matches!(target_summary, TargetSummary::Mean { mean } if !mean.is_finite()) {
-        return Err(fit_error(FitError::TargetTooLarge));
+        return Err(fit_error(FitError::TargetTooLarge.into()));
     }
-    let mut notes = fitted.notes(n_parameters);
+    let mut notes = fitted.notes(table.columns().iter().map(independent_parameters).sum());
     if counts.no_target > 0 {
         notes.push(format!("{} rows had no target and were left out", counts.no_target));
     }
@@ -80,63 +83,6 @@ fn train_supervised(
     let mut arrays = fitted.to_arrays();
     store_bags(&bags, &mut arrays);
     Ok(Trained { arrays, features, inputs, task, target_summary, counts, notes })
-}
-
-/// The outer error is the configuration's, the inner one the data's.
-fn fit(
-    recipe: &Recipe,
-    columns: &Supervised,
-    table: &Table,
-    target: &Target,
-    stopped: &dyn Fn() -> bool,
-) -> Result<Result<Fitted, FitError>, TrainError> {
-    let seed = Seed(recipe.seed);
-    let values = &recipe.params;
-    Ok(match (recipe.algorithm, target) {
-        (Algorithm::LinearRegression, Target::Numbers(numbers)) => {
-            let params = linear_regression::Params::from_values(values).map_err(faults)?;
-            linear_regression::fit(table, numbers, &params).map(Fitted::Linear)
-        }
-        (Algorithm::LogisticRegression, Target::Classes { codes, classes }) => {
-            let params = logistic_regression::Params::from_values(values).map_err(faults)?;
-            logistic_regression::fit(table, codes, n_classes(classes)?, &params).map(Fitted::Logistic)
-        }
-        (Algorithm::RandomForest, Target::Numbers(numbers)) => {
-            let params = random_forest::Params::from_values(values).map_err(faults)?;
-            random_forest::fit_regression(table, numbers, &params, seed).map(Fitted::Forest)
-        }
-        (Algorithm::RandomForest, Target::Classes { codes, classes }) => {
-            let params = random_forest::Params::from_values(values).map_err(faults)?;
-            random_forest::fit_classification(table, codes, n_classes(classes)?, &params, seed).map(Fitted::Forest)
-        }
-        (Algorithm::GradientBoosting, Target::Numbers(numbers)) => {
-            let params = gradient_boosting::Params::from_values(values).map_err(faults)?;
-            gradient_boosting::fit_regression(table, numbers, &params, seed, stopped).map(Fitted::Boosted)
-        }
-        (Algorithm::GradientBoosting, Target::Classes { codes, classes }) => {
-            let (params, n_classes) =
-                (gradient_boosting::Params::from_values(values).map_err(faults)?, n_classes(classes)?);
-            gradient_boosting::fit_classification(table, codes, n_classes, &params, seed, stopped).map(Fitted::Boosted)
-        }
-        (Algorithm::LinearRegression, Target::Classes { .. })
-        | (Algorithm::LogisticRegression, Target::Numbers(_))
-        | (
-            Algorithm::Als | Algorithm::Content | Algorithm::Kmeans | Algorithm::Neighbours | Algorithm::Popularity,
-            _,
-        ) => {
-            return Err(RowsError::Kind {
-                key: "target",
-                text: columns.target.clone(),
-                found: "another task's target".to_owned(),
-                remedy: "this is a bug: please report it",
-            }
-            .into());
-        }
-    })
-}
-
-fn n_classes(classes: &[serde_json::Value]) -> Result<u32, TrainError> {
-    u32::try_from(classes.len()).map_err(|_| RowsError::Impossible("more classes than can be counted").into())
 }
 
 /// How many a least-squares fit can tell apart.
@@ -159,9 +105,12 @@ pub(super) fn faults(faults: Vec<ParamFault>) -> TrainError {
 }
 
 /// Learning counts columns, people name them.
-pub(super) fn name_feature(features: &[String], source: FitError) -> TrainError {
+pub(super) fn name_feature(features: &[String], error: EngineError) -> TrainError {
+    let source = match TrainError::from(error) {
+        TrainError::Fit { source, .. } => source,
+        other => return other,
+    };
     let column = match &source {
-        FitError::Stopped => return TrainError::Stopped,
         FitError::Missing { column, .. }
         | FitError::NotFinite { column, .. }
         | FitError::TooLarge { column }
@@ -185,7 +134,8 @@ pub(super) fn name_feature(features: &[String], source: FitError) -> TrainError 
         | FitError::RatingTooLarge { .. }
         | FitError::ValidationShape { .. }
         | FitError::StartLength { .. }
-        | FitError::StartCode { .. } => None,
+        | FitError::StartCode { .. }
+        | FitError::Stopped => None,
     };
     TrainError::Fit { feature: column.and_then(|column| features.get(column).cloned()), source }
 }

@@ -1,35 +1,24 @@
 //! A recipe and batches into fitted clusters.
 
-use millstream_learn::kmeans::{self, Clusters, Params};
-use millstream_learn::{Column, Seed, Table};
-use millstream_store::Store;
-use millstream_stream::batch::Batch;
-use millstream_stream::schema::StreamSchema;
+use millstream_learn::Column;
+use millstream_learn::kmeans::{Clusters, Params};
 
 use super::TrainError;
-use super::fit::{Trained, faults, name_feature};
-use super::prepare::{PreparedRows, Wanted, prepare_rows};
-use super::recipe::Recipe;
+use super::encode::EncodedTable;
+use super::fit::{Trained, TrainingRun, faults, name_feature};
+use super::prepare::{Prepared, Wanted, prepare_rows};
 use crate::model::ClusterColumns;
 use crate::registry::{ClusteringTask, TargetSummary, Task};
 use crate::rows::RowsError;
 
-pub(super) fn train_clusters(
-    store: &dyn Store,
-    recipe: &Recipe,
-    columns: &ClusterColumns,
-    schema: &StreamSchema,
-    batches: &[Batch],
-) -> Result<Trained, TrainError> {
+pub(super) fn train_clusters(run: &TrainingRun, columns: &ClusterColumns) -> Result<Trained, TrainError> {
     let ClusterColumns { features, categorical, missing } = columns;
-    let params = Params::from_values(&recipe.params).map_err(faults)?;
+    let params = Params::from_values(&run.recipe.params).map_err(faults)?;
     let wanted = Wanted { features, categorical, text: None, missing: *missing, target: None };
-    let PreparedRows { columns, features: encoded, inputs, counts, .. } =
-        prepare_rows(store, recipe, wanted, schema, batches)?;
-    let mut notes = constant(features, &columns);
-    let table = Table::new(columns)
-        .map_err(|error| RowsError::Part { place: "the prepared columns".to_owned(), problem: error.to_string() })?;
-    let model = kmeans::fit(&table, &params, Seed(recipe.seed)).map_err(|source| name_feature(features, source))?;
+    let Prepared { encoded, inputs, counts, .. } = prepare_rows(run, wanted)?;
+    let EncodedTable { table, features: encoded, .. } = encoded;
+    let mut notes = constant(features, table.columns());
+    let model = run.engine.fit_clusters(&run.job(), &table).map_err(|error| name_feature(features, error))?;
     notes.extend(model.note().map(str::to_owned));
     if let Clusters::BestOf(range) = params.clusters() {
         let (fewest, most) = (range.start(), model.tried().last().map_or(*range.end(), |tried| tried.k));

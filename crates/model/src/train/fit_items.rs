@@ -3,26 +3,24 @@
 
 use std::collections::BTreeMap;
 
-use datafusion::arrow::array::StringArray;
-use millstream_learn::content::{self, Corpus, TextColumn, Weight};
+use millstream_learn::content::{Corpus, TextColumn, Weight};
 use millstream_learn::popularity::{self, Sums, VoteRow};
-use millstream_learn::{FitError, Id, Ids, Table, Texts, neighbours};
-use millstream_store::Store;
-use millstream_stream::batch::Batch;
+use millstream_learn::{FitError, Id, Ids, Texts};
 use millstream_stream::expression::{Expression, ValueKind};
 use millstream_stream::schema::StreamSchema;
 
 use super::TrainError;
-use super::columns::{Gathered, Taken};
-use super::fit::{Trained, faults, name_feature};
+use super::columns::{Gathered, Interned};
+use super::encode::{EncodedTable, encode};
+use super::fit::{Trained, TrainingRun, name_feature};
 use super::fit_clusters::constant;
 use super::items::{As, ItemColumn, ItemReader, Latest, latest};
-use super::prepare::{Counts, Wanted, encode, inputs, is_categorical};
-use super::recipe::Recipe;
+use super::prepare::{Counts, Wanted, inputs, is_categorical};
+use crate::engine::EngineError;
 use crate::model::{Categorical, ContentColumns, Missing, NeighbourColumns, PopularityColumns, Unseen};
 use crate::registry::{
     self, ContentParts, IdColumn, NeighbourParts, NeighbourhoodTask, Popularity, PopularityTask, SimilarityTask,
-    TargetSummary, Task, Values,
+    TargetSummary, Task,
 };
 use crate::rows::{RowsError, compile};
 
@@ -31,31 +29,20 @@ const ALL_TAKEN: &str = "every record was taken, none held out: an item that is 
 /// A code costs the same whatever the number of categories, so that hardly any has to be \"other\".
 const CATEGORIES: Categorical = Categorical { max: 1_000_000, unseen: Unseen::Other };
 
-/// Texts are appended to an array of 32-bit offsets in pieces.
-const TEXTS_AT_ONCE: usize = 1 << 16;
-
-pub(super) fn train_content(
-    store: &dyn Store,
-    recipe: &Recipe,
-    columns: &ContentColumns,
-    schema: &StreamSchema,
-    batches: &[Batch],
-) -> Result<Trained, TrainError> {
-    let params = content::Params::from_values(&recipe.params).map_err(faults)?;
+pub(super) fn train_content(run: &TrainingRun, columns: &ContentColumns) -> Result<Trained, TrainError> {
     let texts = columns.text.iter().map(|(text, _)| ("text", text.as_str(), As::Text));
     let title = columns.title.iter().map(|title| ("title", title.as_str(), As::Text));
     let values: Vec<_> = texts.chain(title).collect();
-    let reader = ItemReader::new(("id", &columns.id), recipe.filter.as_deref(), &values, schema)?;
+    let reader = ItemReader::new(("id", &columns.id), run.recipe.filter.as_deref(), &values, run.schema)?;
     let read: Vec<Expression> = reader.expressions().take(columns.text.len()).cloned().collect();
     let id_kind = reader.id_kind();
-    let latest = latest(store, &reader, batches)?;
+    let latest = latest(run, &reader)?;
     let mut notes = vec![ALL_TAKEN.to_owned()];
     notes.extend(latest.notes());
     let Latest { ids, columns: mut values, counts, replaced } = latest;
     let titles = columns.title.is_some().then(|| title_texts(values.pop()));
     let corpus = corpus(columns, &values)?;
-    let fit_error = |source| TrainError::Fit { feature: None, source };
-    let model = content::fit(&corpus, &params).map_err(fit_error)?;
+    let model = run.engine.fit_content(&run.job(), &corpus)?;
     drop(corpus);
     let text: Vec<registry::TextColumn> = (0..)
         .zip(&columns.text)
@@ -82,7 +69,7 @@ pub(super) fn train_content(
     Ok(Trained {
         arrays: ContentParts { model, ids, titles }.to_arrays(),
         features: Vec::new(),
-        inputs: inputs(&read, schema),
+        inputs: inputs(&read, run.schema),
         task: Task::Similarity(task),
         target_summary: TargetSummary::None,
         counts,
@@ -114,23 +101,16 @@ fn corpus<'a>(columns: &ContentColumns, values: &'a [ItemColumn]) -> Result<Corp
         .map_err(|error| RowsError::Part { place: "the gathered texts".to_owned(), problem: error.to_string() }.into())
 }
 
-pub(super) fn train_neighbours(
-    store: &dyn Store,
-    recipe: &Recipe,
-    columns: &NeighbourColumns,
-    schema: &StreamSchema,
-    batches: &[Batch],
-) -> Result<Trained, TrainError> {
-    let params = neighbours::Params::from_values(&recipe.params).map_err(faults)?;
-    let stream = schema.arrow();
+pub(super) fn train_neighbours(run: &TrainingRun, columns: &NeighbourColumns) -> Result<Trained, TrainError> {
+    let stream = run.schema.arrow();
     let values = columns.features.iter().map(|text| {
         let feature = compile("features", text, &stream)?;
         let as_text = is_categorical(&columns.categorical, &feature)?;
         Ok(("features", text.as_str(), if as_text { As::Text } else { As::Number }))
     });
     let values = values.collect::<Result<Vec<_>, RowsError>>()?;
-    let reader = ItemReader::new(("id", &columns.id), recipe.filter.as_deref(), &values, schema)?;
-    let latest = latest(store, &reader, batches)?;
+    let reader = ItemReader::new(("id", &columns.id), run.recipe.filter.as_deref(), &values, run.schema)?;
+    let latest = latest(run, &reader)?;
     let mut notes = vec![ALL_TAKEN.to_owned()];
     notes.extend(latest.notes());
     let Latest { ids, columns: values, counts, replaced } = latest;
@@ -146,11 +126,10 @@ pub(super) fn train_neighbours(
         .collect();
     let wanted =
         Wanted { features: &columns.features, categorical: &rules, text: None, missing: Missing::Skip, target: None };
-    let (table, features, _) = encode(wanted, gathered)?;
-    notes.extend(constant(&columns.features, &table));
-    let table = Table::new(table)
-        .map_err(|error| RowsError::Part { place: "the prepared columns".to_owned(), problem: error.to_string() })?;
-    let model = neighbours::fit(&table, &params).map_err(|source| name_feature(&columns.features, source))?;
+    let EncodedTable { table, features, .. } = encode(wanted, run.recipe.algorithm, gathered)?;
+    notes.extend(constant(&columns.features, table.columns()));
+    let fitted = run.engine.fit_neighbours(&run.job(), &table);
+    let model = fitted.map_err(|error| name_feature(&columns.features, error))?;
     let read: Vec<Expression> = reader.expressions().cloned().collect();
     let task = NeighbourhoodTask {
         id: IdColumn { expression: columns.id.clone(), kind: reader.id_kind() },
@@ -160,7 +139,7 @@ pub(super) fn train_neighbours(
     Ok(Trained {
         arrays: NeighbourParts { model, ids }.to_arrays(),
         features,
-        inputs: inputs(&read, schema),
+        inputs: inputs(&read, run.schema),
         task: Task::Neighbourhood(task),
         target_summary: TargetSummary::None,
         counts,
@@ -172,31 +151,21 @@ fn gathered(column: ItemColumn) -> Result<Gathered, TrainError> {
     Ok(match column {
         ItemColumn::Numbers(values) => Gathered::Numbers(values),
         ItemColumn::Texts(texts) => {
-            let mut gathered = Gathered::new(Taken::Category, texts.len())?;
-            for texts in texts.chunks(TEXTS_AT_ONCE) {
-                let texts: StringArray = texts.iter().map(Option::as_deref).collect();
-                gathered.append(Values::Texts(texts))?;
-            }
-            gathered
+            let mut gathered = Interned::default();
+            gathered.append(texts.iter().map(Option::as_deref))?;
+            Gathered::Texts(gathered)
         }
         ItemColumn::Lists(_) => return Err(RowsError::Impossible("a feature is a list").into()),
     })
 }
 
-pub(super) fn train_popularity(
-    store: &dyn Store,
-    recipe: &Recipe,
-    columns: &PopularityColumns,
-    schema: &StreamSchema,
-    batches: &[Batch],
-) -> Result<Trained, TrainError> {
-    let params = popularity::Params::from_values(&recipe.params).map_err(faults)?;
-    let reader = popularity_reader(columns, recipe.filter.as_deref(), schema)?;
+pub(super) fn train_popularity(run: &TrainingRun, columns: &PopularityColumns) -> Result<Trained, TrainError> {
+    let reader = popularity_reader(columns, run.recipe.filter.as_deref(), run.schema)?;
     let mut gathered = Votes::new(columns, &reader);
     let (counts, replaced, mut notes) = match &columns.votes {
-        Some(_) => gathered.add_latest(latest(store, &reader, batches)?),
+        Some(_) => gathered.add_latest(latest(run, &reader)?),
         None => {
-            let counts = gathered.add_all(store, &reader, batches)?;
+            let counts = gathered.add_all(run, &reader)?;
             (counts, 0, left_out(&counts))
         }
     };
@@ -208,11 +177,11 @@ pub(super) fn train_popularity(
         ));
     }
     let Votes { sums, items, groups, .. } = gathered;
-    let model = popularity::fit(&sums, &params).map_err(|source| match source {
-        FitError::NoRows => {
+    let model = run.engine.fit_popularity(&run.job(), &sums).map_err(|error| match error {
+        EngineError::Fit(FitError::NoRows) => {
             TrainError::NoItems { total: counts.total, without_id: counts.missing, filtered: counts.filtered }
         }
-        source => TrainError::Fit { feature: None, source },
+        error => error.into(),
     })?;
     let task = PopularityTask {
         item: IdColumn { expression: columns.item.clone(), kind: reader.id_kind() },
@@ -292,10 +261,10 @@ impl Votes {
     }
 
     /// Each record is a vote.
-    fn add_all(&mut self, store: &dyn Store, reader: &ItemReader, batches: &[Batch]) -> Result<Counts, TrainError> {
+    fn add_all(&mut self, run: &TrainingRun, reader: &ItemReader) -> Result<Counts, TrainError> {
         let mut counts = Counts::default();
-        for batch in batches {
-            reader.for_each(store, batch, |block| {
+        for batch in run.batches {
+            reader.for_each(run.store, batch, |block| {
                 counts.total += block.len() as u64;
                 for row in 0..block.len() {
                     if !block.passes(row) {

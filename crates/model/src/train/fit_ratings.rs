@@ -1,22 +1,18 @@
 //! A recipe and batches into a fitted recommender: ratings are gathered as three numbers each, ids interned in the order of their
 //! first rating, and of two ratings of one item by one user the later counts.
 
-use millstream_learn::als::{self, Feedback, Params, Ratings, Start};
-use millstream_learn::{FitError, Id, Ids, ParamValue, Seed};
-use millstream_store::Store;
-use millstream_stream::batch::Batch;
-use millstream_stream::schema::{ColumnType, StreamSchema};
+use millstream_learn::als::{Feedback, Params, Ratings, Start};
+use millstream_learn::{FitError, Id, Ids, ParamValue};
+use millstream_stream::schema::ColumnType;
 
 use super::TrainError;
 use super::columns::{room, rows_of};
-use super::fit::{Trained, faults};
+use super::fit::{Trained, TrainingRun, faults};
 use super::prepare::Counts;
-use super::recipe::Recipe;
+use crate::engine::{EngineError, Job, RatingRows};
 use crate::model::{RATING_INPUTS, RatingColumns};
-use crate::ratings::{LeftOut, RatingReader};
-use crate::registry::{
-    self, IdColumn, Input, Parent, Recommendation, Recommender, TargetSummary, Task, Version, to_arrays,
-};
+use crate::ratings::{LeftOut, RatingReader, narrowed};
+use crate::registry::{self, IdColumn, Input, Parent, Recommendation, Recommender, TargetSummary, Task, to_arrays};
 
 const ITERATIONS: &str = "iterations";
 /// The code of an id that a table lacks.
@@ -24,33 +20,28 @@ const UNKNOWN: u32 = u32::MAX;
 /// In the place of a rating that a later one replaces: no rating is NaN.
 const SUPERSEDED: f32 = f32::NAN;
 
-pub(super) fn train_ratings(
-    store: &dyn Store,
-    recipe: &Recipe,
-    columns: &RatingColumns,
-    schema: &StreamSchema,
-    batches: &[Batch],
-    (parent, stopped): (Option<&Version>, &dyn Fn() -> bool),
-) -> Result<Trained, TrainError> {
-    let reader = reader(recipe, columns, schema)?;
-    let Gathered { trained, held_out, counts, out_of_scale } = gather(store, &reader, batches, stopped)?;
+pub(super) fn train_ratings(run: &TrainingRun, columns: &RatingColumns) -> Result<Trained, TrainError> {
+    let reader = reader(run, columns)?;
+    let Gathered { trained, held_out, counts, out_of_scale } = gather(run, &reader)?;
     if trained.values.is_empty() {
         let Counts { total, held_out, filtered, missing, .. } = counts;
         return Err(TrainError::NoRatings { total, held_out, filtered, missing, out_of_scale });
     }
-    let fit_error = |source| match source {
-        FitError::Stopped => TrainError::Stopped,
-        source => TrainError::Fit { feature: None, source },
-    };
-    let (users, items, ratings, earlier) = trained.into_ratings().map_err(fit_error)?;
+    let (users, items, ratings, earlier) = trained.into_ratings().map_err(EngineError::from)?;
     let duplicates = earlier + ratings.duplicates();
-    let validation = held_out.known_to(&users, &items, &ratings).map_err(fit_error)?;
-    let warm = parent.and_then(|version| Some((version, version.recommender()?)));
+    let validation = held_out.known_to(&users, &items, &ratings).map_err(EngineError::from)?;
+    let warm = run.parent.and_then(|version| Some((version, version.recommender()?)));
     let start = warm.map(|(_, recommender)| start(recommender, &users, &items));
-    let params = params(recipe, columns, start.is_some(), validation.is_some())?;
-    let seed = Seed(recipe.seed);
-    let fit = als::fit_until(&ratings, validation.as_ref(), start.as_ref(), &params, seed, stopped);
-    let fit = fit.map_err(fit_error)?;
+    let params = Params::from_values(&run.recipe.params).map_err(faults)?;
+    let mut values = run.recipe.params.clone();
+    // A warm start without records to stop on does half of the iterations: it begins where the version before ended. With them it
+    // stops by itself.
+    if start.is_some() && (validation.is_none() || params.early_stop() == 0) {
+        values.insert(ITERATIONS.to_owned(), ParamValue::Integer(params.iterations().div_ceil(2).into()));
+    }
+    let scale = columns.scale.map(narrowed).filter(|_| params.feedback() == Feedback::Explicit);
+    let rows = RatingRows { ratings: &ratings, validation: validation.as_ref(), start: start.as_ref(), scale };
+    let fit = run.engine.fit_ratings(&Job { params: &values, ..run.job() }, &rows)?;
     let mut notes = fit.notes;
     if validation.is_some() && params.early_stop() > 0 {
         notes.push(
@@ -97,30 +88,9 @@ pub(super) fn train_ratings(
 }
 
 /// A fit needs no groups.
-fn reader(recipe: &Recipe, columns: &RatingColumns, schema: &StreamSchema) -> Result<RatingReader, TrainError> {
+fn reader(run: &TrainingRun, columns: &RatingColumns) -> Result<RatingReader, TrainError> {
     let columns = RatingColumns { group: None, ..columns.clone() };
-    Ok(RatingReader::new(&columns, recipe.filter.as_deref(), recipe.holdout, schema)?)
-}
-
-/// A warm start without records to stop on does half of the iterations: it begins where the version before ended. With them it stops
-/// by itself.
-fn params(recipe: &Recipe, columns: &RatingColumns, warm: bool, validated: bool) -> Result<Params, TrainError> {
-    let given = Params::from_values(&recipe.params).map_err(faults)?;
-    let mut params = given;
-    if warm && !(validated && given.early_stop() > 0) {
-        let mut values = recipe.params.clone();
-        values.insert(ITERATIONS.to_owned(), ParamValue::Integer(given.iterations().div_ceil(2).into()));
-        params = Params::from_values(&values).map_err(faults)?;
-    }
-    params.scale = clamped_to(columns, &params);
-    Ok(params)
-}
-
-/// The scale as configured; without one the fit takes that of its ratings.
-#[expect(clippy::cast_possible_truncation, reason = "checked to fit f32")]
-fn clamped_to(columns: &RatingColumns, params: &Params) -> Option<(f32, f32)> {
-    let scale = columns.scale.filter(|_| params.feedback() == Feedback::Explicit);
-    scale.map(|(low, high)| (low as f32, high as f32))
+    Ok(RatingReader::new(&columns, run.recipe.filter.as_deref(), run.recipe.holdout, run.schema)?)
 }
 
 /// What a reader of the version should know of the rows it did not see.
@@ -158,22 +128,17 @@ struct Triples {
     timed: bool,
 }
 
-fn gather(
-    store: &dyn Store,
-    reader: &RatingReader,
-    batches: &[Batch],
-    stopped: &dyn Fn() -> bool,
-) -> Result<Gathered, TrainError> {
-    let rows_max = rows_of(batches)?;
+fn gather(run: &TrainingRun, reader: &RatingReader) -> Result<Gathered, TrainError> {
+    let rows_max = rows_of(run.batches)?;
     let mut gathered = Gathered {
         trained: Triples::new(reader, rows_max)?,
         held_out: Triples::new(reader, 0)?,
         counts: Counts::default(),
         out_of_scale: 0,
     };
-    for batch in batches {
-        reader.for_each(store, batch, |block| {
-            if stopped() {
+    for batch in run.batches {
+        reader.for_each(run.store, batch, |block| {
+            if (run.stopped)() {
                 return Err(TrainError::Stopped);
             }
             let counts = &mut gathered.counts;

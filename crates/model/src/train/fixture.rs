@@ -11,13 +11,17 @@ use datafusion::arrow::array::{
     ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray,
 };
 use datafusion::parquet::arrow::ArrowWriter;
-use millstream_learn::{Algorithm, ParamValue};
+use millstream_learn::content::Bag;
+use millstream_learn::{Algorithm, Column, ParamValue};
 use millstream_store::{LocalStore, SharedStore};
 use serde_json::{Value, json};
 
+use crate::engine::{Local, Target};
 use crate::model::{Columns, Missing, Model, Supervised, TextRule, TrainOn};
-use crate::registry::{OwnerTexts, Row, Version};
-use crate::train::{Prepared, Recipe, TrainError, TrainReport, TrainSettings, Trainer, WhenBehind, prepare};
+use crate::registry::{Feature, OwnerTexts, Row, Version};
+use crate::train::encode::EncodedTable;
+use crate::train::prepare::{Counts, Prepared, prepare};
+use crate::train::{Recipe, TrainError, TrainReport, TrainSettings, Trainer, TrainingRun, WhenBehind};
 use millstream_base::status::Status;
 use millstream_stream::batch::{Batch, cut_key, manifest_key};
 use millstream_stream::schema::{ColumnType, StreamColumn, StreamSchema};
@@ -179,6 +183,17 @@ impl Fixture {
         trainer.train_due(&self.batches.lock().unwrap(), &AtomicBool::new(false)).unwrap()
     }
 
+    /// By the engine in this process, without a version to begin with.
+    pub fn training<'a>(
+        &'a self,
+        recipe: &'a Recipe,
+        batches: &'a [Batch],
+        stopped: &'a dyn Fn() -> bool,
+    ) -> TrainingRun<'a> {
+        let (store, schema) = (&*self.store, &self.schema);
+        TrainingRun { store, recipe, schema, batches, parent: None, engine: &Local, stopped }
+    }
+
     pub fn load(&self, model: &str, version: u32) -> Version {
         Version::load(&*self.store, model, version, &OwnerTexts::default()).unwrap()
     }
@@ -240,10 +255,22 @@ pub fn with(mut model: Model, change: impl FnOnce(&mut Supervised)) -> Model {
 }
 
 /// What a fit of the model would take.
-pub fn prepared(fixture: &Fixture, model: &Model, holdout: f64) -> Result<Prepared, TrainError> {
+#[derive(Debug)]
+pub struct PreparedColumns {
+    pub columns: Vec<Column>,
+    pub features: Vec<Feature>,
+    pub bags: Vec<Option<Bag>>,
+    pub target: Target,
+    pub counts: Counts,
+}
+
+pub fn prepared(fixture: &Fixture, model: &Model, holdout: f64) -> Result<PreparedColumns, TrainError> {
     let recipe = Recipe::from_config(model, holdout, 1);
     let Columns::Supervised(columns) = &recipe.columns else { panic!("{} has no features", model.name) };
-    prepare(&*fixture.store, &recipe, columns, &fixture.schema, &fixture.batches.lock().unwrap())
+    let batches = fixture.batches.lock().unwrap();
+    let prepared = prepare(&fixture.training(&recipe, &batches, &|| false), columns)?;
+    let Prepared { encoded: EncodedTable { table, features, bags }, target, counts, .. } = prepared;
+    Ok(PreparedColumns { columns: table.columns().to_vec(), features, bags, target, counts })
 }
 
 /// Every batch at once, every version kept.

@@ -10,6 +10,7 @@ use millstream_stream::expression::{Expression, ExpressionError, ExpressionFault
 use millstream_stream::schema::{ColumnType, StreamSchema};
 
 use super::TrainError;
+use super::fit::TrainingRun;
 use super::prepare::Counts;
 use crate::ratings::{IdExpression, IdValues};
 use crate::registry::{Values, evaluate_as};
@@ -215,7 +216,7 @@ struct Place {
 
 /// Items whose latest record fails `where` are left out: an older one does not stand for them. Holds memory for the items, not for
 /// the records.
-pub fn latest(store: &dyn Store, reader: &ItemReader, batches: &[Batch]) -> Result<Latest, TrainError> {
+pub fn latest(run: &TrainingRun, reader: &ItemReader) -> Result<Latest, TrainError> {
     let columns = reader.values.iter().map(|(_, _, kind)| match kind {
         As::Number => ItemColumn::Numbers(Vec::new()),
         As::Text => ItemColumn::Texts(Vec::new()),
@@ -225,9 +226,9 @@ pub fn latest(store: &dyn Store, reader: &ItemReader, batches: &[Batch]) -> Resu
         Latest { ids: reader.no_ids(), columns: columns.collect(), counts: Counts::default(), replaced: 0 };
     let mut places: Vec<Place> = Vec::new();
     let mut passes: Vec<bool> = Vec::new();
-    for batch in batches {
+    for batch in run.batches {
         let batch_number = batch.number();
-        reader.for_each(store, batch, |block| {
+        reader.for_each(run.store, batch, |block| {
             latest.counts.total += block.len() as u64;
             for row in 0..block.len() {
                 let Some(id) = block.id(row) else {

@@ -3,6 +3,7 @@
 
 mod clock;
 mod columns;
+mod encode;
 mod error;
 mod evaluate;
 mod evaluate_clusters;
@@ -32,9 +33,9 @@ mod verify;
 
 pub use error::TrainError;
 pub use evaluate::{Measured, Rows, evaluate};
-pub use fit::{Trained, train};
+pub use fit::{Trained, TrainingRun, train};
 pub use plan::WhenBehind;
-pub use prepare::{Prepared, Target, prepare};
+pub use prepare::{Prepared, prepare};
 pub use recipe::Recipe;
 pub use settings::TrainSettings;
 pub use trainer::{TrainReport, Trainer};

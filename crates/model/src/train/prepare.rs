@@ -6,44 +6,27 @@ use std::collections::BTreeMap;
 use datafusion::arrow::array::{Array, AsArray, BooleanArray};
 use datafusion::arrow::compute::{and, is_not_null};
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
-use millstream_learn::content::{self, Bag};
-use millstream_learn::table::MISSING_CODE;
-use millstream_learn::{Algorithm, Column, TargetKind};
-use millstream_store::Store;
-use millstream_stream::batch::Batch;
+use millstream_learn::{Algorithm, TargetKind};
 use millstream_stream::expression::{Expression, ValueKind};
 use millstream_stream::schema::StreamSchema;
 use serde_json::Value;
 
 use super::TrainError;
-use super::columns::{Gathered, Interned, Taken, rows_of};
-use super::recipe::{DEFAULT_CATEGORICAL, Recipe, to_json};
-use crate::model::{Categorical, Missing, Supervised, TextRule, Unseen};
-use crate::registry::{Encoding, Feature, Input, Slots, evaluate_as};
+use super::columns::{Gathered, Interned, rows_of};
+use super::encode::{EncodedTable, encode};
+use super::fit::TrainingRun;
+use super::recipe::Recipe;
+use crate::engine::Target;
+use crate::model::{Categorical, Missing, Supervised, TextRule};
+use crate::registry::{Absent, FeatureKind, Input};
 use crate::rows::{RowsError, compile, compile_filter, for_each_block, keep, keep_passing, keep_trained, narrow};
 
-/// The words of each feature that counts by them.
-pub type Bags = Vec<Option<Bag>>;
-
-/// What the fit takes, and what `model.json` will say of it.
+/// What an engine takes, and what `model.json` will say of it.
 #[derive(Debug)]
-pub struct Prepared {
-    /// One per feature, of equal length.
-    pub columns: Vec<Column>,
-    pub bags: Bags,
-    pub features: Vec<Feature>,
+pub struct Prepared<T> {
+    pub encoded: EncodedTable,
     pub inputs: Vec<Input>,
-    pub target: Target,
-    pub counts: Counts,
-}
-
-/// The same of a fit without a target.
-#[derive(Debug)]
-pub struct PreparedRows {
-    pub columns: Vec<Column>,
-    pub bags: Bags,
-    pub features: Vec<Feature>,
-    pub inputs: Vec<Input>,
+    pub target: T,
     pub counts: Counts,
 }
 
@@ -60,7 +43,7 @@ pub struct Wanted<'a> {
 
 impl<'a> Wanted<'a> {
     /// Of a feature that counts by its words.
-    fn text_rule(&self, feature: &str) -> Option<&'a TextRule> {
+    pub fn text_rule(&self, feature: &str) -> Option<&'a TextRule> {
         self.text.and_then(|rules| rules.get(feature))
     }
 }
@@ -70,17 +53,6 @@ impl<'a> From<&'a Supervised> for Wanted<'a> {
         let Supervised { features, target, categorical, text, missing, .. } = columns;
         Self { features, categorical, text: Some(text), missing: *missing, target: Some(target) }
     }
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub enum Target {
-    Numbers(Vec<f64>),
-    Classes {
-        /// Index into `classes`, per row.
-        codes: Vec<u32>,
-        /// Sorted: numbers by size, texts by their bytes, false before true.
-        classes: Vec<Value>,
-    },
 }
 
 /// Where the rows of the batches went; they sum to `total`.
@@ -100,80 +72,46 @@ pub struct Compiled {
     pub schema: SchemaRef,
     pub features: Vec<Expression>,
     /// Of each feature.
-    pub taken: Vec<Taken>,
+    pub kinds: Vec<FeatureKind>,
     pub target: Option<Expression>,
     pub filter: Option<Expression>,
     pub regression: bool,
 }
 
-pub fn prepare(
-    store: &dyn Store,
-    recipe: &Recipe,
-    columns: &Supervised,
-    schema: &StreamSchema,
-    batches: &[Batch],
-) -> Result<Prepared, TrainError> {
-    let wanted = Wanted::from(columns);
-    let compiled = Compiled::new(recipe, wanted, schema)?;
-    let (rows, target) = gather_and_encode(store, recipe, wanted, &compiled, schema, batches)?;
-    let target = finish_target(columns, &compiled, target)?;
-    let PreparedRows { columns, bags, features, inputs, counts } = rows;
-    Ok(Prepared { columns, bags, features, inputs, target, counts })
+pub fn prepare(run: &TrainingRun, columns: &Supervised) -> Result<Prepared<Target>, TrainError> {
+    prepare_as(run, Wanted::from(columns), |compiled, target| finish_target(columns, compiled, target))
 }
 
 /// Without a target.
-pub fn prepare_rows(
-    store: &dyn Store,
-    recipe: &Recipe,
-    wanted: Wanted,
-    schema: &StreamSchema,
-    batches: &[Batch],
-) -> Result<PreparedRows, TrainError> {
-    let compiled = Compiled::new(recipe, wanted, schema)?;
-    gather_and_encode(store, recipe, wanted, &compiled, schema, batches).map(|(rows, _)| rows)
+pub fn prepare_rows(run: &TrainingRun, wanted: Wanted) -> Result<Prepared<()>, TrainError> {
+    prepare_as(run, wanted, |_, _| Ok(()))
 }
 
 /// The gathered target is empty where none is wanted.
-fn gather_and_encode(
-    store: &dyn Store,
-    recipe: &Recipe,
+fn prepare_as<T>(
+    run: &TrainingRun,
     wanted: Wanted,
-    compiled: &Compiled,
-    schema: &StreamSchema,
-    batches: &[Batch],
-) -> Result<(PreparedRows, Gathered), TrainError> {
-    let (mut features, mut target, mut counts) = gather(store, recipe, compiled, batches)?;
+    finish: impl FnOnce(&Compiled, Gathered) -> Result<T, TrainError>,
+) -> Result<Prepared<T>, TrainError> {
+    let compiled = Compiled::new(run.recipe, wanted, run.schema)?;
+    let (mut features, mut target, mut counts) = gather(run, &compiled)?;
     let with_target = (counts.total - counts.held_out - counts.filtered) - counts.no_target;
     if let Some(target) = wanted.target.filter(|_| with_target == 0 && counts.no_target > 0) {
         return Err(TrainError::TargetAllNull { target: target.to_owned(), rows: counts.no_target });
     }
-    drop_missing(recipe, wanted, compiled, &mut features, &mut target, &mut counts)?;
+    let flags = whole_rows(&features, &compiled.kinds, wanted.missing, run.recipe.algorithm);
+    counts.fitted = flags.iter().filter(|flag| **flag).count() as u64;
+    counts.missing = flags.len() as u64 - counts.fitted;
+    if counts.missing > 0 {
+        features.iter_mut().chain([&mut target]).for_each(|gathered| gathered.keep(&flags));
+    }
     if counts.fitted == 0 {
         let Counts { total, held_out, filtered, no_target, missing, .. } = counts;
         return Err(TrainError::NoRows { total, held_out, filtered, no_target, missing });
     }
-    let (columns, features, bags) = encode(wanted, features)?;
-    let inputs = inputs(&compiled.features, schema);
-    Ok((PreparedRows { columns, bags, features, inputs, counts }, target))
-}
-
-/// By the rules of `wanted`, which are frozen in what it answers.
-pub fn encode(wanted: Wanted, gathered: Vec<Gathered>) -> Result<(Vec<Column>, Vec<Feature>, Bags), TrainError> {
-    let mut columns = Vec::with_capacity(gathered.len());
-    let mut features = Vec::with_capacity(gathered.len());
-    let mut bags = Vec::with_capacity(gathered.len());
-    for (text, gathered) in wanted.features.iter().zip(gathered) {
-        let mut bag = None;
-        let (column, encoding) = match gathered {
-            Gathered::Numbers(values) => numeric(wanted.missing, text, values)?,
-            Gathered::Texts(texts) => categorical(wanted, text, texts)?,
-            Gathered::Words(texts) => words(wanted, text, &texts, &mut bag)?,
-        };
-        columns.push(column);
-        bags.push(bag);
-        features.push(Feature { expression: text.clone(), encoding });
-    }
-    Ok((columns, features, bags))
+    let encoded = encode(wanted, run.recipe.algorithm, features)?;
+    let inputs = inputs(&compiled.features, run.schema);
+    Ok(Prepared { encoded, inputs, target: finish(&compiled, target)?, counts })
 }
 
 impl Compiled {
@@ -188,23 +126,23 @@ impl Compiled {
         let features = wanted.features.iter().map(|text| compile("features", text, schema));
         let features = features.collect::<Result<Vec<_>, RowsError>>()?;
         let target = wanted.target.map(|text| compile("target", text, schema)).transpose()?;
-        let taken = features.iter().map(|feature| taken(wanted, feature)).collect::<Result<_, _>>()?;
+        let kinds = features.iter().map(|feature| kind_of(wanted, feature)).collect::<Result<_, _>>()?;
         let regression = match &target {
             Some(target) => is_regression(recipe.algorithm, target)?,
             None => false,
         };
         let remedy = "write a condition, such as Close is not null";
         let filter = compile_filter(recipe.filter.as_deref(), remedy, schema)?;
-        Ok(Self { features, taken, target, filter, regression, schema: SchemaRef::clone(schema) })
+        Ok(Self { features, kinds, target, filter, regression, schema: SchemaRef::clone(schema) })
     }
 }
 
-fn taken(wanted: Wanted, feature: &Expression) -> Result<Taken, RowsError> {
+fn kind_of(wanted: Wanted, feature: &Expression) -> Result<FeatureKind, RowsError> {
     let categorical = is_categorical(wanted.categorical, feature)?;
     match (wanted.text_rule(feature.text()), feature.kind()) {
-        (Some(_), ValueKind::Text) => Ok(Taken::Words),
+        (Some(_), ValueKind::Text) => Ok(FeatureKind::Words),
         (Some(_), _) => Err(RowsError::kind("text", feature, "only a text has words: remove it from `text`")),
-        (None, _) => Ok(if categorical { Taken::Category } else { Taken::Number }),
+        (None, _) => Ok(if categorical { FeatureKind::Category } else { FeatureKind::Number }),
     }
 }
 
@@ -234,38 +172,28 @@ fn is_regression(algorithm: Algorithm, target: &Expression) -> Result<bool, Rows
 }
 
 /// Reads the blocks; what it gives holds every row that is neither held out, nor filtered, nor without a target.
-fn gather(
-    store: &dyn Store,
-    recipe: &Recipe,
-    compiled: &Compiled,
-    batches: &[Batch],
-) -> Result<(Vec<Gathered>, Gathered, Counts), TrainError> {
-    let rows_max = rows_of(batches)?;
-    let features: Result<Vec<_>, _> = compiled.taken.iter().map(|&taken| Gathered::new(taken, rows_max)).collect();
-    let mut features = features?;
-    let target_as_text = compiled.target.as_ref().is_some_and(|target| target.kind() == ValueKind::Text);
-    let target_taken = if target_as_text { Taken::Category } else { Taken::Number };
-    let mut target = Gathered::new(target_taken, if compiled.target.is_some() { rows_max } else { 0 })?;
+fn gather(run: &TrainingRun, compiled: &Compiled) -> Result<(Vec<Gathered>, Gathered, Counts), TrainError> {
+    let rows_max = rows_of(run.batches)?;
+    let features = compiled.kinds.iter().map(|&kind| Gathered::new(kind, rows_max));
+    let mut features = features.collect::<Result<Vec<_>, _>>()?;
+    let target_is_text = compiled.target.as_ref().is_some_and(|target| target.kind() == ValueKind::Text);
+    let target_kind = if target_is_text { FeatureKind::Category } else { FeatureKind::Number };
+    let mut target = Gathered::new(target_kind, if compiled.target.is_some() { rows_max } else { 0 })?;
     let mut counts = Counts::default();
-    let of = RowsError::of;
-    for batch in batches {
-        for_each_block(store, batch, &compiled.schema, |block| {
+    for batch in run.batches {
+        for_each_block(run.store, batch, &compiled.schema, |block| {
             counts.total += block.num_rows() as u64;
-            let block = keep_trained(block, recipe.holdout, &mut counts.held_out)?;
-            let block = keep_passing(compiled.filter.as_ref(), block, &mut counts.filtered)?;
-            let block = match &compiled.target {
-                Some(expression) => {
-                    let targets = expression.evaluate(&block).map_err(of("target"))?;
-                    let is_null = is_not_null(&targets).map_err(RowsError::from)?;
-                    let present = and(&is_null, &finite(&targets)).map_err(RowsError::from)?;
-                    let block = keep(&block, &present, &mut counts.no_target)?;
-                    target.append(evaluate_as(expression, target_as_text, &block).map_err(of("target"))?)?;
-                    block
-                }
-                None => block,
-            };
-            for ((gathered, expression), &taken) in features.iter_mut().zip(&compiled.features).zip(&compiled.taken) {
-                gathered.append(evaluate_as(expression, taken != Taken::Number, &block).map_err(of("features"))?)?;
+            let block = keep_trained(block, run.recipe.holdout, &mut counts.held_out)?;
+            let mut block = keep_passing(compiled.filter.as_ref(), block, &mut counts.filtered)?;
+            if let Some(expression) = &compiled.target {
+                let targets = expression.evaluate(&block).map_err(RowsError::of("target"))?;
+                let is_null = is_not_null(&targets).map_err(RowsError::from)?;
+                let present = and(&is_null, &finite(&targets)).map_err(RowsError::from)?;
+                block = keep(&block, &present, &mut counts.no_target)?;
+                target.append("target", expression, &block)?;
+            }
+            for (gathered, expression) in features.iter_mut().zip(&compiled.features) {
+                gathered.append("features", expression, &block)?;
             }
             Ok::<(), TrainError>(())
         })?;
@@ -281,45 +209,16 @@ fn finite(targets: &dyn Array) -> BooleanArray {
     }
 }
 
-/// Drops the rows that the rule for missing values gives up; never makes a value up here.
-fn drop_missing(
-    recipe: &Recipe,
-    wanted: Wanted,
-    compiled: &Compiled,
-    features: &mut [Gathered],
-    target: &mut Gathered,
-    counts: &mut Counts,
-) -> Result<(), TrainError> {
+/// Which rows the rule for missing values does not give up. What it has no place for under `category` is no row to drop, but an error
+/// of the encoding.
+fn whole_rows(features: &[Gathered], kinds: &[FeatureKind], missing: Missing, algorithm: Algorithm) -> Vec<bool> {
     // There is at least one feature.
-    let n_rows = features.first().map_or(0, Gathered::len);
-    let mut flags = vec![true; n_rows];
-    for ((gathered, text), &taken) in features.iter().zip(wanted.features).zip(&compiled.taken) {
-        let drops = match (wanted.missing, taken) {
-            (Missing::Drop, _) | (Missing::Mean | Missing::Median, Taken::Category) => true,
-            (Missing::Mean | Missing::Median, Taken::Number) | (Missing::Category, Taken::Category) => false,
-            // A text that is not there has no words.
-            (Missing::Mean | Missing::Median | Missing::Category, Taken::Words) | (Missing::Skip, _) => false,
-            (Missing::Category, Taken::Number) => {
-                let missing = (0..n_rows).filter(|&row| gathered.is_missing(row)).count() as u64;
-                if missing > 0 && !recipe.algorithm.traits().takes_missing_numbers {
-                    let algorithm = recipe.algorithm.name();
-                    return Err(TrainError::MissingNumbers { feature: text.clone(), rows: missing, algorithm });
-                }
-                false
-            }
-        };
-        if drops {
-            flags.iter_mut().enumerate().for_each(|(row, flag)| *flag &= !gathered.is_missing(row));
-        }
+    let mut flags = vec![true; features.first().map_or(0, Gathered::len)];
+    let drops = |kind: FeatureKind| missing != Missing::Category && kind.absent(missing, algorithm) == Absent::Unfit;
+    for (gathered, _) in features.iter().zip(kinds).filter(|(_, kind)| drops(**kind)) {
+        flags.iter_mut().enumerate().for_each(|(row, flag)| *flag &= !gathered.is_missing(row));
     }
-    let kept = flags.iter().filter(|flag| **flag).count();
-    counts.missing = (n_rows - kept) as u64;
-    counts.fitted = kept as u64;
-    if kept < n_rows {
-        let target = compiled.target.is_some().then_some(target);
-        features.iter_mut().chain(target).for_each(|gathered| gathered.keep(&flags));
-    }
-    Ok(())
+    flags
 }
 
 fn finish_target(columns: &Supervised, compiled: &Compiled, target: Gathered) -> Result<Target, TrainError> {
@@ -372,78 +271,6 @@ fn text_classes(texts: &Interned) -> (Vec<u32>, Vec<Value>) {
     }
     let classes = order.iter().map(|&name| Value::from(texts.names[name].as_str())).collect();
     (texts.codes.iter().map(|&code| numbers[code as usize]).collect(), classes)
-}
-
-/// Missing values left here are filled, or are for the algorithm to place.
-fn numeric(missing: Missing, text: &str, mut values: Vec<f64>) -> Result<(Column, Encoding), TrainError> {
-    let present = || values.iter().copied().filter(|value| !value.is_nan());
-    let n_present = present().count();
-    let (min, max) =
-        present().fold((f64::INFINITY, f64::NEG_INFINITY), |(min, max), value| (min.min(value), max.max(value)));
-    let range = |value: f64| (n_present > 0).then_some(value);
-    let fill = match missing {
-        Missing::Drop | Missing::Category | Missing::Skip => None,
-        Missing::Mean | Missing::Median if n_present == 0 => {
-            return Err(TrainError::NoValues { feature: text.to_owned() });
-        }
-        Missing::Mean => Some(present().sum::<f64>() / n_present as f64),
-        Missing::Median => Some(median(present().collect())),
-    };
-    if let Some(fill) = fill {
-        values.iter_mut().filter(|value| value.is_nan()).for_each(|value| *value = fill);
-    }
-    Ok((Column::Numeric(values), Encoding::Numeric { min: range(min), max: range(max), fill }))
-}
-
-/// Of at least one value; of an even number the mean of the middle two.
-fn median(mut values: Vec<f64>) -> f64 {
-    let middle = values.len() / 2;
-    let even = values.len().is_multiple_of(2);
-    let (below, &mut upper, _) = values.select_nth_unstable_by(middle, f64::total_cmp);
-    let lower = below.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    // Halved first, for the sum of two large numbers may overflow.
-    if even { lower / 2.0 + upper / 2.0 } else { upper }
-}
-
-/// The `max` most frequent texts, of equals the first in text order, are categories; the rest is "other".
-fn categorical(wanted: Wanted, text: &str, texts: Interned) -> Result<(Column, Encoding), TrainError> {
-    let rule = wanted.categorical.get(text).copied().unwrap_or(DEFAULT_CATEGORICAL);
-    let counts = texts.counts();
-    let mut order: Vec<usize> = (0..texts.names.len()).filter(|&name| counts[name] > 0).collect();
-    order.sort_by(|&a, &b| counts[b].cmp(&counts[a]).then_with(|| texts.names[a].cmp(&texts.names[b])));
-    if rule.unseen == Unseen::Error && order.len() > rule.max as usize {
-        let (found, max) = (order.len(), rule.max);
-        return Err(TrainError::TooManyCategories { feature: text.to_owned(), found, max });
-    }
-    order.truncate(rule.max as usize);
-    let slots = Slots::new(order.len(), rule, wanted.missing);
-    let mut numbers = vec![slots.other.unwrap_or(MISSING_CODE); texts.names.len()];
-    for (&name, number) in order.iter().zip(0..) {
-        numbers[name] = number;
-    }
-    let missing = slots.missing.unwrap_or(MISSING_CODE);
-    let number = |code: u32| if code == MISSING_CODE { missing } else { numbers[code as usize] };
-    let categories = order.iter().map(|&name| texts.names[name].clone()).collect();
-    let codes = texts.codes.iter().map(|&code| number(code)).collect();
-    Ok((Column::Categorical { codes, n_categories: slots.n_categories }, Encoding::Categorical { categories, rule }))
-}
-
-/// The words of these rows' texts, and no others.
-fn words(
-    wanted: Wanted,
-    text: &str,
-    texts: &[Option<Box<str>>],
-    found: &mut Option<Bag>,
-) -> Result<(Column, Encoding), TrainError> {
-    let rule = wanted.text_rule(text).map(|rule| rule.0.clone()).unwrap_or_default();
-    let params = content::Params::from_values(&rule).map_err(super::fit::faults)?;
-    let texts = texts.iter().map(|text| text.as_deref().unwrap_or_default()).collect();
-    let (bag, sparse) =
-        Bag::learn(texts, &params).map_err(|source| TrainError::Fit { feature: Some(text.to_owned()), source })?;
-    let parameters = rule.iter().map(|(name, value)| (name.clone(), to_json(value))).collect();
-    let encoding = Encoding::Text { words: bag.n_terms(), parameters };
-    *found = Some(bag);
-    Ok((Column::Sparse(sparse), encoding))
 }
 
 /// The columns a request must bring, in the order of the features that need them.

@@ -14,12 +14,13 @@ use uuid::Uuid;
 
 use super::TrainSettings;
 use super::evaluate::Rows;
-use super::fit::{Trained, train};
+use super::fit::{Trained, TrainingRun, train};
 use super::identity::{configuration_digest, identity};
 use super::known::{Known, KnownModel, Unreadable};
 use super::measuring::common_is_due;
 use super::recipe::Recipe;
 use super::{TrainError, plan};
+use crate::engine::{Engine, Local};
 use crate::model::{Columns, Missing, Model, TrainOn};
 use crate::registry::{
     Draft, FORMAT, ModelFile, OwnerTexts, Published, RegistryError, Remedy, TrainedBatch, Version, arrays_to_bytes,
@@ -47,6 +48,7 @@ pub struct Trainer {
     pub(super) owner: OwnerTexts,
     pub(super) schema: StreamSchema,
     pub(super) status: Arc<Status>,
+    pub(super) engine: Arc<dyn Engine>,
     known: Mutex<Known>,
 }
 
@@ -68,7 +70,7 @@ impl Trainer {
         status: Arc<Status>,
     ) -> Self {
         let owner = OwnerTexts::of(&models);
-        Self { store, models, settings, owner, schema, status, known: Mutex::default() }
+        Self { store, models, settings, owner, schema, status, engine: Arc::new(Local), known: Mutex::default() }
     }
 
     /// Trains and measures all that is due. `batches`: complete, from 1. `stop` is looked at between trainings, and while a
@@ -207,8 +209,16 @@ impl Trainer {
         };
         let identities = (trained_on, configuration, identity.clone());
         let version = parent.map_err(TrainError::from).and_then(|parent| {
-            let after = of_model.looked_through();
-            self.train_version(model, &recipe, &chosen, (parent.as_deref(), turn.stop), (identities, after))
+            let run = TrainingRun {
+                store: &*self.store,
+                recipe: &recipe,
+                schema: &self.schema,
+                batches: &chosen,
+                parent: parent.as_deref(),
+                engine: &*self.engine,
+                stopped: &|| turn.stop.load(Ordering::Relaxed),
+            };
+            self.train_version(model, &run, (identities, of_model.looked_through()))
         });
         let is_this = |training: &Training| training.model == model.name && training.batches == numbers;
         self.status.update(|snapshot| snapshot.training.retain(|training| !is_this(training)));
@@ -268,14 +278,11 @@ impl Trainer {
     fn train_version(
         &self,
         model: &Model,
-        recipe: &Recipe,
-        batches: &[Batch],
-        (parent, stop): (Option<&Version>, &AtomicBool),
+        run: &TrainingRun,
         ((trained_on, configuration_digest, identity), after): ((Vec<TrainedBatch>, String, String), u32),
     ) -> Result<Version, TrainError> {
-        let started = Instant::now();
-        let Trained { arrays, features, inputs, task, target_summary, counts, notes } =
-            train(&*self.store, recipe, &self.schema, batches, parent, &|| stop.load(Ordering::Relaxed))?;
+        let (started, recipe) = (Instant::now(), run.recipe);
+        let Trained { arrays, features, inputs, task, target_summary, counts, notes } = train(run)?;
         let (target, missing, output, baseline) = match &recipe.columns {
             Columns::Supervised(columns) => {
                 (columns.target.as_str(), columns.missing, columns.output.clone(), columns.baseline.clone())

@@ -6,7 +6,8 @@ use millstream_stream::batch::{Batch, Cut, Manifest, cut_key, manifest_key};
 use millstream_stream::schema::StreamSchema;
 use serde::Serialize;
 
-use super::{Recipe, TrainError, train};
+use super::{Recipe, TrainError, TrainingRun, train};
+use crate::engine::Local;
 use crate::registry::{
     ModelFile, OwnerTexts, Recommendation, RegistryError, Task, Version, arrays_to_bytes, check_apart, from_record,
     model_key, read_model_file, version_folder,
@@ -95,7 +96,16 @@ fn retrain(store: &dyn Store, file: &ModelFile, owner: &OwnerTexts) -> Result<St
         batches.push(batch);
     }
     let parent = parent(store, file, owner)?;
-    let trained = train(store, &recipe, &schema, &batches, parent.as_ref(), &|| false)?;
+    let run = TrainingRun {
+        store,
+        recipe: &recipe,
+        schema: &schema,
+        batches: &batches,
+        parent: parent.as_ref(),
+        engine: &Local,
+        stopped: &|| false,
+    };
+    let trained = train(&run)?;
     Ok(blake3::hash(&arrays_to_bytes(&trained.arrays)?).to_hex().to_string())
 }
 

@@ -247,7 +247,7 @@ fn a_training_that_is_stopped_publishes_nothing_and_is_made_up_for() {
         let recipe = Recipe::from_config(model, 0.1, 1);
         let asked = std::cell::Cell::new(0);
         let stopped = || asked.replace(asked.get() + 1) == 20;
-        let error = train(&*fixture.store, &recipe, &fixture.schema, &batches, None, &stopped).unwrap_err();
+        let error = train(&fixture.training(&recipe, &batches, &stopped)).unwrap_err();
         assert!(matches!(error, TrainError::Stopped) && error.remedy() == Remedy::Retry, "{error}");
         assert_eq!(asked.get(), 21);
     }
@@ -503,9 +503,7 @@ fn twenty_million_ratings_train_within_three_times_their_size_and_load_in_a_seco
         };
         let started = std::time::Instant::now();
         let recipe = Recipe::from_config(&model, 0.1, 1);
-        let trained =
-            train(&*fixture.store, &recipe, &fixture.schema, &fixture.batches.lock().unwrap(), None, &|| false)
-                .unwrap();
+        let trained = train(&fixture.training(&recipe, &fixture.batches.lock().unwrap(), &|| false)).unwrap();
         let mib = peak_mib() - before;
         let factors = 4 * rank as u64 * (138_000 + 27_000) / (1 << 20);
         let allowed = 3 * 12 * n_ratings / (1 << 20);

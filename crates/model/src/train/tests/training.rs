@@ -7,6 +7,7 @@ use millstream_learn::Algorithm::{self, GradientBoosting, LinearRegression, Logi
 use millstream_learn::{Column, ParamValue};
 use serde_json::{Value, json};
 
+use crate::engine::Target;
 use crate::model::{Categorical, Missing, Model, TrainOn, Unseen};
 use crate::registry::{
     Encoding, Evaluation, EvaluationKind, Holdout, OwnerTexts, RECENT_MOST, Task, arrays_to_bytes, publish_evaluation,
@@ -14,7 +15,7 @@ use crate::registry::{
 };
 use crate::rows::holdout::is_held_out;
 use crate::train::fixture::*;
-use crate::train::{Recipe, Target, TrainError, train, verify};
+use crate::train::{Recipe, TrainError, train, verify};
 
 const OPEN: &[&str] = &["Open", "Town/City"];
 
@@ -406,8 +407,7 @@ fn the_number_of_partitions_does_not_change_what_a_stream_teaches() {
         let fixture = fixture(partitions);
         fixture.commit(&rows(0..100));
         let recipe = Recipe::from_config(&linear(), 0.0, 1);
-        let trained =
-            train(&*fixture.store, &recipe, &fixture.schema, &fixture.batches.lock().unwrap(), None, &|| false);
+        let trained = train(&fixture.training(&recipe, &fixture.batches.lock().unwrap(), &|| false));
         trained.unwrap().arrays
     };
     // Not byte by byte: the rows come in another order.

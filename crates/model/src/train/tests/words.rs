@@ -220,7 +220,7 @@ fn any_number_of_threads_learns_the_same_bytes() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         let recipe = Recipe::from_config(&audience(LogisticRegression, "audience", Missing::Drop), 0.1, 1);
         let batches = fixture.batches.lock().unwrap().clone();
-        let trained = pool.install(|| train(&*fixture.store, &recipe, &fixture.schema, &batches, None, &|| false));
+        let trained = pool.install(|| train(&fixture.training(&recipe, &batches, &|| false)));
         trained.map(|trained| arrays_to_bytes(&trained.arrays).unwrap())
     };
     let (one, four): (Result<_, TrainError>, _) = (bytes(1), bytes(4));

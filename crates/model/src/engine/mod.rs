@@ -1,0 +1,94 @@
+//! What fits arrays: the seam between what prepares rows and what learns from them. Which records are held out, filtered or replaced,
+//! the encodings and the tables of ids are settled before a job, and what becomes of the fitted arrays after it: an engine
+//! sees numbers and codes.
+
+mod local;
+
+use std::collections::BTreeMap;
+
+use millstream_learn::als::{self, Ratings, Start};
+use millstream_learn::content::{self, Corpus};
+use millstream_learn::popularity::{self, Sums};
+use millstream_learn::{Algorithm, FitError, ParamFault, ParamValue, Seed, Table, kmeans, neighbours};
+use serde_json::Value;
+
+use crate::registry::{Fitted, Remedy};
+
+pub use local::Local;
+
+/// One fit for each kind of model. What is stopped or fails leaves nothing behind.
+pub trait Engine: Send + Sync {
+    /// Asked before anything is read.
+    fn supports(&self, algorithm: Algorithm, params: &BTreeMap<String, ParamValue>) -> Result<(), EngineError>;
+
+    fn fit_rows(&self, job: &Job, table: &Table, target: &Target) -> Result<Fitted, EngineError>;
+
+    fn fit_clusters(&self, job: &Job, table: &Table) -> Result<kmeans::Model, EngineError>;
+
+    fn fit_neighbours(&self, job: &Job, table: &Table) -> Result<neighbours::Model, EngineError>;
+
+    fn fit_ratings(&self, job: &Job, ratings: &RatingRows) -> Result<als::Fit, EngineError>;
+
+    fn fit_content(&self, job: &Job, corpus: &Corpus) -> Result<content::Model, EngineError>;
+
+    fn fit_popularity(&self, job: &Job, sums: &Sums) -> Result<popularity::Model, EngineError>;
+}
+
+/// What is told of every fit besides its rows.
+#[derive(Clone, Copy)]
+pub struct Job<'a> {
+    pub algorithm: Algorithm,
+    pub params: &'a BTreeMap<String, ParamValue>,
+    pub seed: Seed,
+    /// Asked now and then where a fit is long: then it ends as [`FitError::Stopped`].
+    pub stopped: &'a dyn Fn() -> bool,
+}
+
+/// What a model of rows learns to answer.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Target {
+    Numbers(Vec<f64>),
+    Classes {
+        /// Index into `classes`, per row.
+        codes: Vec<u32>,
+        /// Sorted: numbers by size, texts by their bytes, false before true.
+        classes: Vec<Value>,
+    },
+}
+
+/// Of each user and item the latest rating, under codes.
+#[derive(Clone, Copy)]
+pub struct RatingRows<'a> {
+    pub ratings: &'a Ratings,
+    /// Of the same codes: to stop on.
+    pub validation: Option<&'a Ratings>,
+    /// The model to begin with.
+    pub start: Option<&'a Start<'a>>,
+    /// What predictions are clamped to; of the ratings where there is none.
+    pub scale: Option<(f32, f32)>,
+}
+
+/// Why an engine has fitted nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    #[error("params.{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; params."))]
+    Params(Vec<ParamFault>),
+    #[error("{} does not learn such a target: this is a fault of Millstream, please report it", .0.name())]
+    Target(Algorithm),
+    #[error(transparent)]
+    Fit(#[from] FitError),
+}
+
+impl From<Vec<ParamFault>> for EngineError {
+    fn from(faults: Vec<ParamFault>) -> Self {
+        Self::Params(faults)
+    }
+}
+
+impl EngineError {
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            Self::Params(_) | Self::Target(_) | Self::Fit(_) => Remedy::Config,
+        }
+    }
+}
