@@ -129,3 +129,41 @@ const RATINGS: KindSpec = KindSpec {
         ),
     ],
 };
+
+#[cfg(test)]
+mod tests {
+    use millstream_learn::Algorithm;
+
+    use super::*;
+
+    #[test]
+    fn every_kind_says_what_it_can_be_asked() {
+        for algorithm in Algorithm::ALL {
+            let kind = algorithm.traits().kind;
+            assert!(KINDS.contains(&kind), "{kind:?} is not walked");
+            let actions: Vec<Action> = Action::ALL.into_iter().filter(|action| action.suits(*algorithm)).collect();
+            assert_eq!(actions.len(), spec(kind).actions.len(), "{kind:?} has an action twice");
+            for action in actions {
+                let arguments = action.arguments(Some(*algorithm));
+                assert!(action.required().iter().all(|needed| arguments.contains(needed)), "{kind:?} {action:?}");
+                let one_of = action.one_of();
+                assert!(one_of.is_empty() || one_of.iter().any(|one| arguments.contains(one)), "{kind:?} {action:?}");
+                let items = action.item_outputs(Some(*algorithm));
+                assert!(items.is_none_or(|items| !items.is_empty()), "{kind:?} {action:?} lists nothing");
+            }
+        }
+    }
+
+    #[test]
+    fn where_the_algorithm_is_not_known_all_that_any_kind_says_may_be_named() {
+        for action in Action::ALL {
+            let all = action.arguments(None);
+            for algorithm in Algorithm::ALL.iter().filter(|algorithm| action.suits(**algorithm)) {
+                let own = action.arguments(Some(*algorithm));
+                // In the same order.
+                let common: Vec<_> = all.iter().copied().filter(|argument| own.contains(argument)).collect();
+                assert_eq!(common, own, "{action:?} of {algorithm:?}");
+            }
+        }
+    }
+}

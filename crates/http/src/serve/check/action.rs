@@ -131,28 +131,23 @@ pub(super) fn is_posted(argument: Argument) -> bool {
 fn together(section: &Section, action: Action, args: &BTreeMap<Argument, Origin>, faults: &mut Faults) {
     let has = |argument| args.contains_key(&argument);
     let folds_in = has(Argument::Ratings);
-    for argument in action.required().iter().filter(|argument| !has(**argument)) {
-        if *argument == Argument::User && folds_in {
-            continue;
-        }
-        let name = argument.name();
-        let also = if action == Action::Recommend { "; or take ratings, for users who are not known" } else { "" };
+    let mut missing = |name: &str, needed: &str, also: &str| {
         let message = format!(
-            "missing; {} needs it: name the request parameter it comes from, as in args = {{ {name} = \"{name}\" }}{also}",
+            "missing; {} needs {needed}: name the request parameter it comes from, as in args = {{ {name} = \"{name}\" }}{also}",
             action.name()
         );
         faults.add(section.key(&format!("args.{name}")), None, message);
+    };
+    for argument in action.required().iter().filter(|argument| !has(**argument)) {
+        if *argument != Argument::User || !folds_in {
+            let also = if action == Action::Recommend { "; or take ratings, for users who are not known" } else { "" };
+            missing(argument.name(), "it", also);
+        }
     }
     let one_of = action.one_of();
     if let Some(first) = one_of.first().filter(|_| !one_of.iter().any(|argument| has(*argument))) {
-        let name = first.name();
         let names: Vec<&str> = one_of.iter().map(|argument| argument.name()).collect();
-        let message = format!(
-            "missing; {} needs one of {}: name the request parameter it comes from, as in args = {{ {name} = \"{name}\" }}",
-            action.name(),
-            names.join(", ")
-        );
-        faults.add(section.key(&format!("args.{name}")), None, message);
+        missing(first.name(), &format!("one of {}", names.join(", ")), "");
     }
     let mut clash = |argument: Argument, message: &str| {
         faults.add(section.key(&format!("args.{}", argument.name())), None, message);

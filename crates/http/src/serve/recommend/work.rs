@@ -26,9 +26,11 @@ use crate::serve::error::{ApiError, hint, quote};
 use crate::serve::predict::input_error;
 use crate::serve::rows::Row;
 
-/// To fold in so many ratings takes about a quarter of a millisecond, and so does to show so many items.
+/// To fold in so many ratings takes about a quarter of a millisecond, and so does to show so many items; those of a recommender
+/// come with a number alone.
 const RATINGS_SHORT: usize = 200;
 const LIST_SHORT: usize = 500;
+const SCORES_SHORT: usize = 2_000;
 /// An answer names so many items that the version does not know; the rest are counted.
 const UNKNOWN_NAMED: usize = 100;
 
@@ -83,7 +85,8 @@ impl Work {
             Action::Popular => arguments.group.is_some() && self.shown.is_some(),
             Action::History | Action::Because | Action::Users => true,
         };
-        is_long || arguments.filter.is_some() || arguments.n.saturating_add(arguments.offset) > LIST_SHORT
+        let list_short = if self.binding.rule.is_some() { SCORES_SHORT } else { LIST_SHORT };
+        is_long || arguments.filter.is_some() || arguments.n.saturating_add(arguments.offset) > list_short
     }
 
     pub fn run(self) -> Result<Answer, ApiError> {

@@ -33,7 +33,7 @@ pub struct ContentParts {
 impl ContentParts {
     pub fn from_arrays(arrays: &Arrays) -> Result<Self, LoadError> {
         let model = content::Model::from_arrays(arrays)?;
-        let ids = load_ids(arrays, model.n_rows())?;
+        let ids = load_ids(ITEM, arrays, model.n_rows(), "rows")?;
         let has_titles = arrays.contains_key("title_bytes");
         let titles = has_titles.then(|| Texts::load(TITLE, arrays)).transpose()?;
         if let Some(titles) = titles.as_ref().filter(|titles| titles.len() != ids.len()) {

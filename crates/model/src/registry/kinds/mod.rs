@@ -76,11 +76,12 @@ impl Loaded {
 /// What the arrays of items' ids are called.
 const ITEM: &str = "item";
 
-fn load_ids(arrays: &Arrays, n_rows: usize) -> Result<Ids, LoadError> {
-    let ids = Ids::load(ITEM, arrays)?;
+/// `rows`: what the ids belong to, for messages.
+fn load_ids(name: &str, arrays: &Arrays, n_rows: usize, rows: &str) -> Result<Ids, LoadError> {
+    let ids = Ids::load(name, arrays)?;
     match ids.len() {
         n_ids if n_ids == n_rows => Ok(ids),
-        n_ids => Err(damaged(&format!("{ITEM}_ids"), format!("it has {n_ids} ids for {n_rows} rows"))),
+        n_ids => Err(damaged(&format!("{name}_ids"), format!("it has {n_ids} ids for {n_rows} {rows}"))),
     }
 }
 

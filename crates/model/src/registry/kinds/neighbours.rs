@@ -24,7 +24,7 @@ pub struct NeighbourParts {
 impl NeighbourParts {
     pub fn from_arrays(arrays: &Arrays) -> Result<Self, LoadError> {
         let model = neighbours::Model::from_arrays(arrays)?;
-        let ids = load_ids(arrays, model.n_rows())?;
+        let ids = load_ids(ITEM, arrays, model.n_rows(), "rows")?;
         Ok(Self { model, ids })
     }
 

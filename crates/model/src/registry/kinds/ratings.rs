@@ -7,12 +7,13 @@ use millstream_learn::{Arrays, Id, Ids, LoadError, als};
 use millstream_stream::expression::nearest;
 use serde_json::{Number, Value};
 
-use super::{InputFault, List, ListFault, LoadedKind, Prediction, Question, Subject, list_row, score_json};
+use super::{
+    ITEM, InputFault, List, ListFault, LoadedKind, Prediction, Question, Subject, list_row, load_ids, score_json,
+};
 use crate::model::{Action, RATING_INPUTS};
 use crate::registry::{ModelFile, Row};
 
 const USER: &str = RATING_INPUTS[0];
-const ITEM: &str = RATING_INPUTS[1];
 
 #[derive(Debug)]
 pub struct Recommender {
@@ -36,8 +37,8 @@ impl Recommender {
 
     pub fn from_arrays(arrays: &Arrays) -> Result<Self, LoadError> {
         let model = als::Model::from_arrays(arrays)?;
-        let users = ids(USER, arrays, model.n_users())?;
-        let items = ids(ITEM, arrays, model.n_items())?;
+        let users = load_ids(USER, arrays, model.n_users(), "rows of factors")?;
+        let items = load_ids(ITEM, arrays, model.n_items(), "rows of factors")?;
         Ok(Self::new(model, users, items))
     }
 
@@ -138,15 +139,6 @@ pub fn to_arrays(model: &als::Model, users: &Ids, items: &Ids) -> Arrays {
     users.store(USER, &mut arrays);
     items.store(ITEM, &mut arrays);
     arrays
-}
-
-fn ids(name: &str, arrays: &Arrays, n_factors: usize) -> Result<Ids, LoadError> {
-    let ids = Ids::load(name, arrays)?;
-    if ids.len() != n_factors {
-        let problem = format!("it has {} ids for {n_factors} rows of factors", ids.len());
-        return Err(LoadError::Damaged { name: format!("{name}_ids"), problem });
-    }
-    Ok(ids)
 }
 
 fn check_names(row: usize, given: &Row) -> Result<(), InputFault> {
