@@ -10,7 +10,7 @@ use millstream_stream::record::value_of;
 use millstream_stream::schema::ArrowType;
 use serde_json::Value;
 
-use super::kinds::Loaded;
+use super::kinds::LoadedModel;
 use super::{Clusters, Outcome, Predictor, Row, Task, Version};
 
 impl Version {
@@ -33,11 +33,11 @@ impl Version {
         let counted = RecordBatchOptions::new().with_row_count(Some(n_rows));
         let rows = RecordBatch::try_new_with_options(schema, typed, &counted).map_err(|error| error.to_string())?;
         let answers = match &*self.loaded {
-            Loaded::Rows(predictor) => self.of_rows(predictor, &rows)?,
-            Loaded::Clusters(clusters) => of_clusters(clusters, &rows)?,
-            Loaded::Ratings(_) => self.one_by_one(&rows),
+            LoadedModel::Rows(predictor) => self.of_rows(predictor, &rows)?,
+            LoadedModel::Clusters(clusters) => of_clusters(clusters, &rows)?,
+            LoadedModel::Ratings(_) => self.one_by_one(&rows),
             // A null would say that the row is at fault.
-            Loaded::Content(_) | Loaded::Neighbours(_) | Loaded::Popularity(_) => {
+            LoadedModel::Content(_) | LoadedModel::Neighbours(_) | LoadedModel::Popularity(_) => {
                 let model = &self.file.model;
                 return Err(format!("there is no function predict_{model}: the model has lists and predicts nothing"));
             }

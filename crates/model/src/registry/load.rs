@@ -10,12 +10,12 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::foreign::{self, OwnerTexts};
-use super::kinds::{Loaded, LoadedKind};
+use super::kinds::{LoadedKind, LoadedModel};
 use super::removal::removed_at;
 use super::{
-    Clusters, CommonRecords, Content, Encoding, Evaluation, EvaluationKind, FORMAT, InputFault, Learned, List,
-    ListFault, ModelFile, Neighbourhood, Popularity, Prediction, Predictor, Question, Recommender, RegistryError, Row,
-    TargetSummary, Task, Tombstone, arrays_from_bytes, evaluation_key, evaluations_prefix, load_bags, model_key,
+    Clusters, CommonRecords, Content, Encoding, Evaluation, EvaluationKind, FORMAT, InputFault, Learned, ListFault,
+    ListPage, ListQuestion, ModelFile, Neighbourhood, Popularity, Prediction, Predictor, Recommender, RegistryError,
+    Row, TargetSummary, Task, Tombstone, arrays_from_bytes, evaluation_key, evaluations_prefix, load_bags, model_key,
     number_in, read_tombstone, version_folder,
 };
 use crate::model::Action;
@@ -27,7 +27,7 @@ pub struct Version {
     /// In the order of their numbers.
     pub evaluations: Vec<Evaluation>,
     pub algorithm: Algorithm,
-    pub(super) loaded: Arc<Loaded>,
+    pub(super) loaded: Arc<LoadedModel>,
     arrays_bytes: u64,
 }
 
@@ -97,32 +97,32 @@ impl Version {
 
     /// Of a model of features and a target.
     pub fn predictor(&self) -> Option<&Predictor> {
-        if let Loaded::Rows(predictor) = &*self.loaded { Some(predictor) } else { None }
+        if let LoadedModel::Rows(predictor) = &*self.loaded { Some(predictor) } else { None }
     }
 
     /// Of a model of ratings.
     pub fn recommender(&self) -> Option<&Recommender> {
-        if let Loaded::Ratings(recommender) = &*self.loaded { Some(recommender) } else { None }
+        if let LoadedModel::Ratings(recommender) = &*self.loaded { Some(recommender) } else { None }
     }
 
     /// Of `kmeans`.
     pub fn clusters(&self) -> Option<&Clusters> {
-        if let Loaded::Clusters(clusters) = &*self.loaded { Some(clusters) } else { None }
+        if let LoadedModel::Clusters(clusters) = &*self.loaded { Some(clusters) } else { None }
     }
 
     /// Of `content`.
     pub fn content(&self) -> Option<&Content> {
-        if let Loaded::Content(content) = &*self.loaded { Some(content) } else { None }
+        if let LoadedModel::Content(content) = &*self.loaded { Some(content) } else { None }
     }
 
     /// Of `neighbours`.
     pub fn neighbours(&self) -> Option<&Neighbourhood> {
-        if let Loaded::Neighbours(neighbours) = &*self.loaded { Some(neighbours) } else { None }
+        if let LoadedModel::Neighbours(neighbours) = &*self.loaded { Some(neighbours) } else { None }
     }
 
     /// Of `popularity`.
     pub fn popularity(&self) -> Option<&Popularity> {
-        if let Loaded::Popularity(popularity) = &*self.loaded { Some(popularity) } else { None }
+        if let LoadedModel::Popularity(popularity) = &*self.loaded { Some(popularity) } else { None }
     }
 
     /// Whether it answers rows; the others have lists only.
@@ -135,7 +135,7 @@ impl Version {
         if rows.is_empty() { Ok(Vec::new()) } else { self.loaded.kind().predict(&self.file, rows) }
     }
 
-    pub fn list(&self, question: &Question) -> Result<List, ListFault> {
+    pub fn list(&self, question: &ListQuestion) -> Result<ListPage, ListFault> {
         self.loaded.kind().list(&self.file, question)
     }
 
@@ -250,7 +250,7 @@ fn loaded(
     learned: Learned,
     bags: Vec<Option<Bag>>,
     place: &str,
-) -> Result<Loaded, RegistryError> {
+) -> Result<LoadedModel, RegistryError> {
     let unfit = |problem: String| RegistryError::Unfit { place: place.to_owned(), problem };
     let fits = |found: usize, expected: usize, what: &str| {
         if found == expected { Ok(()) } else { Err(unfit(format!("it has {found} {what}, model.json {expected}"))) }
@@ -262,22 +262,22 @@ fn loaded(
     match (learned, &file.task) {
         (Learned::Rows(fitted), Task::Regression | Task::Classification { .. }) => {
             fits(fitted.n_classes(), file.task.classes().len(), "classes")?;
-            Ok(Loaded::Rows(Box::new(Predictor::new(file, algorithm, fitted, bags).map_err(expression)?)))
+            Ok(LoadedModel::Rows(Box::new(Predictor::new(file, algorithm, fitted, bags).map_err(expression)?)))
         }
-        (Learned::Ratings(recommender), Task::Recommendation(_)) => Ok(Loaded::Ratings(recommender)),
+        (Learned::Ratings(recommender), Task::Recommendation(_)) => Ok(LoadedModel::Ratings(recommender)),
         (Learned::Clusters(model), Task::Clustering(_)) => {
             fits(model.n_columns(), file.features.len(), "features")?;
-            Ok(Loaded::Clusters(Box::new(Clusters::new(file, algorithm, *model).map_err(expression)?)))
+            Ok(LoadedModel::Clusters(Box::new(Clusters::new(file, algorithm, *model).map_err(expression)?)))
         }
         (Learned::Content(parts), Task::Similarity(task)) => {
             fits(parts.model.n_columns(), task.text.len(), "text columns")?;
-            Ok(Loaded::Content(Box::new(Content::new(file, *parts).map_err(expression)?)))
+            Ok(LoadedModel::Content(Box::new(Content::new(file, *parts).map_err(expression)?)))
         }
         (Learned::Neighbours(parts), Task::Neighbourhood(_)) => {
             fits(parts.model.n_columns(), file.features.len(), "features")?;
-            Ok(Loaded::Neighbours(Box::new(Neighbourhood::new(file, algorithm, *parts).map_err(expression)?)))
+            Ok(LoadedModel::Neighbours(Box::new(Neighbourhood::new(file, algorithm, *parts).map_err(expression)?)))
         }
-        (Learned::Popularity(popularity), Task::Popularity(_)) => Ok(Loaded::Popularity(popularity)),
+        (Learned::Popularity(popularity), Task::Popularity(_)) => Ok(LoadedModel::Popularity(popularity)),
         (
             Learned::Rows(_)
             | Learned::Ratings(_)

@@ -37,9 +37,9 @@ pub use fitted::{Fitted, Learned, Outcome};
 pub use foreign::{OwnerTexts, check_apart};
 pub use input::Row;
 pub use kinds::{
-    Assigned, Clusters, Content, ContentParts, InputFault, List, ListFault, LoadedKind, NeighbourParts, Neighbourhood,
-    Output, Popularity, Prediction, Predictor, Problem, Question, Recommender, Subject, class_name, id_json, list_row,
-    score_json, to_arrays, unknown_item, version_name,
+    Assigned, Clusters, Content, ContentParts, InputFault, ListFault, ListPage, ListQuestion, LoadedKind,
+    NeighbourParts, Neighbourhood, Output, Popularity, Prediction, Predictor, Recommender, Refused, Subject,
+    class_name, id_json, list_row, score_json, to_arrays, unknown_item, version_name,
 };
 pub use load::{
     RemovedVersion, Version, from_record, read_evaluation, read_evaluations, read_model_file, version_numbers,

@@ -13,7 +13,7 @@ use millstream_learn::top_n::{Admit, Bitmap};
 use millstream_model::model::{Action, Argument};
 use millstream_model::ratings::fits;
 use millstream_model::registry::{
-    ListFault, ModelFile, Problem, Question, Recommendation, Recommender, Subject, Version, id_json, list_row,
+    ListFault, ListQuestion, ModelFile, Recommendation, Recommender, Refused, Subject, Version, id_json, list_row,
     score_json, unknown_item, version_name,
 };
 use serde_json::Value;
@@ -125,7 +125,7 @@ impl Work {
         };
         let Arguments { n, offset, ambiguous, .. } = self.arguments;
         let admit = Admit { exclude, only: only.as_deref() };
-        let question = Question { action: self.action, subject, admit, n, offset, ambiguous };
+        let question = ListQuestion { action: self.action, subject, admit, n, offset, ambiguous };
         let found = self.version.list(&question).map_err(|fault| self.refused(fault))?;
         let shown = |(item, row): (u32, Row)| {
             if !self.action.shows_items() {
@@ -154,10 +154,10 @@ impl Work {
                 let name = argument.map(|argument| self.arguments.name(argument));
                 let named = |message: String| format!("{}: {message}", name.unwrap_or_default());
                 let error = match problem {
-                    Problem::Unusable => ApiError::value(code, "", named(message)),
-                    Problem::TooLarge => ApiError::too_large(named(message)),
-                    Problem::Unknown => ApiError::not_found(code, message),
-                    Problem::Ambiguous => ApiError::ambiguous(code, message),
+                    Refused::Unusable => ApiError::value(code, "", named(message)),
+                    Refused::TooLarge => ApiError::too_large(named(message)),
+                    Refused::Unknown => ApiError::not_found(code, message),
+                    Refused::Ambiguous => ApiError::ambiguous(code, message),
                 };
                 ApiError { field: name.map(str::to_owned), candidates, ..error }
             }

@@ -165,9 +165,9 @@ fn keys_of_others(section: &Section, algorithm: Option<Algorithm>, kind: Kind, f
 }
 
 /// What a request brings the values of, and what the model reads. A fault in the rest does not make the inputs unknown.
-type Read = (Option<Vec<String>>, Option<Columns>);
+type ReadColumns = (Option<Vec<String>>, Option<Columns>);
 
-fn supervised(section: &Section, algorithm: Option<Algorithm>, faults: &mut Faults) -> Read {
+fn supervised(section: &Section, algorithm: Option<Algorithm>, faults: &mut Faults) -> ReadColumns {
     let features = features(section, faults);
     let target =
         section.required_text("target", "name the column or SQL expression to predict", faults).map(str::to_owned);

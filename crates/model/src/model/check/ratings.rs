@@ -6,12 +6,16 @@ use millstream_base::{Faults, Section};
 use millstream_learn::ParamValue;
 use toml::Value;
 
-use super::Read;
+use super::ReadColumns;
 use crate::model::{Columns, RATING_INPUTS, RatingColumns};
 
 const FEEDBACK: &str = "feedback";
 
-pub fn columns(section: &Section, params: &mut Option<BTreeMap<String, ParamValue>>, faults: &mut Faults) -> Read {
+pub fn columns(
+    section: &Section,
+    params: &mut Option<BTreeMap<String, ParamValue>>,
+    faults: &mut Faults,
+) -> ReadColumns {
     let user = section.required_text("user", "name the column or SQL expression of who rated", faults);
     let item = section.required_text("item", "name the column or SQL expression of what was rated", faults);
     let text = |key: &str, faults: &mut Faults| section.filled_text(key, faults).map(str::to_owned);

@@ -5,10 +5,10 @@ use millstream_base::{Faults, Section, type_name};
 use millstream_learn::content::Weight;
 use toml::Value;
 
-use super::{Read, categorical, features, missing};
+use super::{ReadColumns, categorical, features, missing};
 use crate::model::{ClusterColumns, Columns, ContentColumns, Missing, NeighbourColumns, PopularityColumns};
 
-pub fn clusters(section: &Section, faults: &mut Faults) -> Read {
+pub fn clusters(section: &Section, faults: &mut Faults) -> ReadColumns {
     let features = features(section, faults);
     let categorical = categorical(section, features.as_deref(), faults);
     let missing = missing(section, faults).unwrap_or(Missing::Drop);
@@ -16,7 +16,7 @@ pub fn clusters(section: &Section, faults: &mut Faults) -> Read {
     (features.clone(), features.map(columns))
 }
 
-pub fn neighbours(section: &Section, faults: &mut Faults) -> Read {
+pub fn neighbours(section: &Section, faults: &mut Faults) -> ReadColumns {
     let id = id(section, faults);
     let features = features(section, faults);
     let categorical = categorical(section, features.as_deref(), faults);
@@ -24,7 +24,7 @@ pub fn neighbours(section: &Section, faults: &mut Faults) -> Read {
     (features.clone(), id.zip(features).map(columns))
 }
 
-pub fn content(section: &Section, faults: &mut Faults) -> Read {
+pub fn content(section: &Section, faults: &mut Faults) -> ReadColumns {
     let id = id(section, faults);
     let title = section.filled_text("title", faults).map(str::to_owned);
     let text = weighted_texts(section, faults);
@@ -33,7 +33,7 @@ pub fn content(section: &Section, faults: &mut Faults) -> Read {
     (Some(inputs), Some(Columns::Content(ContentColumns { id, title, text })))
 }
 
-pub fn popularity(section: &Section, faults: &mut Faults) -> Read {
+pub fn popularity(section: &Section, faults: &mut Faults) -> ReadColumns {
     let item = section.required_text("item", "name the column or SQL expression of what is liked", faults);
     let text = |key: &str, faults: &mut Faults| section.filled_text(key, faults).map(str::to_owned);
     let (score, votes, group) = (text("score", faults), text("votes", faults), text("group", faults));

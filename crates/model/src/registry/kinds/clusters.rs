@@ -6,7 +6,7 @@ use millstream_stream::expression::ExpressionError;
 use serde_json::{Map, Value, json};
 
 use super::list::row_of;
-use super::{InputFault, List, ListFault, LoadedKind, Prediction, Question};
+use super::{InputFault, ListFault, ListPage, ListQuestion, LoadedKind, Prediction};
 use crate::model::Missing;
 use crate::registry::encoder::{EncodedRows, RowEncoder, general_fault};
 use crate::registry::input::Row;
@@ -101,14 +101,14 @@ impl Clusters {
 
     /// `clusters`, `tried` and `inertia` of `GET …/clusters`.
     pub fn to_json(&self) -> Row {
-        let List { head, rows, .. } = self.described();
+        let ListPage { head, rows, .. } = self.described();
         let mut shown = row_of([("clusters", rows.into_iter().map(|(_, row)| Value::Object(row)).collect())]);
         shown.extend(head);
         shown
     }
 
     /// Every cluster, and how they were found.
-    fn described(&self) -> List {
+    fn described(&self) -> ListPage {
         let rows: Vec<(u32, Row)> = (0..).zip(self.model.describe().iter().map(|of| self.cluster_row(of))).collect();
         let tried = self.model.tried().iter().map(
             |tried| json!({ "k": tried.k, "silhouette": tried.silhouette, "inertia_per_row": tried.inertia_per_row }),
@@ -119,7 +119,7 @@ impl Clusters {
             ("iterations", json!(self.model.iterations())),
             ("standardised", json!(self.model.standardised())),
         ]);
-        List { head, total: rows.len(), rows }
+        ListPage { head, total: rows.len(), rows }
     }
 
     /// A numeric column's centre and spread are numbers, those of a categorical one the shares of its categories.
@@ -190,7 +190,7 @@ impl LoadedKind for Clusters {
         Ok(predicted.collect())
     }
 
-    fn list(&self, _file: &ModelFile, _question: &Question) -> Result<List, ListFault> {
+    fn list(&self, _file: &ModelFile, _question: &ListQuestion) -> Result<ListPage, ListFault> {
         Ok(self.described())
     }
 }

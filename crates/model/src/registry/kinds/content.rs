@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use super::list::{row_of, stored};
 use super::{
-    ITEM, InputFault, List, ListFault, LoadedKind, Problem, Question, Subject, damaged, id_json, list_row, load_ids,
-    score_json, version_name,
+    ITEM, InputFault, ListFault, ListPage, ListQuestion, LoadedKind, Refused, Subject, damaged, id_json, list_row,
+    load_ids, score_json, version_name,
 };
 use crate::model::{Ambiguous, Argument};
 use crate::registry::input::Inputs;
@@ -131,7 +131,7 @@ const CANDIDATES_MOST: usize = 10;
 const TERMS_SHOWN: usize = 10;
 
 /// What similar texts are looked for of.
-enum Wanted {
+enum Likeness {
     Stored(u32),
     Query(Query),
     /// The titles that a name may mean, best first: the answer themselves.
@@ -147,29 +147,29 @@ impl LoadedKind for Content {
         self.titles.is_some().then(|| Content::title(self, item))
     }
 
-    fn list(&self, file: &ModelFile, question: &Question) -> Result<List, ListFault> {
+    fn list(&self, file: &ModelFile, question: &ListQuestion) -> Result<ListPage, ListFault> {
         let (model, admit) = (&self.model, &question.admit);
         let mut head = Row::new();
         let wanted = match question.subject {
             Subject::Title(title) => self.titled(file, title, question.ambiguous, &mut head)?,
             Subject::Text(text) if text.len() > TEXT_BYTES_MOST => {
                 let message = format!("a text of {} bytes: at most {TEXT_BYTES_MOST}", text.len());
-                return Err(ListFault::new(Problem::TooLarge, "too_large", Some(Argument::Text), message));
+                return Err(ListFault::new(Refused::TooLarge, "too_large", Some(Argument::Text), message));
             }
-            Subject::Text(text) => Wanted::Query(self.query(&self.texts_of_words(text))),
-            Subject::Row(row) => Wanted::Query(self.query(&self.filled_texts(file, row)?)),
-            Subject::Item(id) => Wanted::Stored(stored(file, &self.ids, id)?),
+            Subject::Text(text) => Likeness::Query(self.query(&self.texts_of_words(text))),
+            Subject::Row(row) => Likeness::Query(self.query(&self.filled_texts(file, row)?)),
+            Subject::Item(id) => Likeness::Stored(stored(file, &self.ids, id)?),
             Subject::All | Subject::Group(_) | Subject::User(_) => return Err(ListFault::NoSuchList),
         };
         let total = match &wanted {
-            Wanted::Stored(row) => model.n_similar(*row, admit),
-            Wanted::Query(query) => model.n_similar_to(query, admit),
-            Wanted::Titles(found) => found.iter().filter(|found| admit.admits(found.row)).count(),
+            Likeness::Stored(row) => model.n_similar(*row, admit),
+            Likeness::Query(query) => model.n_similar_to(query, admit),
+            Likeness::Titles(found) => found.iter().filter(|found| admit.admits(found.row)).count(),
         };
         let search = |n: usize| match &wanted {
-            Wanted::Stored(row) => model.similar(*row, n, admit),
-            Wanted::Query(query) => model.similar_to(query, n, admit),
-            Wanted::Titles(found) => {
+            Likeness::Stored(row) => model.similar(*row, n, admit),
+            Likeness::Query(query) => model.similar_to(query, n, admit),
+            Likeness::Titles(found) => {
                 let admitted = found.iter().filter(|found| admit.admits(found.row)).take(n);
                 admitted.map(|found| Scored { item: found.row, score: found.score }).collect()
             }
@@ -179,15 +179,15 @@ impl LoadedKind for Content {
             |n| Ok(search(n)),
             |scored| {
                 let terms = match &wanted {
-                    Wanted::Stored(row) => model.shared_terms(*row, scored.item),
-                    Wanted::Query(query) => model.terms_shared_with(query, scored.item),
-                    Wanted::Titles(_) => Vec::new(),
+                    Likeness::Stored(row) => model.shared_terms(*row, scored.item),
+                    Likeness::Query(query) => model.terms_shared_with(query, scored.item),
+                    Likeness::Titles(_) => Vec::new(),
                 };
                 let more = [("score", score_json(f64::from(scored.score))), ("terms", terms_json(file, &terms))];
                 (scored.item, list_row(self.ids.get(scored.item), more))
             },
         )?;
-        Ok(List { head, ..list })
+        Ok(ListPage { head, ..list })
     }
 
     fn is_long(&self, subject: &Subject) -> bool {
@@ -212,11 +212,17 @@ impl Content {
     }
 
     /// What a title is taken for, and says so in `head`.
-    fn titled(&self, file: &ModelFile, title: &str, ambiguous: Ambiguous, head: &mut Row) -> Result<Wanted, ListFault> {
+    fn titled(
+        &self,
+        file: &ModelFile,
+        title: &str,
+        ambiguous: Ambiguous,
+        head: &mut Row,
+    ) -> Result<Likeness, ListFault> {
         let model = version_name(file);
         if self.titles.is_none() {
             let message = format!("{model} knows no titles; name their column with title in [[model]]");
-            return Err(ListFault::new(Problem::Unusable, "no_titles", Some(Argument::Title), message));
+            return Err(ListFault::new(Refused::Unusable, "no_titles", Some(Argument::Title), message));
         }
         if title.chars().nth(TITLE_CHARS_MOST).is_some() {
             let message = format!("expected at most {TITLE_CHARS_MOST} characters; text takes more");
@@ -226,11 +232,11 @@ impl Content {
         let (problem, code, titles, message) = match self.lookup(title, CANDIDATES_MOST, &everything) {
             Lookup::Found(found) => {
                 head.insert("matched".to_owned(), self.candidate(found.row));
-                return Ok(Wanted::Stored(found.row));
+                return Ok(Likeness::Stored(found.row));
             }
             Lookup::Ambiguous(found) => {
                 let message = format!("{} may be several items: ask for one of the candidates by its id", quote(title));
-                (Problem::Ambiguous, "ambiguous_title", found, message)
+                (Refused::Ambiguous, "ambiguous_title", found, message)
             }
             Lookup::NotFound => {
                 let near = self.titles_like(title, CANDIDATES_MOST, &everything);
@@ -240,7 +246,7 @@ impl Content {
                     false => format!("; the nearest are {}", names.join(", ")),
                 };
                 let message = format!("{model} knows no item called {}{nearest}", quote(title));
-                (Problem::Unknown, "unknown_title", near, message)
+                (Refused::Unknown, "unknown_title", near, message)
             }
         };
         // No item is meant, whatever the answer is.
@@ -249,11 +255,11 @@ impl Content {
             let query = self.query(&self.texts_of_words(title));
             // Words that no item has are no answer; the titles that come near may be.
             if self.model.n_similar_to(&query, &everything) > 0 {
-                return Ok(Wanted::Query(query));
+                return Ok(Likeness::Query(query));
             }
         }
         if ambiguous == Ambiguous::List && !titles.is_empty() {
-            return Ok(Wanted::Titles(titles));
+            return Ok(Likeness::Titles(titles));
         }
         let candidates = titles.iter().map(|found| self.candidate(found.row)).collect();
         Err(ListFault::Asked { problem, code, argument: Some(Argument::Title), message, candidates })

@@ -13,7 +13,7 @@ use crate::registry::{InputFault, ModelFile, Row};
 
 /// What a version is asked for.
 #[derive(Debug)]
-pub struct Question<'a> {
+pub struct ListQuestion<'a> {
     pub action: Action,
     pub subject: Subject<'a>,
     /// Of the version's items or users.
@@ -37,7 +37,7 @@ pub enum Subject<'a> {
 }
 
 #[derive(Debug, Default)]
-pub struct List {
+pub struct ListPage {
     /// Of the answer as a whole.
     pub head: Row,
     /// The page asked for, best first: each item's number, and what is said of it, its id first.
@@ -52,45 +52,45 @@ pub enum ListFault {
     /// The posted row does not fit.
     Row(InputFault),
     /// An argument asks for what there is not. The message of a value that cannot be used goes on from the request's name for it.
-    Asked { problem: Problem, code: &'static str, argument: Option<Argument>, message: String, candidates: Vec<Value> },
+    Asked { problem: Refused, code: &'static str, argument: Option<Argument>, message: String, candidates: Vec<Value> },
     /// Models of the kind have no such list: nobody should have asked.
     NoSuchList,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Problem {
+pub enum Refused {
     Unusable,
     TooLarge,
     Unknown,
     Ambiguous,
 }
 
-impl Question<'_> {
+impl ListQuestion<'_> {
     /// The asked-for part. `search` finds the first n of `total`.
     pub(super) fn list<T>(
         &self,
         total: usize,
         search: impl FnOnce(usize) -> Result<Vec<T>, ListFault>,
         row: impl Fn(&T) -> (u32, Row),
-    ) -> Result<List, ListFault> {
+    ) -> Result<ListPage, ListFault> {
         let is_empty = self.n == 0 || self.offset >= total;
         let best = if is_empty { Vec::new() } else { search((self.offset + self.n).min(total))? };
-        Ok(List { head: Row::new(), rows: best.iter().skip(self.offset).map(row).collect(), total })
+        Ok(ListPage { head: Row::new(), rows: best.iter().skip(self.offset).map(row).collect(), total })
     }
 }
 
 impl ListFault {
-    pub(super) fn new(problem: Problem, code: &'static str, argument: Option<Argument>, message: String) -> Self {
+    pub(super) fn new(problem: Refused, code: &'static str, argument: Option<Argument>, message: String) -> Self {
         Self::Asked { problem, code, argument, message, candidates: Vec::new() }
     }
 
     pub(super) fn unusable(argument: Argument, message: String) -> Self {
-        Self::new(Problem::Unusable, "bad_value", Some(argument), message)
+        Self::new(Refused::Unusable, "bad_value", Some(argument), message)
     }
 
     pub fn unknown_item(file: &ModelFile, item: Id, why: impl Display) -> Self {
         let message = format!("{} does not know the item {}: {why}", version_name(file), quote(&item.to_string()));
-        Self::new(Problem::Unknown, "unknown_item", None, message)
+        Self::new(Refused::Unknown, "unknown_item", None, message)
     }
 }
 

@@ -15,7 +15,7 @@ use millstream_learn::{Arrays, Ids, LoadError};
 use super::{ModelFile, Row};
 pub use clusters::{Assigned, Clusters};
 pub use content::{Content, ContentParts};
-pub use list::{List, ListFault, Problem, Question, Subject, id_json, list_row, score_json, version_name};
+pub use list::{ListFault, ListPage, ListQuestion, Refused, Subject, id_json, list_row, score_json, version_name};
 pub use neighbours::{NeighbourParts, Neighbourhood};
 pub use popularity::Popularity;
 pub use prediction::{InputFault, Prediction};
@@ -24,7 +24,7 @@ pub use rows::{Output, Predictor, class_name};
 
 /// What answers, by what was learned from.
 #[derive(Debug)]
-pub enum Loaded {
+pub enum LoadedModel {
     Rows(Box<Predictor>),
     Ratings(Box<Recommender>),
     Clusters(Box<Clusters>),
@@ -50,7 +50,7 @@ pub trait LoadedKind {
         None
     }
 
-    fn list(&self, _file: &ModelFile, _question: &Question) -> Result<List, ListFault> {
+    fn list(&self, _file: &ModelFile, _question: &ListQuestion) -> Result<ListPage, ListFault> {
         Err(ListFault::NoSuchList)
     }
 
@@ -60,7 +60,7 @@ pub trait LoadedKind {
     }
 }
 
-impl Loaded {
+impl LoadedModel {
     pub fn kind(&self) -> &dyn LoadedKind {
         match self {
             Self::Rows(predictor) => &**predictor,

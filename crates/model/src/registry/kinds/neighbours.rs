@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::clusters::category_name;
 use super::list::{number_json, stored};
-use super::{ITEM, InputFault, List, ListFault, LoadedKind, Question, Subject, list_row, load_ids};
+use super::{ITEM, InputFault, ListFault, ListPage, ListQuestion, LoadedKind, Subject, list_row, load_ids};
 use crate::model::Missing;
 use crate::registry::encoder::{RowEncoder, general_fault};
 use crate::registry::{FeatureSet, ModelFile, Row};
@@ -99,7 +99,7 @@ impl LoadedKind for Neighbourhood {
         Some(&self.ids)
     }
 
-    fn list(&self, file: &ModelFile, question: &Question) -> Result<List, ListFault> {
+    fn list(&self, file: &ModelFile, question: &ListQuestion) -> Result<ListPage, ListFault> {
         let admit = &question.admit;
         let row = |found: &Neighbour| {
             let more = [("distance", Value::from(found.distance)), ("row", Value::Object(self.row(found.row)))];

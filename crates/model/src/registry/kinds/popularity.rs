@@ -7,7 +7,7 @@ use millstream_learn::{Arrays, Id, Ids, LoadError};
 use serde_json::Value;
 
 use super::list::number_json;
-use super::{ITEM, List, ListFault, LoadedKind, Problem, Question, Subject, damaged, list_row, version_name};
+use super::{ITEM, ListFault, ListPage, ListQuestion, LoadedKind, Refused, Subject, damaged, list_row, version_name};
 use crate::model::Argument;
 use crate::registry::ModelFile;
 
@@ -66,7 +66,7 @@ impl Popularity {
             false => hint("", names.iter().map(String::as_str)),
         };
         let message = format!("{model} has no group {}{near}{known}", quote(wanted));
-        Err(ListFault::new(Problem::Unknown, "unknown_group", Some(Argument::Group), message))
+        Err(ListFault::new(Refused::Unknown, "unknown_group", Some(Argument::Group), message))
     }
 }
 
@@ -75,7 +75,7 @@ impl LoadedKind for Popularity {
         Some(&self.items)
     }
 
-    fn list(&self, file: &ModelFile, question: &Question) -> Result<List, ListFault> {
+    fn list(&self, file: &ModelFile, question: &ListQuestion) -> Result<ListPage, ListFault> {
         let group = match question.subject {
             Subject::All => None,
             Subject::Group(name) => Some(self.known_group(file, name)?),

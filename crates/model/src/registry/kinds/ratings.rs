@@ -8,7 +8,8 @@ use millstream_stream::expression::nearest;
 use serde_json::{Number, Value};
 
 use super::{
-    ITEM, InputFault, List, ListFault, LoadedKind, Prediction, Question, Subject, list_row, load_ids, score_json,
+    ITEM, InputFault, ListFault, ListPage, ListQuestion, LoadedKind, Prediction, Subject, list_row, load_ids,
+    score_json,
 };
 use crate::model::{Action, RATING_INPUTS};
 use crate::registry::{ModelFile, Row};
@@ -57,7 +58,7 @@ impl Recommender {
     }
 
     /// The best by a user's factors.
-    fn recommended(&self, vector: &[f32], question: &Question) -> Result<List, ListFault> {
+    fn recommended(&self, vector: &[f32], question: &ListQuestion) -> Result<ListPage, ListFault> {
         let (model, admit) = (&self.model, &question.admit);
         let search = |n| Ok(self.top.search(model.list_factors(), vector, n, admit));
         question.list(admit.count(model.n_items()), search, |scored| {
@@ -69,7 +70,7 @@ impl Recommender {
         })
     }
 
-    fn like(&self, item: u32, question: &Question) -> Result<List, ListFault> {
+    fn like(&self, item: u32, question: &ListQuestion) -> Result<ListPage, ListFault> {
         let exclude = question.admit.exclude_also(item);
         let admit = Admit { exclude: &exclude, ..question.admit };
         let search = |n| Ok(self.similar.search(self.model.item_factors(), self.model.item(item), n, &admit));
@@ -78,7 +79,7 @@ impl Recommender {
     }
 
     /// Who would like the item.
-    fn users_of(&self, item: u32, question: &Question) -> Result<List, ListFault> {
+    fn users_of(&self, item: u32, question: &ListQuestion) -> Result<ListPage, ListFault> {
         let (model, admit) = (&self.model, &question.admit);
         let (wanted, metric) = (model.scored_by(item), Metric::InnerProduct);
         let search = |n| Ok(top_n_exact(model.user_factors(), model.width(), &wanted, n, metric, admit));
@@ -111,7 +112,7 @@ impl LoadedKind for Recommender {
         Some(&self.items)
     }
 
-    fn list(&self, file: &ModelFile, question: &Question) -> Result<List, ListFault> {
+    fn list(&self, file: &ModelFile, question: &ListQuestion) -> Result<ListPage, ListFault> {
         match (question.action, question.subject) {
             (Action::Recommend, Subject::User(vector)) => self.recommended(vector, question),
             (Action::Similar, Subject::Item(id)) => self.like(self.item(file, id)?, question),
