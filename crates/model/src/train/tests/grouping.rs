@@ -15,8 +15,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::model::{
-    Categorical, ClusterColumns, Columns, ContentColumns, Missing, Model, NeighbourColumns, PopularityColumns, TrainOn,
-    Unseen,
+    Categorical, ClusterColumns, Columns, ContentColumns, Missing, Model, NeighbourColumns, PopularityColumns,
+    RatingColumns, TrainOn, Unseen,
 };
 use crate::registry::{EvaluationKind, OwnerTexts, Row, Version};
 use crate::train::fixture::*;
@@ -146,6 +146,33 @@ pub fn grouped() -> Fixture {
     let models = vec![clusters, content(), neighbours(), popularity(Some("votes"))];
     assert_eq!(fixture.train(0.2, models).failed, []);
     fixture
+}
+
+/// A store of products, and one model of each algorithm over them.
+pub fn of_every_algorithm() -> (Fixture, Vec<Model>) {
+    let fixture = stored(1);
+    fixture.commit(&products(0..60));
+    let ratings = RatingColumns {
+        user: "votes".to_owned(),
+        item: "id % 7".to_owned(),
+        rating: Some("rating".to_owned()),
+        time: None,
+        group: None,
+        scale: None,
+        relevant: None,
+    };
+    let models = Algorithm::ALL.iter().map(|&algorithm| match algorithm {
+        Algorithm::Als => of("liked", algorithm, Columns::Ratings(ratings.clone()), &[]),
+        Algorithm::Content => content(),
+        Algorithm::Kmeans => kmeans(&three()),
+        Algorithm::LogisticRegression => model("kind", algorithm, &["price", "rating"], "genre"),
+        Algorithm::GradientBoosting | Algorithm::LinearRegression | Algorithm::RandomForest => {
+            model(algorithm.name(), algorithm, &["rating", "genre"], "price")
+        }
+        Algorithm::Neighbours => neighbours(),
+        Algorithm::Popularity => popularity(Some("votes")),
+    });
+    (fixture, models.collect())
 }
 
 /// What versions of `grouped` answer.

@@ -3,6 +3,8 @@
 #![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_possible_wrap)]
 
 mod costs;
+mod encoding;
+mod engines;
 pub mod golden;
 mod grouping;
 mod keeping;

@@ -1,0 +1,120 @@
+//! Whatever fits, it is asked through one seam, and what it does not fit leaves nothing behind.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use millstream_learn::als;
+use millstream_learn::content::{self, Corpus};
+use millstream_learn::popularity::{self, Sums};
+use millstream_learn::{Algorithm, FitError, ParamFault, ParamValue, Table, kmeans, neighbours};
+
+use super::grouping;
+use crate::engine::{Engine, EngineError, Job, Local, RatingRows, Target};
+use crate::model::Model;
+use crate::registry::Fitted;
+use crate::train::fixture::*;
+use crate::train::{TrainReport, Trainer};
+
+/// Fits as `Local` does after it has been told to.
+struct Watched {
+    fits: Mutex<Vec<Algorithm>>,
+    supports: fn() -> Result<(), EngineError>,
+    begins: fn() -> Result<(), EngineError>,
+}
+
+impl Watched {
+    fn new(supports: fn() -> Result<(), EngineError>, begins: fn() -> Result<(), EngineError>) -> Arc<Self> {
+        Arc::new(Self { fits: Mutex::default(), supports, begins })
+    }
+
+    fn begin(&self, job: &Job) -> Result<(), EngineError> {
+        self.fits.lock().unwrap().push(job.algorithm);
+        (self.begins)()
+    }
+}
+
+impl Engine for Watched {
+    fn supports(&self, algorithm: Algorithm, params: &BTreeMap<String, ParamValue>) -> Result<(), EngineError> {
+        (self.supports)()?;
+        Local.supports(algorithm, params)
+    }
+
+    fn fit_rows(&self, job: &Job, table: &Table, target: &Target) -> Result<Fitted, EngineError> {
+        self.begin(job)?;
+        Local.fit_rows(job, table, target)
+    }
+
+    fn fit_clusters(&self, job: &Job, table: &Table) -> Result<kmeans::Model, EngineError> {
+        self.begin(job)?;
+        Local.fit_clusters(job, table)
+    }
+
+    fn fit_neighbours(&self, job: &Job, table: &Table) -> Result<neighbours::Model, EngineError> {
+        self.begin(job)?;
+        Local.fit_neighbours(job, table)
+    }
+
+    fn fit_ratings(&self, job: &Job, ratings: &RatingRows) -> Result<als::Fit, EngineError> {
+        self.begin(job)?;
+        Local.fit_ratings(job, ratings)
+    }
+
+    fn fit_content(&self, job: &Job, corpus: &Corpus) -> Result<content::Model, EngineError> {
+        self.begin(job)?;
+        Local.fit_content(job, corpus)
+    }
+
+    fn fit_popularity(&self, job: &Job, sums: &Sums) -> Result<popularity::Model, EngineError> {
+        self.begin(job)?;
+        Local.fit_popularity(job, sums)
+    }
+}
+
+fn trainer(fixture: &Fixture, engine: &Arc<Watched>, models: Vec<Model>) -> Trainer {
+    let mut trainer = fixture.trainer(0.2, models);
+    trainer.engine = Arc::clone(engine) as Arc<dyn Engine>;
+    trainer
+}
+
+#[test]
+fn every_algorithm_is_fitted_by_the_engine() {
+    let (fixture, models) = grouping::of_every_algorithm();
+    let engine = Watched::new(|| Ok(()), || Ok(()));
+    let report = fixture.run(&trainer(&fixture, &engine, models));
+    assert_eq!((report.failed, report.trained.len()), (vec![], Algorithm::ALL.len()));
+    assert_eq!(*engine.fits.lock().unwrap(), Algorithm::ALL);
+}
+
+/// What comes of all models where the engine answers so, of two passes; and how often it began to fit.
+fn refused(
+    supports: fn() -> Result<(), EngineError>,
+    begins: fn() -> Result<(), EngineError>,
+) -> ([TrainReport; 2], usize) {
+    let (fixture, models) = grouping::of_every_algorithm();
+    let engine = Watched::new(supports, begins);
+    let trainer = trainer(&fixture, &engine, models);
+    let reports = [fixture.run(&trainer), fixture.run(&trainer)];
+    assert_eq!(fixture.store.list("models/").unwrap(), [""; 0], "nothing is published");
+    let fits = engine.fits.lock().unwrap().len();
+    (reports, fits)
+}
+
+#[test]
+fn what_an_engine_does_not_support_is_said_once_and_not_begun() {
+    let fault =
+        || Err(EngineError::Params(vec![ParamFault { name: "rank".to_owned(), message: "too long".to_owned() }]));
+    let ([first, second], fits) = refused(fault, || Ok(()));
+    assert_eq!((first.failed.len(), fits), (Algorithm::ALL.len(), 0));
+    assert!(first.failed.iter().all(|(_, reason)| reason.ends_with("on batch 1: params.rank: too long")), "{first:?}");
+    assert_eq!(second, TrainReport::default());
+}
+
+#[test]
+fn an_engine_that_fails_is_said_once_and_one_that_was_stopped_is_asked_again() {
+    let ([first, second], _) = refused(|| Ok(()), || Err(FitError::TargetTooLarge.into()));
+    assert_eq!(first.failed.len(), Algorithm::ALL.len());
+    assert!(first.failed.iter().all(|(_, reason)| reason.contains("the fit failed: the target")), "{first:?}");
+    assert_eq!(second, TrainReport::default());
+    let (reports, fits) = refused(|| Ok(()), || Err(FitError::Stopped.into()));
+    assert_eq!((reports, fits), ([TrainReport::default(), TrainReport::default()], 2 * Algorithm::ALL.len()));
+}
