@@ -6,8 +6,8 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Float64Type, Int64Type, SchemaRef, TimeUnit, TimestampMillisecondType};
-use millstream_learn::Id;
 use millstream_learn::als::RATING_MAX;
+use millstream_learn::{Id, Ids};
 use millstream_store::Store;
 use millstream_stream::batch::Batch;
 use millstream_stream::expression::{Expression, ExpressionError, ExpressionFault, ValueKind};
@@ -221,6 +221,14 @@ impl IdExpression {
             Some(integers) => IdValues::Integers(integers.clone()),
             None => IdValues::Texts(values.as_string::<i32>().clone()),
         })
+    }
+}
+
+/// A table for ids of this kind.
+pub fn no_ids(kind: ColumnType) -> Ids {
+    match kind {
+        ColumnType::Utf8 => Ids::texts(),
+        ColumnType::Int64 | ColumnType::Float64 | ColumnType::Boolean => Ids::integers(),
     }
 }
 

@@ -117,7 +117,7 @@ impl FeatureSet {
                     Rule::Category(CategoryRule::new(categories, *rule, missing))
                 }
                 (Encoding::Text { .. }, Some(bag)) => {
-                    Rule::Words(WordRule { bag, absent: FeatureKind::Words.absent(missing, algorithm) })
+                    Rule::Words { bag, absent: FeatureKind::Words.absent(missing, algorithm) }
                 }
                 (Encoding::Text { .. }, None) => return Err(fault(expression, "its words are unknown".to_owned())),
             })
@@ -149,7 +149,7 @@ impl FeatureSet {
             encoded.columns.push(match rule {
                 Rule::Number(rule) => rule.column(numbers(expression, batch)?, unfit),
                 Rule::Category(rule) => rule.column(texts(expression, batch)?.iter(), unfit),
-                Rule::Words(rule) => rule.column(&texts(expression, batch)?, unfit),
+                Rule::Words { bag, absent } => words_column(bag, *absent, &texts(expression, batch)?, unfit),
             });
         }
         Ok(encoded)
@@ -212,7 +212,7 @@ impl FeatureKind {
 enum Rule {
     Number(NumberRule),
     Category(CategoryRule),
-    Words(WordRule),
+    Words { bag: Bag, absent: Absent },
 }
 
 #[derive(Debug)]
@@ -285,20 +285,12 @@ impl CategoryRule {
     }
 }
 
-#[derive(Debug)]
-struct WordRule {
-    bag: Bag,
-    absent: Absent,
-}
-
-impl WordRule {
-    fn column(&self, texts: &StringArray, mut unfit: impl FnMut(usize, Why)) -> Column {
-        if self.absent == Absent::Unfit {
-            (0..texts.len()).filter(|&row| texts.is_null(row)).for_each(|row| unfit(row, Why::Missing));
-        }
-        let texts: Vec<&str> = texts.iter().map(Option::unwrap_or_default).collect();
-        Column::Sparse(self.bag.encode(&texts))
+fn words_column(bag: &Bag, absent: Absent, texts: &StringArray, mut unfit: impl FnMut(usize, Why)) -> Column {
+    if absent == Absent::Unfit {
+        (0..texts.len()).filter(|&row| texts.is_null(row)).for_each(|row| unfit(row, Why::Missing));
     }
+    let texts: Vec<&str> = texts.iter().map(Option::unwrap_or_default).collect();
+    Column::Sparse(bag.encode(&texts))
 }
 
 /// The numbers after the categories: "other", then "missing", each if its rule asks for it.

@@ -80,49 +80,41 @@ impl Inputs {
 }
 
 fn column(input: &Input, rows: &[Row]) -> Result<ArrayRef, InputFault> {
-    let name = input.name.as_str();
     Ok(match input.kind {
-        ColumnType::Float64 => Arc::new(Float64Array::from(values(input, rows, |value| float(value, name))?)),
-        ColumnType::Int64 => Arc::new(Int64Array::from(values(input, rows, |value| integer(value, name))?)),
-        ColumnType::Boolean => Arc::new(BooleanArray::from(values(input, rows, |value| boolean(value, name))?)),
-        ColumnType::Utf8 => Arc::new(StringArray::from(values(input, rows, |value| text(value, name))?)),
+        ColumnType::Float64 => Arc::new(Float64Array::from(values(input, rows, float)?)),
+        ColumnType::Int64 => Arc::new(Int64Array::from(values(input, rows, integer)?)),
+        ColumnType::Boolean => Arc::new(BooleanArray::from(values(input, rows, Value::as_bool)?)),
+        ColumnType::Utf8 => Arc::new(StringArray::from(values(input, rows, Value::as_str)?)),
     })
 }
 
-/// Null and an absent key are missing values.
+/// Null and an absent key are missing values. `read`: `None` where a value is of another type.
 fn values<'a, T>(
     input: &Input,
     rows: &'a [Row],
-    read: impl Fn(&'a Value) -> Result<T, String>,
+    read: impl Fn(&'a Value) -> Option<T>,
 ) -> Result<Vec<Option<T>>, InputFault> {
-    let mut values = Vec::with_capacity(rows.len());
-    for (row, given) in rows.iter().enumerate() {
-        let value = given.get(&input.name).filter(|value| !value.is_null()).map(&read).transpose();
-        values.push(value.map_err(|message| InputFault { row, field: input.name.clone(), message })?);
-    }
-    Ok(values)
+    let value = |(row, given): (usize, &'a Row)| match given.get(&input.name).filter(|value| !value.is_null()) {
+        Some(value) => match read(value) {
+            None => {
+                Err(InputFault { row, field: input.name.clone(), message: mismatch(value, &input.name, input.kind) })
+            }
+            read => Ok(read),
+        },
+        None => Ok(None),
+    };
+    rows.iter().enumerate().map(value).collect()
 }
 
-fn float(value: &Value, name: &str) -> Result<f64, String> {
+fn float(value: &Value) -> Option<f64> {
     // serde_json refuses numbers beyond f64, so what is a number here is finite.
-    value.as_f64().filter(|number| number.is_finite()).ok_or_else(|| mismatch(value, name, ColumnType::Float64))
+    value.as_f64().filter(|number| number.is_finite())
 }
 
-fn integer(value: &Value, name: &str) -> Result<i64, String> {
-    if let Some(number) = value.as_i64() {
-        return Ok(number);
-    }
+fn integer(value: &Value) -> Option<i64> {
     let whole = value.as_f64().filter(|number| number.fract() == 0.0 && number.abs() <= EXACT_INTEGER_MAX);
     #[allow(clippy::cast_possible_truncation)] // Whole and within 2^53.
-    whole.map(|number| number as i64).ok_or_else(|| mismatch(value, name, ColumnType::Int64))
-}
-
-fn boolean(value: &Value, name: &str) -> Result<bool, String> {
-    value.as_bool().ok_or_else(|| mismatch(value, name, ColumnType::Boolean))
-}
-
-fn text<'a>(value: &'a Value, name: &str) -> Result<&'a str, String> {
-    value.as_str().ok_or_else(|| mismatch(value, name, ColumnType::Utf8))
+    value.as_i64().or(whole.map(|number| number as i64))
 }
 
 fn mismatch(value: &Value, name: &str, kind: ColumnType) -> String {

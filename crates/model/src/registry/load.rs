@@ -13,7 +13,7 @@ use super::foreign::{self, OwnerTexts};
 use super::kinds::{LoadedKind, LoadedModel};
 use super::removal::removed_at;
 use super::{
-    Clusters, CommonRecords, Content, Encoding, Evaluation, EvaluationKind, FORMAT, InputFault, Learned, ListFault,
+    Clusters, CommonRecords, Content, Encoding, Evaluation, EvaluationKind, FORMAT, FeatureSet, InputFault, Learned, ListFault,
     ListPage, ListQuestion, ModelFile, Neighbourhood, Popularity, Prediction, Predictor, Recommender, RegistryError,
     Row, TargetSummary, Task, Tombstone, arrays_from_bytes, evaluation_key, evaluations_prefix, load_bags, model_key,
     number_in, read_tombstone, version_folder,
@@ -123,6 +123,12 @@ impl Version {
     /// Of `popularity`.
     pub fn popularity(&self) -> Option<&Popularity> {
         if let LoadedModel::Popularity(popularity) = &*self.loaded { Some(popularity) } else { None }
+    }
+
+    /// Compiled against the inputs, of a model that answers rows by features; `rebind` them to what a block holds.
+    pub fn feature_set(&self) -> Option<&FeatureSet> {
+        let of_clusters = self.clusters().map(Clusters::feature_set);
+        self.predictor().map(Predictor::feature_set).or(of_clusters)
     }
 
     /// Whether it answers rows; the others have lists only.

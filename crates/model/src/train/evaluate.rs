@@ -13,12 +13,15 @@ use millstream_stream::schema::StreamSchema;
 use serde_json::Value;
 
 use super::TrainError;
-use super::evaluate_clusters::evaluate_clusters;
+use super::evaluate_clusters::ClusteredRows;
 use super::evaluate_items::evaluate_items;
 use super::evaluate_ratings::evaluate_ratings;
 use super::measure::{Classes, Numbers, UNKNOWN_CLASS};
 use crate::registry::{FeatureSet, Holdout, Outcome, Predictor, Scores, Task, Values, Version, evaluate_as};
 use crate::rows::{RowsError, compile, for_each_block, held_out, keep, keep_passing, narrow};
+
+/// The rows of so many versions with clusters are in memory at a time, and read in one pass.
+const CLUSTERS_AT_ONCE: usize = 4;
 
 /// Which rows of the batches are scored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,14 +37,6 @@ pub struct Measured<'a> {
     pub version: &'a Version,
     /// Ascending.
     pub batches: &'a [u32],
-}
-
-/// One that answers rows.
-#[derive(Clone, Copy)]
-struct Asked<'a> {
-    version: &'a Version,
-    predictor: &'a Predictor,
-    batches: &'a [u32],
 }
 
 /// The scores of each, in their order. `batches`: all there are; those that any of them names are read once.
@@ -61,12 +56,16 @@ pub fn evaluate(
         }
         let measured: Vec<Measured> = places.iter().map(|&place| measured[place]).collect();
         let scores = match way {
-            Way::Rows => evaluate_rows(store, schema, &measured, batches, rows),
-            Way::Ratings => evaluate_ratings(store, schema, &measured, batches, rows),
-            Way::Clusters => evaluate_clusters(store, schema, &measured, batches, rows),
-            Way::Items => evaluate_items(store, schema, &measured, batches),
+            Way::Rows => evaluate_rows(store, schema, &measured, batches, rows)?,
+            Way::Clusters => {
+                let of_some = measured.chunks(CLUSTERS_AT_ONCE);
+                let scores = of_some.map(|some| evaluate_rows(store, schema, some, batches, rows));
+                scores.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect()
+            }
+            Way::Ratings => evaluate_ratings(store, schema, &measured, batches, rows)?,
+            Way::Items => evaluate_items(store, schema, &measured, batches)?,
         };
-        scored.extend(places.into_iter().zip(scores?));
+        scored.extend(places.into_iter().zip(scores));
     }
     scored.sort_by_key(|(place, _)| *place);
     Ok(scored.into_iter().map(|(_, scores)| scores).collect())
@@ -99,18 +98,13 @@ fn evaluate_rows(
     batches: &[Batch],
     rows: Rows,
 ) -> Result<Vec<Scores>, TrainError> {
-    // Loading has made a predictor of every task that comes here.
-    let asked = measured.iter().filter_map(|one| {
-        Some(Asked { version: one.version, predictor: one.version.predictor()?, batches: one.batches })
-    });
-    let measured: Vec<Asked> = asked.collect();
     let bound =
         |schema: &SchemaRef| measured.iter().map(|one| Bound::compile(one, schema)).collect::<Result<Vec<_>, _>>();
     let stream = schema.arrow();
     let block_schema = narrow(bound(&stream)?.iter().flat_map(Bound::expressions), &stream);
     let bound = bound(&block_schema)?;
-    let tallies = measured.iter().map(|one| Tally::new(one.version));
-    let mut tallies: Vec<(Tally, Gathered)> = tallies.map(|tally| (tally, Gathered::default())).collect();
+    let tallies = measured.iter().map(|one| Ok((Tally::new(one.version)?, Gathered::default())));
+    let mut tallies = tallies.collect::<Result<Vec<_>, RowsError>>()?;
     for batch in
         batches.iter().filter(|batch| measured.iter().any(|one| one.batches.binary_search(&batch.number()).is_ok()))
     {
@@ -131,18 +125,20 @@ fn evaluate_rows(
                     }
                 };
                 if let Some(block) = gathered.add(block)? {
-                    tally.add(one, bound, block)?;
+                    tally.add(one.version, bound, block)?;
                 }
             }
             Ok::<(), TrainError>(())
         })?;
     }
-    for ((one, bound), (tally, gathered)) in measured.iter().zip(&bound).zip(&mut tallies) {
+    let measured = measured.iter().zip(&bound).zip(tallies);
+    let scores = measured.map(|((one, bound), (mut tally, mut gathered))| {
         if let Some(block) = gathered.take()? {
-            tally.add(one, bound, block)?;
+            tally.add(one.version, bound, block)?;
         }
-    }
-    Ok(measured.iter().zip(&tallies).map(|(one, (tally, _))| tally.scores(one.version)).collect())
+        tally.scores(one.version)
+    });
+    scores.collect()
 }
 
 /// The rows of small batches, until they are worth a version's work.
@@ -182,32 +178,38 @@ impl Gathered {
 /// A version's expressions, compiled against what a block holds.
 struct Bound {
     features: FeatureSet,
-    target: Expression,
+    /// `None`: it has none.
+    target: Option<Expression>,
     filter: Option<Expression>,
     baseline: Option<Expression>,
 }
 
 impl Bound {
-    fn compile(asked: &Asked, schema: &SchemaRef) -> Result<Self, RowsError> {
-        let file = &asked.version.file;
-        let optional = |key, text: &Option<String>| text.as_ref().map(|text| compile(key, text, schema)).transpose();
+    fn compile(measured: &Measured, schema: &SchemaRef) -> Result<Self, RowsError> {
+        let file = &measured.version.file;
+        let optional = |key, text: Option<&String>| text.map(|text| compile(key, text, schema)).transpose();
+        let features = measured.version.feature_set().ok_or(NOT_OF_ROWS)?.rebind(schema);
         Ok(Self {
-            features: asked.predictor.feature_set().rebind(schema).map_err(RowsError::of("features"))?,
-            target: compile("target", &file.target, schema)?,
-            filter: optional("where", &file.filter)?,
-            baseline: optional("baseline", &file.baseline)?,
+            features: features.map_err(RowsError::of("features"))?,
+            target: optional("target", Some(&file.target).filter(|target| !target.is_empty()))?,
+            filter: optional("where", file.filter.as_ref())?,
+            baseline: optional("baseline", file.baseline.as_ref())?,
         })
     }
 
     fn expressions(&self) -> impl Iterator<Item = &Expression> {
-        self.features.expressions().iter().chain([&self.target]).chain(&self.filter).chain(&self.baseline)
+        self.features.expressions().iter().chain(&self.target).chain(&self.filter).chain(&self.baseline)
     }
 }
 
-enum Tally {
-    Numbers(Numbers),
-    Classes { classes: Classes, lookup: Lookup },
+enum Tally<'a> {
+    Numbers { predictor: &'a Predictor, numbers: Numbers },
+    Classes { predictor: &'a Predictor, classes: Classes, lookup: Lookup },
+    Clusters(ClusteredRows<'a>),
 }
+
+/// Loading has made what answers rows of every task that comes here.
+const NOT_OF_ROWS: RowsError = RowsError::Impossible("a version is measured on rows and answers none");
 
 /// From a value of the target to its class.
 struct Lookup {
@@ -254,34 +256,37 @@ fn bits(value: f64) -> u64 {
     (value + 0.0).to_bits()
 }
 
-impl Tally {
-    fn new(version: &Version) -> Self {
-        match &version.file.task {
-            // Those that have no target are measured elsewhere.
-            Task::Regression
-            | Task::Recommendation(_)
-            | Task::Clustering(_)
-            | Task::Similarity(_)
-            | Task::Neighbourhood(_)
-            | Task::Popularity(_) => Self::Numbers(Numbers::default()),
-            Task::Classification { classes } => {
-                Self::Classes { classes: Classes::new(classes.len()), lookup: Lookup::new(classes) }
+impl<'a> Tally<'a> {
+    fn new(version: &'a Version) -> Result<Self, RowsError> {
+        match (&version.file.task, version.predictor(), version.clusters()) {
+            (Task::Classification { classes }, Some(predictor), _) => {
+                let (classes, lookup) = (Classes::new(classes.len()), Lookup::new(classes));
+                Ok(Self::Classes { predictor, classes, lookup })
             }
+            (_, Some(predictor), _) => Ok(Self::Numbers { predictor, numbers: Numbers::default() }),
+            (_, None, Some(clusters)) => Ok(Self::Clusters(ClusteredRows::new(clusters))),
+            (_, None, None) => Err(NOT_OF_ROWS),
         }
     }
 
-    fn scores(&self, version: &Version) -> Scores {
+    fn scores(self, version: &Version) -> Result<Scores, TrainError> {
         let (baseline, summary) = (version.file.baseline.as_deref(), &version.file.target_summary);
         match self {
-            Self::Numbers(numbers) => numbers.scores(baseline, summary),
-            Self::Classes { classes, .. } => classes.scores(baseline, summary),
+            Self::Numbers { numbers, .. } => Ok(numbers.scores(baseline, summary)),
+            Self::Classes { classes, .. } => Ok(classes.scores(baseline, summary)),
+            Self::Clusters(rows) => rows.scores(&version.file),
         }
     }
 
-    fn add(&mut self, asked: &Asked, bound: &Bound, block: RecordBatch) -> Result<(), TrainError> {
+    fn add(&mut self, version: &Version, bound: &Bound, block: RecordBatch) -> Result<(), TrainError> {
         let of = RowsError::of;
         let block = keep_passing(bound.filter.as_ref(), block, &mut 0)?;
-        let targets = bound.target.evaluate(&block).map_err(of("target"))?;
+        let (target, predictor) = match (&mut *self, &bound.target) {
+            (Self::Clusters(rows), _) => return Ok(rows.add(&bound.features, &block)?),
+            (Self::Numbers { predictor, .. } | Self::Classes { predictor, .. }, Some(target)) => (target, *predictor),
+            (Self::Numbers { .. } | Self::Classes { .. }, None) => return Err(NOT_OF_ROWS.into()),
+        };
+        let targets = target.evaluate(&block).map_err(of("target"))?;
         let present: BooleanArray = (0..block.num_rows()).map(|row| Some(targets.is_valid(row))).collect();
         let block = keep(&block, &present, &mut 0)?;
         if block.num_rows() == 0 {
@@ -290,27 +295,27 @@ impl Tally {
         let values = |expression: &Expression, key| {
             evaluate_as(expression, expression.kind() == ValueKind::Text, &block).map_err(of(key))
         };
-        let target = values(&bound.target, "target")?;
+        let target = values(target, "target")?;
         let baseline = bound.baseline.as_ref().map(|baseline| values(baseline, "baseline")).transpose()?;
         let encoded = bound.features.encode(&block).map_err(of("features"))?;
         let fits = encoded.fits(block.num_rows());
-        let answers = asked.predictor.answer(encoded.columns).map_err(|problem| RowsError::Part {
-            place: format!("{}@{}", asked.version.file.model, asked.version.file.version),
+        let answers = predictor.answer(encoded.columns).map_err(|problem| RowsError::Part {
+            place: format!("{}@{}", version.file.model, version.file.version),
             problem,
         })?;
         match (self, answers, target) {
-            (Self::Numbers(numbers), Outcome::Numbers(answers), Values::Numbers(target)) => {
-                let target = match asked.predictor.output() {
+            (Self::Numbers { numbers, .. }, Outcome::Numbers(answers), Values::Numbers(target)) => {
+                let target = match predictor.output() {
                     Some(output) => output.apply(target).map_err(of("output"))?,
                     None => target,
                 };
                 add_numbers(numbers, &fits, &target, &answers, baseline.as_ref());
             }
-            (Self::Classes { classes, lookup }, Outcome::Probabilities(answers), target) => {
+            (Self::Classes { classes, lookup, .. }, Outcome::Probabilities(answers), target) => {
                 add_classes(classes, lookup, &fits, &target, &answers, baseline.as_ref());
             }
             // Loading refuses a version whose arrays are not of its task.
-            (Self::Numbers(_) | Self::Classes { .. }, ..) => {
+            (Self::Numbers { .. } | Self::Classes { .. } | Self::Clusters(_), ..) => {
                 return Err(RowsError::Impossible("a version answers otherwise than its task says").into());
             }
         }

@@ -11,14 +11,14 @@ use std::ops::Range;
 use millstream_learn::{Id, Ids};
 use millstream_store::Store;
 use millstream_stream::batch::Batch;
-use millstream_stream::schema::{ColumnType, StreamSchema};
+use millstream_stream::schema::StreamSchema;
 use xxhash_rust::xxh64::xxh64;
 
 use super::TrainError;
 use super::evaluate::{Measured, Rows};
 use super::measure_ratings::{self, Errors, RankedUser, Rankings};
 use crate::model::RatingColumns;
-use crate::ratings::RatingReader;
+use crate::ratings::{RatingReader, no_ids};
 use crate::registry::{RatingCounts, Recommendation, Recommender, Scores, Task, Version};
 
 /// At most so many users are ranked, the ones of the smallest hash: for every version and every batch the same, as far as they are
@@ -109,10 +109,9 @@ fn gather(
     let first = &group[0];
     let reader =
         RatingReader::new(&columns(first), first.version.file.filter.as_deref(), first.version.file.holdout, schema)?;
-    let ids = |kind: ColumnType| if kind == ColumnType::Utf8 { Ids::texts() } else { Ids::integers() };
     let mut found = Found {
-        users: ids(reader.user_kind()),
-        items: ids(reader.item_kind()),
+        users: no_ids(reader.user_kind()),
+        items: no_ids(reader.item_kind()),
         tests: Vec::new(),
         trained: Vec::new(),
         ranges: BTreeMap::new(),

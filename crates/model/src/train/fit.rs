@@ -73,9 +73,7 @@ fn train_supervised(run: &TrainingRun, columns: &Supervised) -> Result<Trained, 
         return Err(fit_error(FitError::TargetTooLarge.into()));
     }
     let mut notes = fitted.notes(table.columns().iter().map(independent_parameters).sum());
-    if counts.no_target > 0 {
-        notes.push(format!("{} rows had no target and were left out", counts.no_target));
-    }
+    notes.extend(counted([(counts.no_target, "rows had no target and were left out")]));
     let task = match target {
         Target::Numbers(_) => Task::Regression,
         Target::Classes { classes, .. } => Task::Classification { classes },
@@ -138,6 +136,11 @@ pub(super) fn name_feature(features: &[String], error: EngineError) -> TrainErro
         | FitError::Stopped => None,
     };
     TrainError::Fit { feature: column.and_then(|column| features.get(column).cloned()), source }
+}
+
+/// What a reader of the version should know of the records it did not take, of each kind that there are.
+pub(super) fn counted<const N: usize>(kinds: [(u64, &str); N]) -> impl Iterator<Item = String> {
+    kinds.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"))
 }
 
 /// The mean is of the target as answered, after `output`; a row whose output is not finite does not count.

@@ -5,7 +5,7 @@ use millstream_learn::kmeans::{Clusters, Params};
 
 use super::TrainError;
 use super::encode::EncodedTable;
-use super::fit::{Trained, TrainingRun, faults, name_feature};
+use super::fit::{Trained, TrainingRun, counted, faults, name_feature};
 use super::prepare::{Prepared, Wanted, prepare_rows};
 use crate::model::ClusterColumns;
 use crate::registry::{ClusteringTask, TargetSummary, Task};
@@ -24,9 +24,7 @@ pub(super) fn train_clusters(run: &TrainingRun, columns: &ClusterColumns) -> Res
         let (fewest, most) = (range.start(), model.tried().last().map_or(*range.end(), |tried| tried.k));
         notes.push(format!("{} clusters, of {fewest} to {most} those of the greatest silhouette", model.k()));
     }
-    if counts.missing > 0 {
-        notes.push(format!("{} rows lacked a feature and were left out", counts.missing));
-    }
+    notes.extend(counted([(counts.missing, "rows lacked a feature and were left out")]));
     let task = ClusteringTask {
         clusters: u32::try_from(model.k()).map_err(|_| RowsError::Impossible("more clusters than can be counted"))?,
         inertia: model.inertia(),

@@ -12,12 +12,13 @@ use millstream_stream::schema::StreamSchema;
 use super::TrainError;
 use super::columns::{Gathered, Interned};
 use super::encode::{EncodedTable, encode};
-use super::fit::{Trained, TrainingRun, name_feature};
+use super::fit::{Trained, TrainingRun, counted, name_feature};
 use super::fit_clusters::constant;
 use super::items::{As, ItemColumn, ItemReader, Latest, latest};
 use super::prepare::{Counts, Wanted, inputs, is_categorical};
 use crate::engine::EngineError;
 use crate::model::{Categorical, ContentColumns, Missing, NeighbourColumns, PopularityColumns, Unseen};
+use crate::ratings::no_ids;
 use crate::registry::{
     self, ContentParts, IdColumn, NeighbourParts, NeighbourhoodTask, Popularity, PopularityTask, SimilarityTask,
     TargetSummary, Task,
@@ -55,9 +56,7 @@ pub(super) fn train_content(run: &TrainingRun, columns: &ContentColumns) -> Resu
     let unused = text.iter().filter(|text| text.terms == 0);
     notes.extend(unused.map(|text| format!("`{}` has no term that is kept: it adds to no score", text.expression)));
     let without_text = (0..).take(model.n_rows()).filter(|&row| !model.has_terms(row)).count() as u64;
-    if without_text > 0 {
-        notes.push(format!("{without_text} items have no term that is kept, and are similar to none"));
-    }
+    notes.extend(counted([(without_text, "items have no term that is kept, and are similar to none")]));
     let task = SimilarityTask {
         id: IdColumn { expression: columns.id.clone(), kind: id_kind },
         title: columns.title.clone(),
@@ -166,16 +165,13 @@ pub(super) fn train_popularity(run: &TrainingRun, columns: &PopularityColumns) -
         Some(_) => gathered.add_latest(latest(run, &reader)?),
         None => {
             let counts = gathered.add_all(run, &reader)?;
-            (counts, 0, left_out(&counts))
+            (counts, 0, counted([(counts.missing, "records had no item and were left out")]).collect())
         }
     };
     notes.insert(0, ALL_TAKEN.to_owned());
-    if gathered.faulty > 0 {
-        notes.push(format!(
-            "{} records count for nothing: their score is not between −1e9 and 1e9, or their votes are not from 0 to 1e15",
-            gathered.faulty
-        ));
-    }
+    let faulty =
+        "records count for nothing: their score is not between −1e9 and 1e9, or their votes are not from 0 to 1e15";
+    notes.extend(counted([(gathered.faulty, faulty)]));
     let Votes { sums, items, groups, .. } = gathered;
     let model = run.engine.fit_popularity(&run.job(), &sums).map_err(|error| match error {
         EngineError::Fit(FitError::NoRows) => {
@@ -226,11 +222,6 @@ pub(super) fn popularity_reader(
     Ok(reader)
 }
 
-fn left_out(counts: &Counts) -> Vec<String> {
-    let said = [(counts.missing, "records had no item and were left out")];
-    said.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect()
-}
-
 struct Votes {
     sums: Sums,
     items: Ids,
@@ -248,7 +239,7 @@ impl Votes {
         let (score, votes, group) =
             (place(columns.score.is_some()), place(columns.votes.is_some()), place(columns.group.is_some()));
         let sums = Sums::new(popularity::Columns { score: score.is_some(), votes: votes.is_some() });
-        Self { sums, items: reader.no_ids(), groups: Ids::texts(), faulty: 0, score, votes, group }
+        Self { sums, items: no_ids(reader.id_kind()), groups: Ids::texts(), faulty: 0, score, votes, group }
     }
 
     fn add(&mut self, item: u32, score: Option<f64>, votes: Option<f64>, groups: &[String]) {

@@ -3,15 +3,14 @@
 
 use millstream_learn::als::{Feedback, Params, Ratings, Start};
 use millstream_learn::{FitError, Id, Ids, ParamValue};
-use millstream_stream::schema::ColumnType;
 
 use super::TrainError;
 use super::columns::{room, rows_of};
-use super::fit::{Trained, TrainingRun, faults};
+use super::fit::{Trained, TrainingRun, counted, faults};
 use super::prepare::Counts;
 use crate::engine::{EngineError, Job, RatingRows};
 use crate::model::{RATING_INPUTS, RatingColumns};
-use crate::ratings::{LeftOut, RatingReader, narrowed};
+use crate::ratings::{LeftOut, RatingReader, narrowed, no_ids};
 use crate::registry::{self, IdColumn, Input, Parent, Recommendation, Recommender, TargetSummary, Task, to_arrays};
 
 const ITERATIONS: &str = "iterations";
@@ -50,7 +49,11 @@ pub(super) fn train_ratings(run: &TrainingRun, columns: &RatingColumns) -> Resul
                 .to_owned(),
         );
     }
-    notes.extend(left_out(&counts, out_of_scale, duplicates));
+    notes.extend(counted([
+        (counts.missing, "rows had no user, no item or no rating and were left out"),
+        (out_of_scale, "rows had a rating outside the scale, or beyond a thousand million, and were left out"),
+        (duplicates, "ratings were replaced by a later one of the same user and item"),
+    ]));
     let mean = fit.model.mean();
     let task = Recommendation {
         user: IdColumn { expression: columns.user.clone(), kind: reader.user_kind() },
@@ -91,16 +94,6 @@ pub(super) fn train_ratings(run: &TrainingRun, columns: &RatingColumns) -> Resul
 fn reader(run: &TrainingRun, columns: &RatingColumns) -> Result<RatingReader, TrainError> {
     let columns = RatingColumns { group: None, ..columns.clone() };
     Ok(RatingReader::new(&columns, run.recipe.filter.as_deref(), run.recipe.holdout, run.schema)?)
-}
-
-/// What a reader of the version should know of the rows it did not see.
-fn left_out(counts: &Counts, out_of_scale: u64, duplicates: u64) -> Vec<String> {
-    let said = [
-        (counts.missing, "rows had no user, no item or no rating and were left out"),
-        (out_of_scale, "rows had a rating outside the scale, or beyond a thousand million, and were left out"),
-        (duplicates, "ratings were replaced by a later one of the same user and item"),
-    ];
-    said.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect()
 }
 
 fn start<'a>(parent: &'a Recommender, users: &Ids, items: &Ids) -> Start<'a> {
@@ -167,13 +160,9 @@ fn gather(run: &TrainingRun, reader: &RatingReader) -> Result<Gathered, TrainErr
 
 impl Triples {
     fn new(reader: &RatingReader, rows_max: usize) -> Result<Self, TrainError> {
-        let ids = |kind: ColumnType| match kind {
-            ColumnType::Utf8 => Ids::texts(),
-            ColumnType::Int64 | ColumnType::Float64 | ColumnType::Boolean => Ids::integers(),
-        };
         Ok(Self {
-            users: ids(reader.user_kind()),
-            items: ids(reader.item_kind()),
+            users: no_ids(reader.user_kind()),
+            items: no_ids(reader.item_kind()),
             user_codes: room(rows_max)?,
             item_codes: room(rows_max)?,
             values: room(rows_max)?,

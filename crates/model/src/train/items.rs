@@ -10,10 +10,10 @@ use millstream_stream::expression::{Expression, ExpressionError, ExpressionFault
 use millstream_stream::schema::{ColumnType, StreamSchema};
 
 use super::TrainError;
-use super::fit::TrainingRun;
+use super::fit::{TrainingRun, counted};
 use super::prepare::Counts;
-use crate::ratings::{IdExpression, IdValues};
-use crate::registry::{Values, evaluate_as};
+use crate::ratings::{IdExpression, IdValues, no_ids};
+use crate::registry::{numbers, texts};
 use crate::rows::{RowsError, compile, compile_filter, condition, for_each_block, identities, narrow};
 
 /// How the values of an expression are read.
@@ -94,14 +94,6 @@ impl ItemReader {
         self.values.iter().map(|(_, expression, _)| expression)
     }
 
-    /// A table for the ids.
-    pub fn no_ids(&self) -> Ids {
-        match self.id.kind {
-            ColumnType::Utf8 => Ids::texts(),
-            ColumnType::Int64 | ColumnType::Float64 | ColumnType::Boolean => Ids::integers(),
-        }
-    }
-
     /// Calls `visit` with the rows of the batch, partition by partition, in offset order.
     pub fn for_each(
         &self,
@@ -134,9 +126,9 @@ fn item_values(expression: &Expression, kind: As, block: &RecordBatch) -> Result
         })?;
         return Ok(ItemValues::Lists(lists.as_list::<i32>().clone()));
     }
-    Ok(match evaluate_as(expression, kind != As::Number, block)? {
-        Values::Numbers(values) => ItemValues::Numbers(values),
-        Values::Texts(values) => ItemValues::Texts(values),
+    Ok(match kind {
+        As::Number => ItemValues::Numbers(numbers(expression, block)?),
+        As::Text | As::Texts => ItemValues::Texts(texts(expression, block)?),
     })
 }
 
@@ -223,7 +215,7 @@ pub fn latest(run: &TrainingRun, reader: &ItemReader) -> Result<Latest, TrainErr
         As::Texts => ItemColumn::Lists(Vec::new()),
     });
     let mut latest =
-        Latest { ids: reader.no_ids(), columns: columns.collect(), counts: Counts::default(), replaced: 0 };
+        Latest { ids: no_ids(reader.id.kind), columns: columns.collect(), counts: Counts::default(), replaced: 0 };
     let mut places: Vec<Place> = Vec::new();
     let mut passes: Vec<bool> = Vec::new();
     for batch in run.batches {
@@ -314,11 +306,11 @@ impl Latest {
 
     /// What a reader of the version should know of the records it did not take.
     pub fn notes(&self) -> Vec<String> {
-        let said = [
+        let kinds = counted([
             (self.counts.missing, "records had no id and were left out"),
             (self.replaced, "records were replaced by a later one of the same id"),
             (self.counts.filtered, "items were left out, for their latest record fails `where`"),
-        ];
-        said.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect()
+        ]);
+        kinds.collect()
     }
 }

@@ -36,11 +36,12 @@ impl Numbers {
 }
 
 fn regression(actual: &[f64], predicted: &[f64]) -> Measures {
-    let measures = [("rmse", rmse(actual, predicted)), ("mae", mae(actual, predicted)), ("r2", r2(actual, predicted))];
-    measures
-        .into_iter()
-        .map(|(name, measure)| (name.to_owned(), measure.filter(|measure| measure.is_finite())))
-        .collect()
+    named([("rmse", rmse(actual, predicted)), ("mae", mae(actual, predicted)), ("r2", r2(actual, predicted))])
+}
+
+/// What is not finite was not measured.
+pub fn named<const N: usize>(measures: [(&str, Option<f64>); N]) -> Measures {
+    measures.map(|(name, measure)| (name.to_owned(), measure.filter(|measure| measure.is_finite()))).into()
 }
 
 fn value(measures: &Measures, name: &str) -> Option<f64> {
@@ -145,9 +146,7 @@ impl Classes {
     }
 
     fn baseline(&self, kind: &str, accuracy: Option<f64>, log_loss: Option<f64>) -> Baseline {
-        let measures = [("accuracy", accuracy), ("log_loss", log_loss)];
-        let measures = measures.into_iter().map(|(name, measure)| (name.to_owned(), measure)).collect();
-        Baseline { kind: kind.to_owned(), measures }
+        Baseline { kind: kind.to_owned(), measures: named([("accuracy", accuracy), ("log_loss", log_loss)]) }
     }
 
     /// The rows that the most frequent class of training gets right, and the log-loss of its frequencies, summed.

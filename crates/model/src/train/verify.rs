@@ -96,15 +96,8 @@ fn retrain(store: &dyn Store, file: &ModelFile, owner: &OwnerTexts) -> Result<St
         batches.push(batch);
     }
     let parent = parent(store, file, owner)?;
-    let run = TrainingRun {
-        store,
-        recipe: &recipe,
-        schema: &schema,
-        batches: &batches,
-        parent: parent.as_ref(),
-        engine: &Local,
-        stopped: &|| false,
-    };
+    let (recipe, schema, parent) = (&recipe, &schema, parent.as_ref());
+    let run = TrainingRun { store, recipe, schema, batches: &batches, parent, engine: &Local, stopped: &|| false };
     let trained = train(&run)?;
     Ok(blake3::hash(&arrays_to_bytes(&trained.arrays)?).to_hex().to_string())
 }
