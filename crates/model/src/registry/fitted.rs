@@ -1,53 +1,9 @@
-//! The one place where a version's algorithm is chosen: fitted models behind one face.
+//! Fitted models of features and a target behind one face.
 
 use millstream_learn::{
-    Algorithm, Arrays, LoadError, PredictError, Table, gradient_boosting, kmeans, linear_regression,
-    logistic_regression, random_forest,
+    Algorithm, Arrays, LoadError, PredictError, Table, gradient_boosting, linear_regression, logistic_regression,
+    random_forest,
 };
-
-use super::{ContentParts, NeighbourParts, Popularity, Recommender};
-
-/// What a version's arrays hold: a new algorithm is a new variant here or of `Fitted`, and every `match` below must then
-/// answer for it.
-#[derive(Debug)]
-pub enum Learned {
-    Rows(Fitted),
-    Ratings(Box<Recommender>),
-    Clusters(Box<kmeans::Model>),
-    Content(Box<ContentParts>),
-    Neighbours(Box<NeighbourParts>),
-    Popularity(Box<Popularity>),
-}
-
-impl Learned {
-    pub fn from_arrays(algorithm: Algorithm, arrays: &Arrays) -> Result<Self, LoadError> {
-        let rows = |fitted: Result<Fitted, LoadError>| fitted.map(Self::Rows);
-        match algorithm {
-            Algorithm::LinearRegression => rows(linear_regression::Model::from_arrays(arrays).map(Fitted::Linear)),
-            Algorithm::LogisticRegression => {
-                rows(logistic_regression::Model::from_arrays(arrays).map(Fitted::Logistic))
-            }
-            Algorithm::GradientBoosting => rows(gradient_boosting::Model::from_arrays(arrays).map(Fitted::Boosted)),
-            Algorithm::RandomForest => rows(random_forest::Model::from_arrays(arrays).map(Fitted::Forest)),
-            Algorithm::Als => Ok(Self::Ratings(Box::new(Recommender::from_arrays(arrays)?))),
-            Algorithm::Kmeans => Ok(Self::Clusters(Box::new(kmeans::Model::from_arrays(arrays)?))),
-            Algorithm::Content => Ok(Self::Content(Box::new(ContentParts::from_arrays(arrays)?))),
-            Algorithm::Neighbours => Ok(Self::Neighbours(Box::new(NeighbourParts::from_arrays(arrays)?))),
-            Algorithm::Popularity => Ok(Self::Popularity(Box::new(Popularity::from_arrays(arrays)?))),
-        }
-    }
-
-    pub fn to_arrays(&self) -> Arrays {
-        match self {
-            Self::Rows(fitted) => fitted.to_arrays(),
-            Self::Ratings(recommender) => recommender.to_arrays(),
-            Self::Clusters(model) => model.to_arrays(),
-            Self::Content(parts) => parts.to_arrays(),
-            Self::Neighbours(parts) => parts.to_arrays(),
-            Self::Popularity(popularity) => popularity.to_arrays(),
-        }
-    }
-}
 
 /// Models of features and a target.
 #[derive(Debug, Clone)]
@@ -68,6 +24,19 @@ pub enum Outcome {
 }
 
 impl Fitted {
+    pub(super) fn from_arrays(algorithm: Algorithm, arrays: &Arrays) -> Result<Self, LoadError> {
+        match algorithm {
+            Algorithm::LinearRegression => linear_regression::Model::from_arrays(arrays).map(Self::Linear),
+            Algorithm::LogisticRegression => logistic_regression::Model::from_arrays(arrays).map(Self::Logistic),
+            Algorithm::GradientBoosting => gradient_boosting::Model::from_arrays(arrays).map(Self::Boosted),
+            Algorithm::RandomForest => random_forest::Model::from_arrays(arrays).map(Self::Forest),
+            Algorithm::Als | Algorithm::Content | Algorithm::Kmeans | Algorithm::Neighbours | Algorithm::Popularity => {
+                let problem = "it is of no features and target".to_owned();
+                Err(LoadError::Damaged { name: algorithm.name().to_owned(), problem })
+            }
+        }
+    }
+
     pub fn to_arrays(&self) -> Arrays {
         match self {
             Self::Linear(model) => model.to_arrays(),

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use millstream_learn::Algorithm;
-use millstream_learn::content::Bag;
+use millstream_learn::{Algorithm, Arrays, Kind, kmeans};
 use millstream_store::{RECORD_BYTES_MOST, Store, StoreError};
 use millstream_untrusted::record::{self, RecordFault};
 use serde::de::DeserializeOwned;
@@ -13,9 +12,10 @@ use super::foreign::{self, OwnerTexts};
 use super::kinds::{LoadedKind, LoadedModel};
 use super::removal::removed_at;
 use super::{
-    Clusters, CommonRecords, Content, Encoding, Evaluation, EvaluationKind, FORMAT, FeatureSet, InputFault, Learned, ListFault,
-    ListPage, ListQuestion, ModelFile, Neighbourhood, Popularity, Prediction, Predictor, Recommender, RegistryError,
-    Row, TargetSummary, Task, Tombstone, arrays_from_bytes, evaluation_key, evaluations_prefix, load_bags, model_key,
+    Clusters, CommonRecords, Content, ContentParts, Encoding, Evaluation, EvaluationKind, FORMAT, FeatureSet, Fitted,
+    InputFault, ListFault, ListPage, ListQuestion, ModelFile, NeighbourParts, Neighbourhood, Popularity, Prediction, Predictor,
+    Recommender, RegistryError, Row, TargetSummary, Task, Tombstone, arrays_from_bytes, evaluation_key, evaluations_prefix,
+    load_bags, model_key,
     number_in, read_tombstone, version_folder,
 };
 use crate::model::Action;
@@ -81,12 +81,7 @@ impl Version {
             .ok_or_else(|| unfit(format!("its algorithm `{}` is unknown here", file.algorithm)))?;
         let arrays = arrays_from_bytes(bytes)
             .map_err(|problem| RegistryError::NotSafetensors { place: place.clone(), problem })?;
-        let learned = Learned::from_arrays(algorithm, &arrays)
-            .map_err(|source| RegistryError::Arrays { place: place.clone(), source })?;
-        let bags = load_bags(&file.features, &arrays)
-            .map_err(|source| RegistryError::Arrays { place: place.clone(), source })?;
-        drop(arrays);
-        let loaded = Arc::new(loaded(&file, algorithm, learned, bags, &place)?);
+        let loaded = Arc::new(loaded(&file, algorithm, arrays, &place)?);
         Ok(Self { file, evaluations, algorithm, loaded, arrays_bytes: bytes.len() as u64 })
     }
 
@@ -249,14 +244,7 @@ fn version_json(file: &ModelFile, evaluations: &[Evaluation], recommender: Optio
 }
 
 /// What answers: the arrays must be of the task that `model.json` names, and of its size.
-/// `bags`: of each feature that counts by its words.
-fn loaded(
-    file: &ModelFile,
-    algorithm: Algorithm,
-    learned: Learned,
-    bags: Vec<Option<Bag>>,
-    place: &str,
-) -> Result<LoadedModel, RegistryError> {
+fn loaded(file: &ModelFile, algorithm: Algorithm, arrays: Arrays, place: &str) -> Result<LoadedModel, RegistryError> {
     let unfit = |problem: String| RegistryError::Unfit { place: place.to_owned(), problem };
     let fits = |found: usize, expected: usize, what: &str| {
         if found == expected { Ok(()) } else { Err(unfit(format!("it has {found} {what}, model.json {expected}"))) }
@@ -264,36 +252,42 @@ fn loaded(
     if !summary_fits(file) {
         return Err(unfit("its target_summary is not of its task".to_owned()));
     }
+    let damaged = |source| RegistryError::Arrays { place: place.to_owned(), source };
     let expression = |source| RegistryError::Expression { place: place.to_owned(), source };
-    match (learned, &file.task) {
-        (Learned::Rows(fitted), Task::Regression | Task::Classification { .. }) => {
+    Ok(match (algorithm.traits().kind, &file.task) {
+        (Kind::Rows, Task::Regression | Task::Classification { .. }) => {
+            let fitted = Fitted::from_arrays(algorithm, &arrays).map_err(damaged)?;
             fits(fitted.n_classes(), file.task.classes().len(), "classes")?;
-            Ok(LoadedModel::Rows(Box::new(Predictor::new(file, algorithm, fitted, bags).map_err(expression)?)))
+            let bags = load_bags(&file.features, &arrays).map_err(damaged)?;
+            LoadedModel::Rows(Box::new(Predictor::new(file, algorithm, fitted, bags).map_err(expression)?))
         }
-        (Learned::Ratings(recommender), Task::Recommendation(_)) => Ok(LoadedModel::Ratings(recommender)),
-        (Learned::Clusters(model), Task::Clustering(_)) => {
+        (Kind::Ratings, Task::Recommendation(_)) => {
+            LoadedModel::Ratings(Box::new(Recommender::from_arrays(&arrays).map_err(damaged)?))
+        }
+        (Kind::Clusters, Task::Clustering(_)) => {
+            let model = kmeans::Model::from_arrays(&arrays).map_err(damaged)?;
             fits(model.n_columns(), file.features.len(), "features")?;
-            Ok(LoadedModel::Clusters(Box::new(Clusters::new(file, algorithm, *model).map_err(expression)?)))
+            LoadedModel::Clusters(Box::new(Clusters::new(file, algorithm, model).map_err(expression)?))
         }
-        (Learned::Content(parts), Task::Similarity(task)) => {
+        (Kind::Content, Task::Similarity(task)) => {
+            let parts = ContentParts::from_arrays(&arrays).map_err(damaged)?;
+            // Its titles get an index.
+            drop(arrays);
             fits(parts.model.n_columns(), task.text.len(), "text columns")?;
-            Ok(LoadedModel::Content(Box::new(Content::new(file, *parts).map_err(expression)?)))
+            LoadedModel::Content(Box::new(Content::new(file, parts).map_err(expression)?))
         }
-        (Learned::Neighbours(parts), Task::Neighbourhood(_)) => {
+        (Kind::Neighbours, Task::Neighbourhood(_)) => {
+            let parts = NeighbourParts::from_arrays(&arrays).map_err(damaged)?;
             fits(parts.model.n_columns(), file.features.len(), "features")?;
-            Ok(LoadedModel::Neighbours(Box::new(Neighbourhood::new(file, algorithm, *parts).map_err(expression)?)))
+            LoadedModel::Neighbours(Box::new(Neighbourhood::new(file, algorithm, parts).map_err(expression)?))
         }
-        (Learned::Popularity(popularity), Task::Popularity(_)) => Ok(LoadedModel::Popularity(popularity)),
-        (
-            Learned::Rows(_)
-            | Learned::Ratings(_)
-            | Learned::Clusters(_)
-            | Learned::Content(_)
-            | Learned::Neighbours(_)
-            | Learned::Popularity(_),
-            task,
-        ) => Err(unfit(format!("its task, {}, is no task of {}", task.name(), algorithm.name()))),
-    }
+        (Kind::Popularity, Task::Popularity(_)) => {
+            LoadedModel::Popularity(Box::new(Popularity::from_arrays(&arrays).map_err(damaged)?))
+        }
+        (Kind::Rows | Kind::Ratings | Kind::Clusters | Kind::Content | Kind::Neighbours | Kind::Popularity, task) => {
+            return Err(unfit(format!("its task, {}, is no task of {}", task.name(), algorithm.name())));
+        }
+    })
 }
 
 fn summary_fits(file: &ModelFile) -> bool {

@@ -33,7 +33,7 @@ pub use features::{
     Absent, CategoryRule, Encoded, FeatureKind, FeatureSet, NumberRule, Slots, Unfit, Values, Why, evaluate_as,
     number_text, numbers, texts,
 };
-pub use fitted::{Fitted, Learned, Outcome};
+pub use fitted::{Fitted, Outcome};
 pub use foreign::{OwnerTexts, check_apart};
 pub use input::Row;
 pub use kinds::{

@@ -38,6 +38,12 @@ pub fn rows_of(batches: &[Batch]) -> Result<usize, TrainError> {
     Ok(rows.ok_or(RowsError::Impossible("more rows than can be counted"))?)
 }
 
+/// Keeps the values whose flag is set, in place.
+pub fn keep_flagged<T>(values: &mut Vec<T>, flags: &[bool]) {
+    let mut flags = flags.iter();
+    values.retain(|_| flags.next().copied().unwrap_or(false));
+}
+
 /// Texts as numbers in the order of their first appearance; a row costs 4 bytes.
 #[derive(Debug, Default)]
 pub struct Interned {
@@ -93,14 +99,10 @@ impl Gathered {
 
     /// Keeps the rows whose flag is set, in place.
     pub fn keep(&mut self, flags: &[bool]) {
-        fn keep<T>(values: &mut Vec<T>, flags: &[bool]) {
-            let mut flags = flags.iter();
-            values.retain(|_| flags.next().copied().unwrap_or(false));
-        }
         match self {
-            Self::Numbers(values) => keep(values, flags),
-            Self::Texts(texts) => keep(&mut texts.codes, flags),
-            Self::Words(texts) => keep(texts, flags),
+            Self::Numbers(values) => keep_flagged(values, flags),
+            Self::Texts(texts) => keep_flagged(&mut texts.codes, flags),
+            Self::Words(texts) => keep_flagged(texts, flags),
         }
     }
 }

@@ -10,6 +10,7 @@ use millstream_stream::expression::{Expression, ExpressionError, ExpressionFault
 use millstream_stream::schema::{ColumnType, StreamSchema};
 
 use super::TrainError;
+use super::columns::keep_flagged;
 use super::fit::{TrainingRun, counted};
 use super::prepare::Counts;
 use crate::ratings::{IdExpression, IdValues, no_ids};
@@ -274,14 +275,10 @@ impl ItemColumn {
     }
 
     fn keep(&mut self, flags: &[bool]) {
-        fn keep<T>(values: &mut Vec<T>, flags: &[bool]) {
-            let mut flags = flags.iter();
-            values.retain(|_| flags.next().copied().unwrap_or(false));
-        }
         match self {
-            Self::Numbers(values) => keep(values, flags),
-            Self::Texts(values) => keep(values, flags),
-            Self::Lists(values) => keep(values, flags),
+            Self::Numbers(values) => keep_flagged(values, flags),
+            Self::Texts(values) => keep_flagged(values, flags),
+            Self::Lists(values) => keep_flagged(values, flags),
         }
     }
 }
