@@ -39,6 +39,12 @@ pub struct Measured<'a> {
     pub batches: &'a [u32],
 }
 
+impl Measured<'_> {
+    pub(super) fn is_on(&self, batch: &Batch) -> bool {
+        self.batches.binary_search(&batch.number()).is_ok()
+    }
+}
+
 /// The scores of each, in their order. `batches`: all there are; those that any of them names are read once.
 pub fn evaluate(
     store: &dyn Store,
@@ -105,16 +111,12 @@ fn evaluate_rows(
     let bound = bound(&block_schema)?;
     let tallies = measured.iter().map(|one| Ok((Tally::new(one.version)?, Gathered::default())));
     let mut tallies = tallies.collect::<Result<Vec<_>, RowsError>>()?;
-    for batch in
-        batches.iter().filter(|batch| measured.iter().any(|one| one.batches.binary_search(&batch.number()).is_ok()))
-    {
+    for batch in batches.iter().filter(|batch| measured.iter().any(|one| one.is_on(batch))) {
         for_each_block(store, batch, &block_schema, |block| {
             // Versions nearly always share their hold-out.
             let mut sieved: Option<(Holdout, RecordBatch)> = None;
-            for ((one, bound), (tally, gathered)) in measured.iter().zip(&bound).zip(&mut tallies) {
-                if one.batches.binary_search(&batch.number()).is_err() {
-                    continue;
-                }
+            let asked = measured.iter().zip(&bound).zip(&mut tallies).filter(|((one, _), _)| one.is_on(batch));
+            for ((one, bound), (tally, gathered)) in asked {
                 let holdout = one.version.file.holdout;
                 let block = match (rows, &sieved) {
                     (Rows::All, _) => block.clone(),

@@ -57,7 +57,7 @@ fn evaluate_one(
         .into());
     };
     let mut tally = Tally::default();
-    for batch in batches.iter().filter(|batch| one.batches.binary_search(&batch.number()).is_ok()) {
+    for batch in batches.iter().filter(|batch| one.is_on(batch)) {
         reader.for_each(store, batch, |block| {
             for row in (0..block.len()).filter(|&row| block.passes(row)) {
                 let Some(id) = block.id(row) else { continue };

@@ -29,6 +29,14 @@ pub struct Trained {
     pub notes: Vec<String>,
 }
 
+impl Trained {
+    /// Of no features and no target.
+    pub(super) fn new(arrays: Arrays, task: Task, counts: Counts, notes: Vec<String>) -> Self {
+        let (features, inputs, target_summary) = (Vec::new(), Vec::new(), TargetSummary::None);
+        Self { arrays, features, inputs, task, target_summary, counts, notes }
+    }
+}
+
 /// One training.
 #[derive(Clone, Copy)]
 pub struct TrainingRun<'a> {

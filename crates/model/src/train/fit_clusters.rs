@@ -8,7 +8,7 @@ use super::encode::EncodedTable;
 use super::fit::{Trained, TrainingRun, counted, faults, name_feature};
 use super::prepare::{Prepared, Wanted, prepare_rows};
 use crate::model::ClusterColumns;
-use crate::registry::{ClusteringTask, TargetSummary, Task};
+use crate::registry::{ClusteringTask, Task};
 use crate::rows::RowsError;
 
 pub(super) fn train_clusters(run: &TrainingRun, columns: &ClusterColumns) -> Result<Trained, TrainError> {
@@ -31,15 +31,8 @@ pub(super) fn train_clusters(run: &TrainingRun, columns: &ClusterColumns) -> Res
         iterations: model.iterations(),
         converged: model.converged(),
     };
-    Ok(Trained {
-        arrays: model.to_arrays(),
-        features: encoded,
-        inputs,
-        task: Task::Clustering(task),
-        target_summary: TargetSummary::None,
-        counts,
-        notes,
-    })
+    let trained = Trained::new(model.to_arrays(), Task::Clustering(task), counts, notes);
+    Ok(Trained { features: encoded, inputs, ..trained })
 }
 
 /// What a reader should know of features that tell no two rows apart.

@@ -20,8 +20,7 @@ use crate::engine::EngineError;
 use crate::model::{Categorical, ContentColumns, Missing, NeighbourColumns, PopularityColumns, Unseen};
 use crate::ratings::no_ids;
 use crate::registry::{
-    self, ContentParts, IdColumn, NeighbourParts, NeighbourhoodTask, Popularity, PopularityTask, SimilarityTask,
-    TargetSummary, Task,
+    self, ContentParts, IdColumn, NeighbourParts, NeighbourhoodTask, Popularity, PopularityTask, SimilarityTask, Task,
 };
 use crate::rows::{RowsError, compile};
 
@@ -65,15 +64,8 @@ pub(super) fn train_content(run: &TrainingRun, columns: &ContentColumns) -> Resu
         without_text,
         replaced,
     };
-    Ok(Trained {
-        arrays: ContentParts { model, ids, titles }.to_arrays(),
-        features: Vec::new(),
-        inputs: inputs(&read, run.schema),
-        task: Task::Similarity(task),
-        target_summary: TargetSummary::None,
-        counts,
-        notes,
-    })
+    let (arrays, inputs) = (ContentParts { model, ids, titles }.to_arrays(), inputs(&read, run.schema));
+    Ok(Trained { inputs, ..Trained::new(arrays, Task::Similarity(task), counts, notes) })
 }
 
 fn title_texts(column: Option<ItemColumn>) -> Texts {
@@ -135,15 +127,8 @@ pub(super) fn train_neighbours(run: &TrainingRun, columns: &NeighbourColumns) ->
         items: ids.len() as u64,
         replaced,
     };
-    Ok(Trained {
-        arrays: NeighbourParts { model, ids }.to_arrays(),
-        features,
-        inputs: inputs(&read, run.schema),
-        task: Task::Neighbourhood(task),
-        target_summary: TargetSummary::None,
-        counts,
-        notes,
-    })
+    let (arrays, inputs) = (NeighbourParts { model, ids }.to_arrays(), inputs(&read, run.schema));
+    Ok(Trained { features, inputs, ..Trained::new(arrays, Task::Neighbourhood(task), counts, notes) })
 }
 
 fn gathered(column: ItemColumn) -> Result<Gathered, TrainError> {
@@ -189,15 +174,8 @@ pub(super) fn train_popularity(run: &TrainingRun, columns: &PopularityColumns) -
         mean: model.mean(),
         replaced,
     };
-    Ok(Trained {
-        arrays: Popularity { model, items, groups }.to_arrays(),
-        features: Vec::new(),
-        inputs: Vec::new(),
-        task: Task::Popularity(task),
-        target_summary: TargetSummary::None,
-        counts,
-        notes,
-    })
+    let arrays = Popularity { model, items, groups }.to_arrays();
+    Ok(Trained::new(arrays, Task::Popularity(task), counts, notes))
 }
 
 /// Values: score, votes and group, those that are configured.

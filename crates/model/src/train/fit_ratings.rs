@@ -79,15 +79,10 @@ pub(super) fn train_ratings(run: &TrainingRun, columns: &RatingColumns) -> Resul
     };
     let kinds = [reader.user_kind(), reader.item_kind()];
     let inputs = RATING_INPUTS.iter().zip(kinds).map(|(name, kind)| Input { name: (*name).to_owned(), kind });
-    Ok(Trained {
-        arrays: to_arrays(&fit.model, &users, &items),
-        features: Vec::new(),
-        inputs: inputs.collect(),
-        task: Task::Recommendation(task),
-        target_summary: TargetSummary::Mean { mean },
-        counts: Counts { fitted: ratings.len() as u64, ..counts },
-        notes,
-    })
+    let arrays = to_arrays(&fit.model, &users, &items);
+    let counts = Counts { fitted: ratings.len() as u64, ..counts };
+    let trained = Trained::new(arrays, Task::Recommendation(task), counts, notes);
+    Ok(Trained { inputs: inputs.collect(), target_summary: TargetSummary::Mean { mean }, ..trained })
 }
 
 /// A fit needs no groups.
