@@ -95,7 +95,7 @@ pub struct FeatureSet {
 struct Shared {
     features: Vec<Feature>,
     /// Of each feature.
-    rules: Vec<Rule>,
+    rules: Vec<FeatureRule>,
 }
 
 impl FeatureSet {
@@ -112,12 +112,12 @@ impl FeatureSet {
         let bags = bags.into_iter().chain(std::iter::repeat(None));
         let rules = features.iter().zip(&expressions).zip(bags).map(|((feature, expression), bag)| {
             Ok(match (&feature.encoding, bag) {
-                (Encoding::Numeric { fill, .. }, _) => Rule::Number(NumberRule::new(*fill, missing, algorithm)),
+                (Encoding::Numeric { fill, .. }, _) => FeatureRule::Number(NumberRule::new(*fill, missing, algorithm)),
                 (Encoding::Categorical { categories, rule }, _) => {
-                    Rule::Category(CategoryRule::new(categories, *rule, missing))
+                    FeatureRule::Category(CategoryRule::new(categories, *rule, missing))
                 }
                 (Encoding::Text { .. }, Some(bag)) => {
-                    Rule::Words { bag, absent: FeatureKind::Words.absent(missing, algorithm) }
+                    FeatureRule::Words { bag, absent: FeatureKind::Words.absent(missing, algorithm) }
                 }
                 (Encoding::Text { .. }, None) => return Err(fault(expression, "its words are unknown".to_owned())),
             })
@@ -147,9 +147,9 @@ impl FeatureSet {
         for (feature, (expression, rule)) in self.expressions.iter().zip(&self.shared.rules).enumerate() {
             let unfit = |row, why| encoded.unfit.push(Unfit { row, feature, why });
             encoded.columns.push(match rule {
-                Rule::Number(rule) => rule.column(numbers(expression, batch)?, unfit),
-                Rule::Category(rule) => rule.column(texts(expression, batch)?.iter(), unfit),
-                Rule::Words { bag, absent } => words_column(bag, *absent, &texts(expression, batch)?, unfit),
+                FeatureRule::Number(rule) => rule.column(numbers(expression, batch)?, unfit),
+                FeatureRule::Category(rule) => rule.column(texts(expression, batch)?.iter(), unfit),
+                FeatureRule::Words { bag, absent } => words_column(bag, *absent, &texts(expression, batch)?, unfit),
             });
         }
         Ok(encoded)
@@ -209,7 +209,7 @@ impl FeatureKind {
 
 /// How the values of one feature become a column.
 #[derive(Debug)]
-enum Rule {
+enum FeatureRule {
     Number(NumberRule),
     Category(CategoryRule),
     Words { bag: Bag, absent: Absent },

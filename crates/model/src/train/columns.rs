@@ -13,7 +13,7 @@ use crate::rows::RowsError;
 
 /// One expression's values over all rows that were kept.
 #[derive(Debug)]
-pub enum Gathered {
+pub enum GatheredColumn {
     /// NaN is missing.
     Numbers(Vec<f64>),
     Texts(Interned),
@@ -53,7 +53,7 @@ pub struct Interned {
     index: HashMap<String, u32>,
 }
 
-impl Gathered {
+impl GatheredColumn {
     /// `rows_max`: how many may come.
     pub fn new(kind: FeatureKind, rows_max: usize) -> Result<Self, TrainError> {
         Ok(match kind {

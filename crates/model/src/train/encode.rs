@@ -5,9 +5,9 @@ use millstream_learn::content::{self, Bag};
 use millstream_learn::{Algorithm, Column, Table};
 
 use super::TrainError;
-use super::columns::{Gathered, Interned};
+use super::columns::{GatheredColumn, Interned};
 use super::fit::faults;
-use super::prepare::Wanted;
+use super::prepare::FeatureColumns;
 use super::recipe::{DEFAULT_CATEGORICAL, to_json};
 use crate::model::{Missing, Unseen};
 use crate::registry::{CategoryRule, Encoding, Feature, NumberRule};
@@ -24,15 +24,19 @@ pub struct EncodedTable {
 }
 
 /// By the rules of `wanted`.
-pub fn encode(wanted: Wanted, algorithm: Algorithm, gathered: Vec<Gathered>) -> Result<EncodedTable, TrainError> {
+pub fn encode(
+    wanted: FeatureColumns,
+    algorithm: Algorithm,
+    gathered: Vec<GatheredColumn>,
+) -> Result<EncodedTable, TrainError> {
     let mut columns = Vec::with_capacity(gathered.len());
     let mut features = Vec::with_capacity(gathered.len());
     let mut bags = Vec::with_capacity(gathered.len());
     for (text, gathered) in wanted.features.iter().zip(gathered) {
         let (encoding, column, bag) = match gathered {
-            Gathered::Numbers(values) => number(wanted.missing, algorithm, text, values)?,
-            Gathered::Texts(texts) => category(wanted, text, texts)?,
-            Gathered::Words(texts) => words(wanted, text, &texts)?,
+            GatheredColumn::Numbers(values) => number(wanted.missing, algorithm, text, values)?,
+            GatheredColumn::Texts(texts) => category(wanted, text, texts)?,
+            GatheredColumn::Words(texts) => words(wanted, text, &texts)?,
         };
         columns.push(column);
         bags.push(bag);
@@ -79,7 +83,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 /// The `max` most frequent texts, of equals the first in text order, are categories; the rest is "other".
-fn category(wanted: Wanted, text: &str, texts: Interned) -> Result<EncodedFeature, TrainError> {
+fn category(wanted: FeatureColumns, text: &str, texts: Interned) -> Result<EncodedFeature, TrainError> {
     let rule = wanted.categorical.get(text).copied().unwrap_or(DEFAULT_CATEGORICAL);
     let counts = texts.counts();
     let Interned { codes, names, .. } = texts;
@@ -100,7 +104,7 @@ fn category(wanted: Wanted, text: &str, texts: Interned) -> Result<EncodedFeatur
 }
 
 /// The words of these rows' texts, and no others. They are weighed where they are learnt, for to look each up again takes as long.
-fn words(wanted: Wanted, text: &str, texts: &[Option<Box<str>>]) -> Result<EncodedFeature, TrainError> {
+fn words(wanted: FeatureColumns, text: &str, texts: &[Option<Box<str>>]) -> Result<EncodedFeature, TrainError> {
     let rule = wanted.text_rule(text).map(|rule| rule.0.clone()).unwrap_or_default();
     let params = content::Params::from_values(&rule).map_err(faults)?;
     let texts = texts.iter().map(|text| text.as_deref().unwrap_or_default()).collect();

@@ -104,12 +104,13 @@ fn evaluate_rows(
     batches: &[Batch],
     rows: Rows,
 ) -> Result<Vec<Scores>, TrainError> {
-    let bound =
-        |schema: &SchemaRef| measured.iter().map(|one| Bound::compile(one, schema)).collect::<Result<Vec<_>, _>>();
+    let bound = |schema: &SchemaRef| {
+        measured.iter().map(|one| VersionExpressions::compile(one, schema)).collect::<Result<Vec<_>, _>>()
+    };
     let stream = schema.arrow();
-    let block_schema = narrow(bound(&stream)?.iter().flat_map(Bound::expressions), &stream);
+    let block_schema = narrow(bound(&stream)?.iter().flat_map(VersionExpressions::expressions), &stream);
     let bound = bound(&block_schema)?;
-    let tallies = measured.iter().map(|one| Ok((Tally::new(one.version)?, Gathered::default())));
+    let tallies = measured.iter().map(|one| Ok((RowTally::new(one.version)?, PendingBlocks::default())));
     let mut tallies = tallies.collect::<Result<Vec<_>, RowsError>>()?;
     for batch in batches.iter().filter(|batch| measured.iter().any(|one| one.is_on(batch))) {
         for_each_block(store, batch, &block_schema, |block| {
@@ -145,7 +146,7 @@ fn evaluate_rows(
 
 /// The rows of small batches, until they are worth a version's work.
 #[derive(Default)]
-struct Gathered {
+struct PendingBlocks {
     blocks: Vec<RecordBatch>,
     n_rows: usize,
 }
@@ -153,7 +154,7 @@ struct Gathered {
 /// Rows that are scored at once, at least.
 const SCORED_ROWS: usize = 4096;
 
-impl Gathered {
+impl PendingBlocks {
     /// Those that are to be scored now, in their order.
     fn add(&mut self, block: RecordBatch) -> Result<Option<RecordBatch>, TrainError> {
         if block.num_rows() > 0 {
@@ -178,7 +179,7 @@ impl Gathered {
 }
 
 /// A version's expressions, compiled against what a block holds.
-struct Bound {
+struct VersionExpressions {
     features: FeatureSet,
     /// `None`: it has none.
     target: Option<Expression>,
@@ -186,7 +187,7 @@ struct Bound {
     baseline: Option<Expression>,
 }
 
-impl Bound {
+impl VersionExpressions {
     fn compile(measured: &Measured, schema: &SchemaRef) -> Result<Self, RowsError> {
         let file = &measured.version.file;
         let optional = |key, text: Option<&String>| text.map(|text| compile(key, text, schema)).transpose();
@@ -204,7 +205,7 @@ impl Bound {
     }
 }
 
-enum Tally<'a> {
+enum RowTally<'a> {
     Numbers { predictor: &'a Predictor, numbers: Numbers },
     Classes { predictor: &'a Predictor, classes: Classes, lookup: Lookup },
     Clusters(ClusteredRows<'a>),
@@ -258,7 +259,7 @@ fn bits(value: f64) -> u64 {
     (value + 0.0).to_bits()
 }
 
-impl<'a> Tally<'a> {
+impl<'a> RowTally<'a> {
     fn new(version: &'a Version) -> Result<Self, RowsError> {
         match (&version.file.task, version.predictor(), version.clusters()) {
             (Task::Classification { classes }, Some(predictor), _) => {
@@ -280,7 +281,7 @@ impl<'a> Tally<'a> {
         }
     }
 
-    fn add(&mut self, version: &Version, bound: &Bound, block: RecordBatch) -> Result<(), TrainError> {
+    fn add(&mut self, version: &Version, bound: &VersionExpressions, block: RecordBatch) -> Result<(), TrainError> {
         let of = RowsError::of;
         let block = keep_passing(bound.filter.as_ref(), block, &mut 0)?;
         let (target, predictor) = match (&mut *self, &bound.target) {

@@ -56,7 +56,7 @@ fn evaluate_one(
         }
         .into());
     };
-    let mut tally = Tally::default();
+    let mut tally = ItemTally::default();
     for batch in batches.iter().filter(|batch| one.is_on(batch)) {
         reader.for_each(store, batch, |block| {
             for row in (0..block.len()).filter(|&row| block.passes(row)) {
@@ -103,7 +103,7 @@ fn votes(version: &Version) -> Option<Votes> {
 
 /// Sums of squares, in the order of the stream.
 #[derive(Default)]
-struct Tally {
+struct ItemTally {
     rows: u64,
     known: u64,
     votes: u64,
@@ -111,7 +111,7 @@ struct Tally {
     plain: f64,
 }
 
-impl Tally {
+impl ItemTally {
     fn add(&mut self, votes: &Votes, item: u32, score: f64) {
         if let Some((weighted, mean)) = votes.get(&item).filter(|_| score.is_finite()) {
             self.votes += 1;

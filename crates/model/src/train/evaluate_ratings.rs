@@ -29,7 +29,7 @@ const HASH_SEED: u64 = 0;
 const UNKNOWN: u32 = u32::MAX;
 
 /// A version to be measured, and where its scores belong.
-struct Asked<'a> {
+struct MeasuredRecommender<'a> {
     place: usize,
     version: &'a Version,
     task: &'a Recommendation,
@@ -50,9 +50,9 @@ pub(super) fn evaluate_ratings(
         else {
             return None;
         };
-        Some(Asked { place, version: one.version, task, recommender, batches: one.batches })
+        Some(MeasuredRecommender { place, version: one.version, task, recommender, batches: one.batches })
     });
-    let mut groups: Vec<Vec<Asked>> = Vec::new();
+    let mut groups: Vec<Vec<MeasuredRecommender>> = Vec::new();
     for one in asked {
         match groups.iter_mut().find(|group| reads_alike(&group[0], &one)) {
             Some(group) => group.push(one),
@@ -69,11 +69,11 @@ pub(super) fn evaluate_ratings(
 }
 
 /// Measuring needs no groups of items.
-fn columns(one: &Asked) -> RatingColumns {
+fn columns(one: &MeasuredRecommender) -> RatingColumns {
     RatingColumns { group: None, relevant: None, ..one.task.into() }
 }
 
-fn reads_alike(one: &Asked, other: &Asked) -> bool {
+fn reads_alike(one: &MeasuredRecommender, other: &MeasuredRecommender) -> bool {
     let (a, b) = (&one.version.file, &other.version.file);
     columns(one) == columns(other) && a.filter == b.filter && a.holdout == b.holdout
 }
@@ -102,7 +102,7 @@ struct Test {
 fn gather(
     store: &dyn Store,
     schema: &StreamSchema,
-    group: &[Asked],
+    group: &[MeasuredRecommender],
     batches: &[Batch],
     rows: Rows,
 ) -> Result<Found, TrainError> {
@@ -165,7 +165,7 @@ struct Known {
     items: Vec<u32>,
 }
 
-fn score(one: &Asked, found: &Found, rows: Rows) -> Scores {
+fn score(one: &MeasuredRecommender, found: &Found, rows: Rows) -> Scores {
     let codes = |from: &Ids, to: &Ids| from.iter().map(|id| to.code(id).unwrap_or(UNKNOWN)).collect();
     let known = Known {
         users: codes(&found.users, &one.recommender.users),
@@ -207,7 +207,7 @@ fn keep_latest(tests: &mut Vec<Test>) -> u64 {
 }
 
 /// From which rating on an item is relevant.
-fn threshold(one: &Asked) -> f64 {
+fn threshold(one: &MeasuredRecommender) -> f64 {
     match one.recommender.model.feedback() {
         millstream_learn::als::Feedback::Implicit => one.task.relevant.unwrap_or(f64::NEG_INFINITY),
         millstream_learn::als::Feedback::Explicit => one.task.relevant.unwrap_or(one.recommender.model.mean()),
@@ -216,7 +216,7 @@ fn threshold(one: &Asked) -> f64 {
 
 /// `tests`: of users that the version knows.
 fn known_users(
-    one: &Asked,
+    one: &MeasuredRecommender,
     found: &Found,
     known: &Known,
     tests: &[Test],
@@ -288,7 +288,7 @@ struct Seen {
 }
 
 impl Seen {
-    fn of(one: &Asked, found: &Found, known: &Known, users: &BTreeSet<u32>) -> Self {
+    fn of(one: &MeasuredRecommender, found: &Found, known: &Known, users: &BTreeSet<u32>) -> Self {
         let mut places = vec![UNKNOWN; found.users.len()];
         users.iter().zip(0..).for_each(|(&user, place)| places[user as usize] = place);
         let trained = || {
@@ -335,7 +335,7 @@ impl Seen {
 
 /// `tests`: of users that the version does not know, in the order of the stream.
 fn new_users(
-    one: &Asked,
+    one: &MeasuredRecommender,
     found: &Found,
     known: &Known,
     mut tests: Vec<Test>,

@@ -10,7 +10,7 @@ use super::encode::EncodedTable;
 use super::fit_clusters::train_clusters;
 use super::fit_items::{train_content, train_neighbours, train_popularity};
 use super::fit_ratings::train_ratings;
-use super::prepare::{Counts, Prepared, prepare};
+use super::prepare::{Counts, PreparedRows, prepare};
 use super::recipe::Recipe;
 use crate::engine::{Engine, EngineError, Job, Target};
 use crate::model::{Columns, Supervised};
@@ -72,7 +72,7 @@ pub fn train(run: &TrainingRun) -> Result<Trained, TrainError> {
 }
 
 fn train_supervised(run: &TrainingRun, columns: &Supervised) -> Result<Trained, TrainError> {
-    let Prepared { encoded, inputs, target, counts } = prepare(run, columns)?;
+    let PreparedRows { encoded, inputs, target, counts } = prepare(run, columns)?;
     let EncodedTable { table, features, bags } = encoded;
     let target_summary = summary(columns, &target)?;
     let fit_error = |source| name_feature(&columns.features, source);

@@ -10,12 +10,12 @@ use millstream_stream::expression::{Expression, ValueKind};
 use millstream_stream::schema::StreamSchema;
 
 use super::TrainError;
-use super::columns::{Gathered, Interned};
+use super::columns::{GatheredColumn, Interned};
 use super::encode::{EncodedTable, encode};
 use super::fit::{Trained, TrainingRun, counted, name_feature};
 use super::fit_clusters::constant;
 use super::items::{As, ItemColumn, ItemReader, Latest, latest};
-use super::prepare::{Counts, Wanted, inputs, is_categorical};
+use super::prepare::{Counts, FeatureColumns, inputs, is_categorical};
 use crate::engine::EngineError;
 use crate::model::{Categorical, ContentColumns, Missing, NeighbourColumns, PopularityColumns, Unseen};
 use crate::ratings::no_ids;
@@ -105,18 +105,23 @@ pub(super) fn train_neighbours(run: &TrainingRun, columns: &NeighbourColumns) ->
     let mut notes = vec![ALL_TAKEN.to_owned()];
     notes.extend(latest.notes());
     let Latest { ids, columns: values, counts, replaced } = latest;
-    let gathered: Result<Vec<Gathered>, TrainError> = values.into_iter().map(gathered).collect();
+    let gathered: Result<Vec<GatheredColumn>, TrainError> = values.into_iter().map(gathered).collect();
     let gathered = gathered?;
     // The rule of every feature is written down, so that it is the same when it is repeated.
     let rules: BTreeMap<String, Categorical> = columns
         .features
         .iter()
         .zip(&gathered)
-        .filter(|(_, gathered)| matches!(gathered, Gathered::Texts(_)))
+        .filter(|(_, gathered)| matches!(gathered, GatheredColumn::Texts(_)))
         .map(|(text, _)| (text.clone(), columns.categorical.get(text).copied().unwrap_or(CATEGORIES)))
         .collect();
-    let wanted =
-        Wanted { features: &columns.features, categorical: &rules, text: None, missing: Missing::Skip, target: None };
+    let wanted = FeatureColumns {
+        features: &columns.features,
+        categorical: &rules,
+        text: None,
+        missing: Missing::Skip,
+        target: None,
+    };
     let EncodedTable { table, features, .. } = encode(wanted, run.recipe.algorithm, gathered)?;
     notes.extend(constant(&columns.features, table.columns()));
     let fitted = run.engine.fit_neighbours(&run.job(), &table);
@@ -131,13 +136,13 @@ pub(super) fn train_neighbours(run: &TrainingRun, columns: &NeighbourColumns) ->
     Ok(Trained { features, inputs, ..Trained::new(arrays, Task::Neighbourhood(task), counts, notes) })
 }
 
-fn gathered(column: ItemColumn) -> Result<Gathered, TrainError> {
+fn gathered(column: ItemColumn) -> Result<GatheredColumn, TrainError> {
     Ok(match column {
-        ItemColumn::Numbers(values) => Gathered::Numbers(values),
+        ItemColumn::Numbers(values) => GatheredColumn::Numbers(values),
         ItemColumn::Texts(texts) => {
             let mut gathered = Interned::default();
             gathered.append(texts.iter().map(Option::as_deref))?;
-            Gathered::Texts(gathered)
+            GatheredColumn::Texts(gathered)
         }
         ItemColumn::Lists(_) => return Err(RowsError::Impossible("a feature is a list").into()),
     })

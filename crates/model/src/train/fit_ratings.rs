@@ -21,7 +21,7 @@ const SUPERSEDED: f32 = f32::NAN;
 
 pub(super) fn train_ratings(run: &TrainingRun, columns: &RatingColumns) -> Result<Trained, TrainError> {
     let reader = reader(run, columns)?;
-    let Gathered { trained, held_out, counts, out_of_scale } = gather(run, &reader)?;
+    let GatheredRatings { trained, held_out, counts, out_of_scale } = gather(run, &reader)?;
     if trained.values.is_empty() {
         let Counts { total, held_out, filtered, missing, .. } = counts;
         return Err(TrainError::NoRatings { total, held_out, filtered, missing, out_of_scale });
@@ -97,7 +97,7 @@ fn start<'a>(parent: &'a Recommender, users: &Ids, items: &Ids) -> Start<'a> {
 }
 
 /// What the batches hold.
-struct Gathered {
+struct GatheredRatings {
     trained: Triples,
     held_out: Triples,
     counts: Counts,
@@ -116,9 +116,9 @@ struct Triples {
     timed: bool,
 }
 
-fn gather(run: &TrainingRun, reader: &RatingReader) -> Result<Gathered, TrainError> {
+fn gather(run: &TrainingRun, reader: &RatingReader) -> Result<GatheredRatings, TrainError> {
     let rows_max = rows_of(run.batches)?;
-    let mut gathered = Gathered {
+    let mut gathered = GatheredRatings {
         trained: Triples::new(reader, rows_max)?,
         held_out: Triples::new(reader, 0)?,
         counts: Counts::default(),

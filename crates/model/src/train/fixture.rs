@@ -20,7 +20,7 @@ use crate::engine::{Local, Target};
 use crate::model::{Columns, Missing, Model, Supervised, TextRule, TrainOn};
 use crate::registry::{Feature, OwnerTexts, Row, Version};
 use crate::train::encode::EncodedTable;
-use crate::train::prepare::{Counts, Prepared, prepare};
+use crate::train::prepare::{Counts, PreparedRows, prepare};
 use crate::train::{Recipe, TrainError, TrainReport, TrainSettings, Trainer, TrainingRun, WhenBehind};
 use millstream_base::status::Status;
 use millstream_stream::batch::{Batch, cut_key, manifest_key};
@@ -269,7 +269,7 @@ pub fn prepared(fixture: &Fixture, model: &Model, holdout: f64) -> Result<Prepar
     let Columns::Supervised(columns) = &recipe.columns else { panic!("{} has no features", model.name) };
     let batches = fixture.batches.lock().unwrap();
     let prepared = prepare(&fixture.training(&recipe, &batches, &|| false), columns)?;
-    let Prepared { encoded: EncodedTable { table, features, bags }, target, counts, .. } = prepared;
+    let PreparedRows { encoded: EncodedTable { table, features, bags }, target, counts, .. } = prepared;
     Ok(PreparedColumns { columns: table.columns().to_vec(), features, bags, target, counts })
 }
 

@@ -35,7 +35,7 @@ pub use error::TrainError;
 pub use evaluate::{Measured, Rows, evaluate};
 pub use fit::{Trained, TrainingRun, train};
 pub use plan::WhenBehind;
-pub use prepare::{Prepared, prepare};
+pub use prepare::{PreparedRows, prepare};
 pub use recipe::Recipe;
 pub use settings::TrainSettings;
 pub use trainer::{TrainReport, Trainer};

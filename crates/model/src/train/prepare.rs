@@ -12,7 +12,7 @@ use millstream_stream::schema::StreamSchema;
 use serde_json::Value;
 
 use super::TrainError;
-use super::columns::{Gathered, Interned, rows_of};
+use super::columns::{GatheredColumn, Interned, rows_of};
 use super::encode::{EncodedTable, encode};
 use super::fit::TrainingRun;
 use super::recipe::Recipe;
@@ -23,7 +23,7 @@ use crate::rows::{RowsError, compile, compile_filter, for_each_block, keep, keep
 
 /// What an engine takes, and what `model.json` will say of it.
 #[derive(Debug)]
-pub struct Prepared<T> {
+pub struct PreparedRows<T> {
     pub encoded: EncodedTable,
     pub inputs: Vec<Input>,
     pub target: T,
@@ -32,7 +32,7 @@ pub struct Prepared<T> {
 
 /// What is read of each row, and how.
 #[derive(Debug, Clone, Copy)]
-pub struct Wanted<'a> {
+pub struct FeatureColumns<'a> {
     pub features: &'a [String],
     pub categorical: &'a BTreeMap<String, Categorical>,
     /// Only with a target.
@@ -41,14 +41,14 @@ pub struct Wanted<'a> {
     pub target: Option<&'a str>,
 }
 
-impl<'a> Wanted<'a> {
+impl<'a> FeatureColumns<'a> {
     /// Of a feature that counts by its words.
     pub fn text_rule(&self, feature: &str) -> Option<&'a TextRule> {
         self.text.and_then(|rules| rules.get(feature))
     }
 }
 
-impl<'a> From<&'a Supervised> for Wanted<'a> {
+impl<'a> From<&'a Supervised> for FeatureColumns<'a> {
     fn from(columns: &'a Supervised) -> Self {
         let Supervised { features, target, categorical, text, missing, .. } = columns;
         Self { features, categorical, text: Some(text), missing: *missing, target: Some(target) }
@@ -68,7 +68,7 @@ pub struct Counts {
 
 /// A recipe's expressions, compiled against what a block holds.
 #[derive(Debug)]
-pub struct Compiled {
+pub struct RowExpressions {
     pub schema: SchemaRef,
     pub features: Vec<Expression>,
     /// Of each feature.
@@ -78,22 +78,22 @@ pub struct Compiled {
     pub regression: bool,
 }
 
-pub fn prepare(run: &TrainingRun, columns: &Supervised) -> Result<Prepared<Target>, TrainError> {
-    prepare_as(run, Wanted::from(columns), |compiled, target| finish_target(columns, compiled, target))
+pub fn prepare(run: &TrainingRun, columns: &Supervised) -> Result<PreparedRows<Target>, TrainError> {
+    prepare_as(run, FeatureColumns::from(columns), |compiled, target| finish_target(columns, compiled, target))
 }
 
 /// Without a target.
-pub fn prepare_rows(run: &TrainingRun, wanted: Wanted) -> Result<Prepared<()>, TrainError> {
+pub fn prepare_rows(run: &TrainingRun, wanted: FeatureColumns) -> Result<PreparedRows<()>, TrainError> {
     prepare_as(run, wanted, |_, _| Ok(()))
 }
 
 /// The gathered target is empty where none is wanted.
 fn prepare_as<T>(
     run: &TrainingRun,
-    wanted: Wanted,
-    finish: impl FnOnce(&Compiled, Gathered) -> Result<T, TrainError>,
-) -> Result<Prepared<T>, TrainError> {
-    let compiled = Compiled::new(run.recipe, wanted, run.schema)?;
+    wanted: FeatureColumns,
+    finish: impl FnOnce(&RowExpressions, GatheredColumn) -> Result<T, TrainError>,
+) -> Result<PreparedRows<T>, TrainError> {
+    let compiled = RowExpressions::new(run.recipe, wanted, run.schema)?;
     let (mut features, mut target, mut counts) = gather(run, &compiled)?;
     let with_target = (counts.total - counts.held_out - counts.filtered) - counts.no_target;
     if let Some(target) = wanted.target.filter(|_| with_target == 0 && counts.no_target > 0) {
@@ -111,18 +111,18 @@ fn prepare_as<T>(
     }
     let encoded = encode(wanted, run.recipe.algorithm, features)?;
     let inputs = inputs(&compiled.features, run.schema);
-    Ok(Prepared { encoded, inputs, target: finish(&compiled, target)?, counts })
+    Ok(PreparedRows { encoded, inputs, target: finish(&compiled, target)?, counts })
 }
 
-impl Compiled {
-    pub fn new(recipe: &Recipe, wanted: Wanted, schema: &StreamSchema) -> Result<Self, RowsError> {
+impl RowExpressions {
+    pub fn new(recipe: &Recipe, wanted: FeatureColumns, schema: &StreamSchema) -> Result<Self, RowsError> {
         let stream = schema.arrow();
         let compiled = Self::over(recipe, wanted, &stream)?;
         let all = compiled.features.iter().chain(&compiled.target).chain(&compiled.filter);
         Self::over(recipe, wanted, &narrow(all, &stream))
     }
 
-    fn over(recipe: &Recipe, wanted: Wanted, schema: &SchemaRef) -> Result<Self, RowsError> {
+    fn over(recipe: &Recipe, wanted: FeatureColumns, schema: &SchemaRef) -> Result<Self, RowsError> {
         let features = wanted.features.iter().map(|text| compile("features", text, schema));
         let features = features.collect::<Result<Vec<_>, RowsError>>()?;
         let target = wanted.target.map(|text| compile("target", text, schema)).transpose()?;
@@ -137,7 +137,7 @@ impl Compiled {
     }
 }
 
-fn kind_of(wanted: Wanted, feature: &Expression) -> Result<FeatureKind, RowsError> {
+fn kind_of(wanted: FeatureColumns, feature: &Expression) -> Result<FeatureKind, RowsError> {
     let categorical = is_categorical(wanted.categorical, feature)?;
     match (wanted.text_rule(feature.text()), feature.kind()) {
         (Some(_), ValueKind::Text) => Ok(FeatureKind::Words),
@@ -172,13 +172,16 @@ fn is_regression(algorithm: Algorithm, target: &Expression) -> Result<bool, Rows
 }
 
 /// Reads the blocks; what it gives holds every row that is neither held out, nor filtered, nor without a target.
-fn gather(run: &TrainingRun, compiled: &Compiled) -> Result<(Vec<Gathered>, Gathered, Counts), TrainError> {
+fn gather(
+    run: &TrainingRun,
+    compiled: &RowExpressions,
+) -> Result<(Vec<GatheredColumn>, GatheredColumn, Counts), TrainError> {
     let rows_max = rows_of(run.batches)?;
-    let features = compiled.kinds.iter().map(|&kind| Gathered::new(kind, rows_max));
+    let features = compiled.kinds.iter().map(|&kind| GatheredColumn::new(kind, rows_max));
     let mut features = features.collect::<Result<Vec<_>, _>>()?;
     let target_is_text = compiled.target.as_ref().is_some_and(|target| target.kind() == ValueKind::Text);
     let target_kind = if target_is_text { FeatureKind::Category } else { FeatureKind::Number };
-    let mut target = Gathered::new(target_kind, if compiled.target.is_some() { rows_max } else { 0 })?;
+    let mut target = GatheredColumn::new(target_kind, if compiled.target.is_some() { rows_max } else { 0 })?;
     let mut counts = Counts::default();
     for batch in run.batches {
         for_each_block(run.store, batch, &compiled.schema, |block| {
@@ -211,9 +214,9 @@ fn finite(targets: &dyn Array) -> BooleanArray {
 
 /// Which rows the rule for missing values does not give up. What it has no place for under `category` is no row to drop, but an error
 /// of the encoding.
-fn whole_rows(features: &[Gathered], kinds: &[FeatureKind], missing: Missing, algorithm: Algorithm) -> Vec<bool> {
+fn whole_rows(features: &[GatheredColumn], kinds: &[FeatureKind], missing: Missing, algorithm: Algorithm) -> Vec<bool> {
     // There is at least one feature.
-    let mut flags = vec![true; features.first().map_or(0, Gathered::len)];
+    let mut flags = vec![true; features.first().map_or(0, GatheredColumn::len)];
     let drops = |kind: FeatureKind| missing != Missing::Category && kind.absent(missing, algorithm) == Absent::Unfit;
     for (gathered, _) in features.iter().zip(kinds).filter(|(_, kind)| drops(**kind)) {
         flags.iter_mut().enumerate().for_each(|(row, flag)| *flag &= !gathered.is_missing(row));
@@ -221,14 +224,18 @@ fn whole_rows(features: &[Gathered], kinds: &[FeatureKind], missing: Missing, al
     flags
 }
 
-fn finish_target(columns: &Supervised, compiled: &Compiled, target: Gathered) -> Result<Target, TrainError> {
+fn finish_target(
+    columns: &Supervised,
+    compiled: &RowExpressions,
+    target: GatheredColumn,
+) -> Result<Target, TrainError> {
     let (codes, classes) = match target {
-        Gathered::Numbers(values) if compiled.regression => return Ok(Target::Numbers(values)),
-        Gathered::Numbers(values) => {
+        GatheredColumn::Numbers(values) if compiled.regression => return Ok(Target::Numbers(values)),
+        GatheredColumn::Numbers(values) => {
             number_classes(&values, compiled.target.as_ref().map_or(&DataType::Float64, Expression::data_type))?
         }
-        Gathered::Texts(texts) => text_classes(&texts),
-        Gathered::Words(_) => return Err(RowsError::Impossible("a target is taken by its words").into()),
+        GatheredColumn::Texts(texts) => text_classes(&texts),
+        GatheredColumn::Words(_) => return Err(RowsError::Impossible("a target is taken by its words").into()),
     };
     if let [class] = classes.as_slice() {
         return Err(TrainError::OneClass { target: columns.target.clone(), class: class.to_string() });

@@ -7,18 +7,19 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, AsArray, Float64Array, StringArray};
 use datafusion::arrow::datatypes::Float64Type;
+use millstream_base::error_chain;
 use millstream_learn::content::Lookup;
 use millstream_learn::top_n::Admit;
 use millstream_learn::{Algorithm, Id, ParamValue};
 use millstream_stream::schema::ColumnType;
 use proptest::prelude::*;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::model::{
     Categorical, ClusterColumns, Columns, ContentColumns, Missing, Model, NeighbourColumns, PopularityColumns,
     RatingColumns, TrainOn, Unseen,
 };
-use crate::registry::{EvaluationKind, OwnerTexts, Row, Version};
+use crate::registry::{Encoding, EvaluationKind, OwnerTexts, RegistryError, Row, Version, version_folder};
 use crate::train::fixture::*;
 use crate::train::verify;
 
@@ -409,6 +410,19 @@ fn a_parameter_keeps_its_meaning_when_its_defaults_are_written_down() {
     for model in ["many", "auto", "share", "count"] {
         assert_eq!(verify(&*fixture.store, model, 1, &OwnerTexts::default()).unwrap().faults, [""; 0]);
     }
+}
+
+#[test]
+fn a_text_without_its_words_is_refused_where_the_version_is_loaded() {
+    let fixture = grouped();
+    let mut file = fixture.load("groups", 1).file;
+    let bytes = fixture.store.read(&format!("{}/{}", version_folder("groups", 1), file.file)).unwrap();
+    let load = |file| Version::from_parts(file, Vec::new(), &bytes, "here".to_owned());
+    assert!(load(file.clone()).is_ok());
+    file.features[2].encoding = Encoding::Text { words: 3, parameters: Map::new() };
+    let error = load(file).unwrap_err();
+    assert!(matches!(error, RegistryError::Expression { .. }), "{error}");
+    assert!(error_chain(&error).contains("its words are unknown"), "{error}");
 }
 
 #[test]
