@@ -12,11 +12,10 @@ use super::foreign::{self, OwnerTexts};
 use super::kinds::{LoadedKind, LoadedModel};
 use super::removal::removed_at;
 use super::{
-    Clusters, CommonRecords, Content, ContentParts, Encoding, Evaluation, EvaluationKind, FORMAT, FeatureSet, Fitted,
-    InputFault, ListFault, ListPage, ListQuestion, ModelFile, NeighbourParts, Neighbourhood, Popularity, Prediction, Predictor,
-    Recommender, RegistryError, Row, TargetSummary, Task, Tombstone, arrays_from_bytes, evaluation_key, evaluations_prefix,
-    load_bags, model_key,
-    number_in, read_tombstone, version_folder,
+    Clusters, CommonRecords, Content, ContentParts, Encoding, Evaluation, EvaluationKind, FORMAT, FeatureSet, Feedback,
+    Fitted, InputFault, ListFault, ListPage, ListQuestion, ModelFile, NeighbourParts, Neighbourhood, Popularity, Prediction,
+    Predictor, Recommender, RegistryError, Row, TargetSummary, Task, Tombstone, arrays_from_bytes, evaluation_key,
+    evaluations_prefix, load_bags, model_key, number_in, read_tombstone, version_folder,
 };
 use crate::model::Action;
 
@@ -161,7 +160,8 @@ impl Version {
 
     /// A version in `/v1/models/{m}/versions/{v}` (DESIGN §8).
     pub fn to_json(&self) -> Value {
-        version_json(&self.file, &self.evaluations, self.recommender())
+        let scale = self.recommender().and_then(|recommender| recommender.model.scale());
+        version_json(&self.file, &self.evaluations, &json!(scale))
     }
 }
 
@@ -182,7 +182,8 @@ impl RemovedVersion {
 
     /// As a version, with what became of it.
     pub fn to_json(&self) -> Value {
-        let mut shown = version_json(&self.file, &self.evaluations, None);
+        let scale = self.file.task.recommendation().and_then(|task| task.scale);
+        let mut shown = version_json(&self.file, &self.evaluations, &json!(scale));
         shown["removed"] = json!({ "at_ms": self.tombstone.removed_at_ms, "reason": self.tombstone.reason });
         shown
     }
@@ -198,8 +199,21 @@ fn beats_baseline(evaluations: &[Evaluation]) -> Option<bool> {
         .find_map(|kind| newest_of(evaluations, kind).and_then(|evaluation| evaluation.scores.beats_baseline))
 }
 
-/// `recommender`: of a recommender whose arrays are there.
-fn version_json(file: &ModelFile, evaluations: &[Evaluation], recommender: Option<&Recommender>) -> Value {
+/// What the answers of a version are clamped to, as its arrays have it. `None`: who wants to know must load it, for it is that of the
+/// ratings; or it cannot be loaded here.
+#[expect(clippy::cast_possible_truncation, reason = "the model's own type")]
+pub(super) fn configured_scale(file: &ModelFile) -> Option<Value> {
+    Algorithm::from_name(&file.algorithm)?;
+    match file.task.recommendation() {
+        Some(task) if task.feedback == Feedback::Explicit => {
+            task.scale.map(|(low, high)| json!((low as f32, high as f32)))
+        }
+        _ => Some(Value::Null),
+    }
+}
+
+/// `scale`: of a recommender, else null.
+pub(super) fn version_json(file: &ModelFile, evaluations: &[Evaluation], scale: &Value) -> Value {
     let scores = |kind| newest_of(evaluations, kind).map(scores_json);
     let holdout = scores(EvaluationKind::Holdout);
     let baseline = holdout.as_ref().and_then(|scores| scores.get("baseline")).cloned();
@@ -235,8 +249,8 @@ fn version_json(file: &ModelFile, evaluations: &[Evaluation], recommender: Optio
     });
     if let (Some(shown), Value::Object(mut own)) = (shown.as_object_mut(), json!(file.task)) {
         own.shift_remove("kind");
-        if let Some(known) = recommender {
-            own.insert("scale".to_owned(), json!(known.model.scale()));
+        if file.task.recommendation().is_some() {
+            own.insert("scale".to_owned(), scale.clone());
         }
         shown.extend(own);
     }

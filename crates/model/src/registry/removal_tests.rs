@@ -118,6 +118,26 @@ fn what_is_removed_is_known_not_loaded_and_costs_a_refresh_nothing() {
 }
 
 #[test]
+fn a_version_is_described_without_its_arrays_unless_they_alone_know_its_scale() {
+    let (_folder, inner) = local();
+    put_all(&*inner, 1..=1);
+    put(&*inner, "taste", 1, |_| {});
+    put(&*inner, "taste", 2, |file| file["task"]["scale"] = Value::Null);
+    let store = Arc::new(CountingStore::new(Arc::clone(&inner)));
+    let registry = Registry::open(Arc::clone(&store) as _).unwrap();
+    for (model, number, reads_arrays) in [("close", 1, false), ("taste", 1, false), ("taste", 2, true)] {
+        store.take();
+        let version = registry.read(model, number).unwrap();
+        let whole = store.take().bytes_read;
+        assert_eq!(registry.describe(model, number).unwrap(), version.to_json(), "{model}@{number}");
+        let described = store.take().bytes_read;
+        assert_eq!(described + version.arrays_bytes() > whole, reads_arrays, "{model}@{number}");
+    }
+    store.delete("models/close/000001/model.safetensors").unwrap();
+    assert!(registry.describe("close", 1).is_ok() && registry.read("close", 1).is_err());
+}
+
+#[test]
 fn names_that_are_no_aliases_are_refused_and_so_is_a_version_that_is_not_there() {
     let (_folder, store) = local();
     put_all(&*store, 1..=1);

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::common::with_common;
-use super::foreign::OwnerTexts;
+use super::foreign::{OwnerTexts, check_apart};
+use super::load::{configured_scale, version_json};
 use super::on_demand::OnDemand;
 use super::removal::is_removed;
 use super::{
@@ -15,6 +16,7 @@ use super::{
 };
 use millstream_base::error_chain;
 use millstream_store::{SharedStore, StoreError};
+use serde_json::Value;
 
 pub const CHAMPION: &str = "champion";
 pub const LATEST: &str = "latest";
@@ -212,10 +214,24 @@ impl Registry {
 
     /// As `load`, for one look at many of them: the cache stays as it is.
     pub fn read(&self, model: &str, number: u32) -> Result<Arc<Version>, RegistryError> {
-        let is_named = self.snapshot().models.get(model).is_some_and(|model| model.names(number));
-        let version = self.load_live(model, number, is_named)?;
+        let version = self.load_live(model, number, self.is_named(model, number))?;
         let evaluations = read_evaluations(&*self.store, model, number)?;
         Ok(Arc::new(version.measured(evaluations, self.common(model, number)?)))
+    }
+
+    /// As [`Version::to_json`] of it; its arrays are read only where they alone know a part of that.
+    pub fn describe(&self, model: &str, number: u32) -> Result<Value, RegistryError> {
+        self.check_live(model, number, self.is_named(model, number))?;
+        let file = read_model_file(&*self.store, model, number)?;
+        let Some(scale) = configured_scale(&file) else { return Ok(self.read(model, number)?.to_json()) };
+        check_apart(&file, &self.owner, &self.store.place(&model_key(model, number)))?;
+        let evaluations = read_evaluations(&*self.store, model, number)?;
+        Ok(version_json(&file, &with_common(evaluations, self.common(model, number)?), &scale))
+    }
+
+    /// Whether an alias holds it.
+    fn is_named(&self, model: &str, number: u32) -> bool {
+        self.snapshot().models.get(model).is_some_and(|model| model.names(number))
     }
 
     /// What is left of a version that was removed; `None`: it was not.
@@ -233,11 +249,13 @@ impl Registry {
 
     /// `is_named`: an alias holds it, also where it has a tombstone.
     fn load_live(&self, model: &str, number: u32, is_named: bool) -> Result<Version, RegistryError> {
+        self.check_live(model, number, is_named)?;
+        Version::load_unmeasured(&*self.store, model, number, &self.owner)
+    }
+
+    fn check_live(&self, model: &str, number: u32, is_named: bool) -> Result<(), RegistryError> {
         let tombstone = if is_named { None } else { read_tombstone(&*self.store, model, number)? };
-        match tombstone {
-            Some(tombstone) => Err(tombstone.into()),
-            None => Version::load_unmeasured(&*self.store, model, number, &self.owner),
-        }
+        tombstone.map_or(Ok(()), |tombstone| Err(tombstone.into()))
     }
 
     fn say_broken(&self, model: &str, number: u32, error: &RegistryError) {
