@@ -27,8 +27,8 @@ pub struct LivePages;
 impl Pages for LivePages {
     async fn answer(&self, page: PageKind, app: &Arc<App>) -> Result<Response<Body>, ApiError> {
         Ok(match page {
-            PageKind::Live => html_response(live_page(app).await?),
-            PageKind::LiveFragment => html_response(live_fragment(app).await?),
+            PageKind::Live => html_response(live_page(app)),
+            PageKind::LiveFragment => html_response(live_fragment(app)),
             PageKind::Forms => html_response(forms::forms(app)),
             PageKind::Docs => html_response(docs::docs(app)),
             PageKind::Style => asset("text/css; charset=utf-8", STYLE),
@@ -38,8 +38,8 @@ impl Pages for LivePages {
     }
 }
 
-async fn live_page(app: &Arc<App>) -> Result<Markup, ApiError> {
-    let live = live_fragment(app).await?;
+fn live_page(app: &App) -> Markup {
+    let live = live_fragment(app);
     let name = &app.context.settings.name;
     let body = html! {
         main {
@@ -51,20 +51,20 @@ async fn live_page(app: &Arc<App>) -> Result<Markup, ApiError> {
         }
         p #announcer .hidden aria-live="polite" {}
     };
-    Ok(shell(name, "/", &body, true))
+    shell(name, "/", &body, true)
 }
 
-async fn live_fragment(app: &Arc<App>) -> Result<Markup, ApiError> {
+fn live_fragment(app: &App) -> Markup {
     // What is damaged stands under "Needs attention"; all else goes on.
-    let batches = all_batches(app).await.ok();
+    let batches = all_batches(app);
     let batches = batches.as_deref();
     let snapshot = app.context.status.snapshot();
     let served = app.context.registry.snapshot();
-    Ok(html! {
+    html! {
         (state::state(&snapshot, &served, batches))
         (state::batches(&snapshot, batches))
         (versions::models(app, &served))
-    })
+    }
 }
 
 fn shell(pipeline: &str, here: &str, body: &Markup, live: bool) -> Markup {

@@ -3,6 +3,7 @@
 use maud::{Markup, html};
 
 use super::format;
+use crate::serve::ApiError;
 use millstream_base::status::Snapshot;
 use millstream_model::registry::{Served, ServedModel};
 use millstream_stream::batch::Batch;
@@ -10,8 +11,8 @@ use millstream_stream::batch::Batch;
 /// More rows make the page long, not clearer; `/v1/batches` has all.
 const BATCHES_SHOWN: usize = 12;
 
-/// `batches`: `None` where they cannot be read.
-pub fn state(snapshot: &Snapshot, served: &Served, batches: Option<&[Batch]>) -> Markup {
+/// `batches`: or why they are not known.
+pub fn state(snapshot: &Snapshot, served: &Served, batches: Result<&[Batch], &ApiError>) -> Markup {
     let n_versions: usize = served.models.values().map(ServedModel::n_versions).sum();
     let problems: Vec<&String> = snapshot.problems.iter().rev().chain(&served.problems).collect();
     html! {
@@ -31,11 +32,11 @@ pub fn state(snapshot: &Snapshot, served: &Served, batches: Option<&[Batch]>) ->
                 div .card {
                     h3 { "Batches" }
                     @match batches {
-                        Some(batches) => {
+                        Ok(batches) => {
                             p .figure { (format::count(batches.len() as u64)) }
                             p .muted { (format::count(batches.iter().map(Batch::rows).sum())) " rows, exactly once" }
                         }
-                        None => p .bad { "cannot be read" },
+                        Err(error) => p .bad { (why(error).0) },
                     }
                 }
                 div .card {
@@ -51,6 +52,14 @@ pub fn state(snapshot: &Snapshot, served: &Served, batches: Option<&[Batch]>) ->
                 }
             }
         }
+    }
+}
+
+/// Why the batches are not shown, and what more there is to say.
+fn why(error: &ApiError) -> (&'static str, &'static str) {
+    match error.code {
+        "loading" => ("are still being read", "."),
+        _ => ("cannot be read", ": see what needs attention above."),
     }
 }
 
@@ -133,14 +142,17 @@ fn training_text(snapshot: &Snapshot, served: &Served) -> String {
     format!("training {}", now.collect::<Vec<_>>().join(", "))
 }
 
-pub fn batches(snapshot: &Snapshot, batches: Option<&[Batch]>) -> Markup {
-    let Some(batches) = batches else {
-        return html! {
-            section #batches aria-labelledby="batches-title" {
-                h2 #batches-title { "Batches" }
-                p .empty { "The batches cannot be read: see what needs attention above." }
-            }
-        };
+pub fn batches(snapshot: &Snapshot, batches: Result<&[Batch], &ApiError>) -> Markup {
+    let batches = match batches.map_err(why) {
+        Ok(batches) => batches,
+        Err((why, more)) => {
+            return html! {
+                section #batches aria-labelledby="batches-title" {
+                    h2 #batches-title { "Batches" }
+                    p .empty { "The batches " (why) (more) }
+                }
+            };
+        }
     };
     html! {
         section #batches aria-labelledby="batches-title" {

@@ -58,8 +58,7 @@ fn catalogue_now(app: &App) -> Result<Arc<Catalogue>, ApiError> {
 pub fn loaded(app: &App) -> Result<Option<Arc<Catalogue>>, ApiError> {
     let Some(catalogues) = &app.context.catalogue else { return Ok(None) };
     if catalogues.is_loading() {
-        let message = "the catalogue is still being read from the batches; ask again in a moment";
-        return Err(ApiError::unavailable("loading", message));
+        return Err(ApiError::loading("the catalogue is still being read from the batches"));
     }
     Ok(Some(catalogues.snapshot()))
 }

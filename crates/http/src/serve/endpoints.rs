@@ -90,7 +90,7 @@ const ABOUT: &[OwnRoute] = table! {
     READ "/assets/icon.svg" Nowhere => |app, [], _| app.context.pages.answer(PageKind::Icon, &app).await;
     READ "/docs" InHints => |app, [], _| app.context.pages.answer(PageKind::Docs, &app).await;
     READ "/openapi.json" As("This document") => |app, [], _| Ok(reply::json(StatusCode::OK, &openapi::document(&app)));
-    READ "/metrics" As("Counters, for Prometheus") => |app, [], _| live::metrics(&app).await;
+    READ "/metrics" As("Counters, for Prometheus") => |app, [], _| Ok(live::metrics(&app));
 };
 
 /// What it answers from.
@@ -101,8 +101,8 @@ const API: &[OwnRoute] = table! {
     READ "/v1/status" As("The whole pipeline, now") => |app, [], _| Ok(live::status(&app));
     READ "/v1/events" As("The whole pipeline, live (server-sent events)") => |app, [], _| live::events(&app);
     READ "/v1/batches" AsList("Complete batches, oldest first") =>
-        |app, [], request| lists::batches(&app, &query(&request)).await;
-    READ "/v1/batches/{batch}" As("One batch, with its parts") => |app, [batch], _| lists::batch(&app, &batch).await;
+        |app, [], request| lists::batches(&app, &query(&request));
+    READ "/v1/batches/{batch}" As("One batch, with its parts") => |app, [batch], _| lists::batch(&app, &batch);
     READ "/v1/batches/{batch}/rows" AsList("Rows of a batch, in stored order") =>
         |app, [batch], request| lists::batch_rows(&app, &batch, &query(&request)).await;
     READ "/v1/models" AsList("All models") => |app, [], request| lists::models(&app, &query(&request));

@@ -86,6 +86,10 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "no_version", message)
     }
 
+    pub fn too_many(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, code, message)
+    }
+
     /// It was there, and will not be again.
     pub fn gone(code: &'static str, message: impl Into<String>) -> Self {
         Self::new(StatusCode::GONE, code, message)
@@ -94,6 +98,11 @@ impl ApiError {
     /// Not now: the same question may be answered in a moment.
     pub fn unavailable(code: &'static str, message: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message)
+    }
+
+    /// It is read in the background, and not to its end yet.
+    pub fn loading(what: &str) -> Self {
+        Self::unavailable("loading", format!("{what}; ask again in a moment"))
     }
 
     /// All places for this are taken.

@@ -22,8 +22,8 @@ use millstream_model::registry::{
     Baseline, Draft, Encoding, Evaluation, EvaluationKind, Feature, Holdout, Input, ModelFile, Registry, Scores,
     TargetSummary, Task, TrainedBatch, arrays_to_bytes, publish, publish_evaluation, version_numbers,
 };
-use millstream_stream::batch::Batch;
 pub use millstream_stream::batch::fixture::batch;
+use millstream_stream::batch::{Batch, BatchSnapshot, Completeness};
 use millstream_stream::schema::ColumnType;
 
 pub struct Fixture {
@@ -34,19 +34,15 @@ pub struct Fixture {
     _running: watch::Sender<bool>,
 }
 
-pub struct FakeBatches(pub Vec<Batch>);
+pub struct FakeBatches(pub BatchSnapshot);
 
 impl BatchSource for FakeBatches {
-    fn batches(&self) -> Result<Arc<[Batch]>, BatchReadError> {
-        Ok(self.0.clone().into())
+    fn snapshot(&self) -> BatchSnapshot {
+        self.0.clone()
     }
 
-    fn batch(&self, number: u32) -> Result<Option<Batch>, BatchReadError> {
-        Ok(self.0.iter().find(|batch| batch.number() == number).cloned())
-    }
-
-    fn unverified(&self, _: u32, _: usize, _: usize) -> Result<Vec<String>, BatchReadError> {
-        Ok(Vec::new())
+    fn unverified(&self, _: &Batch, _: usize, _: usize) -> Vec<String> {
+        Vec::new()
     }
 
     fn is_verified(&self, _: &str) -> bool {
@@ -57,8 +53,8 @@ impl BatchSource for FakeBatches {
         Ok(())
     }
 
-    fn rows(&self, batch: u32, offset: usize, limit: usize) -> Result<Vec<Map<String, Value>>, BatchReadError> {
-        if batch == 3 {
+    fn rows(&self, batch: &Batch, offset: usize, limit: usize) -> Result<Vec<Map<String, Value>>, BatchReadError> {
+        if batch.number() == 3 {
             return Err(BatchReadError { message: "the disk is gone".to_owned() });
         }
         let row = |index: usize| [("Open".to_owned(), json!(index))].into_iter().collect();
@@ -127,7 +123,11 @@ pub fn context(routes: Vec<Route>, batches: Vec<Batch>) -> (ServeContext, Models
         settings,
         registry: Arc::clone(&registry),
         status: Arc::new(Status::new("bitcoin")),
-        batches: Arc::new(FakeBatches(batches)),
+        batches: Arc::new(FakeBatches(BatchSnapshot {
+            batches: batches.into(),
+            completeness: Completeness::Whole,
+            away: None,
+        })),
         interactions: Arc::new(Interactions::new(FakeRows::default())),
         catalogue: None,
     };

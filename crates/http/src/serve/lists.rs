@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
 use millstream_model::registry::{Found, Registry, RegistryError, Remedy, Served, ServedModel, Version};
-use millstream_stream::batch::{Batch, batch_folder};
+use millstream_stream::batch::{Batch, BatchSnapshot, Completeness, batch_folder};
 use serde_json::{Value, json};
 
 use super::app::App;
@@ -65,34 +65,40 @@ pub fn damaged(error: &BatchReadError) -> ApiError {
     )
 }
 
-/// All complete batches, oldest first; read from the store off the serving threads.
-pub async fn all_batches(app: &Arc<App>) -> Result<Arc<[Batch]>, ApiError> {
-    let source = Arc::clone(&app.context.batches);
-    reading(move || source.batches().map_err(|error| damaged(&error))).await
+/// All complete batches, oldest first, as they are known.
+pub fn all_batches(app: &App) -> Result<Arc<[Batch]>, ApiError> {
+    let BatchSnapshot { batches, completeness, away } = app.context.batches.snapshot();
+    match (completeness, away) {
+        (Completeness::Whole, _) => Ok(batches),
+        (Completeness::Damaged(message), _) => Err(damaged(&BatchReadError { message })),
+        (Completeness::Unread, None) => Err(ApiError::loading("the batches are still being read from the store")),
+        (Completeness::Unread, Some(_)) => Err(ApiError::unavailable(
+            "store_away",
+            "the store does not answer just now; its batches are not known yet",
+        )),
+    }
 }
 
-pub async fn batches(app: &Arc<App>, query: &str) -> Result<Response<Body>, ApiError> {
+pub fn batches(app: &App, query: &str) -> Result<Response<Body>, ApiError> {
     let window = Window::parse(query)?;
-    let batches = all_batches(app).await?;
+    let batches = all_batches(app)?;
     let shown: Vec<Value> = window.of(batches.iter()).into_iter().map(batch_json).collect();
     Ok(reply::json(StatusCode::OK, &json!({"batches": shown, "total": batches.len()})))
 }
 
-pub async fn batch(app: &Arc<App>, number: &str) -> Result<Response<Body>, ApiError> {
-    let batch = find_batch(app, number).await?;
-    Ok(reply::json(StatusCode::OK, &batch_json(&batch)))
+pub fn batch(app: &App, number: &str) -> Result<Response<Body>, ApiError> {
+    Ok(reply::json(StatusCode::OK, &batch_json(&find_batch(app, number)?)))
 }
 
 pub async fn batch_rows(app: &Arc<App>, number: &str, query: &str) -> Result<Response<Body>, ApiError> {
     let window = Window::parse(query)?;
-    let batch = find_batch(app, number).await?;
+    let batch = find_batch(app, number)?;
     let source = Arc::clone(&app.context.batches);
-    let (number, total) = (batch.number(), batch.rows());
     // A large part is hashed for long, the first time: nobody who computes waits for it.
-    app.verifying.verify(&source, number, window.offset, window.limit).await?;
+    app.verifying.verify(&source, &batch, window.offset, window.limit).await?;
     let answer = move || {
-        let rows = read_rows(source.as_ref(), number, &window)?;
-        Ok(reply::json(StatusCode::OK, &json!({"batch": number, "rows": rows, "total": total})))
+        let rows = read_rows(source.as_ref(), &batch, &window)?;
+        Ok(reply::json(StatusCode::OK, &json!({"batch": batch.number(), "rows": rows, "total": batch.rows()})))
     };
     blocking(answer).await
 }
@@ -111,12 +117,12 @@ const STEP_BYTES: usize = 8 << 20;
 /// … and never so many times the rows before: those that come may be larger.
 const STEP_GROWTH: usize = 4;
 
-fn read_rows(source: &dyn BatchSource, batch: u32, window: &Window) -> Result<Vec<rows::Row>, ApiError> {
+fn read_rows(source: &dyn BatchSource, batch: &Batch, window: &Window) -> Result<Vec<rows::Row>, ApiError> {
     let (mut rows, mut bytes, mut step) = (Vec::new(), 0, ROWS_FIRST);
     while rows.len() < window.limit {
         let wanted = step.min(window.limit - rows.len());
         let read = source.rows(batch, window.offset.saturating_add(rows.len()), wanted);
-        let read = read.map_err(|error| unreadable_rows(batch, &error))?;
+        let read = read.map_err(|error| unreadable_rows(batch.number(), &error))?;
         let (n_read, read_bytes) = (read.len(), read.iter().map(weight_of_row).sum::<usize>());
         rows.extend(read);
         bytes += read_bytes;
@@ -133,14 +139,12 @@ fn read_rows(source: &dyn BatchSource, batch: u32, window: &Window) -> Result<Ve
     Ok(rows)
 }
 
-async fn find_batch(app: &Arc<App>, number: &str) -> Result<Batch, ApiError> {
-    if let Ok(wanted) = number.parse::<u32>() {
-        let source = Arc::clone(&app.context.batches);
-        if let Some(found) = reading(move || source.batch(wanted).map_err(|error| damaged(&error))).await? {
-            return Ok(found);
-        }
+/// One that could be read is there, whatever is wrong with others.
+fn find_batch(app: &App, number: &str) -> Result<Batch, ApiError> {
+    if let Some(found) = number.parse().ok().and_then(|number| app.context.batches.snapshot().find(number).cloned()) {
+        return Ok(found);
     }
-    let known = match all_batches(app).await?.len() {
+    let known = match all_batches(app)?.len() {
         0 => "none is complete yet".to_owned(),
         n_batches => format!("known: 1 to {n_batches}"),
     };
@@ -221,8 +225,8 @@ pub async fn versions(app: &Arc<App>, name: &str, query: &str) -> Result<Respons
         for found in shown {
             match found {
                 Found::Loaded(version) => versions.push(version.to_json()),
-                Found::Stored(number) => match registry.read(&name, number) {
-                    Ok(version) => versions.push(version.to_json()),
+                Found::Stored(number) => match registry.describe(&name, number) {
+                    Ok(described) => versions.push(described),
                     Err(RegistryError::Removed { .. }) => versions.extend(removed_json(&registry, &name, number)?),
                     Err(error) if error.remedy() == Remedy::Retry => return Err(store_is_away(&error)),
                     // Whoever asks for it is told what is wrong with it.
@@ -260,22 +264,19 @@ fn removed_json(registry: &Registry, model: &str, number: u32) -> Result<Option<
 mod tests {
     use serde_json::Map;
 
+    use super::super::fixture::batch;
     use super::*;
 
     /// Rows of so many bytes; the largest step is remembered.
     struct Large(usize);
 
     impl BatchSource for Large {
-        fn batches(&self) -> Result<Arc<[Batch]>, BatchReadError> {
-            Ok(Arc::new([]))
+        fn snapshot(&self) -> BatchSnapshot {
+            BatchSnapshot::default()
         }
 
-        fn batch(&self, _: u32) -> Result<Option<Batch>, BatchReadError> {
-            Ok(None)
-        }
-
-        fn unverified(&self, _: u32, _: usize, _: usize) -> Result<Vec<String>, BatchReadError> {
-            Ok(Vec::new())
+        fn unverified(&self, _: &Batch, _: usize, _: usize) -> Vec<String> {
+            Vec::new()
         }
 
         fn is_verified(&self, _: &str) -> bool {
@@ -286,7 +287,7 @@ mod tests {
             Ok(())
         }
 
-        fn rows(&self, _: u32, offset: usize, limit: usize) -> Result<Vec<Map<String, Value>>, BatchReadError> {
+        fn rows(&self, _: &Batch, offset: usize, limit: usize) -> Result<Vec<Map<String, Value>>, BatchReadError> {
             assert!(limit * self.0 <= 100 << 20, "{limit} rows of {} bytes at once", self.0);
             let row = |at: usize| [("at", Value::from(at)), ("text", "x".repeat(self.0).into())];
             let rows = (offset..(offset + limit).min(700)).map(row);
@@ -296,7 +297,8 @@ mod tests {
 
     #[test]
     fn rows_of_any_size_are_read_in_bounded_steps() {
-        let read = |bytes, offset, limit| read_rows(&Large(bytes), 1, &Window { offset, limit });
+        let batch = batch(1, 700, 0);
+        let read = |bytes, offset, limit| read_rows(&Large(bytes), &batch, &Window { offset, limit });
         let rows = read(10, 5, 1000).unwrap();
         let at: Vec<u64> = rows.iter().filter_map(|row| row["at"].as_u64()).collect();
         assert_eq!(at, (5..700).collect::<Vec<u64>>());

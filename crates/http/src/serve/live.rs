@@ -13,13 +13,14 @@ use futures_util::stream;
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, broadcast, watch};
-use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::app::App;
 use super::error::ApiError;
 use super::metrics::Gauges;
 use super::{lists, reply, stopped};
 use millstream_base::status::Event;
+use millstream_stream::batch::{Batch, Completeness};
 
 /// How often a listener is told of changed numbers.
 const STATUS_EVERY: Duration = Duration::from_millis(500);
@@ -27,30 +28,22 @@ const STATUS_EVERY: Duration = Duration::from_millis(500);
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(15);
 const RECONNECT_AFTER: Duration = Duration::from_secs(2);
 
-/// Metrics wait so long for the store.
-const STORE_WAIT: Duration = Duration::from_millis(500);
-
 /// The process serves.
 pub fn alive() -> Response<Body> {
     reply::json(StatusCode::OK, &json!({"status": "alive"}))
 }
 
-/// Some version can be asked. A broker that is down changes nothing in that.
+/// Some version can be asked. A broker that is down changes nothing in that, nor does a store that is away.
 pub fn ready(app: &App) -> Response<Body> {
     let served = app.context.registry.snapshot();
-    let servable = !served.models.is_empty();
-    if servable || app.model_names(&served).is_empty() {
-        return reply::json(StatusCode::OK, &json!({"status": "ready"}));
+    if served.models.is_empty() && !app.model_names(&served).is_empty() {
+        return ApiError::unavailable("not_ready", "no model has a version yet").into_response();
     }
-    let error = ApiError {
-        status: StatusCode::SERVICE_UNAVAILABLE,
-        code: "not_ready",
-        message: "no model has a version yet".to_owned(),
-        field: None,
-        allow: None,
-        candidates: Vec::new(),
-    };
-    error.into_response()
+    let mut ready = json!({"status": "ready"});
+    if app.context.batches.snapshot().away.is_some() {
+        ready["detail"] = "the store does not answer just now; what was read before is served on".into();
+    }
+    reply::json(StatusCode::OK, &ready)
 }
 
 pub fn health(app: &App) -> Response<Body> {
@@ -87,8 +80,8 @@ fn status_json(app: &App) -> Value {
 /// What is still being read behind: requests that need it are told 503.
 fn loading(app: &App) -> Vec<&'static str> {
     let catalogue = app.context.catalogue.as_ref().is_some_and(|catalogue| catalogue.is_loading());
-    let interactions = app.context.interactions.is_loading();
-    let all = [(catalogue, "catalogue"), (interactions, "interactions")];
+    let batches = app.context.batches.snapshot().completeness == Completeness::Unread;
+    let all = [(batches, "batches"), (catalogue, "catalogue"), (app.context.interactions.is_loading(), "interactions")];
     all.into_iter().filter_map(|(is_loading, name)| is_loading.then_some(name)).collect()
 }
 
@@ -112,14 +105,8 @@ impl StatusText {
 
 /// `status` at once and whenever it changes, and every event as it comes, under its own kind.
 pub fn events(app: &Arc<App>) -> Result<Response<Body>, ApiError> {
-    let permit = Arc::clone(&app.event_streams).try_acquire_owned().map_err(|_| ApiError {
-        status: StatusCode::TOO_MANY_REQUESTS,
-        code: "too_many_listeners",
-        message: "too many event streams are open".to_owned(),
-        field: None,
-        allow: None,
-        candidates: Vec::new(),
-    })?;
+    let permit = Arc::clone(&app.event_streams).try_acquire_owned();
+    let permit = permit.map_err(|_| ApiError::too_many("too_many_listeners", "too many event streams are open"))?;
     let mut tick = interval(STATUS_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let listener = Listener {
@@ -191,18 +178,10 @@ fn sse(kind: &str, json: &str) -> SseEvent {
     SseEvent::default().event(kind).data(json)
 }
 
-pub async fn metrics(app: &Arc<App>) -> Result<Response<Body>, ApiError> {
-    let counted = match timeout(STORE_WAIT, lists::all_batches(app)).await {
-        Ok(Ok(batches)) => {
-            let counted = (batches.len(), batches.iter().map(millstream_stream::batch::Batch::rows).sum());
-            app.metrics.set_batches(counted);
-            Some(counted)
-        }
-        // Of batches that cannot be read there is no number, and the other numbers go on.
-        Ok(Err(_)) => None,
-        // The store is away: what it held when it answered last.
-        Err(_) => Some(app.metrics.batches()),
-    };
+pub fn metrics(app: &App) -> Response<Body> {
+    // Of batches that are not known there is no number, and the other numbers go on.
+    let batches = lists::all_batches(app).ok();
+    let counted = batches.map(|batches| (batches.len(), batches.iter().map(Batch::rows).sum()));
     let snapshot = app.context.status.snapshot();
     let served = app.context.registry.snapshot();
     let versions = served.models.values().map(|model| (model.name.clone(), model.n_versions())).collect();
@@ -213,5 +192,5 @@ pub async fn metrics(app: &Arc<App>) -> Result<Response<Body>, ApiError> {
         versions,
         broker_reachable: snapshot.broker.reachable,
     };
-    Ok(reply::bytes(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", app.metrics.render(&gauges)))
+    reply::bytes(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", app.metrics.render(&gauges))
 }

@@ -15,8 +15,6 @@ const BUCKETS: [f64; 11] = [0.000_1, 0.000_25, 0.000_5, 0.001, 0.0025, 0.005, 0.
 pub struct Metrics {
     /// By route pattern: a closed set, so its size is bounded. The lock is held for a few nanoseconds.
     routes: Mutex<BTreeMap<String, Requests>>,
-    /// Complete batches and their rows, as the store had them last.
-    batches: Mutex<(usize, u64)>,
 }
 
 #[derive(Default)]
@@ -49,14 +47,6 @@ impl Metrics {
         let bucket = BUCKETS.iter().position(|bound| seconds <= *bound).unwrap_or(BUCKETS.len());
         requests.buckets[bucket] += 1;
         requests.seconds += seconds;
-    }
-
-    pub fn batches(&self) -> (usize, u64) {
-        *self.batches.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub fn set_batches(&self, counted: (usize, u64)) {
-        *self.batches.lock().unwrap_or_else(PoisonError::into_inner) = counted;
     }
 
     pub fn render(&self, gauges: &Gauges) -> String {

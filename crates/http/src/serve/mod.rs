@@ -62,7 +62,7 @@ use millstream_answer::interactions::Interactions;
 use millstream_answer::views::Views;
 use millstream_base::status::Status;
 use millstream_model::registry::Registry;
-use millstream_stream::batch::Batch;
+use millstream_stream::batch::{Batch, BatchSnapshot};
 
 const BACKLOG: u32 = 1024;
 /// What the kernel keeps of an answer that is not read, and of a body that we do not read (it doubles this): 1,024 connections hold
@@ -84,16 +84,13 @@ pub struct ServeContext {
     pub pages: Arc<dyn Pages>,
 }
 
-/// The stored batches. Calls may read files where nothing else is said: they run off the serving threads.
+/// The stored batches. What may read files runs off the serving threads.
 pub trait BatchSource: Send + Sync {
-    /// Complete batches, oldest first. One that cannot be read is an error: a part of them is not all of them.
-    fn batches(&self) -> Result<Arc<[Batch]>, BatchReadError>;
+    /// Those that are complete, as the last look at the store found them. Reads nothing and waits for nobody.
+    fn snapshot(&self) -> BatchSnapshot;
 
-    /// A complete batch; `None`: there is none of that number. One that can be read is there, whatever is wrong with others.
-    fn batch(&self, number: u32) -> Result<Option<Batch>, BatchReadError>;
-
-    /// The files of those rows that are not known to be what was written.
-    fn unverified(&self, batch: u32, offset: usize, limit: usize) -> Result<Vec<String>, BatchReadError>;
+    /// The files of those rows that are not known to be what was written. Reads nothing and waits for nobody.
+    fn unverified(&self, batch: &Batch, offset: usize, limit: usize) -> Vec<String>;
 
     /// Whether that file is known to be what was written. Reads nothing and waits for nobody.
     fn is_verified(&self, file: &str) -> bool;
@@ -101,10 +98,10 @@ pub trait BatchSource: Send + Sync {
     /// Whether it is: read whole, unless it is known.
     fn verify_file(&self, file: &str) -> Result<(), BatchReadError>;
 
-    /// Rows `offset..offset + limit` of a complete batch, in stored order; fewer or none at its end.
+    /// Rows `offset..offset + limit` of a batch, in stored order; fewer or none at its end.
     fn rows(
         &self,
-        batch: u32,
+        batch: &Batch,
         offset: usize,
         limit: usize,
     ) -> Result<Vec<serde_json::Map<String, serde_json::Value>>, BatchReadError>;

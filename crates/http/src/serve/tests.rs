@@ -7,7 +7,9 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request};
 use http_body_util::BodyExt;
+use millstream_answer::views::View;
 use millstream_base::status::EventKind;
+use millstream_stream::batch::{BatchSnapshot, Completeness};
 use millstream_stream::schema::ColumnType;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -15,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 use super::connections::serve_most;
-use super::fixture::{Fixture, Models, batch, context, fixture, route};
+use super::fixture::{FakeBatches, Fixture, Models, batch, context, fixture, route};
 use super::{App, ServeError, bind};
 use crate::serve::Route;
 
@@ -351,6 +353,72 @@ async fn health_tells_what_can_be_asked() {
     for (target, status) in [("/readyz", 503), ("/livez", 200), ("/", 200), ("/docs", 200), ("/openapi.json", 200)] {
         assert_eq!(ask(&empty, "GET", target, "").await.0, status, "{target}");
     }
+}
+
+/// Without models, of batches 1 and 2.
+fn app_of(completeness: Completeness, away: Option<&str>) -> Arc<App> {
+    let (mut context, _models) = context(Vec::new(), Vec::new());
+    let batches = [batch(1, 10, 0), batch(2, 10, 2)].into();
+    context.batches = Arc::new(FakeBatches(BatchSnapshot { batches, completeness, away: away.map(str::to_owned) }));
+    let view = |(name, sql): (&str, &str)| View { name: name.to_owned(), sql: sql.to_owned(), params: Vec::new() };
+    context.settings.models.clear();
+    context.settings.views = [("all", "select * from Batches"), ("one", "select 1 as x")].map(view).to_vec();
+    Arc::new(App::new(context, tokio::sync::watch::channel(false).1))
+}
+
+#[tokio::test]
+async fn batches_are_answered_as_they_are_known_and_never_waited_for() {
+    let check = async |app: &Arc<App>, list: (u16, &str), first: u16, readiness: Value| {
+        let code = async |target: &str| {
+            let (status, headers, body) = ask(app, "GET", target, "").await;
+            let answer: Value = serde_json::from_str(&body).unwrap();
+            assert_eq!(headers.contains_key("retry-after"), status == 503, "{target}");
+            (status, answer["error"]["code"].as_str().unwrap_or_default().to_owned())
+        };
+        let list = (list.0, list.1.to_owned());
+        assert_eq!(code("/v1/batches").await, list);
+        assert_eq!(
+            code("/v1/batches/3").await,
+            if list.0 == 200 { (404, "unknown_batch".to_owned()) } else { list.clone() }
+        );
+        // What could be read is there.
+        assert_eq!((code("/v1/batches/2").await.0, code("/v1/batches/2/rows").await.0), (first, first));
+        let (_, _, metrics) = ask(app, "GET", "/metrics", "").await;
+        assert_eq!(metrics.contains("millstream_batches 2"), list.0 == 200);
+        let (_, _, ready) = ask(app, "GET", "/readyz", "").await;
+        assert_eq!(serde_json::from_str::<Value>(&ready).unwrap(), readiness);
+        let (_, _, page) = ask(app, "GET", "/", "").await;
+        assert_eq!(page.contains("are still being read"), list.1 == "loading");
+        assert_eq!(page.contains("cannot be read"), ["damaged_store", "store_away"].contains(&list.1.as_str()));
+        let (_, _, status) = ask(app, "GET", "/v1/status", "").await;
+        let is_loading = serde_json::from_str::<Value>(&status).unwrap()["loading"] == json!(["batches"]);
+        assert_eq!(is_loading, ["loading", "store_away"].contains(&list.1.as_str()));
+        // A view that names no batches does not wait for them; this store has no schema, which is another matter.
+        assert_eq!(code("/v1/views/one").await.1, "no_schema");
+        assert_eq!(code("/v1/views/all").await.1, if is_loading { list.1 } else { "no_schema".to_owned() });
+    };
+    let ready = json!({"status": "ready"});
+    let away =
+        json!({"status": "ready", "detail": "the store does not answer just now; what was read before is served on"});
+    check(&app_of(Completeness::Whole, None), (200, ""), 200, ready.clone()).await;
+    check(&app_of(Completeness::Whole, Some("no route")), (200, ""), 200, away.clone()).await;
+    check(&app_of(Completeness::Unread, None), (503, "loading"), 200, ready.clone()).await;
+    check(&app_of(Completeness::Unread, Some("no route")), (503, "store_away"), 200, away).await;
+    check(&app_of(Completeness::Damaged("torn".to_owned()), None), (503, "damaged_store"), 200, ready).await;
+}
+
+#[tokio::test]
+async fn versions_are_listed_without_their_arrays() {
+    let (context, models) = context(Vec::new(), Vec::new());
+    models.publish_all(23);
+    let app = Arc::new(App::new(context, tokio::sync::watch::channel(false).1));
+    let list = async || ask(&app, "GET", "/v1/models/close/versions?limit=1000", "").await.2;
+    let before = list().await;
+    // Version 2 is the champion, and the newest 20 are loaded.
+    for number in [1, 3] {
+        models.store.delete(&format!("models/close/{number:06}/model.safetensors")).unwrap();
+    }
+    assert_eq!((list().await, before.matches("\"identity\"").count()), (before, 23));
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use super::error::ApiError;
 use super::lists::unreadable_rows;
 use super::predict::reading;
 use super::{BatchReadError, BatchSource};
+use millstream_stream::batch::Batch;
 
 /// So many files are hashed at once: the disk has no more to give.
 const PLACES: usize = 4;
@@ -58,15 +59,12 @@ impl Verifying {
     pub async fn verify(
         self: &Arc<Self>,
         source: &Arc<dyn BatchSource>,
-        batch: u32,
+        batch: &Batch,
         offset: usize,
         limit: usize,
     ) -> Result<(), ApiError> {
-        let asked = Instant::now();
-        let of_files = Arc::clone(source);
-        let files =
-            reading(move || of_files.unverified(batch, offset, limit).map_err(|error| unreadable_rows(batch, &error)));
-        for file in files.await? {
+        let (asked, number) = (Instant::now(), batch.number());
+        for file in source.unverified(batch, offset, limit) {
             let turn = timeout(self.wait, self.turn(source, &file, asked)).await;
             let turn = turn.map_err(|_| ApiError::busy("stored batches are verified"))?;
             let Some((mut found, place)) = turn? else { continue };
@@ -75,7 +73,7 @@ impl Verifying {
             let hash = move || {
                 let began = Instant::now();
                 let verified = source.verify_file(&file);
-                let verified = verified.map_err(|error: BatchReadError| unreadable_rows(batch, &error));
+                let verified = verified.map_err(|error: BatchReadError| unreadable_rows(number, &error));
                 let ended = Instant::now();
                 *found = verified.clone().err().map(|error| Damage { error, took: ended - began, ended });
                 if verified.is_ok() {
@@ -125,7 +123,7 @@ mod tests {
     use super::super::fixture::{batch, fixture_of};
     use super::super::tests::ask;
     use super::*;
-    use millstream_stream::batch::Batch;
+    use millstream_stream::batch::{BatchSnapshot, Completeness};
 
     /// Batches of one file each, by its number, whose hashing waits to be let go.
     struct Gated {
@@ -159,16 +157,13 @@ mod tests {
     }
 
     impl BatchSource for Gated {
-        fn batches(&self) -> Result<Arc<[Batch]>, BatchReadError> {
-            Ok((1..=9).map(|number| batch(number, 10, 0)).collect())
+        fn snapshot(&self) -> BatchSnapshot {
+            let batches = (1..=9).map(|number| batch(number, 10, 0)).collect();
+            BatchSnapshot { batches, completeness: Completeness::Whole, away: None }
         }
 
-        fn batch(&self, number: u32) -> Result<Option<Batch>, BatchReadError> {
-            Ok(Some(batch(number, 10, 0)))
-        }
-
-        fn unverified(&self, batch: u32, _: usize, _: usize) -> Result<Vec<String>, BatchReadError> {
-            Ok([batch.to_string()].into_iter().filter(|file| !self.is_verified(file)).collect())
+        fn unverified(&self, batch: &Batch, _: usize, _: usize) -> Vec<String> {
+            [batch.number().to_string()].into_iter().filter(|file| !self.is_verified(file)).collect()
         }
 
         fn is_verified(&self, file: &str) -> bool {
@@ -185,8 +180,8 @@ mod tests {
             Ok(())
         }
 
-        fn rows(&self, batch: u32, _: usize, _: usize) -> Result<Vec<Map<String, Value>>, BatchReadError> {
-            Ok(vec![Map::from_iter([("batch".to_owned(), Value::from(batch))])])
+        fn rows(&self, batch: &Batch, _: usize, _: usize) -> Result<Vec<Map<String, Value>>, BatchReadError> {
+            Ok(vec![Map::from_iter([("batch".to_owned(), Value::from(batch.number()))])])
         }
     }
 
@@ -229,12 +224,12 @@ mod tests {
         let asked: Vec<_> = (1..=4)
             .map(|number| {
                 let (verifying, source) = (Arc::clone(&verifying), Arc::clone(&source));
-                tokio::spawn(async move { verifying.verify(&source, number, 0, 1).await })
+                tokio::spawn(async move { verifying.verify(&source, &batch(number, 10, 0), 0, 1).await })
             })
             .collect();
         gated.has_begun(4).await;
         for number in [1, 5] {
-            let answer = timeout(Duration::from_secs(60), verifying.verify(&source, number, 0, 1)).await;
+            let answer = timeout(Duration::from_secs(60), verifying.verify(&source, &batch(number, 10, 0), 0, 1)).await;
             assert_eq!(answer.unwrap().unwrap_err().code, "busy");
         }
         // Which of the four is let go first is the scheduler's choice.
@@ -243,7 +238,7 @@ mod tests {
             answer.await.unwrap().unwrap();
         }
         let_go.send(()).unwrap();
-        verifying.verify(&source, 5, 0, 1).await.unwrap();
+        verifying.verify(&source, &batch(5, 10, 0), 0, 1).await.unwrap();
     }
 
     #[tokio::test]
@@ -252,7 +247,8 @@ mod tests {
         let source = Arc::clone(&gated) as Arc<dyn BatchSource>;
         let verifying = Arc::new(Verifying::default());
         *gated.is_damaged.lock().unwrap() = true;
-        let ask = || verifying.verify(&source, 1, 0, 1);
+        let first = batch(1, 10, 0);
+        let ask = || verifying.verify(&source, &first, 0, 1);
         let let_one_go = async {
             gated.has_begun(1).await;
             let_go.send(()).unwrap();

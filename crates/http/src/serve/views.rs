@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::{Method, Request, Response, StatusCode};
-use millstream_answer::query::{Bound, CATALOGUE, Parameters};
+use millstream_answer::query::{Bound, CATALOGUE, Parameters, TABLE};
 use millstream_answer::views::{
     AskError, Asked, FaultKind, Now, Question, Rows, TEXT_BYTES, TextRows, View, ViewParameter,
 };
+use millstream_stream::batch::{BatchSnapshot, Completeness};
 use millstream_stream::schema::ColumnType;
 use serde_json::{Map, Value, json};
 
@@ -15,7 +16,8 @@ use super::app::App;
 use super::catalogue::loaded;
 use super::error::{ApiError, hint, quote};
 use super::guard::{Peer, loopback};
-use super::predict::{blocking, reading, refuse_query};
+use super::lists::all_batches;
+use super::predict::{blocking, refuse_query};
 use super::recommend::Given;
 use super::route::{PathParameters, UserRoute};
 use super::route_action::add;
@@ -151,19 +153,25 @@ fn view_asks(view: &View, parameters: Parameters) -> Asked {
 }
 
 async fn ask(app: &Arc<App>, asked: Asked) -> Result<Arc<Rows>, ApiError> {
-    let now = now(app, &asked.sql).await?;
+    let now = now(app, &asked.sql)?;
     app.context.views.ask(asked, now).await.map_err(|error| fault(app, error))
 }
 
-/// Batches that cannot be read are told to who asks for them alone.
-async fn now(app: &Arc<App>, sql: &str) -> Result<Now, ApiError> {
-    // Before the batches, so that no item is seen whose batch is not. Who does not name the items need not wait until they are read.
-    let catalogue = match sql.to_lowercase().contains(CATALOGUE) {
+/// What is not read yet, and what cannot be, is told to who asks for it alone.
+fn now(app: &App, sql: &str) -> Result<Now, ApiError> {
+    let sql = sql.to_lowercase();
+    // Before the batches, so that no item is seen whose batch is not.
+    let catalogue = match sql.contains(CATALOGUE) {
         true => loaded(app)?,
         false => app.context.catalogue.as_ref().map(|catalogues| catalogues.snapshot()),
     };
-    let source = Arc::clone(&app.context.batches);
-    let batches = reading(move || Ok(source.batches().map_err(|error| error.message))).await?;
+    let BatchSnapshot { batches, completeness, .. } = app.context.batches.snapshot();
+    let batches = match completeness {
+        Completeness::Whole => Ok(batches),
+        Completeness::Damaged(why) => Err(why),
+        Completeness::Unread if sql.contains(TABLE) => Ok(all_batches(app)?),
+        Completeness::Unread => Err("they are still being read".to_owned()),
+    };
     Ok(Now { batches, catalogue, served: app.context.registry.snapshot() })
 }
 
@@ -345,7 +353,7 @@ pub async fn query(app: &Arc<App>, request: Request<Body>) -> Result<Response<Bo
     // What is kept of the body is small: its place is free while the query runs.
     let (posed, _) = body::receive(request.into_body(), &app.bodies, 1, posed).await?;
     let Posed { question, window } = posed;
-    let now = now(app, &question.sql).await?;
+    let now = now(app, &question.sql)?;
     let answer = app.context.views.ask_apart(question, now).await.map_err(|error| fault(app, error))?;
     let most = app.context.views.rows_most();
     if answer.rows.len() <= ROWS_SHORT {

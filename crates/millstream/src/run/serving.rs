@@ -3,18 +3,17 @@
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use millstream_answer::catalogue::{CatalogueError, Catalogues, Images, Refreshed};
 use millstream_answer::interactions::{Interactions, StoredRows};
 use millstream_answer::views::{Now, ProcessCommand, Views};
-use millstream_base::error_chain;
 use millstream_base::status::{Event, EventKind, Status};
 use millstream_http::page::LivePages;
 use millstream_http::serve::{BatchReadError, BatchSource, ServeContext, bind, serve};
 use millstream_model::registry::{OwnerTexts, Registry};
 use millstream_store::SharedStore;
-use millstream_stream::batch::{Batch, StoredBatches, StoredError};
+use millstream_stream::batch::{Batch, BatchSnapshot, Completeness, StoredBatches, StoredError};
 use serde_json::json;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
@@ -26,6 +25,9 @@ use crate::config::Pipeline;
 
 /// Batches that come in a row are read ahead together.
 const QUIET: Duration = Duration::from_millis(500);
+
+/// The list of a small store is known before the first request comes.
+const FIRST_LOOK: Duration = Duration::from_millis(500);
 
 /// The API and the page, and what keeps them up with the store: there before the first row, and until the process is told to stop,
 /// whatever happens to the pipeline.
@@ -77,12 +79,13 @@ impl Server {
         let warmth =
             Warmth { views, batches: batches.clone(), registry: registry.clone(), catalogue: catalogue.clone() };
         tasks.spawn(Arc::new(warmth).follow(status.listen()));
-        let (read, told) = (registry.clone(), status.clone());
-        let mut problem = None;
+        let (read, stored, told) = (registry.clone(), batches.clone(), status.clone());
+        let (mut of_registry, mut of_batches) = (None, None);
         let refresh = move || {
             let failed = read.refresh().err();
-            let why = |error| format!("the registry cannot be read: {}", error_chain(&error));
-            told.tell(&mut problem, failed.map(why));
+            told.tell(&mut of_registry, failed.map(|error| format!("the registry cannot be read: {error}")));
+            let failed = stored.complete().err();
+            told.tell(&mut of_batches, failed.map(|error| format!("a stored batch cannot be read: {error}")));
         };
         tasks.spawn(follow(status.listen(), pace.look, EventKind::is_of_version, refresh));
         if let Some(catalogue) = catalogue.filter(|catalogue| catalogue.is_from_batches()) {
@@ -96,6 +99,10 @@ impl Server {
             };
             let is_of_batch = |kind| kind == EventKind::BatchCommitted;
             tasks.spawn(follow(status.listen(), pace.look, is_of_batch, refresh));
+        }
+        let began = Instant::now();
+        while batches.snapshot().completeness == Completeness::Unread && began.elapsed() < FIRST_LOOK {
+            std::thread::sleep(Duration::from_millis(1));
         }
         Ok(Self { registry, batches, address, answering, runtime })
     }
@@ -282,20 +289,12 @@ impl Stored {
 }
 
 impl BatchSource for Stored {
-    fn batches(&self) -> Result<Arc<[Batch]>, BatchReadError> {
-        self.batches.complete().map_err(|error| self.said(&error))
+    fn snapshot(&self) -> BatchSnapshot {
+        self.batches.snapshot()
     }
 
-    fn batch(&self, number: u32) -> Result<Option<Batch>, BatchReadError> {
-        match self.batches.get(number) {
-            Ok(batch) => Ok(Some(batch)),
-            Err(StoredError::NoSuchBatch { .. }) => Ok(None),
-            Err(error) => Err(self.said(&error)),
-        }
-    }
-
-    fn unverified(&self, batch: u32, offset: usize, limit: usize) -> Result<Vec<String>, BatchReadError> {
-        self.batches.unverified(batch, offset, limit).map_err(|error| self.said(&error))
+    fn unverified(&self, batch: &Batch, offset: usize, limit: usize) -> Vec<String> {
+        self.batches.unverified(batch, offset, limit)
     }
 
     fn is_verified(&self, file: &str) -> bool {
@@ -308,7 +307,7 @@ impl BatchSource for Stored {
 
     fn rows(
         &self,
-        batch: u32,
+        batch: &Batch,
         offset: usize,
         limit: usize,
     ) -> Result<Vec<serde_json::Map<String, serde_json::Value>>, BatchReadError> {

@@ -50,12 +50,13 @@ fn cleaned_columns_are_stored_trained_on_and_served() {
     let store = Arc::new(LocalStore::open(&bench.path("millstream-data")).unwrap());
     let stored = StoredBatches::new(store);
     assert_eq!(stored.verify().unwrap(), Vec::<String>::new());
-    let first = stored.rows(1, 0, 1).unwrap().remove(0);
+    let batch = stored.get(1).unwrap();
+    let first = stored.rows(&batch, 0, 1).unwrap().remove(0);
     let columns: Vec<&String> = first.keys().collect();
     assert_eq!(columns, ["off", "rating", "discount", "price", "votes", "_partition", "_offset", "_time"]);
     assert_eq!((&first["price"], &first["rating"], &first["votes"]), (&json!(100_900.0), &json!(null), &json!(24269)));
     // Rows 9 and 11 are the 5th and the 6th of partition 1, whose 4th, row 7, is a reject.
-    let votes: Vec<_> = stored.rows(1, 13, 3).unwrap().into_iter().map(|row| row["votes"].clone()).collect();
+    let votes: Vec<_> = stored.rows(&batch, 13, 3).unwrap().into_iter().map(|row| row["votes"].clone()).collect();
     assert_eq!(votes, [json!(null), json!(null), json!(24269)]);
     let model = bench.read("models/m/000002/model.json");
     assert_eq!(model["inputs"][0]["name"], "discount", "{model}");

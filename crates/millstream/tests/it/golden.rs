@@ -36,8 +36,13 @@ fn a_store_of_format_1_loads() {
     assert_eq!(schema.time.as_deref(), Some("Timestamp"));
     let stored = StoredBatches::new(store);
     assert_eq!(stored.verify().unwrap(), Vec::<String>::new());
-    let towns: Vec<_> =
-        (1..=2).flat_map(|batch| stored.rows(batch, 0, 9).unwrap()).map(|row| row["Town"].clone()).collect();
+    let towns: Vec<_> = stored
+        .complete()
+        .unwrap()
+        .iter()
+        .flat_map(|batch| stored.rows(batch, 0, 9).unwrap())
+        .map(|row| row["Town"].clone())
+        .collect();
     assert_eq!(towns, [json!("Leeds, West"), json!(null), json!("007")]);
 }
 

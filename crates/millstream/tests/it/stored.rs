@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::common::{Bench, finish};
+use crate::common::{Bench, finish, until};
 use serde_json::{Value, json};
 
 const ONE_MODEL: &str = r#"
@@ -113,6 +113,7 @@ fn a_manifest_that_does_not_add_up_is_an_error_and_no_total() {
 
     change(&manifest, |part| part["rows"] = json!(99));
     let served = bench.serving(&["serve", "test.toml"], |_| {});
+    served.wait_for_loaded();
     let damaged = served.get("/v1/batches");
     assert_eq!(
         (damaged.status, damaged.json["error"]["code"].as_str()),
@@ -165,7 +166,9 @@ sql = "select count(*) as n from batches"
         );
     }
     assert!(served.ask("/v1/status")["problems"].to_string().contains("batch=000002/_manifest-0000.json"));
+    // Restored, it is read again without a new start.
     std::fs::write(&manifest, whole).unwrap();
+    until("the batches are read again", || (served.get("/v1/batches").status == 200).then_some(()));
     for answer in of_batches() {
         assert_eq!(answer.status, 200, "{}", answer.text);
     }

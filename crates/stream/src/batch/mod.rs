@@ -36,4 +36,4 @@ pub use part::{PartSettings, Reject, fail_point};
 pub use plan::*;
 pub use proposal::{Moment, Proposal, TopicView, propose};
 pub use settings::{BatchFormat, BatchRule, BatchSettings, OnStop, WindowTime};
-pub use stored::{StoredBatches, StoredError};
+pub use stored::{BatchSnapshot, Completeness, StoredBatches, StoredError};

@@ -1,6 +1,6 @@
 //! Reads stored batches for people: which are complete, their rows, whether they are whole.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use datafusion::arrow::array::{Array, AsArray, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type, TimestampMillisecondType};
@@ -25,60 +25,100 @@ pub enum StoredError {
     Unreadable(#[from] PartFault),
 }
 
+impl StoredError {
+    /// Whether trying again may help, without anyone mending anything.
+    fn is_transient(&self) -> bool {
+        match self {
+            Self::Store(error) | Self::Decide(DecideError::Store(error)) => error.is_transient(),
+            Self::Decide(_) | Self::NoSuchBatch { .. } | Self::Unreadable(_) => false,
+        }
+    }
+}
+
+/// The complete batches of a store, as a look at it found them.
+#[derive(Debug, Clone, Default)]
+pub struct BatchSnapshot {
+    /// Oldest first: all of them, or those before one that cannot be read.
+    pub batches: Arc<[Batch]>,
+    pub completeness: Completeness,
+    /// Why the store did not answer at the last look; what it answered before is here.
+    pub away: Option<String>,
+}
+
+impl BatchSnapshot {
+    pub fn find(&self, batch: u32) -> Option<&Batch> {
+        self.batches.get(usize::try_from(batch.checked_sub(1)?).ok()?)
+    }
+}
+
+/// How far the list was read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Completeness {
+    /// Not to its end yet.
+    #[default]
+    Unread,
+    Whole,
+    /// To a batch that cannot be read, and why.
+    Damaged(String),
+}
+
 /// The complete batches of a store. They never change, so what was read once is kept.
 pub struct StoredBatches {
     store: SharedStore,
-    known: Mutex<Known>,
-}
-
-#[derive(Default)]
-struct Known {
-    batches: Arc<[Batch]>,
-    /// That nothing is missing between batches has been seen, once.
-    no_gap: bool,
+    snapshot: RwLock<BatchSnapshot>,
+    /// One reads at a time. Whether that nothing is missing between batches has been seen, once.
+    no_gap: Mutex<bool>,
 }
 
 impl StoredBatches {
     pub fn new(store: SharedStore) -> Self {
-        Self { store, known: Mutex::default() }
+        Self { store, snapshot: RwLock::default(), no_gap: Mutex::default() }
     }
 
-    /// Complete batches, oldest first. Who asks shares the list until there are more.
+    /// What was found last. Reads nothing and waits for nobody.
+    pub fn snapshot(&self) -> BatchSnapshot {
+        self.snapshot.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads which batches are complete by now, oldest first. Who asks shares the list until there are more.
     pub fn complete(&self) -> Result<Arc<[Batch]>, StoredError> {
-        let mut known = self.known();
-        let store = self.store.as_ref();
+        let mut no_gap = self.no_gap.lock().unwrap_or_else(PoisonError::into_inner);
+        let BatchSnapshot { mut batches, mut completeness, .. } = self.snapshot();
         let mut new: Vec<Batch> = Vec::new();
+        let read = self.read_new(&batches, &mut new, &mut no_gap);
         // What was read before a fault is kept.
-        let read = loop {
-            let before = new.last().or(known.batches.last()).map(|batch| &*batch.cut);
-            let batch = before.map_or(1, |cut| cut.batch + 1);
-            match read_complete(store, batch, before) {
-                Ok(Some(found)) => new.push(found),
-                Ok(None) => break Ok(()),
-                Err(error) => break Err(error),
-            }
-        };
         if !new.is_empty() {
-            known.batches = known.batches.iter().cloned().chain(new).collect();
+            batches = batches.iter().cloned().chain(new).collect();
         }
-        read?;
-        if !known.no_gap {
-            check_no_gap(store, &store.list("batches/")?)?;
-            known.no_gap = true;
+        let away = read.as_ref().err().filter(|error| error.is_transient()).map(ToString::to_string);
+        match &read {
+            Ok(()) => completeness = Completeness::Whole,
+            Err(error) if away.is_none() => completeness = Completeness::Damaged(error.to_string()),
+            Err(_) => {}
         }
-        Ok(Arc::clone(&known.batches))
+        let snapshot = BatchSnapshot { batches: Arc::clone(&batches), completeness, away };
+        *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = snapshot;
+        read.map(|()| batches)
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn read_new(&self, known: &[Batch], new: &mut Vec<Batch>, no_gap: &mut bool) -> Result<(), StoredError> {
+        let store = self.store.as_ref();
+        loop {
+            let before = new.last().or(known.last()).map(|batch| &*batch.cut);
+            let Some(found) = read_complete(store, before.map_or(1, |cut| cut.batch + 1), before)? else { break };
+            new.push(found);
+        }
+        if !*no_gap {
+            check_no_gap(store, &store.list("batches/")?)?;
+            *no_gap = true;
+        }
+        Ok(())
     }
 
     /// A batch that is known to be whole is there, whatever is wrong with others.
     pub fn get(&self, batch: u32) -> Result<Batch, StoredError> {
         let complete = self.complete();
-        let known = self.known();
-        let found = batch.checked_sub(1).and_then(|index| known.batches.get(index as usize));
-        match (found, complete) {
+        match (self.snapshot().find(batch), complete) {
             (Some(found), _) => Ok(found.clone()),
             (None, Ok(complete)) => Err(StoredError::NoSuchBatch { batch, complete: complete.len() }),
             (None, Err(error)) => Err(error),
@@ -86,12 +126,11 @@ impl StoredBatches {
     }
 
     /// Rows `offset..offset + limit`, partition 0 first, as JSON objects.
-    pub fn rows(&self, batch: u32, offset: usize, limit: usize) -> Result<Vec<Map<String, Value>>, StoredError> {
-        let batch = self.get(batch)?;
+    pub fn rows(&self, batch: &Batch, offset: usize, limit: usize) -> Result<Vec<Map<String, Value>>, StoredError> {
         let schema = read_schema(self.store.as_ref())?;
         let schema = schema.ok_or_else(|| StoreError::Missing { key: SCHEMA_KEY.to_owned() })?.part();
         let mut rows = Vec::new();
-        for share in shares(&batch, offset, limit) {
+        for share in shares(batch, offset, limit) {
             let selection = Selection { skip: share.skip, limit: Some(limit - rows.len()), row_groups: None };
             for block in read_blocks(self.store.as_ref(), &share.key, &schema, &selection)? {
                 append_rows(&block?, &mut rows);
@@ -101,9 +140,9 @@ impl StoredBatches {
     }
 
     /// The keys of the parts that have these rows and whose digests are to be looked at before they are read.
-    pub fn unverified(&self, batch: u32, offset: usize, limit: usize) -> Result<Vec<String>, StoredError> {
-        let shares = shares(&self.get(batch)?, offset, limit);
-        Ok(shares.into_iter().map(|share| share.key).filter(|key| !self.is_verified(key)).collect())
+    pub fn unverified(&self, batch: &Batch, offset: usize, limit: usize) -> Vec<String> {
+        let keys = shares(batch, offset, limit).into_iter().map(|share| share.key);
+        keys.filter(|key| !self.is_verified(key)).collect()
     }
 
     /// Reads nothing and waits for nobody.
@@ -174,9 +213,52 @@ fn json(column: &dyn Array, row: usize) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use millstream_store::counting::{CountingStore, Counts};
+    use millstream_store::{LocalStore, Store as _};
     use serde_json::json;
 
+    use super::super::fixture::batch;
+    use super::super::manifest::{Manifest, cut_key, manifest_key};
     use super::*;
+
+    #[test]
+    fn a_snapshot_reads_nothing_and_outlasts_a_store_that_is_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(CountingStore::new(Arc::new(LocalStore::open(folder.path()).unwrap())));
+        let put = |number: u32| {
+            let batch = batch(number, 10, 0);
+            let part = Manifest { file_digest: Some("d".repeat(64)), ..batch.parts[0].clone() };
+            store.create(&manifest_key(number, 0), &serde_json::to_vec(&part).unwrap()).unwrap();
+            store.create(&cut_key(number), &serde_json::to_vec(&*batch.cut).unwrap()).unwrap();
+        };
+        let stored = StoredBatches::new(Arc::clone(&store) as SharedStore);
+        let check = |completeness: &Completeness, n_batches: usize, is_away: bool| {
+            store.take();
+            let snapshot = stored.snapshot();
+            assert_eq!(store.take(), Counts::default());
+            assert_eq!((snapshot.batches.len(), snapshot.away.is_some()), (n_batches, is_away));
+            assert_eq!(&snapshot.completeness, completeness);
+            assert_eq!(snapshot.find(2).is_some(), n_batches >= 2);
+            assert!(snapshot.find(0).is_none() && snapshot.find(9).is_none());
+        };
+        check(&Completeness::Unread, 0, false);
+        (1..=2).for_each(put);
+        assert_eq!(stored.complete().unwrap().len(), 2);
+        check(&Completeness::Whole, 2, false);
+        // No file is read at the place of the next cut: the disk fails.
+        let next = folder.path().join(cut_key(3));
+        std::fs::create_dir_all(&next).unwrap();
+        assert!(stored.complete().is_err());
+        check(&Completeness::Whole, 2, true);
+        std::fs::remove_dir(&next).unwrap();
+        std::fs::write(&next, "{").unwrap();
+        let error = stored.complete().unwrap_err().to_string();
+        check(&Completeness::Damaged(error), 2, false);
+        std::fs::remove_file(&next).unwrap();
+        put(3);
+        assert_eq!(stored.complete().unwrap().len(), 3);
+        check(&Completeness::Whole, 3, false);
+    }
 
     #[test]
     fn rows_lie_in_the_parts_that_have_them() {
