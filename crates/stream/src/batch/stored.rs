@@ -213,8 +213,9 @@ fn json(column: &dyn Array, row: usize) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use millstream_store::LocalStore;
     use millstream_store::counting::{CountingStore, Counts};
-    use millstream_store::{LocalStore, Store as _};
+    use millstream_store::faulty::FaultyStore;
     use serde_json::json;
 
     use super::super::fixture::batch;
@@ -224,40 +225,53 @@ mod tests {
     #[test]
     fn a_snapshot_reads_nothing_and_outlasts_a_store_that_is_away() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Arc::new(CountingStore::new(Arc::new(LocalStore::open(folder.path()).unwrap())));
+        let disk: SharedStore = Arc::new(LocalStore::open(folder.path()).unwrap());
         let put = |number: u32| {
             let batch = batch(number, 10, 0);
             let part = Manifest { file_digest: Some("d".repeat(64)), ..batch.parts[0].clone() };
-            store.create(&manifest_key(number, 0), &serde_json::to_vec(&part).unwrap()).unwrap();
-            store.create(&cut_key(number), &serde_json::to_vec(&*batch.cut).unwrap()).unwrap();
+            disk.create(&manifest_key(number, 0), &serde_json::to_vec(&part).unwrap()).unwrap();
+            disk.create(&cut_key(number), &serde_json::to_vec(&*batch.cut).unwrap()).unwrap();
         };
+        // Every second call fails, or takes long.
+        let store = Arc::new(CountingStore::new(Arc::new(FaultyStore::seeded(Arc::clone(&disk), 1, 0.5))));
         let stored = StoredBatches::new(Arc::clone(&store) as SharedStore);
-        let check = |completeness: &Completeness, n_batches: usize, is_away: bool| {
-            store.take();
-            let snapshot = stored.snapshot();
-            assert_eq!(store.take(), Counts::default());
-            assert_eq!((snapshot.batches.len(), snapshot.away.is_some()), (n_batches, is_away));
-            assert_eq!(&snapshot.completeness, completeness);
-            assert_eq!(snapshot.find(2).is_some(), n_batches >= 2);
-            assert!(snapshot.find(0).is_none() && snapshot.find(9).is_none());
+        let (mut completeness, mut n_away) = (Completeness::Unread, 0);
+        let mut read = |n_batches: usize| {
+            loop {
+                let found = stored.complete();
+                store.take();
+                let snapshot = stored.snapshot();
+                assert_eq!(store.take(), Counts::default());
+                if found.is_ok() {
+                    completeness = Completeness::Whole;
+                }
+                assert_eq!((&snapshot.completeness, snapshot.away.is_some()), (&completeness, found.is_err()));
+                n_away += u32::from(found.is_err());
+                if let Ok(batches) = found {
+                    assert_eq!((batches.len(), snapshot.batches.len()), (n_batches, n_batches));
+                    assert!(snapshot.find(0).is_none() && snapshot.find(9).is_none() && snapshot.find(1).is_some());
+                    break;
+                }
+            }
         };
-        check(&Completeness::Unread, 0, false);
+        assert_eq!(stored.snapshot().completeness, Completeness::Unread);
         (1..=2).for_each(put);
-        assert_eq!(stored.complete().unwrap().len(), 2);
-        check(&Completeness::Whole, 2, false);
-        // No file is read at the place of the next cut: the disk fails.
-        let next = folder.path().join(cut_key(3));
-        std::fs::create_dir_all(&next).unwrap();
-        assert!(stored.complete().is_err());
-        check(&Completeness::Whole, 2, true);
-        std::fs::remove_dir(&next).unwrap();
-        std::fs::write(&next, "{").unwrap();
-        let error = stored.complete().unwrap_err().to_string();
-        check(&Completeness::Damaged(error), 2, false);
-        std::fs::remove_file(&next).unwrap();
+        read(2);
         put(3);
-        assert_eq!(stored.complete().unwrap().len(), 3);
-        check(&Completeness::Whole, 3, false);
+        (0..20).for_each(|_| read(3));
+        assert!(n_away > 0);
+        // What is damaged is told as long as it is, and what was read before stays.
+        let next = folder.path().join(cut_key(4));
+        std::fs::create_dir_all(next.parent().unwrap()).unwrap();
+        std::fs::write(&next, "{").unwrap();
+        while stored.complete().is_ok() || stored.snapshot().away.is_some() {}
+        let snapshot = stored.snapshot();
+        assert!(matches!(snapshot.completeness, Completeness::Damaged(why) if why.contains("_cut.json")));
+        assert_eq!(snapshot.batches.len(), 3);
+        std::fs::remove_file(&next).unwrap();
+        put(4);
+        while stored.complete().is_err() {}
+        assert_eq!(stored.snapshot().completeness, Completeness::Whole);
     }
 
     #[test]
