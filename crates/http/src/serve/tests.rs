@@ -362,7 +362,8 @@ fn app_of(completeness: Completeness, away: Option<&str>) -> Arc<App> {
     context.batches = Arc::new(FakeBatches(BatchSnapshot { batches, completeness, away: away.map(str::to_owned) }));
     let view = |(name, sql): (&str, &str)| View { name: name.to_owned(), sql: sql.to_owned(), params: Vec::new() };
     context.settings.models.clear();
-    context.settings.views = [("all", "select * from Batches"), ("one", "select 1 as x")].map(view).to_vec();
+    context.settings.views =
+        [("all", "select * from batches"), ("one", "select 'Batches' as batches_")].map(view).to_vec();
     Arc::new(App::new(context, tokio::sync::watch::channel(false).1))
 }
 

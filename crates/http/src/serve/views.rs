@@ -159,9 +159,9 @@ async fn ask(app: &Arc<App>, asked: Asked) -> Result<Arc<Rows>, ApiError> {
 
 /// What is not read yet, and what cannot be, is told to who asks for it alone.
 fn now(app: &App, sql: &str) -> Result<Now, ApiError> {
-    let sql = sql.to_lowercase();
+    let names = |table: &str| sql.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == table);
     // Before the batches, so that no item is seen whose batch is not.
-    let catalogue = match sql.contains(CATALOGUE) {
+    let catalogue = match names(CATALOGUE) {
         true => loaded(app)?,
         false => app.context.catalogue.as_ref().map(|catalogues| catalogues.snapshot()),
     };
@@ -169,7 +169,7 @@ fn now(app: &App, sql: &str) -> Result<Now, ApiError> {
     let batches = match completeness {
         Completeness::Whole => Ok(batches),
         Completeness::Damaged(why) => Err(why),
-        Completeness::Unread if sql.contains(TABLE) => Ok(all_batches(app)?),
+        Completeness::Unread if names(TABLE) => Ok(all_batches(app)?),
         Completeness::Unread => Err("they are still being read".to_owned()),
     };
     Ok(Now { batches, catalogue, served: app.context.registry.snapshot() })

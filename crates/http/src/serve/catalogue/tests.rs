@@ -1,8 +1,12 @@
 //! `/v1/catalogue` from outside.
 
+use std::sync::Arc;
+
+use millstream_answer::views::View;
 use serde_json::json;
 
-use crate::serve::fixture::{Fixture, fixture, fixture_with_catalogue};
+use crate::serve::App;
+use crate::serve::fixture::{Fixture, add_catalogue, context, fixture, fixture_with_catalogue};
 use crate::serve::tests::{ask, check, refuse};
 
 const MOVIES: &str = "\
@@ -155,6 +159,21 @@ async fn a_catalogue_of_the_stream_is_empty_until_the_first_batch() {
     check(f, "GET /v1/catalogue?genre=Drama&sort=-year&filter=year%3E2000", 200, nothing).await;
     refuse(f, "GET /v1/catalogue?limit=x", 422, "bad_value", Some("limit"), &[]).await;
     refuse(f, "GET /v1/catalogue/1", 404, "unknown_item", None, &["which has 0"]).await;
+}
+
+#[tokio::test]
+async fn a_view_waits_until_the_items_are_read_only_where_it_names_them() {
+    let (mut context, models) = context(Vec::new(), Vec::new());
+    add_catalogue(&mut context, &models, "", &format!("{RULES}from = \"batches\""));
+    let view = |(name, sql): (&str, &str)| View { name: name.to_owned(), sql: sql.to_owned(), params: Vec::new() };
+    let others = "select catalogue_id, 'Catalogue' as catalogues from batches";
+    context.settings.views = [("items", "select title from catalogue"), ("others", others)].map(view).to_vec();
+    let app = Arc::new(App::new(context, tokio::sync::watch::channel(false).1));
+    // This store has no schema, which is another matter.
+    for (name, code) in [("items", "loading"), ("others", "no_schema")] {
+        let (status, _, body) = ask(&app, "GET", &format!("/v1/views/{name}"), "").await;
+        assert!(status == 503 && body.contains(&format!("\"code\":\"{code}\"")), "{name}: {body}");
+    }
 }
 
 #[tokio::test]
