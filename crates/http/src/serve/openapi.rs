@@ -57,33 +57,30 @@ fn built_in_paths(app: &App) -> Map<String, Value> {
             Told::AsList(summary) => (summary, true),
             Told::Nowhere | Told::InHints => return None,
         };
-        let mut parameters: Vec<Value> = path_parameters(own.pattern).map(path_parameter).collect();
+        let mut parameters: Vec<Value> = path_parameters(own.pattern).map(text_in_path).collect();
         if own.pattern == "/v1/catalogue" {
             parameters.extend(catalogue_parameters(app));
         }
         if is_list {
-            parameters.extend(["limit", "offset"].map(page_parameter));
+            parameters.extend(PAGE.map(page_parameter));
         }
-        let get = json!({"summary": summary, "parameters": parameters, "responses": responses()});
-        Some((own.pattern.to_owned(), json!({"get": get})))
+        Some((own.pattern.to_owned(), json!({"get": operation(summary, Some(parameters), None)})))
     };
     documented().filter_map(path).collect()
 }
 
-fn path_parameter(name: &str) -> Value {
-    json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}})
-}
+/// Of every list.
+const PAGE: [&str; 2] = ["limit", "offset"];
 
 fn page_parameter(name: &str) -> Value {
-    json!({"name": name, "in": "query", "schema": {"type": "integer", "minimum": 0}})
+    in_query(name, &json!({"type": "integer", "minimum": 0}))
 }
 
 fn view_path(view: &View) -> Value {
     let own = view.params.iter().map(|(name, parameter)| view_parameter(name, name, parameter, "query"));
-    let page = ["limit", "offset"].into_iter().filter(|name| view.params.iter().all(|(own, _)| own != name));
-    let parameters: Vec<Value> = own.chain(page.map(page_parameter)).collect();
-    json!({"get": {"summary": format!("Rows of the view {}", view.name), "parameters": parameters,
-        "responses": responses()}})
+    let page = PAGE.into_iter().filter(|name| view.params.iter().all(|(own, _)| own != name));
+    let parameters = own.chain(page.map(page_parameter)).collect();
+    json!({"get": operation(&format!("Rows of the view {}", view.name), Some(parameters), None)})
 }
 
 /// `asked`: the request's name for it.
@@ -112,8 +109,8 @@ fn query_path() -> Value {
     let body = json!({"type": "object", "required": ["sql"], "additionalProperties": false, "properties": {
         "sql": {"type": "string"}, "params": {"type": "object"},
         "limit": {"type": "integer", "minimum": 0}, "offset": {"type": "integer", "minimum": 0}}});
-    json!({"post": {"summary": "Rows of a query over batches, the catalogue and the tables; on this machine alone",
-        "requestBody": request_body(&body), "responses": responses()}})
+    let summary = "Rows of a query over batches, the catalogue and the tables; on this machine alone";
+    json!({"post": operation(summary, None, Some(&body))})
 }
 
 /// A route that answers from a view.
@@ -125,31 +122,16 @@ fn view_route_path(app: &App, route: &UserRoute, call: &ViewCall) -> Value {
         .filter_map(|(name, parameter)| Some((call.args.get(name)?.parameter()?, name.as_str(), parameter)))
         .collect();
     let (in_path, given): (Vec<_>, Vec<_>) = asked.into_iter().partition(|(asked, ..)| route.is_path_parameter(asked));
-    let mut path: Vec<Value> =
-        in_path.iter().map(|(asked, name, parameter)| view_parameter(asked, name, parameter, "path")).collect();
-    let untaken = path_parameters(&route.route.path).filter(|name| in_path.iter().all(|(asked, ..)| asked != name));
-    path.extend(untaken.map(path_parameter));
+    let path = in_path.iter().map(|(asked, name, parameter)| (*asked, view_parameter(asked, name, parameter, "path")));
+    let query = given.iter().map(|(asked, name, parameter)| view_parameter(asked, name, parameter, "query"));
+    let body = given.iter().map(|(asked, _, parameter)| ((*asked).to_owned(), view_schema(parameter)));
     let summary = format!("Rows of the view {}", call.name);
-    let mut methods = Map::new();
-    if route.route.get {
-        let mut all = path.clone();
-        all.extend(given.iter().map(|(asked, name, parameter)| view_parameter(asked, name, parameter, "query")));
-        methods.insert("get".to_owned(), json!({"summary": summary, "parameters": all, "responses": responses()}));
-    }
-    if route.route.post {
-        let properties: Map<String, Value> =
-            given.iter().map(|(asked, _, parameter)| ((*asked).to_owned(), view_schema(parameter))).collect();
-        let body = json!({"type": "object", "additionalProperties": false, "properties": properties});
-        let post = json!({"summary": summary, "parameters": path, "requestBody": request_body(&body),
-            "responses": responses()});
-        methods.insert("post".to_owned(), post);
-    }
-    Value::Object(methods)
+    route_operations(route, &summary, path.collect(), query.collect(), &object(body))
 }
 
 /// A facet may be given more than once.
 fn catalogue_parameters(app: &App) -> Vec<Value> {
-    let texts = ["q", "filter", "sort"].map(|name| json!({"name": name, "in": "query", "schema": {"type": "string"}}));
+    let texts = ["q", "filter", "sort"].map(|name| in_query(name, &json!({"type": "string"})));
     let facets = super::catalogue::facet_names(app).into_iter().map(|name| {
         json!({"name": name, "in": "query", "explode": true,
             "schema": {"type": "array", "items": {"type": "string"}}})
@@ -163,11 +145,8 @@ fn predict_path(file: &ModelFile, model: &ServedModel) -> Value {
     let row = row_schema(file.inputs.iter().map(|input| (input.name.as_str(), input)));
     let body = json!({"oneOf": [row, {"type": "array", "items": row},
         {"type": "object", "required": ["rows"], "properties": {"rows": {"type": "array", "items": row}}}]});
-    json!({
-        "get": {"summary": summary, "parameters": query_parameters(file.inputs.iter().map(|i| (i.name.as_str(), i))),
-                "responses": responses()},
-        "post": {"summary": summary, "requestBody": request_body(&body), "responses": responses()}
-    })
+    let query = file.inputs.iter().map(|input| in_query(&input.name, &type_schema(input.kind))).collect();
+    json!({"get": operation(&summary, Some(query), None), "post": operation(&summary, None, Some(&body))})
 }
 
 /// What a model answers besides predictions: below its champion, and below each version.
@@ -179,35 +158,24 @@ fn ask_path(path: &AskPath, file: &ModelFile, paths: &mut Map<String, Value>) {
     let of_version = (path.of_version.pattern.to_owned(), path.summary.to_owned(), &["model", "version"][..]);
     for (pattern, summary, above) in [of_model, of_version] {
         let methods = paths.entry(pattern).or_insert_with(|| json!({}));
+        let arguments = path.arguments.iter().map(|argument| in_path(argument.name(), &asked.schema(*argument)));
+        let parameters: Vec<Value> = above.iter().copied().map(text_in_path).chain(arguments).collect();
         if path.of_model.methods.get {
-            methods["get"] = get_operation(path, &summary, &asked, above);
+            let query = asked.told(path, false).into_iter().map(|argument| {
+                json!({"name": argument.name(), "in": "query", "description": argument.meaning(),
+                    "schema": asked.schema(argument)})
+            });
+            methods["get"] = operation(&summary, Some(parameters.iter().cloned().chain(query).collect()), None);
         }
         if path.of_model.methods.post {
-            methods["post"] = post_operation(path, &summary, &asked, above);
+            methods["post"] = operation(&summary, Some(parameters), Some(&posted(path, &asked)));
         }
     }
 }
 
-fn in_path(path: &AskPath, asked: &Asked, above: &[&str]) -> Vec<Value> {
-    let in_path = |name: &str, schema: Value| json!({"name": name, "in": "path", "required": true, "schema": schema});
-    let above = above.iter().map(|name| in_path(name, json!({"type": "string"})));
-    above.chain(path.arguments.iter().map(|argument| in_path(argument.name(), asked.schema(*argument)))).collect()
-}
-
-fn get_operation(path: &AskPath, summary: &str, asked: &Asked, above: &[&str]) -> Value {
-    let mut parameters = in_path(path, asked, above);
-    let told = asked.told(path).into_iter().filter(|argument| is_told_by(path.action, *argument, false));
-    parameters.extend(told.map(|argument| {
-        json!({"name": argument.name(), "in": "query", "description": argument.meaning(),
-            "schema": asked.schema(argument)})
-    }));
-    json!({"summary": summary, "parameters": parameters, "responses": responses()})
-}
-
 /// A body that is told one of several things is one of several bodies.
-fn post_operation(path: &AskPath, summary: &str, asked: &Asked, above: &[&str]) -> Value {
-    let told = asked.told(path).into_iter().filter(|argument| is_told_by(path.action, *argument, true));
-    let told: Vec<Argument> = told.collect();
+fn posted(path: &AskPath, asked: &Asked) -> Value {
+    let told = asked.told(path, true);
     let one_of: Vec<Argument> = path.action.one_of().iter().copied().filter(|one| told.contains(one)).collect();
     let body = |needed: Argument| {
         let taken = told.iter().filter(|argument| **argument == needed || !one_of.contains(argument));
@@ -216,13 +184,11 @@ fn post_operation(path: &AskPath, summary: &str, asked: &Asked, above: &[&str]) 
         json!({"type": "object", "required": [needed.name()], "additionalProperties": false,
             "properties": properties})
     };
-    let body = match one_of.as_slice() {
+    match one_of.as_slice() {
         [] => body(Argument::Ratings),
         [one] => body(*one),
         several => json!({"oneOf": several.iter().map(|one| body(*one)).collect::<Vec<_>>()}),
-    };
-    json!({"summary": summary, "parameters": in_path(path, asked, above), "requestBody": request_body(&body),
-        "responses": responses()})
+    }
 }
 
 /// A user is in a path, ratings and rows are in a body.
@@ -270,14 +236,15 @@ impl<'a> Asked<'a> {
         Self { user, item, inputs: file.map_or(&[], |file| &file.inputs), route: None, algorithm }
     }
 
-    /// What it can be told besides what the path says.
-    fn told(&self, path: &AskPath) -> Vec<Argument> {
+    /// What a query, or a body, can tell besides what the path says.
+    fn told(&self, path: &AskPath, posts: bool) -> Vec<Argument> {
         let all = path.action.arguments(self.algorithm);
         let one_of = path.action.one_of();
         let says_one = path.arguments.iter().any(|said| one_of.contains(said));
         let is_said =
             |argument: &Argument| path.arguments.contains(argument) || (says_one && one_of.contains(argument));
-        all.into_iter().filter(|argument| *argument != Argument::Version && !is_said(argument)).collect()
+        let is_told = |argument: &Argument| *argument != Argument::Version && is_told_by(path.action, *argument, posts);
+        all.into_iter().filter(|argument| is_told(argument) && !is_said(argument)).collect()
     }
 
     fn schema(&self, argument: Argument) -> Value {
@@ -314,39 +281,16 @@ fn action_path(app: &App, route: &UserRoute) -> Value {
         json!({"name": name, "in": place, "required": place == "path" || route.route.needs(argument),
             "description": argument.meaning(), "schema": asked.schema(argument)})
     };
-    let mut path: Vec<Value> = named()
-        .filter(|(_, name)| route.is_path_parameter(name))
-        .map(|(argument, name)| parameter("path", argument, name))
-        .collect();
-    let unasked = path_parameters(&route.route.path).filter(|name| named().all(|(_, known)| known != *name));
-    path.extend(unasked.map(path_parameter));
-    let given: Vec<(Argument, &str)> = named().filter(|(_, name)| !route.is_path_parameter(name)).collect();
+    let path = named().filter(|(_, name)| route.is_path_parameter(name));
+    let path = path.map(|(argument, name)| (name, parameter("path", argument, name))).collect();
+    let given = || named().filter(|(_, name)| !route.is_path_parameter(name));
+    let query = given().map(|(argument, name)| parameter("query", argument, name)).collect();
+    let row = match route.route.args.iter().find(|(_, origin)| **origin == Origin::Body) {
+        Some((argument, _)) => asked.schema(*argument),
+        None => object(given().map(|(argument, name)| (name.to_owned(), described(argument, &asked)))),
+    };
     let summary = format!("{} of {}", capitalised(route.route.action.name()), route.route.models.join(", "));
-    let mut methods = Map::new();
-    if route.route.get {
-        let mut all = path.clone();
-        all.extend(given.iter().map(|(argument, name)| parameter("query", *argument, name)));
-        methods.insert("get".to_owned(), json!({"summary": summary, "parameters": all, "responses": responses()}));
-    }
-    if route.route.post {
-        let is_body = route.route.args.iter().find(|(_, origin)| **origin == Origin::Body);
-        let row = match is_body {
-            Some((argument, _)) => asked.schema(*argument),
-            None => {
-                let properties: Map<String, Value> =
-                    given.iter().map(|(argument, name)| ((*name).to_owned(), described(*argument, &asked))).collect();
-                json!({"type": "object", "additionalProperties": false, "properties": properties})
-            }
-        };
-        let body = match &route.route.body {
-            Some(key) => json!({"type": "object", "required": [key], "properties": {key.as_str(): row}}),
-            None => row,
-        };
-        let post = json!({"summary": summary, "parameters": path, "requestBody": request_body(&body),
-            "responses": responses()});
-        methods.insert("post".to_owned(), post);
-    }
-    Value::Object(methods)
+    route_operations(route, &summary, path, query, &in_body(route, row))
 }
 
 fn capitalised(name: &str) -> String {
@@ -364,43 +308,78 @@ fn route_path(app: &App, route: &Arc<UserRoute>) -> Value {
     // A route whose models have no version yet has its path and methods, and no parameters.
     let versions = versions(app, route).unwrap_or_default();
     let parameters = route.parameters(&versions);
-    let (in_path, given): (Vec<_>, Vec<_>) =
-        parameters.into_iter().partition(|(name, _)| route.is_path_parameter(name));
+    let (said, given): (Vec<_>, Vec<_>) = parameters.into_iter().partition(|(name, _)| route.is_path_parameter(name));
+    let path = said.into_iter().map(|(name, input)| in_path(name, &type_schema(input.kind))).collect();
+    let query = given.iter().map(|(name, input)| in_query(name, &type_schema(input.kind))).collect();
+    let row = in_body(route, row_schema(given.iter().copied()));
     let summary = format!("Answers from {}", route.route.models.join(", "));
-    let path: Vec<Value> = in_path
-        .iter()
-        .map(|(name, input)| json!({"name": name, "in": "path", "required": true, "schema": type_schema(input.kind)}))
-        .collect();
-    let mut methods = Map::new();
-    if route.route.get {
-        let mut all = path.clone();
-        all.extend(query_parameters(given.iter().copied()));
-        methods.insert("get".to_owned(), json!({"summary": summary, "parameters": all, "responses": responses()}));
-    }
-    if route.route.post {
-        let row = row_schema(given.iter().copied());
-        let row = match &route.route.body {
-            Some(key) => json!({"type": "object", "required": [key], "properties": {key.as_str(): row}}),
-            None => row,
-        };
-        let body = json!({"oneOf": [row, {"type": "array", "items": row}]});
-        let post = json!({"summary": summary, "parameters": path, "requestBody": request_body(&body),
-            "responses": responses()});
-        methods.insert("post".to_owned(), post);
-    }
-    Value::Object(methods)
+    methods_of(route, &summary, path, query, &json!({"oneOf": [row, {"type": "array", "items": row}]}))
 }
 
-fn query_parameters<'a>(inputs: impl Iterator<Item = (&'a str, &'a Input)>) -> Vec<Value> {
-    let parameter =
-        |(name, input): (&str, &Input)| json!({"name": name, "in": "query", "schema": type_schema(input.kind)});
-    inputs.map(parameter).collect()
+/// `path`: by its names; what nothing takes of the path is text.
+fn route_operations(
+    route: &UserRoute,
+    summary: &str,
+    path: Vec<(&str, Value)>,
+    query: Vec<Value>,
+    body: &Value,
+) -> Value {
+    let untaken = path_parameters(&route.route.path).filter(|name| path.iter().all(|(known, _)| known != name));
+    let path = path.iter().map(|(_, parameter)| parameter.clone()).chain(untaken.map(text_in_path)).collect();
+    methods_of(route, summary, path, query, body)
+}
+
+fn methods_of(route: &UserRoute, summary: &str, path: Vec<Value>, query: Vec<Value>, body: &Value) -> Value {
+    let mut methods = json!({});
+    if route.route.get {
+        methods["get"] = operation(summary, Some(path.iter().cloned().chain(query).collect()), None);
+    }
+    if route.route.post {
+        methods["post"] = operation(summary, Some(path), Some(body));
+    }
+    methods
+}
+
+/// A row where the route takes it in a posted object.
+fn in_body(route: &UserRoute, row: Value) -> Value {
+    match &route.route.body {
+        Some(key) => json!({"type": "object", "required": [key], "properties": {key.as_str(): row}}),
+        None => row,
+    }
+}
+
+fn operation(summary: &str, parameters: Option<Vec<Value>>, body: Option<&Value>) -> Value {
+    let mut operation = json!({"summary": summary});
+    if let Some(parameters) = parameters {
+        operation["parameters"] = parameters.into();
+    }
+    if let Some(schema) = body {
+        operation["requestBody"] = json!({"required": true, "content": {"application/json": {"schema": schema}}});
+    }
+    let error = json!({"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}});
+    operation["responses"] =
+        json!({"200": {"description": "The answer"}, "default": {"description": "An error", "content": error}});
+    operation
+}
+
+fn in_path(name: &str, schema: &Value) -> Value {
+    json!({"name": name, "in": "path", "required": true, "schema": schema})
+}
+
+fn text_in_path(name: &str) -> Value {
+    in_path(name, &json!({"type": "string"}))
+}
+
+fn in_query(name: &str, schema: &Value) -> Value {
+    json!({"name": name, "in": "query", "schema": schema})
+}
+
+fn object(properties: impl Iterator<Item = (String, Value)>) -> Value {
+    json!({"type": "object", "additionalProperties": false, "properties": properties.collect::<Map<_, _>>()})
 }
 
 fn row_schema<'a>(inputs: impl Iterator<Item = (&'a str, &'a Input)>) -> Value {
-    let properties: Map<String, Value> =
-        inputs.map(|(name, input)| (name.to_owned(), type_schema(input.kind))).collect();
-    json!({"type": "object", "additionalProperties": false, "properties": properties})
+    object(inputs.map(|(name, input)| (name.to_owned(), type_schema(input.kind))))
 }
 
 fn type_schema(kind: ColumnType) -> Value {
@@ -410,13 +389,4 @@ fn type_schema(kind: ColumnType) -> Value {
         ColumnType::Utf8 => json!({"type": "string"}),
         ColumnType::Boolean => json!({"type": "boolean"}),
     }
-}
-
-fn request_body(schema: &Value) -> Value {
-    json!({"required": true, "content": {"application/json": {"schema": schema}}})
-}
-
-fn responses() -> Value {
-    let error = json!({"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}});
-    json!({"200": {"description": "The answer"}, "default": {"description": "An error", "content": error}})
 }
