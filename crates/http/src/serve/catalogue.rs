@@ -127,29 +127,24 @@ impl Asked {
             if given.contains(&name) {
                 return Err(rows::repeated(&name));
             }
-            let number = text.parse::<usize>().ok();
-            match (name.as_str(), number) {
-                ("q", _) if text.chars().count() > SEARCH_CHARS_MOST => {
+            let count = |most: Option<usize>| {
+                let got =
+                    |error: ApiError| ApiError { message: format!("{}, got {}", error.message, quote(&text)), ..error };
+                rows::parse_count(&name, &text, most).map_err(got)
+            };
+            match name.as_str() {
+                "q" if text.chars().count() > SEARCH_CHARS_MOST => {
                     let message = format!("q: at most {SEARCH_CHARS_MOST} characters are looked for");
                     return Err(ApiError::value("bad_value", "q", message));
                 }
-                ("q", _) => asked.search = Some(text),
-                ("filter", _) => asked.filter = Some(text).filter(|text| !text.trim().is_empty()),
-                ("sort", _) => asked.sort = Some(text).filter(|text| !text.trim().is_empty()),
-                ("limit", Some(limit)) if limit <= LIMIT_MAX => asked.limit = limit,
-                ("offset", Some(offset)) => asked.offset = offset,
-                ("limit", _) => {
-                    let message = format!("limit: expected a whole number from 0 to {LIMIT_MAX}, got {}", quote(&text));
-                    return Err(ApiError::value("bad_value", "limit", message));
-                }
-                ("offset", None) => {
-                    let message = format!("offset: expected a whole number from 0, got {}", quote(&text));
-                    return Err(ApiError::value("bad_value", "offset", message));
-                }
+                "q" => asked.search = Some(text),
+                "filter" => asked.filter = Some(text).filter(|text| !text.trim().is_empty()),
+                "sort" => asked.sort = Some(text).filter(|text| !text.trim().is_empty()),
+                "limit" => asked.limit = count(Some(LIMIT_MAX))?,
+                "offset" => asked.offset = count(None)?,
                 _ => {
                     let known = PARAMETERS.into_iter().chain(facets.iter().map(String::as_str));
-                    let message = format!("{name}: unknown parameter{}", hint(&name, known));
-                    return Err(ApiError::value("unknown_parameter", &name, message));
+                    return Err(ApiError::unknown_parameter(&name, known));
                 }
             }
             given.push(name);

@@ -76,6 +76,10 @@ impl ApiError {
         Self { field: Some(field.into()), ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, message) }
     }
 
+    pub fn unknown_parameter<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> Self {
+        Self::value("unknown_parameter", name, format!("{name}: unknown parameter{}", hint(name, known)))
+    }
+
     /// A body whose shape is not that of rows.
     pub fn shape(message: impl Into<String>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_value", message)

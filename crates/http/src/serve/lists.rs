@@ -9,7 +9,7 @@ use millstream_stream::batch::{Batch, BatchSnapshot, Completeness, batch_folder}
 use serde_json::{Value, json};
 
 use super::app::App;
-use super::error::{ApiError, hint, shortened};
+use super::error::{ApiError, shortened};
 use super::predict::{blocking, find_in, find_version, main_version, reading, store_is_away, version_name};
 use super::template::weight_of_row;
 use super::{BatchReadError, BatchSource, reply, rows};
@@ -27,25 +27,10 @@ impl Window {
     fn parse(query: &str) -> Result<Self, ApiError> {
         let mut window = Self { offset: 0, limit: LIMIT };
         for (name, text) in rows::parse_query(query)? {
-            let number = text.parse::<usize>();
-            match (name.as_str(), number) {
-                ("limit", Ok(limit)) if limit <= LIMIT_MAX => window.limit = limit,
-                ("offset", Ok(offset)) => window.offset = offset,
-                ("limit", _) => {
-                    let message = format!("limit: expected a whole number from 0 to {LIMIT_MAX}");
-                    return Err(ApiError::value("bad_value", "limit", message));
-                }
-                ("offset", Err(_)) => {
-                    return Err(ApiError::value("bad_value", "offset", "offset: expected a whole number from 0"));
-                }
-                _ => {
-                    let near = hint(&name, ["limit", "offset"].into_iter());
-                    return Err(ApiError::value(
-                        "unknown_parameter",
-                        &name,
-                        format!("{name}: unknown parameter{near}"),
-                    ));
-                }
+            match name.as_str() {
+                "limit" => window.limit = rows::parse_count(&name, &text, Some(LIMIT_MAX))?,
+                "offset" => window.offset = rows::parse_count(&name, &text, None)?,
+                _ => return Err(ApiError::unknown_parameter(&name, ["limit", "offset"].into_iter())),
             }
         }
         Ok(window)

@@ -60,6 +60,15 @@ pub fn parse_text(field: &str, text: &str, kind: ColumnType) -> Result<Option<Va
     value.ok_or_else(fault).map(Some)
 }
 
+/// A count of a query, at most `most` where there is a bound.
+pub fn parse_count(name: &str, text: &str, most: Option<usize>) -> Result<usize, ApiError> {
+    let number = text.parse().ok().filter(|number| most.is_none_or(|most| *number <= most));
+    number.ok_or_else(|| {
+        let bound = most.map_or_else(String::new, |most| format!(" to {most}"));
+        ApiError::value("bad_value", name, format!("{name}: expected a whole number from 0{bound}"))
+    })
+}
+
 /// What a value of this type looks like, for a message.
 pub fn expected(kind: ColumnType) -> &'static str {
     match kind {

@@ -40,11 +40,8 @@ impl Window {
 
     fn set(&mut self, name: &str, given: &Given) -> Result<(), ApiError> {
         let number = match given {
-            Given::Text(text) => text.parse::<usize>().ok(),
-            Given::Json(value) => value.as_u64().and_then(|number| usize::try_from(number).ok()),
-        };
-        let Some(number) = number else {
-            return Err(ApiError::value("bad_value", name, format!("{name}: expected a whole number from 0")));
+            Given::Text(text) => rows::parse_count(name, text, None)?,
+            Given::Json(value) => rows::parse_count(name, &value.to_string(), None)?,
         };
         if name == "limit" {
             self.limit = number
@@ -104,8 +101,7 @@ pub async fn view(app: &Arc<App>, name: &str, query: &str) -> Result<Response<Bo
     }
     if let Some((name, _)) = given.iter().find(|(name, _)| view.params.iter().all(|(known, _)| known != name)) {
         let known = view.params.iter().map(|(name, _)| name.as_str()).chain(PAGE);
-        let message = format!("{name}: unknown parameter{}", hint(name, known));
-        return Err(ApiError::value("unknown_parameter", name, message));
+        return Err(ApiError::unknown_parameter(name, known));
     }
     let bound = view.params.iter().map(|(name, parameter)| {
         let given = given.iter().find(|(known, _)| known == name).map(|(_, given)| given);
