@@ -13,9 +13,9 @@ use super::kinds::{LoadedKind, LoadedModel};
 use super::removal::removed_at;
 use super::{
     Clusters, CommonRecords, Content, ContentParts, Encoding, Evaluation, EvaluationKind, FORMAT, FeatureSet, Feedback,
-    Fitted, InputFault, ListFault, ListPage, ListQuestion, ModelFile, NeighbourParts, Neighbourhood, Popularity, Prediction,
-    Predictor, Recommender, RegistryError, Row, TargetSummary, Task, Tombstone, arrays_from_bytes, evaluation_key,
-    evaluations_prefix, load_bags, model_key, number_in, read_tombstone, version_folder,
+    Fitted, InputFault, ListFault, ListPage, ListQuestion, ModelFile, NeighbourParts, Neighbourhood, Popularity,
+    Prediction, Predictor, Recommender, RegistryError, Row, TargetSummary, Task, Tombstone, arrays_from_bytes,
+    evaluation_key, evaluations_prefix, load_bags, model_key, number_in, read_tombstone, version_folder,
 };
 use crate::model::Action;
 

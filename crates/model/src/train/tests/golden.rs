@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::grouping;
 use super::recommending::recommenders;
 use crate::model::{Action, Ambiguous, Categorical, Missing, Model, Unseen};
-use crate::registry::{OwnerTexts, Question, Subject, Version, evaluations_prefix, model_key};
+use crate::registry::{ListQuestion, OwnerTexts, Subject, Version, evaluations_prefix, model_key};
 use crate::train::fixture::*;
 
 const FEATURES: &[&str] = &["Open", "Town/City", "Timestamp / 60"];
@@ -137,7 +137,7 @@ fn lists(version: &Version) -> Value {
     let list = |user: u32| {
         let (action, ambiguous) = (Action::Recommend, Ambiguous::default());
         let subject = Subject::User(recommender.model.user(user));
-        let question = Question { action, subject, admit: Admit::default(), n: 3, offset: 0, ambiguous };
+        let question = ListQuestion { action, subject, admit: Admit::default(), n: 3, offset: 0, ambiguous };
         let rows = version.list(&question).unwrap().rows.into_iter();
         rows.map(|(_, row)| Value::Object(row)).collect::<Value>()
     };
