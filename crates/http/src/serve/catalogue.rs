@@ -9,6 +9,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
@@ -17,6 +18,8 @@ use millstream_answer::catalogue::{
 };
 use millstream_learn::Id;
 use serde_json::{Map, Value, json};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use super::app::App;
 use super::error::{ApiError, hint, quote};
@@ -33,6 +36,11 @@ const SORT_COLUMNS_MOST: usize = 4;
 /// A picture may be kept so long by who has it, and a drawn one until there may be another.
 const PICTURE_SECONDS: u32 = 3600;
 const DRAWN_SECONDS: u32 = 60;
+/// So many pictures are read at once: each may take 16 MiB, and as long as the store.
+static PICTURES: Semaphore = Semaphore::const_new(PICTURES_MOST);
+const PICTURES_MOST: usize = 16;
+/// Who waits longer for a place is told to ask again.
+const PICTURES_WAIT: Duration = Duration::from_secs(20);
 const PARAMETERS: [&str; 5] = ["q", "filter", "sort", "limit", "offset"];
 
 /// What was asked, not yet compared with what the catalogue has.
@@ -92,7 +100,15 @@ pub async fn image(app: &Arc<App>, id: &str) -> Result<Response<Body>, ApiError>
         (Some(_), None) | (None, _) => None,
     };
     let Some((name, images)) = name else { return Ok(reply::picture(placeholder(&title), DRAWN_SECONDS)) };
-    let read = reading(move || Ok(images.read(&name))).await?;
+    let Ok(Ok(place)) = timeout(PICTURES_WAIT, PICTURES.acquire()).await else {
+        return Err(ApiError::busy("other pictures are read"));
+    };
+    let read = reading(move || {
+        let read = images.read(&name);
+        drop(place);
+        Ok(read)
+    });
+    let read = read.await?;
     match read {
         Ok(picture) => Ok(reply::picture(picture, PICTURE_SECONDS)),
         Err(ImageFault::Missing) => Ok(reply::picture(placeholder(&title), DRAWN_SECONDS)),

@@ -1,10 +1,16 @@
 //! `/v1/catalogue` from outside.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use axum::http::StatusCode;
+use millstream_answer::catalogue::Images;
 use millstream_answer::views::View;
+use millstream_store::StoreUrl;
 use serde_json::json;
+use tokio::time::timeout;
 
+use super::{PICTURES, PICTURES_MOST, image};
 use crate::serve::App;
 use crate::serve::fixture::{Fixture, add_catalogue, context, fixture, fixture_with_catalogue};
 use crate::serve::tests::{ask, check, refuse};
@@ -174,6 +180,25 @@ async fn a_view_waits_until_the_items_are_read_only_where_it_names_them() {
         let (status, _, body) = ask(&app, "GET", &format!("/v1/views/{name}"), "").await;
         assert!(status == 503 && body.contains(&format!("\"code\":\"{code}\"")), "{name}: {body}");
     }
+}
+
+#[tokio::test]
+async fn so_many_pictures_are_read_at_once() {
+    let (mut context, models) = context(Vec::new(), Vec::new());
+    add_catalogue(&mut context, &models, "id,file\n1,one.png\n", "id = \"id\"\nimage = \"file\"\n");
+    models.store.create("pictures/one.png", b"\x89PNG\r\n\x1a\n and so on").unwrap();
+    let anywhere = StoreUrl::S3 { bucket: String::new(), prefix: String::new() };
+    context.images = Some(Arc::new(Images::new(&models.store, &anywhere, "pictures")));
+    let app = Arc::new(App::new(context, tokio::sync::watch::channel(false).1));
+    let others = PICTURES.acquire_many(PICTURES_MOST.try_into().unwrap()).await.unwrap();
+    let mut asked = std::pin::pin!(image(&app, "1"));
+    assert!(timeout(Duration::from_millis(50), &mut asked).await.is_err(), "it has no place yet");
+    drop(others);
+    let response = asked.await.unwrap();
+    assert_eq!(
+        (response.status(), &response.headers()["content-type"]),
+        (StatusCode::OK, &"image/png".parse().unwrap())
+    );
 }
 
 #[tokio::test]
