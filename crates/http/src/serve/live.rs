@@ -17,10 +17,9 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::app::App;
 use super::error::ApiError;
-use super::metrics::Gauges;
 use super::{lists, reply, stopped};
 use millstream_base::status::Event;
-use millstream_stream::batch::{Batch, Completeness};
+use millstream_stream::batch::Completeness;
 
 /// How often a listener is told of changed numbers.
 const STATUS_EVERY: Duration = Duration::from_millis(500);
@@ -179,18 +178,8 @@ fn sse(kind: &str, json: &str) -> SseEvent {
 }
 
 pub fn metrics(app: &App) -> Response<Body> {
+    let (status, served) = (app.context.status.snapshot(), app.context.registry.snapshot());
     // Of batches that are not known there is no number, and the other numbers go on.
-    let batches = lists::all_batches(app).ok();
-    let counted = batches.map(|batches| (batches.len(), batches.iter().map(Batch::rows).sum()));
-    let snapshot = app.context.status.snapshot();
-    let served = app.context.registry.snapshot();
-    let versions = served.models.values().map(|model| (model.name.clone(), model.n_versions())).collect();
-    let gauges = Gauges {
-        rows_sent: snapshot.source.rows_sent,
-        rejects: snapshot.batch.rejects_total,
-        batches: counted,
-        versions,
-        broker_reachable: snapshot.broker.reachable,
-    };
-    reply::bytes(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", app.metrics.render(&gauges))
+    let text = app.metrics.render(&status, &served, lists::all_batches(app).ok().as_deref());
+    reply::bytes(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
 }

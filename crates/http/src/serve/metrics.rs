@@ -7,6 +7,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use millstream_base::status::Snapshot;
+use millstream_model::registry::Served;
+use millstream_stream::batch::Batch;
 
 /// Upper bounds in seconds.
 const BUCKETS: [f64; 11] = [0.000_1, 0.000_25, 0.000_5, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 10.0];
@@ -25,16 +28,6 @@ struct Requests {
     seconds: f64,
 }
 
-/// Read off the rest of the process when asked.
-pub struct Gauges {
-    pub rows_sent: u64,
-    pub rejects: u64,
-    /// How many, and their rows; `None`: they cannot be read.
-    pub batches: Option<(usize, u64)>,
-    pub versions: Vec<(String, usize)>,
-    pub broker_reachable: bool,
-}
-
 impl Metrics {
     pub fn count(&self, pattern: &str, status: StatusCode, elapsed: Duration) {
         let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -49,20 +42,24 @@ impl Metrics {
         requests.seconds += seconds;
     }
 
-    pub fn render(&self, gauges: &Gauges) -> String {
+    /// With the gauges of the rest of the process. `batches`: `None` where they are not known.
+    pub fn render(&self, status: &Snapshot, served: &Served, batches: Option<&[Batch]>) -> String {
         let mut text = String::with_capacity(4096);
         self.render_requests(&mut text);
-        let broker = u8::from(gauges.broker_reachable);
-        family(&mut text, "millstream_rows_sent_total", "counter", "Records sent to the topic", gauges.rows_sent);
-        family(&mut text, "millstream_rejects_total", "counter", "Records that do not fit the schema", gauges.rejects);
-        if let Some((batches, rows)) = gauges.batches {
-            family(&mut text, "millstream_batches", "gauge", "Complete batches", batches);
+        let (sent, rejects) = (status.source.rows_sent, status.batch.rejects_total);
+        family(&mut text, "millstream_rows_sent_total", "counter", "Records sent to the topic", sent);
+        family(&mut text, "millstream_rejects_total", "counter", "Records that do not fit the schema", rejects);
+        if let Some(batches) = batches {
+            let rows: u64 = batches.iter().map(Batch::rows).sum();
+            family(&mut text, "millstream_batches", "gauge", "Complete batches", batches.len());
             family(&mut text, "millstream_batch_rows", "gauge", "Rows in complete batches", rows);
         }
+        let broker = u8::from(status.broker.reachable);
         family(&mut text, "millstream_broker_reachable", "gauge", "1 while the broker answers", broker);
         head(&mut text, "millstream_versions", "gauge", "Versions served");
-        for (model, versions) in &gauges.versions {
-            line(&mut text, format_args!("millstream_versions{{model=\"{}\"}} {versions}", escape(model)));
+        for model in served.models.values() {
+            let (name, versions) = (escape(&model.name), model.n_versions());
+            line(&mut text, format_args!("millstream_versions{{model=\"{name}\"}} {versions}"));
         }
         text
     }

@@ -25,14 +25,16 @@ pub fn json(status: StatusCode, value: &Value) -> Response<Body> {
     bytes(status, "application/json", value.to_string())
 }
 
-/// An answer from models, with their versions in the header.
+/// An answer from models, with their versions in the header; from none without it.
 pub fn from_models(value: &Value, versions: &str) -> Response<Body> {
     with_versions(json(StatusCode::OK, value), versions)
 }
 
 pub fn with_versions(mut response: Response<Body>, versions: &str) -> Response<Body> {
     // A model's name is checked with the pipeline file; one that is no header value is left out, not a fault.
-    if let Ok(versions) = HeaderValue::from_str(versions) {
+    if let Ok(versions) = HeaderValue::from_str(versions)
+        && !versions.is_empty()
+    {
         response.headers_mut().insert(MODEL_VERSION, versions);
     }
     response

@@ -217,7 +217,7 @@ fn built_in(rows: &Rows, window: Window, most: usize) -> Response<Body> {
     if rows.is_cut {
         answer["cut"] = cut(most).into();
     }
-    with_versions(&answer, &rows.versions)
+    reply::from_models(&answer, &rows.versions.join(", "))
 }
 
 /// The same of an answer whose rows are text already.
@@ -235,19 +235,11 @@ fn from_text(answer: &TextRows, window: Window, most: usize) -> Result<Response<
     let shown = Shown { columns: &answer.columns, rows, total: answer.rows.len(), cut };
     let text = serde_json::to_vec(&shown).map_err(|error| ApiError::internal(error.to_string()))?;
     let response = reply::bytes(StatusCode::OK, "application/json", text);
-    Ok(if answer.versions.is_empty() { response } else { reply::with_versions(response, &answer.versions.join(", ")) })
+    Ok(reply::with_versions(response, &answer.versions.join(", ")))
 }
 
 fn cut(most: usize) -> String {
     format!("there are more than {most} rows: narrow them with where, group by or limit, or raise serve.query_rows")
-}
-
-fn with_versions(answer: &Value, versions: &[String]) -> Response<Body> {
-    if versions.is_empty() {
-        reply::json(StatusCode::OK, answer)
-    } else {
-        reply::from_models(answer, &versions.join(", "))
-    }
 }
 
 pub async fn route(
@@ -311,7 +303,7 @@ pub async fn route(
         let whole = Part { said: &said, total, row: rows.rows.first().unwrap_or(&none), is_row: false };
         let parts: Vec<Part> = rows.rows.iter().map(|row| Part { row, is_row: true, ..whole }).collect();
         let answer = template.render(Some(&whole), &parts, &mut Room::default())?;
-        Ok(with_versions(&answer, &rows.versions))
+        Ok(reply::from_models(&answer, &rows.versions.join(", ")))
     })
     .await
 }
