@@ -7,14 +7,11 @@ mod forms;
 mod state;
 mod versions;
 
-use std::sync::Arc;
-
-use async_trait::async_trait;
 use axum::body::Body;
 use axum::http::Response;
 use maud::{DOCTYPE, Markup, html};
 
-use crate::serve::{ApiError, App, PageKind, Pages, all_batches, asset, html as html_response};
+use crate::serve::{App, PageKind, Pages, all_batches, asset, html as html_response};
 
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
@@ -23,10 +20,9 @@ const ICON: &str = include_str!("icon.svg");
 /// The live page and the description of the API.
 pub struct LivePages;
 
-#[async_trait]
 impl Pages for LivePages {
-    async fn answer(&self, page: PageKind, app: &Arc<App>) -> Result<Response<Body>, ApiError> {
-        Ok(match page {
+    fn answer(&self, page: PageKind, app: &App) -> Response<Body> {
+        match page {
             PageKind::Live => html_response(live_page(app)),
             PageKind::LiveFragment => html_response(live_fragment(app)),
             PageKind::Forms => html_response(forms::forms(app)),
@@ -34,7 +30,7 @@ impl Pages for LivePages {
             PageKind::Style => asset("text/css; charset=utf-8", STYLE),
             PageKind::Script => asset("text/javascript; charset=utf-8", SCRIPT),
             PageKind::Icon => asset("image/svg+xml", ICON),
-        })
+        }
     }
 }
 

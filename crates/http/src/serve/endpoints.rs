@@ -82,13 +82,13 @@ macro_rules! table {
 
 /// About the server: its pages and its documents.
 const ABOUT: &[OwnRoute] = table! {
-    READ "/" InHints => |app, [], _| app.context.pages.answer(PageKind::Live, &app).await;
-    READ "/page/live" Nowhere => |app, [], _| app.context.pages.answer(PageKind::LiveFragment, &app).await;
-    READ "/page/forms" Nowhere => |app, [], _| app.context.pages.answer(PageKind::Forms, &app).await;
-    READ "/assets/page.css" Nowhere => |app, [], _| app.context.pages.answer(PageKind::Style, &app).await;
-    READ "/assets/page.js" Nowhere => |app, [], _| app.context.pages.answer(PageKind::Script, &app).await;
-    READ "/assets/icon.svg" Nowhere => |app, [], _| app.context.pages.answer(PageKind::Icon, &app).await;
-    READ "/docs" InHints => |app, [], _| app.context.pages.answer(PageKind::Docs, &app).await;
+    READ "/" InHints => |app, [], _| Ok(app.context.pages.answer(PageKind::Live, &app));
+    READ "/page/live" Nowhere => |app, [], _| Ok(app.context.pages.answer(PageKind::LiveFragment, &app));
+    READ "/page/forms" Nowhere => |app, [], _| Ok(app.context.pages.answer(PageKind::Forms, &app));
+    READ "/assets/page.css" Nowhere => |app, [], _| Ok(app.context.pages.answer(PageKind::Style, &app));
+    READ "/assets/page.js" Nowhere => |app, [], _| Ok(app.context.pages.answer(PageKind::Script, &app));
+    READ "/assets/icon.svg" Nowhere => |app, [], _| Ok(app.context.pages.answer(PageKind::Icon, &app));
+    READ "/docs" InHints => |app, [], _| Ok(app.context.pages.answer(PageKind::Docs, &app));
     READ "/openapi.json" As("This document") => |app, [], _| Ok(reply::json(StatusCode::OK, &openapi::document(&app)));
     READ "/metrics" As("Counters, for Prometheus") => |app, [], _| Ok(live::metrics(&app));
 };
