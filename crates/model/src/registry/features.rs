@@ -229,8 +229,9 @@ impl NumberRule {
     /// In place. `unfit` is called with each row that the model cannot take.
     pub fn column(&self, mut values: Vec<f64>, mut unfit: impl FnMut(usize, Why)) -> Column {
         if self.absent != Absent::Kept {
-            for (row, value) in values.iter_mut().enumerate().filter(|(_, value)| value.is_nan()) {
+            for (row, value) in values.iter_mut().enumerate() {
                 match self.fill {
+                    _ if !value.is_nan() => {}
                     Some(fill) => *value = fill,
                     None => unfit(row, Why::Missing),
                 }

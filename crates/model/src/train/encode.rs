@@ -51,9 +51,10 @@ type EncodedFeature = (Encoding, Column, Option<Bag>);
 
 fn number(missing: Missing, algorithm: Algorithm, text: &str, values: Vec<f64>) -> Result<EncodedFeature, TrainError> {
     let present = || values.iter().copied().filter(|value| !value.is_nan());
-    let (n_present, min, max) = present().fold((0_usize, f64::INFINITY, f64::NEG_INFINITY), |(n, min, max), value| {
-        (n + 1, min.min(value), max.max(value))
-    });
+    let (mut n_present, mut min, mut max) = (0_usize, f64::INFINITY, f64::NEG_INFINITY);
+    for value in present() {
+        (n_present, min, max) = (n_present + 1, min.min(value), max.max(value));
+    }
     let range = |value: f64| (n_present > 0).then_some(value);
     let fill = match missing {
         Missing::Drop | Missing::Category | Missing::Skip => None,
