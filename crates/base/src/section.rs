@@ -192,8 +192,10 @@ impl<'a> Section<'a> {
         let range = all
             .iter()
             .find_map(|takes| if let Takes::Whole(least, most) = takes { Some((*least, *most)) } else { None });
-        // A key that takes none is read as one that takes any, which a test denies: see config/tests/keys.rs.
-        let (least, most) = range.unwrap_or((i64::MIN, i64::MAX));
+        let Some((least, most)) = range else {
+            self.fault(key, "takes no whole number, and is read as one: please report this as a bug", faults);
+            return None;
+        };
         let number = match self.value(key)? {
             Value::Integer(number) => *number,
             other => return self.wrong_type(key, other, "a whole number", faults),

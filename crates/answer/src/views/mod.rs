@@ -1,7 +1,7 @@
 //! Named SQL over the batches, the catalogue and fixed tables (`[[view]]`, `[[table]]`), and SQL that a request brings (`process`).
 //!
-//! A query sees the complete batches, the items and the served versions that are there when it is asked; the items of a batch come
-//! a moment after it. That state is made once and kept until something new comes; answers to the same question are kept as long. All
+//! A query sees the complete batches, the items and the served versions that the last look found when it is asked (what this process
+//! committed is found at once); the items of a batch come a moment after it. That state is made once and kept until something new comes; answers to the same question are kept as long. All
 //! of it is bounded: how long a query takes, how many rows and bytes it answers, how many run side by side, and the memory of all.
 
 mod answers;

@@ -76,12 +76,12 @@ events.addEventListener("status", (event) => {
   const serving = JSON.stringify(JSON.parse(event.data).serving);
   if (serving !== versionsServed) { versionsServed = serving; refreshForms(); }
 });
-for (const kind of ["batch_committed", "version_trained", "training_failed", "source_ended", "done", "problem", "problem_over", "lagged"]) {
+for (const kind of ["batch_committed", "version_trained", "version_removed", "training_failed", "source_ended", "problem", "problem_over", "lagged"]) {
   events.addEventListener(kind, (event) => {
     refresh();
     const message = JSON.parse(event.data).message;
     if (message) announcer.textContent = message;
-    if (kind === "version_trained" || kind === "done") refreshForms();
+    if (kind === "version_trained" || kind === "version_removed") refreshForms();
   });
 }
 

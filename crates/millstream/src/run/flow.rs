@@ -15,14 +15,14 @@ use super::broker::{Reached, reach};
 use super::prepare::{Join, Prepared, prepare};
 use super::stages::{Stages, say_batch, say_source_ended, source_ends};
 use super::stop::{CUT_MOST, Stop};
-use super::supervisor::{Others, Supervisor};
+use super::supervisor::{Others, Stage, Supervisor};
 use crate::config::Pipeline;
 use millstream_base::status::{EventKind, Status};
 use millstream_model::registry::Registry;
 use millstream_model::train::plan::never_came;
 use millstream_model::train::{TrainReport, Trainer};
 use millstream_stream::batch::ingest::{Outside, Sharing};
-use millstream_stream::batch::{OnStop, Signals, StoredBatches};
+use millstream_stream::batch::{OnStop, Signals, StoredBatches, fail_point};
 use millstream_stream::replay::Ended;
 use millstream_stream::source::Dataset;
 use millstream_stream::topic::pause;
@@ -87,13 +87,16 @@ impl Flow {
         std::thread::scope(|scope| {
             let training = supervisor
                 .start(scope, "training", Others::GoOn, move || self.train(trainer, &completed).context("training"));
-            let ingesting = supervisor.start(scope, "ingest", Others::End, || {
-                // The trainer ends once it has seen every batch.
+            let ingest = || {
+                // The trainer ends once it has seen every batch: it is told when all know whether that was the end or a fault.
                 let complete = complete;
-                let tell = |batch| self.batch_complete(batch, &complete);
-                let no_more = |_: Option<&_>| no_more.load(Ordering::Acquire);
-                ingest.run(&Outside { stop: &stop_ingest, no_more: &no_more, leads: &leads, complete: &tell })
-            });
+                supervisor.watch("ingest", Others::End, || {
+                    let tell = |batch| self.batch_complete(batch, &complete);
+                    let no_more = |_: Option<&_>| no_more.load(Ordering::Acquire);
+                    ingest.run(&Outside { stop: &stop_ingest, no_more: &no_more, leads: &leads, complete: &tell })
+                })
+            };
+            let ingesting = Stage { name: "ingest", thread: scope.spawn(ingest) };
             let deciding = supervisor.start(scope, "the decider", Others::End, || {
                 let over = || if source_over.load(Ordering::Acquire) { source_ends(&self.store) } else { Ok(None) };
                 decider.run(&Signals {
@@ -143,8 +146,12 @@ impl Flow {
             if failed.iter().any(Option::is_some) {
                 return Ok(Outcome::Failed(faults));
             }
-            if matches!(replayed, Ok(Ended::Stopped)) || self.stopped() {
+            if self.stop.asked.load(Ordering::Relaxed) {
                 return Ok(Outcome::Stopped);
+            }
+            // Nobody asked: a training that panicked ended the others.
+            if self.stopped() {
+                return Ok(Outcome::Failed(faults));
             }
             faults.extend(self.never_came()?);
             self.verdicts();
@@ -182,6 +189,7 @@ impl Flow {
             self.registry.refresh()
         };
         loop {
+            fail_point("train.due");
             // At first what an earlier run left untrained.
             let report = trainer.train_due(&self.batches.complete()?, &self.stop.pipeline)?;
             let waits = report.waits;

@@ -123,7 +123,7 @@ pub fn run(pipeline: &Arc<Pipeline>, options: Options, status: &Arc<Status>) -> 
         status.event(EventKind::Serving, message, json!({}));
         server.wait(&stop);
     }
-    server.end(&stop)?;
+    let _hears_signals = server.end(&stop)?;
     end_broker(broker);
     // A failure that was served on is still one: the exit code says so.
     outcome

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use millstream_answer::catalogue::{CatalogueError, Catalogues, Images, Refreshed};
 use millstream_answer::interactions::{Interactions, StoredRows};
 use millstream_answer::views::{Now, ProcessCommand, Views};
+use millstream_base::error_chain;
 use millstream_base::status::{Event, EventKind, Status};
 use millstream_http::page::LivePages;
 use millstream_http::serve::{BatchReadError, BatchSource, ServeContext, bind, serve};
@@ -25,6 +26,9 @@ use crate::config::Pipeline;
 
 /// Batches that come in a row are read ahead together.
 const QUIET: Duration = Duration::from_millis(500);
+
+/// A batch that cannot be read into the catalogue is tried again after so long at most.
+const UNREADABLE_PAUSE_MOST: Duration = Duration::from_secs(60);
 
 /// The list of a small store is known before the first request comes.
 const FIRST_LOOK: Duration = Duration::from_millis(500);
@@ -79,25 +83,42 @@ impl Server {
         let warmth =
             Warmth { views, batches: batches.clone(), registry: registry.clone(), catalogue: catalogue.clone() };
         tasks.spawn(Arc::new(warmth).follow(status.listen()));
-        let (read, stored, told) = (registry.clone(), batches.clone(), status.clone());
-        let (mut of_registry, mut of_batches) = (None, None);
+        let (read, told) = (registry.clone(), status.clone());
+        let mut problem = None;
         let refresh = move || {
             let failed = read.refresh().err();
-            told.tell(&mut of_registry, failed.map(|error| format!("the registry cannot be read: {error}")));
-            let failed = stored.complete().err();
-            told.tell(&mut of_batches, failed.map(|error| format!("a stored batch cannot be read: {error}")));
+            let why = |error| format!("the registry cannot be read: {}", error_chain(&error));
+            told.tell(&mut problem, failed.map(why));
         };
         tasks.spawn(follow(status.listen(), pace.look, EventKind::is_of_version, refresh));
+        let is_of_batch = |kind| kind == EventKind::BatchCommitted;
+        let (read, told) = (batches.clone(), status.clone());
+        let mut problem = None;
+        let refresh = move || {
+            let failed = read.complete().err();
+            let is_away = read.snapshot().away.is_some();
+            let what = if is_away { "the store does not answer" } else { "a stored batch cannot be read" };
+            told.tell(&mut problem, failed.map(|error| format!("{what}: {}", error_chain(&error))));
+        };
+        tasks.spawn(follow(status.listen(), pace.look, is_of_batch, refresh));
         if let Some(catalogue) = catalogue.filter(|catalogue| catalogue.is_from_batches()) {
             let (batches, told) = (batches.clone(), status.clone());
             let mut problem = None;
+            // What cannot be read may take long to find out: no more than a tenth of the time goes into that.
+            let mut again = Instant::now();
             let refresh = move || {
+                // The list is read by another, who says what is wrong with it.
+                let BatchSnapshot { batches, completeness, .. } = batches.snapshot();
+                if completeness == Completeness::Unread || (problem.is_some() && Instant::now() < again) {
+                    return;
+                }
+                let began = Instant::now();
                 let now = refresh_catalogue(&catalogue, &batches, &told);
-                // What cannot be read is said, and lists go on without it; it is tried again until it can.
+                again = Instant::now() + (began.elapsed() * 9).min(UNREADABLE_PAUSE_MOST);
+                // Lists go on without what cannot be read.
                 catalogue.loaded();
                 told.tell(&mut problem, now);
             };
-            let is_of_batch = |kind| kind == EventKind::BatchCommitted;
             tasks.spawn(follow(status.listen(), pace.look, is_of_batch, refresh));
         }
         let began = Instant::now();
@@ -122,10 +143,11 @@ impl Server {
         self.runtime.handle().block_on(stop.told.cancelled());
     }
 
-    /// Drains, and tells everyone else to stop.
-    pub fn end(self, stop: &Stop) -> anyhow::Result<()> {
+    /// Drains, and tells everyone else to stop. Signals are heard for as long as the runtime is there.
+    pub fn end(self, stop: &Stop) -> anyhow::Result<ServingRuntime> {
         stop.all();
-        Ok(self.runtime.handle().block_on(self.answering)?)
+        self.runtime.handle().block_on(self.answering)?;
+        Ok(self.runtime)
     }
 }
 
@@ -250,13 +272,14 @@ impl Warmth {
 }
 
 /// Takes in what is complete; answers what cannot be read. Until it can the items stay as they are.
-fn refresh_catalogue(catalogue: &Catalogues, batches: &StoredBatches, status: &Status) -> Option<String> {
-    let complete = batches.complete().map_err(|error| error.to_string());
-    let refreshed = complete.and_then(|complete| catalogue.refresh(&complete).map_err(|error| error.to_string()));
-    if let Ok(Some(refreshed)) = &refreshed {
-        say_catalogue(status, refreshed);
+fn refresh_catalogue(catalogue: &Catalogues, batches: &[Batch], status: &Status) -> Option<String> {
+    match catalogue.refresh(batches) {
+        Ok(refreshed) => {
+            refreshed.iter().for_each(|refreshed| say_catalogue(status, refreshed));
+            None
+        }
+        Err(error) => Some(format!("the catalogue cannot be refreshed: {error}")),
     }
-    refreshed.err().map(|problem| format!("the catalogue cannot be refreshed: {problem}"))
 }
 
 fn say_catalogue(status: &Status, refreshed: &Refreshed) {

@@ -25,8 +25,8 @@ pub(super) enum Others {
 
 /// A stage in a thread of its own.
 pub(super) struct Stage<'scope, T> {
-    name: &'static str,
-    thread: ScopedJoinHandle<'scope, anyhow::Result<T>>,
+    pub name: &'static str,
+    pub thread: ScopedJoinHandle<'scope, anyhow::Result<T>>,
 }
 
 impl Supervisor<'_> {

@@ -207,6 +207,23 @@ fn a_source_cut_short_while_it_runs_is_said() {
 }
 
 #[test]
+fn a_training_that_panics_is_a_failure_that_is_served_on() {
+    let model =
+        "[[model]]\nname = \"m\"\nalgorithm = \"linear_regression\"\nfeatures = [\"Open\"]\ntarget = \"Close\"\n";
+    let bench = Bench::new(ROWS, &format!("batch.rows = 1000\nsource.rate = 3000\n{model}"));
+    let mut served = bench.serve_with(&[], |command| {
+        command.env("MILLSTREAM_KILL_AT", "train.due!:2");
+    });
+    served.wait_for("training panicked");
+    served.wait_for("until stopped");
+    assert_eq!(served.ask("/healthz")["state"], "failed");
+    served.signal("TERM");
+    assert_eq!(served.end().0, 1);
+    bench.run_well(&["--set", "source.rate=1000000"]);
+    accounted(&bench, 1);
+}
+
+#[test]
 fn an_ingest_that_panics_is_told_at_once_with_its_place() {
     let bench = Bench::new(ROWS, "batch.rows = 1000\nsource.rate = 3000\n");
     let mut served = bench.serve_with(&[], |command| {

@@ -26,10 +26,12 @@ pub enum StoredError {
 }
 
 impl StoredError {
-    /// Whether trying again may help, without anyone mending anything.
-    fn is_transient(&self) -> bool {
+    /// Whether the store did not give what it has: nothing is known to be wrong with that.
+    fn is_away(&self) -> bool {
         match self {
-            Self::Store(error) | Self::Decide(DecideError::Store(error)) => error.is_transient(),
+            Self::Store(error) | Self::Decide(DecideError::Store(error)) => {
+                error.is_transient() || matches!(error, StoreError::Denied { .. })
+            }
             Self::Decide(_) | Self::NoSuchBatch { .. } | Self::Unreadable(_) => false,
         }
     }
@@ -90,7 +92,7 @@ impl StoredBatches {
         if !new.is_empty() {
             batches = batches.iter().cloned().chain(new).collect();
         }
-        let away = read.as_ref().err().filter(|error| error.is_transient()).map(ToString::to_string);
+        let away = read.as_ref().err().filter(|error| error.is_away()).map(ToString::to_string);
         match &read {
             Ok(()) => completeness = Completeness::Whole,
             Err(error) if away.is_none() => completeness = Completeness::Damaged(error.to_string()),

@@ -634,6 +634,11 @@ fn actions_take_their_own_arguments() {
          R.input = { Open = \"o\" }: names a model's columns, and similar takes arguments; use args\n\
          R.action = \"similar\": model `close` is a linear_regression: similar is for als, content, neighbours",
     );
+    // What the template names is judged as if the model could do it.
+    action(
+        "model = \"close\"\naction = \"similar\"\nargs = { item = \"i\" }\nresponse = { all = [{ id = \"id\", score = \"score\" }] }",
+        "R.action = \"similar\": model `close` is a linear_regression: similar is for als, content, neighbours",
+    );
     action(
         "action = \"recommend\"\nargs = { ratings = \"r\", user = \"u\", strict = true }",
         "R.args.user: the ratings are the user's own; keep one of user and ratings\n\

@@ -147,7 +147,16 @@ fn reading_holds_what_the_table_of_keys_says() {
                 Takes::Text | Takes::Texts | Takes::Table | Takes::Named(_) | Takes::List => {
                     check(name, key, 7.into(), false)
                 }
-                Takes::Tables | Takes::OneOf(_) => {}
+                Takes::OneOf(all) => {
+                    let is_number = |takes: &Takes| matches!(takes, Takes::Number);
+                    for takes in all.iter().filter(|_| !all.iter().any(is_number)) {
+                        if let Takes::Whole(least, _) = takes {
+                            check(name, key, (*least).into(), true);
+                            check(name, key, (*least - 1).into(), false);
+                        }
+                    }
+                }
+                Takes::Tables => {}
             }
         }
     }
