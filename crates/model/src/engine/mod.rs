@@ -18,7 +18,7 @@ pub use local::Local;
 
 /// One fit for each kind of model. What is stopped or fails leaves nothing behind.
 pub trait Engine: Send + Sync {
-    /// Asked before anything is read.
+    /// Asked before any row is read.
     fn supports(&self, algorithm: Algorithm, params: &BTreeMap<String, ParamValue>) -> Result<(), EngineError>;
 
     fn fit_rows(&self, job: &Job, table: &Table, target: &Target) -> Result<Fitted, EngineError>;

@@ -270,9 +270,13 @@ impl CategoryRule {
     /// Of texts in a dictionary, each of which is encoded once; a code beyond `names` is of a row without a text. `unfit` is called
     /// with each row that the model cannot take.
     pub fn dictionary(&self, names: &[String], codes: Vec<u32>, unfit: impl FnMut(usize, Why)) -> Column {
-        let encoded: Vec<_> = names.iter().map(|name| self.code(Some(name))).collect();
-        let missing = self.code(None);
-        self.collect(codes.into_iter().map(|code| encoded.get(code as usize).unwrap_or(&missing).clone()), unfit)
+        let encoded: Vec<Option<u32>> = names.iter().map(|name| self.code(Some(name)).ok()).collect();
+        let code = |code: u32| match encoded.get(code as usize) {
+            Some(Some(code)) => Ok(*code),
+            Some(None) => Err(Why::Unseen(names[code as usize].clone())),
+            None => self.code(None),
+        };
+        self.collect(codes.into_iter().map(code), unfit)
     }
 
     fn collect(&self, codes: impl Iterator<Item = Result<u32, Why>>, mut unfit: impl FnMut(usize, Why)) -> Column {

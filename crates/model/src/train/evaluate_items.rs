@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 
-use millstream_learn::Ids;
 use millstream_learn::top_n::Admit;
 use millstream_store::Store;
 use millstream_stream::batch::Batch;
@@ -49,7 +48,7 @@ fn evaluate_one(
         }
         (task, _) => ItemReader::new(id_of(task), filter, &[], schema)?,
     };
-    let Some(ids) = ids(one.version) else {
+    let Some(ids) = one.version.kind().items() else {
         return Err(RowsError::Part {
             place: format!("{}@{}", one.version.file.model, one.version.file.version),
             problem: "it has no items to be measured on".to_owned(),
@@ -82,12 +81,6 @@ fn id_of(task: &Task) -> (&'static str, &str) {
         // They are measured elsewhere, and have no id.
         Task::Regression | Task::Classification { .. } | Task::Recommendation(_) | Task::Clustering(_) => ("id", ""),
     }
-}
-
-fn ids(version: &Version) -> Option<&Ids> {
-    let content = version.content().map(|content| &content.ids);
-    let neighbours = version.neighbours().map(|neighbours| &neighbours.ids);
-    content.or(neighbours).or(version.popularity().map(|popularity| &popularity.items))
 }
 
 /// Of each item the weighted score and the plain mean.

@@ -198,7 +198,10 @@ impl KnownModel {
         self.numbers.entry(file.identity.clone()).or_insert(file.version);
         let seconds = Duration::try_from_secs_f64(file.training_seconds).unwrap_or_default();
         let ms = u64::try_from(seconds.as_millis()).unwrap_or(u64::MAX);
-        self.begun_ms = self.begun_ms.max(Some(file.trained_at_ms.saturating_sub(ms)));
+        // Not the highest time: one by a clock that is ahead would hide all after it.
+        if file.version >= self.newest {
+            self.begun_ms = Some(file.trained_at_ms.saturating_sub(ms));
+        }
         self.recent.entry(file.version).or_default();
         while self.recent.len() > RECENT_MOST {
             self.recent.pop_first();

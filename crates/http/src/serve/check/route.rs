@@ -147,6 +147,8 @@ fn arguments_and_template(route: &Route, algorithm: Option<Algorithm>, shown: &[
     let Some(response) = &route.response else { return };
     let shown = || shown.iter().filter(|_| route.action.shows_items()).cloned();
     let action = route.action;
+    // That this one cannot do it is a fault already.
+    let algorithm = algorithm.filter(|algorithm| action.suits(*algorithm));
     let outputs = action.outputs(algorithm).into_iter().map(str::to_owned);
     let items = action.item_outputs(algorithm).map(|names| names.into_iter().map(str::to_owned).chain(shown()));
     let allowed = Allowed {
@@ -160,9 +162,11 @@ fn arguments_and_template(route: &Route, algorithm: Option<Algorithm>, shown: &[
 
 fn asked_model(draft: &Draft) -> Option<ModelColumns<'_>> {
     let inputs = draft.inputs.as_ref()?;
+    // That one predicts nothing is a fault already.
+    let predicting = draft.algorithm.filter(|algorithm| Action::Predict.suits(*algorithm));
     Some(ModelColumns {
         name: draft.name.as_deref()?,
-        outputs: Action::Predict.outputs(draft.algorithm),
+        outputs: Action::Predict.outputs(predicting),
         columns: inputs.iter().flat_map(|feature| words(feature)).collect(),
     })
 }

@@ -13,7 +13,7 @@ use millstream_model::registry::{Recommender, Version};
 /// There is none on the other side.
 pub const NONE: u32 = u32::MAX;
 /// Of a million items each costs 8 MB.
-const VERSIONS_BOUND: usize = 32;
+const VERSIONS_BOUND: usize = 64;
 /// 16 bitmaps of a million items are 2 MB.
 const FILTERS_KEPT: usize = 16;
 

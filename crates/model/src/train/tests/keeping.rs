@@ -8,10 +8,13 @@ use std::time::Duration;
 
 use millstream_base::status::{Status, now_ms};
 use millstream_learn::Algorithm::LinearRegression;
+use serde_json::{Value, json};
 
 use super::recommending;
 use crate::model::{Model, TrainOn};
-use crate::registry::{EvaluationKind, OwnerTexts, promote, read_evaluations, read_model_file, read_tombstone};
+use crate::registry::{
+    EvaluationKind, OwnerTexts, model_key, promote, read_evaluations, read_model_file, read_tombstone,
+};
 use crate::train::fixture::*;
 use crate::train::{TrainSettings, Trainer, WhenBehind, verify};
 
@@ -179,4 +182,11 @@ fn on_a_clock_trainings_wait_for_their_time_and_the_end_of_the_stream_waits_for_
     assert!(run(&all, now_ms()).1.is_some_and(|wait| wait <= every && wait > every / 2));
     let report = all.finish(&fixture.batches.lock().unwrap(), &stop).unwrap();
     assert_eq!(report.trained.len(), 3, "2, which was overtaken, and 4 and 5");
+    // One that began in the future, by the clock of another machine, hides none that began since.
+    let key = model_key("close", 1);
+    let mut file: Value = serde_json::from_slice(&fixture.store.read(&key).unwrap()).unwrap();
+    file["trained_at_ms"] = json!(now_ms() + 7_200_000);
+    std::fs::write(fixture.store.place(&key), file.to_string()).unwrap();
+    commit(&fixture, 1);
+    assert!(run(&start(WhenBehind::All), now_ms()).1.is_some_and(|wait| wait > every / 2));
 }
