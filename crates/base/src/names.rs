@@ -24,7 +24,7 @@ pub fn did_you_mean<'a>(given: &str, names: impl IntoIterator<Item = &'a str> + 
 /// A name that a client sent is shown up to here, and compared with known ones only below.
 pub const NAME_BYTES: usize = 256;
 
-/// ` (did you mean X?)`, when one of `known` is near, else the list of them. A name too long to be a slip of typing gets neither.
+/// `; did you mean X?`, when one of `known` is near, else the list of them: as `did_you_mean`, of a name that a client sent. A name too long to be a slip of typing gets neither.
 pub fn hint<'a>(wanted: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
     if wanted.len() > NAME_BYTES {
         return String::new();

@@ -38,6 +38,17 @@ pub enum Takes {
     OneOf(&'static [Takes]),
 }
 
+impl Takes {
+    /// Of a key that takes whole numbers, maybe among others.
+    fn range(self) -> Option<(i64, i64)> {
+        match self {
+            Self::Whole(least, most) => Some((least, most)),
+            Self::OneOf(all) => all.iter().find_map(|takes| takes.range()),
+            _ => None,
+        }
+    }
+}
+
 impl Keys {
     pub fn names(&self) -> impl Iterator<Item = &'static str> + Clone {
         self.known.iter().map(|(name, _)| *name)
@@ -187,12 +198,8 @@ impl<'a> Section<'a> {
 
     /// A whole number in the range that the key takes; `remedy` says what else the user may have meant.
     pub fn whole(&self, key: &str, remedy: &str, faults: &mut Faults) -> Option<i64> {
-        let takes = self.keys.known.iter().find(|(name, _)| *name == key).map_or(Takes::List, |(_, takes)| *takes);
-        let all = if let Takes::OneOf(all) = takes { all } else { &[takes] };
-        let range = all
-            .iter()
-            .find_map(|takes| if let Takes::Whole(least, most) = takes { Some((*least, *most)) } else { None });
-        let Some((least, most)) = range else {
+        let takes = self.keys.known.iter().find(|(name, _)| *name == key);
+        let Some((least, most)) = takes.and_then(|(_, takes)| takes.range()) else {
             self.fault(key, "takes no whole number, and is read as one: please report this as a bug", faults);
             return None;
         };

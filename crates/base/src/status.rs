@@ -164,11 +164,13 @@ impl Status {
 
     /// As `problem`, of one thing that is looked at again and again: `told` is what was said of it last, which is withdrawn when it changed.
     pub fn tell(&self, told: &mut Option<String>, now: Option<String>) {
-        if *told != now {
-            told.take().inspect(|before| self.withdraw(before));
-            told.clone_from(&now);
+        if let Some(before) = told.as_ref().filter(|before| Some(*before) != now.as_ref()) {
+            self.withdraw(before);
         }
-        now.into_iter().for_each(|problem| self.problem(problem));
+        if let Some(problem) = &now {
+            self.problem(problem.clone());
+        }
+        *told = now;
     }
 
     /// The fault is over: nobody need mend it.

@@ -223,16 +223,17 @@ fn name(segment: &str) -> Option<&str> {
 
 /// What a path that fits the pattern says. `is_needed`: whether that name stands for some text.
 fn values(pattern: &str, path: &[String], is_needed: impl Fn(&str) -> bool) -> Option<PathParameters> {
-    let (mut values, mut path) = (Vec::new(), path.iter());
-    for segment in pattern.trim_start_matches('/').split('/') {
-        let text = path.next()?;
-        match name(segment) {
-            Some(name) if !text.is_empty() || !is_needed(name) => values.push((name.to_owned(), text.clone())),
-            None if segment == text => {}
-            Some(_) | None => return None,
-        }
+    let segments = || pattern.trim_start_matches('/').split('/');
+    let fits = |(segment, text): (&str, &String)| match name(segment) {
+        Some(name) => !text.is_empty() || !is_needed(name),
+        None => segment == text,
+    };
+    // Of all patterns one fits: nothing is copied before it is known which.
+    if segments().count() != path.len() || !segments().zip(path).all(fits) {
+        return None;
     }
-    path.next().is_none().then_some(values)
+    let said = segments().zip(path).filter_map(|(segment, text)| Some((name(segment)?.to_owned(), text.clone())));
+    Some(said.collect())
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ const FIRST_LOOK: Duration = Duration::from_millis(500);
 pub(super) struct Server {
     pub registry: Arc<Registry>,
     pub batches: Arc<StoredBatches>,
-    address: SocketAddr,
+    pub address: SocketAddr,
     answering: JoinHandle<()>,
     runtime: ServingRuntime,
 }
@@ -83,42 +83,13 @@ impl Server {
         let warmth =
             Warmth { views, batches: batches.clone(), registry: registry.clone(), catalogue: catalogue.clone() };
         tasks.spawn(Arc::new(warmth).follow(status.listen()));
-        let (read, told) = (registry.clone(), status.clone());
-        let mut problem = None;
-        let refresh = move || {
-            let failed = read.refresh().err();
-            let why = |error| format!("the registry cannot be read: {}", error_chain(&error));
-            told.tell(&mut problem, failed.map(why));
-        };
+        let refresh = refresh_registry(registry.clone(), status.clone());
         tasks.spawn(follow(status.listen(), pace.look, EventKind::is_of_version, refresh));
         let is_of_batch = |kind| kind == EventKind::BatchCommitted;
-        let (read, told) = (batches.clone(), status.clone());
-        let mut problem = None;
-        let refresh = move || {
-            let failed = read.complete().err();
-            let is_away = read.snapshot().away.is_some();
-            let what = if is_away { "the store does not answer" } else { "a stored batch cannot be read" };
-            told.tell(&mut problem, failed.map(|error| format!("{what}: {}", error_chain(&error))));
-        };
+        let refresh = refresh_batches(batches.clone(), status.clone());
         tasks.spawn(follow(status.listen(), pace.look, is_of_batch, refresh));
         if let Some(catalogue) = catalogue.filter(|catalogue| catalogue.is_from_batches()) {
-            let (batches, told) = (batches.clone(), status.clone());
-            let mut problem = None;
-            // What cannot be read may take long to find out: no more than a tenth of the time goes into that.
-            let mut again = Instant::now();
-            let refresh = move || {
-                // The list is read by another, who says what is wrong with it.
-                let BatchSnapshot { batches, completeness, .. } = batches.snapshot();
-                if completeness == Completeness::Unread || (problem.is_some() && Instant::now() < again) {
-                    return;
-                }
-                let began = Instant::now();
-                let now = refresh_catalogue(&catalogue, &batches, &told);
-                again = Instant::now() + (began.elapsed() * 9).min(UNREADABLE_PAUSE_MOST);
-                // Lists go on without what cannot be read.
-                catalogue.loaded();
-                told.tell(&mut problem, now);
-            };
+            let refresh = refresh_catalogue(catalogue, batches.clone(), status.clone());
             tasks.spawn(follow(status.listen(), pace.look, is_of_batch, refresh));
         }
         let began = Instant::now();
@@ -132,10 +103,6 @@ impl Server {
     pub fn announce(&self, announce: Box<dyn FnOnce(SocketAddr)>, status: &Status) {
         announce(self.address);
         status.update(|snapshot| "running".clone_into(&mut snapshot.state));
-    }
-
-    pub fn address(&self) -> SocketAddr {
-        self.address
     }
 
     /// Until a signal comes.
@@ -177,6 +144,47 @@ async fn follow(
         if let Err(error) = tokio::task::spawn_blocking(read).await {
             tracing::warn!(%error, "what is new in the store was not read");
         }
+    }
+}
+
+fn refresh_registry(registry: Arc<Registry>, status: Arc<Status>) -> impl FnMut() {
+    let mut told = None;
+    move || {
+        let why = |error| format!("the registry cannot be read: {}", error_chain(&error));
+        status.tell(&mut told, registry.refresh().err().map(why));
+    }
+}
+
+fn refresh_batches(batches: Arc<StoredBatches>, status: Arc<Status>) -> impl FnMut() {
+    let mut told = None;
+    move || {
+        let failed = batches.complete().err();
+        let is_away = batches.snapshot().away.is_some();
+        let what = if is_away { "the store does not answer" } else { "a stored batch cannot be read" };
+        status.tell(&mut told, failed.map(|error| format!("{what}: {}", error_chain(&error))));
+    }
+}
+
+/// The items of what is complete; of what cannot be read they stay as they are, and lists go on without it. To find that out may take
+/// long: no more than a tenth of the time goes into it.
+fn refresh_catalogue(catalogue: Arc<Catalogues>, batches: Arc<StoredBatches>, status: Arc<Status>) -> impl FnMut() {
+    let mut told = None;
+    let mut again = Instant::now();
+    move || {
+        // The list is read by another, who says what is wrong with it.
+        let BatchSnapshot { batches, completeness, .. } = batches.snapshot();
+        if completeness == Completeness::Unread || (told.is_some() && Instant::now() < again) {
+            return;
+        }
+        let began = Instant::now();
+        let refreshed = catalogue.refresh(&batches);
+        again = Instant::now() + (began.elapsed() * 9).min(UNREADABLE_PAUSE_MOST);
+        catalogue.loaded();
+        if let Ok(Some(refreshed)) = &refreshed {
+            say_catalogue(&status, refreshed);
+        }
+        let why = |error| format!("the catalogue cannot be refreshed: {error}");
+        status.tell(&mut told, refreshed.err().map(why));
     }
 }
 
@@ -268,17 +276,6 @@ impl Warmth {
         if let Ok(Err(error)) = tokio::task::spawn_blocking(warm).await {
             tracing::debug!(%error, "the views' columns cannot be read ahead");
         }
-    }
-}
-
-/// Takes in what is complete; answers what cannot be read. Until it can the items stay as they are.
-fn refresh_catalogue(catalogue: &Catalogues, batches: &[Batch], status: &Status) -> Option<String> {
-    match catalogue.refresh(batches) {
-        Ok(refreshed) => {
-            refreshed.iter().for_each(|refreshed| say_catalogue(status, refreshed));
-            None
-        }
-        Err(error) => Some(format!("the catalogue cannot be refreshed: {error}")),
     }
 }
 
