@@ -6,6 +6,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use super::{Created, PartWriter, Store, StoreError, StoredFile, Verified, too_large};
@@ -19,20 +20,22 @@ const WRITE_BUFFER_BYTES: usize = 1 << 20;
 pub struct LocalStore {
     root: PathBuf,
     verified: Verified,
+    /// Something was found or made in it. An empty folder, or none, is then the place where the store was mounted, and no empty store.
+    begun: AtomicBool,
 }
 
 impl LocalStore {
     /// Opens or makes the folder, and proves that it lets no second create of a key through.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         fs::create_dir_all(root).map_err(|error| classify(error, &root.display().to_string(), root))?;
-        let store = Self { root: root.to_owned(), verified: Verified::default() };
+        let store = Self::open_reading(root);
         store.sweep_staging();
         let key = format!("_probe-{}", uuid::Uuid::new_v4().simple());
         let first = store.create(&key, b"first")?;
         let second = store.create(&key, b"second");
         store.delete(&key)?;
         match (first, second?) {
-            (Created::Mine, Created::Exists) => Ok(store),
+            (Created::Mine, Created::Exists) => Ok(Self::open_reading(root)),
             _ => Err(StoreError::NotExclusive { place: root.display().to_string() }),
         }
     }
@@ -40,7 +43,30 @@ impl LocalStore {
     /// Opens the folder for who only reads: nothing is made or removed in it, so it may be one that cannot be written to, or that
     /// is not there yet.
     pub fn open_reading(root: &Path) -> Self {
-        Self { root: root.to_owned(), verified: Verified::default() }
+        Self { root: root.to_owned(), verified: Verified::default(), begun: AtomicBool::new(false) }
+    }
+
+    fn found<T>(&self, found: T) -> T {
+        self.begun.store(true, Ordering::Relaxed);
+        found
+    }
+
+    /// Nothing was found at `key`, or something is to be made there: an error where the whole store is gone.
+    fn is_there(&self, key: &str) -> Result<(), StoreError> {
+        let is_empty = || fs::read_dir(&self.root).is_ok_and(|mut entries| entries.next().is_none());
+        if !self.begun.load(Ordering::Relaxed) || (self.root.exists() && !is_empty()) {
+            return Ok(());
+        }
+        let message = format!("{} is gone or empty, and held the store: mount or restore it", self.root.display());
+        Err(StoreError::Io { key: key.to_owned(), source: io::Error::new(io::ErrorKind::NotFound, message) })
+    }
+
+    /// As `missing_or_else`, where the store is there.
+    fn absent(&self, error: StoreError, key: &str) -> StoreError {
+        match error {
+            StoreError::Missing { .. } => self.is_there(key).err().unwrap_or(error),
+            other => other,
+        }
     }
 
     fn path(&self, key: &str) -> PathBuf {
@@ -50,6 +76,7 @@ impl LocalStore {
     fn staging(&self, key: &str) -> Result<(PathBuf, File), StoreError> {
         let path = self.path(key);
         let folder = path.parent().unwrap_or(&self.root);
+        self.is_there(key)?;
         create_folders(&self.root, folder).map_err(|error| classify(error, key, folder))?;
         let staging = folder.join(format!("{STAGING_PREFIX}{}", uuid::Uuid::new_v4().simple()));
         let file = File::create_new(&staging).map_err(|error| classify(error, key, folder))?;
@@ -83,7 +110,7 @@ impl Store for LocalStore {
         match linked {
             Ok(()) => {
                 sync_folder(&self.path(key)).map_err(|error| classify(error, key, &self.root))?;
-                Ok(Created::Mine)
+                Ok(self.found(Created::Mine))
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Created::Exists),
             Err(error) => Err(classify(error, key, &self.root)),
@@ -103,7 +130,8 @@ impl Store for LocalStore {
 
     fn read_up_to(&self, key: &str, bytes_most: u64) -> Result<Vec<u8>, StoreError> {
         let path = self.path(key);
-        regular(&path, key)?;
+        regular(&path, key).map_err(|error| self.absent(error, key))?;
+        self.found(());
         let fault = |error| missing_or_else(error, key, &path);
         let file = File::open(&path).map_err(fault)?;
         let length = file.metadata().map_err(fault)?.len();
@@ -120,7 +148,8 @@ impl Store for LocalStore {
 
     fn open(&self, key: &str) -> Result<StoredFile, StoreError> {
         let path = self.path(key);
-        regular(&path, key)?;
+        regular(&path, key).map_err(|error| self.absent(error, key))?;
+        self.found(());
         File::open(&path).map(StoredFile::Local).map_err(|error| missing_or_else(error, key, &path))
     }
 
@@ -138,7 +167,11 @@ impl Store for LocalStore {
             .filter(|key| key.starts_with(prefix))
             .collect();
         keys.sort();
-        Ok(keys)
+        if keys.is_empty() {
+            self.is_there(prefix)?;
+            return Ok(keys);
+        }
+        Ok(self.found(keys))
     }
 
     fn folders(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
@@ -146,6 +179,7 @@ impl Store for LocalStore {
         let fault = |error| classify(error, prefix, &folder);
         let entries = match fs::read_dir(&folder) {
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                self.is_there(prefix)?;
                 return Ok(Vec::new());
             }
             entries => entries.map_err(fault)?,
@@ -156,6 +190,9 @@ impl Store for LocalStore {
             if entry.file_type().map_err(fault)?.is_dir() {
                 names.push(entry.file_name().to_string_lossy().into_owned());
             }
+        }
+        if names.is_empty() {
+            self.is_there(prefix)?;
         }
         names.sort();
         Ok(names)
@@ -317,6 +354,42 @@ mod tests {
         assert_eq!(store.list("batches/").unwrap(), ["batches/part"]);
         drop(store.writer("batches/other").unwrap());
         assert_eq!(walk(&store.path("batches")).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_folder_that_is_gone_or_empty_is_a_store_that_is_away_and_no_empty_one() {
+        let above = tempfile::tempdir().unwrap();
+        let root = above.path().join("store");
+        // One that is not begun yet is empty.
+        let reading = LocalStore::open_reading(&root);
+        assert!(reading.list("models/").unwrap().is_empty() && reading.folders("models/").unwrap().is_empty());
+        assert!(matches!(reading.read("models/a"), Err(StoreError::Missing { .. })));
+        let store = LocalStore::open(&root).unwrap();
+        assert!(store.list("").unwrap().is_empty());
+        assert_eq!(store.create("models/a", b"1").unwrap(), Created::Mine);
+        assert_eq!(reading.read("models/a").unwrap(), b"1");
+        let away = above.path().join("away");
+        for instead in [false, true] {
+            fs::rename(&root, &away).unwrap();
+            if instead {
+                fs::create_dir(&root).unwrap();
+            }
+            for store in [&store, &reading] {
+                let found = [
+                    store.list("models/").map(drop),
+                    store.folders("models/").map(drop),
+                    store.read("models/a").map(drop),
+                    store.create("models/b", b"2").map(drop),
+                ];
+                assert!(found.iter().all(|found| matches!(found, Err(error) if error.is_transient())), "{found:?}");
+            }
+            if instead {
+                fs::remove_dir(&root).unwrap();
+            }
+            fs::rename(&away, &root).unwrap();
+            assert_eq!(store.list("models/").unwrap(), ["models/a"]);
+            assert_eq!(reading.folders("").unwrap(), ["models"]);
+        }
     }
 
     type Make = &'static dyn Fn(&Path);

@@ -55,7 +55,7 @@ impl BatchSource for FakeBatches {
 
     fn rows(&self, batch: &Batch, offset: usize, limit: usize) -> Result<Vec<Map<String, Value>>, BatchReadError> {
         if batch.number() == 3 {
-            return Err(BatchReadError { message: "the disk is gone".to_owned() });
+            return Err(BatchReadError { message: "the disk is gone".to_owned(), is_away: false });
         }
         let row = |index: usize| [("Open".to_owned(), json!(index))].into_iter().collect();
         Ok((offset..(offset + limit).min(10)).map(row).collect())

@@ -55,12 +55,9 @@ pub fn all_batches(app: &App) -> Result<Arc<[Batch]>, ApiError> {
     let BatchSnapshot { batches, completeness, away } = app.context.batches.snapshot();
     match (completeness, away) {
         (Completeness::Whole, _) => Ok(batches),
-        (Completeness::Damaged(message), _) => Err(damaged(&BatchReadError { message })),
+        (Completeness::Damaged(message), _) => Err(damaged(&BatchReadError { message, is_away: false })),
         (Completeness::Unread, None) => Err(ApiError::loading("the batches are still being read from the store")),
-        (Completeness::Unread, Some(_)) => Err(ApiError::unavailable(
-            "store_away",
-            "the store does not answer just now; its batches are not known yet",
-        )),
+        (Completeness::Unread, Some(_)) => Err(store_away("its batches are not known yet")),
     }
 }
 
@@ -88,7 +85,14 @@ pub async fn batch_rows(app: &Arc<App>, number: &str, query: &str) -> Result<Res
     blocking(answer).await
 }
 
+pub fn store_away(what: &str) -> ApiError {
+    ApiError::unavailable("store_away", format!("the store does not answer just now; {what}"))
+}
+
 pub fn unreadable_rows(batch: u32, error: &BatchReadError) -> ApiError {
+    if error.is_away {
+        return store_away("rows are not in memory");
+    }
     let message = format!("the rows of batch {batch} cannot be read; the server's log and its status say which file");
     ApiError { message, ..damaged(error) }
 }

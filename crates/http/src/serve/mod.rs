@@ -112,6 +112,8 @@ pub trait BatchSource: Send + Sync {
 pub struct BatchReadError {
     /// With the file's name: for the log and the status, which are the owner's.
     pub message: String,
+    /// The store does not answer: nothing is known to be wrong with the file.
+    pub is_away: bool,
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -174,7 +174,7 @@ mod tests {
             self.begun.lock().unwrap().push(file.to_owned());
             self.go.lock().unwrap().recv().unwrap();
             if *self.is_damaged.lock().unwrap() {
-                return Err(BatchReadError { message: "torn".to_owned() });
+                return Err(BatchReadError { message: "torn".to_owned(), is_away: false });
             }
             self.known.lock().unwrap().insert(file.to_owned());
             Ok(())

@@ -16,7 +16,7 @@ use super::app::App;
 use super::catalogue::loaded;
 use super::error::{ApiError, hint, quote};
 use super::guard::{Peer, loopback};
-use super::lists::all_batches;
+use super::lists::{all_batches, store_away};
 use super::predict::{blocking, refuse_query};
 use super::recommend::Given;
 use super::route::{PathParameters, UserRoute};
@@ -185,8 +185,9 @@ fn fault(app: &App, error: AskError) -> ApiError {
         FaultKind::NotComputable => ApiError::value("not_computable", "sql", message),
         FaultKind::Full => ApiError::unavailable("full", message),
         FaultKind::ReservedColumn => ApiError::value("reserved_column", "sql", message),
+        FaultKind::Unreadable if app.context.batches.snapshot().away.is_some() => store_away("rows are not in memory"),
         FaultKind::Unreadable => {
-            let damaged = BatchReadError { message };
+            let damaged = BatchReadError { message, is_away: false };
             app.context.status.problem(damaged.to_string());
             super::lists::damaged(&damaged)
         }

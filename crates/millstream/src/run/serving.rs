@@ -1,5 +1,6 @@
 //! The server of a pipeline: the API and the page, what they are given, and what keeps that up with the store.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,7 +15,7 @@ use millstream_http::page::LivePages;
 use millstream_http::serve::{BatchReadError, BatchSource, ServeContext, bind, serve};
 use millstream_model::registry::{OwnerTexts, Registry};
 use millstream_store::SharedStore;
-use millstream_stream::batch::{Batch, BatchSnapshot, Completeness, StoredBatches, StoredError};
+use millstream_stream::batch::{Batch, BatchSnapshot, Completeness, StoredBatches, StoredError, batch_folder};
 use serde_json::json;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
@@ -71,7 +72,7 @@ impl Server {
             settings: pipeline.serve_settings(),
             registry: registry.clone(),
             status: status.clone(),
-            batches: Arc::new(Stored { batches: batches.clone(), status: status.clone() }),
+            batches: Arc::new(Stored { batches: batches.clone(), status: status.clone(), told: Mutex::default() }),
             interactions: read_interactions(store, &batches, &registry, stop)?,
             catalogue: catalogue.clone(),
             images: open_images(pipeline, store),
@@ -297,14 +298,23 @@ fn say_catalogue(status: &Status, refreshed: &Refreshed) {
 struct Stored {
     batches: Arc<StoredBatches>,
     status: Arc<Status>,
+    /// What was damaged when it was last read, by file or folder.
+    told: Mutex<BTreeMap<String, Option<String>>>,
 }
 
 impl Stored {
-    /// What is damaged is said to who runs the pipeline: see `BatchReadError`.
-    fn said(&self, error: &StoredError) -> BatchReadError {
-        let message = error.to_string();
-        self.status.problem(format!("a stored batch cannot be read: {message}"));
-        BatchReadError { message }
+    /// What is damaged is said to who runs the pipeline until it is read again; that the store is away, the look at it says.
+    fn said<T>(&self, place: &str, read: Result<T, StoredError>) -> Result<T, BatchReadError> {
+        let is_away = self.batches.snapshot().away.is_some();
+        let read = read.map_err(|error| BatchReadError { message: error.to_string(), is_away });
+        let problem = read.as_ref().err().filter(|_| !is_away).map(ToString::to_string);
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if read.is_ok() {
+            told.remove(place).iter_mut().for_each(|told| self.status.tell(told, None));
+        } else if problem.is_some() {
+            self.status.tell(told.entry(place.to_owned()).or_default(), problem);
+        }
+        read
     }
 }
 
@@ -322,7 +332,7 @@ impl BatchSource for Stored {
     }
 
     fn verify_file(&self, file: &str) -> Result<(), BatchReadError> {
-        self.batches.verify_file(file).map_err(|error| self.said(&error))
+        self.said(file, self.batches.verify_file(file))
     }
 
     fn rows(
@@ -331,6 +341,6 @@ impl BatchSource for Stored {
         offset: usize,
         limit: usize,
     ) -> Result<Vec<serde_json::Map<String, serde_json::Value>>, BatchReadError> {
-        self.batches.rows(batch, offset, limit).map_err(|error| self.said(&error))
+        self.said(&batch_folder(batch.number()), self.batches.rows(batch, offset, limit))
     }
 }

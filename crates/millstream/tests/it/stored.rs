@@ -82,6 +82,48 @@ fn a_flipped_byte_is_an_error_that_names_the_file_and_nothing_else_suffers() {
 }
 
 #[test]
+fn a_store_that_is_away_is_said_and_what_was_read_before_is_served_on() {
+    let bench = Bench::new(600, ONE_MODEL);
+    bench.run_well(&[]);
+    let served = bench.serving(&["serve", "test.toml"], |_| {});
+    let problems = || served.ask("/healthz")["problems"].to_string();
+    until("the catalogue is read", || (served.ask("/v1/status")["loading"] == json!([])).then_some(()));
+    let (store, away) = (bench.path("millstream-data"), bench.path("away"));
+    // Gone, and as a mount leaves it.
+    for instead in [false, true] {
+        std::fs::rename(&store, &away).unwrap();
+        if instead {
+            std::fs::create_dir(&store).unwrap();
+        }
+        until("the store is away", || problems().contains("the store does not answer").then_some(()));
+        until("versions are away", || problems().contains("the registry cannot be read").then_some(()));
+        let ready = served.get("/readyz");
+        assert!(ready.status == 200 && ready.json["detail"].as_str().is_some(), "{}", ready.text);
+        assert_eq!(served.get("/v1/models/close/predict?Timestamp=1").status, 200);
+        assert_eq!(served.ask("/v1/models")["total"], 1);
+        assert_eq!(served.ask("/v1/batches")["total"], 3);
+        let rows = served.get("/v1/batches/1/rows");
+        assert_eq!((rows.status, &rows.json["error"]["code"]), (503, &json!("store_away")), "{}", rows.text);
+        if instead {
+            std::fs::remove_dir(&store).unwrap();
+        }
+        std::fs::rename(&away, &store).unwrap();
+        until("the store is back", || (problems() == "[]").then_some(()));
+        assert_eq!(served.get("/v1/batches/1/rows").status, 200);
+    }
+    // What is damaged is said until it is read again.
+    let part = file_of(&bench, 2, "part-");
+    let whole = std::fs::read(&part).unwrap();
+    std::fs::write(&part, &whole[1..]).unwrap();
+    assert_eq!(served.get("/v1/batches/2/rows").status, 503);
+    assert!(problems().contains("part-"), "{}", problems());
+    std::fs::write(&part, whole).unwrap();
+    until("it is read", || (served.get("/v1/batches/2/rows").status == 200).then_some(()));
+    assert_eq!(problems(), "[]");
+    served.stopped();
+}
+
+#[test]
 fn a_manifest_that_does_not_add_up_is_an_error_and_no_total() {
     let bench = Bench::new(300, ONE_MODEL);
     bench.run_well(&[]);

@@ -30,7 +30,7 @@ impl StoredError {
     fn is_away(&self) -> bool {
         match self {
             Self::Store(error) | Self::Decide(DecideError::Store(error)) => {
-                error.is_transient() || matches!(error, StoreError::Denied { .. })
+                matches!(error, StoreError::Io { .. } | StoreError::Denied { .. })
             }
             Self::Decide(_) | Self::NoSuchBatch { .. } | Self::Unreadable(_) => false,
         }
