@@ -12,7 +12,7 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::{DataType, Field, Schema as ArrowSchema, SchemaRef, TimeUnit};
 use serde::{Deserialize, Serialize};
 
-pub use millstream_untrusted::model::ColumnType;
+pub use millstream_untrusted::model::{ColumnType, Dialect};
 pub use rules::RuleFault;
 pub use settings::{Bad, ColumnRule, SchemaRules};
 
@@ -45,6 +45,8 @@ impl ArrowType for ColumnType {
 pub struct StreamSchema {
     pub format: u32,
     pub schema: u32,
+    #[serde(default, skip_serializing_if = "Dialect::is_first")]
+    pub dialect: Dialect,
     /// What records carry, in the order of a csv value's fields.
     pub columns: Vec<StreamColumn>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -443,6 +443,51 @@ pub struct Baseline {
     pub measures: std::collections::BTreeMap<String, Option<f64>>,
 }
 
+/// What the texts of a source and the expressions over its columns mean. A store keeps the dialect that it was begun with; where
+/// a file names none, it is the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
+pub enum Dialect {
+    /// Inferred numbers are float64; only what JSON calls a number is one; `/` of whole numbers leaves the fraction out.
+    #[default]
+    First,
+    /// Columns of whole numbers are int64; numbers are read as people write them; `/` divides as real numbers.
+    Second,
+}
+
+impl Dialect {
+    /// Of a store that is begun now.
+    pub const CURRENT: Self = Self::Second;
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+    pub fn is_first(&self) -> bool {
+        *self == Self::First
+    }
+}
+
+impl From<Dialect> for u32 {
+    fn from(dialect: Dialect) -> Self {
+        match dialect {
+            Dialect::First => 1,
+            Dialect::Second => 2,
+        }
+    }
+}
+
+impl TryFrom<u32> for Dialect {
+    type Error = String;
+
+    fn try_from(number: u32) -> Result<Self, String> {
+        match number {
+            1 => Ok(Self::First),
+            2 => Ok(Self::Second),
+            other => {
+                Err(format!("dialect {other} is that of a later version of Millstream: read the store with that one"))
+            }
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ColumnType {
@@ -508,6 +553,18 @@ fn is_plain(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_dialect_is_its_number_and_one_that_is_not_known_is_refused() {
+        for (dialect, number) in [(Dialect::First, "1"), (Dialect::Second, "2")] {
+            assert_eq!(serde_json::to_string(&dialect).unwrap(), number);
+            assert_eq!(serde_json::from_str::<Dialect>(number).unwrap(), dialect);
+        }
+        for other in ["0", "3"] {
+            let error = serde_json::from_str::<Dialect>(other).unwrap_err().to_string();
+            assert!(error.contains("a later version of Millstream"), "{error}");
+        }
+    }
 
     #[test]
     fn a_name_stays_in_its_folder() {

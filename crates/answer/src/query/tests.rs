@@ -13,7 +13,7 @@ use datafusion::parquet::file::properties::WriterProperties;
 use millstream_store::LocalStore;
 use millstream_stream::batch::{ParquetPart, StoredBatches, batch_folder, cut_key, manifest_key};
 use millstream_stream::record::rows_of;
-use millstream_stream::schema::{ColumnType, StreamColumn};
+use millstream_stream::schema::{ColumnType, Dialect, StreamColumn};
 use serde_json::json;
 
 use super::*;
@@ -41,7 +41,14 @@ fn schema() -> StreamSchema {
         ("town", ColumnType::Utf8),
         ("up", ColumnType::Boolean),
     ];
-    StreamSchema { format: 1, schema: 1, columns: columns.map(column).to_vec(), time: None, derived: Vec::new() }
+    StreamSchema {
+        format: 1,
+        schema: 1,
+        dialect: Dialect::CURRENT,
+        columns: columns.map(column).to_vec(),
+        time: None,
+        derived: Vec::new(),
+    }
 }
 
 fn fixture(rows: i64) -> Fixture {

@@ -7,7 +7,7 @@ use super::*;
 use crate::config::{BrokerChoice, Loaded, Retention, check_models, load_text};
 use millstream_base::Faults;
 use millstream_store::StoreUrl;
-use millstream_stream::schema::{Bad, ColumnType, StreamColumn, StreamSchema};
+use millstream_stream::schema::{Bad, ColumnType, Dialect, StreamColumn, StreamSchema};
 
 fn parsed(arguments: &str) -> Invocation {
     parse_from(arguments.split(' '), None).unwrap()
@@ -159,6 +159,7 @@ fn schema(columns: &[(&str, ColumnType)]) -> StreamSchema {
     StreamSchema {
         format: 1,
         schema: 1,
+        dialect: Dialect::CURRENT,
         columns: columns.iter().map(column).collect(),
         derived: Vec::new(),
         time: None,

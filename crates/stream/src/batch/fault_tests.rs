@@ -15,7 +15,7 @@ use super::part::{Outcome, Part, PartError, Record, sweep};
 use super::{Cut, CutReason, Manifest, PartSettings, StoredBatches, batch_folder, cuts, decide};
 use crate::batch::BatchFormat;
 use crate::record::Encoding;
-use crate::schema::{Bad, ColumnType, OFFSET_COLUMN, StreamColumn, StreamSchema};
+use crate::schema::{Bad, ColumnType, Dialect, OFFSET_COLUMN, StreamColumn, StreamSchema};
 
 const PARTITIONS: u32 = 2;
 const BATCHES: u32 = 3;
@@ -27,7 +27,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 fn settings() -> PartSettings {
     let (name, kind) = ("a".to_owned(), ColumnType::Int64);
     let column = StreamColumn { name, kind, inferred: false, null: Vec::new(), bad: Bad::Reject };
-    let schema = StreamSchema { format: 1, schema: 1, columns: vec![column], derived: Vec::new(), time: None };
+    let schema = StreamSchema {
+        format: 1,
+        schema: 1,
+        dialect: Dialect::CURRENT,
+        columns: vec![column],
+        derived: Vec::new(),
+        time: None,
+    };
     PartSettings { schema, encoding: Encoding::Json, format: BatchFormat::Parquet }
 }
 

@@ -192,7 +192,7 @@ impl DerivedColumn {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::{Bad, FORMAT, StreamColumn};
+    use crate::schema::{Bad, Dialect, FORMAT, StreamColumn};
 
     fn found() -> StreamSchema {
         let column = |(name, kind): (&str, ColumnType)| StreamColumn {
@@ -211,6 +211,7 @@ mod tests {
         StreamSchema {
             format: FORMAT,
             schema: 1,
+            dialect: Dialect::CURRENT,
             columns: columns.map(column).to_vec(),
             derived: Vec::new(),
             time: None,

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::jsonl::members;
 use super::limits::COLUMNS_MOST;
 use crate::record::{Cell, is_json_number};
-use crate::schema::{Bad, ColumnType, FORMAT, SchemaRules, StreamColumn, StreamSchema};
+use crate::schema::{Bad, ColumnType, Dialect, FORMAT, SchemaRules, StreamColumn, StreamSchema};
 
 /// The columns of a source as far as it is read, in the order of their first appearance.
 pub(super) struct Columns<'a> {
@@ -89,6 +89,7 @@ impl<'a> Columns<'a> {
         StreamSchema {
             format: FORMAT,
             schema: 1,
+            dialect: Dialect::CURRENT,
             columns: columns.collect(),
             derived: Vec::new(),
             time: self.rules.time.clone(),

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use millstream_base::{ConfigFaults, Faults};
 use millstream_model::model::{Columns, Model, Supervised};
-use millstream_stream::schema::{Bad, ColumnType, StreamColumn, StreamSchema};
+use millstream_stream::schema::{Bad, ColumnType, Dialect, StreamColumn, StreamSchema};
 
 use super::{Loaded, Overrides, check_models, load_text};
 
@@ -91,6 +91,7 @@ fn candles() -> StreamSchema {
     StreamSchema {
         format: 1,
         schema: 1,
+        dialect: Dialect::CURRENT,
         columns: columns.iter().map(column).collect(),
         derived: Vec::new(),
         time: None,

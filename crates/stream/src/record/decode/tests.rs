@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::record::{RowClock, RowEncoder};
-use crate::schema::{Bad, DerivedColumn, StreamColumn};
+use crate::schema::{Bad, DerivedColumn, Dialect, StreamColumn};
 
 /// 2023-11-14 22:13:20 UTC.
 const NOW_MS: i64 = 1_700_000_000_000;
@@ -20,6 +20,7 @@ fn schema(columns: &[(&str, ColumnType)], time: Option<&str>) -> StreamSchema {
     StreamSchema {
         format: 1,
         schema: 1,
+        dialect: Dialect::CURRENT,
         columns: columns.iter().map(column).collect(),
         derived: Vec::new(),
         time: time.map(str::to_owned),

@@ -1,7 +1,7 @@
 use datafusion::arrow::datatypes::Schema;
 
 use super::*;
-use crate::schema::{ArrowType, FORMAT, StreamColumn};
+use crate::schema::{ArrowType, Dialect, FORMAT, StreamColumn};
 
 /// One source column `x` of texts (the last two are an empty one and null), and a derived one.
 fn check_texts(kind: ColumnType, from: &str, cases: &[(&str, &str)]) {
@@ -13,8 +13,14 @@ fn check(source: ColumnType, kind: ColumnType, from: &str, cases: &[(&str, &str)
         let column =
             StreamColumn { name: "x".to_owned(), kind: source, inferred: true, null: Vec::new(), bad: Bad::Reject };
         let derived = DerivedColumn { name: "y".to_owned(), kind, from: from.to_owned(), bad };
-        let schema =
-            StreamSchema { format: FORMAT, schema: 1, columns: vec![column], derived: vec![derived], time: None };
+        let schema = StreamSchema {
+            format: FORMAT,
+            schema: 1,
+            dialect: Dialect::CURRENT,
+            columns: vec![column],
+            derived: vec![derived],
+            time: None,
+        };
         let derivation = Derivation::compile(&schema).unwrap_or_else(|error| panic!("{error}"));
         let texts = StringArray::from_iter(cases.iter().map(|(text, _)| (*text != "null").then_some(*text)));
         let values = cast(&texts, &source.arrow()).unwrap();
@@ -125,6 +131,7 @@ fn a_reason_names_the_column_the_expression_and_the_values() {
     let schema = StreamSchema {
         format: FORMAT,
         schema: 1,
+        dialect: Dialect::CURRENT,
         columns: vec![column("a"), column("b")],
         derived: vec![derived("p", "replace(a, '₹', '')"), derived("q", "cast(b as double) / 2")],
         time: None,
@@ -151,6 +158,7 @@ fn an_expression_that_no_longer_compiles_says_so() {
     let schema = StreamSchema {
         format: FORMAT,
         schema: 1,
+        dialect: Dialect::CURRENT,
         columns: Vec::new(),
         derived: vec![DerivedColumn {
             name: "y".to_owned(),
