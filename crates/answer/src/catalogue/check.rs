@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use millstream_base::{Faults, Keys, Section, Takes, did_you_mean, type_name};
 use millstream_model::model::{Columns, Model};
-use millstream_stream::source::check::read_anew;
+use millstream_stream::source::check::{CSV_KEYS, HEADER, SKIP, read_anew};
 use toml::{Table, Value};
 
 use super::{CatalogueFrom, CatalogueRules, IDENTITY};
@@ -15,7 +15,11 @@ pub const CATALOGUE: Keys = Keys {
         ("format", Takes::Choice(&["csv", "jsonl", "parquet"])),
         ("separator", Takes::Text),
         ("quote", Takes::Text),
-        ("header", Takes::Flag),
+        ("escape", Takes::Text),
+        ("header", HEADER),
+        ("skip", SKIP),
+        ("comment", Takes::Text),
+        ("encoding", Takes::Text),
         ("id", Takes::Text),
         ("title", Takes::Text),
         ("image", Takes::Text),
@@ -68,7 +72,8 @@ fn from(section: &Section, faults: &mut Faults) -> Option<CatalogueFrom> {
         "\"batches\" takes the items from the stream, a path such as \"data/movies.csv\" from a file of their own";
     let path = section.required_text("from", remedy, faults)?;
     if path == "batches" {
-        for key in ["format", "separator", "quote", "header"].into_iter().filter(|key| section.has(key)) {
+        let of_file = ["format", "encoding"].into_iter().chain(CSV_KEYS);
+        for key in of_file.filter(|key| section.has(key)) {
             section.fault(key, "belongs to a file; the batches know their own format; remove it", faults);
         }
         return Some(CatalogueFrom::Batches);

@@ -14,7 +14,7 @@ use crate::query::{CATALOGUE, TABLE, placeholders};
 use millstream_base::table_list;
 use millstream_stream::schema::ColumnType;
 use millstream_stream::source::Source;
-use millstream_stream::source::check::read_anew;
+use millstream_stream::source::check::{CSV_KEYS, HEADER, SKIP, read_anew};
 
 pub const VIEW: Keys =
     Keys { known: &[("name", Takes::Text), ("sql", Takes::Text), ("params", Takes::Named(&PARAMETER))], later: &[] };
@@ -37,7 +37,11 @@ pub const FIXED_TABLE: Keys = Keys {
         ("format", Takes::Choice(&["csv", "jsonl", "parquet"])),
         ("separator", Takes::Text),
         ("quote", Takes::Text),
-        ("header", Takes::Flag),
+        ("escape", Takes::Text),
+        ("header", HEADER),
+        ("skip", SKIP),
+        ("comment", Takes::Text),
+        ("encoding", Takes::Text),
     ],
     later: &[],
 };
@@ -68,7 +72,8 @@ pub fn tables(root: &Table, faults: &mut Faults) -> Vec<FixedTable> {
 }
 
 fn given(section: &Section, faults: &mut Faults) -> Option<TableRows> {
-    for key in ["path", "format", "separator", "quote", "header"].into_iter().filter(|key| section.has(key)) {
+    let of_file = ["path", "format", "encoding"].into_iter().chain(CSV_KEYS);
+    for key in of_file.filter(|key| section.has(key)) {
         section.fault(key, "is of a file, and its rows stand in rows; keep one of path and rows", faults);
     }
     given::rows(section, faults).map(TableRows::Given)

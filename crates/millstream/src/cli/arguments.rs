@@ -9,7 +9,9 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use super::{BatchesAction, Command, Demo, DemoSystem, Example, Invocation, LogFormat, ModelsAction, NewFrom, Stage};
+use super::{
+    BatchesAction, Command, Demo, DemoSystem, Example, Invocation, LogFormat, ModelsAction, NewFrom, NewKind, Stage,
+};
 use millstream_answer::query::OutputFormat;
 use millstream_answer::views::{ProcessLimits, QUERY_PROCESS};
 use millstream_base::address;
@@ -102,9 +104,12 @@ enum TypedCommand {
         /// Start from one of the examples
         #[arg(long, value_enum, conflicts_with = "from")]
         example: Option<Example>,
-        /// Start from your own csv file: its columns, a target to predict, a route
-        #[arg(long, value_name = "CSV")]
+        /// Start from your own file, a folder or a pattern: csv, jsonl or Parquet; how it is written, its columns, a model, routes
+        #[arg(long, value_name = "FILE")]
         from: Option<PathBuf>,
+        /// What to make of it, instead of what its columns suggest
+        #[arg(long, value_enum, requires = "from")]
+        kind: Option<NewKind>,
     },
     /// Validate a pipeline file: every fault at once
     Check(Target),
@@ -280,9 +285,9 @@ impl Ready<'_> {
             TypedCommand::Ingest { target, exit_when_done } => self.stage(target, Stage::Ingest, exit_when_done),
             TypedCommand::Train { target, exit_when_done } => self.stage(target, Stage::Train, exit_when_done),
             TypedCommand::Serve(target) => self.stage(target, Stage::Serve, false),
-            TypedCommand::New { name, example, from } => {
+            TypedCommand::New { name, example, from, kind } => {
                 let from = match (from, example) {
-                    (Some(csv), _) => NewFrom::Csv(csv),
+                    (Some(path), _) => NewFrom::File { path, kind },
                     (None, example) => NewFrom::Example(example.unwrap_or_default()),
                 };
                 Command::New { name, from }

@@ -16,7 +16,8 @@ use tracing_subscriber::fmt::format::debug_fn;
 
 use super::table::table;
 use super::{
-    BatchesAction, Command, Demo, Invocation, LogFormat, ModelsAction, NewFrom, Stage, exit, pipeline_for, write_new,
+    BatchesAction, Command, Demo, Invocation, KnownFile, LogFormat, ModelsAction, NewFrom, Stage, exit, pipeline_for,
+    said_of, write_new,
 };
 use crate::config::{Loaded, Overrides, Pipeline, Retention, load};
 use crate::run::{
@@ -29,8 +30,7 @@ use millstream_base::{ConfigFaults, Fault, Faults, error_chain};
 use millstream_model::registry::{Found, OwnerTexts, Registry, RegistryError, Remedy, RemovedVersion, Version};
 use millstream_store::{SharedStore, StoreUrl, read_optional};
 use millstream_stream::batch::{Batch, IDENTITY_KEY, StoredBatches};
-use millstream_stream::schema::SchemaRules;
-use millstream_stream::source::{CsvFormat, Dataset, profile};
+use millstream_stream::source::{Dataset, SourcePlace, columns, look};
 
 pub fn main(invocation: Invocation) -> ExitCode {
     let bars = Progress::on_terminal().filter(|_| invocation.log_format == LogFormat::Text);
@@ -155,12 +155,13 @@ fn run_demo(demo: Demo, bars: Option<MultiProgress>) -> anyhow::Result<u8> {
 fn new(name: &str, from: &NewFrom) -> anyhow::Result<u8> {
     let text = match from {
         NewFrom::Example(example) => example.renamed(name),
-        NewFrom::Csv(path) => {
-            let found = profile(path, &CsvFormat::default(), &SchemaRules::default())?;
-            for warning in &found.warnings {
-                say(&format!("warning: {warning}"));
+        NewFrom::File { path, kind } => {
+            let look = look(path)?;
+            let said = said_of(&look.profile.schema, &look.columns, look.profile.rows);
+            for line in look.keys().iter().chain(&look.profile.warnings).chain(&said) {
+                say(&format!("{}: {line}", path.display()));
             }
-            pipeline_for(name, path, &found.schema, found.rows.unwrap_or(0))
+            pipeline_for(name, &KnownFile::of(&look, &path.display().to_string()), *kind)
         }
     };
     let file = write_new(Path::new("."), name, &text)?;
@@ -189,9 +190,16 @@ fn check(file: &Path, overrides: &Overrides) -> anyhow::Result<u8> {
         say(&format!("{}: good, as far as can be told without a record of the topic", file.display()));
         return Ok(exit::DONE);
     };
-    let found = Dataset::new(source).profile(&pipeline.schema)?;
+    let dataset = Dataset::new(source);
+    let found = dataset.profile(&pipeline.schema)?;
     for warning in &found.warnings {
         say(&format!("warning: {}: {warning}", file.display()));
+    }
+    if source.place != SourcePlace::Stdin {
+        let (looks, _) = columns(&dataset, &found)?;
+        for line in said_of(&found.schema, &looks, found.rows) {
+            say(&format!("{}: {line}", source.place));
+        }
     }
     let schema = with_rules(pipeline, found.schema)?;
     let checked = check_data(pipeline, &schema, &Status::new(&pipeline.name));

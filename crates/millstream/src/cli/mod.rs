@@ -4,6 +4,7 @@ mod arguments;
 mod demo;
 mod execute;
 mod new;
+mod proposal;
 mod query;
 mod table;
 #[cfg(test)]
@@ -16,7 +17,8 @@ use std::path::PathBuf;
 pub use arguments::{parse, parse_from};
 pub use demo::{Demo, DemoSystem};
 pub use execute::main;
-pub use new::{Example, NewError, NewFrom, pipeline_for, write_new};
+pub use new::{Example, NewError, NewFrom, NewKind, write_new};
+pub use proposal::{KnownFile, pipeline_for, said_of};
 
 use millstream_answer::query::OutputFormat;
 use millstream_answer::views::ProcessLimits;

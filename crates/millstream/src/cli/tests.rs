@@ -8,6 +8,7 @@ use crate::config::{BrokerChoice, Loaded, Retention, check_models, load_text};
 use millstream_base::Faults;
 use millstream_store::StoreUrl;
 use millstream_stream::schema::{Bad, ColumnType, Dialect, StreamColumn, StreamSchema};
+use millstream_stream::source::ColumnLook;
 
 fn parsed(arguments: &str) -> Invocation {
     parse_from(arguments.split(' '), None).unwrap()
@@ -33,7 +34,10 @@ fn every_command_is_ready_to_use() {
     check("m train p.toml", stage(Stage::Train, false));
     check("m serve p.toml", stage(Stage::Serve, false));
     check("m new x", Command::New { name: "x".into(), from: NewFrom::Example(Example::Bitcoin) });
-    check("m new x.toml --from d.csv", Command::New { name: "x".into(), from: NewFrom::Csv("d.csv".into()) });
+    let from = |kind| NewFrom::File { path: "d.csv".into(), kind };
+    check("m new x.toml --from d.csv", Command::New { name: "x".into(), from: from(None) });
+    let kind = Some(NewKind::Catalogue);
+    check("m new x --from d.csv --kind catalogue", Command::New { name: "x".into(), from: from(kind) });
     let (listen, data) = ("127.0.0.1:0".parse().unwrap(), PathBuf::from("d"));
     let broker = |advertise, retention| Command::Broker { listen, advertise, data: data.clone(), retention };
     check("m broker --listen localhost:0 --data d", broker(None, Retention::default()));
@@ -169,7 +173,16 @@ fn schema(columns: &[(&str, ColumnType)]) -> StreamSchema {
 /// What was written loads, and fits the columns it was written for.
 fn check_new(columns: &[(&str, ColumnType)], rows: u64) -> String {
     let schema = schema(columns);
-    let text = pipeline_for("mine", Path::new("data/my \"own\" file.csv"), &schema, rows);
+    let looks = vec![ColumnLook::default(); columns.len()];
+    let file = KnownFile {
+        path: "data/my \"own\" file.csv",
+        keys: Vec::new(),
+        schema: &schema,
+        rows,
+        columns: &looks,
+        is_all: true,
+    };
+    let text = pipeline_for("mine", &file, None);
     let loaded = loaded(&text);
     let mut faults = Faults::new("new.toml");
     check_models(&loaded.pipeline, &schema, &mut faults);

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use millstream_base::{Faults, Keys, Section, Takes, duration, later_choice};
+use millstream_base::{Faults, Keys, Section, Takes, did_you_mean, duration};
 use toml::{Table, Value};
 
-use super::{Compression, CsvFormat, Pace, Source, SourceFormat, SourcePlace, format_by_name};
+use super::{Charset, Compression, CsvFormat, Pace, Source, SourceFormat, SourcePlace, format_by_name};
 
 pub const SOURCE: Keys = Keys {
     known: &[
@@ -19,11 +19,20 @@ pub const SOURCE: Keys = Keys {
         ("seed", Takes::Whole(0, i64::MAX)),
         ("separator", Takes::Text),
         ("quote", Takes::Text),
-        ("header", Takes::Flag),
-        ("encoding", Takes::Choice(&["utf-8"])),
+        ("escape", Takes::Text),
+        ("header", HEADER),
+        ("skip", SKIP),
+        ("comment", Takes::Text),
+        ("encoding", Takes::Text),
     ],
     later: &[],
 };
+
+/// Of a csv file, wherever one is named: whether it has a header, or how many lines of one.
+pub const HEADER: Takes = Takes::OneOf(&[Takes::Flag, Takes::Whole(0, 100)]);
+pub const SKIP: Takes = Takes::Whole(0, u32::MAX as i64);
+/// What only csv has.
+pub const CSV_KEYS: [&str; 6] = ["separator", "quote", "escape", "header", "skip", "comment"];
 
 const DEFAULT_SEED: u64 = 1;
 /// File name endings of formats and packings that are not read.
@@ -35,8 +44,8 @@ pub fn source(root: &Table, faults: &mut Faults) -> Option<Source> {
     let place = place(&section, faults);
     let (format, compression) = format(&section, "path", faults);
     let pace = pace(&section, faults);
-    later_choice(&section, "encoding", "utf-8", &[], "save the file as UTF-8 (iconv does it) and remove this", faults);
-    let csv = csv_format(&section, format, faults);
+    let charset = charset(&section, format, faults);
+    let csv = csv_format(&section, "path", format, faults);
     let seed = seed(&section, DEFAULT_SEED, faults);
     let key = section.filled_text("key", faults).map(str::to_owned);
     let order_by = section.filled_text("order_by", faults).map(str::to_owned);
@@ -48,7 +57,7 @@ pub fn source(root: &Table, faults: &mut Faults) -> Option<Source> {
         let message = "a Parquet file is read from its end: it must be a plain file or an s3:// URL";
         section.fault("path", message, faults);
     }
-    Some(Source { place, format, compression, pace, csv, key, order_by, seed })
+    Some(Source { place, format, compression, pace, csv, charset, key, order_by, seed })
 }
 
 /// The format and packing of the file that `key` names.
@@ -70,7 +79,8 @@ fn place(section: &Section, faults: &mut Faults) -> Option<SourcePlace> {
 pub fn read_anew(section: &Section, key: &str, path: &str, faults: &mut Faults) -> Option<Source> {
     let place = place_at(section, key, path, faults);
     let (format, compression) = format(section, key, faults);
-    let csv = csv_format(section, format, faults);
+    let csv = csv_format(section, key, format, faults);
+    let charset = charset(section, format, faults);
     let place = place?;
     let message = match (&place, format, compression) {
         (SourcePlace::Stdin, ..) => "is read anew at every start, which standard input cannot be; write it to a file",
@@ -79,7 +89,7 @@ pub fn read_anew(section: &Section, key: &str, path: &str, faults: &mut Faults) 
         }
         _ => {
             let pace = Pace::FullSpeed;
-            return Some(Source { place, format, compression, pace, csv, key: None, order_by: None, seed: 1 });
+            return Some(Source { place, format, compression, pace, csv, charset, key: None, order_by: None, seed: 1 });
         }
     };
     section.fault(key, message, faults);
@@ -90,13 +100,28 @@ pub fn read_anew(section: &Section, key: &str, path: &str, faults: &mut Faults) 
 pub fn place_at(section: &Section, key: &str, path: &str, faults: &mut Faults) -> Option<SourcePlace> {
     let lower = path.to_lowercase();
     if let Some(ending) = OTHER_FORMATS.iter().find(|ending| lower.ends_with(*ending)) {
-        let message = format!("`{ending}` files are not read; turn it into csv, jsonl or Parquet, plain, .gz or .zst");
+        let unpacked = path.get(..path.len() - ending.len()).unwrap_or(path);
+        let how = match *ending {
+            ".zip" => format!("unpack it first: unzip -p {path} > {unpacked}.csv"),
+            ".bz2" => format!("unpack it first: bunzip2 {path}"),
+            ".xz" => format!("unpack it first: unxz {path}"),
+            _ => "turn it into csv, jsonl or Parquet, plain, .gz or .zst".to_owned(),
+        };
+        let message = format!("`{ending}` files are not read; {how}");
         section.fault(key, message, faults);
         return None;
     }
     match lower.split_once("://") {
         None if lower == "-" => Some(SourcePlace::Stdin),
         None => Some(SourcePlace::File(PathBuf::from(path))),
+        Some(("s3", rest)) if rest.contains(['*', '?', '[']) => {
+            section.fault(
+                key,
+                "patterns are of files, not of s3:// URLs; name one object, or copy them to a folder",
+                faults,
+            );
+            None
+        }
         Some(("s3", rest))
             if rest.split_once('/').is_some_and(|(bucket, key)| !bucket.is_empty() && !key.is_empty()) =>
         {
@@ -140,28 +165,91 @@ fn pace(section: &Section, faults: &mut Faults) -> Pace {
     }
 }
 
-pub fn csv_format(section: &Section, format: SourceFormat, faults: &mut Faults) -> CsvFormat {
-    let separator = one_byte(section, "separator", b',', faults);
-    let quote = one_byte(section, "quote", b'"', faults);
-    if separator == quote {
+/// `place`: the key that names the file.
+pub fn csv_format(section: &Section, place: &str, format: SourceFormat, faults: &mut Faults) -> CsvFormat {
+    let default = CsvFormat::of_name(section.value(place).and_then(Value::as_str).unwrap_or_default());
+    let separator = match section.text("separator", faults) {
+        None => default.separator,
+        Some(text) if text.is_empty() || text.contains(['\n', '\r', '\0']) => {
+            section.fault("separator", "must be one character or several, such as \";\", \"\\t\" or \"::\"", faults);
+            default.separator
+        }
+        Some(text) => text.to_owned(),
+    };
+    let quote = if section.value("quote").and_then(Value::as_str) == Some("") {
+        None
+    } else {
+        one_byte(section, "quote", ", or \"\" where quotes are text", faults).or(default.quote)
+    };
+    let escape = one_byte(section, "escape", ", such as \"\\\\\"", faults);
+    let comment = one_byte(section, "comment", ", such as \"#\"", faults);
+    if separator.bytes().any(|byte| quote == Some(byte)) {
         section.fault("separator", format!("must differ from {}", section.key("quote")), faults);
+    }
+    if escape.is_some() && quote.is_none() {
+        section.fault("escape", "stands before a quote, and there is none; remove it", faults);
+    }
+    if escape.is_some() && escape == quote {
+        section.fault("escape", "a quote that stands twice within quotes is one anyway; remove it", faults);
     }
     if format != SourceFormat::Csv {
         let message = format!("belongs to csv; remove it, or set {} = \"csv\"", section.key("format"));
-        for key in ["separator", "quote", "header"].into_iter().filter(|key| section.has(key)) {
+        for key in CSV_KEYS.into_iter().filter(|key| section.has(key)) {
             section.fault(key, message.as_str(), faults);
         }
     }
-    CsvFormat { separator, quote, header: section.flag("header", faults).unwrap_or(true) }
+    let skip = section.whole("skip", "", faults).and_then(|lines| u32::try_from(lines).ok()).unwrap_or(0);
+    CsvFormat { separator, quote, escape, comment, skip, header: header(section, faults).unwrap_or(default.header) }
 }
 
-fn one_byte(section: &Section, key: &str, default: u8, faults: &mut Faults) -> u8 {
-    let Some(text) = section.text(key, faults) else { return default };
+/// Lines of the header.
+fn header(section: &Section, faults: &mut Faults) -> Option<u32> {
+    match section.value("header")? {
+        Value::Boolean(is_there) => Some(u32::from(*is_there)),
+        Value::Integer(_) => section.whole("header", "", faults).and_then(|lines| u32::try_from(lines).ok()),
+        other => section.wrong_type("header", other, "true, false or the number of its lines", faults),
+    }
+}
+
+/// `encoding`, by a name of the WHATWG's list, which has all that are in use.
+fn charset(section: &Section, format: SourceFormat, faults: &mut Faults) -> &'static Charset {
+    let utf_8 = encoding_rs::UTF_8;
+    let Some(name) = section.filled_text("encoding", faults) else { return utf_8 };
+    if format == SourceFormat::Parquet {
+        section.fault("encoding", "belongs to csv and jsonl; texts of Parquet are UTF-8; remove it", faults);
+    }
+    match Charset::for_label_no_replacement(name.as_bytes()) {
+        Some(charset) => charset,
+        None => {
+            let known = [
+                "utf-8",
+                "utf-16",
+                "windows-1252",
+                "latin1",
+                "windows-1250",
+                "windows-1251",
+                "iso-8859-2",
+                "shift_jis",
+                "gbk",
+                "big5",
+                "euc-kr",
+                "koi8-r",
+                "macintosh",
+            ];
+            let hint = did_you_mean(name, known);
+            section.fault("encoding", format!("no such encoding{hint}; the names are those of https://encoding.spec.whatwg.org, such as \"windows-1252\""), faults);
+            utf_8
+        }
+    }
+}
+
+fn one_byte(section: &Section, key: &str, hint: &str, faults: &mut Faults) -> Option<u8> {
+    let text = section.text(key, faults)?;
     match text.as_bytes() {
-        [byte] if *byte != b'\n' && *byte != b'\r' && *byte != 0 => *byte,
+        [byte] if byte.is_ascii() && !matches!(byte, b'\n' | b'\r' | 0) => Some(*byte),
         _ => {
-            section.fault(key, "must be one ASCII character, such as \";\" or \"\\t\"", faults);
-            default
+            section.fault(key, format!("must be one ASCII character{hint}"), faults);
+            None
         }
     }
 }

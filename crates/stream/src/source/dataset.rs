@@ -1,32 +1,38 @@
 //! The dataset as the pipeline file names it: profiled once, then read row by row as records, in replay order.
 
-use std::io;
+use std::io::{self, Read};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use millstream_store::StoredFile;
-
-use super::csv_rows::CsvRows;
+use super::SourceError;
+use super::file_records::{FileRecords, Opener, stored_file};
+use super::files::Files;
 use super::input::{self, Input, RowGuard, Stopped};
-use super::jsonl::JsonLines;
 use super::order::{CHUNK_BYTES, Sorted, Sorter, spill_folder};
 use super::parquet_rows::ParquetRows;
 use super::profile::{Fingerprint, Pass, Profile};
-use super::records::{Records, has_column};
+use super::records::has_column;
+use super::sniff::{LOOKED_AT_BYTES, Sniffed, sniff};
 use super::stdin::{Part, Pipe};
-use super::{SourceError, s3};
 use crate::record::Encoding;
-use crate::schema::SchemaRules;
+use crate::schema::{Dialect, SchemaRules, StreamSchema};
 use crate::source::{Source, SourceFormat, SourcePlace};
 
 /// One source, for the life of the process: standard input can be read only once, so what was read of it for the sample is kept.
 pub struct Dataset {
     source: Source,
     place: String,
-    /// The columns of a jsonl source, which a csv value needs: no line of it names them all.
-    columns: Mutex<Option<Vec<String>>>,
+    known: Mutex<Known>,
     stdin: Mutex<Stdin>,
     stop: Stopped,
+}
+
+/// What an earlier look at the source, or the store that was begun with it, says of it.
+#[derive(Debug, Clone)]
+struct Known {
+    /// A csv source must still have these; of a jsonl source a csv value has its fields in their order, for no line names them all.
+    columns: Option<Vec<String>>,
+    dialect: Dialect,
 }
 
 enum Stdin {
@@ -51,7 +57,7 @@ impl Dataset {
         Self {
             place: source.place.to_string(),
             source: source.clone(),
-            columns: Mutex::new(None),
+            known: Mutex::new(Known { columns: None, dialect: Dialect::CURRENT }),
             stdin: Mutex::new(Stdin::Untouched),
             stop: Stopped::default(),
         }
@@ -62,10 +68,10 @@ impl Dataset {
         Self { stop, ..self }
     }
 
-    /// The source columns of a schema that was stored earlier: a csv value of a jsonl source has its fields in their order. Without
-    /// them, and without a profile, they are found by another pass.
-    pub fn set_columns(&self, columns: Vec<String>) {
-        *lock(&self.columns) = Some(columns);
+    /// Reads as the store was begun: its dialect, and its source columns.
+    pub fn obey(&self, schema: &StreamSchema) {
+        let columns = schema.columns.iter().map(|column| column.name.clone()).collect();
+        *lock(&self.known) = Known { columns: Some(columns), dialect: schema.dialect };
     }
 
     /// A stream may be silent for as long as it likes; a file may not.
@@ -84,27 +90,71 @@ impl Dataset {
             has_column(&self.place, key, name.as_deref(), columns)?;
         }
         let columns = profile.schema.columns.iter().map(|column| column.name.clone());
-        lock(&self.columns).get_or_insert_with(|| columns.collect());
+        lock(&self.known).columns.get_or_insert_with(|| columns.collect());
         Ok(profile)
     }
 
-    fn pass<'a>(&'a self, rules: &'a SchemaRules) -> Pass<'a> {
-        Pass { place: &self.place, key: self.source.key.as_deref(), rules, cut: None }
+    fn opener(&self, encoding: Encoding) -> Opener {
+        let Known { columns, dialect } = lock(&self.known).clone();
+        Opener { source: self.source.clone(), encoding, columns, dialect, stop: self.stop.clone() }
     }
 
     fn profile_whole(&self, rules: &SchemaRules) -> Result<Profile, SourceError> {
-        let pass = self.pass(rules);
-        let open = || input::open(&self.source, true, &self.stop);
-        match self.source.format {
-            SourceFormat::Csv => pass.csv(CsvRows::open(&self.place, open()?, &self.source.csv)?),
-            SourceFormat::Jsonl => pass.jsonl(JsonLines::open(&self.place, open()?)?),
-            SourceFormat::Parquet => {
-                let file = self.stored_file()?;
-                let fingerprint = file.reader().and_then(|bytes| input::fingerprint_of(bytes, &self.stop));
-                let fingerprint = fingerprint.map_err(|source| self.unreadable(source))?;
-                pass.parquet(&ParquetRows::open(&self.place, file, None)?, fingerprint)
+        let files = Files::of(&self.source)?;
+        let opener = self.opener(Encoding::Json);
+        let mut pass = Pass::new(&self.place, self.source.key.as_deref(), rules, opener.dialect, None);
+        let mut fingerprints = Vec::with_capacity(files.places.len());
+        for place in &files.places {
+            let file = place.to_string();
+            let hashed = || input::open(&self.source, place, true, &self.stop);
+            let passed = match self.source.format {
+                SourceFormat::Csv => hashed().and_then(|input| pass.csv(&file, opener.csv(&file, input)?)),
+                SourceFormat::Jsonl => hashed().and_then(|input| pass.jsonl(&file, opener.jsonl(&file, input)?)),
+                SourceFormat::Parquet => pass.parquet(&file, &ParquetRows::open(&file, stored_file(place)?, None)?),
+            };
+            let fingerprint = match passed {
+                Ok(Some(fingerprint)) => fingerprint,
+                // Read from its end, or not to its end.
+                Ok(None) => fingerprint(place, &self.stop)?,
+                Err(SourceError::Empty { .. } | SourceError::HeaderOnly { .. }) if files.names.is_some() => {
+                    pass.note(format!("{file} has no row"));
+                    fingerprint(place, &self.stop)?
+                }
+                Err(error) => return Err(error),
+            };
+            fingerprints.push(fingerprint);
+        }
+        // What is not as the file's own look would have it is worth a word where rows are none, or a row is one field.
+        if pass.is_odd() {
+            let keys =
+                self.sniff_file(&files.places[0])?.keys(self.source.format, self.source.charset, &self.source.csv);
+            if !keys.is_empty() {
+                pass.propose(&keys);
             }
         }
+        if files.others > 0 {
+            pass.note(format!("{} other files of the folder are not read", files.others));
+        }
+        pass.finish(files.fingerprint(fingerprints), files.names.is_some())
+    }
+
+    /// How the source is most likely written, whatever its keys say of that; of several files, the first. `None`: it can be read only once.
+    pub fn sniff(&self) -> Result<Option<Sniffed>, SourceError> {
+        if self.source.place == SourcePlace::Stdin {
+            return Ok(None);
+        }
+        let files = Files::of(&self.source)?;
+        files.places.first().map(|place| self.sniff_file(place)).transpose()
+    }
+
+    fn sniff_file(&self, place: &SourcePlace) -> Result<Sniffed, SourceError> {
+        let source = Source { charset: encoding_rs::UTF_8, ..self.source.clone() };
+        let name = place.to_string();
+        let mut bytes = Vec::new();
+        let mut input = input::open(&source, place, false, &self.stop)?;
+        let read = input.bytes.by_ref().take(LOOKED_AT_BYTES as u64).read_to_end(&mut bytes);
+        let read = read.map_err(|source| SourceError::Unreadable { place: name.clone(), source })?;
+        Ok(sniff(&bytes, read < LOOKED_AT_BYTES, &name))
     }
 
     fn profile_sample(&self, rules: &SchemaRules) -> Result<Profile, SourceError> {
@@ -116,14 +166,17 @@ impl Dataset {
     /// The profile of the beginning of a stream, or of all of it.
     fn sampled(&self, sample: &[u8], ended: bool, rules: &SchemaRules) -> Result<Profile, SourceError> {
         let (part, met_end) = Part::new(sample);
-        let mut pass = self.pass(rules);
-        pass.cut = (!ended).then_some(met_end);
-        let input = Input { bytes: RowGuard::new(Box::new(part), &self.stop), digest: None };
+        let opener = self.opener(Encoding::Json);
+        let cut = (!ended).then_some(met_end);
+        let mut pass = Pass::new(&self.place, self.source.key.as_deref(), rules, opener.dialect, cut);
+        let text = input::decoded(Box::new(part), self.source.charset);
+        let input = Input { bytes: RowGuard::new(text, &self.stop), digest: None };
         match self.source.format {
-            SourceFormat::Csv => pass.csv(CsvRows::open(&self.place, input, &self.source.csv)?),
-            SourceFormat::Jsonl => pass.jsonl(JsonLines::open(&self.place, input)?),
-            SourceFormat::Parquet => Err(SourceError::ReadTwice),
-        }
+            SourceFormat::Csv => pass.csv(&self.place, opener.csv(&self.place, input)?)?,
+            SourceFormat::Jsonl => pass.jsonl(&self.place, opener.jsonl(&self.place, input)?)?,
+            SourceFormat::Parquet => return Err(SourceError::ReadTwice),
+        };
+        pass.finish(None, false)
     }
 
     fn pipe<'a>(&self, stdin: &'a mut Stdin) -> Result<&'a mut Pipe, SourceError> {
@@ -141,9 +194,9 @@ impl Dataset {
         if self.source.place == SourcePlace::Stdin {
             return Ok(None);
         }
-        let bytes = self.stored_file()?.reader();
-        let fingerprint = bytes.and_then(|bytes| input::fingerprint_of(bytes, &self.stop));
-        fingerprint.map(Some).map_err(|source| self.unreadable(source))
+        let files = Files::of(&self.source)?;
+        let each = files.places.iter().map(|place| fingerprint(place, &self.stop)).collect::<Result<_, _>>()?;
+        Ok(files.fingerprint(each))
     }
 
     /// The rows in replay order. Those of an ordered source are sorted when the first one is asked for, which takes a pass.
@@ -156,62 +209,33 @@ impl Dataset {
         Ok(Reader { place: self.place.clone(), rows: Box::new(rows), stop: self.stop.clone() })
     }
 
-    fn records(&self, encoding: Encoding) -> Result<Records, SourceError> {
-        let (key, order) = (self.source.key.as_deref(), self.source.order_by.as_deref());
-        match self.source.format {
-            SourceFormat::Csv => {
-                let rows = CsvRows::open(&self.place, self.open()?, &self.source.csv)?;
-                Records::csv(&self.place, rows, encoding, key, order)
-            }
-            SourceFormat::Jsonl => {
-                let columns = match encoding {
-                    Encoding::Json => Vec::new(),
-                    Encoding::Csv => self.jsonl_columns()?,
-                };
-                let lines = JsonLines::open(&self.place, self.open()?)?;
-                Ok(Records::jsonl(lines, encoding, &columns, key, order))
-            }
-            SourceFormat::Parquet => {
-                let rows = ParquetRows::open(&self.place, self.stored_file()?, order)?;
-                Records::parquet(&self.place, rows, encoding, key, order)
-            }
-        }
-    }
-
-    fn jsonl_columns(&self) -> Result<Vec<String>, SourceError> {
-        if lock(&self.columns).is_none() {
+    fn records(&self, encoding: Encoding) -> Result<FileRecords, SourceError> {
+        let needs_columns = self.source.format == SourceFormat::Jsonl && encoding == Encoding::Csv;
+        if needs_columns && lock(&self.known).columns.is_none() {
             self.profile(&SchemaRules::default())?;
         }
-        Ok(lock(&self.columns).clone().unwrap_or_default())
+        let opener = self.opener(encoding);
+        if self.source.place == SourcePlace::Stdin {
+            let input = self.stdin()?;
+            return FileRecords::of_stdin(opener, input);
+        }
+        FileRecords::open(opener, Files::of(&self.source)?)
     }
 
-    fn open(&self) -> Result<Input, SourceError> {
-        if self.source.place != SourcePlace::Stdin {
-            return input::open(&self.source, false, &self.stop);
-        }
+    fn stdin(&self) -> Result<Input, SourceError> {
         let mut stdin = lock(&self.stdin);
         self.pipe(&mut stdin)?;
         match std::mem::replace(&mut *stdin, Stdin::Gone) {
-            Stdin::Open(pipe) => Ok(Input { bytes: RowGuard::new(pipe.bytes(), &self.stop), digest: None }),
+            Stdin::Open(pipe) => {
+                let text = input::decoded(pipe.bytes(), self.source.charset);
+                Ok(Input { bytes: RowGuard::new(text, &self.stop), digest: None })
+            }
             Stdin::Untouched | Stdin::Gone => Err(SourceError::ReadTwice),
         }
     }
 
-    /// Parquet is read from its end, in ranges.
-    fn stored_file(&self) -> Result<StoredFile, SourceError> {
-        match &self.source.place {
-            SourcePlace::File(path) => Ok(StoredFile::Local(input::open_file(path)?)),
-            SourcePlace::S3(url) => s3::open(url),
-            SourcePlace::Stdin => Err(SourceError::ReadTwice),
-        }
-    }
-
-    fn unreadable(&self, source: io::Error) -> SourceError {
-        SourceError::Unreadable { place: self.place.clone(), source }
-    }
-
     #[cfg(test)]
-    pub(super) fn records_of_a_test(&self, encoding: Encoding) -> Records {
+    pub(super) fn records_of_a_test(&self, encoding: Encoding) -> FileRecords {
         self.records(encoding).unwrap()
     }
 
@@ -221,6 +245,12 @@ impl Dataset {
         *lock(&self.stdin) = Stdin::Open(Pipe::new(bytes, silence, &self.stop));
         self
     }
+}
+
+fn fingerprint(place: &SourcePlace, stop: &Stopped) -> Result<Fingerprint, SourceError> {
+    let bytes = stored_file(place)?.reader();
+    let fingerprint = bytes.and_then(|bytes| input::fingerprint_of(bytes, stop));
+    fingerprint.map_err(|source| SourceError::Unreadable { place: place.to_string(), source })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -234,9 +264,9 @@ pub struct Reader {
 }
 
 enum Rows {
-    AsTheyCome(Records),
+    AsTheyCome(FileRecords),
     /// Taken while it is sorted.
-    Unsorted(Option<Records>),
+    Unsorted(Option<FileRecords>),
     Sorted(Sorted),
 }
 
@@ -259,7 +289,7 @@ impl Reader {
 
 pub(super) fn sort(
     place: &str,
-    mut records: Records,
+    mut records: FileRecords,
     row: &mut Row,
     chunk_bytes: usize,
     stop: &Stopped,

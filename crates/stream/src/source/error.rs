@@ -14,13 +14,15 @@ pub enum SourceError {
         #[source]
         source: io::Error,
     },
+    #[error("{place}: {fault}")]
+    NoFile { place: String, fault: String },
     #[error("{place}: the file is empty: it needs at least one row")]
     Empty { place: String },
     #[error("{place}: the file has a header line and no row after it")]
     HeaderOnly { place: String },
     #[error("{place}: the header line {fault}")]
     Header { place: String, fault: String },
-    #[error("{place}: is UTF-16: convert the file to UTF-8")]
+    #[error("{place}: is UTF-16: say so with encoding = \"utf-16\", beside its path")]
     Utf16 { place: String },
     #[error("{place}: no row can be read as one: {reason}")]
     NoRow { place: String, reason: String },

@@ -26,8 +26,8 @@ impl Bench {
 
     pub fn source(place: SourcePlace, name: &str) -> Source {
         let (format, compression) = format_by_name(name);
-        let csv = CsvFormat { separator: b',', quote: b'"', header: true };
-        Source { place, format, compression, pace: Pace::FullSpeed, csv, key: None, order_by: None, seed: 1 }
+        let (csv, charset) = (CsvFormat::of_name(name), encoding_rs::UTF_8);
+        Source { place, format, compression, pace: Pace::FullSpeed, csv, charset, key: None, order_by: None, seed: 1 }
     }
 
     pub fn keyed(mut self, column: &str) -> Self {

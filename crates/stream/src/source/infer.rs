@@ -30,6 +30,21 @@ impl<'a> Columns<'a> {
         columns
     }
 
+    /// Leaves the last column out if it has no value and no rule; answers whether it did.
+    pub fn leave_empty_last_out(&mut self) -> bool {
+        let is_empty = self.found.last().is_some_and(|found| found.numbers + found.flags + found.texts == 0);
+        let is_ruled = self.names.last().is_some_and(|name| self.rules.columns.contains_key(name));
+        if !is_empty || is_ruled {
+            return false;
+        }
+        self.found.pop();
+        self.names.pop().is_some_and(|name| self.places.remove(&name).is_some())
+    }
+
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
     pub fn is_empty(&self) -> bool {
         self.names.is_empty()
     }
@@ -64,7 +79,7 @@ impl<'a> Columns<'a> {
         Ok(Ok(()))
     }
 
-    fn add(&mut self, name: &str) -> usize {
+    pub fn add(&mut self, name: &str) -> usize {
         let place = self.names.len();
         self.names.push(name.to_owned());
         self.places.insert(name.to_owned(), place);
@@ -73,7 +88,7 @@ impl<'a> Columns<'a> {
     }
 
     /// The types that follow; `kinds`: those that a file tells itself.
-    pub fn schema(&self, kinds: Option<&[ColumnType]>) -> StreamSchema {
+    pub fn schema(&self, kinds: Option<&[ColumnType]>, dialect: Dialect) -> StreamSchema {
         let columns = self.names.iter().zip(&self.found).enumerate().map(|(place, (name, found))| {
             // A rule with `from` speaks of the column that it makes, whatever the source's own is.
             let pinned = self.rules.columns.get(name).filter(|rule| rule.from.is_none()).and_then(|rule| rule.kind);
@@ -89,7 +104,7 @@ impl<'a> Columns<'a> {
         StreamSchema {
             format: FORMAT,
             schema: 1,
-            dialect: Dialect::CURRENT,
+            dialect,
             columns: columns.collect(),
             derived: Vec::new(),
             time: self.rules.time.clone(),

@@ -1,16 +1,19 @@
 //! The bytes of a source, unpacked: a file, standard input or an object in S3. Counts and hashes what is stored; knows no rows.
 
 use std::fs::File;
-use std::io::{self, BufReader, Cursor, Read};
+use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+
+use encoding_rs_io::DecodeReaderBytesBuilder;
+use flate2::bufread::GzDecoder;
 
 use super::SourceError;
 use super::limits::ROW_READ_BYTES_MOST;
 use super::profile::Fingerprint;
 use super::stdin::{Pipe, SILENCE};
-use crate::source::{Compression, Source, SourcePlace};
+use crate::source::{Charset, Compression, Source, SourcePlace};
 
 pub(super) const READ_BUFFER_BYTES: usize = 1 << 20;
 /// What the decoders take at once.
@@ -24,10 +27,10 @@ pub(super) struct Input {
     pub digest: Option<SharedDigest>,
 }
 
-/// Opens what the source's path names, other than standard input. `hash`: keep a BLAKE3 of what is read.
-pub(super) fn open(source: &Source, hash: bool, stop: &Stopped) -> Result<Input, SourceError> {
-    let unreadable = |error| SourceError::Unreadable { place: source.place.to_string(), source: error };
-    let raw: Bytes = match &source.place {
+/// Opens one of the source's files, other than standard input. `hash`: keep a BLAKE3 of what is read.
+pub(super) fn open(source: &Source, place: &SourcePlace, hash: bool, stop: &Stopped) -> Result<Input, SourceError> {
+    let unreadable = |error| SourceError::Unreadable { place: place.to_string(), source: error };
+    let raw: Bytes = match place {
         // A thread of its own waits for who writes it.
         SourcePlace::File(path) if is_stream(path) => {
             Pipe::new(Box::new(Late { path: path.clone(), file: None }), SILENCE, stop).bytes()
@@ -41,13 +44,23 @@ pub(super) fn open(source: &Source, hash: bool, stop: &Stopped) -> Result<Input,
         Some(digest) => Box::new(Hashing { inner: raw, digest: digest.clone() }),
         None => raw,
     };
-    let compression = match &source.place {
+    let compression = match place {
         // Its thread unpacks it.
         SourcePlace::File(path) if is_stream(path) => Compression::None,
         SourcePlace::File(_) | SourcePlace::S3(_) | SourcePlace::Stdin => source.compression,
     };
-    let bytes = unpacked(raw, compression).map_err(unreadable)?;
+    let bytes = decoded(unpacked(raw, compression).map_err(unreadable)?, source.charset);
     Ok(Input { bytes: RowGuard::new(bytes, stop), digest })
+}
+
+/// The text as UTF-8; what is no text in its encoding becomes U+FFFD. UTF-8 itself is left as it is: a row that is none is told so.
+pub(super) fn decoded(bytes: Bytes, charset: &'static Charset) -> Bytes {
+    if charset == encoding_rs::UTF_8 {
+        return bytes;
+    }
+    // A mark at the beginning tells which of the two UTF-16 it is.
+    let decoder = DecodeReaderBytesBuilder::new().encoding(Some(charset)).bom_override(true).build(bytes);
+    Box::new(decoder)
 }
 
 /// Whether the process is to stop.
@@ -167,6 +180,9 @@ pub(super) fn unpacked(mut raw: Bytes, compression: Compression) -> io::Result<B
         [0x28, 0xb5, 0x2f, 0xfd] => Compression::Zstd,
         _ => Compression::None,
     };
+    if let (4, Some(message)) = (length, other_packing(first)) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+    }
     let raw = Cursor::new(first[..length].to_vec()).chain(raw);
     let compression = if compression == Compression::None { found } else { compression };
     let packed = BufReader::with_capacity(PACKED_BUFFER_BYTES, raw);
@@ -174,13 +190,68 @@ pub(super) fn unpacked(mut raw: Bytes, compression: Compression) -> io::Result<B
         Compression::None => Box::new(packed.into_inner()),
         // An empty file is no rows, whatever its name.
         Compression::Gzip | Compression::Zstd if length == 0 => Box::new(io::empty()),
-        Compression::Gzip => {
-            Box::new(Unpacking { name: "gzip", inner: Box::new(flate2::bufread::MultiGzDecoder::new(packed)) })
-        }
+        Compression::Gzip => Box::new(GzipMembers { member: Some(GzDecoder::new(packed)), unpacked: 0 }),
         Compression::Zstd => {
-            Box::new(Unpacking { name: "zstd", inner: Box::new(zstd::stream::read::Decoder::with_buffer(packed)?) })
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(packed)?;
+            // As `zstd --long=31` writes at the most; memory is taken as a frame asks for it.
+            decoder.window_log_max(31)?;
+            Box::new(Unpacking { name: "zstd", inner: Box::new(decoder) })
         }
     })
+}
+
+/// What a file that is no packed csv or jsonl is, and how it becomes one.
+fn other_packing(first: [u8; 4]) -> Option<&'static str> {
+    match first {
+        [b'P', b'K', 3, 4] => Some("it is a zip archive: unpack it first, such as with `unzip -p FILE > rows.csv`"),
+        [b'B', b'Z', b'h', _] => Some("it is packed by bzip2: unpack it first, such as with `bunzip2 FILE`"),
+        [0xfd, b'7', b'z', b'X'] => Some("it is packed by xz: unpack it first, such as with `unxz FILE`"),
+        _ => None,
+    }
+}
+
+type Packed = BufReader<std::io::Chain<Cursor<Vec<u8>>, Bytes>>;
+
+/// The members of a gzip file, one after the other. Zeros after the last one, as tapes and blocks have them, are no data.
+struct GzipMembers {
+    /// `None`: all are read.
+    member: Option<GzDecoder<Packed>>,
+    unpacked: u64,
+}
+
+impl Read for GzipMembers {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = &mut self.member {
+            let count = member.read(buffer).map_err(|error| damaged("gzip", &error))?;
+            if count > 0 || buffer.is_empty() {
+                self.unpacked += count as u64;
+                return Ok(count);
+            }
+            let Some(mut packed) = self.member.take().map(GzDecoder::into_inner) else { break };
+            loop {
+                let rest = packed.fill_buf()?;
+                let zeros = rest.iter().take_while(|byte| **byte == 0).count();
+                match (rest.len(), rest.get(zeros)) {
+                    (0, _) => return Ok(0),
+                    (_, None) => packed.consume(zeros),
+                    (_, Some(0x1f)) if zeros == 0 => break,
+                    (_, Some(_)) => {
+                        let message = format!(
+                            "after the gzip data, which unpacks to {} bytes, comes something else: cut it off, or pack the file again",
+                            self.unpacked
+                        );
+                        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+                    }
+                }
+            }
+            self.member = Some(GzDecoder::new(packed));
+        }
+        Ok(0)
+    }
+}
+
+fn damaged(name: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("the {name} data is cut short, damaged, or none at all ({error})"))
 }
 
 /// Says of which packing an error speaks.
@@ -191,10 +262,7 @@ struct Unpacking {
 
 impl Read for Unpacking {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.inner.read(buffer).map_err(|error| {
-            let message = format!("the {} data is cut short, damaged, or none at all ({error})", self.name);
-            io::Error::new(error.kind(), message)
-        })
+        self.inner.read(buffer).map_err(|error| damaged(self.name, &error))
     }
 }
 

@@ -15,6 +15,7 @@ use super::input::{Input, READ_BUFFER_BYTES, RowGuard, SharedDigest};
 use super::limits::NESTING_MOST;
 use super::profile::Fingerprint;
 use crate::record::{Cell, MAX_RECORD_BYTES};
+use crate::schema::Dialect;
 
 /// More members are told apart by a set.
 const FEW_MEMBERS: usize = 16;
@@ -25,37 +26,70 @@ pub(super) struct JsonLines {
     place: String,
     reader: BufReader<RowGuard>,
     digest: Option<SharedDigest>,
+    /// The objects are elements of one list, over as many lines as it takes.
+    is_list: bool,
     line: Vec<u8>,
     rows_read: u64,
 }
 
 impl JsonLines {
-    pub fn open(place: &str, input: Input) -> Result<Self, SourceError> {
+    pub fn open(place: &str, input: Input, dialect: Dialect) -> Result<Self, SourceError> {
         let place = place.to_owned();
+        let failed = |source| SourceError::Read { place: place.clone(), row: 1, source };
         let mut reader = BufReader::with_capacity(READ_BUFFER_BYTES, input.bytes);
-        let first = match reader.fill_buf() {
-            Ok(first) => first,
-            Err(source) => return Err(SourceError::Read { place, row: 1, source }),
-        };
-        match first {
+        match reader.fill_buf().map_err(failed)? {
             [] => return Err(SourceError::Empty { place }),
             [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, ..] | [_, 0, ..] => return Err(SourceError::Utf16 { place }),
-            _ if first.starts_with(b"\xef\xbb\xbf") => reader.consume(3),
+            first if first.starts_with(b"\xef\xbb\xbf") => reader.consume(3),
             _ => {}
         }
-        Ok(Self { place, reader, digest: input.digest, line: Vec::new(), rows_read: 0 })
+        let mut lines = Self { place, reader, digest: input.digest, is_list: false, line: Vec::new(), rows_read: 0 };
+        if dialect >= Dialect::Second {
+            lines.begin_list().map_err(|source| lines.failed(source))?;
+        }
+        Ok(lines)
     }
 
-    /// The next line that is not blank, without the space around it; of a line too long for a record, only its beginning.
+    /// A source that begins with `[` and an object, or with `[]`, is a list of objects.
+    fn begin_list(&mut self) -> io::Result<()> {
+        if self.peek()? != Some(b'[') {
+            return Ok(());
+        }
+        self.reader.consume(1);
+        self.is_list = matches!(self.peek()?, Some(b'{' | b']'));
+        if !self.is_list {
+            // It belongs to the first line.
+            self.line.push(b'[');
+        }
+        Ok(())
+    }
+
+    fn failed(&self, source: io::Error) -> SourceError {
+        SourceError::Read { place: self.place.clone(), row: self.rows_read + 1, source }
+    }
+
+    /// The next line that is not blank, without the space around it, or the next element of the list; of one too long for a record,
+    /// only its beginning.
     pub fn next(&mut self) -> Result<Option<&[u8]>, SourceError> {
-        loop {
+        if self.is_list {
+            return match self.read_element() {
+                Ok(true) => {
+                    self.rows_read += 1;
+                    Ok(Some(&self.line))
+                }
+                Ok(false) => Ok(None),
+                Err(source) => Err(self.failed(source)),
+            };
+        }
+        // What stands in it before the first row is the beginning of that row.
+        if self.rows_read > 0 {
             self.line.clear();
+        }
+        loop {
             self.reader.get_mut().bytes_of_row = 0;
             let more = match self.read_line() {
                 Ok(more) => more,
-                Err(source) => {
-                    return Err(SourceError::Read { place: self.place.clone(), row: self.rows_read + 1, source });
-                }
+                Err(source) => return Err(self.failed(source)),
             };
             if !self.line.trim_ascii().is_empty() {
                 self.rows_read += 1;
@@ -64,30 +98,98 @@ impl JsonLines {
             if !more {
                 return Ok(None);
             }
+            self.line.clear();
         }
     }
 
     /// Reads up to a line end; false at the end of the source.
     fn read_line(&mut self) -> io::Result<bool> {
         loop {
-            let buffer = match self.reader.fill_buf() {
-                Ok(buffer) => buffer,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
-            };
+            let buffer = filled(&mut self.reader)?;
             if buffer.is_empty() {
                 return Ok(false);
             }
             let end = buffer.iter().position(|byte| *byte == b'\n');
             let length = end.unwrap_or(buffer.len());
-            let kept = length.min(LINE_KEPT_BYTES.saturating_sub(self.line.len()));
-            self.line.extend_from_slice(&buffer[..kept]);
+            keep(&mut self.line, &buffer[..length]);
             self.reader.consume(end.map_or(length, |end| end + 1));
             if end.is_some() {
                 return Ok(true);
             }
             // The rest of an endless line is passed over in flat memory.
             self.reader.get_mut().bytes_of_row = 0;
+        }
+    }
+
+    /// Reads an element of the list up to the comma or bracket after it; false after its end.
+    fn read_element(&mut self) -> io::Result<bool> {
+        self.line.clear();
+        match self.peek()? {
+            Some(b']') => return self.end_list(),
+            Some(b',') if self.rows_read > 0 => self.reader.consume(1),
+            _ => {}
+        }
+        let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
+        loop {
+            self.reader.get_mut().bytes_of_row = 0;
+            let buffer = filled(&mut self.reader)?;
+            if buffer.is_empty() {
+                let message = "the list of objects is cut short: it has no ] at its end";
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
+            }
+            let mut end = None;
+            for (i, byte) in buffer.iter().enumerate() {
+                match byte {
+                    _ if escaped => escaped = false,
+                    b'\\' => escaped = in_text,
+                    b'"' => in_text = !in_text,
+                    _ if in_text => {}
+                    b'[' | b'{' => depth += 1,
+                    b',' | b']' if depth == 0 => {
+                        end = Some(i);
+                        break;
+                    }
+                    // One more than were opened: the element is no JSON, and is told so.
+                    b']' | b'}' => depth = depth.saturating_sub(1),
+                    _ => {}
+                }
+            }
+            let length = end.unwrap_or(buffer.len());
+            keep(&mut self.line, &buffer[..length]);
+            self.reader.consume(length);
+            if end.is_some() {
+                let blanks = self.line.iter().rev().take_while(|byte| byte.is_ascii_whitespace()).count();
+                self.line.truncate(self.line.len() - blanks);
+                let blanks = self.line.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+                self.line.drain(..blanks);
+                return Ok(true);
+            }
+        }
+    }
+
+    fn end_list(&mut self) -> io::Result<bool> {
+        self.reader.consume(1);
+        if self.peek()?.is_some() {
+            let message =
+                "there is more after the end of the list of objects: it is one list, or objects in lines of their own";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
+        // Whoever asks again is told the same.
+        self.is_list = false;
+        Ok(false)
+    }
+
+    /// The next byte that is no blank; `None` at the end of the source.
+    fn peek(&mut self) -> io::Result<Option<u8>> {
+        loop {
+            self.reader.get_mut().bytes_of_row = 0;
+            let buffer = filled(&mut self.reader)?;
+            let blanks = buffer.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+            let (found, is_end) = (buffer.get(blanks).copied(), buffer.is_empty());
+            self.reader.consume(blanks);
+            if found.is_some() || is_end {
+                return Ok(found);
+            }
         }
     }
 
@@ -99,6 +201,21 @@ impl JsonLines {
     pub fn fingerprint(&self) -> Option<Fingerprint> {
         self.digest.as_ref().map(SharedDigest::finish)
     }
+}
+
+fn filled(reader: &mut BufReader<RowGuard>) -> io::Result<&[u8]> {
+    while let Err(error) = reader.fill_buf() {
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+    reader.fill_buf()
+}
+
+/// Of a line, no more than tells that it is too long.
+fn keep(line: &mut Vec<u8>, more: &[u8]) {
+    let kept = more.len().min(LINE_KEPT_BYTES.saturating_sub(line.len()));
+    line.extend_from_slice(&more[..kept]);
 }
 
 /// A member of an object: its name, and its value as JSON.

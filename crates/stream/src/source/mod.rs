@@ -2,16 +2,20 @@
 //! A row is one record whatever it looks like; a malformed one becomes a stub with its reason, never a hole.
 
 pub mod check;
+mod csv_bytes;
 mod csv_rows;
 mod dataset;
 pub mod demo;
 mod error;
+mod file_records;
+mod files;
 #[cfg(test)]
 mod fixture;
 mod infer;
 mod input;
 mod jsonl;
 mod limits;
+mod look;
 mod order;
 mod parquet_levels;
 mod parquet_limits;
@@ -22,12 +26,17 @@ mod profile;
 mod records;
 mod s3;
 mod settings;
+mod sniff;
 mod stdin;
 #[cfg(test)]
 mod tests;
 mod thrift;
+mod written;
 
 pub use dataset::{Dataset, Reader, Row};
 pub use error::SourceError;
+pub use look::{ColumnLook, Look, TimeForm, columns, look};
 pub use profile::{Fingerprint, Profile, profile, profile_values};
-pub use settings::{Compression, CsvFormat, Pace, Source, SourceFormat, SourcePlace, format_by_name};
+pub use settings::{Charset, Compression, CsvFormat, Pace, Source, SourceFormat, SourcePlace, format_by_name};
+pub use sniff::Sniffed;
+pub use written::NumberForm;

@@ -9,13 +9,16 @@ use csv::{ByteRecord, ReaderBuilder};
 use serde::{Deserialize, Serialize};
 
 use super::csv_rows::{CsvRows, column_name};
+use super::file_records::same_columns;
+use super::files::FILE_COLUMN;
 use super::infer::{Columns, TooMany};
 use super::jsonl::JsonLines;
 use super::limits::COLUMNS_MOST;
 use super::parquet_rows::ParquetRows;
+use super::sniff::proposal;
 use super::{Dataset, SourceError};
 use crate::record::Encoding;
-use crate::schema::{SchemaRules, StreamSchema};
+use crate::schema::{ColumnType, Dialect, SchemaRules, StreamSchema};
 use crate::source::{CsvFormat, Pace, Source, SourcePlace, format_by_name};
 
 /// What tells one state of a file from another.
@@ -45,6 +48,7 @@ pub fn profile(path: &Path, csv: &CsvFormat, rules: &SchemaRules) -> Result<Prof
         compression,
         pace: Pace::FullSpeed,
         csv: csv.clone(),
+        charset: encoding_rs::UTF_8,
         key: None,
         order_by: None,
         seed: 1,
@@ -84,7 +88,12 @@ pub fn profile_values<'a>(
     if columns.is_empty() {
         return Err(SourceError::NoRow { place: place(), reason: why });
     }
-    Ok(Profile { schema: columns.schema(None), rows: None, fingerprint: None, warnings: columns.warnings() })
+    Ok(Profile {
+        schema: columns.schema(None, Dialect::CURRENT),
+        rows: None,
+        fingerprint: None,
+        warnings: columns.warnings(),
+    })
 }
 
 /// A record's value as one csv record.
@@ -100,83 +109,178 @@ fn csv_value(value: &[u8]) -> Result<ByteRecord, String> {
     }
 }
 
-/// A pass over the rows of one format, all of them or a sample.
+/// A pass over the rows of a source's files, all of them or a sample.
 pub(super) struct Pass<'a> {
-    pub place: &'a str,
-    pub key: Option<&'a str>,
-    pub rules: &'a SchemaRules,
+    place: &'a str,
+    key: Option<&'a str>,
+    rules: &'a SchemaRules,
+    dialect: Dialect,
     /// Of a sample that was cut anywhere: set once its end was met. The row that was being read then is left out.
-    pub cut: Option<Arc<AtomicBool>>,
+    cut: Option<Arc<AtomicBool>>,
+    columns: Option<Columns<'a>>,
+    /// That the files tell themselves.
+    kinds: Option<Vec<ColumnType>>,
+    rows: u64,
+    /// Rows that are none, and why the first is not.
+    bad_rows: u64,
+    bad_row: Option<String>,
+    /// The last column has no name.
+    ends_unnamed: bool,
+    notes: Vec<String>,
 }
 
-impl Pass<'_> {
+impl<'a> Pass<'a> {
+    pub fn new(
+        place: &'a str,
+        key: Option<&'a str>,
+        rules: &'a SchemaRules,
+        dialect: Dialect,
+        cut: Option<Arc<AtomicBool>>,
+    ) -> Self {
+        let (columns, kinds, bad_row, notes) = (None, None, None, Vec::new());
+        let (rows, bad_rows, ends_unnamed) = (0, 0, false);
+        Self { place, key, rules, dialect, cut, columns, kinds, rows, bad_rows, bad_row, ends_unnamed, notes }
+    }
+
+    pub fn note(&mut self, note: String) {
+        self.notes.push(note);
+    }
+
+    /// Whether something tells that the source is written in another way than it is read.
+    pub fn is_odd(&self) -> bool {
+        self.bad_rows > 0 || self.columns.as_ref().is_some_and(|columns| columns.names().len() == 1)
+    }
+
+    /// Keys of the source that would read it otherwise.
+    pub fn propose(&mut self, keys: &[String]) {
+        let proposal = proposal(keys);
+        if let Some(reason) = self.bad_row.as_mut().filter(|_| self.bad_rows == self.rows) {
+            *reason = format!("{reason}; {proposal}");
+        } else {
+            self.notes.push(proposal);
+        }
+    }
+
     fn is_cut_off(&self) -> bool {
         self.cut.as_ref().is_some_and(|met_end| met_end.load(Ordering::Relaxed))
     }
 
-    pub fn csv(&self, mut rows: CsvRows) -> Result<Profile, SourceError> {
-        let mut columns = Columns::new(self.rules, self.key, rows.columns());
-        let mut record = ByteRecord::new();
-        let mut rows_seen = 0;
-        while rows.next(&mut record)? && !self.is_cut_off() {
-            rows_seen = rows.rows_read();
-            columns.see_fields(record.iter(), rows_seen);
+    /// The columns so far; those of a file that names its own must be the same in all.
+    fn columns(&mut self, file: &str, own: Option<&[String]>) -> Result<&mut Columns<'a>, SourceError> {
+        let (key, rules) = (self.key, self.rules);
+        if let (Some(columns), Some(own)) = (&self.columns, own) {
+            same_columns(file, own, columns.names().iter())?;
         }
-        if rows_seen == 0 {
-            return Err(SourceError::HeaderOnly { place: self.place.to_owned() });
-        }
-        Ok(self.profile(&columns, rows_seen, rows.fingerprint()))
+        Ok(self.columns.get_or_insert_with(|| Columns::new(rules, key, own.unwrap_or_default())))
     }
 
-    pub fn jsonl(&self, mut lines: JsonLines) -> Result<Profile, SourceError> {
-        let place = || self.place.to_owned();
-        let mut columns = Columns::new(self.rules, self.key, &[]);
-        let mut first_reason = None;
+    /// Reads a file to its end; the answer is its fingerprint, where that was asked for.
+    pub fn csv(&mut self, file: &str, mut rows: CsvRows) -> Result<Option<Fingerprint>, SourceError> {
+        let header = rows.columns().to_vec();
+        self.columns(file, Some(&header))?;
+        self.ends_unnamed = rows.ends_unnamed();
+        let mut record = ByteRecord::new();
+        let before = self.rows;
+        while rows.next(&mut record)? && !self.is_cut_off() {
+            self.rows = before + rows.rows_read();
+            let (row, lines) = (self.rows, rows.lines());
+            if record.len() == header.len() && !lines.is_unclosed {
+                self.columns(file, None)?.see_fields(record.iter(), row);
+            } else {
+                self.bad_rows += 1;
+                self.bad_row.get_or_insert_with(|| {
+                    format!("line {} has {} fields, the header has {}", lines.first, record.len(), header.len())
+                });
+            }
+        }
+        if self.rows == before {
+            return Err(SourceError::HeaderOnly { place: file.to_owned() });
+        }
+        self.notes.extend(rows.notes());
+        Ok(rows.fingerprint())
+    }
+
+    pub fn jsonl(&mut self, file: &str, mut lines: JsonLines) -> Result<Option<Fingerprint>, SourceError> {
+        self.columns(file, None)?;
+        let before = self.rows;
         loop {
-            let row = lines.rows_read() + 1;
+            let row = before + lines.rows_read() + 1;
             let Some(line) = lines.next()? else { break };
             if self.is_cut_off() {
                 break;
             }
-            match columns.see_object(line, row) {
+            self.rows = row;
+            match self.columns(file, None)?.see_object(line, row) {
                 Ok(Ok(())) => {}
                 Ok(Err(reason)) => {
-                    first_reason.get_or_insert(reason);
+                    self.bad_rows += 1;
+                    self.bad_row.get_or_insert(reason);
                 }
-                Err(TooMany) => return Err(SourceError::TooManyColumns { place: place(), most: COLUMNS_MOST }),
+                Err(TooMany) => {
+                    return Err(SourceError::TooManyColumns { place: file.to_owned(), most: COLUMNS_MOST });
+                }
             }
         }
-        match first_reason {
-            _ if lines.rows_read() == 0 => Err(SourceError::Empty { place: place() }),
-            Some(reason) if columns.is_empty() => Err(SourceError::NoRow { place: place(), reason }),
-            None if columns.is_empty() => {
-                Err(SourceError::NoRow { place: place(), reason: "its objects are empty".to_owned() })
-            }
-            Some(_) | None => Ok(self.profile(&columns, lines.rows_read(), lines.fingerprint())),
+        if lines.rows_read() == 0 {
+            return Err(SourceError::Empty { place: file.to_owned() });
         }
+        Ok(lines.fingerprint())
     }
 
     /// By the file's own schema; its values are not read.
-    pub fn parquet(&self, rows: &ParquetRows, fingerprint: Fingerprint) -> Result<Profile, SourceError> {
+    pub fn parquet(&mut self, file: &str, rows: &ParquetRows) -> Result<Option<Fingerprint>, SourceError> {
         if rows.rows_total() == 0 {
-            return Err(SourceError::Empty { place: self.place.to_owned() });
+            return Err(SourceError::Empty { place: file.to_owned() });
         }
-        let columns = Columns::new(self.rules, self.key, rows.columns());
-        let binary = rows
-            .binary()
-            .iter()
-            .map(|name| format!("column {name:?} holds bytes: values that are no UTF-8 text become null"));
-        Ok(Profile {
-            schema: columns.schema(Some(rows.kinds())),
-            rows: Some(rows.rows_total()),
-            fingerprint: Some(fingerprint),
-            warnings: binary.collect(),
-        })
+        self.columns(file, Some(rows.columns()))?;
+        self.rows += rows.rows_total();
+        let kinds = self.kinds.get_or_insert_with(|| rows.kinds().to_vec());
+        for ((name, kind), first) in rows.columns().iter().zip(rows.kinds()).zip(kinds) {
+            if kind != first {
+                let fault =
+                    format!("column {name:?} is {} here and {} in the files before it", kind.name(), first.name());
+                return Err(SourceError::NoFile { place: file.to_owned(), fault });
+            }
+        }
+        for name in rows.binary() {
+            let note = format!("column {name:?} holds bytes: values that are no UTF-8 text become null");
+            if !self.notes.contains(&note) {
+                self.notes.push(note);
+            }
+        }
+        Ok(None)
     }
 
-    fn profile(&self, columns: &Columns, rows: u64, fingerprint: Option<Fingerprint>) -> Profile {
+    /// `several`: the source is several files, and says of each row which it is from.
+    pub fn finish(mut self, fingerprint: Option<Fingerprint>, several: bool) -> Result<Profile, SourceError> {
+        let place = || self.place.to_owned();
+        let no_row = |reason| Err(SourceError::NoRow { place: place(), reason });
+        let Some(mut columns) = self.columns.filter(|_| self.rows > 0) else {
+            return Err(SourceError::Empty { place: place() });
+        };
+        match self.bad_row {
+            Some(reason) if self.bad_rows == self.rows => return no_row(reason),
+            None if columns.is_empty() => return no_row("its objects are empty".to_owned()),
+            Some(_) | None => {}
+        }
+        // A sample may not have met its values yet.
+        if self.ends_unnamed && fingerprint.is_some() && columns.leave_empty_last_out() {
+            self.notes.push("every row ends with a separator, after which there is no column".to_owned());
+        }
+        if several {
+            if columns.names().iter().any(|name| name == FILE_COLUMN) {
+                let fault = format!(
+                    "the files have a column {FILE_COLUMN} of their own, which is where each file's name stands; rename it"
+                );
+                return Err(SourceError::NoFile { place: place(), fault });
+            }
+            columns.add(FILE_COLUMN);
+        }
+        let schema = columns.schema(self.kinds.as_deref(), self.dialect);
+        let mut warnings = self.notes;
+        warnings.extend(columns.warnings());
         // Without a fingerprint it was a sample.
-        let rows = fingerprint.is_some().then_some(rows);
-        Profile { schema: columns.schema(None), rows, fingerprint, warnings: columns.warnings() }
+        let rows = fingerprint.is_some().then_some(self.rows);
+        Ok(Profile { schema, rows, fingerprint, warnings })
     }
 }

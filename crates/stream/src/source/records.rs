@@ -1,5 +1,7 @@
 //! The rows of any format as records: key, value, and what they are ordered by.
 
+use std::fmt::Write as _;
+
 use csv::ByteRecord;
 
 use super::csv_rows::CsvRows;
@@ -10,7 +12,7 @@ use super::{Row, SourceError};
 use crate::record::{Cell, Encoding, Payload, RowEncoder, STUB_BYTES, key_prefix, stub, too_large};
 
 pub(super) enum Records {
-    Csv(CsvRecords),
+    Csv(Box<CsvRecords>),
     Jsonl(JsonRecords),
     Parquet(ParquetRecords),
 }
@@ -46,7 +48,7 @@ impl Records {
         let key = has_column(place, "source.key", key, columns)?;
         let order = has_column(place, "source.order_by", order, columns)?;
         let encoder = RowEncoder::of_encoding(rows.columns(), encoding);
-        Ok(Self::Csv(CsvRecords { rows, encoder, record: ByteRecord::new(), key, order }))
+        Ok(Self::Csv(Box::new(CsvRecords { rows, encoder, record: ByteRecord::new(), key, order })))
     }
 
     /// `columns`: the fields of a csv value, in their order.
@@ -78,6 +80,15 @@ impl Records {
         has_column(place, "source.order_by", order, columns)?;
         let prefixes = rows.columns().iter().enumerate().map(|(i, name)| key_prefix(i, name)).collect();
         Ok(Self::Parquet(ParquetRecords { rows, encoding, prefixes, key }))
+    }
+
+    /// By the file's header or schema, where it has one.
+    pub fn columns(&self) -> Option<&[String]> {
+        match self {
+            Self::Csv(records) => Some(records.rows.columns()),
+            Self::Jsonl(_) => None,
+            Self::Parquet(records) => Some(records.rows.columns()),
+        }
     }
 
     /// Reads the next row; false at the end.
@@ -121,7 +132,19 @@ impl CsvRecords {
             Payload::Row => None,
             Payload::Stub { reason } => Some(reason),
         };
-        if row.stub.is_some() {
+        let lines = self.rows.lines();
+        if row.stub.is_none() && lines.is_unclosed {
+            stub(&self.record, &mut row.value, String::new());
+            row.stub = Some("a quote is never closed".to_owned());
+        }
+        if let Some(reason) = &mut row.stub {
+            if lines.count > 1 {
+                let _ = write!(
+                    reason,
+                    "; it begins in line {} and goes on for {} lines: if that is no text of several lines, a quote is not closed (quote = \"\" takes quotes for text)",
+                    lines.first, lines.count
+                );
+            }
             return Ok(true);
         }
         if let Some(field) = self.key.and_then(|index| self.record.get(index)).filter(|field| !field.is_empty()) {

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use encoding_rs::Encoding as Charset;
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct Source {
     pub place: SourcePlace,
@@ -10,6 +12,8 @@ pub struct Source {
     pub compression: Compression,
     pub pace: Pace,
     pub csv: CsvFormat,
+    /// What csv and jsonl are written in.
+    pub charset: &'static Charset,
     /// The column whose value is the Kafka key; `None`: rows go to the partitions in turn.
     pub key: Option<String>,
     /// The column whose order the rows are replayed in.
@@ -67,32 +71,61 @@ pub enum Pace {
     Speed(f64),
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CsvFormat {
-    pub separator: u8,
-    pub quote: u8,
-    /// Without a header line columns are called `column_1`, `column_2`, …
-    pub header: bool,
+    /// Of one or several bytes.
+    pub separator: String,
+    pub quote: Option<u8>,
+    /// Before a quote within quotes, besides one that stands twice.
+    pub escape: Option<u8>,
+    /// Lines that begin with it are no rows.
+    pub comment: Option<u8>,
+    /// Lines before the header.
+    pub skip: u32,
+    /// Lines of the header. Without one columns are called `column_1`, `column_2`, …
+    pub header: u32,
 }
 
-impl Default for CsvFormat {
-    fn default() -> Self {
-        Self { separator: b',', quote: b'"', header: true }
+impl CsvFormat {
+    /// As a file of this name has it where nothing else is said.
+    pub fn of_name(name: &str) -> Self {
+        let name = name.to_lowercase();
+        let name = name.strip_suffix(".gz").or(name.strip_suffix(".zst")).unwrap_or(&name);
+        let is_tabbed = [".tsv", ".tab"].iter().any(|ending| name.ends_with(ending));
+        let separator = if is_tabbed { "\t" } else { "," }.to_owned();
+        Self { separator, quote: Some(b'"'), escape: None, comment: None, skip: 0, header: 1 }
+    }
+}
+
+impl SourceFormat {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Csv => "csv",
+            Self::Jsonl => "jsonl",
+            Self::Parquet => "parquet",
+        }
+    }
+
+    /// That a file's name tells by its ending, before that of its packing.
+    pub fn of_ending(name: &str) -> Option<Self> {
+        let name = name.to_lowercase();
+        let name = name.strip_suffix(".gz").or(name.strip_suffix(".zst")).unwrap_or(&name);
+        match name.rsplit_once('.')?.1 {
+            "csv" | "tsv" | "tab" | "psv" | "txt" | "dat" => Some(Self::Csv),
+            "jsonl" | "ndjson" | "json" => Some(Self::Jsonl),
+            "parquet" => Some(Self::Parquet),
+            _ => None,
+        }
     }
 }
 
 /// The format and packing that a name tells by its endings; one that tells nothing is plain csv.
 pub fn format_by_name(name: &str) -> (SourceFormat, Compression) {
-    let name = name.to_lowercase();
-    let (name, compression) = match (name.strip_suffix(".gz"), name.strip_suffix(".zst")) {
-        (Some(name), _) => (name, Compression::Gzip),
-        (None, Some(name)) => (name, Compression::Zstd),
-        (None, None) => (name.as_str(), Compression::None),
+    let lower = name.to_lowercase();
+    let compression = match (lower.ends_with(".gz"), lower.ends_with(".zst")) {
+        (true, _) => Compression::Gzip,
+        (false, true) => Compression::Zstd,
+        (false, false) => Compression::None,
     };
-    let format = match name.rsplit_once('.') {
-        Some((_, "jsonl" | "ndjson" | "json")) => SourceFormat::Jsonl,
-        Some((_, "parquet")) => SourceFormat::Parquet,
-        Some(_) | None => SourceFormat::Csv,
-    };
-    (format, compression)
+    (SourceFormat::of_ending(name).unwrap_or(SourceFormat::Csv), compression)
 }

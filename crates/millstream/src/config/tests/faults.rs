@@ -87,7 +87,7 @@ fn the_top_level_is_checked() {
     );
     check(
         "[[table]]\nid = \"x\"",
-        "table[1].id: unknown key; the keys here are name, rows, path, key, format, separator, quote, header
+        "table[1].id: unknown key; the keys here are name, rows, path, key, format, separator, quote, escape, header, skip, comment, encoding
         table[1].name: missing; it stands in SQL, such as name = \"audiences\"
         table[1].path: missing; name its file, such as path = \"data/audiences.csv\", or write its rows here",
     );
@@ -122,10 +122,7 @@ fn the_source_is_checked() {
         "https://x/r.csv",
         "source.path = \"https://x/r.csv\": there is no source `https://`; name a file, an s3:// URL, or \"-\" for standard input",
     );
-    path(
-        "r.csv.BZ2",
-        "source.path = \"r.csv.BZ2\": `.bz2` files are not read; turn it into csv, jsonl or Parquet, plain, .gz or .zst",
-    );
+    path("r.csv.BZ2", "source.path = \"r.csv.BZ2\": `.bz2` files are not read; unpack it first: bunzip2 r.csv.BZ2");
     path(
         "r.parquet.gz",
         "source.path = \"r.parquet.gz\": a Parquet file is read from its end: it must be a plain file or an s3:// URL",
@@ -172,12 +169,31 @@ fn the_source_is_checked() {
         "[source]\npath = \"-\"\norder_by = \"a\"",
         "source.order_by = \"a\": needs a source that ends and can be read twice; write it to a file first",
     );
-    source("separator = \";;\"", "source.separator = \";;\": must be one ASCII character, such as \";\" or \"\\t\"");
+    source("separator = \";;\"\nquote = \"\"\ncomment = \"#\"\nskip = 3\nheader = 2", "");
+    source(
+        "separator = \"\"",
+        "source.separator = \"\": must be one character or several, such as \";\", \"\\t\" or \"::\"",
+    );
     source("separator = \"'\"\nquote = \"'\"", "source.separator = \"'\": must differ from source.quote");
-    source("header = \"no\"", "source.header = \"no\": expected true or false, found text");
+    source("quote = \"''\"", "source.quote = \"''\": must be one ASCII character, or \"\" where quotes are text");
+    source("escape = \"é\"", "source.escape = \"é\": must be one ASCII character, such as \"\\\\\"");
+    source(
+        "escape = \"/\"\nquote = \"\"",
+        "source.escape = \"/\": stands before a quote, and there is none; remove it",
+    );
+    source("comment = \"//\"", "source.comment = \"//\": must be one ASCII character, such as \"#\"");
+    source("skip = -1", "source.skip = -1: must be at least 0");
+    source("header = \"no\"", "source.header = \"no\": expected true, false or the number of its lines, found text");
+    for name in ["latin1", "windows-1252", "utf-16", "UTF-8", "shift_jis"] {
+        source(&format!("encoding = {name:?}"), "");
+    }
     source(
         "encoding = \"latin-1\"",
-        "source.encoding = \"latin-1\": must be \"utf-8\"; save the file as UTF-8 (iconv does it) and remove this",
+        "source.encoding = \"latin-1\": no such encoding; did you mean `latin1`?; the names are those of https://encoding.spec.whatwg.org, such as \"windows-1252\"",
+    );
+    source(
+        "format = \"parquet\"\nencoding = \"latin1\"",
+        "source.encoding = \"latin1\": belongs to csv and jsonl; texts of Parquet are UTF-8; remove it",
     );
 }
 

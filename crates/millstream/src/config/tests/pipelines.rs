@@ -20,7 +20,7 @@ fn a_short_file_has_the_documented_defaults() {
     let pipeline = pipeline("");
     let source = pipeline.source.as_ref().unwrap();
     assert_eq!((&source.pace, &source.key, &source.order_by, source.seed), (&Pace::FullSpeed, &None, &None, 1));
-    assert_eq!((source.csv.separator, source.csv.quote, source.csv.header), (b',', b'"', true));
+    assert_eq!((source.csv.separator.as_str(), source.csv.quote, source.csv.header), (",", Some(b'"'), 1));
     assert_eq!((pipeline.stream.encoding, pipeline.stream.start), (Encoding::Json, Start::Earliest));
     assert_eq!((pipeline.batch.idle, pipeline.batch.format), (None, BatchFormat::Parquet));
     assert_eq!((pipeline.stream.topic.as_str(), pipeline.stream.partitions), ("p", None));

@@ -2,6 +2,8 @@
 
 mod bad_input;
 mod claims;
+mod dialects;
+mod files;
 mod limits;
 mod order;
 mod packed;

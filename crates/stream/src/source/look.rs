@@ -1,0 +1,203 @@
+//! What a file holds, for who writes a pipeline for it or asks whether one fits: how it is written, its columns, and what their values
+//! look like in its first rows.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+
+use chrono::{NaiveDate, NaiveDateTime};
+use serde_json::Value;
+
+use super::sniff::Sniffed;
+use super::written::NumberForm;
+use super::{Dataset, Profile, Row, SourceError};
+use crate::record::{Encoding, event_time, is_json_number};
+use crate::schema::{ColumnType, SchemaRules};
+use crate::source::{Compression, CsvFormat, Pace, Source, SourceFormat, SourcePlace, format_by_name};
+
+const ROWS_MOST: usize = 5_000;
+const BYTES_MOST: usize = 32 << 20;
+/// More different values of a column are not told apart.
+const DISTINCT_MOST: usize = 2_000;
+/// Texts in a column of numbers that stand for none, and their share of its values.
+const ODD_TEXTS_MOST: usize = 5;
+const ODD_SHARE_MOST: f64 = 0.1;
+
+/// How times that are no ISO 8601 are written; what a day and a month could both be is decided by the rows.
+const TIME_FORMATS: [&str; 20] = [
+    "%d/%m/%Y %H:%M:%S",
+    "%m/%d/%Y %H:%M:%S",
+    "%d/%m/%Y %H:%M",
+    "%m/%d/%Y %H:%M",
+    "%d/%m/%Y",
+    "%m/%d/%Y",
+    "%d.%m.%Y %H:%M:%S",
+    "%d.%m.%Y %H:%M",
+    "%d.%m.%Y",
+    "%d-%m-%Y %H:%M:%S",
+    "%d-%m-%Y %H:%M",
+    "%d-%m-%Y",
+    "%m-%d-%Y",
+    "%Y/%m/%d %H:%M:%S",
+    "%Y/%m/%d %H:%M",
+    "%d %b %Y",
+    "%b %d, %Y",
+    "%B %d, %Y",
+    "%d %B %Y",
+    "%Y%m%d",
+];
+
+/// A file, and how it is best read.
+#[derive(Debug)]
+pub struct Look {
+    pub source: Source,
+    pub sniffed: Sniffed,
+    pub profile: Profile,
+    pub columns: Vec<ColumnLook>,
+    /// The first rows are all.
+    pub is_all: bool,
+}
+
+/// A column of the first rows.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ColumnLook {
+    /// Values that are not null, and how many different ones.
+    pub values: usize,
+    pub distinct: usize,
+    /// Words of its texts, in the mean.
+    pub words: f64,
+    /// Of a column of texts: how its numbers are written, if it is one of numbers.
+    pub number: Option<NumberForm>,
+    /// Its numbers are plain, but for these texts.
+    pub odd_texts: Vec<String>,
+    /// Its numbers are whole.
+    pub is_whole: bool,
+    pub time: Option<TimeForm>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TimeForm {
+    /// ISO 8601.
+    Iso,
+    /// By `strftime`. `is_ambiguous`: day and month may be the other way round.
+    Format { format: &'static str, is_ambiguous: bool },
+}
+
+/// Looks at the file, or the files of a folder or a pattern, of this path.
+pub fn look(path: &Path) -> Result<Look, SourceError> {
+    let name = path.to_string_lossy();
+    let (format, compression) = format_by_name(&name);
+    let plain = Source {
+        place: SourcePlace::File(path.to_owned()),
+        format,
+        compression,
+        pace: Pace::FullSpeed,
+        csv: CsvFormat::of_name(&name),
+        charset: encoding_rs::UTF_8,
+        key: None,
+        order_by: None,
+        seed: 1,
+    };
+    let sniffed = Dataset::new(&plain).sniff()?.ok_or(SourceError::ReadTwice)?;
+    let compression = if sniffed.format == SourceFormat::Parquet { Compression::None } else { compression };
+    let (csv, charset) = (sniffed.csv.clone(), sniffed.charset);
+    let source = Source { format: sniffed.format, compression, csv, charset, ..plain };
+    let dataset = Dataset::new(&source);
+    let profile = dataset.profile(&SchemaRules::default())?;
+    let (columns, is_all) = columns(&dataset, &profile)?;
+    Ok(Look { source, sniffed, profile, columns, is_all })
+}
+
+impl Look {
+    /// The lines of `[source]` that the file needs beside its path.
+    pub fn keys(&self) -> Vec<String> {
+        let name = self.source.place.to_string();
+        let (format, _) = format_by_name(&name);
+        self.sniffed.keys(format, encoding_rs::UTF_8, &CsvFormat::of_name(&name))
+    }
+}
+
+/// Of the columns of a profile, in their order; and whether the rows looked at are all.
+pub fn columns(dataset: &Dataset, profile: &Profile) -> Result<(Vec<ColumnLook>, bool), SourceError> {
+    let mut values: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let mut reader = dataset.reader(Encoding::Json)?;
+    let (mut row, mut bytes, mut is_all) = (Row::default(), 0, true);
+    for seen in 0.. {
+        if !reader.next(&mut row)? {
+            break;
+        }
+        if seen == ROWS_MOST || bytes > BYTES_MOST {
+            is_all = false;
+            break;
+        }
+        bytes += row.value.len();
+        let Ok(Value::Object(mut object)) = serde_json::from_slice(&row.value) else { continue };
+        for column in &profile.schema.columns {
+            let value = match object.remove(&column.name) {
+                None | Some(Value::Null) => continue,
+                Some(Value::String(text)) => text,
+                Some(other) => other.to_string(),
+            };
+            if !column.null.contains(&value) {
+                values.entry(&column.name).or_default().push(value);
+            }
+        }
+    }
+    let looked = profile.schema.columns.iter().map(|column| {
+        let values = values.get(column.name.as_str()).map_or([].as_slice(), Vec::as_slice);
+        looked_at(values, column.kind)
+    });
+    Ok((looked.collect(), is_all))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of a sample")]
+fn looked_at(values: &[String], kind: ColumnType) -> ColumnLook {
+    let distinct: HashSet<&str> = values.iter().map(String::as_str).take(DISTINCT_MOST).collect();
+    let words: usize = values.iter().map(|value| value.split_whitespace().count()).sum();
+    let mut look = ColumnLook {
+        values: values.len(),
+        distinct: distinct.len(),
+        words: if values.is_empty() { 0.0 } else { words as f64 / values.len() as f64 },
+        ..ColumnLook::default()
+    };
+    let is_plain = |value: &str| is_json_number(value.trim().as_bytes());
+    match kind {
+        ColumnType::Float64 | ColumnType::Int64 => {
+            look.is_whole = values.iter().all(|value| !value.contains(['.', 'e', 'E']));
+        }
+        ColumnType::Boolean => {}
+        ColumnType::Utf8 if values.is_empty() => {}
+        ColumnType::Utf8 => {
+            look.time = time(values);
+            let texts = || values.iter().map(String::as_str);
+            // What has no digit is no number, in whatever form.
+            let odd: HashSet<&str> = texts().filter(|text| !text.contains(|c: char| c.is_ascii_digit())).collect();
+            let n_odd = texts().filter(|text| odd.contains(text)).count();
+            let some_numbers = n_odd < values.len() && odd.len() <= ODD_TEXTS_MOST;
+            if some_numbers && n_odd as f64 <= ODD_SHARE_MOST * values.len() as f64 && look.time.is_none() {
+                let numbers: Vec<&str> = texts().filter(|text| !odd.contains(text)).collect();
+                look.number = NumberForm::of(numbers.iter().copied());
+                if look.number.is_some() || !odd.is_empty() && numbers.iter().all(|number| is_plain(number)) {
+                    look.odd_texts = odd.into_iter().map(str::to_owned).collect();
+                    look.odd_texts.sort();
+                }
+                look.is_whole = numbers.iter().all(|number| !number.contains('.') && !number.contains('%'));
+            }
+        }
+    }
+    look
+}
+
+fn time(values: &[String]) -> Option<TimeForm> {
+    let parses = |format: &str| {
+        values.iter().all(|value| {
+            let value = value.trim();
+            NaiveDateTime::parse_from_str(value, format).is_ok() || NaiveDate::parse_from_str(value, format).is_ok()
+        })
+    };
+    if values.iter().all(|value| event_time(&crate::record::Value::Utf8(value.as_str().into())).is_some()) {
+        return Some(TimeForm::Iso);
+    }
+    let mut formats = TIME_FORMATS.into_iter().filter(|format| parses(format));
+    let format = formats.next()?;
+    Some(TimeForm::Format { format, is_ambiguous: formats.next().is_some() })
+}
