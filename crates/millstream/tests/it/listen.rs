@@ -192,6 +192,27 @@ fn what_is_no_row_is_kept_aside() {
 }
 
 #[test]
+fn tombstones_are_neither_rows_nor_rejects_and_cuts_stay_exact() {
+    let others = Others::new("batch.rows = 4\nbatch.limit = 2\n");
+    // Not even the first record of all need have a value.
+    for i in 0..8 {
+        if i % 3 == 0 {
+            others.producer.send(BaseRecord::<str, str>::to("test").partition(0).key("gone")).unwrap();
+        } else {
+            others.send(0, &row(i), None);
+        }
+    }
+    others.flush();
+    let said = others.bench.run_well(&[]);
+    assert_eq!(said.matches("has no value (a tombstone)").count(), 1, "{said}");
+    assert!(said.contains("batch 1 committed: 2 rows, 2 skipped"), "{said}");
+    assert!(said.contains("batch 2 committed: 3 rows, 1 skipped"), "{said}");
+    assert_eq!(others.ends(), [(vec![4, 0, 0], "rows".to_owned()), (vec![8, 0, 0], "rows".to_owned())]);
+    let verified = others.bench.output(&["batches", "verify", "test.toml"]);
+    assert!(String::from_utf8_lossy(&verified.stderr).contains(": whole"));
+}
+
+#[test]
 fn an_event_window_that_stays_open_for_a_while_is_closed_when_its_end_comes() {
     let rest = "schema.time = \"at\"\nbatch.window = \"10s\"\nbatch.time = \"event\"\nbatch.limit = 2\nbatch.max_rejects = 5\n";
     let others = Others::new(rest);

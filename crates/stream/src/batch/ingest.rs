@@ -7,6 +7,7 @@
 
 mod error;
 mod progress;
+mod told;
 mod trouble;
 
 use std::any::Any;
@@ -38,6 +39,7 @@ use crate::topic::{Topic, kafka_partition};
 use millstream_base::status::{Status, clock_ms};
 
 pub use error::IngestError;
+use told::Told;
 
 /// How long a quiet topic is waited for before the store is asked for a cut.
 const POLL: Duration = Duration::from_millis(50);
@@ -115,6 +117,7 @@ impl Ingest {
             complete_asked: Instant::now(),
             waiting: None,
             at: (0, 0),
+            told: Told::default(),
             stuck: Stuck::new(&self.topic.name),
             cuts: CutBook::new(self.store.clone(), start.complete),
             lanes: BTreeMap::new(),
@@ -165,6 +168,7 @@ struct Run<'a> {
     waiting: Option<(u32, Instant, bool)>,
     /// Partition and offset of the newest record.
     at: (i32, i64),
+    told: Told,
     stuck: Stuck,
 }
 
@@ -318,6 +322,9 @@ impl Run<'_> {
         };
         let rejects = lane.part.push(record, now_ms)?;
         let partition = lane.partition;
+        if record.value.is_none() && record.stub.is_none() && lane.part.skips_tombstones() {
+            self.tell_tombstone(partition, record.offset);
+        }
         self.count(partition, rejects)
     }
 

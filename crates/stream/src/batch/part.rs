@@ -119,6 +119,8 @@ pub struct Part {
     rows: u64,
     rejects: u64,
     skipped: u64,
+    /// Of the skipped offsets, those of records without a value.
+    tombstones: u64,
     times: Option<(i64, i64)>,
     digest: blake3::Hasher,
     digest_buffer: Vec<u8>,
@@ -176,6 +178,7 @@ impl Part {
             rows: 0,
             rejects: 0,
             skipped: 0,
+            tombstones: 0,
             times: None,
             digest: blake3::Hasher::new(),
             digest_buffer: Vec::with_capacity(DIGEST_BUFFER_BYTES + 4096),
@@ -194,9 +197,14 @@ impl Part {
         self.next_offset
     }
 
-    /// Rows and rejects so far, and what is not yet judged.
+    /// Rows, rejects and tombstones so far, and what is not yet judged.
     pub fn records(&self) -> u64 {
-        self.rows + self.rejects + self.open.records
+        self.rows + self.rejects + self.tombstones + self.open.records
+    }
+
+    /// Does a record without a value (a tombstone) count as skipped? In stores of the first dialect it is a reject.
+    pub fn skips_tombstones(&self) -> bool {
+        !self.settings.schema.dialect.is_first()
     }
 
     /// Adds a record; answers the rejects that came to light, which need not be this one. A record seen before (after a reconnect)
@@ -210,6 +218,11 @@ impl Part {
         self.next_offset = record.offset + 1;
         self.hash(record.key);
         self.hash(record.value);
+        // It is neither row nor reject: cuts count offsets, so that it counts as a hole does.
+        if record.value.is_none() && record.stub.is_none() && self.skips_tombstones() {
+            (self.skipped, self.tombstones) = (self.skipped + 1, self.tombstones + 1);
+            return Ok(Vec::new());
+        }
         let partition = i32::try_from(self.partition).map_err(|_| PartError::Partition(self.partition))?;
         let decoder = match &mut self.decoder {
             Some(decoder) => decoder,
