@@ -21,7 +21,7 @@ use super::cut::DecideError;
 use super::formats::TextWriter;
 use super::manifest::{Manifest, batch_folder, manifest_key};
 use crate::batch::BatchFormat;
-use crate::record::{DeriveError, Encoding, Misfit, RowDecoder};
+use crate::record::{DeriveError, Encoding, Misfit, NewKey, RowDecoder};
 use crate::schema::{FORMAT, StreamSchema};
 use millstream_base::status::now_ms;
 
@@ -208,7 +208,7 @@ impl Part {
     }
 
     /// Adds a record; answers the rejects that came to light, which need not be this one. A record seen before (after a reconnect)
-    /// is passed over. `now_ms`: an event time more than a day later makes a reject.
+    /// is passed over. `now_ms`: an event time too far ahead of it makes a reject.
     pub fn push(&mut self, record: Record, now_ms: i64) -> Result<Vec<Reject>, PartError> {
         if record.offset < self.next_offset {
             return Ok(Vec::new());
@@ -256,6 +256,11 @@ impl Part {
             rejects.extend(self.settle()?);
         }
         Ok(rejects)
+    }
+
+    /// Keys of the values since the last time that are no columns.
+    pub fn new_keys(&mut self) -> Vec<NewKey> {
+        self.decoder.as_mut().map_or_else(Vec::new, RowDecoder::new_keys)
     }
 
     /// Judges and writes the records of the open chunk; answers the rejects among them. To be called before `commit` by who counts

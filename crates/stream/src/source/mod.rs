@@ -29,5 +29,5 @@ mod thrift;
 
 pub use dataset::{Dataset, Reader, Row};
 pub use error::SourceError;
-pub use profile::{Fingerprint, Profile, profile, profile_values};
+pub use profile::{Fingerprint, Profile, Sampled, profile, profile_records};
 pub use settings::{Compression, CsvFormat, Pace, Source, SourceFormat, SourcePlace, format_by_name};

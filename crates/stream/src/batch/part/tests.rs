@@ -7,7 +7,7 @@ use millstream_store::{LocalStore, Store};
 
 use super::*;
 use crate::batch::read_part;
-use crate::schema::{Bad, ColumnType, DerivedColumn, Dialect, StreamColumn};
+use crate::schema::{Ahead, Bad, ColumnType, DerivedColumn, Dialect, StreamColumn};
 
 const NOW_MS: i64 = 1_700_000_000_000;
 
@@ -29,6 +29,7 @@ fn settings(format: BatchFormat, from: Option<&str>) -> PartSettings {
         format: FORMAT,
         schema: 1,
         dialect: Dialect::CURRENT,
+        ahead: Ahead::default(),
         columns: [("text", ColumnType::Utf8), ("n", ColumnType::Float64)].map(column).to_vec(),
         derived: from.map(derived).into_iter().collect(),
         time: None,
