@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use millstream_untrusted::model::{ColumnType, Dialect};
 pub use rules::RuleFault;
-pub use settings::{Bad, ColumnRule, SchemaRules};
+pub use settings::{Ahead, Bad, ColumnRule, SchemaRules};
 
 /// Of every JSON in the store; another one is refused.
 pub const FORMAT: u32 = 1;
@@ -53,6 +53,8 @@ pub struct StreamSchema {
     pub derived: Vec<DerivedColumn>,
     /// The event-time column.
     pub time: Option<String>,
+    #[serde(default, skip_serializing_if = "Ahead::is_default")]
+    pub ahead: Ahead,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

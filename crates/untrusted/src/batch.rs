@@ -56,7 +56,8 @@ pub struct Manifest {
     pub first_offset: i64,
     /// Exclusive.
     pub end_offset: i64,
-    /// Offsets in the range that held no record (transactions, compaction).
+    /// Offsets in the range that gave neither row nor reject: holes (transactions, compaction) and, since the second dialect,
+    /// records without a value (tombstones).
     pub skipped: u64,
     pub late: u64,
     /// Milliseconds since the epoch, over `_time`.

@@ -13,7 +13,7 @@ use datafusion::parquet::file::properties::WriterProperties;
 use millstream_store::LocalStore;
 use millstream_stream::batch::{ParquetPart, StoredBatches, batch_folder, cut_key, manifest_key};
 use millstream_stream::record::rows_of;
-use millstream_stream::schema::{ColumnType, Dialect, StreamColumn};
+use millstream_stream::schema::{Ahead, ColumnType, Dialect, StreamColumn};
 use serde_json::json;
 
 use super::*;
@@ -45,6 +45,7 @@ fn schema() -> StreamSchema {
         format: 1,
         schema: 1,
         dialect: Dialect::CURRENT,
+        ahead: Ahead::default(),
         columns: columns.map(column).to_vec(),
         time: None,
         derived: Vec::new(),

@@ -1,7 +1,7 @@
 //! `rows` of a `[[table]]`: a small table that stands in the pipeline file itself.
 
 use millstream_base::{Faults, Section, json, type_name};
-use millstream_stream::schema::{Bad, ColumnType, Dialect, FORMAT, StreamColumn, StreamSchema};
+use millstream_stream::schema::{Ahead, Bad, ColumnType, Dialect, FORMAT, StreamColumn, StreamSchema};
 use serde_json::{Map, Value as Json};
 use toml::{Table, Value};
 
@@ -40,8 +40,15 @@ pub(super) fn rows(section: &Section, faults: &mut Faults) -> Option<GivenRows> 
         bad: Bad::Reject,
     };
     let columns = columns.into_iter().map(column).collect();
-    let schema =
-        StreamSchema { format: FORMAT, schema: 1, dialect: Dialect::CURRENT, columns, derived: Vec::new(), time: None };
+    let schema = StreamSchema {
+        format: FORMAT,
+        schema: 1,
+        dialect: Dialect::CURRENT,
+        ahead: Ahead::default(),
+        columns,
+        derived: Vec::new(),
+        time: None,
+    };
     sound.then_some(GivenRows { schema, rows: given })
 }
 

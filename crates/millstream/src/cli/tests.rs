@@ -7,7 +7,7 @@ use super::*;
 use crate::config::{BrokerChoice, Loaded, Retention, check_models, load_text};
 use millstream_base::Faults;
 use millstream_store::StoreUrl;
-use millstream_stream::schema::{Bad, ColumnType, Dialect, StreamColumn, StreamSchema};
+use millstream_stream::schema::{Ahead, Bad, ColumnType, Dialect, StreamColumn, StreamSchema};
 use millstream_stream::source::ColumnLook;
 
 fn parsed(arguments: &str) -> Invocation {
@@ -164,6 +164,7 @@ fn schema(columns: &[(&str, ColumnType)]) -> StreamSchema {
         format: 1,
         schema: 1,
         dialect: Dialect::CURRENT,
+        ahead: Ahead::default(),
         columns: columns.iter().map(column).collect(),
         derived: Vec::new(),
         time: None,

@@ -19,13 +19,15 @@ use millstream_stream::batch::{
     Begun, Identity, Plan, SCHEMA_KEY, SourceIdentity, create_or_read, positions, read as read_identity, read_schema,
 };
 use millstream_stream::schema::{FORMAT, RuleFault, StreamSchema};
-use millstream_stream::source::{Dataset, Profile, SourcePlace, profile_values};
+use millstream_stream::source::{Dataset, Profile, Sampled, SourceError, SourcePlace, profile_records};
 use millstream_stream::topic::{Topic, TopicError, TopicState, pause};
 
 /// Who joins looks so often whether the store was begun.
 const JOIN_PAUSE: Duration = Duration::from_millis(200);
 /// Records of a topic that others write, from which the types are inferred.
 const SAMPLE_RECORDS: usize = 1000;
+/// So many records of which none can be read, and then silence: the topic is not what the pipeline says.
+const UNREADABLE_RECORDS: usize = 3;
 
 pub struct Prepared {
     pub identity: Identity,
@@ -183,9 +185,17 @@ fn listen(
 ) -> anyhow::Result<Profile> {
     let from = stored.map_or_else(|| listen_from(pipeline, state), |identity| identity.base_offsets.clone());
     status.event(EventKind::Waiting, format!("waiting for the first record of topic {:?}", topic.name), json!({}));
-    let sample = topic.sample(&from, SAMPLE_RECORDS, stop)?;
-    let values = sample.iter().map(Vec::as_slice);
-    let mut profile = profile_values(values, pipeline.stream.encoding, &pipeline.schema)?;
+    let profile_of = |sample: &[Sampled]| profile_records(sample, pipeline.stream.encoding, &pipeline.schema);
+    // A stray record is a reject, and decides nothing: where no other has come yet, one is waited for.
+    let mut enough = |sample: &[Sampled]| match profile_of(sample) {
+        Err(error @ SourceError::NoRow { .. }) if sample.len() < UNREADABLE_RECORDS => {
+            status.event(EventKind::Warning, format!("{error}; waiting for a record that can"), json!({}));
+            false
+        }
+        Ok(_) | Err(_) => true,
+    };
+    let sample = topic.sample(&from, SAMPLE_RECORDS, &mut enough, stop)?;
+    let mut profile = profile_of(&sample)?;
     say_profile(&format!("topic {:?}", topic.name), &profile, status);
     profile.schema = with_rules(pipeline, profile.schema)?;
     Ok(profile)

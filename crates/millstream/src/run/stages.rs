@@ -11,7 +11,7 @@ use super::prepare::Prepared;
 use crate::config::Pipeline;
 use millstream_base::status::{EventKind, Status};
 use millstream_stream::batch::ingest::{Ingest, Sharing, SyncLog};
-use millstream_stream::batch::{Batch, BatchRule, Cut, Decider, PartSettings};
+use millstream_stream::batch::{Batch, BatchRule, Cut, Decider, Manifest, PartSettings};
 use millstream_stream::replay::{Ended, Replay, SourceEnd};
 use millstream_stream::source::Dataset;
 use millstream_stream::topic::Topic;
@@ -103,10 +103,14 @@ pub(super) fn is_last(pipeline: &Pipeline, ends: Option<&[i64]>, last: Option<&C
 
 pub(super) fn say_batch(status: &Status, found: &Batch) {
     let (batch, rows, rejects) = (found.number(), found.rows(), found.rejects());
-    let late: u64 = found.parts.iter().map(|part| part.late).sum();
+    let sum = |of: fn(&Manifest) -> u64| -> u64 { found.parts.iter().map(of).sum() };
+    let (late, skipped) = (sum(|part| part.late), sum(|part| part.skipped));
     let count = |number: u64, what: &str| if number == 0 { String::new() } else { format!(", {number} {what}") };
-    let message = format!("batch {batch} committed: {rows} rows{}{}", count(rejects, "rejects"), count(late, "late"));
-    let data = json!({ "batch": batch, "rows": rows, "rejects": rejects, "late": late, "total": found.cut.total });
+    let (aside, behind, without) = (count(rejects, "rejects"), count(late, "late"), count(skipped, "skipped"));
+    let message = format!("batch {batch} committed: {rows} rows{aside}{behind}{without}");
+    let data = json!({
+        "batch": batch, "rows": rows, "rejects": rejects, "late": late, "skipped": skipped, "total": found.cut.total,
+    });
     status.event(EventKind::BatchCommitted, message, data);
 }
 

@@ -151,6 +151,41 @@ fn arrival_windows_follow_the_records_own_times() {
 }
 
 #[test]
+fn a_record_sent_in_the_far_future_stops_no_window_of_arrival() {
+    let others = Others::new("batch.window = \"1m\"\nbatch.limit = 3\n");
+    let start = 1_700_000_000_000;
+    let future = 4_102_444_800_000 - start;
+    for ms in [0, 20_000, future, 30_000, 60_000, future, 70_000, 121_000, 500_000] {
+        others.send(0, &row(1), Some(start + ms));
+    }
+    others.flush();
+    let said = others.bench.run_well(&[]);
+    assert_eq!(others.ends().into_iter().map(|(ends, _)| ends[0]).collect::<Vec<_>>(), [4, 7, 8], "{said}");
+    assert_eq!(said.matches("was sent at 2100-01-01T00:00:00.000Z by its own account").count(), 1, "{said}");
+    let manifest = others.bench.read("batches/batch=000001/_manifest-0000.json");
+    assert!(manifest["max_time"].as_i64().unwrap() < 4_102_444_800_000, "it counts as now: {manifest}");
+}
+
+#[test]
+fn times_of_the_future_are_right_where_the_schema_says_so() {
+    let rest = "schema.time = \"at\"\nschema.ahead = \"any\"\nbatch.window = \"10s\"\nbatch.time = \"event\"\nbatch.limit = 2\n";
+    let others = Others::new(rest);
+    for at in [0, 3, 12, 14, 31] {
+        others.send(0, &format!(r#"{{"at":{}}}"#, 4_102_444_800_i64 + at), None);
+    }
+    others.flush();
+    let said = others.bench.run_well(&[]);
+    assert!(said.contains("batch 2 committed: 2 rows") && !said.contains("rejects"), "{said}");
+    assert_eq!(others.bench.read("schema/000001.json")["ahead"], Value::Null);
+    // The store keeps what it was begun with.
+    let pipeline = others.bench.path("test.toml");
+    let text = std::fs::read_to_string(&pipeline).unwrap().replace("\"any\"", "\"5m\"");
+    std::fs::write(&pipeline, text).unwrap();
+    let (code, said) = others.bench.run(&[]);
+    assert!(code == 1 && said.contains("schema.ahead: the store has any"), "{said}");
+}
+
+#[test]
 fn two_workers_share_a_topic_of_others() {
     let others = Others::new("batch.rows = 250\nbatch.limit = 8\n");
     let workers = [(), ()].map(|()| others.bench.spawn(&["ingest", "test.toml", "--exit-when-done"]));
@@ -189,6 +224,76 @@ fn what_is_no_row_is_kept_aside() {
     others.flush();
     let said = others.bench.run_well(&[]);
     assert!(said.contains("batch 1 committed: 2 rows, 2 rejects"), "{said}");
+}
+
+#[test]
+fn tombstones_are_neither_rows_nor_rejects_and_cuts_stay_exact() {
+    let others = Others::new("batch.rows = 4\nbatch.limit = 2\n");
+    // Not even the first record of all need have a value.
+    for i in 0..8 {
+        if i % 3 == 0 {
+            others.producer.send(BaseRecord::<str, str>::to("test").partition(0).key("gone")).unwrap();
+        } else {
+            others.send(0, &row(i), None);
+        }
+    }
+    others.flush();
+    let said = others.bench.run_well(&[]);
+    assert_eq!(said.matches("has no value (a tombstone)").count(), 1, "{said}");
+    assert!(said.contains("batch 1 committed: 2 rows, 2 skipped"), "{said}");
+    assert!(said.contains("batch 2 committed: 3 rows, 1 skipped"), "{said}");
+    assert_eq!(others.ends(), [(vec![4, 0, 0], "rows".to_owned()), (vec![8, 0, 0], "rows".to_owned())]);
+    let verified = others.bench.output(&["batches", "verify", "test.toml"]);
+    assert!(String::from_utf8_lossy(&verified.stderr).contains(": whole"));
+}
+
+#[test]
+fn stray_records_are_rejects_and_what_is_new_is_said_once_with_the_line_to_add() {
+    let others = Others::new("batch.rows = 30\nbatch.limit = 1\n");
+    // The first of all is no row, and for a while nothing else comes.
+    others.send(0, "\0\0\0\0\x09\x02Avro", None);
+    others.flush();
+    let mut served = others.bench.serve(&["--exit-when-done"]);
+    let waits = served.wait_for("waiting for a record that can");
+    assert!(waits.contains("written with schema 9 of a schema registry, and not as JSON"), "{waits}");
+    for i in 1..29 {
+        let value = match i {
+            5 => "{\"price\":\"n/a\"}".to_owned(),
+            6 => format!("\0\0\0\0\x09{{\"price\":{i}}}"),
+            _ => format!("{{\"price\":{i}}}"),
+        };
+        others.send(0, &value, None);
+    }
+    others.flush();
+    served.wait_for("rows of price float64");
+    for value in ["{\"price\":1,\"discount\":2}", "{\"price\":1,\"discount\":3}"] {
+        others.send(0, value, None);
+    }
+    others.flush();
+    let (code, said) = served.end();
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("batch 1 committed: 28 rows, 2 rejects"), "{said}");
+    assert_eq!(said.matches("\"n/a\" first, record 5 of partition 0").count(), 1, "{said}");
+    assert!(said.contains("record 5 of partition 0 is kept aside as a reject"), "{said}");
+    assert!(said.contains("\"price\" = \"utf8\""), "{said}");
+    assert_eq!(said.matches("has a key \"discount\" that is no column").count(), 1, "{said}");
+    assert!(said.contains("add \"discount\" = \"float64\" to [schema.columns]"), "{said}");
+    let part = others.bench.read("batches/batch=000001/_manifest-0000.json");
+    let rejects = format!("millstream-data/batches/batch=000001/{}", part["rejects_file"].as_str().unwrap());
+    let rejects = std::fs::read_to_string(others.bench.path(&rejects)).unwrap();
+    assert!(rejects.lines().next().unwrap().contains("schema registry"), "{rejects}");
+}
+
+#[test]
+fn a_topic_of_which_nothing_can_be_read_stops_with_the_reason() {
+    let others = Others::new("batch.rows = 3\nbatch.limit = 1\n");
+    for i in 0..4 {
+        others.send(i % 3, "\0\0\0\0\x09\x02Avro", None);
+    }
+    others.flush();
+    let (code, said) = others.bench.run(&[]);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("written with schema 9 of a schema registry") && said.contains("write JSON"), "{said}");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use super::part::{Outcome, Part, PartError, Record, sweep};
 use super::{Cut, CutReason, Manifest, PartSettings, StoredBatches, batch_folder, cuts, decide};
 use crate::batch::BatchFormat;
 use crate::record::Encoding;
-use crate::schema::{Bad, ColumnType, Dialect, OFFSET_COLUMN, StreamColumn, StreamSchema};
+use crate::schema::{Ahead, Bad, ColumnType, Dialect, OFFSET_COLUMN, StreamColumn, StreamSchema};
 
 const PARTITIONS: u32 = 2;
 const BATCHES: u32 = 3;
@@ -31,6 +31,7 @@ fn settings() -> PartSettings {
         format: 1,
         schema: 1,
         dialect: Dialect::CURRENT,
+        ahead: Ahead::default(),
         columns: vec![column],
         derived: Vec::new(),
         time: None,

@@ -7,6 +7,7 @@
 
 mod error;
 mod progress;
+mod told;
 mod trouble;
 
 use std::any::Any;
@@ -34,10 +35,12 @@ use super::plan::Plan;
 use super::stuck::Stuck;
 use crate::batch::{BatchRule, WindowTime};
 use crate::record::REJECT_HEADER;
+use crate::schema::Ahead;
 use crate::topic::{Topic, kafka_partition};
 use millstream_base::status::{Status, clock_ms};
 
 pub use error::IngestError;
+use told::Told;
 
 /// How long a quiet topic is waited for before the store is asked for a cut.
 const POLL: Duration = Duration::from_millis(50);
@@ -115,6 +118,7 @@ impl Ingest {
             complete_asked: Instant::now(),
             waiting: None,
             at: (0, 0),
+            told: Told::default(),
             stuck: Stuck::new(&self.topic.name),
             cuts: CutBook::new(self.store.clone(), start.complete),
             lanes: BTreeMap::new(),
@@ -165,6 +169,7 @@ struct Run<'a> {
     waiting: Option<(u32, Instant, bool)>,
     /// Partition and offset of the newest record.
     at: (i32, i64),
+    told: Told,
     stuck: Stuck,
 }
 
@@ -297,6 +302,7 @@ impl Run<'_> {
 
     fn push(&mut self, message: &rdkafka::message::BorrowedMessage, now_ms: i64) -> Result<(), IngestError> {
         self.at = (message.partition(), message.offset());
+        let is_first = self.ingest.settings.schema.dialect.is_first();
         let Some(lane) = self.lane_of(message.partition()) else { return Ok(()) };
         // Records past the end are fetched again for the next part: nothing of them may get into this one.
         if lane.end.is_none_or(|end| message.offset() >= end) {
@@ -308,16 +314,30 @@ impl Run<'_> {
             return Ok(());
         }
         lane.fresh = false;
+        let is_of_future = |sent_ms| !is_first && sent_ms > Ahead::default().latest_ms(now_ms);
         let stub = message.headers().and_then(stub_reason);
+        let sent_ms = message.timestamp().to_millis().unwrap_or(0);
         let record = Record {
             offset: message.offset(),
-            timestamp_ms: message.timestamp().to_millis().unwrap_or(0),
+            // Of a sender whose clock is far ahead: windows of arrival take it as they find it, between its neighbours.
+            timestamp_ms: if is_of_future(sent_ms) { now_ms } else { sent_ms },
             key: message.key(),
             value: message.payload(),
             stub: stub.as_deref(),
         };
         let rejects = lane.part.push(record, now_ms)?;
-        let partition = lane.partition;
+        let is_tombstone = record.value.is_none() && record.stub.is_none() && lane.part.skips_tombstones();
+        let (partition, new_keys) = (lane.partition, lane.part.new_keys());
+        if is_tombstone {
+            self.told.tombstone(&self.ingest.status, (partition, record.offset));
+        }
+        if is_of_future(sent_ms) {
+            self.told.future(&self.ingest.status, (partition, record.offset), sent_ms);
+        }
+        // Our own source was looked through before, or pins what its first rows do not have.
+        for key in new_keys.iter().filter(|_| !self.ingest.plan.own_source) {
+            self.told.new_key(&self.ingest.status, (partition, record.offset), key);
+        }
         self.count(partition, rejects)
     }
 
@@ -328,9 +348,13 @@ impl Run<'_> {
             if let Some(lane) = self.lanes.get_mut(&partition) {
                 lane.rejects += 1;
             }
-            if let (Some(column), None) = (&misfit.inferred_column, self.ingest.max_rejects) {
-                let (reason, column) = (misfit.reason, column.clone());
-                return Err(IngestError::Misfit { partition, offset, reason, column });
+            if let Some(column) = &misfit.inferred_column {
+                if self.keeps_misfits_aside() {
+                    self.told.misfit(&self.ingest.status, (partition, offset), column, &misfit.reason);
+                } else if self.ingest.max_rejects.is_none() {
+                    let (reason, column) = (misfit.reason, column.clone());
+                    return Err(IngestError::Misfit { partition, offset, reason, column });
+                }
             }
             let limit = self.ingest.max_rejects.unwrap_or(DEFAULT_MAX_REJECTS);
             if self.rejects > limit {
@@ -338,6 +362,11 @@ impl Run<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Of a topic that others write one stray record must not end the run; what our own source sends was looked through before.
+    fn keeps_misfits_aside(&self) -> bool {
+        !self.ingest.plan.own_source && !self.ingest.settings.schema.dialect.is_first()
     }
 
     /// Commits every lane that has reached the end of its cut, as far as cuts are decided. A lane that waits for its cut, or that has

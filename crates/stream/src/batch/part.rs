@@ -21,7 +21,7 @@ use super::cut::DecideError;
 use super::formats::TextWriter;
 use super::manifest::{Manifest, batch_folder, manifest_key};
 use crate::batch::BatchFormat;
-use crate::record::{DeriveError, Encoding, Misfit, RowDecoder};
+use crate::record::{DeriveError, Encoding, Misfit, NewKey, RowDecoder};
 use crate::schema::{FORMAT, StreamSchema};
 use millstream_base::status::now_ms;
 
@@ -119,6 +119,8 @@ pub struct Part {
     rows: u64,
     rejects: u64,
     skipped: u64,
+    /// Of the skipped offsets, those of records without a value.
+    tombstones: u64,
     times: Option<(i64, i64)>,
     digest: blake3::Hasher,
     digest_buffer: Vec<u8>,
@@ -176,6 +178,7 @@ impl Part {
             rows: 0,
             rejects: 0,
             skipped: 0,
+            tombstones: 0,
             times: None,
             digest: blake3::Hasher::new(),
             digest_buffer: Vec::with_capacity(DIGEST_BUFFER_BYTES + 4096),
@@ -194,13 +197,18 @@ impl Part {
         self.next_offset
     }
 
-    /// Rows and rejects so far, and what is not yet judged.
+    /// Rows, rejects and tombstones so far, and what is not yet judged.
     pub fn records(&self) -> u64 {
-        self.rows + self.rejects + self.open.records
+        self.rows + self.rejects + self.tombstones + self.open.records
+    }
+
+    /// Does a record without a value (a tombstone) count as skipped? In stores of the first dialect it is a reject.
+    pub fn skips_tombstones(&self) -> bool {
+        !self.settings.schema.dialect.is_first()
     }
 
     /// Adds a record; answers the rejects that came to light, which need not be this one. A record seen before (after a reconnect)
-    /// is passed over. `now_ms`: an event time more than a day later makes a reject.
+    /// is passed over. `now_ms`: an event time too far ahead of it makes a reject.
     pub fn push(&mut self, record: Record, now_ms: i64) -> Result<Vec<Reject>, PartError> {
         if record.offset < self.next_offset {
             return Ok(Vec::new());
@@ -210,6 +218,11 @@ impl Part {
         self.next_offset = record.offset + 1;
         self.hash(record.key);
         self.hash(record.value);
+        // It is neither row nor reject: cuts count offsets, so that it counts as a hole does.
+        if record.value.is_none() && record.stub.is_none() && self.skips_tombstones() {
+            (self.skipped, self.tombstones) = (self.skipped + 1, self.tombstones + 1);
+            return Ok(Vec::new());
+        }
         let partition = i32::try_from(self.partition).map_err(|_| PartError::Partition(self.partition))?;
         let decoder = match &mut self.decoder {
             Some(decoder) => decoder,
@@ -243,6 +256,11 @@ impl Part {
             rejects.extend(self.settle()?);
         }
         Ok(rejects)
+    }
+
+    /// Keys of the values since the last time that are no columns.
+    pub fn new_keys(&mut self) -> Vec<NewKey> {
+        self.decoder.as_mut().map_or_else(Vec::new, RowDecoder::new_keys)
     }
 
     /// Judges and writes the records of the open chunk; answers the rejects among them. To be called before `commit` by who counts

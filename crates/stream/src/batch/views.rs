@@ -7,7 +7,8 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{Message, Offset, TopicPartitionList};
 
 use super::{PartSettings, TopicView};
-use crate::record::{AHEAD_MS, RowClock};
+use crate::record::RowClock;
+use crate::schema::Ahead;
 use crate::topic::{Quiet, Topic, TopicError, kafka_partition};
 use millstream_base::status::clock_ms;
 
@@ -34,9 +35,17 @@ impl TopicView for ArrivalTimes {
 
     fn first_at(&mut self, time_ms: i64, from: &[i64], to: &[i64]) -> KafkaResult<Vec<Option<i64>>> {
         let found = self.scout.offsets(Offset::Offset(time_ms.max(0)))?;
-        // An earlier record, already in a batch, had a time of the future: the records themselves tell.
-        if found.iter().zip(from).any(|(found, from)| found.is_some_and(|found| found < *from)) {
-            return self.scout.first_at(time_ms, from, to);
+        if found.iter().any(Option::is_some) {
+            // The broker finds the first record at or past a time: one with a time of the future, in a batch already or still to come,
+            // hides all that come after it. Then the records themselves tell.
+            let latest_ms = Ahead::default().latest_ms(clock_ms());
+            let future = self.scout.offsets(Offset::Offset(latest_ms.saturating_add(1)))?;
+            let hidden = |((found, future), from): ((&Option<i64>, &Option<i64>), &i64)| {
+                found.is_some_and(|found| found < *from || Some(found) == *future)
+            };
+            if found.iter().zip(&future).zip(from).any(hidden) {
+                return self.scout.first_at(time_ms, from, to);
+            }
         }
         // One that came just now lies behind the ends that were asked for: up to there all are before the time.
         Ok(found.into_iter().zip(to).map(|(found, to)| found.filter(|found| found < to)).collect())
@@ -253,13 +262,12 @@ impl Scout {
                 }
                 seen.position = message.offset() + 1;
                 seen.fresh = false;
+                // A time of the far future would hold the windows up until then.
+                let now_ms = clock_ms();
                 let time = match &mut self.clock {
-                    None => message.timestamp().to_millis(),
-                    Some(clock) => message.payload().and_then(|value| clock.time_ms(value)),
+                    None => message.timestamp().to_millis().filter(|ms| *ms <= Ahead::default().latest_ms(now_ms)),
+                    Some(clock) => message.payload().and_then(|value| clock.time_ms(value, now_ms)),
                 };
-                // One of the far future is a reject, and would hold the windows up until then.
-                let latest = clock_ms().saturating_add(AHEAD_MS);
-                let time = time.filter(|time| *time <= latest);
                 if seen.head.is_none() {
                     seen.head = time.map(|time| (message.offset(), time));
                 }

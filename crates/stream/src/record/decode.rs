@@ -13,7 +13,7 @@ use datafusion::arrow::error::ArrowError;
 
 use super::Encoding;
 use super::derive::{Derivation, DeriveError, Derived};
-use super::form::Form;
+use super::form::{Form, NewKey};
 use super::value::{Misfit, Value, checked_time};
 use crate::schema::{ColumnType, StreamSchema};
 
@@ -66,7 +66,7 @@ pub struct RowDecoder {
     offsets: Int64Builder,
     times: TimestampMillisecondBuilder,
     rows: usize,
-    now_ms: i64,
+    latest_ms: i64,
 }
 
 impl RowDecoder {
@@ -76,14 +76,14 @@ impl RowDecoder {
             part_schema: schema.part(),
             derivation: Derivation::compile(schema)?,
             kept: schema.kept(),
-            form: Form::new(encoding, &schema.columns),
+            form: Form::new(schema, encoding),
             time: time_from(schema),
             builders: schema.columns.iter().map(|column| builder(column.kind)).collect(),
             partitions: Int32Builder::new(),
             offsets: Int64Builder::new(),
             times: TimestampMillisecondBuilder::new().with_timezone("UTC"),
             rows: 0,
-            now_ms: 0,
+            latest_ms: 0,
             schema: schema.clone(),
         })
     }
@@ -93,12 +93,18 @@ impl RowDecoder {
         self.rows
     }
 
+    /// Keys of the values since the last time that are no columns.
+    pub fn new_keys(&mut self) -> Vec<NewKey> {
+        self.form.new_keys()
+    }
+
     /// Whether a record that `push` took may still turn out to be a reject in `take`.
     pub fn judges_late(&self) -> bool {
         !self.derivation.is_empty()
     }
 
-    /// Adds a record's row. `timestamp_ms`: the record's own time. `now_ms`: an event time more than a day later is a misfit.
+    /// Adds a record's row. `timestamp_ms`: the record's own time. `now_ms`: an event time that lies further ahead of it than the
+    /// schema says is a misfit.
     pub fn push(
         &mut self,
         value: &[u8],
@@ -108,10 +114,11 @@ impl RowDecoder {
         now_ms: i64,
     ) -> Result<(), Misfit> {
         let columns = &self.schema.columns;
+        let latest_ms = self.schema.ahead.latest_ms(now_ms);
         let values = self.form.values(value, columns)?;
         let time_ms = match self.time {
             TimeFrom::Record | TimeFrom::Derived(_) => timestamp_ms,
-            TimeFrom::Source(index) => checked_time(&values[index], &columns[index].name, now_ms)?,
+            TimeFrom::Source(index) => checked_time(&values[index], &columns[index].name, latest_ms)?,
         };
         for (builder, value) in self.builders.iter_mut().zip(&values) {
             append(builder, value);
@@ -120,7 +127,7 @@ impl RowDecoder {
         self.offsets.append_value(offset);
         self.times.append_value(time_ms);
         self.rows += 1;
-        self.now_ms = now_ms;
+        self.latest_ms = latest_ms;
         Ok(())
     }
 
@@ -157,7 +164,7 @@ impl RowDecoder {
     fn derived_times(&self, index: usize, derived: &mut Derived) -> TimestampMillisecondArray {
         let (column, array) = (&self.schema.derived[index], &derived.columns[index]);
         let times = (0..array.len()).map(|row| {
-            checked_time(&value_at(array.as_ref(), column.kind, row), &column.name, self.now_ms).unwrap_or_else(
+            checked_time(&value_at(array.as_ref(), column.kind, row), &column.name, self.latest_ms).unwrap_or_else(
                 |misfit| {
                     derived.bad.entry(row).or_insert(misfit.reason);
                     0

@@ -1,7 +1,7 @@
 //! One record's value taken apart: a JSON object, or a csv line by position in the source columns.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::value::RawValue;
 
@@ -9,25 +9,84 @@ use super::Encoding;
 use super::csv_text::{CsvFields, without_line_end};
 use super::payload::key_prefix;
 use super::value::{Misfit, Value, event_time, from_csv, from_json};
-use crate::schema::StreamColumn;
+use crate::schema::{ColumnType, StreamColumn, StreamSchema};
+
+/// A serialiser of a schema registry writes a zero byte and the schema's id, four bytes, before the value.
+const FRAME_BYTES: usize = 5;
+/// Of keys that are no columns.
+const NEW_KEYS_MOST: usize = 100;
 
 /// How values are taken apart.
 pub enum Form {
-    /// What comes before each value in a record that our own `replay` wrote.
     Json {
+        /// What comes before each value in a record that our own `replay` wrote.
         prefixes: Vec<Vec<u8>>,
+        /// Stores of the first dialect take no value with the frame of a schema registry.
+        takes_frames: bool,
+        keys: Keys,
     },
     Csv(CsvFields),
 }
 
+/// A key of the values that is no column, with what it held first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewKey {
+    pub name: String,
+    /// Of a column that would take it.
+    pub kind: ColumnType,
+}
+
+/// The keys of objects: the columns, and others as they come.
+pub struct Keys {
+    known: HashSet<String>,
+    most: usize,
+    new: Vec<NewKey>,
+}
+
+impl Keys {
+    fn new(columns: &[StreamColumn]) -> Self {
+        let known = columns.iter().map(|column| column.name.clone());
+        Self { known: known.collect(), most: columns.len() + NEW_KEYS_MOST, new: Vec::new() }
+    }
+
+    /// Notes the keys of an object that were not seen before and hold something.
+    #[cold]
+    fn note(&mut self, fields: &Object) {
+        for (name, token) in fields {
+            if self.known.len() >= self.most {
+                return;
+            }
+            let kind = match token.get().as_bytes() {
+                [b'n', ..] => continue,
+                [b't' | b'f', ..] => ColumnType::Boolean,
+                [b'-' | b'0'..=b'9', ..] => ColumnType::Float64,
+                _ => ColumnType::Utf8,
+            };
+            if !self.known.contains(name.as_ref()) {
+                self.known.insert(name.as_ref().to_owned());
+                self.new.push(NewKey { name: name.as_ref().to_owned(), kind });
+            }
+        }
+    }
+}
+
 impl Form {
-    pub fn new(encoding: Encoding, columns: &[StreamColumn]) -> Self {
+    pub fn new(schema: &StreamSchema, encoding: Encoding) -> Self {
         match encoding {
             Encoding::Json => {
-                let prefixes = columns.iter().enumerate().map(|(i, column)| key_prefix(i, &column.name));
-                Self::Json { prefixes: prefixes.collect() }
+                let prefixes = schema.columns.iter().enumerate().map(|(i, column)| key_prefix(i, &column.name));
+                let keys = Keys::new(&schema.columns);
+                Self::Json { prefixes: prefixes.collect(), takes_frames: !schema.dialect.is_first(), keys }
             }
             Encoding::Csv => Self::Csv(CsvFields::default()),
+        }
+    }
+
+    /// The keys that came since the last time and are no columns, each once.
+    pub fn new_keys(&mut self) -> Vec<NewKey> {
+        match self {
+            Self::Json { keys, .. } => std::mem::take(&mut keys.new),
+            Self::Csv(_) => Vec::new(),
         }
     }
 
@@ -35,9 +94,9 @@ impl Form {
     #[inline]
     pub fn values<'a>(&'a mut self, value: &'a [u8], columns: &[StreamColumn]) -> Result<Vec<Value<'a>>, Misfit> {
         match self {
-            Self::Json { prefixes } => match ours(value, prefixes, columns) {
+            Self::Json { prefixes, takes_frames, keys } => match ours(value, prefixes, columns) {
                 Some(values) => values,
-                None => any_object(value, columns),
+                None => any_object(object(value, *takes_frames)?, columns, keys),
             },
             Self::Csv(fields) => {
                 split(fields, value, columns.len())?;
@@ -51,7 +110,7 @@ impl Form {
     pub fn time_of(&mut self, value: &[u8], columns: &[StreamColumn], index: usize) -> Option<i64> {
         let column = columns.get(index)?;
         let value = match self {
-            Self::Json { prefixes } => {
+            Self::Json { prefixes, takes_frames, .. } => {
                 let mut rest = value;
                 let passed = prefixes[..=index].iter().try_fold(None, |_, prefix| {
                     let token;
@@ -60,7 +119,10 @@ impl Form {
                 });
                 match passed.flatten() {
                     Some(token) => from_json(token, column).ok()?,
-                    None => from_json(object(value).ok()?.get(column.name.as_str())?.get().as_bytes(), column).ok()?,
+                    None => {
+                        let object = object(value, *takes_frames).ok()?;
+                        from_json(object.get(column.name.as_str())?.get().as_bytes(), column).ok()?
+                    }
                 }
             }
             Self::Csv(fields) => {
@@ -75,7 +137,7 @@ impl Form {
 /// Takes a csv value apart into as many fields as there are columns.
 #[inline]
 fn split(fields: &mut CsvFields, value: &[u8], expected: usize) -> Result<(), Misfit> {
-    let misfit = |reason: String| Misfit { reason, inferred_column: None };
+    let misfit = |reason: String| Misfit { reason: registry_fault(value).unwrap_or(reason), inferred_column: None };
     fields.split(without_line_end(value)).map_err(|reason| misfit(format!("not a csv record: {reason}")))?;
     if fields.count() == expected {
         return Ok(());
@@ -107,20 +169,48 @@ fn next_token<'a>(rest: &'a [u8], prefix: &[u8]) -> Option<(&'a [u8], &'a [u8])>
 }
 
 /// Any JSON object: columns by name, absent ones null.
-fn any_object<'a>(value: &'a [u8], columns: &[StreamColumn]) -> Result<Vec<Value<'a>>, Misfit> {
-    let fields = object(value)?;
-    columns
-        .iter()
-        .map(|column| match fields.get(column.name.as_str()) {
-            Some(token) => from_json(token.get().as_bytes(), column),
-            None => Ok(Value::Null),
-        })
-        .collect()
+fn any_object<'a>(fields: Object<'a>, columns: &[StreamColumn], keys: &mut Keys) -> Result<Vec<Value<'a>>, Misfit> {
+    let mut found = 0;
+    let values = columns.iter().map(|column| match fields.get(column.name.as_str()) {
+        Some(token) => {
+            found += 1;
+            from_json(token.get().as_bytes(), column)
+        }
+        None => Ok(Value::Null),
+    });
+    let values = values.collect::<Result<Vec<_>, _>>()?;
+    if fields.len() > found {
+        keys.note(&fields);
+    }
+    Ok(values)
 }
 
-fn object(value: &[u8]) -> Result<HashMap<Cow<'_, str>, &RawValue>, Misfit> {
-    let misfit = |error| Misfit { reason: format!("not a JSON object: {error}"), inferred_column: None };
-    serde_json::from_slice(value).map_err(misfit)
+/// A value without the frame of a schema registry, where a JSON object follows it.
+pub fn unframed(value: &[u8]) -> &[u8] {
+    match value.split_at_checked(FRAME_BYTES) {
+        Some(([0, ..], rest)) if rest.trim_ascii_start().starts_with(b"{") => rest,
+        Some(_) | None => value,
+    }
+}
+
+/// Why a value that a schema registry's serialiser framed is no row; `None`: it has no frame.
+pub fn registry_fault(value: &[u8]) -> Option<String> {
+    let [0, id @ ..] = value.first_chunk::<FRAME_BYTES>()? else { return None };
+    Some(format!(
+        "written with schema {} of a schema registry, and not as JSON (Avro or Protobuf, most likely): Millstream reads JSON and \
+         csv; let the producer write JSON (a JSON Schema serializer; in Kafka Connect a JsonConverter as value.converter)",
+        u32::from_be_bytes(*id)
+    ))
+}
+
+type Object<'a> = HashMap<Cow<'a, str>, &'a RawValue>;
+
+fn object(value: &[u8], takes_frames: bool) -> Result<Object<'_>, Misfit> {
+    let misfit = |error| Misfit {
+        reason: registry_fault(value).unwrap_or_else(|| format!("not a JSON object: {error}")),
+        inferred_column: None,
+    };
+    serde_json::from_slice(if takes_frames { unframed(value) } else { value }).map_err(misfit)
 }
 
 /// The length of the JSON scalar at the start.

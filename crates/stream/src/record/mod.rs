@@ -16,14 +16,14 @@ use serde::{Deserialize, Serialize};
 pub use csv_text::{CsvFields, without_line_end, write_csv_text};
 pub use decode::{Chunk, RowDecoder};
 pub use derive::DeriveError;
-pub use form::Form;
+pub use form::{Form, NewKey, registry_fault, unframed};
 pub use instant::{read_instant, write_instant};
 pub use json::{float_json, integer_json, rows_of, value_of};
 pub use payload::{
     Cell, MAX_RECORD_BYTES, Payload, REJECT_HEADER, RowEncoder, STUB_BYTES, is_json_number, key_prefix, stub, too_large,
 };
 pub use row_clock::RowClock;
-pub use value::{AHEAD_MS, Misfit, Value, event_time, exact_integer};
+pub use value::{Misfit, Value, event_time, exact_integer};
 
 /// A record's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,10 +3,11 @@
 use super::Encoding;
 use super::decode::{RowDecoder, TimeFrom, time_from};
 use super::form::Form;
-use crate::schema::{StreamColumn, StreamSchema};
+use crate::schema::{Ahead, StreamColumn, StreamSchema};
 
 /// Tells the event time of one record after another, as `RowDecoder` would.
 pub struct RowClock {
+    ahead: Ahead,
     source: ClockFrom,
 }
 
@@ -29,7 +30,7 @@ impl RowClock {
         let source = match time_from(schema) {
             TimeFrom::Record => ClockFrom::Nothing,
             TimeFrom::Source(index) => {
-                let (form, columns) = (Form::new(encoding, &schema.columns), schema.columns.clone());
+                let (form, columns) = (Form::new(schema, encoding), schema.columns.clone());
                 ClockFrom::Column { form, columns, index }
             }
             TimeFrom::Derived(index) => {
@@ -38,13 +39,13 @@ impl RowClock {
                     .map_or(ClockFrom::Nothing, |decoder| ClockFrom::Derived(Box::new(decoder)))
             }
         };
-        Self { source }
+        Self { ahead: schema.ahead, source }
     }
 
-    /// Milliseconds since the epoch. `None`: the record has no time, and is a reject. A record that is a reject for another
-    /// column's sake may still have a time. Whether it lies too far ahead is for the caller to say (`AHEAD_MS`).
-    pub fn time_ms(&mut self, value: &[u8]) -> Option<i64> {
-        match &mut self.source {
+    /// Milliseconds since the epoch. `None`: the record has no time, or one too far ahead of `now_ms`, and is a reject: it would hold up
+    /// windows and pace until then. A record that is a reject for another column's sake may still have a time.
+    pub fn time_ms(&mut self, value: &[u8], now_ms: i64) -> Option<i64> {
+        let found = match &mut self.source {
             ClockFrom::Nothing => None,
             ClockFrom::Column { form, columns, index } => form.time_of(value, columns, *index),
             ClockFrom::Derived(decoder) => {
@@ -52,6 +53,7 @@ impl RowClock {
                 let chunk = decoder.take().ok()?;
                 chunk.times().first().copied()
             }
-        }
+        };
+        found.filter(|time_ms| *time_ms <= self.ahead.latest_ms(now_ms))
     }
 }

@@ -9,8 +9,6 @@ use super::instant::write_instant;
 use super::payload::is_json_number;
 use crate::schema::{Bad, ColumnType, StreamColumn};
 
-/// An event time further ahead of the clock than this is a fault of the record.
-pub const AHEAD_MS: i64 = 86_400_000;
 /// The year 0: what lies before has no ISO 8601 date of four digits, and is a fault as well.
 const EARLIEST_MS: i64 = -62_167_219_200_000;
 
@@ -138,9 +136,9 @@ fn instant_of(text: &str) -> Option<i64> {
 
 /// The event time of a value, or why its record is a reject.
 #[inline]
-pub fn checked_time(value: &Value, column: &str, now_ms: i64) -> Result<i64, Misfit> {
+pub fn checked_time(value: &Value, column: &str, latest_ms: i64) -> Result<i64, Misfit> {
     match event_time(value) {
-        Some(time_ms) if time_ms <= now_ms.saturating_add(AHEAD_MS) => Ok(time_ms),
+        Some(time_ms) if time_ms <= latest_ms => Ok(time_ms),
         found => Err(no_time(found, value, column)),
     }
 }
@@ -160,6 +158,9 @@ fn no_time(found: Option<i64>, value: &Value, column: &str) -> Misfit {
         (None, Value::Utf8(text)) => format!("{:?}", text.chars().take(60).collect::<String>()),
         (None, Value::Boolean(value)) => value.to_string(),
     };
-    let fault = if found.is_some() { "more than a day ahead" } else { "no time" };
+    let fault = match found {
+        Some(_) => "further ahead of the clock than schema.ahead (a day, unless it is given; \"any\" takes every time)",
+        None => "no time",
+    };
     Misfit { reason: format!("column {column:?} holds {shown}, which is {fault}"), inferred_column: None }
 }

@@ -29,7 +29,7 @@ use crate::batch::{
     Boundary, Cut, CutReason, DecideError, Identity, OnStop, Plan, RowCutter, RuleChanged, check_offsets, cut_exists,
     cuts, decide, ends_in_turn, new_cut,
 };
-use crate::record::{AHEAD_MS, Encoding, REJECT_HEADER, RowClock};
+use crate::record::{Encoding, REJECT_HEADER, RowClock};
 use crate::schema::{FORMAT, StreamSchema};
 use crate::source::{Dataset, Pace, Row, Source, SourceError};
 use crate::topic::{Topic, TopicError, TopicState, kafka_partition};
@@ -344,10 +344,9 @@ impl<'a> Sending<'a> {
         Ok(true)
     }
 
-    /// The event time, unless it makes the row a reject: one of the far future would hold up the windows and the pace until then.
+    /// The event time, unless it makes the row a reject.
     fn time_ms(&mut self, row: &Row) -> Option<i64> {
-        let latest = clock_ms().saturating_add(AHEAD_MS);
-        self.clock.time_ms(&row.value).filter(|time| *time <= latest)
+        self.clock.time_ms(&row.value, clock_ms())
     }
 
     fn partition(&self, row: &Row) -> usize {

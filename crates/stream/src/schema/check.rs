@@ -1,14 +1,17 @@
 //! `[schema]` as the pipeline file has it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use millstream_base::{Faults, Keys, Section, Takes, did_you_mean};
+use millstream_base::{Faults, Keys, Section, Takes, did_you_mean, duration};
 use toml::{Table, Value};
 
-use super::{Bad, ColumnRule, ColumnType, OFFSET_COLUMN, PARTITION_COLUMN, SchemaRules, TIME_COLUMN};
+use super::{Ahead, Bad, ColumnRule, ColumnType, OFFSET_COLUMN, PARTITION_COLUMN, SchemaRules, TIME_COLUMN};
 
-pub const SCHEMA: Keys =
-    Keys { known: &[("time", Takes::Text), ("null", Takes::Texts), ("columns", Takes::Named(&COLUMN))], later: &[] };
+pub const SCHEMA: Keys = Keys {
+    known: &[("time", Takes::Text), ("null", Takes::Texts), ("ahead", Takes::Text), ("columns", Takes::Named(&COLUMN))],
+    later: &[],
+};
 
 pub const COLUMN: Keys = Keys {
     known: &[
@@ -24,6 +27,7 @@ pub fn rules(root: &Table, faults: &mut Faults) -> SchemaRules {
     let section = Section::of_root(root, "schema", &SCHEMA, faults);
     let time = section.filled_text("time", faults).map(str::to_owned);
     let null = section.texts("null", faults).unwrap_or_default();
+    let ahead = ahead(&section, faults).unwrap_or_default();
     let mut columns = BTreeMap::new();
     for (name, value) in section.table("columns", faults).into_iter().flatten() {
         let key = format!("schema.columns.{name}");
@@ -40,7 +44,23 @@ pub fn rules(root: &Table, faults: &mut Faults) -> SchemaRules {
         section.fault("time", "is pinned as boolean below; a time is a number or text", faults);
     }
     // What the models call ids and times is added once they are read.
-    SchemaRules { time, null, columns, ..SchemaRules::default() }
+    SchemaRules { time, null, columns, ahead, ..SchemaRules::default() }
+}
+
+/// Clocks differ by seconds.
+const AHEAD_LEAST: Duration = Duration::from_secs(60);
+
+fn ahead(section: &Section, faults: &mut Faults) -> Option<Ahead> {
+    let text = section.filled_text("ahead", faults)?;
+    if text == "any" {
+        return Some(Ahead(None));
+    }
+    match duration(text) {
+        Ok(length) if length >= AHEAD_LEAST => return Some(Ahead(u64::try_from(length.as_millis()).ok())),
+        Ok(_) => section.fault("ahead", "must be at least 1m: clocks differ; \"any\" takes every time", faults),
+        Err(message) => section.fault("ahead", format!("{message}; \"any\" takes every time"), faults),
+    }
+    None
 }
 
 fn column(key: &str, value: &Value, faults: &mut Faults) -> Option<ColumnRule> {

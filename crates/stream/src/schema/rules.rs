@@ -64,7 +64,7 @@ impl StreamSchema {
                 }
             }
         }
-        self.time = rules.time.clone();
+        (self.time, self.ahead) = (rules.time.clone(), rules.ahead);
         let source = self.source();
         for column in &self.derived {
             if let Err(message) = column.compile(&source) {
@@ -87,6 +87,9 @@ impl StreamSchema {
         };
         if rules.time != self.time {
             return fault("schema.time".to_owned(), rules.time.as_deref(), &shown(self.time.as_deref()));
+        }
+        if rules.ahead != self.ahead {
+            return fault("schema.ahead".to_owned(), None, &self.ahead.to_string());
         }
         for (name, rule) in &rules.columns {
             let key = |part: &str| format!("schema.columns.{name}.{part}");
@@ -192,7 +195,7 @@ impl DerivedColumn {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::{Bad, Dialect, FORMAT, StreamColumn};
+    use crate::schema::{Ahead, Bad, Dialect, FORMAT, StreamColumn};
 
     fn found() -> StreamSchema {
         let column = |(name, kind): (&str, ColumnType)| StreamColumn {
@@ -212,6 +215,7 @@ mod tests {
             format: FORMAT,
             schema: 1,
             dialect: Dialect::CURRENT,
+            ahead: Ahead::default(),
             columns: columns.map(column).to_vec(),
             derived: Vec::new(),
             time: None,
@@ -295,6 +299,7 @@ mod tests {
         };
         check("", "schema.columns.price.from: the store has \"votes * 2\"");
         check(&format!("time = \"when\"\n[schema.columns]\n{price}"), "schema.time = \"when\": the store has none");
+        check(&format!("ahead = \"any\"\n[schema.columns]\n{price}"), "schema.ahead: the store has 1440m");
         check(
             "[schema.columns]\nprice = { type = \"float64\", from = \"votes * 3\" }",
             "schema.columns.price.from = \"votes * 3\": the store has \"votes * 2\"",

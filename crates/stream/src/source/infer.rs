@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::jsonl::members;
 use super::limits::COLUMNS_MOST;
 use crate::record::{Cell, is_json_number};
-use crate::schema::{Bad, ColumnType, Dialect, FORMAT, SchemaRules, StreamColumn, StreamSchema};
+use crate::schema::{Ahead, Bad, ColumnType, Dialect, FORMAT, SchemaRules, StreamColumn, StreamSchema};
 
 /// The columns of a source as far as it is read, in the order of their first appearance.
 pub(super) struct Columns<'a> {
@@ -15,6 +15,18 @@ pub(super) struct Columns<'a> {
     names: Vec<String>,
     places: HashMap<String, usize>,
     found: Vec<Found>,
+    /// Of records that others write: a value in ten or more of another type is a stray one, and decides nothing.
+    pub forgives: bool,
+}
+
+/// A column whose values are not all of one type, and no markers of null.
+pub(super) struct Mixed<'a> {
+    pub name: &'a str,
+    pub kind: ColumnType,
+    pub texts: u64,
+    pub others: u64,
+    /// The first text, with its row.
+    pub first_text: &'a (u64, String),
 }
 
 /// There are more than `COLUMNS_MOST` columns.
@@ -23,7 +35,8 @@ pub(super) struct TooMany;
 
 impl<'a> Columns<'a> {
     pub fn new(rules: &'a SchemaRules, key: Option<&'a str>, names: &[String]) -> Self {
-        let mut columns = Self { rules, key, names: Vec::new(), places: HashMap::new(), found: Vec::new() };
+        let mut columns =
+            Self { rules, key, names: Vec::new(), places: HashMap::new(), found: Vec::new(), forgives: false };
         for name in names {
             columns.add(name);
         }
@@ -79,6 +92,10 @@ impl<'a> Columns<'a> {
         Ok(Ok(()))
     }
 
+    pub fn has(&self, name: &str) -> bool {
+        self.places.contains_key(name)
+    }
+
     pub fn add(&mut self, name: &str) -> usize {
         let place = self.names.len();
         self.names.push(name.to_owned());
@@ -95,7 +112,7 @@ impl<'a> Columns<'a> {
             let told = kinds.and_then(|kinds| kinds.get(place)).copied();
             StreamColumn {
                 name: name.clone(),
-                kind: pinned.or(told).unwrap_or_else(|| found.kind(self.use_of(name))),
+                kind: pinned.or(told).unwrap_or_else(|| found.kind(self.use_of(name), self.forgives)),
                 inferred: pinned.is_none(),
                 null: found.null.clone(),
                 bad: Bad::Reject,
@@ -105,6 +122,7 @@ impl<'a> Columns<'a> {
             format: FORMAT,
             schema: 1,
             dialect,
+            ahead: Ahead::default(),
             columns: columns.collect(),
             derived: Vec::new(),
             time: self.rules.time.clone(),
@@ -119,6 +137,18 @@ impl<'a> Columns<'a> {
         } else {
             Use::Value
         }
+    }
+
+    /// Columns whose types are inferred and whose values are both texts and something else.
+    pub fn mixed(&self) -> impl Iterator<Item = Mixed<'_>> {
+        let inferred = |name: &str| self.rules.columns.get(name).is_none_or(|rule| rule.kind.is_none());
+        let columns = self.names.iter().zip(&self.found).filter(move |(name, _)| inferred(name));
+        columns.filter_map(|(name, found)| {
+            let others = found.numbers + found.flags;
+            let first_text = found.first_text.as_ref().filter(|_| others > 0)?;
+            let kind = found.kind(self.use_of(name), self.forgives);
+            Some(Mixed { name, kind, texts: found.texts, others, first_text })
+        })
     }
 
     /// A few texts among many numbers: most likely a null marker.
@@ -194,8 +224,14 @@ impl Found {
         }
     }
 
-    fn kind(&self, used: Use) -> ColumnType {
-        match (self.texts, self.numbers, self.flags) {
+    fn kind(&self, used: Use, forgives: bool) -> ColumnType {
+        let counts = (self.texts, self.numbers, self.flags);
+        let counts = match counts {
+            (texts, numbers, flags) if forgives && numbers > 10 * (texts + flags) => (0, numbers, 0),
+            (texts, numbers, flags) if forgives && flags > 10 * (texts + numbers) => (0, 0, flags),
+            _ => counts,
+        };
+        match counts {
             (0, 1.., 0) => match used {
                 Use::Time | Use::Id if self.integers == self.numbers => ColumnType::Int64,
                 // Ids beyond 64 bits: no number of ours holds them all.

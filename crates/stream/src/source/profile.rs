@@ -1,6 +1,7 @@
 //! The first pass over a source: how many rows, of which types, with which digest. What it finds is written to the store
 //! once and obeyed from then on.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,13 +12,13 @@ use serde::{Deserialize, Serialize};
 use super::csv_rows::{CsvRows, column_name};
 use super::file_records::same_columns;
 use super::files::FILE_COLUMN;
-use super::infer::{Columns, TooMany};
+use super::infer::{Columns, Mixed, TooMany};
 use super::jsonl::JsonLines;
 use super::limits::COLUMNS_MOST;
 use super::parquet_rows::ParquetRows;
 use super::sniff::proposal;
 use super::{Dataset, SourceError};
-use crate::record::Encoding;
+use crate::record::{Encoding, registry_fault, unframed};
 use crate::schema::{ColumnType, Dialect, SchemaRules, StreamSchema};
 use crate::source::{CsvFormat, Pace, Source, SourcePlace, format_by_name};
 
@@ -39,6 +40,14 @@ pub struct Profile {
     pub warnings: Vec<String>,
 }
 
+/// A record of a topic that others write, as a sample has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sampled {
+    pub partition: i32,
+    pub offset: i64,
+    pub value: Vec<u8>,
+}
+
 /// Profiles a file by its name's ending: for one that no pipeline names yet.
 pub fn profile(path: &Path, csv: &CsvFormat, rules: &SchemaRules) -> Result<Profile, SourceError> {
     let (format, compression) = format_by_name(&path.to_string_lossy());
@@ -56,44 +65,91 @@ pub fn profile(path: &Path, csv: &CsvFormat, rules: &SchemaRules) -> Result<Prof
     Dataset::new(&source).profile(rules)
 }
 
-/// Infers the columns of a topic that others write from the values of some of its records. Csv values have no names: their columns
-/// are called `column_1`, `column_2`, … Values that cannot be read say nothing; some must.
-pub fn profile_values<'a>(
-    values: impl Iterator<Item = &'a [u8]>,
-    encoding: Encoding,
-    rules: &SchemaRules,
-) -> Result<Profile, SourceError> {
-    let place = || "the topic's first records".to_owned();
-    let mut columns = Columns::new(rules, None, &[]);
-    let mut why = "there is none".to_owned();
-    for (row, value) in (1..).zip(values) {
-        match encoding {
-            Encoding::Json => match columns.see_object(value.trim_ascii(), row) {
-                Ok(Ok(())) => {}
-                Ok(Err(reason)) => why = reason,
-                Err(TooMany) => return Err(SourceError::TooManyColumns { place: place(), most: COLUMNS_MOST }),
-            },
-            Encoding::Csv => match csv_value(value) {
-                Ok(record) => {
-                    if columns.is_empty() {
-                        let names: Vec<String> = (1..=record.len()).map(column_name).collect();
-                        columns = Columns::new(rules, None, &names);
-                    }
-                    columns.see_fields(record.iter(), row);
-                }
-                Err(reason) => why = reason,
-            },
+/// Infers the columns of a topic that others write from some of its records. Csv values have no names: their columns are called
+/// `column_1`, `column_2`, … What cannot be read says nothing, and a stray value among many others decides nothing. A column that the
+/// rules pin may come later.
+pub fn profile_records(records: &[Sampled], encoding: Encoding, rules: &SchemaRules) -> Result<Profile, SourceError> {
+    let (mut columns, why) = match encoding {
+        Encoding::Json => see_objects(records, rules)?,
+        Encoding::Csv => see_csv_records(records, rules),
+    };
+    if columns.is_empty() {
+        return Err(SourceError::NoRow { place: SAMPLE.to_owned(), reason: why });
+    }
+    columns.forgives = true;
+    let mut warnings: Vec<String> = columns.mixed().map(|mixed| mixed_warning(&mixed, records)).collect();
+    let pinned = rules.columns.iter().filter(|(_, rule)| rule.from.is_none() && rule.kind.is_some());
+    for (name, _) in pinned.filter(|_| encoding == Encoding::Json) {
+        if !columns.has(name) {
+            warnings.push(format!(
+                "column {name:?} of [schema.columns] is in none of the first {} records: it is null until it comes",
+                records.len()
+            ));
+            columns.add(name);
         }
     }
-    if columns.is_empty() {
-        return Err(SourceError::NoRow { place: place(), reason: why });
+    Ok(Profile { schema: columns.schema(None, Dialect::CURRENT), rows: None, fingerprint: None, warnings })
+}
+
+const SAMPLE: &str = "the topic's first records";
+
+/// The columns of JSON objects, and why the last value that is none is none.
+fn see_objects<'a>(records: &[Sampled], rules: &'a SchemaRules) -> Result<(Columns<'a>, String), SourceError> {
+    let mut columns = Columns::new(rules, None, &[]);
+    let mut why = "there is none".to_owned();
+    for (row, Sampled { value, .. }) in (1..).zip(records) {
+        match columns.see_object(unframed(value).trim_ascii(), row) {
+            Ok(Ok(())) => {}
+            Ok(Err(reason)) => why = registry_fault(value).unwrap_or(reason),
+            Err(TooMany) => {
+                return Err(SourceError::TooManyColumns { place: SAMPLE.to_owned(), most: COLUMNS_MOST });
+            }
+        }
     }
-    Ok(Profile {
-        schema: columns.schema(None, Dialect::CURRENT),
-        rows: None,
-        fingerprint: None,
-        warnings: columns.warnings(),
-    })
+    Ok((columns, why))
+}
+
+/// The columns of csv records: as many as most of them have fields, and of several such numbers the one that came first.
+fn see_csv_records<'a>(records: &[Sampled], rules: &'a SchemaRules) -> (Columns<'a>, String) {
+    let mut why = "there is none".to_owned();
+    let mut read = Vec::new();
+    for (row, Sampled { value, .. }) in (1..).zip(records) {
+        match registry_fault(value).map_or_else(|| csv_value(value), Err) {
+            Ok(record) => read.push((row, record)),
+            Err(reason) => why = reason,
+        }
+    }
+    let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
+    read.iter().for_each(|(_, record)| *counts.entry(record.len()).or_default() += 1);
+    let most = counts.values().copied().max();
+    let fields = read.iter().map(|(_, record)| record.len()).find(|fields| counts.get(fields).copied() == most);
+    let names: Vec<String> = (1..=fields.unwrap_or(0)).map(column_name).collect();
+    let mut columns = Columns::new(rules, None, &names);
+    for (row, record) in &read {
+        columns.see_fields(record.iter(), *row);
+    }
+    (columns, why)
+}
+
+/// Of a column with texts and something else: what becomes of the records, and the line that makes it otherwise.
+fn mixed_warning(mixed: &Mixed, records: &[Sampled]) -> String {
+    let Mixed { name, kind, texts, others, first_text: (row, text) } = mixed;
+    let record = usize::try_from(*row).ok().and_then(|row| records.get(row.checked_sub(1)?));
+    let place = record.map_or_else(String::new, |Sampled { partition, offset, .. }| {
+        format!(", record {offset} of partition {partition}")
+    });
+    let seen = format!("column {name:?} holds {texts} texts ({text:?} first{place}) and {others} numbers or flags");
+    match kind {
+        ColumnType::Utf8 => format!(
+            "{seen}: it is text; to make it a column of numbers, and rejects of records with texts, add to [schema.columns]: \
+             {name:?} = \"float64\"; where such a text means null: {name:?} = {{ type = \"float64\", null = [\"\", {text:?}] }}"
+        ),
+        kind => format!(
+            "{seen}: it is {}, and records with texts there are rejects; to take any text add to [schema.columns]: {name:?} = \
+             \"utf8\"; where such a text means null: {name:?} = {{ null = [\"\", {text:?}] }}",
+            kind.name()
+        ),
+    }
 }
 
 /// A record's value as one csv record.

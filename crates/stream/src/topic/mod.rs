@@ -18,6 +18,8 @@ use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 use rdkafka::{Message, Offset, TopicPartitionList};
 
+use crate::source::Sampled;
+
 /// One request to the broker.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// A broker older than Kafka 2.8 has no topic ids: after so many tries it is taken for one.
@@ -165,9 +167,15 @@ impl Topic {
         Ok(None)
     }
 
-    /// The values of the first records at or after `from`, in whatever order the partitions give them: waits for the first, then takes
-    /// what comes until the topic is silent.
-    pub fn sample(&self, from: &[i64], most: usize, stop: &AtomicBool) -> Result<Vec<Vec<u8>>, TopicError> {
+    /// The first records at or after `from` that have a value, in whatever order the partitions give them: waits for the first, then
+    /// takes what comes until the topic is silent and they are `enough`.
+    pub fn sample(
+        &self,
+        from: &[i64],
+        most: usize,
+        enough: &mut dyn FnMut(&[Sampled]) -> bool,
+        stop: &AtomicBool,
+    ) -> Result<Vec<Sampled>, TopicError> {
         let consumer: BaseConsumer<Quiet> = self.scout()?;
         let kafka = |source| TopicError::Kafka { servers: self.servers.clone(), source };
         let mut list = TopicPartitionList::new();
@@ -175,22 +183,31 @@ impl Topic {
             list.add_partition_offset(&self.name, partition, Offset::Offset(*offset)).map_err(kafka)?;
         }
         consumer.assign(&list).map_err(kafka)?;
-        let (mut values, mut heard, mut bytes) = (Vec::new(), Instant::now(), 0);
-        while values.len() < most && bytes < SAMPLE_BYTES && (values.is_empty() || heard.elapsed() < SAMPLE_SILENCE) {
+        // `asked`: so many were not enough.
+        let (mut found, mut heard, mut bytes, mut asked) = (Vec::new(), Instant::now(), 0, 0);
+        while found.len() < most && bytes < SAMPLE_BYTES {
+            if found.len() > asked && heard.elapsed() >= SAMPLE_SILENCE {
+                if enough(&found) {
+                    break;
+                }
+                asked = found.len();
+            }
             self.stopped(stop)?;
             match consumer.poll(Duration::from_millis(50)) {
                 Some(Ok(message)) => {
                     heard = Instant::now();
-                    let value = message.payload().unwrap_or_default().to_vec();
-                    bytes += value.len();
-                    values.push(value);
+                    if let Some(value) = message.payload() {
+                        bytes += value.len();
+                        let (partition, offset) = (message.partition(), message.offset());
+                        found.push(Sampled { partition, offset, value: value.to_vec() });
+                    }
                 }
                 None | Some(Err(KafkaError::PartitionEOF(_))) => {}
                 Some(Err(error)) if is_away(&error) => {}
                 Some(Err(error)) => return Err(kafka(error)),
             }
         }
-        Ok(values)
+        Ok(found)
     }
 
     /// Waits for the broker and reads the topic's state. `wanted`: partitions the topic must have. `make`: it is made when it is absent;

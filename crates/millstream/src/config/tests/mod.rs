@@ -11,7 +11,7 @@ use std::path::Path;
 
 use millstream_base::{ConfigFaults, Faults};
 use millstream_model::model::{Columns, Model, Supervised};
-use millstream_stream::schema::{Bad, ColumnType, Dialect, StreamColumn, StreamSchema};
+use millstream_stream::schema::{Ahead, Bad, ColumnType, Dialect, StreamColumn, StreamSchema};
 
 use super::{Loaded, Overrides, check_models, load_text};
 
@@ -92,6 +92,7 @@ fn candles() -> StreamSchema {
         format: 1,
         schema: 1,
         dialect: Dialect::CURRENT,
+        ahead: Ahead::default(),
         columns: columns.iter().map(column).collect(),
         derived: Vec::new(),
         time: None,

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::record::{RowClock, RowEncoder};
-use crate::schema::{Bad, DerivedColumn, Dialect, StreamColumn};
+use crate::schema::{Ahead, Bad, DerivedColumn, Dialect, StreamColumn};
 
 /// 2023-11-14 22:13:20 UTC.
 const NOW_MS: i64 = 1_700_000_000_000;
@@ -21,6 +21,7 @@ fn schema(columns: &[(&str, ColumnType)], time: Option<&str>) -> StreamSchema {
         format: 1,
         schema: 1,
         dialect: Dialect::CURRENT,
+        ahead: Ahead::default(),
         columns: columns.iter().map(column).collect(),
         derived: Vec::new(),
         time: time.map(str::to_owned),
@@ -114,6 +115,51 @@ fn a_misfit_leaves_no_trace() {
 }
 
 #[test]
+fn the_frame_of_a_schema_registry_is_skipped_before_json() {
+    let mut schema = schema(&[("x", ColumnType::Float64)], Some("x"));
+    for (dialect, expected) in
+        [(Dialect::Second, "1.5"), (Dialect::First, "written with schema 7 of a schema registry")]
+    {
+        schema.dialect = dialect;
+        for framed in ["\0\0\0\0\x07{\"x\":1.5}", "\0\0\0\0\x07 {\"y\":0,\"x\":1.5}"] {
+            let found = decoded(&schema, Encoding::Json, framed);
+            assert!(found.starts_with(expected), "{found}");
+            let time = RowClock::new(&schema, Encoding::Json).time_ms(framed.as_bytes(), NOW_MS);
+            assert_eq!(time, (dialect == Dialect::Second).then_some(1500));
+        }
+    }
+    schema.dialect = Dialect::Second;
+    for (value, expected) in [
+        ("\0\0\0\x01\0\x02\x0a", "written with schema 256 of a schema registry, and not as JSON (Avro or Protobuf"),
+        ("\0\0\0\x01\0{ no JSON", "written with schema 256"),
+        ("\0\0\0", "not a JSON object"),
+        ("oops!", "not a JSON object"),
+    ] {
+        let found = decoded(&schema, Encoding::Json, value);
+        assert!(found.starts_with(expected), "{found}");
+    }
+    assert!(decoded(&schema, Encoding::Csv, "\0\0\0\x01\0,\x02").starts_with("written with schema 256"));
+}
+
+#[test]
+fn keys_that_are_no_columns_are_told_once_and_with_a_bound() {
+    let mut decoder = decoder(&schema(&[("a", ColumnType::Float64)], None), Encoding::Json);
+    let mut told = |record: &str| {
+        decoder.push(record.as_bytes(), 0, 0, 0, NOW_MS).unwrap();
+        let keys = decoder.new_keys().into_iter().map(|key| format!("{}:{}", key.name, key.kind.name()));
+        let mut keys: Vec<String> = keys.collect();
+        keys.sort();
+        keys.join(" ")
+    };
+    assert_eq!(told(r#"{"a":1}"#), "");
+    assert_eq!(told(r#"{"a":1,"b":"x","c":-2,"d":true,"e":{"f":1},"g":null}"#), "b:utf8 c:float64 d:boolean e:utf8");
+    assert_eq!(told(r#"{"b":"x","g":7}"#), "g:float64");
+    let many: String = (0..1000).map(|i| format!(",\"k{i}\":1")).collect();
+    assert_eq!(told(&format!("{{\"a\":1{many}}}")).split(' ').count(), 95);
+    assert_eq!(told(r#"{"z":1}"#), "");
+}
+
+#[test]
 fn a_value_that_does_not_fit_is_null_where_the_column_says_so() {
     let mut schema = schema(&[("x", ColumnType::Float64)], None);
     schema.columns[0].bad = Bad::Null;
@@ -137,7 +183,7 @@ fn time(schema: &StreamSchema, token: &str) -> Result<i64, String> {
         }
     };
     let mut clock = RowClock::new(schema, Encoding::Json);
-    let told = clock.time_ms(record.as_bytes()).filter(|time| *time <= NOW_MS + super::super::AHEAD_MS);
+    let told = clock.time_ms(record.as_bytes(), NOW_MS);
     assert_eq!(told, found.clone().ok(), "{record}");
     found
 }
@@ -170,8 +216,12 @@ fn a_time_more_than_a_day_ahead_is_a_reject() {
     assert_eq!(time(&schema, "1700086400000"), Ok(NOW_MS + 86_400_000));
     assert_eq!(
         time(&schema, "1700086400001").unwrap_err(),
-        "column \"t\" holds 2023-11-15T22:13:20.001Z, which is more than a day ahead"
+        "column \"t\" holds 2023-11-15T22:13:20.001Z, which is further ahead of the clock than schema.ahead (a day, unless it is \
+         given; \"any\" takes every time)"
     );
+    for (ahead, expected) in [(Ahead(Some(60_000)), false), (Ahead(Some(86_400_001)), true), (Ahead(None), true)] {
+        assert_eq!(time(&StreamSchema { ahead, ..schema.clone() }, "1700086400001").is_ok(), expected);
+    }
 }
 
 #[test]
@@ -186,7 +236,7 @@ fn the_time_may_be_a_derived_column() {
     assert!(
         time(&schema, "\"soon\"").unwrap_err().contains("from `to_unixtime(t, '%d/%m/%Y')`: it cannot be computed")
     );
-    assert!(time(&schema, "\"17/11/2023\"").unwrap_err().ends_with("which is more than a day ahead"));
+    assert!(time(&schema, "\"17/11/2023\"").unwrap_err().contains("further ahead of the clock than schema.ahead"));
     assert_eq!(time(&schema, "null").unwrap_err(), "column \"when\" holds null, which is no time");
 
     // A derived column that has the name of a source column stands in its place.
@@ -194,15 +244,15 @@ fn the_time_may_be_a_derived_column() {
     schema.time = Some("t".to_owned());
     assert_eq!(time(&schema, "\"14/11/2023\""), Ok(1_699_920_000_000));
     let mut csv = RowClock::new(&schema, Encoding::Csv);
-    assert_eq!(csv.time_ms(b"14/11/2023"), Some(1_699_920_000_000));
-    assert_eq!(csv.time_ms(b""), None);
-    assert_eq!(csv.time_ms(b"14/11/2023"), Some(1_699_920_000_000), "a misfit leaves nothing behind");
+    assert_eq!(csv.time_ms(b"14/11/2023", NOW_MS), Some(1_699_920_000_000));
+    assert_eq!(csv.time_ms(b"", NOW_MS), None);
+    assert_eq!(csv.time_ms(b"14/11/2023", NOW_MS), Some(1_699_920_000_000), "a misfit leaves nothing behind");
 }
 
 #[test]
 fn a_clock_without_an_event_time_tells_none() {
     let mut clock = RowClock::new(&schema(&[("t", ColumnType::Int64)], None), Encoding::Json);
-    assert_eq!(clock.time_ms(b"{\"t\":1700000000}"), None);
+    assert_eq!(clock.time_ms(b"{\"t\":1700000000}", NOW_MS), None);
 }
 
 #[test]
@@ -277,7 +327,7 @@ proptest! {
             framed.push(b'}');
             for value in [&bytes, &framed] {
                 let _ = decoder.push(value, 0, 0, 0, NOW_MS);
-                let _ = clock.time_ms(value);
+                let _ = clock.time_ms(value, NOW_MS);
             }
             let chunk = decoder.take().unwrap();
             prop_assert!(chunk.misfits.len() + chunk.rows.num_rows() <= 2);

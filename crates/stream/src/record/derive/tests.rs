@@ -1,7 +1,7 @@
 use datafusion::arrow::datatypes::Schema;
 
 use super::*;
-use crate::schema::{ArrowType, Dialect, FORMAT, StreamColumn};
+use crate::schema::{Ahead, ArrowType, Dialect, FORMAT, StreamColumn};
 
 /// One source column `x` of texts (the last two are an empty one and null), and a derived one.
 fn check_texts(kind: ColumnType, from: &str, cases: &[(&str, &str)]) {
@@ -17,6 +17,7 @@ fn check(source: ColumnType, kind: ColumnType, from: &str, cases: &[(&str, &str)
             format: FORMAT,
             schema: 1,
             dialect: Dialect::CURRENT,
+            ahead: Ahead::default(),
             columns: vec![column],
             derived: vec![derived],
             time: None,
@@ -132,6 +133,7 @@ fn a_reason_names_the_column_the_expression_and_the_values() {
         format: FORMAT,
         schema: 1,
         dialect: Dialect::CURRENT,
+        ahead: Ahead::default(),
         columns: vec![column("a"), column("b")],
         derived: vec![derived("p", "replace(a, '₹', '')"), derived("q", "cast(b as double) / 2")],
         time: None,
@@ -159,6 +161,7 @@ fn an_expression_that_no_longer_compiles_says_so() {
         format: FORMAT,
         schema: 1,
         dialect: Dialect::CURRENT,
+        ahead: Ahead::default(),
         columns: Vec::new(),
         derived: vec![DerivedColumn {
             name: "y".to_owned(),

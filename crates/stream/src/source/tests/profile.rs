@@ -8,7 +8,7 @@ use datafusion::arrow::array::{
 };
 
 use super::*;
-use crate::source::{Profile, profile_values};
+use crate::source::{Profile, Sampled, profile_records};
 
 fn types(profile: &Profile) -> String {
     let types = profile.schema.columns.iter().map(|column| format!("{}:{}", column.name, column.kind.name()));
@@ -157,10 +157,16 @@ fn a_column_that_is_not_there_is_an_error_at_once() {
     assert!(Bench::new("a.parquet", &parquet).ordered("id").rows(Encoding::Json).is_err());
 }
 
+/// Records of partition 1, from offset 100 on.
+fn sampled(values: &[&str]) -> Vec<Sampled> {
+    let record = |(offset, value): (i64, &&str)| Sampled { partition: 1, offset, value: value.as_bytes().to_vec() };
+    (100..).zip(values).map(record).collect()
+}
+
 #[test]
 fn a_topic_s_first_values_tell_its_columns() {
     let check = |encoding, values: &[&str], expected: &str| {
-        let found = profile_values(values.iter().map(|value| value.as_bytes()), encoding, &with_time("t"));
+        let found = profile_records(&sampled(values), encoding, &with_time("t"));
         assert_eq!(found.map_or_else(said, |profile| types(&profile)), expected);
     };
     check(Encoding::Json, &["{\"t\":1,\"x\":2}", "oops", "{\"s\":\"a\"}\n"], "t:int64 x:float64 s:utf8");
@@ -168,6 +174,50 @@ fn a_topic_s_first_values_tell_its_columns() {
     let none = "the topic's first records: no row can be read as one: ";
     check(Encoding::Json, &["[1]"], &format!("{none}a JSON list; expected an object"));
     check(Encoding::Csv, &[], &format!("{none}there is none"));
+    // Framed by a schema registry: JSON is read, anything else is said to be none.
+    check(Encoding::Json, &["\0\0\0\0\x07{\"x\":1}", "\0\0\0\0\x07\x02a"], "x:float64");
+    let registry = "written with schema 513 of a schema registry, and not as JSON";
+    let framed = "\0\0\0\x02\x01\x02{";
+    for encoding in [Encoding::Json, Encoding::Csv] {
+        let error = profile_records(&sampled(&[framed]), encoding, &SchemaRules::default()).map_err(said).unwrap_err();
+        assert!(error.contains(registry), "{error}");
+    }
+}
+
+#[test]
+fn a_stray_record_of_a_topic_decides_nothing() {
+    let check = |encoding, stray: &str, usual: &str, expected: &str| {
+        for place in [0, 7, 15] {
+            let mut values = vec![usual; 15];
+            values.insert(place, stray);
+            let profile = profile_records(&sampled(&values), encoding, &SchemaRules::default()).unwrap();
+            assert_eq!(types(&profile), expected, "{stray}");
+            let said = profile.warnings.join("\n");
+            let names_it = said.contains(&format!("first, record {} of partition 1", 100 + place));
+            assert!(said.is_empty() || names_it && said.contains("\"x\" = \"utf8\""), "{said}");
+            assert_eq!(said.is_empty(), !stray.contains("n/a"), "{said}");
+        }
+    };
+    check(Encoding::Json, "\u{1}", "{\"x\":1}", "x:float64");
+    check(Encoding::Json, "{\"x\":\"n/a\"}", "{\"x\":1}", "x:float64");
+    check(Encoding::Json, "{\"x\":\"n/a\"}", "{\"x\":true}", "x:boolean");
+    check(Encoding::Json, "[]", "{\"x\":\"a\"}", "x:utf8");
+    check(Encoding::Csv, "heartbeat", "1,a", "column_1:float64 column_2:utf8");
+    // Where numbers are not the most by far it is text, and the line that makes it numbers is said.
+    let values = ["{\"x\":1}", "{\"x\":\"a\"}"];
+    let profile = profile_records(&sampled(&values), Encoding::Json, &SchemaRules::default()).unwrap();
+    let said = profile.warnings.join("\n");
+    assert_eq!(types(&profile), "x:utf8");
+    assert!(said.contains("\"a\" first, record 101 of partition 1") && said.contains("\"x\" = \"float64\""), "{said}");
+}
+
+#[test]
+fn a_pinned_column_may_come_later_on_a_topic() {
+    let pin = ColumnRule { kind: Some(ColumnType::Int64), null: None, from: None, bad: Bad::Reject };
+    let rules = SchemaRules { columns: [("later".to_owned(), pin)].into(), ..SchemaRules::default() };
+    let profile = profile_records(&sampled(&["{\"x\":1}"]), Encoding::Json, &rules).unwrap();
+    assert_eq!(types(&profile), "x:float64 later:int64");
+    assert!(profile.warnings[0].contains("\"later\" of [schema.columns] is in none of the first 1 records"));
 }
 
 #[test]
