@@ -459,7 +459,6 @@ impl Dialect {
     /// Of a store that is begun now.
     pub const CURRENT: Self = Self::Second;
 
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
     pub fn is_first(&self) -> bool {
         *self == Self::First
     }

@@ -76,7 +76,7 @@ impl RowDecoder {
             part_schema: schema.part(),
             derivation: Derivation::compile(schema)?,
             kept: schema.kept(),
-            form: Form::new(encoding, &schema.columns),
+            form: Form::new(encoding, schema),
             time: time_from(schema),
             builders: schema.columns.iter().map(|column| builder(column.kind)).collect(),
             partitions: Int32Builder::new(),

@@ -9,10 +9,15 @@ use super::Encoding;
 use super::csv_text::{CsvFields, without_line_end};
 use super::payload::key_prefix;
 use super::value::{Misfit, Value, event_time, from_csv, from_json};
-use crate::schema::StreamColumn;
+use crate::schema::{Dialect, StreamColumn, StreamSchema};
 
-/// How values are taken apart.
-pub enum Form {
+/// How values are taken apart, and what their texts mean.
+pub struct Form {
+    framing: Framing,
+    dialect: Dialect,
+}
+
+enum Framing {
     /// What comes before each value in a record that our own `replay` wrote.
     Json {
         prefixes: Vec<Vec<u8>>,
@@ -21,37 +26,39 @@ pub enum Form {
 }
 
 impl Form {
-    pub fn new(encoding: Encoding, columns: &[StreamColumn]) -> Self {
-        match encoding {
+    pub fn new(encoding: Encoding, schema: &StreamSchema) -> Self {
+        let framing = match encoding {
             Encoding::Json => {
-                let prefixes = columns.iter().enumerate().map(|(i, column)| key_prefix(i, &column.name));
-                Self::Json { prefixes: prefixes.collect() }
+                let prefixes = schema.columns.iter().enumerate().map(|(i, column)| key_prefix(i, &column.name));
+                Framing::Json { prefixes: prefixes.collect() }
             }
-            Encoding::Csv => Self::Csv(CsvFields::default()),
-        }
+            Encoding::Csv => Framing::Csv(CsvFields::default()),
+        };
+        Self { framing, dialect: schema.dialect }
     }
 
     /// A value for each of the columns, each of its type.
     #[inline]
     pub fn values<'a>(&'a mut self, value: &'a [u8], columns: &[StreamColumn]) -> Result<Vec<Value<'a>>, Misfit> {
-        match self {
-            Self::Json { prefixes } => match ours(value, prefixes, columns) {
+        let dialect = self.dialect;
+        match &mut self.framing {
+            Framing::Json { prefixes } => match ours(value, prefixes, columns, dialect) {
                 Some(values) => values,
-                None => any_object(value, columns),
+                None => any_object(value, columns, dialect),
             },
-            Self::Csv(fields) => {
+            Framing::Csv(fields) => {
                 split(fields, value, columns.len())?;
                 let fields = &*fields;
-                columns.iter().enumerate().map(|(i, column)| from_csv(fields.get(i), column)).collect()
+                columns.iter().enumerate().map(|(i, column)| from_csv(fields.get(i), column, dialect)).collect()
             }
         }
     }
 
     /// The event time in one column, the others only passed over.
     pub fn time_of(&mut self, value: &[u8], columns: &[StreamColumn], index: usize) -> Option<i64> {
-        let column = columns.get(index)?;
-        let value = match self {
-            Self::Json { prefixes } => {
+        let (column, dialect) = (columns.get(index)?, self.dialect);
+        let value = match &mut self.framing {
+            Framing::Json { prefixes } => {
                 let mut rest = value;
                 let passed = prefixes[..=index].iter().try_fold(None, |_, prefix| {
                     let token;
@@ -59,13 +66,16 @@ impl Form {
                     Some(Some(token))
                 });
                 match passed.flatten() {
-                    Some(token) => from_json(token, column).ok()?,
-                    None => from_json(object(value).ok()?.get(column.name.as_str())?.get().as_bytes(), column).ok()?,
+                    Some(token) => from_json(token, column, dialect).ok()?,
+                    None => {
+                        let object = object(value).ok()?;
+                        from_json(object.get(column.name.as_str())?.get().as_bytes(), column, dialect).ok()?
+                    }
                 }
             }
-            Self::Csv(fields) => {
+            Framing::Csv(fields) => {
                 split(fields, value, columns.len()).ok()?;
-                from_csv(fields.get(index), column).ok()?
+                from_csv(fields.get(index), column, dialect).ok()?
             }
         };
         event_time(&value)
@@ -85,13 +95,18 @@ fn split(fields: &mut CsvFields, value: &[u8], expected: usize) -> Result<(), Mi
 
 /// A record as `RowEncoder` writes it: the columns in order, no white space. `None`: it is not of that form.
 #[inline]
-fn ours<'a>(value: &'a [u8], prefixes: &[Vec<u8>], columns: &[StreamColumn]) -> Option<Result<Vec<Value<'a>>, Misfit>> {
+fn ours<'a>(
+    value: &'a [u8],
+    prefixes: &[Vec<u8>],
+    columns: &[StreamColumn],
+    dialect: Dialect,
+) -> Option<Result<Vec<Value<'a>>, Misfit>> {
     let mut rest = value;
     let mut values = Vec::with_capacity(columns.len());
     for (prefix, column) in prefixes.iter().zip(columns) {
         let token;
         (token, rest) = next_token(rest, prefix)?;
-        match from_json(token, column) {
+        match from_json(token, column, dialect) {
             Ok(value) => values.push(value),
             Err(misfit) => return Some(Err(misfit)),
         }
@@ -107,12 +122,12 @@ fn next_token<'a>(rest: &'a [u8], prefix: &[u8]) -> Option<(&'a [u8], &'a [u8])>
 }
 
 /// Any JSON object: columns by name, absent ones null.
-fn any_object<'a>(value: &'a [u8], columns: &[StreamColumn]) -> Result<Vec<Value<'a>>, Misfit> {
+fn any_object<'a>(value: &'a [u8], columns: &[StreamColumn], dialect: Dialect) -> Result<Vec<Value<'a>>, Misfit> {
     let fields = object(value)?;
     columns
         .iter()
         .map(|column| match fields.get(column.name.as_str()) {
-            Some(token) => from_json(token.get().as_bytes(), column),
+            Some(token) => from_json(token.get().as_bytes(), column, dialect),
             None => Ok(Value::Null),
         })
         .collect()

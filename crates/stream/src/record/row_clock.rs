@@ -29,7 +29,7 @@ impl RowClock {
         let source = match time_from(schema) {
             TimeFrom::Record => ClockFrom::Nothing,
             TimeFrom::Source(index) => {
-                let (form, columns) = (Form::new(encoding, &schema.columns), schema.columns.clone());
+                let (form, columns) = (Form::new(encoding, schema), schema.columns.clone());
                 ClockFrom::Column { form, columns, index }
             }
             TimeFrom::Derived(index) => {

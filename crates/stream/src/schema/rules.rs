@@ -5,8 +5,11 @@ use std::fmt;
 use datafusion::arrow::datatypes::{DataType, Schema as ArrowSchema};
 use millstream_base::did_you_mean;
 
-use super::{ColumnType, DerivedColumn, OFFSET_COLUMN, PARTITION_COLUMN, StreamSchema, TIME_COLUMN};
+use super::{
+    ColumnType, DerivedColumn, Dialect, OFFSET_COLUMN, PARTITION_COLUMN, StreamColumn, StreamSchema, TIME_COLUMN,
+};
 use crate::expression::{Expression, ExpressionError, ValueKind};
+use crate::schema::missing::is_missing_marker;
 use crate::schema::{ColumnRule, SchemaRules};
 
 /// What is wrong with a rule of `[schema]`, once the columns are known.
@@ -110,8 +113,12 @@ impl StreamSchema {
             return fault(format!("schema.columns.{}.from", column.name), None, &format!("{:?}", column.from));
         }
         for column in &self.columns {
-            let own = rules.columns.get(&column.name).and_then(|rule| rule.null.as_ref());
-            if *own.unwrap_or(&rules.null) != column.null {
+            let obeys = match rules.null_of(&column.name) {
+                Some(texts) => texts == column.null,
+                None => column.null.is_empty() || self.found_null(column),
+            };
+            if !obeys {
+                let own = rules.columns.get(&column.name).and_then(|rule| rule.null.as_ref());
                 let key = if own.is_some() {
                     format!("schema.columns.{}.null", column.name)
                 } else {
@@ -129,6 +136,13 @@ impl StreamSchema {
             }
         }
         Ok(())
+    }
+
+    /// Whether inference may have found these texts for null.
+    fn found_null(&self, column: &StreamColumn) -> bool {
+        self.dialect >= Dialect::Second
+            && column.kind != ColumnType::Utf8
+            && column.null.iter().all(|text| is_missing_marker(text))
     }
 
     fn time_fault(&self) -> Option<RuleFault> {
@@ -192,7 +206,7 @@ impl DerivedColumn {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::{Bad, Dialect, FORMAT, StreamColumn};
+    use crate::schema::{Bad, FORMAT};
 
     fn found() -> StreamSchema {
         let column = |(name, kind): (&str, ColumnType)| StreamColumn {

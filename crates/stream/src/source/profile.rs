@@ -9,7 +9,7 @@ use csv::{ByteRecord, ReaderBuilder};
 use serde::{Deserialize, Serialize};
 
 use super::csv_rows::{CsvRows, column_name};
-use super::infer::{Columns, TooMany};
+use super::infer::{Columns, Coverage, TooMany};
 use super::jsonl::JsonLines;
 use super::limits::COLUMNS_MOST;
 use super::parquet_rows::ParquetRows;
@@ -32,7 +32,7 @@ pub struct Profile {
     /// `None`: the source can be read only once.
     pub rows: Option<u64>,
     pub fingerprint: Option<Fingerprint>,
-    /// What a person should know: columns that are almost numbers.
+    /// What a person should know: texts that became null, columns that are almost numbers.
     pub warnings: Vec<String>,
 }
 
@@ -84,7 +84,12 @@ pub fn profile_values<'a>(
     if columns.is_empty() {
         return Err(SourceError::NoRow { place: place(), reason: why });
     }
-    Ok(Profile { schema: columns.schema(None), rows: None, fingerprint: None, warnings: columns.warnings() })
+    Ok(Profile {
+        schema: columns.schema(None, Coverage::Sample),
+        rows: None,
+        fingerprint: None,
+        warnings: columns.warnings(Coverage::Sample),
+    })
 }
 
 /// A record's value as one csv record.
@@ -167,7 +172,7 @@ impl Pass<'_> {
             .iter()
             .map(|name| format!("column {name:?} holds bytes: values that are no UTF-8 text become null"));
         Ok(Profile {
-            schema: columns.schema(Some(rows.kinds())),
+            schema: columns.schema(Some(rows.kinds()), Coverage::All),
             rows: Some(rows.rows_total()),
             fingerprint: Some(fingerprint),
             warnings: binary.collect(),
@@ -176,7 +181,8 @@ impl Pass<'_> {
 
     fn profile(&self, columns: &Columns, rows: u64, fingerprint: Option<Fingerprint>) -> Profile {
         // Without a fingerprint it was a sample.
+        let seen = if fingerprint.is_some() { Coverage::All } else { Coverage::Sample };
         let rows = fingerprint.is_some().then_some(rows);
-        Profile { schema: columns.schema(None), rows, fingerprint, warnings: columns.warnings() }
+        Profile { schema: columns.schema(None, seen), rows, fingerprint, warnings: columns.warnings(seen) }
     }
 }

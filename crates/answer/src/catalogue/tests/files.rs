@@ -118,7 +118,7 @@ fn what_is_wrong_with_a_file_is_said_as_a_fault_of_the_configuration() {
         "catalogue.id = \"j\": unknown column `j`; a text value goes in 'single quotes', a column whose name is no plain word in \
          \"double quotes\"\n\
          catalogue.title = \"ti\": unknown column `ti`; did you mean `t`?\n\
-         catalogue.image = \"i\": must be text, and is a number; cast it to text (varchar)\n\
+         catalogue.image = \"i\": must be text, and is a whole number; cast it to text (varchar)\n\
          catalogue.columns.a = \"struct(t)\": it gives a Struct(\"c0\": Utf8), not one value per row: pick a number, a text or a boolean out of \
          it\n\
          catalogue.columns.b = \"count(i)\": `count` looks at many rows: an expression sees one row; make it a column of \
