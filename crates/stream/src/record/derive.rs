@@ -52,7 +52,9 @@ impl Derivation {
     pub fn compile(schema: &StreamSchema) -> Result<Self, DeriveError> {
         let source = schema.source();
         let compiled = schema.derived.iter().map(|column| {
-            let expression = column.compile(&source).map_err(|problem| DeriveError { column: column.name.clone(), problem })?;
+            let expression = column
+                .compile(&source, schema.dialect)
+                .map_err(|problem| DeriveError { column: column.name.clone(), problem })?;
             let reads = expression.columns().iter().filter_map(|name| source.index_of(name).ok()).collect();
             Ok(Compiled { column: column.clone(), expression, reads, dialect: schema.dialect })
         });

@@ -70,7 +70,7 @@ impl StreamSchema {
         self.time = rules.time.clone();
         let source = self.source();
         for column in &self.derived {
-            if let Err(message) = column.compile(&source) {
+            if let Err(message) = column.compile(&source, self.dialect) {
                 let key = format!("schema.columns.{}.from", column.name);
                 faults.push(RuleFault { key, value: Some(column.from.clone()), message });
             }
@@ -129,7 +129,7 @@ impl StreamSchema {
         }
         let source = self.source();
         for column in &self.derived {
-            if let Err(message) = column.compile(&source) {
+            if let Err(message) = column.compile(&source, self.dialect) {
                 let key = format!("schema.columns.{}.from", column.name);
                 let message = format!("{message}; the store was made by another version of Millstream: use that one");
                 return Err(RuleFault { key, value: Some(column.from.clone()), message });
@@ -174,8 +174,8 @@ fn shown(text: Option<&str>) -> String {
 
 impl DerivedColumn {
     /// Its expression over the source columns, when that gives something its type can hold; else what is wrong with it.
-    pub fn compile(&self, source: &ArrowSchema) -> Result<Expression, String> {
-        let expression = Expression::compile(&self.from, source)
+    pub fn compile(&self, source: &ArrowSchema, dialect: Dialect) -> Result<Expression, String> {
+        let expression = Expression::compile(&self.from, source, dialect)
             .map_err(|ExpressionError { fault, .. }| format!("{fault}; it sees the columns of the source"))?;
         let message = match (expression.kind(), expression.data_type(), self.kind) {
             (ValueKind::Number | ValueKind::Boolean | ValueKind::Text, ..) => return Ok(expression),
