@@ -12,7 +12,7 @@ use millstream_store::Store;
 use millstream_stream::batch::Batch;
 use millstream_stream::expression::{Expression, ExpressionError, ExpressionFault, ValueKind};
 use millstream_stream::record::{Value, event_time, exact_integer};
-use millstream_stream::schema::{ArrowType, ColumnType, StreamSchema};
+use millstream_stream::schema::{ArrowType, ColumnType, Dialect, StreamSchema};
 use millstream_untrusted::model::Holdout;
 
 use crate::model::RatingColumns;
@@ -98,11 +98,11 @@ impl RatingReader {
         schema: &StreamSchema,
     ) -> Result<Self, RowsError> {
         let stream = schema.arrow();
-        let reader = Self::over(columns, filter, holdout, &stream)?;
+        let reader = Self::over(columns, filter, holdout, &stream, schema.dialect)?;
         let optional = [&reader.rating, &reader.time, &reader.group, &reader.filter];
         let expressions =
             [&reader.user.expression, &reader.item.expression].into_iter().chain(optional.into_iter().flatten());
-        Self::over(columns, filter, holdout, &narrow(expressions, &stream))
+        Self::over(columns, filter, holdout, &narrow(expressions, &stream), schema.dialect)
     }
 
     fn over(
@@ -110,15 +110,17 @@ impl RatingReader {
         filter: Option<&str>,
         holdout: Holdout,
         schema: &SchemaRef,
+        dialect: Dialect,
     ) -> Result<Self, RowsError> {
-        let optional = |key, text: &Option<String>| text.as_ref().map(|text| compile(key, text, schema)).transpose();
+        let compile = |key, text: &str| compile(key, text, schema, dialect);
+        let optional = |key, text: &Option<String>| text.as_ref().map(|text| compile(key, text)).transpose();
         let reader = Self {
-            user: IdExpression::new("user", compile("user", &columns.user, schema)?)?,
-            item: IdExpression::new("item", compile("item", &columns.item, schema)?)?,
+            user: IdExpression::new("user", compile("user", &columns.user)?)?,
+            item: IdExpression::new("item", compile("item", &columns.item)?)?,
             rating: optional("rating", &columns.rating)?,
             time: optional("time", &columns.time)?,
             group: optional("group", &columns.group)?,
-            filter: compile_filter(filter, "write a condition, such as rating is not null", schema)?,
+            filter: compile_filter(filter, "write a condition, such as rating is not null", schema, dialect)?,
             scale: columns.scale.map(narrowed),
             holdout,
             schema: SchemaRef::clone(schema),

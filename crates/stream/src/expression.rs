@@ -5,8 +5,10 @@
 //! (`Close` is `Close`). Nothing here reads a file or a clock.
 
 mod depth;
+mod division;
 mod integers;
 mod lists;
+mod real;
 mod strangers;
 mod unread;
 mod words;
@@ -22,6 +24,7 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, DataFusionError, SchemaError};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
+use datafusion::logical_expr::planner::ExprPlanner;
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{Expr, Volatility};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
@@ -30,30 +33,49 @@ use datafusion::physical_expr::expressions::Column;
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, ExprWithAlias, visit_expressions};
 
+use millstream_untrusted::model::Dialect;
+
+pub use division::RealDivision;
 pub use integers::CheckedIntegers;
 pub use strangers::{FUNCTIONS as OF_ROWS, WEIGHT_OF_ALL, check as check_of_others, is_nested_deeper};
 pub use unread::unread_clause;
 pub use words::words;
 
-/// Holds the functions and the options; never runs a query.
-static PLANNER: LazyLock<SessionState> = LazyLock::new(|| {
+/// Hold the functions and the options; never run a query.
+static PLANNER: LazyLock<SessionState> = LazyLock::new(|| planner_of(Dialect::CURRENT));
+static FIRST_PLANNER: LazyLock<SessionState> = LazyLock::new(|| planner_of(Dialect::First));
+
+fn planner(dialect: Dialect) -> &'static SessionState {
+    match dialect {
+        Dialect::First => &FIRST_PLANNER,
+        Dialect::Second => &PLANNER,
+    }
+}
+
+fn planner_of(dialect: Dialect) -> SessionState {
     let config = SessionConfig::new()
         .set_bool("datafusion.sql_parser.enable_ident_normalization", false)
         .set_bool("datafusion.sql_parser.map_string_types_to_utf8view", false);
-    // Ours comes first: the others take what it leaves.
-    let builder = SessionStateBuilder::new().with_config(config).with_expr_planners(vec![Arc::new(lists::Lists)]);
-    builder.with_default_features().build()
-});
+    // Ours come first: the others take what they leave.
+    let mut planners: Vec<Arc<dyn ExprPlanner>> = vec![Arc::new(lists::Lists)];
+    if dialect >= Dialect::Second {
+        planners.push(Arc::new(RealDivision));
+    }
+    SessionStateBuilder::new().with_config(config).with_expr_planners(planners).with_default_features().build()
+}
 
 /// Compiled once, evaluated from any thread.
 #[derive(Debug, Clone)]
 pub struct Expression {
     text: String,
     columns: Vec<String>,
+    /// Of the columns, those of whose values it would say the same as floats.
+    of_any_number: BTreeSet<String>,
     data_type: DataType,
     physical: Arc<dyn PhysicalExpr>,
     is_deep: bool,
     rules: Rules,
+    dialect: Dialect,
 }
 
 /// What is let through.
@@ -136,53 +158,59 @@ impl std::error::Error for ExpressionError {}
 
 impl Expression {
     /// A text equal to a column's name is that column; anything else is a SQL scalar of one row.
-    pub fn compile(text: &str, schema: &Schema) -> Result<Self, ExpressionError> {
-        Self::compile_by(Rules::Value, text, schema)
+    pub fn compile(text: &str, schema: &Schema, dialect: Dialect) -> Result<Self, ExpressionError> {
+        Self::compile_by(Rules::Value, text, schema, dialect)
     }
 
     /// As `compile`, and it may give a list for each row.
-    pub fn compile_list(text: &str, schema: &Schema) -> Result<Self, ExpressionError> {
-        Self::compile_by(Rules::ValueOrList, text, schema)
+    pub fn compile_list(text: &str, schema: &Schema, dialect: Dialect) -> Result<Self, ExpressionError> {
+        Self::compile_by(Rules::ValueOrList, text, schema, dialect)
     }
 
-    fn compile_by(rules: Rules, text: &str, schema: &Schema) -> Result<Self, ExpressionError> {
+    fn compile_by(rules: Rules, text: &str, schema: &Schema, dialect: Dialect) -> Result<Self, ExpressionError> {
         if let Ok(index) = schema.index_of(text) {
             return Ok(Self {
                 text: text.to_owned(),
                 columns: vec![text.to_owned()],
+                of_any_number: [text.to_owned()].into(),
                 data_type: schema.field(index).data_type().clone(),
                 physical: Arc::new(Column::new(text, index)),
                 is_deep: false,
                 rules,
+                dialect,
             });
         }
         if text.trim().is_empty() {
             return Err(fault(text, None, ExpressionFault::Empty));
         }
         if text.len() <= depth::FLAT_BYTES {
-            return Self::plan(rules, text, schema);
+            return Self::plan(rules, text, schema, dialect);
         }
         if text.len() > depth::TEXT_BYTES {
             // The text would only hide the message.
             let shown: String = text.chars().take(40).chain(['…']).collect();
             return Err(fault(&shown, None, ExpressionFault::TooLong { found: text.len(), most: depth::TEXT_BYTES }));
         }
-        depth::on_deep_stack(|| Self::plan(rules, text, schema))
+        depth::on_deep_stack(|| Self::plan(rules, text, schema, dialect))
             .unwrap_or_else(|reason| Err(fault(text, None, ExpressionFault::Plan(reason))))
     }
 
-    fn plan(rules: Rules, text: &str, schema: &Schema) -> Result<Self, ExpressionError> {
+    fn plan(rules: Rules, text: &str, schema: &Schema, dialect: Dialect) -> Result<Self, ExpressionError> {
         let sql = parse_of_one_row(text)?;
         let is_deep = is_nested_deeper(&sql, depth::FLAT_LEVELS);
         let df_schema = DFSchema::try_from(schema.clone()).map_err(|error| planning(text, schema, &error))?;
-        let logical = PLANNER
+        let logical = planner(dialect)
             .create_logical_expr_from_sql_expr(sql, &df_schema)
             .map_err(|error| planning(text, schema, &error))?
             .unalias();
         refuse_what_is_not_of_one_row(text, &logical)?;
         let logical = lists::ask_what_they_hold(logical, &df_schema).map_err(|error| planning(text, schema, &error))?;
         let logical = checked(logical, &df_schema).map_err(|error| planning(text, schema, &error))?;
-        let logical = simplify(logical, &df_schema).map_err(|error| planning(text, schema, &error))?;
+        let logical = coerced(logical, &df_schema).map_err(|error| planning(text, schema, &error))?;
+        // Before casts that do nothing are gone: to a whole number is one that means something.
+        let of_any_number = real::columns_of_any_number(&logical, &df_schema);
+        let of_any_number = of_any_number.map_err(|error| planning(text, schema, &error))?;
+        let logical = simplifier(&df_schema).simplify(logical).map_err(|error| planning(text, schema, &error))?;
         let physical = PLANNER
             .create_physical_expr(logical.clone(), &df_schema)
             .map_err(|error| planning(text, schema, &error))?;
@@ -193,7 +221,8 @@ impl Expression {
         }
         let used: BTreeSet<&str> = logical.column_refs().into_iter().map(|column| column.name.as_str()).collect();
         let columns = schema.fields().iter().map(|field| field.name()).filter(|name| used.contains(name.as_str()));
-        Ok(Self { text: text.to_owned(), columns: columns.cloned().collect(), data_type, physical, is_deep, rules })
+        let columns = columns.cloned().collect();
+        Ok(Self { text: text.to_owned(), columns, of_any_number, data_type, physical, is_deep, rules, dialect })
     }
 
     /// As it was written.
@@ -204,6 +233,11 @@ impl Expression {
     /// The columns it reads, in the schema's order.
     pub fn columns(&self) -> &[String] {
         &self.columns
+    }
+
+    /// Whether it reads a column of whole numbers as numbers and nothing else, so that one with a fraction may stand in their place.
+    pub fn takes_any_number(&self, column: &str) -> bool {
+        self.of_any_number.contains(column)
     }
 
     pub fn data_type(&self) -> &DataType {
@@ -221,7 +255,7 @@ impl Expression {
 
     /// The same expression over a schema that holds only some columns, such as those that were read from a part.
     pub fn rebind(&self, schema: &Schema) -> Result<Self, ExpressionError> {
-        Self::compile_by(self.rules, &self.text, schema)
+        Self::compile_by(self.rules, &self.text, schema, self.dialect)
     }
 
     /// One value per row. The batch has the schema the expression was compiled with.
@@ -380,13 +414,17 @@ fn checked(logical: Expr, schema: &DFSchema) -> Result<Expr, DataFusionError> {
     Ok(logical.transform_up(|part| CheckedIntegers.rewrite(part, schema, options))?.data)
 }
 
-fn simplify(logical: Expr, schema: &DFSchema) -> Result<Expr, DataFusionError> {
+/// With the casts that its types ask for.
+fn coerced(logical: Expr, schema: &DFSchema) -> Result<Expr, DataFusionError> {
+    simplifier(schema).coerce(logical, schema)
+}
+
+fn simplifier(schema: &DFSchema) -> ExprSimplifier {
     let context = SimplifyContext::builder()
         .with_schema(Arc::new(schema.clone()))
         .with_config_options(Arc::clone(PLANNER.config_options()))
         .build();
-    let simplifier = ExprSimplifier::new(context);
-    simplifier.simplify(simplifier.coerce(logical, schema)?)
+    ExprSimplifier::new(context)
 }
 
 fn planning(text: &str, schema: &Schema, error: &DataFusionError) -> ExpressionError {
@@ -471,7 +509,7 @@ mod tests {
     }
 
     fn check(text: &str, columns: &[&str], values: &str) {
-        let expression = Expression::compile(text, &schema()).unwrap();
+        let expression = Expression::compile(text, &schema(), Dialect::CURRENT).unwrap();
         assert_eq!(expression.columns(), columns, "{text}");
         let array = expression.evaluate(&batch()).unwrap();
         assert_eq!(array.len(), 3, "{text}");
@@ -494,14 +532,16 @@ mod tests {
         check("Close - Open", &["Open", "Close"], "1.0 -1.0 null");
         check("case when Close > Open then 'Up' else 'Down' end", &["Open", "Close"], "Up Down Down");
         check("upper(\"Town/City\")", &["Town/City"], "HULL null LEEDS");
-        check("Timestamp / 60 + 1", &["Timestamp"], "2 3 4");
+        check("Timestamp / 60 + 1", &["Timestamp"], "2.0 3.0 4.0");
+        check("Timestamp / 120", &["Timestamp"], "0.5 1.0 1.5");
+        check("Timestamp % 120", &["Timestamp"], "60 0 60");
         check("ln(exp(Close))", &["Close"], "2.0 1.0 3.0");
         check("coalesce(flag, false)", &["flag"], "true false false");
         check("1 + 1", &[], "2 2 2");
     }
 
     fn refuse(text: &str, message: &str) {
-        let error = Expression::compile(text, &schema()).unwrap_err();
+        let error = Expression::compile(text, &schema(), Dialect::CURRENT).unwrap_err();
         assert_eq!(error.to_string(), message, "{error:?}");
     }
 
@@ -521,35 +561,95 @@ mod tests {
         refuse("random() + Close", &format!("`random() + Close`, at character 1: `random` {time}"));
         refuse("now()", &format!("`now()`, at character 1: `now` {time}"));
         refuse("", "``: it is empty: write a column's name or a SQL expression");
-        let error = Expression::compile("string_to_array(\"Town/City\", ',')", &schema()).unwrap_err();
+        let error =
+            Expression::compile("string_to_array(\"Town/City\", ',')", &schema(), Dialect::CURRENT).unwrap_err();
         assert!(matches!(error.fault, ExpressionFault::NotScalar { .. }), "{error}");
-        let error = Expression::compile("Close >", &schema()).unwrap_err();
+        let error = Expression::compile("Close >", &schema(), Dialect::CURRENT).unwrap_err();
         assert!(matches!(error.fault, ExpressionFault::Syntax(_)), "{error}");
-        let error = Expression::compile("Close Open Close", &schema()).unwrap_err();
+        let error = Expression::compile("Close Open Close", &schema(), Dialect::CURRENT).unwrap_err();
         assert!(matches!((&error.fault, error.position), (ExpressionFault::Syntax(_), Some(7))), "{error} {error:?}");
         for text in
             ["$1", "*", "frobnicate(Close)", "Close between", "exists (select 1)", "Close in (select 1)", "unnest([1])"]
         {
-            let error = Expression::compile(text, &schema()).unwrap_err();
+            let error = Expression::compile(text, &schema(), Dialect::CURRENT).unwrap_err();
             assert!(error.to_string().lines().count() == 1, "{error}");
         }
     }
 
     #[test]
     fn a_row_that_cannot_be_computed_is_an_error() {
-        let expression = Expression::compile("1 / (Timestamp - 60)", &schema()).unwrap();
+        let expression = Expression::compile("1 / (Timestamp - 60)", &schema(), Dialect::First).unwrap();
         let error = expression.evaluate(&batch()).unwrap_err();
         assert!(matches!(error.fault, ExpressionFault::Evaluate(_)), "{error}");
-        let wraps = Expression::compile("Timestamp * 9223372036854775807", &schema()).unwrap();
+        let wraps = Expression::compile("Timestamp * 9223372036854775807", &schema(), Dialect::CURRENT).unwrap();
         let error = wraps.evaluate(&batch()).unwrap_err();
         assert!(error.to_string().contains("an integer is out of range"), "{error}");
-        assert!(Expression::compile("9223372036854775807 + 1", &schema()).unwrap().evaluate(&batch()).is_err());
+        assert!(
+            Expression::compile("9223372036854775807 + 1", &schema(), Dialect::CURRENT)
+                .unwrap()
+                .evaluate(&batch())
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn a_division_is_of_real_numbers_and_one_by_zero_has_no_value() {
+        for text in [
+            "1 / (Timestamp - 60)",
+            "1.0 / (Timestamp - 60)",
+            "Open / (Close - Close)",
+            "Timestamp % 0",
+            "Close % -0.0",
+        ] {
+            let found = Expression::compile(text, &schema(), Dialect::Second).unwrap().evaluate(&batch()).unwrap();
+            assert!(found.is_null(0), "{text}: {found:?}");
+        }
+        check("1 / (Timestamp - 60)", &["Timestamp"], "null 0.016666666666666666 0.008333333333333333");
+        check("7 / 2", &[], "3.5 3.5 3.5");
+        check("7 / 0", &[], "null null null");
+        check("case when Timestamp / 0 > 1 then 'a' else 'b' end", &["Timestamp"], "b b b");
+        check("cast(1 as decimal(9, 2)) / 4", &[], "0.25 0.25 0.25");
+        check("Timestamp % 0", &["Timestamp"], "null null null");
+        check("-9223372036854775807 % -1", &[], "0 0 0");
+        check("5.5 % 2", &[], "1.5 1.5 1.5");
+        // A store of an earlier release keeps its meaning.
+        for (text, first) in [("Timestamp / 120", "Int64"), ("7 / 2", "Int64"), ("Close / 2", "Float64")] {
+            let expression = Expression::compile(text, &schema(), Dialect::First).unwrap();
+            assert_eq!(expression.data_type().to_string(), first, "{text}");
+            assert_eq!(expression.rebind(&schema()).unwrap().data_type().to_string(), first, "{text}");
+            let second = Expression::compile(text, &schema(), Dialect::Second).unwrap();
+            assert_eq!(second.data_type(), &DataType::Float64, "{text}");
+        }
+    }
+
+    #[test]
+    fn columns_of_whole_numbers_that_are_read_as_numbers_are_known() {
+        for (text, expected) in [
+            ("Timestamp", true),
+            ("Timestamp / 60", true),
+            ("Timestamp * 2 - 1", true),
+            ("ln(Timestamp) + Close", true),
+            ("case when Timestamp > 5 then Timestamp else -Timestamp end", true),
+            ("coalesce(Timestamp, 0) + round(sqrt(Timestamp))", true),
+            ("cast(Timestamp as double) / 2", true),
+            ("cast(Timestamp as varchar)", false),
+            ("concat('a', Timestamp)", false),
+            ("length(cast(Timestamp as varchar)) + Timestamp", false),
+            ("Timestamp & 1", false),
+            ("cast(Timestamp as int) / 2", false),
+            ("cast(Timestamp as bigint) / 2", false),
+            ("date_part('hour', to_timestamp(Timestamp))", false),
+            ("Close + 1", false),
+        ] {
+            let expression = Expression::compile(text, &schema(), Dialect::CURRENT).unwrap();
+            assert_eq!(expression.takes_any_number("Timestamp"), expected, "{text}");
+        }
     }
 
     #[test]
     fn a_clause_that_is_not_read_is_refused() {
         for text in ["abs(distinct Close)", "abs(Close) filter (where flag)", "abs(Close order by Close)"] {
-            let error = Expression::compile(text, &schema()).unwrap_err();
+            let error = Expression::compile(text, &schema(), Dialect::CURRENT).unwrap_err();
             assert!(matches!(error.fault, ExpressionFault::Unsupported { .. }), "{text}: {error}");
         }
     }

@@ -4,6 +4,7 @@
 //! that has the name of a source column stands in its place. Expressions of models see what parts hold; `from` sees the source.
 
 pub mod check;
+mod missing;
 mod rules;
 mod settings;
 
@@ -13,6 +14,7 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema as ArrowSchema, Schem
 use serde::{Deserialize, Serialize};
 
 pub use millstream_untrusted::model::{ColumnType, Dialect};
+pub use missing::{USUAL_MARKERS, is_missing_marker};
 pub use rules::RuleFault;
 pub use settings::{Ahead, Bad, ColumnRule, SchemaRules};
 

@@ -40,6 +40,9 @@ pub struct ModelFile {
     pub file: String,
     pub file_digest: String,
     pub schema: u32,
+    /// What its expressions mean.
+    #[serde(default, skip_serializing_if = "Dialect::is_first")]
+    pub dialect: Dialect,
     pub trained_at_ms: u64,
     pub training_seconds: f64,
     /// What a reader should know of the fit: not converged, separable, rank-deficient.

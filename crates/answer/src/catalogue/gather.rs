@@ -185,7 +185,7 @@ mod tests {
             let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(ids));
             RecordBatch::try_from_iter([("id", ids), ("title", titles)]).unwrap()
         };
-        let plan = Plan::compile(&rules, &rows(0..1).schema()).unwrap();
+        let plan = Plan::compile(&rules, &rows(0..1).schema(), millstream_stream::schema::Dialect::CURRENT).unwrap();
         let mut gather = Gather { bytes_most: 1_000_000, ..Gather::new(&plan) };
         let place = |row: usize| Place { batch: 1, offset: i64::try_from(row).unwrap(), partition: 0 };
         // Later records of the same items take no more room than the items do.

@@ -9,7 +9,7 @@ use millstream_learn::Ids;
 use millstream_store::Store;
 use millstream_stream::batch::{Batch, Selection, read_blocks};
 use millstream_stream::record::{Encoding, RowDecoder};
-use millstream_stream::schema::{OFFSET_COLUMN, PARTITION_COLUMN, SchemaRules, StreamSchema};
+use millstream_stream::schema::{Dialect, OFFSET_COLUMN, PARTITION_COLUMN, SchemaRules, StreamSchema};
 use millstream_stream::source::{Dataset, Row, Source, SourceError};
 
 use super::filter::check_filters;
@@ -31,7 +31,7 @@ pub fn check_file(
     filters: &[(String, &str)],
     faults: &mut Faults,
 ) -> Result<(), CatalogueError> {
-    if let Some((_, plan)) = file(rules, source, lookups, faults)? {
+    if let Some((_, plan)) = file(rules, source, lookups, Dialect::CURRENT, faults)? {
         check_filters(filters, &empty_of(&plan, rules)?, faults);
     }
     Ok(())
@@ -43,16 +43,26 @@ pub fn empty_catalogue(rules: &CatalogueRules, lookups: &Lookups, stream: &Strea
     let schema = match &rules.from {
         CatalogueFrom::Batches => stream.arrow(),
         CatalogueFrom::File(source) => {
-            let columns = SchemaRules { ids: rules.id_columns(), ..SchemaRules::default() };
+            let columns = columns_of(rules, stream.dialect);
             Dataset::new(source).profile(&columns).ok()?.schema.arrow()
         }
     };
-    empty_items(rules, lookups, &schema).ok()
+    empty_items(rules, lookups, &schema, stream.dialect).ok()
 }
 
 /// As `empty_catalogue`, over the columns that the items come with.
-pub fn empty_items(rules: &CatalogueRules, lookups: &Lookups, schema: &Schema) -> Result<RecordBatch, CatalogueError> {
-    empty_of(&Plan::compile(rules, &lookups.extended(schema)).map_err(CatalogueError::Rules)?, rules)
+pub fn empty_items(
+    rules: &CatalogueRules,
+    lookups: &Lookups,
+    schema: &Schema,
+    dialect: Dialect,
+) -> Result<RecordBatch, CatalogueError> {
+    empty_of(&Plan::compile(rules, &lookups.extended(schema), dialect).map_err(CatalogueError::Rules)?, rules)
+}
+
+/// What a file of items is read by: as the store was.
+fn columns_of(rules: &CatalogueRules, dialect: Dialect) -> SchemaRules {
+    SchemaRules { ids: rules.id_columns(), dialect, ..SchemaRules::default() }
 }
 
 fn empty_of(plan: &Plan, rules: &CatalogueRules) -> Result<RecordBatch, CatalogueError> {
@@ -72,12 +82,12 @@ pub fn file(
     rules: &CatalogueRules,
     source: &Source,
     lookups: &Lookups,
+    dialect: Dialect,
     faults: &mut Faults,
 ) -> Result<Option<(Gather, Plan)>, CatalogueError> {
     let place = source.place.to_string();
     let dataset = Dataset::new(source);
-    let columns = SchemaRules { ids: rules.id_columns(), ..SchemaRules::default() };
-    let schema = match dataset.profile(&columns) {
+    let schema = match dataset.profile(&columns_of(rules, dialect)) {
         Ok(profile) => profile.schema,
         Err(error) => {
             faults.add_text("catalogue.from", &place, without_place(&error, source));
@@ -85,9 +95,9 @@ pub fn file(
         }
     };
     let arrow = lookups.extended(&schema.arrow());
-    check_catalogue(rules, &arrow, faults);
+    check_catalogue(rules, &arrow, dialect, faults);
     // Its faults are told already.
-    let Ok(plan) = Plan::compile(rules, &arrow) else { return Ok(None) };
+    let Ok(plan) = Plan::compile(rules, &arrow, dialect) else { return Ok(None) };
     let gather = read(&dataset, &schema, lookups, &plan)?;
     if gather.ids.is_empty() {
         let Tally { records, .. } = gather.tally;
@@ -148,7 +158,7 @@ impl PartColumns {
     /// `stream`: the schema that parts have. Faults are told as those of the pipeline file.
     pub fn new(rules: &CatalogueRules, lookups: &Lookups, stream: &StreamSchema) -> Result<Self, CatalogueError> {
         let arrow = lookups.extended(&stream.arrow());
-        let whole = Plan::compile(rules, &arrow).map_err(CatalogueError::Rules)?;
+        let whole = Plan::compile(rules, &arrow, stream.dialect).map_err(CatalogueError::Rules)?;
         let reads = lookups.sources(&whole.reads(&arrow), &stream.arrow());
         let plan = whole.rebind(&lookups.extended(&reads))?;
         let own =

@@ -54,7 +54,7 @@ use millstream_store::SharedStore;
 use millstream_stream::batch::{Batch, DecideError, PartFault, read_schema};
 use millstream_stream::expression::ExpressionError;
 use millstream_stream::record::DeriveError;
-use millstream_stream::schema::RuleFault;
+use millstream_stream::schema::{Dialect, RuleFault};
 use millstream_stream::source::SourceError;
 use words::Words;
 
@@ -273,7 +273,8 @@ impl Catalogues {
         let (catalogue, tally) = match &rules.from {
             CatalogueFrom::Batches => (Catalogue::waiting(rules)?, Tally::default()),
             CatalogueFrom::File(source) => {
-                let loaded = load::file(rules, source, &lookups, &mut faults)?;
+                let dialect = read_schema(&**store)?.map_or(Dialect::CURRENT, |schema| schema.dialect);
+                let loaded = load::file(rules, source, &lookups, dialect, &mut faults)?;
                 std::mem::take(&mut faults).finish()?;
                 // Where there is no fault, there are items.
                 let Some((mut gather, _)) = loaded else { return Ok(None) };

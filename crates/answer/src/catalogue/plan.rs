@@ -11,7 +11,7 @@ use datafusion::arrow::error::ArrowError;
 use crate::catalogue::CatalogueRules;
 use millstream_base::Faults;
 use millstream_stream::expression::{Expression, projected};
-use millstream_stream::schema::RuleFault;
+use millstream_stream::schema::{Dialect, RuleFault};
 
 pub const ID: &str = "id";
 pub const TITLE: &str = "title";
@@ -93,10 +93,10 @@ pub struct Plan {
 
 impl Plan {
     /// Every fault at once.
-    pub fn compile(rules: &CatalogueRules, schema: &Schema) -> Result<Self, Vec<RuleFault>> {
+    pub fn compile(rules: &CatalogueRules, schema: &Schema, dialect: Dialect) -> Result<Self, Vec<RuleFault>> {
         let mut faults = Vec::new();
         let mut made = |key: String, name: &str, text: &str| {
-            let found = compiled(name, text, schema).and_then(|made| check_use(name, &made).map(|()| made));
+            let found = compiled(name, text, schema, dialect).and_then(|made| check_use(name, &made).map(|()| made));
             found.map_err(|message| faults.push(RuleFault { key, value: Some(text.to_owned()), message })).ok()
         };
         let id = made("catalogue.id".to_owned(), ID, &rules.id);
@@ -151,8 +151,8 @@ impl Plan {
     }
 }
 
-fn compiled(name: &str, text: &str, schema: &Schema) -> Result<Made, String> {
-    let expression = Expression::compile_list(text, schema).map_err(|error| {
+fn compiled(name: &str, text: &str, schema: &Schema, dialect: Dialect) -> Result<Made, String> {
+    let expression = Expression::compile_list(text, schema, dialect).map_err(|error| {
         // The first character needs no pointing at.
         let position = error.position.filter(|position| *position > 1);
         let place = position.map_or(String::new(), |position| format!("at character {position}: "));
@@ -217,8 +217,8 @@ pub fn kind_of(data_type: &DataType) -> Kind {
 }
 
 /// Checks the expressions against the columns of what the items are made of.
-pub fn check_catalogue(rules: &CatalogueRules, schema: &Schema, faults: &mut Faults) {
-    if let Err(found) = Plan::compile(rules, schema) {
+pub fn check_catalogue(rules: &CatalogueRules, schema: &Schema, dialect: Dialect, faults: &mut Faults) {
+    if let Err(found) = Plan::compile(rules, schema, dialect) {
         for fault in found {
             match &fault.value {
                 Some(value) => faults.add_text(fault.key, value, fault.message),

@@ -33,6 +33,7 @@ use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::planner::ExprPlanner;
 use datafusion::logical_expr::{AggregateUDF, Expr, LogicalPlan, ScalarUDF, Volatility};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
@@ -49,8 +50,8 @@ pub use output::{OutputFormat, RowWriter};
 
 use millstream_store::SharedStore;
 use millstream_stream::batch::Batch;
-use millstream_stream::expression::CheckedIntegers;
-use millstream_stream::schema::StreamSchema;
+use millstream_stream::expression::{CheckedIntegers, RealDivision};
+use millstream_stream::schema::{Dialect, StreamSchema};
 use sum::CheckedSum;
 use table::{BatchesTable, UnreadableTable};
 use watch::{Watch, watched};
@@ -92,19 +93,28 @@ impl Default for Limits {
 }
 
 /// The options and the functions that every session begins with.
-static PLANNER: LazyLock<SessionState> = LazyLock::new(|| {
+static PLANNER: LazyLock<SessionState> = LazyLock::new(|| planner_of(Dialect::CURRENT));
+static FIRST_PLANNER: LazyLock<SessionState> = LazyLock::new(|| planner_of(Dialect::First));
+
+fn planner_of(dialect: Dialect) -> SessionState {
     let config = SessionConfig::new()
         .with_information_schema(true)
         .set_bool("datafusion.sql_parser.enable_ident_normalization", false)
         .set_bool("datafusion.sql_parser.map_string_types_to_utf8view", false)
         .set_bool("datafusion.sql_parser.collect_spans", true);
-    let mut state = SessionStateBuilder::new().with_config(config).with_default_features().build();
+    // Ours comes first: the others take what it leaves.
+    let mut planners: Vec<Arc<dyn ExprPlanner>> = Vec::new();
+    if dialect >= Dialect::Second {
+        planners.push(Arc::new(RealDivision));
+    }
+    let builder = SessionStateBuilder::new().with_config(config).with_expr_planners(planners);
+    let mut state = builder.with_default_features().build();
     // Both only add to what the state holds, and neither fails.
     let sum = state.register_udaf(Arc::new(AggregateUDF::new_from_impl(CheckedSum::default())));
     let operators = state.register_function_rewrite(Arc::new(CheckedIntegers));
     debug_assert!(sum.is_ok() && operators.is_ok());
     state
-});
+}
 
 /// The committed records that a session sees.
 pub enum Records<'a> {
@@ -204,9 +214,13 @@ impl Session {
             Records::Unreadable(why) => Arc::new(UnreadableTable::new(schema, why)),
             Records::None => Arc::new(MemTable::try_new(table::columns(schema), vec![Vec::new()]).map_err(fault)?),
         };
-        let config = PLANNER.config().clone().with_target_partitions(limits.threads.get());
+        let planner: &SessionState = match schema.dialect {
+            Dialect::First => &FIRST_PLANNER,
+            Dialect::Second => &PLANNER,
+        };
+        let config = planner.config().clone().with_target_partitions(limits.threads.get());
         let catalogs = Arc::new(MemoryCatalogProviderList::new());
-        let state = SessionStateBuilder::new_from_existing(PLANNER.clone())
+        let state = SessionStateBuilder::new_from_existing(planner.clone())
             .with_config(config)
             .with_catalog_list(catalogs)
             .with_runtime_env(runtime(limits, extras.spill).map_err(fault)?)

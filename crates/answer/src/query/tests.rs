@@ -610,8 +610,31 @@ fn a_value_that_cannot_be_computed_is_said() {
     let fixture = fixture(3);
     fixture.commit(1);
     let session = fixture.session(limits());
-    let error = answer(&session, "select 1 / _partition from batches").unwrap_err();
-    assert_eq!(error.to_string(), "a value cannot be computed: Divide by zero error");
+    let error = answer(&session, "select 9223372036854775807 + _partition + 1 from batches").unwrap_err();
+    assert!(error.to_string().contains("an integer is out of range"), "{error}");
+}
+
+#[test]
+fn a_division_is_of_real_numbers_unless_the_store_is_of_an_earlier_release() {
+    let fixture = fixture(3);
+    fixture.commit(1);
+    let of = |dialect: Dialect, sql: &str| {
+        let schema = StreamSchema { dialect, ..schema() };
+        let session = Session::new(fixture.store.clone(), &schema, &[], limits()).unwrap();
+        answer(&session, sql).map_or_else(|error| error.to_string(), |(text, _)| text)
+    };
+    let sums = "select sum(value / 2) as halves, 7 / 2 from generate_series(1, 3) group by value / 7 order by 1";
+    assert_eq!(of(Dialect::Second, "select 7 / 2"), "Int64(7) / Int64(2)\n3.5\n");
+    assert_eq!(of(Dialect::First, "select 7 / 2"), "Int64(7) / Int64(2)\n3\n");
+    assert_eq!(of(Dialect::Second, sums), "halves,Int64(7) / Int64(2)\n0.5,3.5\n1.0,3.5\n1.5,3.5\n");
+    assert_eq!(of(Dialect::First, sums), "halves,Int64(7) / Int64(2)\n2,3\n");
+    assert_eq!(
+        of(Dialect::Second, "select 1 / 0 is null as a, 5 % 0 is null as b, 1.5 / 0.0 is null as c"),
+        "a,b,c\ntrue,true,true\n"
+    );
+    assert_eq!(of(Dialect::First, "select 1 / 0"), "a value cannot be computed: Divide by zero error");
+    let united = "select x from (select value / 2 as x from generate_series(1, 1) union all select 7) order by x";
+    assert_eq!(of(Dialect::Second, united), "x\n0.5\n7.0\n");
 }
 
 #[test]

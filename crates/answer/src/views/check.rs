@@ -6,7 +6,7 @@ use millstream_base::Faults;
 use millstream_learn::TargetKind;
 use millstream_model::model::{Action, Columns, Model};
 use millstream_stream::expression::{Expression, ValueKind};
-use millstream_stream::schema::StreamSchema;
+use millstream_stream::schema::{Dialect, StreamSchema};
 
 use super::{functions, in_memory};
 use crate::catalogue::{Lookups, empty_catalogue, load_tables};
@@ -77,9 +77,9 @@ type Function<'a> = (&'a str, DataType);
 /// elsewhere.
 fn functions<'a>(models: &'a [Model], schema: &StreamSchema) -> (Vec<Function<'a>>, Vec<&'a str>) {
     let (mut functions, mut unknown) = (Vec::new(), Vec::new());
-    let schema = schema.arrow();
+    let (schema, dialect) = (schema.arrow(), schema.dialect);
     for model in models.iter().filter(|model| Action::Predict.suits(model.algorithm)) {
-        match answer_type(model, &schema) {
+        match answer_type(model, &schema, dialect) {
             Some(answers) => functions.push((model.name.as_str(), answers)),
             None => unknown.push(model.name.as_str()),
         }
@@ -88,9 +88,9 @@ fn functions<'a>(models: &'a [Model], schema: &StreamSchema) -> (Vec<Function<'a
 }
 
 /// What `Version::answer_type` will be, as far as the target's type tells: it does, for classes are values of the target.
-fn answer_type(model: &Model, schema: &Schema) -> Option<DataType> {
+fn answer_type(model: &Model, schema: &Schema, dialect: Dialect) -> Option<DataType> {
     let Columns::Supervised(columns) = &model.columns else { return Some(DataType::Float64) };
-    Some(match Expression::compile(&columns.target, schema).ok()?.kind() {
+    Some(match Expression::compile(&columns.target, schema, dialect).ok()?.kind() {
         ValueKind::Number => DataType::Float64,
         ValueKind::Boolean if model.algorithm.traits().target == Some(TargetKind::Number) => DataType::Float64,
         ValueKind::Boolean => DataType::Boolean,

@@ -223,7 +223,7 @@ impl Views {
         match catalogue.items() {
             Some(items) => Ok(Some(items.clone())),
             None => {
-                let empty = empty_items(rules, &self.lookups, &schema.arrow());
+                let empty = empty_items(rules, &self.lookups, &schema.arrow(), schema.dialect);
                 empty.map(Some).map_err(|error| AskError::Broken(error.to_string()))
             }
         }

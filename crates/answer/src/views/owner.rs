@@ -38,7 +38,7 @@ pub fn session_of_owner(
             (Some(items), _) => Some(items.clone()),
             (None, Some(rules)) => {
                 let lookups = Lookups::read(settings.tables, &mut Faults::default());
-                Some(empty_items(rules, &lookups, &schema.arrow())?)
+                Some(empty_items(rules, &lookups, &schema.arrow(), schema.dialect)?)
             }
             (None, None) => None,
         };

@@ -195,18 +195,18 @@ fn check(file: &Path, overrides: &Overrides) -> anyhow::Result<u8> {
     for warning in &found.warnings {
         say(&format!("warning: {}: {warning}", file.display()));
     }
-    if source.place != SourcePlace::Stdin {
-        let (looks, _) = columns(&dataset, &found)?;
-        for line in said_of(&found.schema, &looks, found.rows) {
-            say(&format!("{}: {line}", source.place));
-        }
-    }
-    let schema = with_rules(pipeline, found.schema)?;
+    let schema = with_rules(pipeline, found.schema.clone())?;
     let checked = check_data(pipeline, &schema, &Status::new(&pipeline.name));
     let mistakes: Vec<Fault> =
         [checked.err(), faults.finish().err()].into_iter().flatten().flat_map(|faults| faults.0).collect();
     if !mistakes.is_empty() {
         return Err(ConfigFaults(mistakes).into());
+    }
+    if source.place != SourcePlace::Stdin {
+        let (looks, _) = columns(&dataset, &found)?;
+        for line in said_of(&found.schema, &looks, found.rows) {
+            say(&format!("{}: {line}", source.place));
+        }
     }
     say(&format!(
         "{}: good: {}{} columns, {} models, {}{} routes",

@@ -17,9 +17,8 @@ pub fn check_models(pipeline: &Pipeline, schema: &StreamSchema, faults: &mut Fau
         let hint = did_you_mean(name, columns());
         faults.add(format!("schema.columns.{name}"), None, format!("no such column{hint}"));
     }
-    let arrow = schema.arrow();
     let models: Vec<Option<ModelColumns>> =
-        pipeline.models.iter().map(|model| check_columns(model, &arrow, faults)).collect();
+        pipeline.models.iter().map(|model| check_columns(model, schema, faults)).collect();
     for route in pipeline.routes.iter().filter(|route| route.view.is_none()) {
         let asked = route.models.iter().map(|name| {
             let model = models.iter().flatten().find(|model| model.name == name)?;

@@ -154,6 +154,7 @@ impl Flow {
                 return Ok(Outcome::Failed(faults));
             }
             faults.extend(self.never_came()?);
+            faults.extend(self.nothing_but_rejects()?);
             self.verdicts();
             Ok(if faults.is_empty() { Outcome::Done } else { Outcome::Failed(faults) })
         })
@@ -220,6 +221,22 @@ impl Flow {
             let message = format!("{name} {verdict}");
             self.status.event(EventKind::Verdict, message, json!({ "version": name, "verdict": verdict.words }));
         }
+    }
+
+    /// A stream of which no record fits is no success.
+    fn nothing_but_rejects(&self) -> anyhow::Result<Option<String>> {
+        let complete = self.batches.complete()?;
+        let (rows, rejects) = complete.iter().fold((0, 0), |(rows, rejects), batch| {
+            (rows + batch.rows(), rejects + batch.rejects())
+        });
+        let file = complete.iter().flat_map(|batch| &batch.parts).find_map(|part| {
+            let file = part.rejects_file.as_ref()?;
+            Some(self.store.place(&format!("{}/{file}", millstream_stream::batch::batch_folder(part.batch))))
+        });
+        Ok((rows == 0 && rejects > 0).then(|| {
+            let file = file.map_or_else(String::new, |file| format!("; {file} has the reason of each"));
+            format!("all {rejects} records of the stream are rejects{file}: mend [schema] or [source], and begin anew")
+        }))
     }
 
     /// Chosen batches that the stream did not bring.

@@ -19,10 +19,17 @@ fn check(source: &[u8], rest: &str, more: &[&str], code: i32, expected: &[&str])
 #[test]
 fn a_source_that_is_no_source() {
     check(GOOD, MODEL, &["--set", "source.path=nowhere.csv"], 1, &["nowhere.csv: no such file"]);
-    check(GOOD, MODEL, &["--set", "source.path=."], 1, &[".: cannot be read", "folder"]);
+    check(GOOD, MODEL, &["--set", "source.path=/"], 1, &["/: the folder holds no csv file"]);
     check(b"", MODEL, &[], 1, &["rows.csv: the file is empty"]);
     check(b"a,b,c\n", MODEL, &[], 1, &["a header line and no row"]);
-    check(b"a,b,a\n1,2,3\n", MODEL, &[], 1, &["columns 1 and 3 both \"a\""]);
+    check(b"a;b;c\n1,5;2;3\n1,7;2;3\n", MODEL, &[], 1, &["line 2 has 2 fields", "separator = \";\""]);
+    check(
+        b"a,b\nx,1\ny,2\n",
+        "batch.parts = 1\nschema.columns.a = \"int64\"\n",
+        &[],
+        1,
+        &["all 2 records of the stream are rejects", "_rejects-0000-"],
+    );
     check(b"\xff\xfea\0,\0b\0\n\0", MODEL, &[], 1, &["UTF-16"]);
 }
 

@@ -30,7 +30,8 @@ impl RowEncoder {
     /// `bags`: of each feature that counts by its words; empty where none does.
     pub(super) fn new(file: &ModelFile, algorithm: Algorithm, bags: Vec<Option<Bag>>) -> Result<Self, ExpressionError> {
         let inputs = Inputs::new(&file.inputs, file.missing == Missing::Drop);
-        let features = FeatureSet::compile(&file.features, bags, file.missing, algorithm, inputs.schema())?;
+        let features =
+            FeatureSet::compile(&file.features, bags, file.missing, algorithm, inputs.schema(), file.dialect)?;
         Ok(Self { inputs, features })
     }
 

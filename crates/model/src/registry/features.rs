@@ -11,6 +11,7 @@ use millstream_learn::content::Bag;
 use millstream_learn::table::MISSING_CODE;
 use millstream_learn::{Algorithm, Column};
 use millstream_stream::expression::{Expression, ExpressionError, ExpressionFault};
+use millstream_untrusted::model::Dialect;
 
 use super::{Encoding, Feature};
 use crate::model::{Categorical, Missing, Unseen};
@@ -106,8 +107,9 @@ impl FeatureSet {
         missing: Missing,
         algorithm: Algorithm,
         schema: &Schema,
+        dialect: Dialect,
     ) -> Result<Self, ExpressionError> {
-        let compiled = features.iter().map(|feature| Expression::compile(&feature.expression, schema));
+        let compiled = features.iter().map(|feature| Expression::compile(&feature.expression, schema, dialect));
         let expressions = compiled.collect::<Result<Vec<_>, _>>()?;
         let bags = bags.into_iter().chain(std::iter::repeat(None));
         let rules = features.iter().zip(&expressions).zip(bags).map(|((feature, expression), bag)| {

@@ -5,14 +5,14 @@ use datafusion::arrow::compute::{filter_record_batch, not, prep_null_mask_filter
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::arrow::error::ArrowError;
 use millstream_stream::expression::{Expression, ExpressionError, ExpressionFault, ValueKind, projected};
-use millstream_untrusted::model::Holdout;
+use millstream_untrusted::model::{Dialect, Holdout};
 
 use super::RowsError;
 use super::blocks::{block_schema, held_out};
 
 /// `key`: of the pipeline file.
-pub fn compile(key: &'static str, text: &str, schema: &Schema) -> Result<Expression, RowsError> {
-    Expression::compile(text, schema).map_err(RowsError::of(key))
+pub fn compile(key: &'static str, text: &str, schema: &Schema, dialect: Dialect) -> Result<Expression, RowsError> {
+    Expression::compile(text, schema, dialect).map_err(RowsError::of(key))
 }
 
 /// `where`. `remedy`: with an example of a condition.
@@ -20,8 +20,9 @@ pub fn compile_filter(
     text: Option<&str>,
     remedy: &'static str,
     schema: &Schema,
+    dialect: Dialect,
 ) -> Result<Option<Expression>, RowsError> {
-    let filter = text.map(|text| compile("where", text, schema)).transpose()?;
+    let filter = text.map(|text| compile("where", text, schema, dialect)).transpose()?;
     match filter {
         Some(filter) if filter.kind() != ValueKind::Boolean => Err(RowsError::kind("where", &filter, remedy)),
         filter => Ok(filter),

@@ -190,7 +190,8 @@ struct VersionExpressions {
 impl VersionExpressions {
     fn compile(measured: &Measured, schema: &SchemaRef) -> Result<Self, RowsError> {
         let file = &measured.version.file;
-        let optional = |key, text: Option<&String>| text.map(|text| compile(key, text, schema)).transpose();
+        let optional =
+            |key, text: Option<&String>| text.map(|text| compile(key, text, schema, file.dialect)).transpose();
         let features = measured.version.feature_set().ok_or(NOT_OF_ROWS)?.rebind(schema);
         Ok(Self {
             features: features.map_err(RowsError::of("features"))?,

@@ -3,7 +3,7 @@
 use millstream_learn::{Arrays, Column, FitError, ParamFault, Seed};
 use millstream_store::Store;
 use millstream_stream::batch::Batch;
-use millstream_stream::schema::StreamSchema;
+use millstream_stream::schema::{Dialect, StreamSchema};
 
 use super::TrainError;
 use super::encode::EncodedTable;
@@ -74,7 +74,7 @@ pub fn train(run: &TrainingRun) -> Result<Trained, TrainError> {
 fn train_supervised(run: &TrainingRun, columns: &Supervised) -> Result<Trained, TrainError> {
     let PreparedRows { encoded, inputs, target, counts } = prepare(run, columns)?;
     let EncodedTable { table, features, bags } = encoded;
-    let target_summary = summary(columns, &target)?;
+    let target_summary = summary(columns, &target, run.recipe.dialect)?;
     let fit_error = |source| name_feature(&columns.features, source);
     let fitted = run.engine.fit_rows(&run.job(), &table, &target).map_err(fit_error)?;
     if matches!(target_summary, TargetSummary::Mean { mean } if !mean.is_finite()) {
@@ -152,12 +152,12 @@ pub(super) fn counted<const N: usize>(kinds: [(u64, &str); N]) -> impl Iterator<
 }
 
 /// The mean is of the target as answered, after `output`; a row whose output is not finite does not count.
-fn summary(columns: &Supervised, target: &Target) -> Result<TargetSummary, TrainError> {
+fn summary(columns: &Supervised, target: &Target, dialect: Dialect) -> Result<TargetSummary, TrainError> {
     let output_error = RowsError::of("output");
     match (target, &columns.output) {
         (Target::Numbers(numbers), None) => Ok(TargetSummary::Mean { mean: mean(numbers) }),
         (Target::Numbers(numbers), Some(output)) => {
-            let output = Output::compile(output).map_err(&output_error)?;
+            let output = Output::compile(output, dialect).map_err(&output_error)?;
             let mut answered = output.apply(numbers.clone()).map_err(&output_error)?;
             answered.retain(|number| number.is_finite());
             Ok(TargetSummary::Mean { mean: mean(&answered) })

@@ -64,7 +64,7 @@ pub(super) fn train_content(run: &TrainingRun, columns: &ContentColumns) -> Resu
         without_text,
         replaced,
     };
-    let (arrays, inputs) = (ContentParts { model, ids, titles }.to_arrays(), inputs(&read, run.schema));
+    let (arrays, inputs) = (ContentParts { model, ids, titles }.to_arrays(), inputs(&read, |_| false, run.schema));
     Ok(Trained { inputs, ..Trained::new(arrays, Task::Similarity(task), counts, notes) })
 }
 
@@ -95,7 +95,7 @@ fn corpus<'a>(columns: &ContentColumns, values: &'a [ItemColumn]) -> Result<Corp
 pub(super) fn train_neighbours(run: &TrainingRun, columns: &NeighbourColumns) -> Result<Trained, TrainError> {
     let stream = run.schema.arrow();
     let values = columns.features.iter().map(|text| {
-        let feature = compile("features", text, &stream)?;
+        let feature = compile("features", text, &stream, run.recipe.dialect)?;
         let as_text = is_categorical(&columns.categorical, &feature)?;
         Ok(("features", text.as_str(), if as_text { As::Text } else { As::Number }))
     });
@@ -132,7 +132,8 @@ pub(super) fn train_neighbours(run: &TrainingRun, columns: &NeighbourColumns) ->
         items: ids.len() as u64,
         replaced,
     };
-    let (arrays, inputs) = (NeighbourParts { model, ids }.to_arrays(), inputs(&read, run.schema));
+    let is_number = |place: usize| columns.features.get(place).is_some_and(|text| !rules.contains_key(text));
+    let (arrays, inputs) = (NeighbourParts { model, ids }.to_arrays(), inputs(&read, is_number, run.schema));
     Ok(Trained { features, inputs, ..Trained::new(arrays, Task::Neighbourhood(task), counts, notes) })
 }
 

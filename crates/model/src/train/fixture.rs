@@ -273,7 +273,7 @@ pub struct PreparedColumns {
 }
 
 pub fn prepared(fixture: &Fixture, model: &Model, holdout: f64) -> Result<PreparedColumns, TrainError> {
-    let recipe = Recipe::from_config(model, holdout, 1);
+    let recipe = Recipe::from_config(model, holdout, 1, Dialect::CURRENT);
     let Columns::Supervised(columns) = &recipe.columns else { panic!("{} has no features", model.name) };
     let batches = fixture.batches.lock().unwrap();
     let prepared = prepare(&fixture.training(&recipe, &batches, &|| false), columns)?;

@@ -50,6 +50,10 @@ pub fn configuration_digest(recipe: &Recipe) -> String {
         json!(["holdout", [json!(recipe.holdout.share), json!(recipe.holdout.seed)]]),
         json!(["schema", recipe.schema]),
     ]);
+    // Later than the others: a configuration of the first keeps its digest.
+    if !recipe.dialect.is_first() {
+        canonical.push(json!(["dialect", recipe.dialect]));
+    }
     blake3::hash(Value::Array(canonical).to_string().as_bytes()).to_hex().to_string()
 }
 
@@ -106,6 +110,8 @@ pub fn identity(model: &str, configuration_digest: &str, batches: &[TrainedBatch
 mod tests {
     use millstream_learn::{Algorithm, ParamValue};
 
+    use millstream_stream::schema::Dialect;
+
     use super::*;
     use crate::model::Missing;
     use crate::registry::Holdout;
@@ -129,7 +135,7 @@ mod tests {
                 baseline: None,
             }),
         };
-        Recipe::from_config(&model, 0.1, 1)
+        Recipe::from_config(&model, 0.1, 1, Dialect::First)
     }
 
     fn supervised_of(recipe: &mut Recipe) -> &mut Supervised {
@@ -168,6 +174,7 @@ mod tests {
         change(&|recipe| supervised_of(recipe).baseline = Some("Open".to_owned()));
         change(&|recipe| supervised_of(recipe).missing = Missing::Mean);
         change(&|recipe| recipe.seed = 1);
+        change(&|recipe| recipe.dialect = Dialect::Second);
         change(&|recipe| recipe.holdout = Holdout { share: 0.2, seed: 0 });
         change(&|recipe| recipe.schema = 2);
         let mut digests: Vec<String> = others.iter().map(configuration_digest).collect();

@@ -7,7 +7,7 @@ use millstream_learn::{Id, Ids};
 use millstream_store::Store;
 use millstream_stream::batch::Batch;
 use millstream_stream::expression::{Expression, ExpressionError, ExpressionFault};
-use millstream_stream::schema::{ColumnType, StreamSchema};
+use millstream_stream::schema::{ColumnType, Dialect, StreamSchema};
 
 use super::TrainError;
 use super::columns::keep_flagged;
@@ -62,9 +62,9 @@ impl ItemReader {
         schema: &StreamSchema,
     ) -> Result<Self, TrainError> {
         let stream = schema.arrow();
-        let reader = Self::over(id, filter, values, &stream)?;
+        let reader = Self::over(id, filter, values, &stream, schema.dialect)?;
         let expressions = [&reader.id.expression].into_iter().chain(&reader.filter).chain(reader.expressions());
-        Ok(Self::over(id, filter, values, &narrow(expressions, &stream))?)
+        Ok(Self::over(id, filter, values, &narrow(expressions, &stream), schema.dialect)?)
     }
 
     fn over(
@@ -72,13 +72,14 @@ impl ItemReader {
         filter: Option<&str>,
         values: &[(&'static str, &str, As)],
         schema: &SchemaRef,
+        dialect: Dialect,
     ) -> Result<Self, RowsError> {
-        let id = IdExpression::new(id_key, compile(id_key, id, schema)?)?;
-        let filter = compile_filter(filter, "write a condition, such as price is not null", schema)?;
+        let id = IdExpression::new(id_key, compile(id_key, id, schema, dialect)?)?;
+        let filter = compile_filter(filter, "write a condition, such as price is not null", schema, dialect)?;
         let values = values.iter().map(|&(key, text, kind)| {
             let compiled = match kind {
-                As::Number | As::Text => compile(key, text, schema)?,
-                As::Texts => Expression::compile_list(text, schema).map_err(RowsError::of(key))?,
+                As::Number | As::Text => compile(key, text, schema, dialect)?,
+                As::Texts => Expression::compile_list(text, schema, dialect).map_err(RowsError::of(key))?,
             };
             Ok((key, compiled, kind))
         });

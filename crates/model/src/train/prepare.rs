@@ -8,7 +8,7 @@ use datafusion::arrow::compute::{and, is_not_null};
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use millstream_learn::{Algorithm, TargetKind};
 use millstream_stream::expression::{Expression, ValueKind};
-use millstream_stream::schema::StreamSchema;
+use millstream_stream::schema::{ColumnType, Dialect, StreamSchema};
 use serde_json::Value;
 
 use super::TrainError;
@@ -110,7 +110,8 @@ fn prepare_as<T>(
         return Err(TrainError::NoRows { total, held_out, filtered, no_target, missing });
     }
     let encoded = encode(wanted, run.recipe.algorithm, features)?;
-    let inputs = inputs(&compiled.features, run.schema);
+    let is_number = |place: usize| compiled.kinds.get(place) == Some(&FeatureKind::Number);
+    let inputs = inputs(&compiled.features, is_number, run.schema);
     Ok(PreparedRows { encoded, inputs, target: finish(&compiled, target)?, counts })
 }
 
@@ -123,16 +124,17 @@ impl RowExpressions {
     }
 
     fn over(recipe: &Recipe, wanted: FeatureColumns, schema: &SchemaRef) -> Result<Self, RowsError> {
-        let features = wanted.features.iter().map(|text| compile("features", text, schema));
+        let compile = |key, text: &str| compile(key, text, schema, recipe.dialect);
+        let features = wanted.features.iter().map(|text| compile("features", text));
         let features = features.collect::<Result<Vec<_>, RowsError>>()?;
-        let target = wanted.target.map(|text| compile("target", text, schema)).transpose()?;
+        let target = wanted.target.map(|text| compile("target", text)).transpose()?;
         let kinds = features.iter().map(|feature| kind_of(wanted, feature)).collect::<Result<_, _>>()?;
         let regression = match &target {
             Some(target) => is_regression(recipe.algorithm, target)?,
             None => false,
         };
         let remedy = "write a condition, such as Close is not null";
-        let filter = compile_filter(recipe.filter.as_deref(), remedy, schema)?;
+        let filter = compile_filter(recipe.filter.as_deref(), remedy, schema, recipe.dialect)?;
         Ok(Self { features, kinds, target, filter, regression, schema: SchemaRef::clone(schema) })
     }
 }
@@ -280,14 +282,23 @@ fn text_classes(texts: &Interned) -> (Vec<u32>, Vec<Value>) {
     (texts.codes.iter().map(|&code| numbers[code as usize]).collect(), classes)
 }
 
-/// The columns a request must bring, in the order of the features that need them.
-pub fn inputs(features: &[Expression], schema: &StreamSchema) -> Vec<Input> {
+/// The columns a request must bring, in the order of the features that need them. One of whole numbers that features read as numbers
+/// takes any number. `is_number`: of a feature's place.
+pub fn inputs(features: &[Expression], is_number: impl Fn(usize) -> bool, schema: &StreamSchema) -> Vec<Input> {
+    let takes_any_number = |name: &String| {
+        let mut readers = features.iter().enumerate().filter(|(_, feature)| feature.columns().contains(name));
+        schema.dialect >= Dialect::Second
+            && readers.all(|(place, feature)| is_number(place) && feature.takes_any_number(name))
+    };
     let mut inputs: Vec<Input> = Vec::new();
     for name in features.iter().flat_map(Expression::columns) {
         let known = inputs.iter().any(|input| &input.name == name);
-        if let Some(kind) = schema.kind_of(name).filter(|_| !known) {
-            inputs.push(Input { name: name.clone(), kind });
-        }
+        let kind = match schema.kind_of(name).filter(|_| !known) {
+            Some(ColumnType::Int64) if takes_any_number(name) => ColumnType::Float64,
+            Some(kind) => kind,
+            None => continue,
+        };
+        inputs.push(Input { name: name.clone(), kind });
     }
     inputs
 }

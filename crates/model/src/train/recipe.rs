@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use millstream_learn::{Algorithm, Kind, ParamDefault, ParamValue};
+use millstream_stream::schema::Dialect;
 use serde_json::{Map, Value};
 
 use crate::model::{
@@ -26,10 +27,11 @@ pub struct Recipe {
     pub holdout: Holdout,
     /// The number of the stream's schema.
     pub schema: u32,
+    pub dialect: Dialect,
 }
 
 impl Recipe {
-    pub fn from_config(model: &Model, holdout_share: f64, schema: u32) -> Self {
+    pub fn from_config(model: &Model, holdout_share: f64, schema: u32, dialect: Dialect) -> Self {
         Self {
             algorithm: model.algorithm,
             columns: model.columns.clone(),
@@ -38,6 +40,7 @@ impl Recipe {
             seed: model.seed,
             holdout: Holdout { share: held_out_share(model.algorithm, holdout_share), seed: holdout::SEED },
             schema,
+            dialect,
         }
     }
 
@@ -76,6 +79,7 @@ impl Recipe {
             seed: file.seed,
             holdout: file.holdout,
             schema: file.schema,
+            dialect: file.dialect,
         })
     }
 

@@ -183,7 +183,7 @@ impl Trainer {
         (batches, turn): (&[Batch], Turn),
         report: &mut TrainReport,
     ) -> ControlFlow<()> {
-        let recipe = Recipe::from_config(model, self.settings.holdout, self.schema.schema);
+        let recipe = Recipe::from_config(model, self.settings.holdout, self.schema.schema, self.schema.dialect);
         let chosen = select(batches, chosen.iter().copied());
         let trained_on: Vec<TrainedBatch> =
             chosen.iter().map(|batch| TrainedBatch { batch: batch.number(), digest: batch.digest() }).collect();
@@ -320,6 +320,7 @@ impl Trainer {
             file: String::new(),
             file_digest: String::new(),
             schema: recipe.schema,
+            dialect: recipe.dialect,
             trained_at_ms: now_ms(),
             training_seconds: started.elapsed().as_secs_f64(),
             notes,

@@ -30,6 +30,7 @@ mod tests {
 
     use super::*;
     use crate::expression::{Expression, ExpressionFault};
+    use millstream_untrusted::model::Dialect;
 
     fn rows() -> RecordBatch {
         let column: ArrayRef = Arc::new(Float64Array::from(vec![1.0, 2.0]));
@@ -41,18 +42,18 @@ mod tests {
     fn a_long_sum_is_computed_and_a_longer_one_refused() {
         let rows = rows();
         for terms in [2, 30, 100, LEVELS - 1] {
-            let sum = Expression::compile(&vec!["a"; terms].join(" + "), &rows.schema()).unwrap();
+            let sum = Expression::compile(&vec!["a"; terms].join(" + "), &rows.schema(), Dialect::CURRENT).unwrap();
             let found = sum.rebind(&rows.schema()).unwrap().evaluate(&rows).unwrap();
             let whole = u32::try_from(terms).map(f64::from).unwrap();
             assert_eq!(found.as_primitive::<Float64Type>().values().to_vec(), [whole, 2.0 * whole], "{terms}");
         }
         for (operator, terms) in [("+", LEVELS + 1), ("+", 13_000), ("or a =", 5_000), ("||", 13_000), ("->", 13_000)] {
             let text = vec!["a"; terms].join(&format!(" {operator} "));
-            let fault = Expression::compile(&text, &rows.schema()).unwrap_err().fault;
+            let fault = Expression::compile(&text, &rows.schema(), Dialect::CURRENT).unwrap_err().fault;
             assert_eq!(fault, ExpressionFault::TooDeep { most: LEVELS }, "{operator} {terms}");
         }
         let text = vec!["a"; 40_000].join("+");
-        let fault = Expression::compile(&text, &rows.schema()).unwrap_err();
+        let fault = Expression::compile(&text, &rows.schema(), Dialect::CURRENT).unwrap_err();
         assert_eq!(fault.fault, ExpressionFault::TooLong { found: text.len(), most: TEXT_BYTES });
         assert!(fault.to_string().len() < 200, "{fault}");
     }
@@ -64,7 +65,7 @@ mod tests {
         for (open, close) in nested {
             for levels in [10, 40, 400, 3_000] {
                 let text = format!("{}a{}", open.repeat(levels), close.repeat(levels));
-                if let Ok(expression) = Expression::compile(&text, &rows.schema()) {
+                if let Ok(expression) = Expression::compile(&text, &rows.schema(), Dialect::CURRENT) {
                     assert!(levels <= LEVELS, "{open} {levels}");
                     assert_eq!(expression.evaluate(&rows).unwrap().len(), 2, "{open} {levels}");
                 }

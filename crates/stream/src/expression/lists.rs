@@ -76,16 +76,17 @@ mod tests {
 
     use super::*;
     use crate::expression::Expression;
+    use millstream_untrusted::model::Dialect;
 
     /// Items with their genres as one text each, and whether the filter takes each of them: `+`, `-`, or `?` for null.
     fn check(filter: &str, expected: &str) {
         let schema = Schema::new(vec![Field::new("genres", DataType::Utf8, true)]);
         let texts = StringArray::from(vec![Some("Drama|Crime"), Some("Comedy"), Some(""), None]);
         let batch = RecordBatch::try_new(Arc::new(schema.clone()), vec![Arc::new(texts)]).unwrap();
-        let genre = Expression::compile_list("string_to_array(genres, '|')", &schema).unwrap();
+        let genre = Expression::compile_list("string_to_array(genres, '|')", &schema, Dialect::CURRENT).unwrap();
         let schema = Schema::new(vec![Field::new("genre", genre.data_type().clone(), true)]);
         let batch = RecordBatch::try_new(Arc::new(schema.clone()), vec![genre.evaluate(&batch).unwrap()]).unwrap();
-        let answer = Expression::compile(filter, &schema).unwrap().evaluate(&batch).unwrap();
+        let answer = Expression::compile(filter, &schema, Dialect::CURRENT).unwrap().evaluate(&batch).unwrap();
         let answer = answer.as_boolean();
         let shown =
             (0..answer.len()).map(|row| match (answer.is_null(row), answer.is_valid(row) && answer.value(row)) {

@@ -259,6 +259,7 @@ mod tests {
 
     use super::*;
     use crate::expression::Expression;
+    use millstream_untrusted::model::Dialect;
 
     fn check_and_evaluate(text: &str) -> Result<(), ExpressionError> {
         check(text)?;
@@ -267,7 +268,7 @@ mod tests {
         let columns: [datafusion::arrow::array::ArrayRef; 2] =
             [Arc::new(Int64Array::from(vec![1995])), Arc::new(StringArray::from(vec!["Toy Story"]))];
         let batch = RecordBatch::try_new(Arc::new(schema.clone()), columns.to_vec()).unwrap();
-        Expression::compile(text, &schema)?.evaluate(&batch).map(|_| ())
+        Expression::compile(text, &schema, Dialect::CURRENT)?.evaluate(&batch).map(|_| ())
     }
 
     fn refuse(text: &str, message: &str) {

@@ -11,9 +11,10 @@ use datafusion::arrow::datatypes::{DataType, Float64Type};
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::util::display::array_value_to_string;
 
-use super::value::{boolean, exact_integer};
+use super::number::{NumberText, finite, number_text};
+use super::value::{boolean, exact_integer, integer};
 use crate::expression::{Expression, ValueKind};
-use crate::schema::{ArrowType, Bad, ColumnType, DerivedColumn, StreamSchema};
+use crate::schema::{ArrowType, Bad, ColumnType, DerivedColumn, Dialect, StreamSchema};
 
 /// Of a value in a reason.
 const VALUE_SHOWN_CHARS: usize = 60;
@@ -36,6 +37,7 @@ struct Compiled {
     expression: Expression,
     /// Places of the columns it reads, among the source columns.
     reads: Vec<usize>,
+    dialect: Dialect,
 }
 
 /// Of one chunk.
@@ -50,10 +52,11 @@ impl Derivation {
     pub fn compile(schema: &StreamSchema) -> Result<Self, DeriveError> {
         let source = schema.source();
         let compiled = schema.derived.iter().map(|column| {
-            let expression =
-                column.compile(&source).map_err(|problem| DeriveError { column: column.name.clone(), problem })?;
+            let expression = column
+                .compile(&source, schema.dialect)
+                .map_err(|problem| DeriveError { column: column.name.clone(), problem })?;
             let reads = expression.columns().iter().filter_map(|name| source.index_of(name).ok()).collect();
-            Ok(Compiled { column: column.clone(), expression, reads })
+            Ok(Compiled { column: column.clone(), expression, reads, dialect: schema.dialect })
         });
         Ok(Self { columns: compiled.collect::<Result<_, _>>()? })
     }
@@ -82,18 +85,29 @@ impl Compiled {
             [] => new_null_array(self.expression.data_type(), 0),
             pieces => concat(pieces)?,
         };
-        let values = typed(&result, self.expression.kind(), self.column.kind)?;
+        let values = typed(&result, self.expression.kind(), self.column.kind, self.dialect)?;
         if self.column.bad == Bad::Null {
             return Ok(values);
         }
         for row in (0..rows.num_rows()).filter(|row| values.is_null(*row)) {
             // Null of null is no fault; a value that its type cannot hold always is one.
             let of_null = self.reads.iter().any(|index| rows.column(*index).is_null(row));
-            if !of_null || !result.is_null(row) || errors.contains_key(&row) {
+            let is_fault = !of_null || !result.is_null(row) || errors.contains_key(&row);
+            if is_fault && !self.says_no_number(&result, row) {
                 bad.entry(row).or_insert_with(|| self.reason(rows, row, &result, errors.get(&row)));
             }
         }
         Ok(values)
+    }
+
+    /// A text that says itself that there is no number, such as NaN, is null and no fault.
+    fn says_no_number(&self, result: &ArrayRef, row: usize) -> bool {
+        let is_number = matches!(self.column.kind, ColumnType::Float64 | ColumnType::Int64);
+        self.dialect >= Dialect::Second
+            && is_number
+            && self.expression.kind() == ValueKind::Text
+            && !result.is_null(row)
+            && array_value_to_string(result, row).is_ok_and(|text| number_text(&text) == NumberText::NotFinite)
     }
 
     /// All rows at once; where that fails, the halves, down to the rows that cannot be computed.
@@ -144,7 +158,7 @@ fn shown(array: &dyn Array, row: usize) -> String {
 }
 
 /// The values as the column's type; null where it cannot hold them.
-fn typed(result: &ArrayRef, kind: ValueKind, wanted: ColumnType) -> Result<ArrayRef, ArrowError> {
+fn typed(result: &ArrayRef, kind: ValueKind, wanted: ColumnType, dialect: Dialect) -> Result<ArrayRef, ArrowError> {
     let wanted_type = wanted.arrow();
     if wanted == ColumnType::Utf8 {
         return cast(result, &wanted_type);
@@ -152,7 +166,7 @@ fn typed(result: &ArrayRef, kind: ValueKind, wanted: ColumnType) -> Result<Array
     Ok(match kind {
         ValueKind::Text => {
             let texts = cast(result, &DataType::Utf8)?;
-            from_texts(texts.as_string::<i32>(), wanted)
+            from_texts(texts.as_string::<i32>(), wanted, dialect)
         }
         ValueKind::Number if !result.data_type().is_integer() || wanted == ColumnType::Float64 => {
             let numbers = cast(result, &DataType::Float64)?;
@@ -162,16 +176,19 @@ fn typed(result: &ArrayRef, kind: ValueKind, wanted: ColumnType) -> Result<Array
     })
 }
 
-/// Blanks around a number are no part of it.
-fn from_texts(texts: &StringArray, wanted: ColumnType) -> ArrayRef {
-    let number = |text: &str| text.trim().parse().ok().filter(|number: &f64| number.is_finite());
+/// Blanks around a number are no part of it; `type` says that it is one, though it looks like a code.
+fn from_texts(texts: &StringArray, wanted: ColumnType, dialect: Dialect) -> ArrayRef {
+    fn number(text: &str, dialect: Dialect) -> Option<&str> {
+        match (dialect, number_text(text)) {
+            (Dialect::First, _) => Some(text.trim()),
+            (Dialect::Second, NumberText::Number { text, .. } | NumberText::Code(text)) => Some(text),
+            (Dialect::Second, NumberText::NotFinite | NumberText::Other) => None,
+        }
+    }
     let texts = texts.iter();
     match wanted {
-        ColumnType::Float64 => Arc::new(texts.map(|text| text.and_then(number)).collect::<Float64Array>()),
-        ColumnType::Int64 => {
-            let integer = |text: &str| text.trim().parse().ok().or_else(|| number(text).and_then(exact_integer));
-            Arc::new(texts.map(|text| text.and_then(integer)).collect::<Int64Array>())
-        }
+        ColumnType::Float64 => Arc::new(texts.map(|text| finite(number(text?, dialect)?)).collect::<Float64Array>()),
+        ColumnType::Int64 => Arc::new(texts.map(|text| integer(number(text?, dialect)?)).collect::<Int64Array>()),
         ColumnType::Boolean => {
             Arc::new(texts.map(|text| text.and_then(|text| boolean(text.trim()))).collect::<BooleanArray>())
         }

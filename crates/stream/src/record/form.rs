@@ -9,20 +9,23 @@ use super::Encoding;
 use super::csv_text::{CsvFields, without_line_end};
 use super::payload::key_prefix;
 use super::value::{Misfit, Value, event_time, from_csv, from_json};
-use crate::schema::{ColumnType, StreamColumn, StreamSchema};
+use crate::schema::{ColumnType, Dialect, StreamColumn, StreamSchema};
 
 /// A serialiser of a schema registry writes a zero byte and the schema's id, four bytes, before the value.
 const FRAME_BYTES: usize = 5;
 /// Of keys that are no columns.
 const NEW_KEYS_MOST: usize = 100;
 
-/// How values are taken apart.
-pub enum Form {
+/// How values are taken apart, and what their texts mean.
+pub struct Form {
+    framing: Framing,
+    dialect: Dialect,
+}
+
+enum Framing {
     Json {
         /// What comes before each value in a record that our own `replay` wrote.
         prefixes: Vec<Vec<u8>>,
-        /// Stores of the first dialect take no value with the frame of a schema registry.
-        takes_frames: bool,
         keys: Keys,
     },
     Csv(CsvFields),
@@ -72,45 +75,46 @@ impl Keys {
 
 impl Form {
     pub fn new(schema: &StreamSchema, encoding: Encoding) -> Self {
-        match encoding {
+        let framing = match encoding {
             Encoding::Json => {
                 let prefixes = schema.columns.iter().enumerate().map(|(i, column)| key_prefix(i, &column.name));
-                let keys = Keys::new(&schema.columns);
-                Self::Json { prefixes: prefixes.collect(), takes_frames: !schema.dialect.is_first(), keys }
+                Framing::Json { prefixes: prefixes.collect(), keys: Keys::new(&schema.columns) }
             }
-            Encoding::Csv => Self::Csv(CsvFields::default()),
-        }
+            Encoding::Csv => Framing::Csv(CsvFields::default()),
+        };
+        Self { framing, dialect: schema.dialect }
     }
 
     /// The keys that came since the last time and are no columns, each once.
     pub fn new_keys(&mut self) -> Vec<NewKey> {
-        match self {
-            Self::Json { keys, .. } => std::mem::take(&mut keys.new),
-            Self::Csv(_) => Vec::new(),
+        match &mut self.framing {
+            Framing::Json { keys, .. } => std::mem::take(&mut keys.new),
+            Framing::Csv(_) => Vec::new(),
         }
     }
 
     /// A value for each of the columns, each of its type.
     #[inline]
     pub fn values<'a>(&'a mut self, value: &'a [u8], columns: &[StreamColumn]) -> Result<Vec<Value<'a>>, Misfit> {
-        match self {
-            Self::Json { prefixes, takes_frames, keys } => match ours(value, prefixes, columns) {
+        let dialect = self.dialect;
+        match &mut self.framing {
+            Framing::Json { prefixes, keys } => match ours(value, prefixes, columns, dialect) {
                 Some(values) => values,
-                None => any_object(object(value, *takes_frames)?, columns, keys),
+                None => any_object(object(value, dialect)?, columns, keys, dialect),
             },
-            Self::Csv(fields) => {
+            Framing::Csv(fields) => {
                 split(fields, value, columns.len())?;
                 let fields = &*fields;
-                columns.iter().enumerate().map(|(i, column)| from_csv(fields.get(i), column)).collect()
+                columns.iter().enumerate().map(|(i, column)| from_csv(fields.get(i), column, dialect)).collect()
             }
         }
     }
 
     /// The event time in one column, the others only passed over.
     pub fn time_of(&mut self, value: &[u8], columns: &[StreamColumn], index: usize) -> Option<i64> {
-        let column = columns.get(index)?;
-        let value = match self {
-            Self::Json { prefixes, takes_frames, .. } => {
+        let (column, dialect) = (columns.get(index)?, self.dialect);
+        let value = match &mut self.framing {
+            Framing::Json { prefixes, .. } => {
                 let mut rest = value;
                 let passed = prefixes[..=index].iter().try_fold(None, |_, prefix| {
                     let token;
@@ -118,16 +122,16 @@ impl Form {
                     Some(Some(token))
                 });
                 match passed.flatten() {
-                    Some(token) => from_json(token, column).ok()?,
+                    Some(token) => from_json(token, column, dialect).ok()?,
                     None => {
-                        let object = object(value, *takes_frames).ok()?;
-                        from_json(object.get(column.name.as_str())?.get().as_bytes(), column).ok()?
+                        let object = object(value, dialect).ok()?;
+                        from_json(object.get(column.name.as_str())?.get().as_bytes(), column, dialect).ok()?
                     }
                 }
             }
-            Self::Csv(fields) => {
+            Framing::Csv(fields) => {
                 split(fields, value, columns.len()).ok()?;
-                from_csv(fields.get(index), column).ok()?
+                from_csv(fields.get(index), column, dialect).ok()?
             }
         };
         event_time(&value)
@@ -147,13 +151,18 @@ fn split(fields: &mut CsvFields, value: &[u8], expected: usize) -> Result<(), Mi
 
 /// A record as `RowEncoder` writes it: the columns in order, no white space. `None`: it is not of that form.
 #[inline]
-fn ours<'a>(value: &'a [u8], prefixes: &[Vec<u8>], columns: &[StreamColumn]) -> Option<Result<Vec<Value<'a>>, Misfit>> {
+fn ours<'a>(
+    value: &'a [u8],
+    prefixes: &[Vec<u8>],
+    columns: &[StreamColumn],
+    dialect: Dialect,
+) -> Option<Result<Vec<Value<'a>>, Misfit>> {
     let mut rest = value;
     let mut values = Vec::with_capacity(columns.len());
     for (prefix, column) in prefixes.iter().zip(columns) {
         let token;
         (token, rest) = next_token(rest, prefix)?;
-        match from_json(token, column) {
+        match from_json(token, column, dialect) {
             Ok(value) => values.push(value),
             Err(misfit) => return Some(Err(misfit)),
         }
@@ -169,12 +178,17 @@ fn next_token<'a>(rest: &'a [u8], prefix: &[u8]) -> Option<(&'a [u8], &'a [u8])>
 }
 
 /// Any JSON object: columns by name, absent ones null.
-fn any_object<'a>(fields: Object<'a>, columns: &[StreamColumn], keys: &mut Keys) -> Result<Vec<Value<'a>>, Misfit> {
+fn any_object<'a>(
+    fields: Object<'a>,
+    columns: &[StreamColumn],
+    keys: &mut Keys,
+    dialect: Dialect,
+) -> Result<Vec<Value<'a>>, Misfit> {
     let mut found = 0;
     let values = columns.iter().map(|column| match fields.get(column.name.as_str()) {
         Some(token) => {
             found += 1;
-            from_json(token.get().as_bytes(), column)
+            from_json(token.get().as_bytes(), column, dialect)
         }
         None => Ok(Value::Null),
     });
@@ -205,12 +219,17 @@ pub fn registry_fault(value: &[u8]) -> Option<String> {
 
 type Object<'a> = HashMap<Cow<'a, str>, &'a RawValue>;
 
-fn object(value: &[u8], takes_frames: bool) -> Result<Object<'_>, Misfit> {
+/// Stores of the first dialect take no value with the frame of a schema registry.
+fn object(value: &[u8], dialect: Dialect) -> Result<Object<'_>, Misfit> {
     let misfit = |error| Misfit {
         reason: registry_fault(value).unwrap_or_else(|| format!("not a JSON object: {error}")),
         inferred_column: None,
     };
-    serde_json::from_slice(if takes_frames { unframed(value) } else { value }).map_err(misfit)
+    let value = match dialect {
+        Dialect::First => value,
+        Dialect::Second => unframed(value),
+    };
+    serde_json::from_slice(value).map_err(misfit)
 }
 
 /// The length of the JSON scalar at the start.

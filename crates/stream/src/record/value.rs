@@ -6,8 +6,8 @@ use datafusion::arrow::array::timezone::Tz;
 use datafusion::arrow::compute::kernels::cast_utils::{string_to_datetime, string_to_timestamp_nanos};
 
 use super::instant::write_instant;
-use super::payload::is_json_number;
-use crate::schema::{Bad, ColumnType, StreamColumn};
+use super::number::{NumberText, finite, json_number, number_text};
+use crate::schema::{Bad, ColumnType, Dialect, StreamColumn};
 
 /// The year 0: what lies before has no ISO 8601 date of four digits, and is a fault as well.
 const EARLIEST_MS: i64 = -62_167_219_200_000;
@@ -32,29 +32,34 @@ pub enum Value<'a> {
 
 /// A JSON token as the column's type.
 #[inline]
-pub fn from_json<'a>(token: &'a [u8], column: &StreamColumn) -> Result<Value<'a>, Misfit> {
+pub fn from_json<'a>(token: &'a [u8], column: &StreamColumn, dialect: Dialect) -> Result<Value<'a>, Misfit> {
     let text = match token {
         b"null" => return Ok(Value::Null),
         [b'"', inner @ .., b'"'] if !inner.contains(&b'\\') => std::str::from_utf8(inner).ok().map(Cow::Borrowed),
         [b'"', ..] => serde_json::from_slice(token).ok().map(Cow::Owned),
         _ => std::str::from_utf8(token).ok().map(Cow::Borrowed),
     };
-    from_text(text, token, column)
+    from_text(text, token, column, dialect)
 }
 
 /// A csv field as the column's type.
 #[inline]
-pub fn from_csv<'a>(field: Option<&'a [u8]>, column: &StreamColumn) -> Result<Value<'a>, Misfit> {
+pub fn from_csv<'a>(field: Option<&'a [u8]>, column: &StreamColumn, dialect: Dialect) -> Result<Value<'a>, Misfit> {
     match field {
         None => Ok(Value::Null),
-        Some(field) => from_text(std::str::from_utf8(field).ok().map(Cow::Borrowed), field, column),
+        Some(field) => from_text(std::str::from_utf8(field).ok().map(Cow::Borrowed), field, column, dialect),
     }
 }
 
 /// `text`: `None` when it is not UTF-8; `raw`: what a reason shows.
 #[inline]
-fn from_text<'a>(text: Option<Cow<'a, str>>, raw: &[u8], column: &StreamColumn) -> Result<Value<'a>, Misfit> {
-    match text.and_then(|text| of_type(text, column)) {
+fn from_text<'a>(
+    text: Option<Cow<'a, str>>,
+    raw: &[u8],
+    column: &StreamColumn,
+    dialect: Dialect,
+) -> Result<Value<'a>, Misfit> {
+    match text.and_then(|text| of_type(text, column, dialect)) {
         Some(value) => Ok(value),
         None if column.bad == Bad::Null => Ok(Value::Null),
         None => Err(not_of_type(raw, column)),
@@ -71,18 +76,56 @@ fn not_of_type(raw: &[u8], column: &StreamColumn) -> Misfit {
 }
 
 #[inline]
-fn of_type<'a>(text: Cow<'a, str>, column: &StreamColumn) -> Option<Value<'a>> {
-    if column.null.iter().any(|null| *null == text) {
+fn of_type<'a>(text: Cow<'a, str>, column: &StreamColumn, dialect: Dialect) -> Option<Value<'a>> {
+    let first = text.as_bytes().first();
+    // The first byte tells most texts apart: a list of markers costs a column of numbers next to nothing.
+    if column.null.iter().any(|null| null.as_bytes().first() == first && *null == text) {
         return Some(Value::Null);
     }
-    let number =
-        || is_json_number(text.as_bytes()).then(|| text.parse::<f64>().ok()).flatten().filter(|x| x.is_finite());
-    match column.kind {
-        ColumnType::Float64 => number().map(Value::Float64),
-        ColumnType::Int64 => text.parse().ok().or_else(|| number().and_then(exact_integer)).map(Value::Int64),
-        ColumnType::Boolean => boolean(&text).map(Value::Boolean),
-        ColumnType::Utf8 => Some(Value::Utf8(text)),
+    match (column.kind, dialect) {
+        (ColumnType::Utf8, _) => Some(Value::Utf8(text)),
+        (ColumnType::Boolean, _) => boolean(&text).map(Value::Boolean),
+        (ColumnType::Float64, Dialect::First) => json_number(&text).map(Value::Float64),
+        (ColumnType::Int64, Dialect::First) => {
+            text.parse().ok().or_else(|| json_number(&text).and_then(exact_integer)).map(Value::Int64)
+        }
+        (ColumnType::Float64, Dialect::Second) => match json_number(&text) {
+            Some(number) => Some(Value::Float64(number)),
+            None => as_people_write(&text, column, |text| finite(text).map(Value::Float64)),
+        },
+        (ColumnType::Int64, Dialect::Second) => match plain_integer(&text) {
+            Some(integer) => Some(Value::Int64(integer)),
+            None => as_people_write(&text, column, |text| integer(text).map(Value::Int64)),
+        },
     }
+}
+
+/// A number that no one calls a code.
+#[inline]
+fn plain_integer(text: &str) -> Option<i64> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let is_plain = matches!(digits.as_bytes(), [b'0'] | [b'1'..=b'9', ..]);
+    if is_plain { text.parse().ok() } else { None }
+}
+
+/// What is a code in a column that was found to be of numbers is a number where the user says that it is one.
+#[cold]
+fn as_people_write(
+    text: &str,
+    column: &StreamColumn,
+    read: impl Fn(&str) -> Option<Value<'static>>,
+) -> Option<Value<'static>> {
+    match number_text(text) {
+        NumberText::Number { text, .. } => read(text),
+        NumberText::Code(text) if !column.inferred => read(text),
+        NumberText::NotFinite => Some(Value::Null),
+        NumberText::Code(_) | NumberText::Other => None,
+    }
+}
+
+/// Whole, however it is written.
+pub fn integer(text: &str) -> Option<i64> {
+    text.parse().ok().or_else(|| finite(text).and_then(exact_integer))
 }
 
 pub fn boolean(text: &str) -> Option<bool> {

@@ -26,7 +26,7 @@ pub const COLUMN: Keys = Keys {
 pub fn rules(root: &Table, faults: &mut Faults) -> SchemaRules {
     let section = Section::of_root(root, "schema", &SCHEMA, faults);
     let time = section.filled_text("time", faults).map(str::to_owned);
-    let null = section.texts("null", faults).unwrap_or_default();
+    let null = section.texts("null", faults);
     let ahead = ahead(&section, faults).unwrap_or_default();
     let mut columns = BTreeMap::new();
     for (name, value) in section.table("columns", faults).into_iter().flatten() {

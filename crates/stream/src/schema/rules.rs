@@ -5,8 +5,11 @@ use std::fmt;
 use datafusion::arrow::datatypes::{DataType, Schema as ArrowSchema};
 use millstream_base::did_you_mean;
 
-use super::{ColumnType, DerivedColumn, OFFSET_COLUMN, PARTITION_COLUMN, StreamSchema, TIME_COLUMN};
+use super::{
+    ColumnType, DerivedColumn, Dialect, OFFSET_COLUMN, PARTITION_COLUMN, StreamColumn, StreamSchema, TIME_COLUMN,
+};
 use crate::expression::{Expression, ExpressionError, ValueKind};
+use crate::schema::missing::is_missing_marker;
 use crate::schema::{ColumnRule, SchemaRules};
 
 /// What is wrong with a rule of `[schema]`, once the columns are known.
@@ -67,7 +70,7 @@ impl StreamSchema {
         (self.time, self.ahead) = (rules.time.clone(), rules.ahead);
         let source = self.source();
         for column in &self.derived {
-            if let Err(message) = column.compile(&source) {
+            if let Err(message) = column.compile(&source, self.dialect) {
                 let key = format!("schema.columns.{}.from", column.name);
                 faults.push(RuleFault { key, value: Some(column.from.clone()), message });
             }
@@ -113,8 +116,12 @@ impl StreamSchema {
             return fault(format!("schema.columns.{}.from", column.name), None, &format!("{:?}", column.from));
         }
         for column in &self.columns {
-            let own = rules.columns.get(&column.name).and_then(|rule| rule.null.as_ref());
-            if *own.unwrap_or(&rules.null) != column.null {
+            let obeys = match rules.null_of(&column.name) {
+                Some(texts) => texts == column.null,
+                None => column.null.is_empty() || self.found_null(column),
+            };
+            if !obeys {
+                let own = rules.columns.get(&column.name).and_then(|rule| rule.null.as_ref());
                 let key = if own.is_some() {
                     format!("schema.columns.{}.null", column.name)
                 } else {
@@ -125,13 +132,20 @@ impl StreamSchema {
         }
         let source = self.source();
         for column in &self.derived {
-            if let Err(message) = column.compile(&source) {
+            if let Err(message) = column.compile(&source, self.dialect) {
                 let key = format!("schema.columns.{}.from", column.name);
                 let message = format!("{message}; the store was made by another version of Millstream: use that one");
                 return Err(RuleFault { key, value: Some(column.from.clone()), message });
             }
         }
         Ok(())
+    }
+
+    /// Whether inference may have found these texts for null.
+    fn found_null(&self, column: &StreamColumn) -> bool {
+        self.dialect >= Dialect::Second
+            && column.kind != ColumnType::Utf8
+            && column.null.iter().all(|text| is_missing_marker(text))
     }
 
     fn time_fault(&self) -> Option<RuleFault> {
@@ -163,8 +177,8 @@ fn shown(text: Option<&str>) -> String {
 
 impl DerivedColumn {
     /// Its expression over the source columns, when that gives something its type can hold; else what is wrong with it.
-    pub fn compile(&self, source: &ArrowSchema) -> Result<Expression, String> {
-        let expression = Expression::compile(&self.from, source)
+    pub fn compile(&self, source: &ArrowSchema, dialect: Dialect) -> Result<Expression, String> {
+        let expression = Expression::compile(&self.from, source, dialect)
             .map_err(|ExpressionError { fault, .. }| format!("{fault}; it sees the columns of the source"))?;
         let message = match (expression.kind(), expression.data_type(), self.kind) {
             (ValueKind::Number | ValueKind::Boolean | ValueKind::Text, ..) => return Ok(expression),
@@ -195,7 +209,7 @@ impl DerivedColumn {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::{Ahead, Bad, Dialect, FORMAT, StreamColumn};
+    use crate::schema::{Ahead, Bad, FORMAT};
 
     fn found() -> StreamSchema {
         let column = |(name, kind): (&str, ColumnType)| StreamColumn {

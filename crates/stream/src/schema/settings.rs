@@ -5,21 +5,45 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::ColumnType;
+use super::{ColumnType, Dialect};
 
 /// `[schema]`: what the user pins; the rest is inferred.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SchemaRules {
+    /// Of what is read by them.
+    pub dialect: Dialect,
     /// The event-time column.
     pub time: Option<String>,
-    /// Texts that mean null, besides the empty one.
-    pub null: Vec<String>,
+    /// Texts that mean null, besides the empty one; `None`: those that are well known.
+    pub null: Option<Vec<String>>,
     pub columns: BTreeMap<String, ColumnRule>,
     pub ahead: Ahead,
     /// Columns that are ids of something, by what the other tables say of them: their whole numbers are int64.
     pub ids: BTreeSet<String>,
     /// Columns that are times to a model, likewise.
     pub times: BTreeSet<String>,
+}
+
+impl Default for SchemaRules {
+    fn default() -> Self {
+        Self {
+            dialect: Dialect::CURRENT,
+            time: None,
+            null: None,
+            columns: BTreeMap::new(),
+            ahead: Ahead::default(),
+            ids: BTreeSet::new(),
+            times: BTreeSet::new(),
+        }
+    }
+}
+
+impl SchemaRules {
+    /// The texts that mean null in a column, where the user says so.
+    pub fn null_of(&self, column: &str) -> Option<&[String]> {
+        let own = self.columns.get(column).and_then(|rule| rule.null.as_ref());
+        own.or(self.null.as_ref()).map(Vec::as_slice)
+    }
 }
 
 /// `schema.ahead`: how many milliseconds ahead of the clock an event time may lie; `None`: any time is right.

@@ -81,6 +81,7 @@ impl Dataset {
 
     /// Reads the whole source once, or a sample where it can be read only once.
     pub fn profile(&self, rules: &SchemaRules) -> Result<Profile, SourceError> {
+        lock(&self.known).dialect = rules.dialect;
         let profile = match &self.source.place {
             SourcePlace::Stdin => self.profile_sample(rules)?,
             SourcePlace::File(_) | SourcePlace::S3(_) => self.profile_whole(rules)?,
@@ -102,7 +103,7 @@ impl Dataset {
     fn profile_whole(&self, rules: &SchemaRules) -> Result<Profile, SourceError> {
         let files = Files::of(&self.source)?;
         let opener = self.opener(Encoding::Json);
-        let mut pass = Pass::new(&self.place, self.source.key.as_deref(), rules, opener.dialect, None);
+        let mut pass = Pass::new(&self.place, self.source.key.as_deref(), rules, None);
         let mut fingerprints = Vec::with_capacity(files.places.len());
         for place in &files.places {
             let file = place.to_string();
@@ -168,7 +169,7 @@ impl Dataset {
         let (part, met_end) = Part::new(sample);
         let opener = self.opener(Encoding::Json);
         let cut = (!ended).then_some(met_end);
-        let mut pass = Pass::new(&self.place, self.source.key.as_deref(), rules, opener.dialect, cut);
+        let mut pass = Pass::new(&self.place, self.source.key.as_deref(), rules, cut);
         let text = input::decoded(Box::new(part), self.source.charset);
         let input = Input { bytes: RowGuard::new(text, &self.stop), digest: None };
         match self.source.format {

@@ -4,8 +4,10 @@ use std::collections::HashMap;
 
 use super::jsonl::members;
 use super::limits::COLUMNS_MOST;
-use crate::record::{Cell, is_json_number};
-use crate::schema::{Ahead, Bad, ColumnType, Dialect, FORMAT, SchemaRules, StreamColumn, StreamSchema};
+use crate::record::{Cell, NumberText, is_json_number, number_text};
+use crate::schema::{
+    Ahead, Bad, ColumnType, Dialect, FORMAT, SchemaRules, StreamColumn, StreamSchema, USUAL_MARKERS, is_missing_marker,
+};
 
 /// The columns of a source as far as it is read, in the order of their first appearance.
 pub(super) struct Columns<'a> {
@@ -45,7 +47,7 @@ impl<'a> Columns<'a> {
 
     /// Leaves the last column out if it has no value and no rule; answers whether it did.
     pub fn leave_empty_last_out(&mut self) -> bool {
-        let is_empty = self.found.last().is_some_and(|found| found.numbers + found.flags + found.texts == 0);
+        let is_empty = self.found.last().is_some_and(Found::is_empty);
         let is_ruled = self.names.last().is_some_and(|name| self.rules.columns.contains_key(name));
         if !is_empty || is_ruled {
             return false;
@@ -105,28 +107,31 @@ impl<'a> Columns<'a> {
     }
 
     /// The types that follow; `kinds`: those that a file tells itself.
-    pub fn schema(&self, kinds: Option<&[ColumnType]>, dialect: Dialect) -> StreamSchema {
+    pub fn schema(&self, kinds: Option<&[ColumnType]>, seen: Coverage) -> StreamSchema {
         let columns = self.names.iter().zip(&self.found).enumerate().map(|(place, (name, found))| {
-            // A rule with `from` speaks of the column that it makes, whatever the source's own is.
-            let pinned = self.rules.columns.get(name).filter(|rule| rule.from.is_none()).and_then(|rule| rule.kind);
             let told = kinds.and_then(|kinds| kinds.get(place)).copied();
-            StreamColumn {
-                name: name.clone(),
-                kind: pinned.or(told).unwrap_or_else(|| found.kind(self.use_of(name), self.forgives)),
-                inferred: pinned.is_none(),
-                null: found.null.clone(),
-                bad: Bad::Reject,
-            }
+            let pinned = self.pinned(name);
+            let kind = pinned.or(told).unwrap_or_else(|| found.kind(self.use_of(name), seen, self.forgives));
+            let null = match self.rules.null_of(name) {
+                Some(texts) => texts.to_vec(),
+                None => found.found_null(kind, seen),
+            };
+            StreamColumn { name: name.clone(), kind, inferred: pinned.is_none(), null, bad: Bad::Reject }
         });
         StreamSchema {
             format: FORMAT,
             schema: 1,
-            dialect,
+            dialect: self.rules.dialect,
             ahead: Ahead::default(),
             columns: columns.collect(),
             derived: Vec::new(),
             time: self.rules.time.clone(),
         }
+    }
+
+    /// A rule with `from` speaks of the column that it makes, whatever the source's own is.
+    fn pinned(&self, name: &str) -> Option<ColumnType> {
+        self.rules.columns.get(name).filter(|rule| rule.from.is_none()).and_then(|rule| rule.kind)
     }
 
     fn use_of(&self, name: &str) -> Use {
@@ -139,23 +144,40 @@ impl<'a> Columns<'a> {
         }
     }
 
-    /// Columns whose types are inferred and whose values are both texts and something else.
+    /// Columns whose types are inferred and whose values are both texts and something else, of a sample.
     pub fn mixed(&self) -> impl Iterator<Item = Mixed<'_>> {
-        let inferred = |name: &str| self.rules.columns.get(name).is_none_or(|rule| rule.kind.is_none());
-        let columns = self.names.iter().zip(&self.found).filter(move |(name, _)| inferred(name));
+        let columns = self.names.iter().zip(&self.found).filter(|(name, _)| self.pinned(name).is_none());
         columns.filter_map(|(name, found)| {
             let others = found.numbers + found.flags;
-            let first_text = found.first_text.as_ref().filter(|_| others > 0)?;
-            let kind = found.kind(self.use_of(name), self.forgives);
+            let first_text = found.first_text.as_ref().filter(|_| others > 0 && found.texts > 0)?;
+            let kind = found.kind(self.use_of(name), Coverage::Sample, self.forgives);
             Some(Mixed { name, kind, texts: found.texts, others, first_text })
         })
     }
 
-    /// A few texts among many numbers: most likely a null marker.
-    pub fn warnings(&self) -> Vec<String> {
-        let columns = self.names.iter().zip(&self.found);
-        columns.filter_map(|(name, found)| found.warning(name, self.rules)).collect()
+    /// What a person should know: texts that became null, and columns that are almost numbers.
+    pub fn warnings(&self, seen: Coverage) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for (name, found) in self.names.iter().zip(&self.found) {
+            let pinned = self.pinned(name);
+            let kind = pinned.unwrap_or_else(|| found.kind(self.use_of(name), seen, self.forgives));
+            let about = if kind == ColumnType::Utf8 {
+                found.why_text(name, pinned.is_some())
+            } else {
+                found.what_is_null(name, self.rules.null_of(name).is_none())
+            };
+            warnings.extend(about.map(|about| format!("column {name:?} {about}")));
+        }
+        warnings
     }
+}
+
+/// How much of a source was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Coverage {
+    All,
+    /// Of what comes later nothing is known.
+    Sample,
 }
 
 /// What a column is for, as far as it decides its type.
@@ -167,21 +189,47 @@ enum Use {
     Id,
 }
 
+/// Whole numbers beyond are not all f64s.
+const EXACT: u64 = 1 << 53;
+/// Texts of one column that may be markers of missing values.
+const MARKERS_MOST: usize = 16;
+
 struct Found {
-    null: Vec<String>,
+    /// By the user; `None`: those that are well known.
+    null: Option<Vec<String>>,
+    dialect: Dialect,
     numbers: u64,
-    /// Of the numbers, those without a fraction or an exponent; and of those, the ones that an i64 holds.
+    /// Of the numbers, those without a fraction or an exponent; and of those, the ones that an i64 holds, and those that a f64 may not.
     whole: u64,
     integers: u64,
+    inexact: u64,
     flags: u64,
+    /// NaN and infinities.
+    not_finite: u64,
+    /// Well-known markers of missing values, as they are written, and how often.
+    markers: Vec<(String, u64)>,
     texts: u64,
+    /// Of the texts, those that are numbers but for zeros before them, or a plus.
+    codes: u64,
     first_text: Option<(u64, String)>,
 }
 
 impl Found {
     fn new(rules: &SchemaRules, name: &str) -> Self {
-        let null = rules.columns.get(name).and_then(|rule| rule.null.as_ref()).unwrap_or(&rules.null).clone();
-        Self { null, numbers: 0, whole: 0, integers: 0, flags: 0, texts: 0, first_text: None }
+        Self {
+            null: rules.null_of(name).map(<[String]>::to_vec),
+            dialect: rules.dialect,
+            numbers: 0,
+            whole: 0,
+            integers: 0,
+            inexact: 0,
+            flags: 0,
+            not_finite: 0,
+            markers: Vec::new(),
+            texts: 0,
+            codes: 0,
+            first_text: None,
+        }
     }
 
     /// Of csv, which knows no types.
@@ -190,7 +238,10 @@ impl Found {
         } else if is_finite_number(field) {
             self.see_number(field);
         } else {
-            self.see_text(field, row);
+            match self.number_text(field) {
+                NumberText::Number { text, .. } if !self.is_null(field) => self.see_number(text.as_bytes()),
+                _ => self.see_text(field, row),
+            }
         }
     }
 
@@ -199,61 +250,166 @@ impl Found {
             Cell::Null => {}
             Cell::Raw("true" | "false") => self.flags += 1,
             Cell::Raw(token) if is_finite_number(token.as_bytes()) => self.see_number(token.as_bytes()),
+            // What JSON has in quotes is a text, whatever it looks like.
             Cell::Raw(text) | Cell::Text(text) => self.see_text(text.as_bytes(), row),
         }
     }
 
     fn see_number(&mut self, number: &[u8]) {
         self.numbers += 1;
-        let digits = number.strip_prefix(b"-").unwrap_or(number);
+        let digits = number.strip_prefix(b"-").or(number.strip_prefix(b"+")).unwrap_or(number);
         if digits.iter().all(u8::is_ascii_digit) {
             self.whole += 1;
-            let fits = || std::str::from_utf8(number).is_ok_and(|text| text.parse::<i64>().is_ok());
-            self.integers += u64::from(digits.len() <= 18 || fits());
+            if digits.len() <= 15 {
+                self.integers += 1;
+                return;
+            }
+            let integer = std::str::from_utf8(number).ok().and_then(|text| text.parse::<i64>().ok());
+            self.integers += u64::from(integer.is_some());
+            self.inexact += u64::from(integer.is_none_or(|integer| integer.unsigned_abs() > EXACT));
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.numbers + self.flags + self.texts + self.not_finite == 0 && self.markers.is_empty()
+    }
+
+    fn is_null(&self, text: &[u8]) -> bool {
+        self.null.as_ref().is_some_and(|null| null.iter().any(|null| null.as_bytes() == text))
+    }
+
+    fn number_text<'t>(&self, text: &'t [u8]) -> NumberText<'t> {
+        match (self.dialect, std::str::from_utf8(text)) {
+            (Dialect::Second, Ok(text)) => number_text(text),
+            (Dialect::First, _) | (_, Err(_)) => NumberText::Other,
         }
     }
 
     fn see_text(&mut self, text: &[u8], row: u64) {
-        if self.null.iter().any(|null| null.as_bytes() == text) {
+        if self.is_null(text) {
             return;
         }
-        self.texts += 1;
-        if self.first_text.is_none() {
-            let text: String = String::from_utf8_lossy(text).chars().take(40).collect();
-            self.first_text = Some((row, text));
+        match self.number_text(text) {
+            NumberText::NotFinite => {
+                self.not_finite += 1;
+                self.first_text.get_or_insert_with(|| (row, shown(text)));
+                return;
+            }
+            NumberText::Code(_) => self.codes += 1,
+            NumberText::Number { .. } | NumberText::Other => {}
         }
+        if self.dialect >= Dialect::Second && self.null.is_none() && self.see_marker(text) {
+            return;
+        }
+        if self.texts == 0 {
+            self.first_text = Some((row, shown(text)));
+        }
+        self.texts += 1;
     }
 
-    fn kind(&self, used: Use, forgives: bool) -> ColumnType {
-        let counts = (self.texts, self.numbers, self.flags);
-        let counts = match counts {
+    /// Whether it is one, and one of few.
+    fn see_marker(&mut self, text: &[u8]) -> bool {
+        let Ok(text) = std::str::from_utf8(text) else { return false };
+        if let Some((_, count)) = self.markers.iter_mut().find(|(marker, _)| marker == text) {
+            *count += 1;
+            return true;
+        }
+        let is_new = self.markers.len() < MARKERS_MOST && is_missing_marker(text);
+        if is_new {
+            self.markers.push((text.to_owned(), 1));
+        }
+        is_new
+    }
+
+    fn kind(&self, used: Use, seen: Coverage, forgives: bool) -> ColumnType {
+        let (dialect, is_whole) = (self.dialect, self.whole == self.numbers);
+        let counts = match (self.texts, self.numbers, self.flags) {
             (texts, numbers, flags) if forgives && numbers > 10 * (texts + flags) => (0, numbers, 0),
             (texts, numbers, flags) if forgives && flags > 10 * (texts + numbers) => (0, 0, flags),
-            _ => counts,
+            counts => counts,
         };
         match counts {
             (0, 1.., 0) => match used {
                 Use::Time | Use::Id if self.integers == self.numbers => ColumnType::Int64,
                 // Ids beyond 64 bits: no number of ours holds them all.
-                Use::Id if self.whole == self.numbers => ColumnType::Utf8,
+                Use::Id if is_whole => ColumnType::Utf8,
+                Use::Value if dialect >= Dialect::Second && is_whole && (seen == Coverage::All || self.inexact > 0) => {
+                    if self.integers == self.numbers {
+                        ColumnType::Int64
+                    } else {
+                        ColumnType::Utf8
+                    }
+                }
                 Use::Value | Use::Time | Use::Id => ColumnType::Float64,
             },
-            (0, 0, 1..) => ColumnType::Boolean,
+            (0, 0, 1..) if self.not_finite == 0 => ColumnType::Boolean,
             _ => ColumnType::Utf8,
         }
     }
 
-    fn warning(&self, name: &str, rules: &SchemaRules) -> Option<String> {
+    /// The texts that mean null in a column of this type, where the user says nothing of them.
+    fn found_null(&self, kind: ColumnType, seen: Coverage) -> Vec<String> {
+        if kind == ColumnType::Utf8 || self.dialect == Dialect::First {
+            return Vec::new();
+        }
+        let mut null: Vec<String> = self.markers.iter().map(|(marker, _)| marker.clone()).collect();
+        if seen == Coverage::Sample {
+            let others = USUAL_MARKERS.iter().filter(|marker| !self.markers.iter().any(|(found, _)| found == *marker));
+            null.extend(others.map(|marker| (*marker).to_owned()));
+        }
+        null
+    }
+
+    /// Of a column of numbers or booleans.
+    fn what_is_null(&self, name: &str, is_guess: bool) -> Option<String> {
+        let mut told = Vec::new();
+        if is_guess && !self.markers.is_empty() {
+            let texts: Vec<String> = self.markers.iter().map(|(marker, _)| format!("{marker:?}")).collect();
+            let count: u64 = self.markers.iter().map(|(_, count)| count).sum();
+            told.push(format!(
+                "holds {} in {count} rows, taken as null; if it means something, set schema.null = [], or add to \
+                 [schema.columns]: {name:?} = \"utf8\"",
+                texts.join(", ")
+            ));
+        }
+        if self.not_finite > 0 {
+            let (row, text) = self.first_text.as_ref()?;
+            told.push(format!("holds {} values such as {text:?}, in row {row}, which are null", self.not_finite));
+        }
+        if self.inexact > 0 && self.whole < self.numbers {
+            told.push("holds whole numbers beyond 2^53 among numbers with a fraction: float64 rounds them".to_owned());
+        }
+        (!told.is_empty()).then(|| told.join("; it "))
+    }
+
+    /// Of a column of texts, most of which are numbers.
+    fn why_text(&self, name: &str, is_pinned: bool) -> Option<String> {
+        if is_pinned {
+            return None;
+        }
+        if self.texts == 0 && self.numbers > 0 && self.whole == self.numbers && self.integers < self.numbers {
+            return Some("is text: its whole numbers are beyond 64 bits, and no digit is to be lost".to_owned());
+        }
         let (row, text) = self.first_text.as_ref()?;
-        let pinned = rules.columns.get(name).is_some_and(|rule| rule.kind.is_some());
-        (!pinned && self.numbers > 10 * self.texts).then(|| {
+        if self.codes == self.texts && self.texts > 0 && self.numbers > 0 {
+            return Some(format!(
+                "is text: {} of its values look like codes ({text:?} first, in row {row}), and their zeros are kept; if they are \
+                 numbers, add to [schema.columns]: {name:?} = \"int64\"",
+                self.codes
+            ));
+        }
+        (self.numbers > 10 * self.texts && self.texts > 0).then(|| {
             format!(
-                "column {name:?} is text: {} of its values are numbers, {} are not ({text:?} first, in row {row}); if they mean \
+                "is text: {} of its values are numbers, {} are not ({text:?} first, in row {row}); if they mean \
                  null, add to [schema.columns]: {name:?} = {{ type = \"float64\", null = [\"\", {text:?}] }}",
                 self.numbers, self.texts
             )
         })
     }
+}
+
+fn shown(text: &[u8]) -> String {
+    String::from_utf8_lossy(text).chars().take(40).collect()
 }
 
 /// `1e999` is a JSON number and no f64.

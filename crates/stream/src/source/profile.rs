@@ -12,14 +12,14 @@ use serde::{Deserialize, Serialize};
 use super::csv_rows::{CsvRows, column_name};
 use super::file_records::same_columns;
 use super::files::FILE_COLUMN;
-use super::infer::{Columns, Mixed, TooMany};
+use super::infer::{Columns, Coverage, Mixed, TooMany};
 use super::jsonl::JsonLines;
 use super::limits::COLUMNS_MOST;
 use super::parquet_rows::ParquetRows;
 use super::sniff::proposal;
 use super::{Dataset, SourceError};
 use crate::record::{Encoding, registry_fault, unframed};
-use crate::schema::{ColumnType, Dialect, SchemaRules, StreamSchema};
+use crate::schema::{ColumnType, SchemaRules, StreamSchema};
 use crate::source::{CsvFormat, Pace, Source, SourcePlace, format_by_name};
 
 /// What tells one state of a file from another.
@@ -36,7 +36,7 @@ pub struct Profile {
     /// `None`: the source can be read only once.
     pub rows: Option<u64>,
     pub fingerprint: Option<Fingerprint>,
-    /// What a person should know: columns that are almost numbers.
+    /// What a person should know: texts that became null, columns that are almost numbers.
     pub warnings: Vec<String>,
 }
 
@@ -88,7 +88,8 @@ pub fn profile_records(records: &[Sampled], encoding: Encoding, rules: &SchemaRu
             columns.add(name);
         }
     }
-    Ok(Profile { schema: columns.schema(None, Dialect::CURRENT), rows: None, fingerprint: None, warnings })
+    warnings.extend(columns.warnings(Coverage::Sample));
+    Ok(Profile { schema: columns.schema(None, Coverage::Sample), rows: None, fingerprint: None, warnings })
 }
 
 const SAMPLE: &str = "the topic's first records";
@@ -170,7 +171,6 @@ pub(super) struct Pass<'a> {
     place: &'a str,
     key: Option<&'a str>,
     rules: &'a SchemaRules,
-    dialect: Dialect,
     /// Of a sample that was cut anywhere: set once its end was met. The row that was being read then is left out.
     cut: Option<Arc<AtomicBool>>,
     columns: Option<Columns<'a>>,
@@ -190,12 +190,11 @@ impl<'a> Pass<'a> {
         place: &'a str,
         key: Option<&'a str>,
         rules: &'a SchemaRules,
-        dialect: Dialect,
         cut: Option<Arc<AtomicBool>>,
     ) -> Self {
         let (columns, kinds, bad_row, notes) = (None, None, None, Vec::new());
         let (rows, bad_rows, ends_unnamed) = (0, 0, false);
-        Self { place, key, rules, dialect, cut, columns, kinds, rows, bad_rows, bad_row, ends_unnamed, notes }
+        Self { place, key, rules, cut, columns, kinds, rows, bad_rows, bad_row, ends_unnamed, notes }
     }
 
     pub fn note(&mut self, note: String) {
@@ -332,11 +331,12 @@ impl<'a> Pass<'a> {
             }
             columns.add(FILE_COLUMN);
         }
-        let schema = columns.schema(self.kinds.as_deref(), self.dialect);
-        let mut warnings = self.notes;
-        warnings.extend(columns.warnings());
         // Without a fingerprint it was a sample.
+        let seen = if fingerprint.is_some() { Coverage::All } else { Coverage::Sample };
         let rows = fingerprint.is_some().then_some(self.rows);
+        let schema = columns.schema(self.kinds.as_deref(), seen);
+        let mut warnings = self.notes;
+        warnings.extend(columns.warnings(seen));
         Ok(Profile { schema, rows, fingerprint, warnings })
     }
 }

@@ -63,7 +63,7 @@ fn the_latest_record_of_an_id_wins_where_the_first_stood() {
         .open(
             "items.csv",
             b"i,title,x\n1,one,1\n2,two,2\n,nobody,3\n1,uno,\n3,three,0\n1,eins,\nragged\n",
-            "id = \"i\"\ntitle = \"title\"\ncolumns = { x = \"10 / cast(x as int)\" }",
+            "id = \"i\"\ntitle = \"title\"\ncolumns = { x = \"10 / cast(replace(cast(x as varchar), '0', 'zero') as int)\" }",
         )
         .unwrap();
     let expected = json!([
@@ -118,7 +118,7 @@ fn what_is_wrong_with_a_file_is_said_as_a_fault_of_the_configuration() {
         "catalogue.id = \"j\": unknown column `j`; a text value goes in 'single quotes', a column whose name is no plain word in \
          \"double quotes\"\n\
          catalogue.title = \"ti\": unknown column `ti`; did you mean `t`?\n\
-         catalogue.image = \"i\": must be text, and is a number; cast it to text (varchar)\n\
+         catalogue.image = \"i\": must be text, and is a whole number; cast it to text (varchar)\n\
          catalogue.columns.a = \"struct(t)\": it gives a Struct(\"c0\": Utf8), not one value per row: pick a number, a text or a boolean out of \
          it\n\
          catalogue.columns.b = \"count(i)\": `count` looks at many rows: an expression sees one row; make it a column of \

@@ -245,6 +245,7 @@ fn publish_of_rank(models: &Models, rows: &FakeRows, model: &str, batches: &[u32
         file: "model.safetensors".to_owned(),
         file_digest: String::new(),
         schema: 1,
+        dialect: millstream_untrusted::model::Dialect::CURRENT,
         trained_at_ms: now_ms(),
         training_seconds: 0.1,
         notes: Vec::new(),

@@ -6,6 +6,7 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use millstream_base::Faults;
 use millstream_learn::{ParamValue, TargetKind};
 use millstream_stream::expression::{Expression, ExpressionError, ValueKind};
+use millstream_stream::schema::{Dialect, StreamSchema};
 
 use crate::model::{
     Action, ClusterColumns, Columns, ContentColumns, Missing, Model, NeighbourColumns, PopularityColumns,
@@ -14,8 +15,8 @@ use crate::model::{
 use crate::rows::{id_kind, is_time};
 
 /// Checks a model against the columns of the stream; `None`: it has faults of its own, which are told.
-pub fn check_columns<'a>(model: &'a Model, schema: &Schema, faults: &mut Faults) -> Option<ModelColumns<'a>> {
-    Check { model, schema, faults }.model()
+pub fn check_columns<'a>(model: &'a Model, schema: &StreamSchema, faults: &mut Faults) -> Option<ModelColumns<'a>> {
+    Check { model, schema: &schema.arrow(), dialect: schema.dialect, faults }.model()
 }
 
 /// A model as its routes see it.
@@ -30,6 +31,7 @@ pub struct ModelColumns<'a> {
 struct Check<'a, 'f> {
     model: &'a Model,
     schema: &'f Schema,
+    dialect: Dialect,
     faults: &'f mut Faults,
 }
 
@@ -293,7 +295,7 @@ impl<'a> Check<'a, '_> {
             return self.fault("output", text, "is for numbers, and this model predicts a class; remove it");
         }
         let prediction = Schema::new(vec![Field::new("prediction", DataType::Float64, true)]);
-        match Expression::compile(text, &prediction) {
+        match Expression::compile(text, &prediction, self.dialect) {
             Ok(output) if output.kind() == ValueKind::Number => {}
             Ok(output) => {
                 let message = format!("must be a number, and is {}", a_kind(&output));
@@ -317,9 +319,9 @@ impl<'a> Check<'a, '_> {
         &mut self,
         key: &str,
         text: &str,
-        compile: fn(&str, &Schema) -> Result<Expression, ExpressionError>,
+        compile: fn(&str, &Schema, Dialect) -> Result<Expression, ExpressionError>,
     ) -> Option<Expression> {
-        match compile(text, self.schema) {
+        match compile(text, self.schema, self.dialect) {
             Ok(expression) => Some(expression),
             Err(error) => {
                 // The first character needs no pointing at.

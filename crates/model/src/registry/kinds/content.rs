@@ -63,7 +63,8 @@ pub struct Content {
 impl Content {
     pub fn new(file: &ModelFile, parts: ContentParts) -> Result<Self, ExpressionError> {
         let inputs = Inputs::new(&file.inputs, false);
-        let texts = compared(file).iter().map(|text| Expression::compile(&text.expression, inputs.schema()));
+        let texts =
+            compared(file).iter().map(|text| Expression::compile(&text.expression, inputs.schema(), file.dialect));
         let texts = texts.collect::<Result<Vec<_>, _>>()?;
         let ContentParts { model, ids, titles } = parts;
         let titles = titles.map(|titles| {

@@ -8,6 +8,7 @@ use millstream_learn::content::Bag;
 use millstream_learn::metrics::most_probable;
 use millstream_learn::{Algorithm, Column, Table};
 use millstream_stream::expression::{Expression, ExpressionError};
+use millstream_untrusted::model::Dialect;
 use serde_json::{Map, Number, Value};
 
 use super::{InputFault, LoadedKind, Prediction};
@@ -36,9 +37,9 @@ pub struct Output {
 }
 
 impl Output {
-    pub fn compile(text: &str) -> Result<Self, ExpressionError> {
+    pub fn compile(text: &str, dialect: Dialect) -> Result<Self, ExpressionError> {
         let schema = Arc::new(Schema::new(vec![Field::new(PREDICTION, DataType::Float64, true)]));
-        Ok(Self { expression: Expression::compile(text, &schema)?, schema })
+        Ok(Self { expression: Expression::compile(text, &schema, dialect)?, schema })
     }
 
     pub fn expression(&self) -> &Expression {
@@ -70,7 +71,7 @@ impl Predictor {
         bags: Vec<Option<Bag>>,
     ) -> Result<Self, ExpressionError> {
         let encoder = RowEncoder::new(file, algorithm, bags)?;
-        let output = file.output.as_deref().map(Output::compile).transpose()?;
+        let output = file.output.as_deref().map(|text| Output::compile(text, file.dialect)).transpose()?;
         let class_names = file.task.classes().iter().map(class_name).collect();
         Ok(Self { fitted, encoder, output, class_names })
     }

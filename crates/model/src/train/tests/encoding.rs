@@ -69,7 +69,7 @@ proptest! {
             Err(error) => panic!("{error}"),
         };
         let schema = block_schema(&fixture.schema.arrow());
-        let served = FeatureSet::compile(&prepared.features, prepared.bags, missing, algorithm, &schema).unwrap();
+        let served = FeatureSet::compile(&prepared.features, prepared.bags, missing, algorithm, &schema, fixture.schema.dialect).unwrap();
         let batch = &fixture.batches.lock().unwrap()[0];
         for_each_block(&*fixture.store, batch, &schema, |block| {
             let (places, columns) = served.encode_fitting(block).unwrap();

@@ -244,7 +244,7 @@ fn a_training_that_is_stopped_publishes_nothing_and_is_made_up_for() {
     let long = Model { params: long.params.into_iter().chain(model.params.clone()).collect(), ..long };
     let batches = fixture.batches.lock().unwrap().clone();
     for model in [&model, &long] {
-        let recipe = Recipe::from_config(model, 0.1, 1);
+        let recipe = Recipe::from_config(model, 0.1, 1, millstream_stream::schema::Dialect::CURRENT);
         let asked = std::cell::Cell::new(0);
         let stopped = || asked.replace(asked.get() + 1) == 20;
         let error = train(&fixture.training(&recipe, &batches, &stopped)).unwrap_err();
@@ -502,7 +502,7 @@ fn twenty_million_ratings_train_within_three_times_their_size_and_load_in_a_seco
             peak_mib()
         };
         let started = std::time::Instant::now();
-        let recipe = Recipe::from_config(&model, 0.1, 1);
+        let recipe = Recipe::from_config(&model, 0.1, 1, millstream_stream::schema::Dialect::CURRENT);
         let trained = train(&fixture.training(&recipe, &fixture.batches.lock().unwrap(), &|| false)).unwrap();
         let mib = peak_mib() - before;
         let factors = 4 * rank as u64 * (138_000 + 27_000) / (1 << 20);
@@ -789,7 +789,9 @@ fn implicit_feedback_is_measured_by_its_lists() {
 // Frozen: another digest for the same configuration would train every version of every store once more.
 #[test]
 fn the_digest_of_a_configuration_of_ratings_never_changes() {
-    let digest = |model: &Model| configuration_digest(&Recipe::from_config(model, 0.1, 1));
+    let digest = |model: &Model| {
+        configuration_digest(&Recipe::from_config(model, 0.1, 1, millstream_stream::schema::Dialect::First))
+    };
     let bare = als(&[]);
     assert_eq!(digest(&bare), "d94d04db205355e31ec35b8ac815131f1fb5743d233665fbc3f67e7b5c9e10b0");
     let change = |change: &dyn Fn(&mut RatingColumns)| with_columns(als(&[]), change);

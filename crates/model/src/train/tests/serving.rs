@@ -29,7 +29,8 @@ fn fault(version: &Version, row: Value) -> String {
 
 #[test]
 fn a_value_that_does_not_fit_is_refused_with_what_was_expected() {
-    let version = trained(model("close", LinearRegression, &["Open", "Timestamp", "Town/City", "flag"], "Close"));
+    let version =
+        trained(model("close", LinearRegression, &["Open", "cast(Timestamp as bigint)", "Town/City", "flag"], "Close"));
     let good = json!({ "Open": 110, "Timestamp": 1_600_000_060_i64, "Town/City": "Hull", "flag": true });
     let answer = version.predict(&[row_of(good.clone())]).unwrap().remove(0);
     assert!(answer.value.is_f64() && answer.probability.is_none() && answer.warnings.is_empty(), "{answer:?}");
@@ -84,6 +85,23 @@ fn a_value_outside_what_training_saw_carries_a_warning() {
 }
 
 #[test]
+fn a_column_of_whole_numbers_that_is_read_as_numbers_takes_any_number() {
+    let at = |version: &Version, time: Value| version.predict(&[row_of(json!({ "Open": 100, "Timestamp": time }))]);
+    for feature in ["Timestamp", "Timestamp / 60", "Timestamp * 2 - 1600000000"] {
+        let version = trained(model("close", LinearRegression, &["Open", feature], "Close"));
+        let [low, between, high] = [1_600_000_000.0, 1_600_000_000.5, 1_600_000_001.0]
+            .map(|time| at(&version, json!(time)).unwrap().remove(0).value.as_f64().unwrap());
+        let middle = f64::midpoint(low, high);
+        assert!((between - middle).abs() < 1e-6 && (low - high).abs() > 0.0, "{feature}: {low} {between} {high}");
+    }
+    let version = trained(model("close", LinearRegression, &["Open", "length(cast(Timestamp as varchar))"], "Close"));
+    assert_eq!(
+        at(&version, json!(1.5)).unwrap_err().message,
+        "`Timestamp` is the number 1.5: expected a whole number of at most 64 bits"
+    );
+}
+
+#[test]
 fn an_answer_is_a_number_or_a_fault_never_nan() {
     let squared = with(model("close", LinearRegression, &["Open"], "ln(Close)"), |squared| {
         squared.output = Some("exp(prediction)".to_owned());
@@ -99,6 +117,10 @@ fn an_answer_is_a_number_or_a_fault_never_nan() {
     assert_eq!(fault(&version, json!({ "Open": 1e308 })), "Open: `Open * 1e10` has no finite value for this row");
     let version = trained(model("close", LinearRegression, &["1000 / Timestamp + Open"], "Close"));
     let message = fault(&version, json!({ "Open": 1, "Timestamp": 0 }));
+    assert!(message.ends_with("`1000 / Timestamp + Open` has no finite value for this row"), "{message}");
+    let version =
+        trained(model("close", LinearRegression, &["cast(Timestamp as bigint) * 5000000000 + Open"], "Close"));
+    let message = fault(&version, json!({ "Open": 1, "Timestamp": 10_000_000_000_i64 }));
     assert!(message.contains("cannot be computed"), "{message}");
 }
 

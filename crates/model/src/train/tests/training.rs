@@ -198,7 +198,7 @@ fn classes_come_from_texts_booleans_and_numbers() {
     check("b", RandomForest, "trend", json!(["Down", "Up"]));
     check("c", RandomForest, "flag", json!([false, true]));
     check("d", LogisticRegression, "flag", json!([false, true]));
-    check("e", LogisticRegression, "Timestamp / 60 % 3 - 1", json!([-1, 0, 1]));
+    check("e", LogisticRegression, "cast(floor(Timestamp / 60) as bigint) % 3 - 1", json!([-1, 0, 1]));
     check("f", LogisticRegression, "\"Town/City\"", json!(["Hull", "Leeds", "York"]));
     check("g", RandomForest, "Town/City", json!(["Hull", "Leeds", "York"]));
     check("boosted", GradientBoosting, "trend", json!(["Down", "Up"]));
@@ -336,7 +336,8 @@ fn what_cannot_be_trained_says_what_to_mend_and_stops_no_other() {
     let output =
         with(bad(RandomForest, &["Open"], "trend"), |columns| columns.output = Some("exp(prediction)".to_owned()));
     refuse(output, &good, "remove output");
-    refuse(bad(LinearRegression, &["1 / (Timestamp - Timestamp)"], "Close"), &good, "cannot be computed");
+    refuse(bad(LinearRegression, &["cast(trend as double)"], "Close"), &good, "cannot be computed");
+    refuse(bad(LinearRegression, &["1 / (Timestamp - Timestamp)"], "Close"), &good, "no row is left to train on");
     refuse(bad(LinearRegression, &["Open"], "Close"), &[], "no row is left");
 }
 
@@ -406,7 +407,7 @@ fn the_number_of_partitions_does_not_change_what_a_stream_teaches() {
     let arrays = |partitions: u64| {
         let fixture = fixture(partitions);
         fixture.commit(&rows(0..100));
-        let recipe = Recipe::from_config(&linear(), 0.0, 1);
+        let recipe = Recipe::from_config(&linear(), 0.0, 1, millstream_stream::schema::Dialect::CURRENT);
         let trained = train(&fixture.training(&recipe, &fixture.batches.lock().unwrap(), &|| false));
         trained.unwrap().arrays
     };

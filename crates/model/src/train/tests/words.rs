@@ -194,7 +194,10 @@ fn the_recipe_of_a_version_is_that_of_its_configuration() {
     });
     let (fixture, _) = trained(model.clone(), &films(0..60));
     let file = read_model_file(&*fixture.store, "m", 1).unwrap();
-    assert_eq!(Recipe::from_file(&file).unwrap(), Recipe::from_config(&model, 0.2, 1));
+    assert_eq!(
+        Recipe::from_file(&file).unwrap(),
+        Recipe::from_config(&model, 0.2, 1, millstream_stream::schema::Dialect::CURRENT)
+    );
 }
 
 #[test]
@@ -218,7 +221,12 @@ fn any_number_of_threads_learns_the_same_bytes() {
     let fixture = committed_films(&films(0..2000));
     let bytes = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        let recipe = Recipe::from_config(&audience(LogisticRegression, "audience", Missing::Drop), 0.1, 1);
+        let recipe = Recipe::from_config(
+            &audience(LogisticRegression, "audience", Missing::Drop),
+            0.1,
+            1,
+            millstream_stream::schema::Dialect::CURRENT,
+        );
         let batches = fixture.batches.lock().unwrap().clone();
         let trained = pool.install(|| train(&fixture.training(&recipe, &batches, &|| false)));
         trained.map(|trained| arrays_to_bytes(&trained.arrays).unwrap())

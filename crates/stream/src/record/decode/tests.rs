@@ -68,7 +68,7 @@ fn tokens_become_the_column_s_type_or_a_reason() {
     check(Float64, "\"NA\"", "null");
     check(Float64, "1e999", "column \"x\" holds 1e999, expected float64");
     check(Float64, "\"abc\"", "column \"x\" holds \"abc\", expected float64");
-    check(Float64, "\"inf\"", "column \"x\" holds \"inf\", expected float64");
+    check(Float64, "\"inf\"", "null");
     check(Int64, "9007199254740993", "9007199254740993");
     check(Int64, "1e3", "1000");
     check(Int64, "1.5", "column \"x\" holds 1.5, expected int64");
@@ -76,6 +76,54 @@ fn tokens_become_the_column_s_type_or_a_reason() {
     check(Utf8, r#""a\"é""#, "a\"é");
     check(Boolean, "true", "true");
     check(Boolean, "2", "column \"x\" holds 2, expected boolean");
+}
+
+#[test]
+fn numbers_are_read_as_people_write_them_from_the_second_dialect_on() {
+    use ColumnType::{Float64, Int64};
+    let read = |dialect: Dialect, kind, inferred, text: &str| {
+        let mut schema = StreamSchema { dialect, ..schema(&[("x", kind)], None) };
+        schema.columns[0].inferred = inferred;
+        let found = [
+            decoded(&schema, Encoding::Csv, &format!("\"{text}\"")),
+            decoded(&schema, Encoding::Json, &format!("{{\"x\":\"{text}\"}}")),
+        ];
+        let found = found.map(|found| if found.starts_with("column") { "bad".to_owned() } else { found });
+        assert_eq!(found[0], found[1], "{text}");
+        found[0].clone()
+    };
+    for (kind, text, second, first) in [
+        (Float64, " 1.5 ", "1.5", "bad"),
+        (Float64, "+1.5", "1.5", "bad"),
+        (Float64, ".5", "0.5", "bad"),
+        (Float64, "5.", "5.0", "bad"),
+        (Float64, "1e3", "1000.0", "1000.0"),
+        (Float64, "NaN", "null", "bad"),
+        (Float64, "-Infinity", "null", "bad"),
+        (Float64, "1e999", "bad", "bad"),
+        (Float64, "x", "bad", "bad"),
+        (Int64, " 12 ", "12", "bad"),
+        (Int64, "+12", "12", "12"),
+        (Int64, "-0", "0", "0"),
+        (Int64, "5.", "5", "bad"),
+        (Int64, "1.5", "bad", "bad"),
+        (Int64, "inf", "null", "bad"),
+        (Int64, "9223372036854775807", "9223372036854775807", "9223372036854775807"),
+        (Int64, "9223372036854775808", "bad", "bad"),
+    ] {
+        for inferred in [true, false] {
+            assert_eq!(read(Dialect::Second, kind, inferred, text), second, "{text} {inferred}");
+            assert_eq!(read(Dialect::First, kind, inferred, text), first, "{text} {inferred}");
+        }
+    }
+    // A code is a number only where the user says so: what was found to be numbers would lose its zeros.
+    for (kind, text, number) in
+        [(Int64, "007", "7"), (Int64, "-007", "-7"), (Float64, "00.5", "0.5"), (Int64, "+48600123456", "48600123456")]
+    {
+        assert_eq!(read(Dialect::Second, kind, true, text), "bad", "{text}");
+        assert_eq!(read(Dialect::Second, kind, false, text), number, "{text}");
+    }
+    assert_eq!(read(Dialect::First, Int64, true, "007"), "7");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use datafusion::arrow::array::{
 };
 
 use super::*;
+use crate::schema::Dialect;
 use crate::source::{Profile, Sampled, profile_records};
 
 fn types(profile: &Profile) -> String {
@@ -42,9 +43,9 @@ fn with_time(time: &str) -> SchemaRules {
 }
 
 #[test]
-fn numbers_are_float64_except_the_time() {
+fn columns_of_whole_numbers_are_int64_and_others_float64() {
     let profile =
-        check("t,a,b,c,d\n1,1,1.5,007,x\n2,,2,1,\n", &with_time("t"), "t:int64 a:float64 b:float64 c:utf8 d:utf8");
+        check("t,a,b,c,d\n1,1,1.5,007,x\n2,,2,1,\n", &with_time("t"), "t:int64 a:int64 b:float64 c:utf8 d:utf8");
     assert_eq!(profile.rows, Some(2));
 }
 
@@ -54,10 +55,10 @@ fn integers_of_the_key_stay_exact() {
         let bench = Bench::new("a.csv", format!("id,x\n{text}").as_bytes()).keyed("id");
         types(&bench.dataset().profile(&SchemaRules::default()).unwrap())
     };
-    assert_eq!(key("1,1\n9223372036854775807,2\n"), "id:int64 x:float64");
-    assert_eq!(key("1,1\n1.5,2\n"), "id:float64 x:float64");
+    assert_eq!(key("1,1\n9223372036854775807,2\n"), "id:int64 x:int64");
+    assert_eq!(key("1,1\n1.5,2\n"), "id:float64 x:int64");
     // No 64 bits hold it, and a float would make two ids one.
-    assert_eq!(key("1,1\n92233720368547758070,2\n"), "id:utf8 x:float64");
+    assert_eq!(key("1,1\n92233720368547758070,2\n"), "id:utf8 x:int64");
     // Nanoseconds have 19 digits.
     check("t\n1700000000000000000\n", &with_time("t"), "t:int64");
 }
@@ -69,9 +70,9 @@ fn a_number_that_no_f64_holds_makes_a_column_text() {
 
 #[test]
 fn a_null_marker_does_not_make_a_column_text() {
-    let rules = SchemaRules { null: vec!["NA".to_owned()], ..SchemaRules::default() };
-    check("a,b\n1,2\nNA,3\n", &rules, "a:float64 b:float64");
-    check_jsonl("{\"a\":1}\n{\"a\":\"NA\"}\n", &rules, "a:float64");
+    let rules = SchemaRules { null: Some(vec!["NA".to_owned()]), ..SchemaRules::default() };
+    check("a,b\n1,2\nNA,3\n", &rules, "a:int64 b:int64");
+    check_jsonl("{\"a\":1}\n{\"a\":\"NA\"}\n", &rules, "a:int64");
 }
 
 #[test]
@@ -82,19 +83,101 @@ fn a_pinned_type_wins_and_a_derived_column_pins_nothing() {
         SchemaRules { columns: [("a".to_owned(), rule)].into(), ..SchemaRules::default() }
     };
     check("a\n1\n", &rule(None), "a:utf8");
-    check("a\n1\n", &rule(Some("a || 'x'")), "a:float64");
+    check("a\n1\n", &rule(Some("a || 'x'")), "a:int64");
 }
 
 #[test]
 fn an_unnamed_null_marker_among_numbers_is_pointed_at() {
-    let text = format!("a\n{}NaN\n", "1\n".repeat(20));
+    let text = format!("a\n{}nothing\n", "1\n".repeat(20));
     let profile = check(&text, &SchemaRules::default(), "a:utf8");
-    assert!(profile.warnings[0].contains("\"NaN\" first, in row 21"), "{:?}", profile.warnings);
+    assert!(profile.warnings[0].contains("\"nothing\" first, in row 21"), "{:?}", profile.warnings);
+}
+
+#[test]
+fn numbers_are_found_as_people_write_them() {
+    let first = |text: &str| {
+        let bench = Bench::new("a.csv", format!("a\n{}\n", text.replace('|', "\n")).as_bytes());
+        types(&bench.dataset().profile(&SchemaRules::default()).unwrap())
+    };
+    for (values, expected) in [
+        ("1| 2 |+3|-4", "a:int64"),
+        ("1|+1.5|.5|5.|1e3", "a:float64"),
+        ("1.0|2.0", "a:float64"),
+        ("9223372036854775807|1", "a:int64"),
+        ("9007199254740993|1", "a:int64"),
+        ("9223372036854775808|1", "a:utf8"),
+        ("9223372036854775808|1.5", "a:float64"),
+        ("007|1", "a:utf8"),
+        ("1|-007", "a:utf8"),
+        ("1.5|00.5", "a:utf8"),
+        ("+48600123456|+48600123457", "a:utf8"),
+        ("1.5|NaN|-inf|Infinity", "a:float64"),
+        ("NaN|inf", "a:utf8"),
+    ] {
+        assert_eq!(first(values), expected, "{values}");
+    }
+    let exact = check("a\n9007199254740993\n1.5\n", &SchemaRules::default(), "a:float64");
+    assert!(exact.warnings[0].contains("beyond 2^53"), "{:?}", exact.warnings);
+    let codes = check("zip\n01234\n20001\n", &SchemaRules::default(), "zip:utf8");
+    assert!(codes.warnings[0].contains("look like codes (\"01234\" first, in row 1)"), "{:?}", codes.warnings);
+    let first_dialect = SchemaRules { dialect: Dialect::First, ..SchemaRules::default() };
+    check("a,b,c,d\n1,+1,NaN,NA\n2,1,1,2\n", &first_dialect, "a:float64 b:utf8 c:utf8 d:utf8");
+}
+
+#[test]
+fn markers_of_missing_values_are_null_in_a_column_of_numbers() {
+    let nulls = |text: &str, rules: &SchemaRules, expected: &str| {
+        let profile = check(text, rules, expected);
+        profile.schema.obeys(rules).unwrap();
+        (profile.schema.columns[0].null.clone(), profile.warnings)
+    };
+    let rules = SchemaRules::default();
+    for marker in ["NA", "N/A", "n/a", "null", "NULL", "None", "?", "-", "--", "\\N", "..", ".", " ", "#N/A", " ? "] {
+        // Whatever their share.
+        let (null, warnings) = nulls(&format!("a,b\n1,x\n{marker},\n{marker},\n"), &rules, "a:int64 b:utf8");
+        assert_eq!(null, [marker]);
+        assert!(warnings[0].contains(&format!("holds {marker:?} in 2 rows, taken as null")), "{warnings:?}");
+    }
+    let (null, warnings) = nulls("a\n1.5\nNaN\n?\n-\n?\n", &rules, "a:float64");
+    assert_eq!(null, ["?", "-"]);
+    assert!(
+        warnings[0].contains("holds \"?\", \"-\" in 3 rows") && warnings[0].contains("\"NaN\", in row 2"),
+        "{warnings:?}"
+    );
+    assert_eq!(nulls("a\nNA\nx\n", &rules, "a:utf8").0, [""; 0]);
+    assert_eq!(nulls("a\nNA\n\"\"\n", &rules, "a:utf8").0, [""; 0]);
+    assert_eq!(nulls("a\n1\nNA\nx\n", &rules, "a:utf8").0, [""; 0]);
+    // What the user says comes before what is well known.
+    for null in [vec![], vec!["?".to_owned()]] {
+        let told = SchemaRules { null: Some(null.clone()), ..SchemaRules::default() };
+        assert_eq!(nulls("a\n1\nNA\n", &told, "a:utf8").0, null);
+    }
+    check_jsonl("{\"a\":1,\"b\":true}\n{\"a\":\"NA\",\"b\":\"\"}\n", &rules, "a:int64 b:boolean");
+    let pinned = ColumnRule { kind: Some(ColumnType::Float64), null: None, from: None, bad: Bad::Reject };
+    let pinned = SchemaRules { columns: [("a".to_owned(), pinned)].into(), ..SchemaRules::default() };
+    assert_eq!(nulls("a\n1\nNA\nx\n", &pinned, "a:float64").0, ["NA"]);
+}
+
+#[test]
+fn of_a_sample_numbers_stay_float64_unless_digits_would_be_lost() {
+    let check = |values: &[&str], expected: &str| {
+        let found = profile_values(values.iter().map(|value| value.as_bytes()), Encoding::Csv, &SchemaRules::default());
+        let found = found.unwrap();
+        assert_eq!(types(&found), expected);
+        found.schema.obeys(&SchemaRules::default()).unwrap();
+        found.schema.columns[0].null.clone()
+    };
+    // What has not come yet may be missing.
+    let null = check(&["1", "2"], "column_1:float64");
+    assert!(["NA", "", "?", "\\N"].iter().all(|marker| null.iter().any(|null| null == marker)), "{null:?}");
+    check(&["9007199254740993", "2"], "column_1:int64");
+    check(&["9223372036854775808", "2"], "column_1:utf8");
+    assert_eq!(check(&["NA", "x"], "column_1:utf8"), [""; 0]);
 }
 
 #[test]
 fn ragged_rows_count_but_say_nothing_of_types() {
-    let profile = check("a,b\n1,2\nx\n", &SchemaRules::default(), "a:float64 b:float64");
+    let profile = check("a,b\n1,2\nx\n", &SchemaRules::default(), "a:int64 b:int64");
     assert_eq!(profile.rows, Some(2));
 }
 
@@ -102,7 +185,7 @@ fn ragged_rows_count_but_say_nothing_of_types() {
 fn objects_tell_their_types_and_columns_come_as_they_first_appear() {
     let text = "{\"b\": 1, \"t\": 5, \"flag\": true, \"s\": \"1\", \"list\": [1], \"o\": {}, \"n\": null}\n\
                 no object\n\n{\"a\":1.5,\"flag\":false,\"b\":2,\"mixed\":true}\n{\"mixed\":1, \"t\": 6, \"big\": 1e999}\n";
-    let expected = "b:float64 t:int64 flag:boolean s:utf8 list:utf8 o:utf8 n:utf8 a:float64 mixed:utf8 big:utf8";
+    let expected = "b:int64 t:int64 flag:boolean s:utf8 list:utf8 o:utf8 n:utf8 a:float64 mixed:utf8 big:utf8";
     assert_eq!(check_jsonl(text, &with_time("t"), expected).rows, Some(4));
     let keyed = Bench::new("a.jsonl", b"{\"id\":9007199254740993}\n{\"id\":1}\n").keyed("id");
     check_bench(&keyed, &SchemaRules::default(), "id:int64");
@@ -116,7 +199,7 @@ fn what_models_call_ids_and_times_are_integers_where_they_are_whole() {
         ..SchemaRules::default()
     };
     let text = "userId,code,isbn,name,at,rating\n1,0.5,97801403288729780140328872,a,5,4\n2,1,1,b,6,5\n";
-    check(text, &rules, "userId:int64 code:float64 isbn:utf8 name:utf8 at:int64 rating:float64");
+    check(text, &rules, "userId:int64 code:float64 isbn:utf8 name:utf8 at:int64 rating:int64");
 }
 
 #[test]
