@@ -170,7 +170,8 @@ impl CsvRows {
             self.ahead.iter().all(|(record, _)| record.iter().next_back().is_some_and(<[u8]>::is_empty));
         if self.ends_with_separator {
             self.notes.push("every row ends with a separator, after which there is no column".to_owned());
-        } else {
+        } else if n_names > 1 {
+            // One name above two fields is more likely another separator.
             self.notes.push(format!(
                 "the header has {n_names} names for {} fields in every row: the first field is the row's name, in column \
                  {ROW_NAME:?}",

@@ -67,6 +67,7 @@ fn files_are_read_as_their_keys_say() {
         ("", b"a,b,\n1,x,\n2,y,\n", "a,b", "1|x / 2|y", "every row ends with a separator"),
         ("", b"a,b,\n1,x,\n2,y,z\n", "a,b,column_3", "1|x|null / 2|y|z", "column 3 of the header has no name"),
         ("", b"a,b\nr1,1,x\nr2,2,y\n", "row_name,a,b", "r1|1|x / r2|2|y", "the first field is the row's name"),
+        ("separator = ';'", b"a\n1;x\n2\n", "a", "<2 fields, the header has 1> / 2", ""),
         ("", b"score,score\n1,2\n", "score,score_2", "1|2", "is read as \"score_2\""),
         ("", b"a,a_2,a\n1,2,3\n", "a,a_2,a_3", "1|2|3", "is read as \"a_3\""),
         ("", b"a,a,a\n1,2,3\n", "a,a_2,a_3", "1|2|3", "is read as \"a_2\""),
@@ -155,6 +156,11 @@ fn a_file_whose_every_row_is_none_says_what_to_change() {
         "a.csv",
         b"Report, May\na,b,c,d\n1,2,3,4\n4,5,6,7\n",
         "line 2 has 4 fields, the header has 2; it looks as if it were written so: skip = 1",
+    );
+    check(
+        "a.csv",
+        b"a;b\n1,5;x\n2,5;y\n",
+        "line 2 has 2 fields, the header has 1; it looks as if it were written so: separator = \";\"",
     );
     check("a.jsonl", b"a,b\n1,2\n", "format = \"csv\"");
     check("a.json", b"[{\"a\":1},{\"a\":2}", "the list of objects is cut short");
