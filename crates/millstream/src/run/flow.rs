@@ -226,10 +226,9 @@ impl Flow {
     /// A stream of which no record fits is no success.
     fn nothing_but_rejects(&self) -> anyhow::Result<Option<String>> {
         let complete = self.batches.complete()?;
-        let (rows, rejects) = complete.iter().fold((0, 0), |(rows, rejects), batch| {
-            (rows + batch.rows(), rejects + batch.rejects())
-        });
-        let file = complete.iter().flat_map(|batch| &batch.parts).find_map(|part| {
+        let (rows, rejects) =
+            complete.iter().fold((0, 0), |(rows, rejects), batch| (rows + batch.rows(), rejects + batch.rejects()));
+        let file = complete.iter().flat_map(|batch| batch.parts.iter()).find_map(|part| {
             let file = part.rejects_file.as_ref()?;
             Some(self.store.place(&format!("{}/{file}", millstream_stream::batch::batch_folder(part.batch))))
         });

@@ -142,7 +142,9 @@ fn check_tells_every_fault_of_models_and_catalogue_at_once() {
          test.toml: catalogue.columns.genre = \"string_to_array(gneres, '|')\": at character 17: unknown column `gneres`; did \
          you mean `genres`?\n"
     );
-    for (from, expected) in [("absent.csv", "no such file: point catalogue.from at"), (".", "files of one source have the same columns")] {
+    for (from, expected) in
+        [("absent.csv", "no such file: point catalogue.from at"), (".", "files of one source have the same columns")]
+    {
         let (code, said) = finish(&bench.output(&["check", "test.toml", "--set", &format!("catalogue.from={from}")]));
         assert!(code == 78 && said.contains("catalogue.from = ") && said.contains(expected), "{said}");
         let run = ["run", "test.toml", "--exit-when-done", "--set", &format!("catalogue.from={from}")];

@@ -2,13 +2,13 @@
 //! once and obeyed from then on.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use csv::{ByteRecord, ReaderBuilder};
 use serde::{Deserialize, Serialize};
 
+use super::SourceError;
 use super::csv_rows::{CsvRows, column_name};
 use super::file_records::same_columns;
 use super::files::FILE_COLUMN;
@@ -17,10 +17,8 @@ use super::jsonl::JsonLines;
 use super::limits::COLUMNS_MOST;
 use super::parquet_rows::ParquetRows;
 use super::sniff::proposal;
-use super::{Dataset, SourceError};
 use crate::record::{Encoding, registry_fault, unframed};
 use crate::schema::{ColumnType, SchemaRules, StreamSchema};
-use crate::source::{CsvFormat, Pace, Source, SourcePlace, format_by_name};
 
 /// What tells one state of a file from another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,23 +44,6 @@ pub struct Sampled {
     pub partition: i32,
     pub offset: i64,
     pub value: Vec<u8>,
-}
-
-/// Profiles a file by its name's ending: for one that no pipeline names yet.
-pub fn profile(path: &Path, csv: &CsvFormat, rules: &SchemaRules) -> Result<Profile, SourceError> {
-    let (format, compression) = format_by_name(&path.to_string_lossy());
-    let source = Source {
-        place: SourcePlace::File(path.to_owned()),
-        format,
-        compression,
-        pace: Pace::FullSpeed,
-        csv: csv.clone(),
-        charset: encoding_rs::UTF_8,
-        key: None,
-        order_by: None,
-        seed: 1,
-    };
-    Dataset::new(&source).profile(rules)
 }
 
 /// Infers the columns of a topic that others write from some of its records. Csv values have no names: their columns are called
@@ -186,12 +167,7 @@ pub(super) struct Pass<'a> {
 }
 
 impl<'a> Pass<'a> {
-    pub fn new(
-        place: &'a str,
-        key: Option<&'a str>,
-        rules: &'a SchemaRules,
-        cut: Option<Arc<AtomicBool>>,
-    ) -> Self {
+    pub fn new(place: &'a str, key: Option<&'a str>, rules: &'a SchemaRules, cut: Option<Arc<AtomicBool>>) -> Self {
         let (columns, kinds, bad_row, notes) = (None, None, None, Vec::new());
         let (rows, bad_rows, ends_unnamed) = (0, 0, false);
         Self { place, key, rules, cut, columns, kinds, rows, bad_rows, bad_row, ends_unnamed, notes }

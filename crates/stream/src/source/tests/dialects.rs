@@ -67,7 +67,7 @@ fn files_are_read_as_their_keys_say() {
         ("", b"a,b,\n1,x,\n2,y,\n", "a,b", "1|x / 2|y", "every row ends with a separator"),
         ("", b"a,b,\n1,x,\n2,y,z\n", "a,b,column_3", "1|x|null / 2|y|z", "column 3 of the header has no name"),
         ("", b"a,b\nr1,1,x\nr2,2,y\n", "row_name,a,b", "r1|1|x / r2|2|y", "the first field is the row's name"),
-        ("separator = ';'", b"a\n1;x\n2\n", "a", "<2 fields, the header has 1> / 2", ""),
+        ("separator = ';'", b"a\n1;x\n2\n", "a", "<2 fields, the header has 1> / 2", "separator = \",\""),
         ("", b"score,score\n1,2\n", "score,score_2", "1|2", "is read as \"score_2\""),
         ("", b"a,a_2,a\n1,2,3\n", "a,a_2,a_3", "1|2|3", "is read as \"a_3\""),
         ("", b"a,a,a\n1,2,3\n", "a,a_2,a_3", "1|2|3", "is read as \"a_2\""),
