@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use millstream_untrusted::model::{ColumnType, Dialect};
 pub use missing::{USUAL_MARKERS, is_missing_marker};
 pub use rules::RuleFault;
-pub use settings::{Bad, ColumnRule, SchemaRules};
+pub use settings::{Bad, ColumnRule, EpochUnit, SchemaRules, TimeForm};
 
 /// Of every JSON in the store; another one is refused.
 pub const FORMAT: u32 = 1;
@@ -55,6 +55,8 @@ pub struct StreamSchema {
     pub derived: Vec<DerivedColumn>,
     /// The event-time column.
     pub time: Option<String>,
+    #[serde(flatten)]
+    pub time_form: TimeForm,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

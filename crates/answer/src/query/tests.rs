@@ -47,6 +47,7 @@ fn schema() -> StreamSchema {
         dialect: Dialect::CURRENT,
         columns: columns.map(column).to_vec(),
         time: None,
+        time_form: millstream_stream::schema::TimeForm::default(),
         derived: Vec::new(),
     }
 }

@@ -40,8 +40,15 @@ pub(super) fn rows(section: &Section, faults: &mut Faults) -> Option<GivenRows> 
         bad: Bad::Reject,
     };
     let columns = columns.into_iter().map(column).collect();
-    let schema =
-        StreamSchema { format: FORMAT, schema: 1, dialect: Dialect::CURRENT, columns, derived: Vec::new(), time: None };
+    let schema = StreamSchema {
+        format: FORMAT,
+        schema: 1,
+        dialect: Dialect::CURRENT,
+        columns,
+        derived: Vec::new(),
+        time: None,
+        time_form: millstream_stream::schema::TimeForm::default(),
+    };
     sound.then_some(GivenRows { schema, rows: given })
 }
 

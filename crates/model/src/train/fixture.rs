@@ -68,8 +68,15 @@ fn fixture_in(folder: tempfile::TempDir, columns: &[(&str, ColumnType)], partiti
         bad: millstream_stream::schema::Bad::Reject,
     };
     let columns = columns.iter().map(column).collect();
-    let schema =
-        StreamSchema { format: 1, schema: 1, dialect: Dialect::CURRENT, columns, derived: Vec::new(), time: None };
+    let schema = StreamSchema {
+        format: 1,
+        schema: 1,
+        dialect: Dialect::CURRENT,
+        columns,
+        derived: Vec::new(),
+        time: None,
+        time_form: millstream_stream::schema::TimeForm::default(),
+    };
     store.create("schema/000001.json", &serde_json::to_vec(&schema).unwrap()).unwrap();
     Fixture { _folder: folder, store, batches: Mutex::default(), schema, partitions }
 }

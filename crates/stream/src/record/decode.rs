@@ -14,6 +14,7 @@ use datafusion::arrow::error::ArrowError;
 use super::Encoding;
 use super::derive::{Derivation, DeriveError, Derived};
 use super::form::Form;
+use super::time::TimeReader;
 use super::value::{Misfit, Value, checked_time};
 use crate::schema::{ColumnType, StreamSchema};
 
@@ -61,6 +62,7 @@ pub struct RowDecoder {
     kept: Vec<usize>,
     form: Form,
     time: TimeFrom,
+    reader: TimeReader,
     builders: Vec<Builder>,
     partitions: Int32Builder,
     offsets: Int64Builder,
@@ -78,6 +80,7 @@ impl RowDecoder {
             kept: schema.kept(),
             form: Form::new(encoding, schema),
             time: time_from(schema),
+            reader: TimeReader::of(schema),
             builders: schema.columns.iter().map(|column| builder(column.kind)).collect(),
             partitions: Int32Builder::new(),
             offsets: Int64Builder::new(),
@@ -111,7 +114,7 @@ impl RowDecoder {
         let values = self.form.values(value, columns)?;
         let time_ms = match self.time {
             TimeFrom::Record | TimeFrom::Derived(_) => timestamp_ms,
-            TimeFrom::Source(index) => checked_time(&values[index], &columns[index].name, now_ms)?,
+            TimeFrom::Source(index) => checked_time(&self.reader, &values[index], &columns[index].name, now_ms)?,
         };
         for (builder, value) in self.builders.iter_mut().zip(&values) {
             append(builder, value);
@@ -157,12 +160,11 @@ impl RowDecoder {
     fn derived_times(&self, index: usize, derived: &mut Derived) -> TimestampMillisecondArray {
         let (column, array) = (&self.schema.derived[index], &derived.columns[index]);
         let times = (0..array.len()).map(|row| {
-            checked_time(&value_at(array.as_ref(), column.kind, row), &column.name, self.now_ms).unwrap_or_else(
-                |misfit| {
-                    derived.bad.entry(row).or_insert(misfit.reason);
-                    0
-                },
-            )
+            let value = value_at(array.as_ref(), column.kind, row);
+            checked_time(&self.reader, &value, &column.name, self.now_ms).unwrap_or_else(|misfit| {
+                derived.bad.entry(row).or_insert(misfit.reason);
+                0
+            })
         });
         TimestampMillisecondArray::from_iter_values(times).with_timezone("UTC")
     }

@@ -8,13 +8,15 @@ use serde_json::value::RawValue;
 use super::Encoding;
 use super::csv_text::{CsvFields, without_line_end};
 use super::payload::key_prefix;
-use super::value::{Misfit, Value, event_time, from_csv, from_json};
+use super::time::TimeReader;
+use super::value::{Misfit, Value, from_csv, from_json};
 use crate::schema::{Dialect, StreamColumn, StreamSchema};
 
 /// How values are taken apart, and what their texts mean.
 pub struct Form {
     framing: Framing,
     dialect: Dialect,
+    times: TimeReader,
 }
 
 enum Framing {
@@ -34,7 +36,7 @@ impl Form {
             }
             Encoding::Csv => Framing::Csv(CsvFields::default()),
         };
-        Self { framing, dialect: schema.dialect }
+        Self { framing, dialect: schema.dialect, times: TimeReader::of(schema) }
     }
 
     /// A value for each of the columns, each of its type.
@@ -78,7 +80,7 @@ impl Form {
                 from_csv(fields.get(index), column, dialect).ok()?
             }
         };
-        event_time(&value)
+        self.times.read(&value)
     }
 }
 

@@ -5,10 +5,20 @@ use std::collections::BTreeMap;
 use millstream_base::{Faults, Keys, Section, Takes, did_you_mean};
 use toml::{Table, Value};
 
-use super::{Bad, ColumnRule, ColumnType, OFFSET_COLUMN, PARTITION_COLUMN, SchemaRules, TIME_COLUMN};
+use super::{
+    Bad, ColumnRule, ColumnType, EpochUnit, OFFSET_COLUMN, PARTITION_COLUMN, SchemaRules, TIME_COLUMN, TimeForm,
+};
 
-pub const SCHEMA: Keys =
-    Keys { known: &[("time", Takes::Text), ("null", Takes::Texts), ("columns", Takes::Named(&COLUMN))], later: &[] };
+pub const SCHEMA: Keys = Keys {
+    known: &[
+        ("time", Takes::Text),
+        ("time_format", Takes::Text),
+        ("time_unit", Takes::Choice(&["s", "ms", "us", "ns", "days", "serial"])),
+        ("null", Takes::Texts),
+        ("columns", Takes::Named(&COLUMN)),
+    ],
+    later: &[],
+};
 
 pub const COLUMN: Keys = Keys {
     known: &[
@@ -23,6 +33,7 @@ pub const COLUMN: Keys = Keys {
 pub fn rules(root: &Table, faults: &mut Faults) -> SchemaRules {
     let section = Section::of_root(root, "schema", &SCHEMA, faults);
     let time = section.filled_text("time", faults).map(str::to_owned);
+    let time_form = time_form(&section, time.is_some(), faults);
     let null = section.texts("null", faults);
     let mut columns = BTreeMap::new();
     for (name, value) in section.table("columns", faults).into_iter().flatten() {
@@ -40,7 +51,28 @@ pub fn rules(root: &Table, faults: &mut Faults) -> SchemaRules {
         section.fault("time", "is pinned as boolean below; a time is a number or text", faults);
     }
     // What the models call ids and times is added once they are read.
-    SchemaRules { time, null, columns, ..SchemaRules::default() }
+    SchemaRules { time, time_form, null, columns, ..SchemaRules::default() }
+}
+
+fn time_form(section: &Section, has_time: bool, faults: &mut Faults) -> TimeForm {
+    let format = section.filled_text("time_format", faults).map(str::to_owned);
+    if format.as_deref().is_some_and(|format| !TimeForm::is_format(format)) {
+        section.fault(
+            "time_format",
+            "is no format of times; write one such as \"%d/%m/%Y %H:%M\" (%Y year, %m month, %d day, %H hour, %M minute, %S second)",
+            faults,
+        );
+    }
+    let unit = section.choice("time_unit", &EpochUnit::ALL, faults);
+    if format.is_some() && unit.is_some() {
+        section.fault("time_unit", "is for numbers, and schema.time_format for texts: keep one of them", faults);
+    }
+    for key in ["time_format", "time_unit"] {
+        if !has_time && section.has(key) {
+            section.fault(key, "says how schema.time is written: name that column", faults);
+        }
+    }
+    TimeForm { format, unit }
 }
 
 fn column(key: &str, value: &Value, faults: &mut Faults) -> Option<ColumnRule> {

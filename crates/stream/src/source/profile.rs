@@ -34,6 +34,8 @@ pub struct Profile {
     pub fingerprint: Option<Fingerprint>,
     /// What a person should know: texts that became null, columns that are almost numbers.
     pub warnings: Vec<String>,
+    /// The first and the last event time, in milliseconds since the epoch, where the values of `schema.time` were read.
+    pub times: Option<(i64, i64)>,
 }
 
 /// Profiles a file by its name's ending: for one that no pipeline names yet.
@@ -89,6 +91,7 @@ pub fn profile_values<'a>(
         rows: None,
         fingerprint: None,
         warnings: columns.warnings(Coverage::Sample),
+        times: columns.times(),
     })
 }
 
@@ -176,6 +179,7 @@ impl Pass<'_> {
             rows: Some(rows.rows_total()),
             fingerprint: Some(fingerprint),
             warnings: binary.collect(),
+            times: None,
         })
     }
 
@@ -183,6 +187,7 @@ impl Pass<'_> {
         // Without a fingerprint it was a sample.
         let seen = if fingerprint.is_some() { Coverage::All } else { Coverage::Sample };
         let rows = fingerprint.is_some().then_some(rows);
-        Profile { schema: columns.schema(None, seen), rows, fingerprint, warnings: columns.warnings(seen) }
+        let (warnings, times) = (columns.warnings(seen), columns.times());
+        Profile { schema: columns.schema(None, seen), rows, fingerprint, warnings, times }
     }
 }
