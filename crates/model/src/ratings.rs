@@ -11,8 +11,8 @@ use millstream_learn::{Id, Ids};
 use millstream_store::Store;
 use millstream_stream::batch::Batch;
 use millstream_stream::expression::{Expression, ExpressionError, ExpressionFault, ValueKind};
-use millstream_stream::record::{Value, event_time, exact_integer};
-use millstream_stream::schema::{ArrowType, ColumnType, Dialect, StreamSchema};
+use millstream_stream::record::{TimeReader, Value, exact_integer};
+use millstream_stream::schema::{ArrowType, ColumnType, StreamSchema, TimeForm};
 use millstream_untrusted::model::Holdout;
 
 use crate::model::RatingColumns;
@@ -28,6 +28,7 @@ pub struct RatingReader {
     item: IdExpression,
     rating: Option<Expression>,
     time: Option<Expression>,
+    times: TimeReader,
     group: Option<Expression>,
     filter: Option<Expression>,
     scale: Option<(f32, f32)>,
@@ -98,11 +99,14 @@ impl RatingReader {
         schema: &StreamSchema,
     ) -> Result<Self, RowsError> {
         let stream = schema.arrow();
-        let reader = Self::over(columns, filter, holdout, &stream, schema.dialect)?;
+        // The stream's own event times are written as it says.
+        let form = if columns.time == schema.time { schema.time_form.clone() } else { TimeForm::default() };
+        let times = TimeReader::new(schema.dialect, form);
+        let reader = Self::over(columns, filter, holdout, &stream, times.clone())?;
         let optional = [&reader.rating, &reader.time, &reader.group, &reader.filter];
         let expressions =
             [&reader.user.expression, &reader.item.expression].into_iter().chain(optional.into_iter().flatten());
-        Self::over(columns, filter, holdout, &narrow(expressions, &stream), schema.dialect)
+        Self::over(columns, filter, holdout, &narrow(expressions, &stream), times)
     }
 
     fn over(
@@ -110,8 +114,9 @@ impl RatingReader {
         filter: Option<&str>,
         holdout: Holdout,
         schema: &SchemaRef,
-        dialect: Dialect,
+        times: TimeReader,
     ) -> Result<Self, RowsError> {
+        let dialect = times.dialect();
         let compile = |key, text: &str| compile(key, text, schema, dialect);
         let optional = |key, text: &Option<String>| text.as_ref().map(|text| compile(key, text)).transpose();
         let reader = Self {
@@ -119,6 +124,7 @@ impl RatingReader {
             item: IdExpression::new("item", compile("item", &columns.item)?)?,
             rating: optional("rating", &columns.rating)?,
             time: optional("time", &columns.time)?,
+            times,
             group: optional("group", &columns.group)?,
             filter: compile_filter(filter, "write a condition, such as rating is not null", schema, dialect)?,
             scale: columns.scale.map(narrowed),
@@ -171,7 +177,7 @@ impl RatingReader {
         };
         let ratings = evaluated("rating", &self.rating, &DataType::Float64)?;
         let groups = evaluated("group", &self.group, &DataType::Utf8)?;
-        let times = self.time.as_ref().map(|time| times(time, block)).transpose().map_err(of("time"))?;
+        let times = self.time.as_ref().map(|time| times(time, &self.times, block)).transpose().map_err(of("time"))?;
         let passes = self.filter.as_ref().map(|filter| condition(filter, block)).transpose().map_err(of("where"))?;
         Ok(RatingBlock {
             users: self.user.evaluate(block).map_err(of("user"))?,
@@ -235,7 +241,7 @@ pub fn no_ids(kind: ColumnType) -> Ids {
 }
 
 /// Milliseconds since the epoch, by the rule of `schema.time`; null where a value is no time.
-fn times(time: &Expression, block: &RecordBatch) -> Result<Int64Array, ExpressionError> {
+fn times(time: &Expression, reader: &TimeReader, block: &RecordBatch) -> Result<Int64Array, ExpressionError> {
     let values = time.evaluate(block)?;
     if matches!(values.data_type(), DataType::Timestamp(..) | DataType::Date32 | DataType::Date64) {
         let values = cast_to(time, &values, &DataType::Timestamp(TimeUnit::Millisecond, None))?;
@@ -244,17 +250,17 @@ fn times(time: &Expression, block: &RecordBatch) -> Result<Int64Array, Expressio
     if time.kind() == ValueKind::Text {
         let texts = cast_to(time, &values, &DataType::Utf8)?;
         let texts = texts.as_string::<i32>();
-        return Ok(texts.iter().map(|text| event_time(&Value::Utf8(text?.into()))).collect());
+        return Ok(texts.iter().map(|text| reader.read(&Value::Utf8(text?.into()))).collect());
     }
     if values.data_type().is_integer() {
         let numbers = cast_to(time, &values, &DataType::Int64)?;
         let numbers = numbers.as_primitive::<Int64Type>();
-        return Ok(numbers.iter().map(|number| event_time(&Value::Int64(number?))).collect());
+        return Ok(numbers.iter().map(|number| reader.read(&Value::Int64(number?))).collect());
     }
     let numbers = cast_to(time, &values, &DataType::Float64)?;
     let numbers = numbers.as_primitive::<Float64Type>().iter();
     let finite = |number: Option<f64>| number.filter(|number| number.is_finite());
-    Ok(numbers.map(|number| event_time(&Value::Float64(finite(number)?))).collect())
+    Ok(numbers.map(|number| reader.read(&Value::Float64(finite(number)?))).collect())
 }
 
 impl IdValues {

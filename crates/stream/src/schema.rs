@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use millstream_untrusted::model::{ColumnType, Dialect};
 pub use missing::{USUAL_MARKERS, is_missing_marker};
 pub use rules::RuleFault;
-pub use settings::{Ahead, Bad, ColumnRule, SchemaRules};
+pub use settings::{Ahead, Bad, ColumnRule, EpochUnit, SchemaRules, TimeForm};
 
 /// Of every JSON in the store; another one is refused.
 pub const FORMAT: u32 = 1;
@@ -57,6 +57,8 @@ pub struct StreamSchema {
     pub time: Option<String>,
     #[serde(default, skip_serializing_if = "Ahead::is_default")]
     pub ahead: Ahead,
+    #[serde(flatten)]
+    pub time_form: TimeForm,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

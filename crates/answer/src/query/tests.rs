@@ -48,6 +48,7 @@ fn schema() -> StreamSchema {
         ahead: Ahead::default(),
         columns: columns.map(column).to_vec(),
         time: None,
+        time_form: millstream_stream::schema::TimeForm::default(),
         derived: Vec::new(),
     }
 }

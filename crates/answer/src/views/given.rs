@@ -48,6 +48,7 @@ pub(super) fn rows(section: &Section, faults: &mut Faults) -> Option<GivenRows> 
         columns,
         derived: Vec::new(),
         time: None,
+        time_form: millstream_stream::schema::TimeForm::default(),
     };
     sound.then_some(GivenRows { schema, rows: given })
 }

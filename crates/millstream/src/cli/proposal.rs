@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use millstream_stream::schema::{ColumnType, StreamColumn, StreamSchema};
-use millstream_stream::source::{ColumnLook, Look, TimeForm};
+use millstream_stream::source::{ColumnLook, Look, TimeLook};
 
 use super::NewKind;
 
@@ -142,8 +142,8 @@ pub fn said_of(schema: &StreamSchema, looks: &[ColumnLook], rows: Option<u64>) -
             ));
         }
         match &look.time {
-            Some(TimeForm::Iso) => said.push(format!("column {name:?} is a time, as ISO 8601")),
-            Some(TimeForm::Format { format, is_ambiguous }) => said.push(format!(
+            Some(TimeLook::Iso) => said.push(format!("column {name:?} is a time, as ISO 8601")),
+            Some(TimeLook::Format { format, is_ambiguous }) => said.push(format!(
                 "column {name:?} is a time, written as {format}{}",
                 if *is_ambiguous { "; day and month may be the other way round" } else { "" }
             )),
@@ -326,11 +326,11 @@ fn schema_section(text: &mut String, found: &KnownFile, time: Option<&str>) {
     text.push_str("[schema]\n");
     match found.columns().find(|c| Some(c.name()) == time) {
         Some(column) => {
-            let time = match &column.look.time {
-                Some(TimeForm::Format { .. }) => derived_time(column.name()),
-                Some(TimeForm::Iso) | None => column.name().to_owned(),
-            };
-            let _ = writeln!(text, "time = {}  # when a row happened", quoted(&time));
+            let _ = writeln!(text, "time = {}  # when a row happened", quoted(column.name()));
+            if let Some(TimeLook::Format { format, is_ambiguous }) = &column.look.time {
+                let note = if *is_ambiguous { "  # or are day and month the other way round?" } else { "" };
+                let _ = writeln!(text, "time_format = {}{note}", quoted(format));
+            }
         }
         None => text.push_str("# time = \"…\"                          # the column that says when a row happened\n"),
     }
@@ -363,24 +363,8 @@ fn schema_section(text: &mut String, found: &KnownFile, time: Option<&str>) {
             }
             None => writeln!(text, "{name} = {}", quoted(column.column.kind.name())),
         };
-        if let Some(TimeForm::Format { format, is_ambiguous }) = &look.time
-            && Some(column.name()) == time
-        {
-            let source = sql_name(column.name());
-            let sql = match format.contains("%H") {
-                true => format!("to_unixtime({source}, '{format}')"),
-                false => format!("to_unixtime(to_date({source}, '{format}'))"),
-            };
-            let note = if *is_ambiguous { "   # or are day and month the other way round?" } else { "" };
-            let derived = key(&derived_time(column.name()));
-            let _ = writeln!(text, "{derived} = {{ type = \"int64\", from = {}{bad} }}{note}", quoted(&sql));
-        }
     }
     text.push('\n');
-}
-
-fn derived_time(column: &str) -> String {
-    format!("{}_s", plain(column))
 }
 
 fn batch_section(text: &mut String, rows: u64) {

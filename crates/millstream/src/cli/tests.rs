@@ -168,6 +168,7 @@ fn schema(columns: &[(&str, ColumnType)]) -> StreamSchema {
         columns: columns.iter().map(column).collect(),
         derived: Vec::new(),
         time: None,
+        time_form: millstream_stream::schema::TimeForm::default(),
     }
 }
 

@@ -76,6 +76,7 @@ fn fixture_in(folder: tempfile::TempDir, columns: &[(&str, ColumnType)], partiti
         columns,
         derived: Vec::new(),
         time: None,
+        time_form: millstream_stream::schema::TimeForm::default(),
     };
     store.create("schema/000001.json", &serde_json::to_vec(&schema).unwrap()).unwrap();
     Fixture { _folder: folder, store, batches: Mutex::default(), schema, partitions }

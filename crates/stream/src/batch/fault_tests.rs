@@ -35,6 +35,7 @@ fn settings() -> PartSettings {
         columns: vec![column],
         derived: Vec::new(),
         time: None,
+        time_form: crate::schema::TimeForm::default(),
     };
     PartSettings { schema, encoding: Encoding::Json, format: BatchFormat::Parquet }
 }

@@ -14,6 +14,7 @@ use datafusion::arrow::error::ArrowError;
 use super::Encoding;
 use super::derive::{Derivation, DeriveError, Derived};
 use super::form::{Form, NewKey};
+use super::time::TimeReader;
 use super::value::{Misfit, Value, checked_time};
 use crate::schema::{ColumnType, StreamSchema};
 
@@ -61,6 +62,7 @@ pub struct RowDecoder {
     kept: Vec<usize>,
     form: Form,
     time: TimeFrom,
+    reader: TimeReader,
     builders: Vec<Builder>,
     partitions: Int32Builder,
     offsets: Int64Builder,
@@ -78,6 +80,7 @@ impl RowDecoder {
             kept: schema.kept(),
             form: Form::new(schema, encoding),
             time: time_from(schema),
+            reader: TimeReader::of(schema),
             builders: schema.columns.iter().map(|column| builder(column.kind)).collect(),
             partitions: Int32Builder::new(),
             offsets: Int64Builder::new(),
@@ -118,7 +121,7 @@ impl RowDecoder {
         let values = self.form.values(value, columns)?;
         let time_ms = match self.time {
             TimeFrom::Record | TimeFrom::Derived(_) => timestamp_ms,
-            TimeFrom::Source(index) => checked_time(&values[index], &columns[index].name, latest_ms)?,
+            TimeFrom::Source(index) => checked_time(&self.reader, &values[index], &columns[index].name, latest_ms)?,
         };
         for (builder, value) in self.builders.iter_mut().zip(&values) {
             append(builder, value);
@@ -164,12 +167,11 @@ impl RowDecoder {
     fn derived_times(&self, index: usize, derived: &mut Derived) -> TimestampMillisecondArray {
         let (column, array) = (&self.schema.derived[index], &derived.columns[index]);
         let times = (0..array.len()).map(|row| {
-            checked_time(&value_at(array.as_ref(), column.kind, row), &column.name, self.latest_ms).unwrap_or_else(
-                |misfit| {
-                    derived.bad.entry(row).or_insert(misfit.reason);
-                    0
-                },
-            )
+            let value = value_at(array.as_ref(), column.kind, row);
+            checked_time(&self.reader, &value, &column.name, self.latest_ms).unwrap_or_else(|misfit| {
+                derived.bad.entry(row).or_insert(misfit.reason);
+                0
+            })
         });
         TimestampMillisecondArray::from_iter_values(times).with_timezone("UTC")
     }

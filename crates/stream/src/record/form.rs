@@ -8,7 +8,8 @@ use serde_json::value::RawValue;
 use super::Encoding;
 use super::csv_text::{CsvFields, without_line_end};
 use super::payload::key_prefix;
-use super::value::{Misfit, Value, event_time, from_csv, from_json};
+use super::time::TimeReader;
+use super::value::{Misfit, Value, from_csv, from_json};
 use crate::schema::{ColumnType, Dialect, StreamColumn, StreamSchema};
 
 /// A serialiser of a schema registry writes a zero byte and the schema's id, four bytes, before the value.
@@ -20,6 +21,7 @@ const NEW_KEYS_MOST: usize = 100;
 pub struct Form {
     framing: Framing,
     dialect: Dialect,
+    times: TimeReader,
 }
 
 enum Framing {
@@ -82,7 +84,7 @@ impl Form {
             }
             Encoding::Csv => Framing::Csv(CsvFields::default()),
         };
-        Self { framing, dialect: schema.dialect }
+        Self { framing, dialect: schema.dialect, times: TimeReader::of(schema) }
     }
 
     /// The keys that came since the last time and are no columns, each once.
@@ -134,7 +136,7 @@ impl Form {
                 from_csv(fields.get(index), column, dialect).ok()?
             }
         };
-        event_time(&value)
+        self.times.read(&value)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Instants as text, in UTC: `2023-11-14T22:13:20.000Z`. Pure arithmetic on the proleptic Gregorian calendar.
 
-const DAY_MS: i64 = 86_400_000;
+pub const DAY_MS: i64 = 86_400_000;
 
 /// Writes milliseconds since the epoch as ISO 8601. An instant outside the years 0 to 9999, which no four digits hold, is
 /// written as the number.
@@ -55,7 +55,7 @@ fn civil(day: i64) -> (i64, i64, i64) {
 }
 
 /// The inverse of `civil`; `None`: the calendar has no such day.
-fn days(year: i64, month: i64, day: i64) -> Option<i64> {
+pub fn days(year: i64, month: i64, day: i64) -> Option<i64> {
     if !(1..=12).contains(&month) {
         return None;
     }

@@ -10,6 +10,7 @@ mod json;
 mod number;
 mod payload;
 mod row_clock;
+mod time;
 mod value;
 
 use serde::{Deserialize, Serialize};
@@ -25,7 +26,8 @@ pub use payload::{
     Cell, MAX_RECORD_BYTES, Payload, REJECT_HEADER, RowEncoder, STUB_BYTES, is_json_number, key_prefix, stub, too_large,
 };
 pub use row_clock::RowClock;
-pub use value::{Misfit, Value, event_time, exact_integer};
+pub use time::{TimeReader, is_compact_date, unit_of};
+pub use value::{Misfit, Value, exact_integer};
 
 /// A record's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

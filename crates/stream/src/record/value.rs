@@ -2,15 +2,11 @@
 
 use std::borrow::Cow;
 
-use datafusion::arrow::array::timezone::Tz;
-use datafusion::arrow::compute::kernels::cast_utils::{string_to_datetime, string_to_timestamp_nanos};
-
 use super::instant::write_instant;
 use super::number::{NumberText, finite, json_number, number_text};
+use super::time::TimeReader;
 use crate::schema::{Bad, ColumnType, Dialect, StreamColumn};
 
-/// The year 0: what lies before has no ISO 8601 date of four digits, and is a fault as well.
-const EARLIEST_MS: i64 = -62_167_219_200_000;
 
 /// Why a record is a reject.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,44 +139,10 @@ pub fn exact_integer(number: f64) -> Option<i64> {
     (number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0).then_some(number as i64)
 }
 
-/// Milliseconds since the epoch. Numbers are seconds, milli-, micro- or nanoseconds by their size; texts are ISO 8601, in UTC
-/// where they name no zone.
-#[inline]
-pub fn event_time(value: &Value) -> Option<i64> {
-    let found = match value {
-        #[expect(clippy::cast_precision_loss, reason = "a millisecond of an epoch fits")]
-        Value::Int64(number) => Some(epoch_ms(*number as f64)),
-        Value::Float64(number) => Some(epoch_ms(*number)),
-        Value::Utf8(text) => instant_of(text.trim()),
-        Value::Null | Value::Boolean(_) => None,
-    };
-    found.filter(|time_ms| *time_ms >= EARLIEST_MS)
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "a float outside i64 saturates and stays absurd")]
-#[inline]
-fn epoch_ms(number: f64) -> i64 {
-    match number.abs() {
-        size if size < 1e11 => (number * 1e3) as i64,
-        size if size < 1e14 => number as i64,
-        size if size < 1e17 => (number / 1e3) as i64,
-        _ => (number / 1e6) as i64,
-    }
-}
-
-fn instant_of(text: &str) -> Option<i64> {
-    if let Ok(nanos) = string_to_timestamp_nanos(text) {
-        return Some(nanos.div_euclid(1_000_000));
-    }
-    // Nanoseconds reach from 1677 to 2262; history is longer.
-    let utc: Tz = "+00:00".parse().ok()?;
-    string_to_datetime(&utc, text).ok().map(|time| time.timestamp_millis())
-}
-
 /// The event time of a value, or why its record is a reject.
 #[inline]
-pub fn checked_time(value: &Value, column: &str, latest_ms: i64) -> Result<i64, Misfit> {
-    match event_time(value) {
+pub fn checked_time(times: &TimeReader, value: &Value, column: &str, latest_ms: i64) -> Result<i64, Misfit> {
+    match times.read(value) {
         Some(time_ms) if time_ms <= latest_ms => Ok(time_ms),
         found => Err(no_time(found, value, column)),
     }

@@ -6,10 +6,19 @@ use std::time::Duration;
 use millstream_base::{Faults, Keys, Section, Takes, did_you_mean, duration};
 use toml::{Table, Value};
 
-use super::{Ahead, Bad, ColumnRule, ColumnType, OFFSET_COLUMN, PARTITION_COLUMN, SchemaRules, TIME_COLUMN};
+use super::{
+    Ahead, Bad, ColumnRule, ColumnType, EpochUnit, OFFSET_COLUMN, PARTITION_COLUMN, SchemaRules, TIME_COLUMN, TimeForm,
+};
 
 pub const SCHEMA: Keys = Keys {
-    known: &[("time", Takes::Text), ("null", Takes::Texts), ("ahead", Takes::Text), ("columns", Takes::Named(&COLUMN))],
+    known: &[
+        ("time", Takes::Text),
+        ("time_format", Takes::Text),
+        ("time_unit", Takes::Choice(&["s", "ms", "us", "ns", "days", "serial"])),
+        ("null", Takes::Texts),
+        ("ahead", Takes::Text),
+        ("columns", Takes::Named(&COLUMN)),
+    ],
     later: &[],
 };
 
@@ -26,6 +35,7 @@ pub const COLUMN: Keys = Keys {
 pub fn rules(root: &Table, faults: &mut Faults) -> SchemaRules {
     let section = Section::of_root(root, "schema", &SCHEMA, faults);
     let time = section.filled_text("time", faults).map(str::to_owned);
+    let time_form = time_form(&section, time.is_some(), faults);
     let null = section.texts("null", faults);
     let ahead = ahead(&section, faults).unwrap_or_default();
     let mut columns = BTreeMap::new();
@@ -44,7 +54,7 @@ pub fn rules(root: &Table, faults: &mut Faults) -> SchemaRules {
         section.fault("time", "is pinned as boolean below; a time is a number or text", faults);
     }
     // What the models call ids and times is added once they are read.
-    SchemaRules { time, null, columns, ahead, ..SchemaRules::default() }
+    SchemaRules { time, time_form, null, columns, ahead, ..SchemaRules::default() }
 }
 
 /// Clocks differ by seconds.
@@ -61,6 +71,27 @@ fn ahead(section: &Section, faults: &mut Faults) -> Option<Ahead> {
         Err(message) => section.fault("ahead", format!("{message}; \"any\" takes every time"), faults),
     }
     None
+}
+
+fn time_form(section: &Section, has_time: bool, faults: &mut Faults) -> TimeForm {
+    let format = section.filled_text("time_format", faults).map(str::to_owned);
+    if format.as_deref().is_some_and(|format| !TimeForm::is_format(format)) {
+        section.fault(
+            "time_format",
+            "is no format of times; write one such as \"%d/%m/%Y %H:%M\" (%Y year, %m month, %d day, %H hour, %M minute, %S second)",
+            faults,
+        );
+    }
+    let unit = section.choice("time_unit", &EpochUnit::ALL, faults);
+    if format.is_some() && unit.is_some() {
+        section.fault("time_unit", "is for numbers, and schema.time_format for texts: keep one of them", faults);
+    }
+    for key in ["time_format", "time_unit"] {
+        if !has_time && section.has(key) {
+            section.fault(key, "says how schema.time is written: name that column", faults);
+        }
+    }
+    TimeForm { format, unit }
 }
 
 fn column(key: &str, value: &Value, faults: &mut Faults) -> Option<ColumnRule> {

@@ -6,7 +6,8 @@ use datafusion::arrow::datatypes::{DataType, Schema as ArrowSchema};
 use millstream_base::did_you_mean;
 
 use super::{
-    ColumnType, DerivedColumn, Dialect, OFFSET_COLUMN, PARTITION_COLUMN, StreamColumn, StreamSchema, TIME_COLUMN,
+    ColumnType, DerivedColumn, Dialect, EpochUnit, OFFSET_COLUMN, PARTITION_COLUMN, StreamColumn, StreamSchema,
+    TIME_COLUMN, TimeForm,
 };
 use crate::expression::{Expression, ExpressionError, ValueKind};
 use crate::schema::missing::is_missing_marker;
@@ -68,6 +69,9 @@ impl StreamSchema {
             }
         }
         (self.time, self.ahead) = (rules.time.clone(), rules.ahead);
+        if !rules.time_form.is_empty() {
+            self.time_form = rules.time_form.clone();
+        }
         let source = self.source();
         for column in &self.derived {
             if let Err(message) = column.compile(&source, self.dialect) {
@@ -93,6 +97,18 @@ impl StreamSchema {
         }
         if rules.ahead != self.ahead {
             return fault("schema.ahead".to_owned(), None, &self.ahead.to_string());
+        }
+        if !self.obeys_time_form(&rules.time_form) {
+            let (given, stored) = (&rules.time_form, &self.time_form);
+            if given.format != stored.format {
+                return fault(
+                    "schema.time_format".to_owned(),
+                    given.format.as_deref(),
+                    &shown(stored.format.as_deref()),
+                );
+            }
+            let [given, stored] = [given, stored].map(|form| form.unit.map(EpochUnit::name));
+            return fault("schema.time_unit".to_owned(), given, &shown(stored));
         }
         for (name, rule) in &rules.columns {
             let key = |part: &str| format!("schema.columns.{name}.{part}");
@@ -139,6 +155,13 @@ impl StreamSchema {
             }
         }
         Ok(())
+    }
+
+    /// Where the file says nothing, inference may have found how times are written.
+    fn obeys_time_form(&self, rules: &TimeForm) -> bool {
+        let may_be_found = self.time_form.format.as_deref().is_none_or(|format| format == TimeForm::COMPACT_DATE)
+            && !matches!(self.time_form.unit, Some(EpochUnit::Days | EpochUnit::Serial));
+        self.time_form == *rules || (rules.is_empty() && may_be_found && self.dialect >= Dialect::Second)
     }
 
     /// Whether inference may have found these texts for null.
@@ -233,6 +256,7 @@ mod tests {
             columns: columns.map(column).to_vec(),
             derived: Vec::new(),
             time: None,
+            time_form: crate::schema::TimeForm::default(),
         }
     }
 
@@ -334,6 +358,55 @@ mod tests {
             &format!("[schema.columns]\n{price}\nvots = \"utf8\""),
             "schema.columns.vots: the store has no such column",
         );
+    }
+
+    #[test]
+    fn what_was_found_is_obeyed_until_the_file_says_another_thing() {
+        let bare = |toml: &str| {
+            let mut faults = millstream_base::Faults::new("x.toml");
+            let rules = crate::schema::check::rules(&format!("[schema]\n{toml}").parse().unwrap(), &mut faults);
+            faults.finish().unwrap_or_else(|faults| panic!("{faults}"));
+            rules
+        };
+        let mut stored = found().apply_rules(&bare("time = \"when\"")).unwrap();
+        stored.columns.truncate(4);
+        stored.columns.retain(|column| column.kind != ColumnType::Utf8);
+        let check = |stored: &StreamSchema, toml: &str, expected: &str| {
+            let fault = stored.obeys(&bare(&format!("time = \"when\"\n{toml}"))).err().map(|fault| fault.to_string());
+            let fault = fault.unwrap_or_default();
+            assert!(fault.starts_with(expected) && fault.is_empty() == expected.is_empty(), "{toml}: {fault}");
+        };
+        check(&stored, "", "");
+        check(&stored, "null = [\"NA\"]", "");
+        check(&stored, "null = []", "schema.null: the store has [\"NA\"]");
+        let of_the_user = StreamSchema {
+            columns: stored
+                .columns
+                .iter()
+                .map(|column| StreamColumn { null: vec!["-999".to_owned()], ..column.clone() })
+                .collect(),
+            ..stored.clone()
+        };
+        check(&of_the_user, "", "schema.null: the store has [\"-999\"]");
+        check(&StreamSchema { dialect: Dialect::First, ..stored.clone() }, "", "schema.null: the store has [\"NA\"]");
+        let timed = |format: Option<&str>, unit| StreamSchema {
+            time_form: TimeForm { format: format.map(str::to_owned), unit },
+            ..stored.clone()
+        };
+        check(&timed(None, Some(EpochUnit::Milliseconds)), "", "");
+        check(
+            &timed(None, Some(EpochUnit::Milliseconds)),
+            "time_unit = \"s\"",
+            "schema.time_unit = \"s\": the store has \"ms\"",
+        );
+        check(&timed(None, Some(EpochUnit::Serial)), "", "schema.time_unit: the store has \"serial\"");
+        check(&timed(Some("%Y%m%d"), None), "", "");
+        check(&timed(Some("%d/%m/%Y"), None), "", "schema.time_format: the store has \"%d/%m/%Y\"");
+        check(&stored, "time_format = \"%d/%m/%Y\"", "schema.time_format = \"%d/%m/%Y\": the store has none");
+        let text = serde_json::to_string(&timed(None, Some(EpochUnit::Serial))).unwrap();
+        assert!(text.ends_with("\"time\":\"when\",\"time_unit\":\"serial\"}"), "{text}");
+        assert_eq!(serde_json::from_str::<StreamSchema>(&text).unwrap(), timed(None, Some(EpochUnit::Serial)));
+        assert!(!serde_json::to_string(&stored).unwrap().contains("time_"));
     }
 
     #[test]

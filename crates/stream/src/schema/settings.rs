@@ -14,6 +14,7 @@ pub struct SchemaRules {
     pub dialect: Dialect,
     /// The event-time column.
     pub time: Option<String>,
+    pub time_form: TimeForm,
     /// Texts that mean null, besides the empty one; `None`: those that are well known.
     pub null: Option<Vec<String>>,
     pub columns: BTreeMap<String, ColumnRule>,
@@ -29,6 +30,7 @@ impl Default for SchemaRules {
         Self {
             dialect: Dialect::CURRENT,
             time: None,
+            time_form: TimeForm::default(),
             null: None,
             columns: BTreeMap::new(),
             ahead: Ahead::default(),
@@ -75,6 +77,64 @@ impl Ahead {
     /// The last time that is right.
     pub fn latest_ms(self, now_ms: i64) -> i64 {
         self.0.map_or(i64::MAX, |ahead_ms| now_ms.saturating_add_unsigned(ahead_ms))
+    }
+}
+
+/// How the event times are written, where no guess is to be made: by a format, or numbers by their unit.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct TimeForm {
+    /// Of strftime.
+    #[serde(rename = "time_format", default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<String>,
+    #[serde(rename = "time_unit", default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<EpochUnit>,
+}
+
+impl TimeForm {
+    /// A day as a number: `20240131`.
+    pub const COMPACT_DATE: &str = "%Y%m%d";
+
+    /// Whether a format says what it is to say.
+    pub fn is_format(format: &str) -> bool {
+        let mut items = chrono::format::StrftimeItems::new(format);
+        format.contains('%') && items.all(|item| item != chrono::format::Item::Error)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.format.is_none() && self.unit.is_none()
+    }
+}
+
+/// What a number counts since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EpochUnit {
+    #[serde(rename = "s")]
+    Seconds,
+    #[serde(rename = "ms")]
+    Milliseconds,
+    #[serde(rename = "us")]
+    Microseconds,
+    #[serde(rename = "ns")]
+    Nanoseconds,
+    #[serde(rename = "days")]
+    Days,
+    /// Days as spreadsheets count them, since the end of 1899.
+    #[serde(rename = "serial")]
+    Serial,
+}
+
+impl EpochUnit {
+    pub const ALL: [(&'static str, Self); 6] = [
+        ("s", Self::Seconds),
+        ("ms", Self::Milliseconds),
+        ("us", Self::Microseconds),
+        ("ns", Self::Nanoseconds),
+        ("days", Self::Days),
+        ("serial", Self::Serial),
+    ];
+
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(_, unit)| *unit == self).map_or("", |(name, _)| name)
     }
 }
 

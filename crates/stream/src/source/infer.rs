@@ -4,9 +4,10 @@ use std::collections::HashMap;
 
 use super::jsonl::members;
 use super::limits::COLUMNS_MOST;
-use crate::record::{Cell, NumberText, is_json_number, number_text};
+use crate::record::{Cell, NumberText, TimeReader, Value, is_compact_date, is_json_number, number_text, unit_of};
 use crate::schema::{
-    Ahead, Bad, ColumnType, Dialect, FORMAT, SchemaRules, StreamColumn, StreamSchema, USUAL_MARKERS, is_missing_marker,
+    Ahead, Bad, ColumnType, Dialect, FORMAT, SchemaRules, StreamColumn, StreamSchema, TimeForm, USUAL_MARKERS,
+    is_missing_marker,
 };
 
 /// The columns of a source as far as it is read, in the order of their first appearance.
@@ -126,7 +127,18 @@ impl<'a> Columns<'a> {
             columns: columns.collect(),
             derived: Vec::new(),
             time: self.rules.time.clone(),
+            time_form: self.seen_times().map_or_else(|| self.rules.time_form.clone(), SeenTimes::form),
         }
+    }
+
+    fn seen_times(&self) -> Option<&SeenTimes> {
+        let place = self.places.get(self.rules.time.as_ref()?)?;
+        self.found.get(*place)?.times.as_deref()
+    }
+
+    /// The first and the last event time that were read, in milliseconds since the epoch.
+    pub fn times(&self) -> Option<(i64, i64)> {
+        self.seen_times()?.range(self.rules.dialect)
     }
 
     /// A rule with `from` speaks of the column that it makes, whatever the source's own is.
@@ -157,7 +169,7 @@ impl<'a> Columns<'a> {
 
     /// What a person should know: texts that became null, and columns that are almost numbers.
     pub fn warnings(&self, seen: Coverage) -> Vec<String> {
-        let mut warnings = Vec::new();
+        let mut warnings: Vec<String> = self.seen_times().and_then(SeenTimes::warning).into_iter().collect();
         for (name, found) in self.names.iter().zip(&self.found) {
             let pinned = self.pinned(name);
             let kind = pinned.unwrap_or_else(|| found.kind(self.use_of(name), seen, self.forgives));
@@ -212,6 +224,8 @@ struct Found {
     /// Of the texts, those that are numbers but for zeros before them, or a plus.
     codes: u64,
     first_text: Option<(u64, String)>,
+    /// Of the event-time column.
+    times: Option<Box<SeenTimes>>,
 }
 
 impl Found {
@@ -229,6 +243,7 @@ impl Found {
             texts: 0,
             codes: 0,
             first_text: None,
+            times: (rules.time.as_deref() == Some(name)).then(|| Box::new(SeenTimes::new(rules))),
         }
     }
 
@@ -257,6 +272,9 @@ impl Found {
 
     fn see_number(&mut self, number: &[u8]) {
         self.numbers += 1;
+        if let Some(times) = &mut self.times {
+            times.see_number(number);
+        }
         let digits = number.strip_prefix(b"-").or(number.strip_prefix(b"+")).unwrap_or(number);
         if digits.iter().all(u8::is_ascii_digit) {
             self.whole += 1;
@@ -300,6 +318,9 @@ impl Found {
         }
         if self.dialect >= Dialect::Second && self.null.is_none() && self.see_marker(text) {
             return;
+        }
+        if let Some(times) = &mut self.times {
+            times.see_text(text);
         }
         if self.texts == 0 {
             self.first_text = Some((row, shown(text)));
@@ -405,6 +426,95 @@ impl Found {
                 self.numbers, self.texts
             )
         })
+    }
+}
+
+/// What the values of the event-time column looked like.
+struct SeenTimes {
+    given: TimeForm,
+    reader: TimeReader,
+    numbers: u64,
+    compact_dates: u64,
+    least: f64,
+    most: f64,
+    /// Nearest to zero, and farthest from it.
+    small: f64,
+    large: f64,
+    /// Of texts, in milliseconds.
+    texts: Option<(i64, i64)>,
+}
+
+impl SeenTimes {
+    fn new(rules: &SchemaRules) -> Self {
+        Self {
+            given: rules.time_form.clone(),
+            reader: TimeReader::new(rules.dialect, rules.time_form.clone()),
+            numbers: 0,
+            compact_dates: 0,
+            least: f64::INFINITY,
+            most: f64::NEG_INFINITY,
+            small: f64::INFINITY,
+            large: 0.0,
+            texts: None,
+        }
+    }
+
+    fn see_number(&mut self, number: &[u8]) {
+        let Some(number) = std::str::from_utf8(number).ok().and_then(|text| text.parse::<f64>().ok()) else { return };
+        self.numbers += 1;
+        self.compact_dates += u64::from(is_compact_date(number));
+        (self.least, self.most) = (self.least.min(number), self.most.max(number));
+        (self.small, self.large) = (self.small.min(number.abs()), self.large.max(number.abs()));
+    }
+
+    fn see_text(&mut self, text: &[u8]) {
+        let Some(time_ms) = std::str::from_utf8(text).ok().and_then(|text| self.reader.read(&Value::Utf8(text.into())))
+        else {
+            return;
+        };
+        let (first, last) = self.texts.unwrap_or((time_ms, time_ms));
+        self.texts = Some((first.min(time_ms), last.max(time_ms)));
+    }
+
+    /// What is given, or what all numbers together say and one alone does not: the unit of the largest is that of all.
+    fn form(&self) -> TimeForm {
+        if !self.given.is_empty() || self.numbers == 0 || self.reader.dialect() == Dialect::First {
+            return self.given.clone();
+        }
+        if self.compact_dates == self.numbers {
+            return TimeForm { format: Some(TimeForm::COMPACT_DATE.to_owned()), unit: None };
+        }
+        let unit = unit_of(self.large);
+        TimeForm { format: None, unit: (unit_of(self.small) != unit).then_some(unit) }
+    }
+
+    fn range(&self, dialect: Dialect) -> Option<(i64, i64)> {
+        let reader = TimeReader::new(dialect, self.form());
+        let numbers = (self.numbers > 0).then_some([self.least, self.most]);
+        let numbers = numbers.and_then(|numbers| {
+            let [first, last] = numbers.map(|number| reader.read(&Value::Float64(number)));
+            Some((first?, last?))
+        });
+        match (numbers, self.texts) {
+            (Some(numbers), Some(texts)) => Some((numbers.0.min(texts.0), numbers.1.max(texts.1))),
+            (one, other) => one.or(other),
+        }
+    }
+
+    fn warning(&self) -> Option<String> {
+        let found = self.form();
+        match (&found.format, found.unit) {
+            _ if found == self.given => None,
+            (Some(format), _) => Some(format!(
+                "schema.time: its numbers are read as days such as 20240131; if they count something, say schema.time_unit instead of \
+                 schema.time_format = {format:?}"
+            )),
+            (None, Some(unit)) => Some(format!(
+                "schema.time: its numbers are of different size and all are read as {}, as the largest are; schema.time_unit says otherwise",
+                unit.name()
+            )),
+            (None, None) => None,
+        }
     }
 }
 

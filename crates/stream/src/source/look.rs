@@ -10,8 +10,8 @@ use serde_json::Value;
 use super::sniff::Sniffed;
 use super::written::NumberForm;
 use super::{Dataset, Profile, Row, SourceError};
-use crate::record::{Encoding, event_time, is_json_number};
-use crate::schema::{ColumnType, SchemaRules};
+use crate::record::{Encoding, TimeReader, Value as Cell, is_json_number};
+use crate::schema::{ColumnType, Dialect, SchemaRules, TimeForm};
 use crate::source::{Compression, CsvFormat, Pace, Source, SourceFormat, SourcePlace, format_by_name};
 
 const ROWS_MOST: usize = 5_000;
@@ -71,11 +71,11 @@ pub struct ColumnLook {
     pub odd_texts: Vec<String>,
     /// Its numbers are whole.
     pub is_whole: bool,
-    pub time: Option<TimeForm>,
+    pub time: Option<TimeLook>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TimeForm {
+pub enum TimeLook {
     /// ISO 8601.
     Iso,
     /// By `strftime`. `is_ambiguous`: day and month may be the other way round.
@@ -187,17 +187,20 @@ fn looked_at(values: &[String], kind: ColumnType) -> ColumnLook {
     look
 }
 
-fn time(values: &[String]) -> Option<TimeForm> {
+fn time(values: &[String]) -> Option<TimeLook> {
     let parses = |format: &str| {
         values.iter().all(|value| {
             let value = value.trim();
             NaiveDateTime::parse_from_str(value, format).is_ok() || NaiveDate::parse_from_str(value, format).is_ok()
         })
     };
-    if values.iter().all(|value| event_time(&crate::record::Value::Utf8(value.as_str().into())).is_some()) {
-        return Some(TimeForm::Iso);
+    let reader = TimeReader::new(Dialect::CURRENT, TimeForm::default());
+    // Numbers among texts are ids or codes before they are times.
+    let reads = |value: &String| value.contains(['-', '/', ':']) && reader.read(&Cell::Utf8(value.as_str().into())).is_some();
+    if values.iter().all(reads) {
+        return Some(TimeLook::Iso);
     }
     let mut formats = TIME_FORMATS.into_iter().filter(|format| parses(format));
     let format = formats.next()?;
-    Some(TimeForm::Format { format, is_ambiguous: formats.next().is_some() })
+    Some(TimeLook::Format { format, is_ambiguous: formats.next().is_some() })
 }

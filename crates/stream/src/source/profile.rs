@@ -36,6 +36,8 @@ pub struct Profile {
     pub fingerprint: Option<Fingerprint>,
     /// What a person should know: texts that became null, columns that are almost numbers.
     pub warnings: Vec<String>,
+    /// The first and the last event time, in milliseconds since the epoch, where the values of `schema.time` were read.
+    pub times: Option<(i64, i64)>,
 }
 
 /// A record of a topic that others write, as a sample has it.
@@ -70,7 +72,8 @@ pub fn profile_records(records: &[Sampled], encoding: Encoding, rules: &SchemaRu
         }
     }
     warnings.extend(columns.warnings(Coverage::Sample));
-    Ok(Profile { schema: columns.schema(None, Coverage::Sample), rows: None, fingerprint: None, warnings })
+    let (schema, times) = (columns.schema(None, Coverage::Sample), columns.times());
+    Ok(Profile { schema, rows: None, fingerprint: None, warnings, times })
 }
 
 const SAMPLE: &str = "the topic's first records";
@@ -313,6 +316,6 @@ impl<'a> Pass<'a> {
         let schema = columns.schema(self.kinds.as_deref(), seen);
         let mut warnings = self.notes;
         warnings.extend(columns.warnings(seen));
-        Ok(Profile { schema, rows, fingerprint, warnings })
+        Ok(Profile { schema, rows, fingerprint, warnings, times: columns.times() })
     }
 }

@@ -201,6 +201,19 @@ fn the_source_is_checked() {
 fn the_schema_is_checked() {
     let schema = |lines: &str, expected: &str| check(&format!("[schema]\n{lines}"), expected);
     schema("tiem = \"T\"", "schema.tiem: unknown key; did you mean `time`?");
+    schema(
+        "time = \"A\"\ntime_unit = \"hours\"",
+        "schema.time_unit = \"hours\": must be \"s\" or \"ms\" or \"us\" or \"ns\" or \"days\" or \"serial\"",
+    );
+    schema("time_unit = \"s\"", "schema.time_unit = \"s\": says how schema.time is written: name that column");
+    schema(
+        "time = \"A\"\ntime_format = \"soon\"",
+        "schema.time_format = \"soon\": is no format of times; write one such as \"%d/%m/%Y %H:%M\" (%Y year, %m month, %d day, %H hour, %M minute, %S second)",
+    );
+    schema(
+        "time = \"A\"\ntime_format = \"%Y\"\ntime_unit = \"s\"",
+        "schema.time_unit = \"s\": is for numbers, and schema.time_format for texts: keep one of them",
+    );
     schema("null = \"NA\"", "schema.null = \"NA\": expected a list of texts, such as [\"a\", \"b\"], found text");
     schema(
         "[schema.columns]\nA = \"flaot64\"",

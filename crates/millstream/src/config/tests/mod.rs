@@ -96,6 +96,7 @@ fn candles() -> StreamSchema {
         columns: columns.iter().map(column).collect(),
         derived: Vec::new(),
         time: None,
+        time_form: millstream_stream::schema::TimeForm::default(),
     }
 }
 

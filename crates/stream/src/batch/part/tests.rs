@@ -33,6 +33,7 @@ fn settings(format: BatchFormat, from: Option<&str>) -> PartSettings {
         columns: [("text", ColumnType::Utf8), ("n", ColumnType::Float64)].map(column).to_vec(),
         derived: from.map(derived).into_iter().collect(),
         time: None,
+        time_form: crate::schema::TimeForm::default(),
     };
     PartSettings { schema, encoding: Encoding::Csv, format }
 }

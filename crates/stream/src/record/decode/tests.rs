@@ -25,6 +25,7 @@ fn schema(columns: &[(&str, ColumnType)], time: Option<&str>) -> StreamSchema {
         columns: columns.iter().map(column).collect(),
         derived: Vec::new(),
         time: time.map(str::to_owned),
+        time_form: crate::schema::TimeForm::default(),
     }
 }
 

@@ -21,6 +21,7 @@ fn check(source: ColumnType, kind: ColumnType, from: &str, cases: &[(&str, &str)
             columns: vec![column],
             derived: vec![derived],
             time: None,
+            time_form: crate::schema::TimeForm::default(),
         };
         let derivation = Derivation::compile(&schema).unwrap_or_else(|error| panic!("{error}"));
         let texts = StringArray::from_iter(cases.iter().map(|(text, _)| (*text != "null").then_some(*text)));
@@ -137,6 +138,7 @@ fn a_reason_names_the_column_the_expression_and_the_values() {
         columns: vec![column("a"), column("b")],
         derived: vec![derived("p", "replace(a, '₹', '')"), derived("q", "cast(b as double) / 2")],
         time: None,
+        time_form: crate::schema::TimeForm::default(),
     };
     let texts = |texts: &[&str]| Arc::new(StringArray::from(texts.to_vec())) as ArrayRef;
     let rows = vec![texts(&["₹x", "₹1", "₹1"]), texts(&["y", "y", "2"])];
@@ -170,6 +172,7 @@ fn an_expression_that_no_longer_compiles_says_so() {
             bad: Bad::Reject,
         }],
         time: None,
+        time_form: crate::schema::TimeForm::default(),
     };
     let error = Derivation::compile(&schema).err().unwrap().to_string();
     assert!(error.starts_with("schema.columns.y.from: ") && error.contains("another version"), "{error}");

@@ -8,7 +8,8 @@ use datafusion::arrow::array::{
 };
 
 use super::*;
-use crate::schema::Dialect;
+use crate::record::write_instant;
+use crate::schema::{Dialect, EpochUnit, TimeForm};
 use crate::source::{Profile, Sampled, profile_records};
 
 fn types(profile: &Profile) -> String {
@@ -156,6 +157,43 @@ fn markers_of_missing_values_are_null_in_a_column_of_numbers() {
     let pinned = ColumnRule { kind: Some(ColumnType::Float64), null: None, from: None, bad: Bad::Reject };
     let pinned = SchemaRules { columns: [("a".to_owned(), pinned)].into(), ..SchemaRules::default() };
     assert_eq!(nulls("a\n1\nNA\nx\n", &pinned, "a:float64").0, ["NA"]);
+}
+
+#[test]
+fn the_whole_column_tells_how_its_times_are_written() {
+    let check = |values: &str, rules: &SchemaRules, expected: &str| {
+        let bench = Bench::new("a.csv", format!("t,x\n{},1\n", values.replace('|', ",1\n")).as_bytes());
+        let profile = bench.dataset().profile(rules).unwrap();
+        profile.schema.obeys(rules).unwrap();
+        let form = &profile.schema.time_form;
+        let shown = |time_ms: i64| {
+            let mut text = Vec::new();
+            write_instant(time_ms, &mut text);
+            String::from_utf8(text).unwrap().split('T').next().unwrap().to_owned()
+        };
+        let times = profile.times.map(|(first, last)| format!("{} {}", shown(first), shown(last)));
+        let unit = form.unit.map_or("-", EpochUnit::name);
+        let format = form.format.as_deref().unwrap_or("-");
+        assert_eq!(format!("{format} {unit} {}", times.unwrap_or_default()), expected, "{values}");
+        profile.warnings.len()
+    };
+    let guess = with_time("t");
+    assert_eq!(check("1700000000|86400", &guess, "- - 1970-01-02 2023-11-14"), 0);
+    assert_eq!(check("1700000000000|86400000|-86400000", &guess, "- ms 1969-12-31 2023-11-14"), 1);
+    assert_eq!(check("1700000000000000|0", &guess, "- us 1970-01-01 2023-11-14"), 1);
+    assert_eq!(check("20240131|19991231", &guess, "%Y%m%d - 1999-12-31 2024-01-31"), 1);
+    assert_eq!(check("20240131|20241331", &guess, "- - 1970-08-23 1970-08-23"), 0);
+    assert_eq!(check("2022-1-5|2020/01/05 10:30", &guess, "- - 2020-01-05 2022-01-05"), 0);
+    let told = |format: Option<&str>, unit: Option<EpochUnit>| SchemaRules {
+        time_form: TimeForm { format: format.map(str::to_owned), unit },
+        ..with_time("t")
+    };
+    let serial = told(None, Some(EpochUnit::Serial));
+    assert_eq!(check("44562|44563.5", &serial, "- serial 2022-01-01 2022-01-02"), 0);
+    let of_old = told(None, Some(EpochUnit::Milliseconds));
+    assert_eq!(check("86400000|172800000", &of_old, "- ms 1970-01-02 1970-01-03"), 0);
+    let day_first = told(Some("%d/%m/%Y"), None);
+    assert_eq!(check("05/01/2022|31/12/2021", &day_first, "%d/%m/%Y - 2021-12-31 2022-01-05"), 0);
 }
 
 #[test]
