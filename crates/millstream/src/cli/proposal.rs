@@ -345,10 +345,10 @@ fn schema_section(text: &mut String, found: &KnownFile, time: Option<&str>) {
         let odd = || look.odd_texts.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", ");
         let _ = match &look.number {
             Some(form) => {
-                let mut sql = form.sql(&sql_name(column.name()));
-                for text in &look.odd_texts {
-                    sql = format!("nullif({sql}, '{}')", text.replace('\'', "''"));
-                }
+                let known = look.odd_texts.iter().fold(sql_name(column.name()), |sql, text| {
+                    format!("nullif({sql}, '{}')", text.replace('\'', "''"))
+                });
+                let sql = form.sql(&known);
                 let bad = if look.odd_texts.is_empty() { bad } else { ", bad = \"null\"" };
                 let note = if form.is_ambiguous { "; or is the comma a decimal one?" } else { "" };
                 writeln!(
