@@ -1,6 +1,6 @@
 //! Where a server listens: `listen` keys.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::{Faults, Section};
 
@@ -24,4 +24,19 @@ pub fn address(text: &str) -> Result<SocketAddr, String> {
         Err(_) => String::new(),
     };
     Err(format!("must be an IP address and a port, such as \"127.0.0.1:8080\" or \"0.0.0.0:8080\"{hint}"))
+}
+
+/// `host:port` to connect to; a host of IPv6 digits stands in brackets.
+pub fn host_and_port(text: &str) -> Result<(String, u16), String> {
+    let parts = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+    let (host, port) = match parts {
+        Some((host, port @ 1..)) if !host.is_empty() => (host.trim_matches(['[', ']']).to_owned(), port),
+        Some(_) | None => return Err("expected host:port with a port between 1 and 65535".to_owned()),
+    };
+    match host.parse::<IpAddr>() {
+        Ok(address) if address.is_unspecified() => Err(format!(
+            "{host} is an address to listen on, and none to connect to: name this machine as its clients do"
+        )),
+        Ok(_) | Err(_) => Ok((host, port)),
+    }
 }

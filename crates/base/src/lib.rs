@@ -12,7 +12,7 @@ pub mod section;
 mod size;
 pub mod status;
 
-pub use address::{address, listen};
+pub use address::{address, host_and_port, listen};
 pub use duration::duration;
 pub use error_chain::error_chain;
 pub use fault::{ConfigFaults, Fault, Faults};

@@ -12,6 +12,9 @@ pub struct Config {
     /// The host and port that clients are told to connect to: of a proxy or a forwarded port before this broker. Default
     /// `None`: the address by which each client came.
     pub advertise: Option<(String, u16)>,
+    /// The `client.id` of the pipeline's own clients: from this machine they go on by the address by which they came, whatever
+    /// `advertise` says, which others need and they may not reach. Default none.
+    pub own_client_id: Option<String>,
     /// The folder of the log. Created if absent, held by one process at a time.
     pub data: PathBuf,
     /// Partitions of a topic that is created without a count. Default 1.
@@ -61,6 +64,7 @@ impl Config {
         Self {
             listen,
             advertise: None,
+            own_client_id: None,
             data: data.into(),
             default_partitions: 1,
             auto_create: true,

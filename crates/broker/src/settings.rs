@@ -1,7 +1,8 @@
 //! Settings of one topic, by Apache Kafka's names.
 //!
-//! Pure. Three can be set: `retention.ms`, `retention.bytes`, `segment.bytes`. The others that clients know stand
-//! fixed; setting one to what it is anyway is no fault, so that tools which repeat all of them work.
+//! Pure. Three can be set: `retention.ms`, `retention.bytes`, `segment.bytes`. Those that say how a cluster or its disks work are taken
+//! and have no effect here. The others that clients know stand fixed, since another value would change what records mean; setting one
+//! to what it is anyway is no fault, so that tools which repeat all of them work.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,6 +19,34 @@ pub(crate) const SETTABLE: [&str; 3] = [RETENTION_BYTES, RETENTION_MS, SEGMENT_B
 const RETENTION_MS: &str = "retention.ms";
 const RETENTION_BYTES: &str = "retention.bytes";
 const SEGMENT_BYTES: &str = "segment.bytes";
+/// Taken without effect: of one node that keeps whole segments no record is lost, kept or read otherwise by any of them. A value of
+/// `max.message.bytes` beyond the broker's own bound takes no larger records.
+const WITHOUT_EFFECT: [&str; 24] = [
+    "compression.gzip.level",
+    "compression.lz4.level",
+    "compression.type",
+    "compression.zstd.level",
+    "delete.retention.ms",
+    "file.delete.delay.ms",
+    "flush.messages",
+    "flush.ms",
+    "follower.replication.throttled.replicas",
+    "index.interval.bytes",
+    "leader.replication.throttled.replicas",
+    "max.compaction.lag.ms",
+    "max.message.bytes",
+    "message.downconversion.enable",
+    "message.format.version",
+    "message.timestamp.after.max.ms",
+    "message.timestamp.before.max.ms",
+    "message.timestamp.difference.max.ms",
+    "min.cleanable.dirty.ratio",
+    "min.compaction.lag.ms",
+    "min.insync.replicas",
+    "preallocate",
+    "segment.index.bytes",
+    "segment.ms",
+];
 /// Apache Kafka's least segment size, before version 4.1.
 const SEGMENT_BYTES_LEAST: i64 = 14;
 /// Names and values in messages are cut to this.
@@ -65,8 +94,16 @@ pub(crate) fn short(text: &str) -> String {
     }
 }
 
-/// Checks one setting: the value to keep; `None`: it says what stands anyway.
+/// Whether a setting is taken and has no effect: who set it is told so in the log.
+pub(crate) fn is_without_effect(name: &str) -> bool {
+    WITHOUT_EFFECT.contains(&name)
+}
+
+/// Checks one setting: the value to keep; `None`: it says what stands anyway, or has no effect here.
 pub(crate) fn check(config: &Config, name: &str, value: &str) -> Result<Option<String>, SettingFault> {
+    if is_without_effect(name) {
+        return Ok(None);
+    }
     if let Some((_, fixed, _)) = fixed(config).into_iter().find(|(known, _, _)| *known == name) {
         return if fixed.eq_ignore_ascii_case(value) {
             Ok(None)
@@ -157,8 +194,13 @@ mod tests {
         for (name, value) in [(long.as_str(), "1"), ("retention.ms", &long), ("cleanup.policy", &long)] {
             assert!(check(name, value).unwrap_err().len() < 500);
         }
+        for (name, value) in [("segment.ms", "604800000"), ("max.message.bytes", "1"), ("min.insync.replicas", "2")] {
+            assert_eq!((check(name, value), is_without_effect(name)), (Ok(None), true), "{name}");
+        }
         let refused = [
             ("cleanup.policy", "compact", "is delete in this broker"),
+            ("cleanup.policy", "compact,delete", "is delete in this broker"),
+            ("message.timestamp.type", "LogAppendTime", "is CreateTime in this broker"),
             ("retention.ms", "-2", "-1 to keep records for ever"),
             ("retention.ms", "7d", "whole number"),
             ("segment.bytes", "13", "at least 14"),

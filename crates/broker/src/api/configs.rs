@@ -16,7 +16,7 @@ use kafka_protocol::messages::{
     IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse, ResponseKind,
 };
 use kafka_protocol::protocol::StrBytes;
-use tracing::error;
+use tracing::{error, info};
 
 use super::{NODE, NONE, code};
 use crate::catalogue::ChangeFault;
@@ -133,11 +133,18 @@ pub(super) fn checked<'a>(
         let Some(value) = value else {
             return Err((ResponseError::InvalidConfig, format!("{} has no value", settings::short(name))));
         };
+        note(name, value);
         if let Some(value) = settings::check(&shared.config, name, value).map_err(invalid)? {
             set.insert(name.to_owned(), value);
         }
     }
     Ok(set)
+}
+
+fn note(name: &str, value: &str) {
+    if settings::is_without_effect(name) {
+        info!(name, value = settings::short(value), "a topic's setting is taken, and has no effect in this broker");
+    }
 }
 
 // By value, as `map_err` hands it over.
@@ -219,6 +226,7 @@ fn step(shared: &Shared, config: &AlterableConfig) -> Result<Step, Refusal> {
     let name = config.name.to_string();
     match (config.config_operation, &config.value) {
         (SET, Some(value)) => {
+            note(&name, value);
             let value = settings::check(&shared.config, &name, value).map_err(invalid)?;
             Ok(Step { name, value })
         }

@@ -200,6 +200,7 @@ fn a_topic_keeps_what_its_settings_say_and_readers_below_are_told() {
     let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(10)));
     let limited = NewTopic::new("limited", 1, TopicReplication::Fixed(1)).set("segment.bytes", "20000");
     let whole = NewTopic::new("whole", 1, TopicReplication::Fixed(1)).set("segment.bytes", "20000");
+    let whole = whole.set("segment.ms", "1").set("delete.retention.ms", "1").set("min.insync.replicas", "2");
     let refused = NewTopic::new("refused", 1, TopicReplication::Fixed(1)).set("retention.ms", "a week");
     let made = block_on(admin.create_topics([&limited, &whole, &refused], &options)).unwrap();
     assert!(made[0].is_ok() && made[1].is_ok() && made[2].is_err(), "{made:?}");

@@ -69,6 +69,17 @@ pub fn fixture(routes: Vec<Route>) -> Fixture {
     of_context(context, models)
 }
 
+/// Of a store that knows the columns of its stream, all of them numbers.
+pub fn fixture_of_stream(routes: Vec<Route>, columns: &[&str]) -> Fixture {
+    let (context, models) = context(routes, Vec::new());
+    let column = |name: &&str| json!({ "name": name, "type": "float64", "inferred": true, "null": [] });
+    let columns: Vec<Value> = columns.iter().map(column).collect();
+    let schema = json!({ "format": 1, "schema": 1, "dialect": 2, "columns": columns, "time": null });
+    models.store.create("schema/000001.json", schema.to_string().as_bytes()).unwrap();
+    models.publish_all(3);
+    of_context(context, models)
+}
+
 /// Without models: any batches.
 pub fn fixture_of(batches: Arc<dyn BatchSource>) -> Fixture {
     let (mut context, models) = context(Vec::new(), Vec::new());

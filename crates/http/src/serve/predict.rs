@@ -112,7 +112,7 @@ pub async fn answer(app: &App, request: Request<Body>, version: Arc<Version>) ->
     check_able(&version, Action::Predict)?;
     let query = request.uri().query().unwrap_or_default();
     if request.method() != Method::POST {
-        let row = row_of_query(&version.file, query)?;
+        let row = row_of_query(&version, query)?;
         return predict_posted(&version, Posted::One(row));
     }
     refuse_query(query)?;
@@ -168,10 +168,14 @@ pub fn refuse_query(query: &str) -> Result<(), ApiError> {
     }
 }
 
-fn row_of_query(file: &ModelFile, query: &str) -> Result<Row, ApiError> {
+fn row_of_query(version: &Version, query: &str) -> Result<Row, ApiError> {
+    let file = &version.file;
     let mut row = Row::new();
     for (name, text) in rows::parse_query(query)? {
         let input = file.inputs.iter().find(|input| input.name == name);
+        if input.is_none() && version.knows(&name) {
+            continue;
+        }
         let kind = input.ok_or_else(|| unknown_input(file, &name, None))?.kind;
         if let Some(value) = rows::parse_text(&name, &text, kind)? {
             row.insert(name, value);
@@ -183,7 +187,7 @@ fn row_of_query(file: &ModelFile, query: &str) -> Result<Row, ApiError> {
 /// One object, a list, or `{"rows": […]}` (unless the model has a column of that name).
 fn posted_rows(version: &Version, bytes: &[u8]) -> Result<Posted, ApiError> {
     let file = &version.file;
-    let posted = match rows::parse_body(bytes)? {
+    let mut posted = match rows::parse_body(bytes)? {
         Posted::One(mut row) if row.len() == 1 && file.inputs.iter().all(|input| input.name != "rows") => {
             match row.remove("rows") {
                 Some(Value::Array(values)) => Posted::Many(rows::rows_of(values, Some("rows"))?),
@@ -196,17 +200,24 @@ fn posted_rows(version: &Version, bytes: &[u8]) -> Result<Posted, ApiError> {
         }
         other => other,
     };
-    match &posted {
-        Posted::One(row) => {
-            let unknown = row.keys().find(|name| file.inputs.iter().all(|input| input.name != **name));
-            unknown.map_or(Ok(()), |name| Err(unknown_input(file, name, None)))?;
+    let inputs: HashSet<&str> = file.inputs.iter().map(|input| input.name.as_str()).collect();
+    // Columns of the stream that the model does not use are left out: a row may be posted as it is.
+    let keep_inputs = |row: &mut Row, index| {
+        let is_known = |name: &str| inputs.contains(name) || version.knows(name);
+        match row.keys().find(|name| !is_known(name)) {
+            Some(name) => Err(unknown_input(file, name, index)),
+            None => {
+                row.retain(|name, _| inputs.contains(name.as_str()));
+                Ok(())
+            }
         }
+    };
+    match &mut posted {
+        Posted::One(row) => keep_inputs(row, None)?,
         Posted::Many(rows) => {
             check_cells(rows.len(), width(version))?;
-            let known: HashSet<&str> = file.inputs.iter().map(|input| input.name.as_str()).collect();
-            for (index, row) in rows.iter().enumerate() {
-                let unknown = row.keys().find(|name| !known.contains(name.as_str()));
-                unknown.map_or(Ok(()), |name| Err(unknown_input(file, name, Some(index))))?;
+            for (index, row) in rows.iter_mut().enumerate() {
+                keep_inputs(row, Some(index))?;
             }
         }
     }

@@ -309,9 +309,10 @@ impl Call<'_> {
             let message = format!("{at}{name}: not a parameter of {}{hint}", self.route.route.path);
             ApiError::value("unknown_parameter", name, message)
         };
-        if let Some(name) = row.keys().find(|name| !known.contains_key(name.as_str())) {
+        if let Some(name) = row.keys().find(|name| !known.contains_key(name.as_str()) && !self.leaves_out(name)) {
             return Err(unknown(name));
         }
+        row.retain(|name, _| known.contains_key(name.as_str()));
         for (name, text) in self.path {
             if row.contains_key(name) {
                 return Err(ApiError::value("repeated", name, format!("{name}: given in the path and in the body")));
@@ -320,6 +321,7 @@ impl Call<'_> {
                 Some(input) => rows::parse_text(name, text, input.kind)?,
                 None if self.route.is_version(name) => Some(version_json(Given::Text(text.clone()))),
                 None if self.route.is_path_parameter(name) => Some(Value::from(text.as_str())),
+                None if self.leaves_out(name) => None,
                 None => return Err(unknown(name)),
             };
             if let Some(value) = value {
@@ -327,6 +329,12 @@ impl Call<'_> {
             }
         }
         Ok(row)
+    }
+
+    /// A column of the stream that no model here uses: a row may be given as it is. One that a model uses by another name is not left out.
+    fn leaves_out(&self, name: &str) -> bool {
+        let is_input = self.versions.iter().any(|version| version.is_input(name));
+        !is_input && self.versions.iter().any(|version| version.knows(name))
     }
 
     fn inputs(&self, version: &Version, parameters: &Row) -> Row {

@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 use super::connections::serve_most;
-use super::fixture::{FakeBatches, Fixture, Models, batch, context, fixture, route};
+use super::fixture::{FakeBatches, Fixture, Models, batch, context, fixture, fixture_of_stream, route};
 use super::{App, ServeError, bind};
 use crate::serve::Route;
 
@@ -125,8 +125,8 @@ async fn a_text_is_brought_whole_and_answered_by_its_words() {
     assert!(status == 200 && body.contains("`plot` has no word that training knew"), "{body}");
     let (status, _, body) = ask(&app, "POST", "/v1/models/m/predict", r#"{"genre":"Crime","year":1980}"#).await;
     assert!(status == 422 && body.contains("`plot` is missing: expected a text"), "{status} {body}");
-    let (status, _, body) = ask(&app, "POST", "/v1/models/m/predict", r#"{"plot":1,"genre":"","year":1980}"#).await;
-    assert!(status == 422 && body.contains("`plot` is the number 1: expected a text"), "{status} {body}");
+    let (status, _, body) = ask(&app, "POST", "/v1/models/m/predict", r#"{"plot":[1],"genre":"","year":1980}"#).await;
+    assert!(status == 422 && body.contains("`plot` is a list: expected a text"), "{status} {body}");
     let (status, _, body) = ask(&app, "GET", "/v1/models/m/versions/1", "").await;
     let shown: Value = serde_json::from_str(&body).unwrap();
     assert!(status == 200 && shown["metrics"]["holdout"]["baseline"]["accuracy"].is_number(), "{body}");
@@ -179,6 +179,38 @@ async fn a_bad_row_is_told_its_field_and_what_was_expected() {
     let values = format!("[{}]", vec!["0"; 1_000_001].join(","));
     refuse(f, &post(&values), 413, "too_large", None, &["values"]).await;
     refuse(f, "POST /v1/models/close/predict?a=1 {}", 422, "unknown_parameter", Some("a"), &["body alone"]).await;
+}
+
+#[tokio::test]
+async fn a_row_of_the_stream_is_taken_whole_and_its_texts_for_what_they_say() {
+    let f = &fixture_of_stream(routes(), &["Timestamp", "Open", "Volume", "High", "count", "town", "x"]);
+    let one = json!({"model": "close", "version": 2, "prediction": 20.0});
+    for body in [r#"{"Timestamp":"10","High":"n/a","_offset":7}"#, r#"{"High":null,"Timestamp":10,"Open":1}"#] {
+        check(f, &format!("POST /v1/models/close/predict {body}"), 200, one.clone()).await;
+    }
+    check(f, "GET /v1/models/close/predict?Timestamp=10&High=x&town=York", 200, one).await;
+    let two = json!({"model": "close", "version": 2, "predictions": [20.0, 22.0]});
+    let rows = r#"[{"Timestamp":10,"High":1},{"Open":2,"Timestamp":"11"}]"#;
+    check(f, &format!("POST /v1/models/close/predict {rows}"), 200, two.clone()).await;
+    check(f, &format!(r#"POST /v1/models/close/predict {{"rows":{rows}}}"#), 200, two).await;
+    let low = |answer: &str| format!("{answer} /predict/high_low");
+    let answer = json!({"open": 1.0, "volume": 2.0, "predicted_high": 6.0, "predicted_low": 3.0});
+    check(f, &format!("{}?open=1&volume=2&High=3", low("GET")), 200, answer).await;
+    let (status, _, body) =
+        ask(&f.app, "POST", "/nested", r#"{"features":{"count":"3","town":1234,"x":"0.5","Open":1}}"#).await;
+    assert_eq!((status, body.as_str()), (200, r#"{"n":"3","town":1234}"#));
+    // A name that is nowhere is still a fault, and so is a column that the route calls by another name.
+    let post = |body: &str| format!("POST /v1/models/close/predict {body}");
+    let hint = &["did you mean Timestamp?"];
+    refuse(f, &post(r#"{"Timestam":1,"High":2}"#), 422, "unknown_parameter", Some("Timestam"), hint).await;
+    refuse(f, "GET /v1/models/close/predict?Timestam=1&High=2", 422, "unknown_parameter", Some("Timestam"), hint).await;
+    let unknown = "GET /predict/high_low?open=1&volume=2&hih=3";
+    refuse(f, unknown, 422, "unknown_parameter", Some("hih"), &["not a parameter of /predict/high_low"]).await;
+    let renamed = "GET /predict/high_low?Open=1&volume=2";
+    refuse(f, renamed, 422, "unknown_parameter", Some("Open"), &["did you mean open?"]).await;
+    // Without a schema in the store every name must be the model's.
+    let bare = &fixture(routes());
+    refuse(bare, &post(r#"{"Timestamp":1,"High":2}"#), 422, "unknown_parameter", Some("High"), &["not an input"]).await;
 }
 
 #[tokio::test]

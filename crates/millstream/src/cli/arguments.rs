@@ -14,7 +14,7 @@ use super::{
 };
 use millstream_answer::query::OutputFormat;
 use millstream_answer::views::{ProcessLimits, QUERY_PROCESS};
-use millstream_base::address;
+use millstream_base::{address, host_and_port};
 
 use crate::config::{Overrides, Retention, pipeline_name_fault, retention_age, retention_bytes};
 
@@ -255,15 +255,6 @@ pub fn parse_from<A: Into<OsString> + Clone>(
     }
     let ready = Ready { environment, before: global.set };
     Ok(Invocation { command: ready.command(command), log_format: global.log_format })
-}
-
-/// `host:port`; a host of IPv6 digits stands in brackets.
-fn host_and_port(text: &str) -> Result<(String, u16), String> {
-    let parts = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
-    match parts {
-        Some((host, port @ 1..)) if !host.is_empty() => Ok((host.trim_matches(['[', ']']).to_owned(), port)),
-        Some(_) | None => Err("expected host:port with a port between 1 and 65535".to_owned()),
-    }
 }
 
 /// Turns arguments as typed into ready ones.

@@ -89,6 +89,12 @@ fn a_bad_command_line_is_usage() {
         let said = refused(&format!("m broker --advertise {advertise}"));
         assert!(said.contains("expected host:port with a port between 1 and 65535"), "{said}");
     }
+    for advertise in ["0.0.0.0:9092", "[::]:9092"] {
+        assert!(
+            refused(&format!("m broker --advertise {advertise}"))
+                .contains("an address to listen on, and none to connect to")
+        );
+    }
     assert!(refused("m new a/b").contains("must begin with a letter or digit"));
     assert!(refused("m new x --from a.csv --example bitcoin").contains("cannot be used with"));
     let said = refused("m demo moovies");
@@ -107,7 +113,10 @@ fn the_demo_keeps_to_its_own_folder() {
     assert_eq!(pipeline.source.unwrap().place, millstream_stream::source::SourcePlace::File("d/rows.csv".into()));
     assert_eq!(pipeline.store, StoreUrl::Local("d/store".into()));
     let listen = "127.0.0.1:9092".parse().unwrap();
-    assert_eq!(pipeline.stream.broker, BrokerChoice::Embedded { listen, data: "d/store/topic".into() });
+    assert_eq!(
+        pipeline.stream.broker,
+        BrokerChoice::Embedded { listen, advertise: None, data: "d/store/topic".into() }
+    );
     assert_eq!(pipeline.serve.listen.port(), 0);
     let Command::Demo(demo) = parsed("m demo").command else { panic!() };
     assert_eq!(demo.data, Path::new("millstream-demo/bitcoin-300000-1"));

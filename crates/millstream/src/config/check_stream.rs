@@ -12,7 +12,7 @@ use toml::{Table, Value};
 
 use super::check::DEFAULT_STORE;
 use super::{BrokerChoice, Retention, Start, Stream};
-use millstream_base::{Faults, Keys, Section, Takes, duration, listen, nearest, size, type_name};
+use millstream_base::{Faults, Keys, Section, Takes, duration, host_and_port, listen, nearest, size, type_name};
 use millstream_store::StoreUrl;
 use millstream_stream::record::Encoding;
 
@@ -22,6 +22,7 @@ pub(super) const STREAM: Keys = Keys {
         ("partitions", Takes::Whole(1, PARTITIONS_MOST)),
         ("bootstrap.servers", Takes::Text),
         ("listen", Takes::Text),
+        ("advertise", Takes::Text),
         ("data", Takes::Text),
         ("retention", Takes::Text),
         ("retention_bytes", Takes::OneOf(&[Takes::Whole(1, i64::MAX), Takes::Text])),
@@ -177,10 +178,46 @@ pub(super) fn stream(
             properties.extend(property(key, value, faults).map(|text| (key.clone(), text)));
         }
     }
+    built_without(&properties, faults);
     let partitions = partitions.and_then(|count| NonZeroU32::new(u32::try_from(count).ok()?));
     let encoding = encoding.unwrap_or(Encoding::Json);
     let start = start.unwrap_or(Start::Earliest);
     Some(Stream { topic: topic?, partitions, broker: broker?, encoding, start, retention, properties })
+}
+
+/// What librdkafka takes and could then never connect by: it was built without.
+fn built_without(properties: &BTreeMap<String, String>, faults: &mut Faults) {
+    let features = ClientConfig::new().create_native_config().and_then(|config| config.get("builtin.features"));
+    let features = features.unwrap_or_default();
+    let lacks = |feature: &str| !features.split(',').any(|known| known == feature);
+    let value = |key: &str| properties.get(key).map(|text| text.to_ascii_uppercase());
+    let protocol = value("security.protocol").unwrap_or_default();
+    if protocol.ends_with("SSL") && lacks("ssl") {
+        faults.add_text("stream.security.protocol", &protocol, "librdkafka was built without TLS; use another build");
+    }
+    let key = ["sasl.mechanism", "sasl.mechanisms"].into_iter().find(|key| properties.contains_key(*key));
+    let name = format!("stream.{}", key.unwrap_or("sasl.mechanism"));
+    let others = "use PLAIN or SCRAM-SHA-256 or -512 over TLS, or a client certificate";
+    match key.and_then(value).as_deref() {
+        Some("OAUTHBEARER") if lacks("oidc") => {
+            faults.add_text(
+                name,
+                "OAUTHBEARER",
+                format!("librdkafka was built without OIDC, and has no tokens; {others}"),
+            );
+        }
+        Some("GSSAPI") if lacks("sasl_gssapi") => {
+            faults.add_text(name, "GSSAPI", format!("librdkafka was built without GSSAPI (Kerberos); {others}"));
+        }
+        None if protocol.starts_with("SASL") && lacks("sasl_gssapi") => {
+            faults.add(
+                name,
+                None,
+                format!("missing: without it GSSAPI (Kerberos) is meant, which librdkafka was built without; {others}"),
+            );
+        }
+        Some(_) | None => {}
+    }
 }
 
 fn topic(section: &Section, name: Option<&str>, faults: &mut Faults) -> Option<String> {
@@ -199,6 +236,13 @@ fn topic(section: &Section, name: Option<&str>, faults: &mut Faults) -> Option<S
 
 fn broker(section: &Section, store: Option<&StoreUrl>, faults: &mut Faults) -> Option<BrokerChoice> {
     let listen = listen(section, faults);
+    let advertise = section.filled_text("advertise", faults).and_then(|text| match host_and_port(text) {
+        Ok(found) => Some(found),
+        Err(rule) => {
+            section.fault("advertise", rule, faults);
+            None
+        }
+    });
     let data = section.filled_text("data", faults).map(PathBuf::from);
     let servers = if section.has(BOOTSTRAP) { section.filled_text(BOOTSTRAP, faults)? } else { EMBEDDED };
     if servers == EMBEDDED {
@@ -208,9 +252,9 @@ fn broker(section: &Section, store: Option<&StoreUrl>, faults: &mut Faults) -> O
             // The log is on this machine, as its broker is.
             StoreUrl::S3 { .. } => Some(Path::new(DEFAULT_STORE).join("topic")),
         });
-        return Some(BrokerChoice::Embedded { listen: listen.unwrap_or(DEFAULT_LISTEN), data: data? });
+        return Some(BrokerChoice::Embedded { listen: listen.unwrap_or(DEFAULT_LISTEN), advertise, data: data? });
     }
-    for key in ["listen", "data", "retention", "retention_bytes"].iter().filter(|key| section.has(key)) {
+    for key in ["listen", "advertise", "data", "retention", "retention_bytes"].iter().filter(|key| section.has(key)) {
         faults.warn(section.key(key), None, "has no effect: it belongs to the embedded broker");
     }
     match servers.split(',').find_map(|server| server_fault(server.trim())) {

@@ -117,6 +117,8 @@ pub struct Retention {
 pub enum BrokerChoice {
     Embedded {
         listen: SocketAddr,
+        /// What clients are told to connect to; `None`: the address by which each came.
+        advertise: Option<(String, u16)>,
         data: PathBuf,
     },
     /// `bootstrap.servers`.

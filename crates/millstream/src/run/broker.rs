@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::config::{BrokerChoice, Pipeline};
 use millstream_base::status::{EventKind, Status};
-use millstream_stream::topic::Topic;
+use millstream_stream::topic::{CLIENT_ID, Topic};
 
 /// The broker a pipeline uses, and its topic there.
 pub(super) struct Reached {
@@ -23,10 +23,14 @@ pub(super) struct Reached {
 pub(super) fn reach(pipeline: &Pipeline, status: &Status) -> anyhow::Result<Reached> {
     let (broker, servers, log) = match &pipeline.stream.broker {
         BrokerChoice::Servers(servers) => (None, servers.clone(), None),
-        BrokerChoice::Embedded { listen, data } => {
+        BrokerChoice::Embedded { listen, advertise, data } => {
+            let own_client_id =
+                pipeline.stream.properties.get("client.id").map_or(CLIENT_ID, String::as_str).to_owned();
             let config = Config {
                 retention: pipeline.stream.retention.age,
                 retention_bytes: pipeline.stream.retention.bytes,
+                advertise: advertise.clone(),
+                own_client_id: Some(own_client_id),
                 reserved_topic: Some(pipeline.stream.topic.clone()),
                 ..Config::new(data, *listen)
             };
@@ -43,6 +47,11 @@ pub(super) fn reach(pipeline: &Pipeline, status: &Status) -> anyhow::Result<Reac
                 opened => opened?,
             };
             let (broker, address) = say(opened, status);
+            if broker.is_some() && listen.ip().is_unspecified() && advertise.is_none() {
+                let message = "the embedded broker tells each client the address by which it came; where others cannot reach \
+                               that, as behind a container's forwarded port, set stream.advertise = \"host:port\"";
+                status.event(EventKind::Broker, message, json!({}));
+            }
             (broker, address.to_string(), Some(data.clone()))
         }
     };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::common::{Bench, BrokerProcess, accounted};
+use crate::common::{Bench, BrokerProcess, accounted, until};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::Value;
 
@@ -410,4 +410,25 @@ fn records_that_cannot_be_read_are_told_with_partition_and_offset() {
     assert!(told["problems"][0].as_str().unwrap().contains("partition 1"), "{told}");
     served.signal("TERM");
     assert_eq!(served.end().0, 0);
+}
+
+#[test]
+fn others_are_told_the_advertised_address_and_our_own_clients_go_on_by_theirs() {
+    let bench = Bench::new(50, "batch.rows = 50\nstream.advertise = \"broker.invalid:19092\"\n");
+    bench.run_well(&[]);
+    let served = bench.serve(&[]);
+    served.wait_until("the broker's address", |status| status["broker"]["address"] != "");
+    let address = served.ask("/v1/status")["broker"]["address"].as_str().unwrap().to_owned();
+    let told = |client_id: &str| {
+        // A client that has gone to the address it was told asks nobody any more.
+        until("an answer", || {
+            let mut config = rdkafka::ClientConfig::new();
+            config.set("bootstrap.servers", &address).set("client.id", client_id);
+            let client: BaseProducer = config.create().unwrap();
+            let metadata = client.client().fetch_metadata(None, Duration::from_secs(2)).ok()?;
+            let broker = metadata.brokers().first()?;
+            Some(format!("{}:{}", broker.host(), broker.port()))
+        })
+    };
+    assert_eq!((told("another"), told("millstream")), ("broker.invalid:19092".to_owned(), address.clone()));
 }

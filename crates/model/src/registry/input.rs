@@ -1,6 +1,7 @@
 //! Rows of JSON, as a request brings them, into one record batch of a version's inputs: every value is checked against
 //! its column's type, and every fault names the field and what was expected.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
@@ -83,18 +84,23 @@ fn column(input: &Input, rows: &[Row]) -> Result<ArrayRef, InputFault> {
     Ok(match input.kind {
         ColumnType::Float64 => Arc::new(Float64Array::from(values(input, rows, float)?)),
         ColumnType::Int64 => Arc::new(Int64Array::from(values(input, rows, integer)?)),
-        ColumnType::Boolean => Arc::new(BooleanArray::from(values(input, rows, Value::as_bool)?)),
-        ColumnType::Utf8 => Arc::new(StringArray::from(values(input, rows, Value::as_str)?)),
+        ColumnType::Boolean => Arc::new(BooleanArray::from(values(input, rows, boolean)?)),
+        ColumnType::Utf8 => Arc::new(values(input, rows, text)?.into_iter().collect::<StringArray>()),
     })
 }
 
-/// Null and an absent key are missing values. `read`: `None` where a value is of another type.
+/// Null and an absent key are missing values, and so is an empty text where no text is expected, as in a row of csv. `read`: `None` where a value is of another type.
 fn values<'a, T>(
     input: &Input,
     rows: &'a [Row],
     read: impl Fn(&'a Value) -> Option<T>,
 ) -> Result<Vec<Option<T>>, InputFault> {
-    let value = |(row, given): (usize, &'a Row)| match given.get(&input.name).filter(|value| !value.is_null()) {
+    let is_missing = |value: &Value| match value {
+        Value::Null => true,
+        Value::String(text) => input.kind != ColumnType::Utf8 && text.trim().is_empty(),
+        _ => false,
+    };
+    let value = |(row, given): (usize, &'a Row)| match given.get(&input.name).filter(|value| !is_missing(value)) {
         Some(value) => match read(value) {
             None => {
                 Err(InputFault { row, field: input.name.clone(), message: mismatch(value, &input.name, input.kind) })
@@ -106,15 +112,41 @@ fn values<'a, T>(
     rows.iter().enumerate().map(value).collect()
 }
 
+/// A text that is a number is taken for it: a row of csv knows texts alone.
 fn float(value: &Value) -> Option<f64> {
     // serde_json refuses numbers beyond f64, so what is a number here is finite.
-    value.as_f64().filter(|number| number.is_finite())
+    let number = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok());
+    number.filter(|number| number.is_finite())
 }
 
 fn integer(value: &Value) -> Option<i64> {
-    let whole = value.as_f64().filter(|number| number.fract() == 0.0 && number.abs() <= EXACT_INTEGER_MAX);
+    if let Some(whole) = value.as_str().and_then(|text| text.trim().parse().ok()) {
+        return Some(whole);
+    }
+    let whole = float(value).filter(|number| number.fract() == 0.0 && number.abs() <= EXACT_INTEGER_MAX);
     #[allow(clippy::cast_possible_truncation)] // Whole and within 2^53.
     value.as_i64().or(whole.map(|number| number as i64))
+}
+
+fn boolean(value: &Value) -> Option<bool> {
+    match value {
+        Value::Bool(flag) => Some(*flag),
+        Value::String(text) => match text.trim() {
+            "true" | "True" | "TRUE" => Some(true),
+            "false" | "False" | "FALSE" => Some(false),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// A number is the text that it is written as.
+fn text(value: &Value) -> Option<Cow<'_, str>> {
+    match value {
+        Value::String(text) => Some(Cow::Borrowed(text)),
+        Value::Number(number) => Some(Cow::Owned(number.to_string())),
+        _ => None,
+    }
 }
 
 fn mismatch(value: &Value, name: &str, kind: ColumnType) -> String {

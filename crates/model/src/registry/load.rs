@@ -1,5 +1,6 @@
 //! A version read from the store, checked before anything is believed: format, place, digest, arrays, expressions.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use millstream_learn::{Algorithm, Arrays, Kind, kmeans};
@@ -28,6 +29,8 @@ pub struct Version {
     pub algorithm: Algorithm,
     pub(super) loaded: Arc<LoadedModel>,
     arrays_bytes: u64,
+    /// What a row of the stream holds, where that is known.
+    stream_columns: Arc<BTreeSet<String>>,
 }
 
 impl Version {
@@ -81,7 +84,21 @@ impl Version {
         let arrays = arrays_from_bytes(bytes)
             .map_err(|problem| RegistryError::NotSafetensors { place: place.clone(), problem })?;
         let loaded = Arc::new(loaded(&file, algorithm, arrays, &place)?);
-        Ok(Self { file, evaluations, algorithm, loaded, arrays_bytes: bytes.len() as u64 })
+        let (arrays_bytes, stream_columns) = (bytes.len() as u64, Arc::default());
+        Ok(Self { file, evaluations, algorithm, loaded, arrays_bytes, stream_columns })
+    }
+
+    pub(super) fn of_stream(self, stream_columns: Arc<BTreeSet<String>>) -> Self {
+        Self { stream_columns, ..self }
+    }
+
+    /// Whether a row may hold this: an input, or a column of the stream that the model does not use.
+    pub fn knows(&self, column: &str) -> bool {
+        self.is_input(column) || self.stream_columns.contains(column)
+    }
+
+    pub fn is_input(&self, column: &str) -> bool {
+        self.file.inputs.iter().any(|input| input.name == column)
     }
 
     /// What its arrays take in the store.

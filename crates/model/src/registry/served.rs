@@ -3,7 +3,7 @@
 //! sees one from its beginning to its end.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use super::common::with_common;
 use super::foreign::{OwnerTexts, check_apart};
@@ -16,6 +16,8 @@ use super::{
 };
 use millstream_base::error_chain;
 use millstream_store::{SharedStore, StoreError};
+use millstream_stream::batch::read_schema;
+use millstream_stream::schema::{OFFSET_COLUMN, PARTITION_COLUMN, TIME_COLUMN};
 use serde_json::Value;
 
 pub const CHAMPION: &str = "champion";
@@ -141,6 +143,8 @@ pub struct Registry {
     /// One refresh at a time.
     refreshing: Mutex<BTreeMap<String, Followed>>,
     on_demand: OnDemand,
+    /// Of the stream's schema, which is written once: asked for with each version that is loaded until it is there.
+    stream_columns: OnceLock<Arc<BTreeSet<String>>>,
 }
 
 /// What a refresh goes on from, of one model.
@@ -175,8 +179,8 @@ impl Registry {
 
     /// Loads what is there; an empty store is fine.
     pub fn open_for(store: SharedStore, owner: OwnerTexts) -> Result<Self, RegistryError> {
-        let (served, refreshing, on_demand) = Default::default();
-        let registry = Self { store, owner, served, refreshing, on_demand };
+        let (served, refreshing, on_demand, stream_columns) = Default::default();
+        let registry = Self { store, owner, served, refreshing, on_demand, stream_columns };
         registry.refresh()?;
         Ok(registry)
     }
@@ -250,7 +254,28 @@ impl Registry {
     /// `is_named`: an alias holds it, also where it has a tombstone.
     fn load_live(&self, model: &str, number: u32, is_named: bool) -> Result<Version, RegistryError> {
         self.check_live(model, number, is_named)?;
-        Version::load_unmeasured(&*self.store, model, number, &self.owner)
+        let version = Version::load_unmeasured(&*self.store, model, number, &self.owner)?;
+        Ok(version.of_stream(self.stream_columns()))
+    }
+
+    /// None are known where the store has no schema; one that cannot be read is told where batches are read.
+    fn stream_columns(&self) -> Arc<BTreeSet<String>> {
+        if let Some(columns) = self.stream_columns.get() {
+            return Arc::clone(columns);
+        }
+        match read_schema(&*self.store) {
+            Ok(Some(schema)) => {
+                let source = schema.columns.iter().map(|column| &column.name);
+                let names = source.chain(schema.derived.iter().map(|column| &column.name)).cloned();
+                let own = [PARTITION_COLUMN, OFFSET_COLUMN, TIME_COLUMN].map(str::to_owned);
+                Arc::clone(self.stream_columns.get_or_init(|| Arc::new(names.chain(own).collect())))
+            }
+            Ok(None) => Arc::default(),
+            Err(error) => {
+                tracing::warn!(%error, "requests must leave out the columns that a model does not use");
+                Arc::default()
+            }
+        }
     }
 
     fn check_live(&self, model: &str, number: u32, is_named: bool) -> Result<(), RegistryError> {

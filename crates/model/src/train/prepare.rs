@@ -79,7 +79,9 @@ pub struct RowExpressions {
 }
 
 pub fn prepare(run: &TrainingRun, columns: &Supervised) -> Result<PreparedRows<Target>, TrainError> {
-    prepare_as(run, FeatureColumns::from(columns), |compiled, target| finish_target(columns, compiled, target))
+    prepare_as(run, FeatureColumns::from(columns), |compiled, target| {
+        finish_target(columns, compiled, target, run.schema.dialect)
+    })
 }
 
 /// Without a target.
@@ -230,11 +232,13 @@ fn finish_target(
     columns: &Supervised,
     compiled: &RowExpressions,
     target: GatheredColumn,
+    dialect: Dialect,
 ) -> Result<Target, TrainError> {
     let (codes, classes) = match target {
         GatheredColumn::Numbers(values) if compiled.regression => return Ok(Target::Numbers(values)),
         GatheredColumn::Numbers(values) => {
-            number_classes(&values, compiled.target.as_ref().map_or(&DataType::Float64, Expression::data_type))?
+            let data_type = compiled.target.as_ref().map_or(&DataType::Float64, Expression::data_type);
+            number_classes(&values, data_type, dialect)?
         }
         GatheredColumn::Texts(texts) => text_classes(&texts),
         GatheredColumn::Words(_) => return Err(RowsError::Impossible("a target is taken by its words").into()),
@@ -245,7 +249,11 @@ fn finish_target(
     Ok(Target::Classes { codes, classes })
 }
 
-fn number_classes(values: &[f64], data_type: &DataType) -> Result<(Vec<u32>, Vec<Value>), TrainError> {
+fn number_classes(
+    values: &[f64],
+    data_type: &DataType,
+    dialect: Dialect,
+) -> Result<(Vec<u32>, Vec<Value>), TrainError> {
     // By total order: `+ 0.0` makes the two zeros one.
     let key = |value: f64| {
         let bits = (value + 0.0).to_bits();
@@ -256,14 +264,20 @@ fn number_classes(values: &[f64], data_type: &DataType) -> Result<(Vec<u32>, Vec
         found.entry(key(value)).or_insert(value);
     });
     let numbers: BTreeMap<u64, u32> = found.keys().copied().zip(0..).collect();
+    // `0` and `1`, whether the source or an expression made them; models of the first dialect keep `0.0` and `1.0`.
+    let are_whole =
+        !dialect.is_first() && found.values().all(|value| value.fract() == 0.0 && value.abs() <= WHOLE_MOST);
     let classes = found.values().map(|&value| match data_type {
         DataType::Boolean => Value::from(value != 0.0),
-        data_type if data_type.is_integer() => whole(value),
+        data_type if are_whole || data_type.is_integer() => whole(value),
         _ => Value::from(value),
     });
     let codes: Option<Vec<u32>> = values.iter().map(|&value| numbers.get(&key(value)).copied()).collect();
     Ok((codes.ok_or(RowsError::Impossible("a target is of no class"))?, classes.collect()))
 }
+
+/// Up to here whole numbers are exact.
+const WHOLE_MOST: f64 = 9_007_199_254_740_992.0;
 
 fn whole(value: f64) -> Value {
     #[allow(clippy::cast_possible_truncation)] // From an integer column; saturates beyond i64.

@@ -20,6 +20,8 @@ use rdkafka::{Message, Offset, TopicPartitionList};
 
 use crate::source::Sampled;
 
+/// Of our clients, unless `stream."client.id"` says otherwise.
+pub const CLIENT_ID: &str = "millstream";
 /// One request to the broker.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// A broker older than Kafka 2.8 has no topic ids: after so many tries it is taken for one.
@@ -84,7 +86,7 @@ impl Topic {
 
     /// What all clients share, over what is set already. Not by way of another client's `config_map`: that hides passwords.
     fn lay_over(&self, config: &mut ClientConfig) {
-        config.set("client.id", "millstream");
+        config.set("client.id", CLIENT_ID);
         for (key, value) in &self.properties {
             config.set(key, value);
         }

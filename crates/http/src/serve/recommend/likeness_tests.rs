@@ -515,7 +515,8 @@ async fn texts_and_rows_that_are_not_stored_are_compared() {
     assert_eq!(get(&world, "POST ~films/similar {\"text\": \"zzz qqq\"}").await["total"], json!(0));
     let w = &world;
     refuse(w, "POST ~films/similar {\"row\": {}}", 422, "bad_value", Some("row"), &["overview, genre"]).await;
-    refuse(w, "POST ~films/similar {\"row\": {\"overview\": 7}}", 422, "bad_value", Some("overview"), &["text"]).await;
+    refuse(w, "POST ~films/similar {\"row\": {\"overview\": [7]}}", 422, "bad_value", Some("overview"), &["text"])
+        .await;
     refuse(w, "POST ~films/similar {\"row\": {\"ovrview\": \"x\"}}", 422, "bad_value", Some("ovrview"), &["overview"])
         .await;
     refuse(w, "POST ~films/similar {\"row\": [1]}", 422, "bad_value", Some("row"), &["object", "list"]).await;

@@ -264,6 +264,25 @@ fn the_stream_is_checked() {
         "topic = \"a b\"",
         "stream.topic = \"a b\": must hold only letters, digits, `_`, `-` and `.`, at most 249 of them",
     );
+    let connect = "is an address to listen on, and none to connect to: name this machine as its clients do";
+    stream("advertise = \"0.0.0.0:9092\"", &format!("stream.advertise = \"0.0.0.0:9092\": 0.0.0.0 {connect}"));
+    stream("advertise = \"localhost:9092\"", "");
+    stream("advertise = \"kafka\"", "stream.advertise = \"kafka\": expected host:port with a port between 1 and 65535");
+    let others = "use PLAIN or SCRAM-SHA-256 or -512 over TLS, or a client certificate";
+    for (mechanism, without) in [("GSSAPI", "GSSAPI (Kerberos); "), ("OAUTHBEARER", "OIDC, and has no tokens; ")] {
+        stream(
+            &format!("\"sasl.mechanism\" = \"{mechanism}\""),
+            &format!("stream.sasl.mechanism = \"{mechanism}\": librdkafka was built without {without}{others}"),
+        );
+    }
+    stream(
+        "\"security.protocol\" = \"sasl_ssl\"",
+        &format!(
+            "stream.sasl.mechanism: missing: without it GSSAPI (Kerberos) is meant, which librdkafka was built without; {others}"
+        ),
+    );
+    stream("\"security.protocol\" = \"ssl\"", "");
+    stream("\"security.protocol\" = \"SASL_SSL\"\n\"sasl.mechanisms\" = \"PLAIN\"", "");
     stream("partitions = 0", "stream.partitions = 0: must be at least 1");
     stream("partitons = 2", "stream.partitons: unknown key; did you mean `partitions`?");
     stream(

@@ -25,7 +25,10 @@ fn a_short_file_has_the_documented_defaults() {
     assert_eq!((pipeline.batch.idle, pipeline.batch.format), (None, BatchFormat::Parquet));
     assert_eq!((pipeline.stream.topic.as_str(), pipeline.stream.partitions), ("p", None));
     let data = "millstream-data/topic".into();
-    assert_eq!(pipeline.stream.broker, BrokerChoice::Embedded { listen: "127.0.0.1:9092".parse().unwrap(), data });
+    assert_eq!(
+        pipeline.stream.broker,
+        BrokerChoice::Embedded { listen: "127.0.0.1:9092".parse().unwrap(), advertise: None, data }
+    );
     assert_eq!((pipeline.batch.limit, pipeline.batch.max_rejects, pipeline.batch.on_stop), (None, None, OnStop::Park));
     assert_eq!(pipeline.store, StoreUrl::Local("millstream-data".into()));
     assert!((pipeline.train.holdout - 0.1).abs() < 1e-12);
@@ -45,7 +48,11 @@ fn a_store_may_be_a_bucket() {
 #[test]
 fn the_topic_lies_beside_its_batches() {
     let broker = |lines: &str| pipeline(lines).stream.broker;
-    let embedded = |data: &str| BrokerChoice::Embedded { listen: "127.0.0.1:9092".parse().unwrap(), data: data.into() };
+    let embedded = |data: &str| BrokerChoice::Embedded {
+        listen: "127.0.0.1:9092".parse().unwrap(),
+        advertise: None,
+        data: data.into(),
+    };
     assert_eq!(broker("[store]\nurl = \"file:/tmp/x\""), embedded("/tmp/x/topic"));
     assert_eq!(broker("[store]\nurl = \"file:///tmp/x\"\n[stream]\ndata = \"log\""), embedded("log"));
     assert_eq!(broker("[stream]\nbootstrap.servers = \"a:1, b\""), BrokerChoice::Servers("a:1, b".into()));

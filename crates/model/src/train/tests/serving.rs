@@ -39,7 +39,9 @@ fn a_value_that_does_not_fit_is_refused_with_what_was_expected() {
         row[name] = value;
         assert_eq!(fault(&version, row), expected);
     };
-    check("Open", json!("110"), "Open: `Open` is the text \"110\": expected a number");
+    check("Open", json!("11O"), "Open: `Open` is the text \"11O\": expected a number");
+    check("Open", json!("inf"), "Open: `Open` is the text \"inf\": expected a number");
+    check("Open", json!(" "), "Open: `Open` is missing, and this model needs it");
     check("Open", json!([1]), "Open: `Open` is a list: expected a number");
     check("Open", json!(true), "Open: `Open` is the boolean true: expected a number");
     check("Open", json!(null), "Open: `Open` is missing, and this model needs it");
@@ -58,7 +60,14 @@ fn a_value_that_does_not_fit_is_refused_with_what_was_expected() {
         json!(u64::MAX),
         "Timestamp: `Timestamp` is the number 18446744073709551615: expected a whole number of at most 64 bits",
     );
-    check("Town/City", json!(7), "Town/City: `Town/City` is the number 7: expected a text");
+    check(
+        "Timestamp",
+        json!("1.5"),
+        "Timestamp: `Timestamp` is the text \"1.5\": expected a whole number of at most 64 bits",
+    );
+    check("Town/City", json!([7]), "Town/City: `Town/City` is a list: expected a text");
+    let number = json!({ "Open": 110, "Timestamp": 1_600_000_060_i64, "Town/City": 7, "flag": true });
+    assert!(version.predict(&[row_of(number)]).is_ok(), "a number is taken for the text it is written as");
     check("flag", json!("yes"), "flag: `flag` is the text \"yes\": expected true or false");
     check("opn", json!(1), "opn: `opn` is no input of this model; this model takes Open, Timestamp, Town/City, flag");
     let long = "x".repeat(1_000_000);
@@ -69,6 +78,8 @@ fn a_value_that_does_not_fit_is_refused_with_what_was_expected() {
     assert_eq!(fault(&version, absent), "Open: `Open` is missing: expected a number");
     let typo = json!({ "Opn": 1, "Timestamp": 1, "Town/City": "Hull", "flag": true });
     assert_eq!(fault(&version, typo), "Opn: `Opn` is no input of this model; did you mean `Open`?");
+    let texts = json!({ "Open": " 110 ", "Timestamp": "1600000060", "Town/City": "Hull", "flag": "True" });
+    assert_eq!(version.predict(&[row_of(texts)]).unwrap()[0].value, answer.value, "a row of csv knows texts alone");
     let whole = json!({ "Open": 110, "Timestamp": 1_600_000_060.0, "Town/City": "Hull", "flag": true });
     assert_eq!(version.predict(&[row_of(whole)]).unwrap()[0].value, answer.value, "1.0 is a whole number");
     let second = version.predict(&[row_of(good.clone()), row_of(json!({}))]).unwrap_err();

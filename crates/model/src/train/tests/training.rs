@@ -199,6 +199,8 @@ fn classes_come_from_texts_booleans_and_numbers() {
     check("c", RandomForest, "flag", json!([false, true]));
     check("d", LogisticRegression, "flag", json!([false, true]));
     check("e", LogisticRegression, "cast(floor(Timestamp / 60) as bigint) % 3 - 1", json!([-1, 0, 1]));
+    check("whole", LogisticRegression, "case when flag then 1.0 else 0.0 end", json!([0, 1]));
+    check("not_whole", LogisticRegression, "case when flag then 1.5 else 0.0 end", json!([0.0, 1.5]));
     check("f", LogisticRegression, "\"Town/City\"", json!(["Hull", "Leeds", "York"]));
     check("g", RandomForest, "Town/City", json!(["Hull", "Leeds", "York"]));
     check("boosted", GradientBoosting, "trend", json!(["Down", "Up"]));

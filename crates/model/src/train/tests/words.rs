@@ -119,7 +119,7 @@ fn a_request_brings_the_text_and_unknown_words_are_ignored() {
         assert_eq!((fault.field.as_str(), fault.message.as_str()), ("plot", expected));
     };
     refused(json!({ "plot": null, "genre": "Comedy", "year": 1999 }), "`plot` is missing, and this model needs it");
-    refused(json!({ "plot": 7, "genre": "Comedy", "year": 1999 }), "`plot` is the number 7: expected a text");
+    refused(json!({ "plot": [7], "genre": "Comedy", "year": 1999 }), "`plot` is a list: expected a text");
     refused(json!({ "genre": "Comedy", "year": 1999 }), "`plot` is missing: expected a text");
 }
 
