@@ -7,7 +7,6 @@ use super::number::{NumberText, finite, json_number, number_text};
 use super::time::TimeReader;
 use crate::schema::{Bad, ColumnType, Dialect, StreamColumn};
 
-
 /// Why a record is a reject.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Misfit {

@@ -196,7 +196,8 @@ fn time(values: &[String]) -> Option<TimeLook> {
     };
     let reader = TimeReader::new(Dialect::CURRENT, TimeForm::default());
     // Numbers among texts are ids or codes before they are times.
-    let reads = |value: &String| value.contains(['-', '/', ':']) && reader.read(&Cell::Utf8(value.as_str().into())).is_some();
+    let reads =
+        |value: &String| value.contains(['-', '/', ':']) && reader.read(&Cell::Utf8(value.as_str().into())).is_some();
     if values.iter().all(reads) {
         return Some(TimeLook::Iso);
     }
