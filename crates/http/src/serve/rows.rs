@@ -48,7 +48,11 @@ pub fn parse_text(field: &str, text: &str, kind: ColumnType) -> Result<Option<Va
     let value = match kind {
         ColumnType::Utf8 => Some(Value::from(text)),
         ColumnType::Int64 => text.parse::<i64>().ok().map(Value::from),
-        ColumnType::Float64 => text.parse::<f64>().ok().and_then(Number::from_f64).map(Value::Number),
+        // As it is written: a whole number is said again without a fraction.
+        ColumnType::Float64 => {
+            let float = || text.parse::<f64>().ok().and_then(Number::from_f64).map(Value::Number);
+            text.parse::<i64>().ok().map(Value::from).or_else(float)
+        }
         ColumnType::Boolean => match text {
             "true" | "True" | "TRUE" => Some(Value::Bool(true)),
             "false" | "False" | "FALSE" => Some(Value::Bool(false)),

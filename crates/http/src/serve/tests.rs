@@ -194,7 +194,7 @@ async fn a_query_is_read_by_the_columns_types() {
     refuse(f, &get("Timestamp=1&Timestamp=2"), 422, "repeated", Some("Timestamp"), &[]).await;
     refuse(f, &get("Timestam=1"), 422, "unknown_parameter", Some("Timestam"), &["did you mean Timestamp?"]).await;
     refuse(f, &get("%ff=1"), 400, "bad_request", None, &["UTF-8"]).await;
-    let echo = |count: i64, town: &str| json!({"town": town, "count": count, "x": 0.0, "p": 0, "v": 1});
+    let echo = |count: i64, town: &str| json!({"town": town, "count": count, "x": 0, "p": 0, "v": 1});
     for (target, count, town) in [
         ("/007/of/3?x=0", 3, "007"),
         ("/a%2Fb/of/9007199254740993?x=0", 9_007_199_254_740_993, "a/b"),
@@ -218,13 +218,13 @@ async fn a_query_is_read_by_the_columns_types() {
 async fn routes_answer_as_their_templates_say() {
     let fixture = fixture(routes());
     let f = &fixture;
-    let close = json!({"timestamp": 5.0, "predicted_close": 10.0});
+    let close = json!({"timestamp": 5, "predicted_close": 10.0});
     check(f, "GET /predict/close?timestamp=5", 200, close).await;
     check(f, r#"POST /predict/close {"timestamp": 5}"#, 200, json!({"timestamp": 5, "predicted_close": 10.0})).await;
     let list = json!([{"timestamp": 5, "predicted_close": 10.0}, {"timestamp": 6, "predicted_close": 12.0}]);
     check(f, r#"POST /predict/close [{"timestamp": 5}, {"timestamp": 6}]"#, 200, list).await;
     check(f, "POST /predict/close []", 200, json!([])).await;
-    let high_low = json!({"open": 1.0, "volume": 2.0, "predicted_high": 6.0, "predicted_low": 3.0});
+    let high_low = json!({"open": 1, "volume": 2, "predicted_high": 6.0, "predicted_low": 3.0});
     check(f, "GET /predict/high_low?open=1&volume=2", 200, high_low).await;
     let (_, headers, _) = ask(&f.app, "GET", "/predict/high_low?open=1&volume=2", "").await;
     assert_eq!(headers["x-model-version"], "high@2, low@1");

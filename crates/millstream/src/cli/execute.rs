@@ -29,7 +29,7 @@ use millstream_base::{ConfigFaults, Fault, Faults, error_chain};
 use millstream_model::registry::{Found, OwnerTexts, Registry, RegistryError, Remedy, RemovedVersion, Version};
 use millstream_store::{SharedStore, StoreUrl, read_optional};
 use millstream_stream::batch::{Batch, IDENTITY_KEY, StoredBatches};
-use millstream_stream::schema::SchemaRules;
+use millstream_stream::schema::{Dialect, SchemaRules};
 use millstream_stream::source::{CsvFormat, Dataset, profile};
 
 pub fn main(invocation: Invocation) -> ExitCode {
@@ -180,7 +180,7 @@ fn check(file: &Path, overrides: &Overrides) -> anyhow::Result<u8> {
         && let CatalogueFrom::File(items) = &rules.from
     {
         // The tables' own faults are told below.
-        let lookups = Lookups::read(&pipeline.tables, &mut Faults::default());
+        let lookups = Lookups::read(&pipeline.tables, Dialect::CURRENT, &mut Faults::default());
         check_file(rules, items, &lookups, &pipeline.constant_filters(), &mut faults)?;
     }
     let Some(source) = &pipeline.source else {
