@@ -9,6 +9,7 @@ use datafusion::arrow::compute::{cast, take};
 use datafusion::arrow::datatypes::{DataType, Field, Fields, Float64Type, Schema};
 use datafusion::arrow::error::ArrowError;
 use millstream_base::Faults;
+use millstream_stream::schema::Dialect;
 
 use super::tables;
 use crate::catalogue::FixedTable;
@@ -27,9 +28,9 @@ struct Lookup {
 
 impl Lookups {
     /// Reads the files of those that have a key.
-    pub fn read(all: &[FixedTable], faults: &mut Faults) -> Self {
+    pub fn read(all: &[FixedTable], dialect: Dialect, faults: &mut Faults) -> Self {
         let keyed: Vec<FixedTable> = all.iter().filter(|table| table.key.is_some()).cloned().collect();
-        let loaded = tables::load(&keyed, faults);
+        let loaded = tables::load(&keyed, dialect, faults);
         Self::of(all, &loaded, faults)
     }
 

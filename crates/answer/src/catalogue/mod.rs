@@ -269,11 +269,11 @@ impl Catalogues {
     ) -> Result<Option<(Self, Refreshed)>, CatalogueError> {
         let Some(rules) = settings.rules else { return Ok(None) };
         let mut faults = Faults::new(settings.file.display().to_string());
-        let lookups = Lookups::read(settings.tables, &mut faults);
+        let dialect = read_schema(&**store)?.map_or(Dialect::CURRENT, |schema| schema.dialect);
+        let lookups = Lookups::read(settings.tables, dialect, &mut faults);
         let (catalogue, tally) = match &rules.from {
             CatalogueFrom::Batches => (Catalogue::waiting(rules)?, Tally::default()),
             CatalogueFrom::File(source) => {
-                let dialect = read_schema(&**store)?.map_or(Dialect::CURRENT, |schema| schema.dialect);
                 let loaded = load::file(rules, source, &lookups, dialect, &mut faults)?;
                 std::mem::take(&mut faults).finish()?;
                 // Where there is no fault, there are items.

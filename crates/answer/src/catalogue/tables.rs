@@ -4,7 +4,7 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::compute::concat_batches;
 use millstream_base::{Faults, error_chain};
 use millstream_stream::record::{Encoding, RowDecoder};
-use millstream_stream::schema::SchemaRules;
+use millstream_stream::schema::{Dialect, SchemaRules};
 use millstream_stream::source::{Dataset, Row, Source};
 
 use crate::catalogue::{FixedTable, GivenRows, TableRows};
@@ -14,12 +14,12 @@ const CHUNK_ROWS: usize = 8192;
 /// What is larger is a source, not a table beside one.
 const BYTES_MOST: usize = 256 << 20;
 
-/// Those that can be read; `faults` says why the others cannot.
-pub fn load(tables: &[FixedTable], faults: &mut Faults) -> Vec<(String, RecordBatch)> {
+/// Those that can be read; `faults` says why the others cannot. Files are read as the store was begun.
+pub fn load(tables: &[FixedTable], dialect: Dialect, faults: &mut Faults) -> Vec<(String, RecordBatch)> {
     let mut loaded = Vec::new();
     for table in tables {
         let read = match &table.rows {
-            TableRows::File(source) => read(source, BYTES_MOST).map_err(|problem| {
+            TableRows::File(source) => read(source, dialect, BYTES_MOST).map_err(|problem| {
                 faults.add_text(format!("table.{}.path", table.name), &source.place.to_string(), problem);
             }),
             TableRows::Given(rows) => given(rows).map_err(|problem| {
@@ -43,14 +43,14 @@ fn given(given: &GivenRows) -> Result<RecordBatch, String> {
     decoder.take().and_then(|chunk| chunk.rows.project(&own)).map_err(|error| error.to_string())
 }
 
-fn read(source: &Source, bytes_most: usize) -> Result<RecordBatch, String> {
+fn read(source: &Source, dialect: Dialect, bytes_most: usize) -> Result<RecordBatch, String> {
     let place = format!("{}: ", source.place);
     let said = |error: millstream_stream::source::SourceError| {
         let text = error_chain(&error);
         text.strip_prefix(&place).unwrap_or(&text).replace("source.path", "path").replace("dataset", "file")
     };
     let dataset = Dataset::new(source);
-    let schema = dataset.profile(&SchemaRules::default()).map_err(said)?.schema;
+    let schema = dataset.profile(&SchemaRules { dialect, ..SchemaRules::default() }).map_err(said)?.schema;
     let mut decoder = RowDecoder::new(&schema, Encoding::Json).map_err(|error| error.to_string())?;
     let mut reader = dataset.reader(Encoding::Json).map_err(said)?;
     let (mut row, mut number, mut bytes) = (Row::default(), 0_i64, 0);
@@ -93,7 +93,7 @@ mod tests {
         let mut faults = Faults::new("p.toml");
         let text = "[[table]]\nname = \"t\"\nrows = [ { a = \"x, y\", b = 1 }, { b = 2.5, c = true }, {} ]\n";
         let declared = crate::views::keys::tables(&text.parse().unwrap(), &mut faults);
-        let tables = load(&declared, &mut faults);
+        let tables = load(&declared, Dialect::CURRENT, &mut faults);
         assert_eq!(faults.faults(), []);
         let shown = pretty_format_batches(&[tables[0].1.clone()]).unwrap().to_string();
         let rows: Vec<String> =
@@ -109,8 +109,22 @@ mod tests {
         let text = format!("[[table]]\nname = \"t\"\npath = \"{}\"\n", path.display());
         let declared = crate::views::keys::tables(&text.parse().unwrap(), &mut Faults::default());
         let TableRows::File(source) = &declared[0].rows else { panic!("it is a file") };
-        assert_eq!(read(source, BYTES_MOST).unwrap().num_rows(), 30_000);
-        let fault = read(source, 1 << 20).unwrap_err();
+        assert_eq!(read(source, Dialect::CURRENT, BYTES_MOST).unwrap().num_rows(), 30_000);
+        let fault = read(source, Dialect::CURRENT, 1 << 20).unwrap_err();
         assert_eq!(fault, "has more than 1 MiB: stream it instead, as a source of its own");
+    }
+
+    #[test]
+    fn a_file_beside_a_store_of_an_earlier_release_means_what_it_meant() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.csv");
+        std::fs::write(&path, "year\n1995\n").unwrap();
+        let text = format!("[[table]]\nname = \"t\"\npath = \"{}\"\n", path.display());
+        let declared = crate::views::keys::tables(&text.parse().unwrap(), &mut Faults::default());
+        let kind = |dialect| {
+            let tables = load(&declared, dialect, &mut Faults::default());
+            tables[0].1.schema().field(0).data_type().to_string()
+        };
+        assert_eq!([Dialect::First, Dialect::Second].map(kind), ["Float64", "Int64"]);
     }
 }

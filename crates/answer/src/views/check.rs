@@ -15,7 +15,7 @@ use crate::views::{View, ViewSettings};
 
 /// What can be said of the tables' files alone.
 pub fn check_files(settings: &ViewSettings, faults: &mut Faults) {
-    let loaded = load_tables(settings.tables, faults);
+    let loaded = load_tables(settings.tables, Dialect::CURRENT, faults);
     Lookups::of(settings.tables, &loaded, faults);
 }
 
@@ -31,7 +31,7 @@ pub fn check_views<'a>(
         return answered;
     }
     let before = faults.faults().len();
-    let tables = load_tables(settings.tables, faults);
+    let tables = load_tables(settings.tables, schema.dialect, faults);
     let lookups = Lookups::of(settings.tables, &tables, faults);
     if faults.faults().len() > before {
         // Views of a table that is not there would only repeat it.

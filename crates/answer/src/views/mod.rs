@@ -40,12 +40,12 @@ use crate::query::{
     Spill, SqlFault, TABLE,
 };
 use answers::Answers;
-use millstream_base::{ConfigFaults, Faults};
+use millstream_base::{ConfigFaults, Faults, error_chain};
 use millstream_model::registry::{OwnerTexts, Served};
 use millstream_store::{SharedStore, StoreUrl};
 use millstream_stream::batch::{Batch, read_schema};
 use millstream_stream::record::rows_of;
-use millstream_stream::schema::StreamSchema;
+use millstream_stream::schema::{Dialect, StreamSchema};
 use process::{Contents, Pool, Scratch, Snapshot};
 
 /// Of views; whoever else asks waits for one of these to end, for a moment.
@@ -129,7 +129,14 @@ impl Views {
     /// Reads the fixed tables. `command`: what answers SQL of requests.
     pub fn open(settings: &ViewSettings, store: &SharedStore, command: ProcessCommand) -> Result<Self, ConfigFaults> {
         let mut faults = Faults::new(settings.file.display().to_string());
-        let tables = load_tables(settings.tables, &mut faults);
+        let dialect = match read_schema(store.as_ref()) {
+            Ok(schema) => schema.map_or(Dialect::CURRENT, |schema| schema.dialect),
+            Err(error) => {
+                faults.add("store.url", None, error_chain(&error));
+                Dialect::CURRENT
+            }
+        };
+        let tables = load_tables(settings.tables, dialect, &mut faults);
         let lookups = Lookups::of(settings.tables, &tables, &mut faults);
         faults.finish()?;
         let query = settings.query;

@@ -25,7 +25,7 @@ pub fn session_of_owner(
     let mut extras = Extras::default();
     // What the query does not name is not read.
     let named: Vec<_> = settings.tables.iter().filter(|table| sql.contains(&table.name)).cloned().collect();
-    for (name, rows) in load_tables(&named, &mut faults) {
+    for (name, rows) in load_tables(&named, schema.dialect, &mut faults) {
         extras.tables.extend(in_memory(&rows).map(|table| (name, table)));
     }
     faults.finish()?;
@@ -37,7 +37,7 @@ pub fn session_of_owner(
         let items = match (catalogue.items(), settings.catalogue) {
             (Some(items), _) => Some(items.clone()),
             (None, Some(rules)) => {
-                let lookups = Lookups::read(settings.tables, &mut Faults::default());
+                let lookups = Lookups::read(settings.tables, schema.dialect, &mut Faults::default());
                 Some(empty_items(rules, &lookups, &schema.arrow(), schema.dialect)?)
             }
             (None, None) => None,

@@ -2,11 +2,10 @@
 
 use std::collections::HashSet;
 
-use millstream_stream::record::float_json;
 use millstream_stream::schema::ColumnType;
 use millstream_untrusted::json::{self, JsonFault};
 use millstream_untrusted::query_string;
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use super::error::{ApiError, quote};
 
@@ -49,8 +48,11 @@ pub fn parse_text(field: &str, text: &str, kind: ColumnType) -> Result<Option<Va
     let value = match kind {
         ColumnType::Utf8 => Some(Value::from(text)),
         ColumnType::Int64 => text.parse::<i64>().ok().map(Value::from),
-        // As answers have numbers everywhere: a whole one without a fraction.
-        ColumnType::Float64 => text.parse::<f64>().ok().filter(|number| number.is_finite()).map(float_json),
+        // As it is written: a whole number is said again without a fraction.
+        ColumnType::Float64 => {
+            let float = || text.parse::<f64>().ok().and_then(Number::from_f64).map(Value::Number);
+            text.parse::<i64>().ok().map(Value::from).or_else(float)
+        }
         ColumnType::Boolean => match text {
             "true" | "True" | "TRUE" => Some(Value::Bool(true)),
             "false" | "False" | "FALSE" => Some(Value::Bool(false)),

@@ -30,6 +30,7 @@ use millstream_base::{ConfigFaults, Fault, Faults, error_chain};
 use millstream_model::registry::{Found, OwnerTexts, Registry, RegistryError, Remedy, RemovedVersion, Version};
 use millstream_store::{SharedStore, StoreUrl, read_optional};
 use millstream_stream::batch::{Batch, IDENTITY_KEY, StoredBatches};
+use millstream_stream::schema::Dialect;
 use millstream_stream::source::{Dataset, SourcePlace, columns, look};
 
 pub fn main(invocation: Invocation) -> ExitCode {
@@ -181,7 +182,7 @@ fn check(file: &Path, overrides: &Overrides) -> anyhow::Result<u8> {
         && let CatalogueFrom::File(items) = &rules.from
     {
         // The tables' own faults are told below.
-        let lookups = Lookups::read(&pipeline.tables, &mut Faults::default());
+        let lookups = Lookups::read(&pipeline.tables, Dialect::CURRENT, &mut Faults::default());
         check_file(rules, items, &lookups, &pipeline.constant_filters(), &mut faults)?;
     }
     let Some(source) = &pipeline.source else {

@@ -53,7 +53,7 @@ pub fn check_data(pipeline: &Pipeline, schema: &StreamSchema, status: &Status) -
     check_models(pipeline, schema, &mut faults);
     if let Some(rules) = pipeline.catalogue.as_ref().filter(|rules| rules.from == CatalogueFrom::Batches) {
         // The tables' own faults are told with the views.
-        let lookups = Lookups::read(&pipeline.tables, &mut Faults::default());
+        let lookups = Lookups::read(&pipeline.tables, schema.dialect, &mut Faults::default());
         check_catalogue(rules, &lookups.extended(&schema.arrow()), schema.dialect, &mut faults);
         // What is wrong with the columns is told already.
         if let Ok(items) = empty_items(rules, &lookups, &schema.arrow(), schema.dialect) {

@@ -306,6 +306,7 @@ fn sql_of_a_request_reads_and_nothing_else() {
         ("select a.sku, b.sku from batches a join batches b on a.sku = b.sku", "two columns are named `sku`"),
         ("select predict_value(1, 2)", "takes 1 values, in this order: price; 2 are given"),
         ("select predict_vale(1)", "predict_value"),
+        ("select 9223372036854775807 + _batch from batches", "an integer is out of range"),
         ("select cast(name as bigint) from batches", "a value cannot be computed"),
         (
             "with recursive t as (select 1 as n union all select n + 1 from t) select count(*) from t",

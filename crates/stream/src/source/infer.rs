@@ -209,6 +209,7 @@ const MARKERS_MOST: usize = 16;
 struct Found {
     /// By the user; `None`: those that are well known.
     null: Option<Vec<String>>,
+    /// By which its texts are read.
     dialect: Dialect,
     numbers: u64,
     /// Of the numbers, those without a fraction or an exponent; and of those, the ones that an i64 holds, and those that a f64 may not.
@@ -230,9 +231,11 @@ struct Found {
 
 impl Found {
     fn new(rules: &SchemaRules, name: &str) -> Self {
+        // Who makes a column of its texts by SQL wants the texts: `trim(x)` is not for numbers.
+        let is_read = rules.columns.values().any(|rule| rule.from.as_ref().is_some_and(|from| from.contains(name)));
         Self {
             null: rules.null_of(name).map(<[String]>::to_vec),
-            dialect: rules.dialect,
+            dialect: if is_read { Dialect::First } else { rules.dialect },
             numbers: 0,
             whole: 0,
             integers: 0,

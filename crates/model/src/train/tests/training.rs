@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use millstream_learn::Algorithm::{self, GradientBoosting, LinearRegression, LogisticRegression, RandomForest};
 use millstream_learn::{Column, ParamValue};
+use millstream_stream::schema::Dialect;
 use serde_json::{Value, json};
 
 use crate::engine::Target;
@@ -211,6 +212,28 @@ fn classes_come_from_texts_booleans_and_numbers() {
 }
 
 #[test]
+fn a_store_of_an_earlier_release_keeps_what_its_expressions_mean() {
+    let trained = |dialect: Dialect| {
+        let mut fixture = fixture(1);
+        fixture.schema.dialect = dialect;
+        fixture.commit(&rows(0..300));
+        let of_two_minutes = model("n", LinearRegression, &["Timestamp / 120", "Open"], "Close");
+        assert_eq!(fixture.train(0.2, vec![of_two_minutes]).failed, []);
+        let version = fixture.load("n", 1);
+        let at = |time: i64| {
+            let row = json!({ "Open": 100, "Timestamp": time });
+            version.predict(&[row.as_object().unwrap().clone()]).unwrap().remove(0).value
+        };
+        // A minute more is the same number of two minutes, in whole numbers. Served as it was trained.
+        let is_same = at(1_600_000_080) == at(1_600_000_140);
+        let file = serde_json::to_value(&version.file).unwrap();
+        (is_same, file.get("dialect").cloned(), file["inputs"][0]["type"].clone())
+    };
+    assert_eq!(trained(Dialect::First), (true, None, json!("int64")));
+    assert_eq!(trained(Dialect::Second), (false, Some(json!(2)), json!("float64")));
+}
+
+#[test]
 fn an_output_is_what_is_answered_and_measured() {
     let fixture = fixture(1);
     fixture.commit(&rows(0..300));
@@ -409,7 +432,7 @@ fn the_number_of_partitions_does_not_change_what_a_stream_teaches() {
     let arrays = |partitions: u64| {
         let fixture = fixture(partitions);
         fixture.commit(&rows(0..100));
-        let recipe = Recipe::from_config(&linear(), 0.0, 1, millstream_stream::schema::Dialect::CURRENT);
+        let recipe = Recipe::from_config(&linear(), 0.0, 1, Dialect::CURRENT);
         let trained = train(&fixture.training(&recipe, &fixture.batches.lock().unwrap(), &|| false));
         trained.unwrap().arrays
     };

@@ -85,6 +85,8 @@ fn a_pinned_type_wins_and_a_derived_column_pins_nothing() {
     };
     check("a\n1\n", &rule(None), "a:utf8");
     check("a\n1\n", &rule(Some("a || 'x'")), "a:int64");
+    // Its texts are cleaned by the user's own SQL, which is not for numbers.
+    check("a,b\n1,1\nNA,NA\n 2, 2\n", &rule(Some("nullif(trim(a), 'NA')")), "a:utf8 b:int64");
 }
 
 #[test]
