@@ -45,7 +45,7 @@ pub struct Keys {
 
 impl Keys {
     fn new(columns: &[StreamColumn]) -> Self {
-        let known = columns.iter().map(|column| column.name.clone());
+        let known = columns.iter().map(|column| column.key().to_owned());
         Self { known: known.collect(), most: columns.len() + NEW_KEYS_MOST, new: Vec::new() }
     }
 
@@ -74,7 +74,7 @@ impl Form {
     pub fn new(schema: &StreamSchema, encoding: Encoding) -> Self {
         match encoding {
             Encoding::Json => {
-                let prefixes = schema.columns.iter().enumerate().map(|(i, column)| key_prefix(i, &column.name));
+                let prefixes = schema.columns.iter().enumerate().map(|(i, column)| key_prefix(i, column.key()));
                 let keys = Keys::new(&schema.columns);
                 Self::Json { prefixes: prefixes.collect(), takes_frames: !schema.dialect.is_first(), keys }
             }
@@ -121,7 +121,7 @@ impl Form {
                     Some(token) => from_json(token, column).ok()?,
                     None => {
                         let object = object(value, *takes_frames).ok()?;
-                        from_json(object.get(column.name.as_str())?.get().as_bytes(), column).ok()?
+                        from_json(object.get(column.key())?.get().as_bytes(), column).ok()?
                     }
                 }
             }
@@ -171,7 +171,7 @@ fn next_token<'a>(rest: &'a [u8], prefix: &[u8]) -> Option<(&'a [u8], &'a [u8])>
 /// Any JSON object: columns by name, absent ones null.
 fn any_object<'a>(fields: Object<'a>, columns: &[StreamColumn], keys: &mut Keys) -> Result<Vec<Value<'a>>, Misfit> {
     let mut found = 0;
-    let values = columns.iter().map(|column| match fields.get(column.name.as_str()) {
+    let values = columns.iter().map(|column| match fields.get(column.key()) {
         Some(token) => {
             found += 1;
             from_json(token.get().as_bytes(), column)

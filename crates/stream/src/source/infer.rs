@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use super::jsonl::members;
 use super::limits::COLUMNS_MOST;
 use crate::record::{Cell, is_json_number};
-use crate::schema::{Ahead, Bad, ColumnType, Dialect, FORMAT, SchemaRules, StreamColumn, StreamSchema};
+use crate::schema::{
+    Ahead, Bad, ColumnType, Dialect, FOLDER_COLUMN, FORMAT, SchemaRules, StreamColumn, StreamSchema, renamed,
+};
 
 /// The columns of a source as far as it is read, in the order of their first appearance.
 pub(super) struct Columns<'a> {
@@ -91,12 +93,15 @@ impl<'a> Columns<'a> {
 
     /// The types that follow; `kinds`: those that a file tells itself.
     pub fn schema(&self, kinds: Option<&[ColumnType]>) -> StreamSchema {
-        let columns = self.names.iter().zip(&self.found).enumerate().map(|(place, (name, found))| {
+        let columns = self.names.iter().zip(&self.found).enumerate().map(|(place, (given, found))| {
+            let own = renamed(given, &self.names);
+            let name = own.as_ref().unwrap_or(given);
             // A rule with `from` speaks of the column that it makes, whatever the source's own is.
             let pinned = self.rules.columns.get(name).filter(|rule| rule.from.is_none()).and_then(|rule| rule.kind);
             let told = kinds.and_then(|kinds| kinds.get(place)).copied();
             StreamColumn {
                 name: name.clone(),
+                key: own.is_some().then(|| given.clone()),
                 kind: pinned.or(told).unwrap_or_else(|| found.kind(self.use_of(name), self.forgives)),
                 inferred: pinned.is_none(),
                 null: found.null.clone(),
@@ -139,7 +144,31 @@ impl<'a> Columns<'a> {
     /// A few texts among many numbers: most likely a null marker.
     pub fn warnings(&self) -> Vec<String> {
         let columns = self.names.iter().zip(&self.found);
-        columns.filter_map(|(name, found)| found.warning(name, self.rules)).collect()
+        columns.filter_map(|(name, found)| found.warning(name, self.rules)).chain(self.notes()).collect()
+    }
+
+    /// What follows from names, and what a target of 0 and 1 means to its model.
+    pub fn notes(&self) -> impl Iterator<Item = String> {
+        let own = self.names.iter().filter_map(|name| {
+            let kept = renamed(name, &self.names)?;
+            Some(format!("column {name:?} is kept as {kept:?}: Millstream adds a column {name:?} itself"))
+        });
+        let folder = self.names.iter().filter(|name| *name == FOLDER_COLUMN).map(|name| {
+            format!(
+                "column {name:?}: who reads the folders batch=000001 (DuckDB, Spark, pandas) takes the folder's number for it; SQL of \
+                 Millstream takes the column. To have both there, give it a second name in [schema.columns]: source_batch = \
+                 {{ type = \"utf8\", from = \"batch\" }}"
+            )
+        });
+        let targets = self.names.iter().zip(&self.found).filter(|(_, found)| found.is_zero_or_one());
+        let targets = targets.filter_map(|(name, _)| {
+            let model = self.rules.regressions.get(name)?;
+            Some(format!(
+                "model {model:?}: its target {name:?} is 0 or 1 in every row, and of a number it makes a regression; for classes \
+                 (false and true) write target = '\"{name}\" = 1'"
+            ))
+        });
+        own.chain(folder).chain(targets).collect::<Vec<_>>().into_iter()
     }
 }
 
@@ -158,6 +187,7 @@ struct Found {
     /// Of the numbers, those without a fraction or an exponent; and of those, the ones that an i64 holds.
     whole: u64,
     integers: u64,
+    zeros_and_ones: u64,
     flags: u64,
     texts: u64,
     first_text: Option<(u64, String)>,
@@ -166,7 +196,7 @@ struct Found {
 impl Found {
     fn new(rules: &SchemaRules, name: &str) -> Self {
         let null = rules.columns.get(name).and_then(|rule| rule.null.as_ref()).unwrap_or(&rules.null).clone();
-        Self { null, numbers: 0, whole: 0, integers: 0, flags: 0, texts: 0, first_text: None }
+        Self { null, numbers: 0, whole: 0, integers: 0, zeros_and_ones: 0, flags: 0, texts: 0, first_text: None }
     }
 
     /// Of csv, which knows no types.
@@ -190,12 +220,17 @@ impl Found {
 
     fn see_number(&mut self, number: &[u8]) {
         self.numbers += 1;
+        self.zeros_and_ones += u64::from(matches!(number, b"0" | b"1" | b"0.0" | b"1.0"));
         let digits = number.strip_prefix(b"-").unwrap_or(number);
         if digits.iter().all(u8::is_ascii_digit) {
             self.whole += 1;
             let fits = || std::str::from_utf8(number).is_ok_and(|text| text.parse::<i64>().is_ok());
             self.integers += u64::from(digits.len() <= 18 || fits());
         }
+    }
+
+    fn is_zero_or_one(&self) -> bool {
+        self.zeros_and_ones > 1 && self.zeros_and_ones == self.numbers && self.texts + self.flags == 0
     }
 
     fn see_text(&mut self, text: &[u8], row: u64) {
