@@ -25,6 +25,21 @@ pub const FORMAT: u32 = 1;
 pub const PARTITION_COLUMN: &str = "_partition";
 pub const OFFSET_COLUMN: &str = "_offset";
 pub const TIME_COLUMN: &str = "_time";
+/// Of the folders `batch=000001`, which DuckDB, Spark and pandas read as a column.
+pub const FOLDER_COLUMN: &str = "batch";
+
+/// The name under which a source's column is kept that has one of ours: `_time` is `source_time`. `others`: the source's names.
+pub fn renamed(name: &str, others: &[String]) -> Option<String> {
+    // `_batch` is added where SQL reads the batches.
+    if ![PARTITION_COLUMN, OFFSET_COLUMN, TIME_COLUMN, "_batch"].contains(&name) {
+        return None;
+    }
+    let mut found = format!("source{name}");
+    while others.contains(&found) {
+        found.push('_');
+    }
+    Some(found)
+}
 
 /// A column's type as Arrow has it.
 pub trait ArrowType {
@@ -64,6 +79,9 @@ pub struct StreamSchema {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamColumn {
     pub name: String,
+    /// What the records call it, where that is a name of ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
     #[serde(rename = "type")]
     pub kind: ColumnType,
     /// Pinned by the user, or inferred from the data.
@@ -73,6 +91,13 @@ pub struct StreamColumn {
     /// What becomes of a record whose value is not of the type.
     #[serde(default, skip_serializing_if = "is_reject")]
     pub bad: Bad,
+}
+
+impl StreamColumn {
+    /// What the records call it.
+    pub fn key(&self) -> &str {
+        self.key.as_deref().unwrap_or(&self.name)
+    }
 }
 
 /// A column made of the source's columns.

@@ -29,6 +29,7 @@ const BIG: i64 = 9_007_199_254_740_993;
 
 fn schema() -> StreamSchema {
     let column = |(name, kind): (&str, ColumnType)| StreamColumn {
+        key: None,
         name: name.to_owned(),
         kind,
         inferred: false,

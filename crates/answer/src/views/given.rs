@@ -33,6 +33,7 @@ pub(super) fn rows(section: &Section, faults: &mut Faults) -> Option<GivenRows> 
         sound &= given.len() == index + 1;
     }
     let column = |(name, kind): (String, ColumnType)| StreamColumn {
+        key: None,
         name,
         kind,
         inferred: true,

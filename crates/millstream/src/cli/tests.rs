@@ -163,6 +163,7 @@ fn loaded(text: &str) -> Loaded {
 
 fn schema(columns: &[(&str, ColumnType)]) -> StreamSchema {
     let column = |(name, kind): &(&str, ColumnType)| StreamColumn {
+        key: None,
         name: (*name).to_owned(),
         kind: *kind,
         inferred: true,

@@ -413,6 +413,27 @@ fn records_that_cannot_be_read_are_told_with_partition_and_offset() {
 }
 
 #[test]
+fn columns_of_awkward_names_are_stored_and_asked_for() {
+    let bench = Bench::new(1, "");
+    let rows: String = (0..20).map(|i| format!("{i},{},b{i},{i}.5,{i},zażółć\n", 100 + i)).collect();
+    std::fs::write(bench.path("rows.csv"), format!("_time,_offset,batch,select,Town/City.x,日本\n{rows}")).unwrap();
+    let pipeline = "name = \"test\"\nserve.listen = \"127.0.0.1:0\"\nsource.path = \"rows.csv\"\nbatch.parts = 1\n\
+                    stream.listen = \"127.0.0.1:0\"\n[[model]]\nname = \"m\"\nalgorithm = \"linear_regression\"\n\
+                    features = [\"Town/City.x\", \"source_offset\"]\ntarget = \"select\"\n";
+    std::fs::write(bench.path("test.toml"), pipeline).unwrap();
+    let said = bench.run_well(&[]);
+    assert!(said.contains("column \"_time\" is kept as \"source_time\""), "{said}");
+    let sql = "select source_time, source_offset, batch, \"select\", \"Town/City.x\", \"日本\", _offset from batches \
+               where source_offset = 103";
+    let found = bench.output(&["query", "test.toml", sql, "--format", "csv"]);
+    let found = String::from_utf8_lossy(&found.stdout).into_owned();
+    assert!(found.replace(".0", "").contains("3,103,b3,3.5,3,zażółć,3"), "{found}");
+    let checked = bench.output(&["check", "test.toml"]);
+    let checked = String::from_utf8_lossy(&checked.stderr).into_owned();
+    assert!(checked.contains("column \"batch\": who reads the folders"), "{checked}");
+}
+
+#[test]
 fn others_are_told_the_advertised_address_and_our_own_clients_go_on_by_theirs() {
     let bench = Bench::new(50, "batch.rows = 50\nstream.advertise = \"broker.invalid:19092\"\n");
     bench.run_well(&[]);

@@ -61,6 +61,7 @@ pub fn fixture_of(columns: &[(&str, ColumnType)], partitions: u64) -> Fixture {
 fn fixture_in(folder: tempfile::TempDir, columns: &[(&str, ColumnType)], partitions: u64) -> Fixture {
     let store: SharedStore = Arc::new(LocalStore::open(folder.path()).unwrap());
     let column = |(name, kind): &(&str, ColumnType)| StreamColumn {
+        key: None,
         name: (*name).to_owned(),
         kind: *kind,
         inferred: false,

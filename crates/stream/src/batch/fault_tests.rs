@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 fn settings() -> PartSettings {
     let (name, kind) = ("a".to_owned(), ColumnType::Int64);
-    let column = StreamColumn { name, kind, inferred: false, null: Vec::new(), bad: Bad::Reject };
+    let column = StreamColumn { key: None, name, kind, inferred: false, null: Vec::new(), bad: Bad::Reject };
     let schema = StreamSchema {
         format: 1,
         schema: 1,

@@ -50,7 +50,7 @@ pub struct Keys {
 
 impl Keys {
     fn new(columns: &[StreamColumn]) -> Self {
-        let known = columns.iter().map(|column| column.name.clone());
+        let known = columns.iter().map(|column| column.key().to_owned());
         Self { known: known.collect(), most: columns.len() + NEW_KEYS_MOST, new: Vec::new() }
     }
 
@@ -79,7 +79,7 @@ impl Form {
     pub fn new(schema: &StreamSchema, encoding: Encoding) -> Self {
         let framing = match encoding {
             Encoding::Json => {
-                let prefixes = schema.columns.iter().enumerate().map(|(i, column)| key_prefix(i, &column.name));
+                let prefixes = schema.columns.iter().enumerate().map(|(i, column)| key_prefix(i, column.key()));
                 Framing::Json { prefixes: prefixes.collect(), keys: Keys::new(&schema.columns) }
             }
             Encoding::Csv => Framing::Csv(CsvFields::default()),
@@ -127,7 +127,7 @@ impl Form {
                     Some(token) => from_json(token, column, dialect).ok()?,
                     None => {
                         let object = object(value, dialect).ok()?;
-                        from_json(object.get(column.name.as_str())?.get().as_bytes(), column, dialect).ok()?
+                        from_json(object.get(column.key())?.get().as_bytes(), column, dialect).ok()?
                     }
                 }
             }
@@ -187,7 +187,7 @@ fn any_object<'a>(
     dialect: Dialect,
 ) -> Result<Vec<Value<'a>>, Misfit> {
     let mut found = 0;
-    let values = columns.iter().map(|column| match fields.get(column.name.as_str()) {
+    let values = columns.iter().map(|column| match fields.get(column.key()) {
         Some(token) => {
             found += 1;
             from_json(token.get().as_bytes(), column, dialect)

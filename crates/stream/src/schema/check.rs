@@ -42,7 +42,10 @@ pub fn rules(root: &Table, faults: &mut Faults) -> SchemaRules {
     for (name, value) in section.table("columns", faults).into_iter().flatten() {
         let key = format!("schema.columns.{name}");
         if [PARTITION_COLUMN, OFFSET_COLUMN, TIME_COLUMN].contains(&name.as_str()) {
-            faults.add(key.as_str(), None, "is a column that Millstream adds itself; remove it");
+            let message = format!(
+                "is a column that Millstream adds itself; remove it; the source's own is kept as `source{name}`"
+            );
+            faults.add(key.as_str(), None, message);
         }
         if let Some(rule) = column(&key, value, faults) {
             columns.insert(name.clone(), rule);

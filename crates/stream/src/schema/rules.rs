@@ -236,6 +236,7 @@ mod tests {
 
     fn found() -> StreamSchema {
         let column = |(name, kind): (&str, ColumnType)| StreamColumn {
+            key: None,
             name: name.to_owned(),
             kind,
             inferred: true,

@@ -23,6 +23,8 @@ pub struct SchemaRules {
     pub ids: BTreeSet<String>,
     /// Columns that are times to a model, likewise.
     pub times: BTreeSet<String>,
+    /// Columns that are targets of models that would take classes, and make a regression of a number; with the model's name.
+    pub regressions: BTreeMap<String, String>,
 }
 
 impl Default for SchemaRules {

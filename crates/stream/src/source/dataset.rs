@@ -70,7 +70,7 @@ impl Dataset {
 
     /// Reads as the store was begun: its dialect, and its source columns.
     pub fn obey(&self, schema: &StreamSchema) {
-        let columns = schema.columns.iter().map(|column| column.name.clone()).collect();
+        let columns = schema.columns.iter().map(|column| column.key().to_owned()).collect();
         *lock(&self.known) = Known { columns: Some(columns), dialect: schema.dialect };
     }
 
@@ -90,7 +90,7 @@ impl Dataset {
             let columns = || profile.schema.columns.iter().map(|column| column.name.as_str());
             has_column(&self.place, key, name.as_deref(), columns)?;
         }
-        let columns = profile.schema.columns.iter().map(|column| column.name.clone());
+        let columns = profile.schema.columns.iter().map(|column| column.key().to_owned());
         lock(&self.known).columns.get_or_insert_with(|| columns.collect());
         Ok(profile)
     }

@@ -6,8 +6,8 @@ use super::jsonl::members;
 use super::limits::COLUMNS_MOST;
 use crate::record::{Cell, NumberText, TimeReader, Value, is_compact_date, is_json_number, number_text, unit_of};
 use crate::schema::{
-    Ahead, Bad, ColumnType, Dialect, FORMAT, SchemaRules, StreamColumn, StreamSchema, TimeForm, USUAL_MARKERS,
-    is_missing_marker,
+    Ahead, Bad, ColumnType, Dialect, FOLDER_COLUMN, FORMAT, SchemaRules, StreamColumn, StreamSchema, TimeForm,
+    USUAL_MARKERS, is_missing_marker, renamed,
 };
 
 /// The columns of a source as far as it is read, in the order of their first appearance.
@@ -109,7 +109,9 @@ impl<'a> Columns<'a> {
 
     /// The types that follow; `kinds`: those that a file tells itself.
     pub fn schema(&self, kinds: Option<&[ColumnType]>, seen: Coverage) -> StreamSchema {
-        let columns = self.names.iter().zip(&self.found).enumerate().map(|(place, (name, found))| {
+        let columns = self.names.iter().zip(&self.found).enumerate().map(|(place, (given, found))| {
+            let own = self.renamed(given);
+            let name = own.as_ref().unwrap_or(given);
             let told = kinds.and_then(|kinds| kinds.get(place)).copied();
             let pinned = self.pinned(name);
             let kind = pinned.or(told).unwrap_or_else(|| found.kind(self.use_of(name), seen, self.forgives));
@@ -117,7 +119,14 @@ impl<'a> Columns<'a> {
                 Some(texts) => texts.to_vec(),
                 None => found.found_null(kind, seen),
             };
-            StreamColumn { name: name.clone(), kind, inferred: pinned.is_none(), null, bad: Bad::Reject }
+            StreamColumn {
+                name: name.clone(),
+                key: own.is_some().then(|| given.clone()),
+                kind,
+                inferred: pinned.is_none(),
+                null,
+                bad: Bad::Reject,
+            }
         });
         StreamSchema {
             format: FORMAT,
@@ -180,7 +189,40 @@ impl<'a> Columns<'a> {
             };
             warnings.extend(about.map(|about| format!("column {name:?} {about}")));
         }
+        warnings.extend(self.notes());
         warnings
+    }
+
+    /// The name under which parts keep a column of the source, where that is another one.
+    fn renamed(&self, name: &str) -> Option<String> {
+        match self.rules.dialect {
+            Dialect::First => None,
+            Dialect::Second => renamed(name, &self.names),
+        }
+    }
+
+    /// What follows from names, and what a target of 0 and 1 means to its model.
+    fn notes(&self) -> Vec<String> {
+        let own = self.names.iter().filter_map(|name| {
+            let kept = self.renamed(name)?;
+            Some(format!("column {name:?} is kept as {kept:?}: Millstream adds a column {name:?} itself"))
+        });
+        let folder = self.names.iter().filter(|name| *name == FOLDER_COLUMN).map(|name| {
+            format!(
+                "column {name:?}: who reads the folders batch=000001 (DuckDB, Spark, pandas) takes the folder's number for it; SQL of \
+                 Millstream takes the column. To have both there, give it a second name in [schema.columns]: source_batch = \
+                 {{ type = \"utf8\", from = \"batch\" }}"
+            )
+        });
+        let targets = self.names.iter().zip(&self.found).filter(|(_, found)| found.is_zero_or_one());
+        let targets = targets.filter_map(|(name, _)| {
+            let model = self.rules.regressions.get(name)?;
+            Some(format!(
+                "model {model:?}: its target {name:?} is 0 or 1 in every row, and of a number it makes a regression; for classes \
+                 (false and true) write target = '\"{name}\" = 1'"
+            ))
+        });
+        own.chain(folder).chain(targets).collect()
     }
 }
 
@@ -216,6 +258,7 @@ struct Found {
     whole: u64,
     integers: u64,
     inexact: u64,
+    zeros_and_ones: u64,
     flags: u64,
     /// NaN and infinities.
     not_finite: u64,
@@ -240,6 +283,7 @@ impl Found {
             whole: 0,
             integers: 0,
             inexact: 0,
+            zeros_and_ones: 0,
             flags: 0,
             not_finite: 0,
             markers: Vec::new(),
@@ -278,6 +322,7 @@ impl Found {
         if let Some(times) = &mut self.times {
             times.see_number(number);
         }
+        self.zeros_and_ones += u64::from(matches!(number, b"0" | b"1" | b"0.0" | b"1.0"));
         let digits = number.strip_prefix(b"-").or(number.strip_prefix(b"+")).unwrap_or(number);
         if digits.iter().all(u8::is_ascii_digit) {
             self.whole += 1;
@@ -304,6 +349,10 @@ impl Found {
             (Dialect::Second, Ok(text)) => number_text(text),
             (Dialect::First, _) | (_, Err(_)) => NumberText::Other,
         }
+    }
+
+    fn is_zero_or_one(&self) -> bool {
+        self.zeros_and_ones > 1 && self.zeros_and_ones == self.numbers && self.texts + self.flags == 0
     }
 
     fn see_text(&mut self, text: &[u8], row: u64) {

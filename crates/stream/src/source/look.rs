@@ -132,7 +132,7 @@ pub fn columns(dataset: &Dataset, profile: &Profile) -> Result<(Vec<ColumnLook>,
         bytes += row.value.len();
         let Ok(Value::Object(mut object)) = serde_json::from_slice(&row.value) else { continue };
         for column in &profile.schema.columns {
-            let value = match object.remove(&column.name) {
+            let value = match object.remove(column.key()) {
                 None | Some(Value::Null) => continue,
                 Some(Value::String(text)) => text,
                 Some(other) => other.to_string(),

@@ -248,7 +248,7 @@ fn the_schema_is_checked() {
     );
     schema(
         "columns = { _time = \"int64\" }",
-        "schema.columns._time: is a column that Millstream adds itself; remove it",
+        "schema.columns._time: is a column that Millstream adds itself; remove it; the source's own is kept as `source_time`",
     );
     schema(
         "time = \"T\"\ncolumns = { T = \"bool\" }",

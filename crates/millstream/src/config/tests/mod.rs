@@ -73,6 +73,7 @@ fn supervised(model: &Model) -> &Supervised {
 
 fn candles() -> StreamSchema {
     let column = |(name, kind): &(&str, ColumnType)| StreamColumn {
+        key: None,
         name: (*name).to_owned(),
         kind: *kind,
         inferred: true,

@@ -125,7 +125,14 @@ fn model(number: usize, table: &Table, batch: Option<&BatchSettings>, faults: &m
 
 /// What models call ids and times, word by word: of `cast(userId as bigint)` also `userId`.
 pub fn name_ids(models: &[Model], schema: &mut SchemaRules) {
-    for columns in models.iter().map(|model| &model.columns) {
+    for Model { name, algorithm, columns, .. } in models {
+        let takes_classes = |of_number| algorithm.traits().predicts_classes(of_number);
+        if let Columns::Supervised(supervised) = columns
+            && takes_classes(false)
+            && !takes_classes(true)
+        {
+            schema.regressions.insert(supervised.target.clone(), name.clone());
+        }
         let (ids, time): (Vec<&str>, _) = match columns {
             Columns::Supervised(_) | Columns::Clusters(_) => (Vec::new(), None),
             Columns::Ratings(ratings) => (vec![&ratings.user, &ratings.item], ratings.time.as_deref()),

@@ -13,6 +13,7 @@ const NOW_MS: i64 = 1_700_000_000_000;
 
 fn settings(format: BatchFormat, from: Option<&str>) -> PartSettings {
     let column = |(name, kind): (&str, ColumnType)| StreamColumn {
+        key: None,
         name: name.to_owned(),
         kind,
         inferred: true,

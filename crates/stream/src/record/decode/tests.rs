@@ -11,6 +11,7 @@ const NOW_MS: i64 = 1_700_000_000_000;
 
 fn schema(columns: &[(&str, ColumnType)], time: Option<&str>) -> StreamSchema {
     let column = |(name, kind): &(&str, ColumnType)| StreamColumn {
+        key: None,
         name: (*name).to_owned(),
         kind: *kind,
         inferred: true,

@@ -10,8 +10,14 @@ fn check_texts(kind: ColumnType, from: &str, cases: &[(&str, &str)]) {
 
 fn check(source: ColumnType, kind: ColumnType, from: &str, cases: &[(&str, &str)]) {
     for bad in [Bad::Reject, Bad::Null] {
-        let column =
-            StreamColumn { name: "x".to_owned(), kind: source, inferred: true, null: Vec::new(), bad: Bad::Reject };
+        let column = StreamColumn {
+            key: None,
+            name: "x".to_owned(),
+            kind: source,
+            inferred: true,
+            null: Vec::new(),
+            bad: Bad::Reject,
+        };
         let derived = DerivedColumn { name: "y".to_owned(), kind, from: from.to_owned(), bad };
         let schema = StreamSchema {
             format: FORMAT,
@@ -118,6 +124,7 @@ fn times_are_read_from_many_texts() {
 #[test]
 fn a_reason_names_the_column_the_expression_and_the_values() {
     let column = |name: &str| StreamColumn {
+        key: None,
         name: name.to_owned(),
         kind: ColumnType::Utf8,
         inferred: true,

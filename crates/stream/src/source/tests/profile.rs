@@ -9,7 +9,7 @@ use datafusion::arrow::array::{
 
 use super::*;
 use crate::record::write_instant;
-use crate::schema::{Dialect, EpochUnit, TimeForm};
+use crate::schema::{Dialect, EpochUnit, StreamColumn, StreamSchema, TimeForm};
 use crate::source::{Profile, Sampled, profile_records};
 
 fn types(profile: &Profile) -> String {
@@ -334,6 +334,40 @@ fn a_stray_record_of_a_topic_decides_nothing() {
     let said = profile.warnings.join("\n");
     assert_eq!(types(&profile), "x:utf8");
     assert!(said.contains("\"a\" first, record 101 of partition 1") && said.contains("\"x\" = \"float64\""), "{said}");
+}
+
+#[test]
+fn columns_with_names_of_ours_are_kept_under_another() {
+    let rules = SchemaRules {
+        regressions: [("churn".to_owned(), "leavers".to_owned())].into(),
+        columns: [(
+            "source_time".to_owned(),
+            ColumnRule { kind: Some(ColumnType::Utf8), null: None, from: None, bad: Bad::Reject },
+        )]
+        .into(),
+        ..SchemaRules::default()
+    };
+    let text = "_time,_offset,source_offset,batch,churn,group by,a.b\n1,2,3,4,0,x,1\n5,6,7,8,1,y,2\n";
+    let expected = "source_time:utf8 source_offset_:float64 source_offset:float64 batch:float64 churn:float64 group by:utf8 a.b:float64";
+    let profile = check_bench(&Bench::new("a.csv", text.as_bytes()), &rules, expected);
+    let keys: Vec<&str> = profile.schema.columns.iter().map(StreamColumn::key).collect();
+    assert_eq!(keys[..3], ["_time", "_offset", "source_offset"]);
+    let said = profile.warnings.join("\n");
+    for part in [
+        "column \"_time\" is kept as \"source_time\"",
+        "column \"_offset\" is kept as \"source_offset_\"",
+        "column \"batch\": who reads the folders batch=000001",
+        "model \"leavers\": its target \"churn\" is 0 or 1 in every row",
+        "write target = '\"churn\" = 1'",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert_eq!(profile.warnings.len(), 4, "{said}");
+    profile.schema.clone().apply_rules(&rules).unwrap();
+    // Stored, and read again.
+    let stored = serde_json::to_string(&profile.schema).unwrap();
+    assert_eq!(serde_json::from_str::<StreamSchema>(&stored).unwrap(), profile.schema);
+    assert!(stored.contains("\"key\":\"_time\"") && stored.matches("\"key\"").count() == 2, "{stored}");
 }
 
 #[test]
