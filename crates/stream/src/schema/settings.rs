@@ -38,6 +38,7 @@ impl Default for SchemaRules {
             ahead: Ahead::default(),
             ids: BTreeSet::new(),
             times: BTreeSet::new(),
+            regressions: BTreeMap::new(),
         }
     }
 }

@@ -15,7 +15,7 @@ use super::records::has_column;
 use super::sniff::{LOOKED_AT_BYTES, Sniffed, sniff};
 use super::stdin::{Part, Pipe};
 use crate::record::Encoding;
-use crate::schema::{Dialect, SchemaRules, StreamSchema};
+use crate::schema::{Dialect, SchemaRules, StreamColumn, StreamSchema};
 use crate::source::{Source, SourceFormat, SourcePlace};
 
 /// One source, for the life of the process: standard input can be read only once, so what was read of it for the sample is kept.
@@ -87,7 +87,7 @@ impl Dataset {
             SourcePlace::File(_) | SourcePlace::S3(_) => self.profile_whole(rules)?,
         };
         for (key, name) in [("source.key", &self.source.key), ("source.order_by", &self.source.order_by)] {
-            let columns = || profile.schema.columns.iter().map(|column| column.name.as_str());
+            let columns = || profile.schema.columns.iter().map(StreamColumn::key);
             has_column(&self.place, key, name.as_deref(), columns)?;
         }
         let columns = profile.schema.columns.iter().map(|column| column.key().to_owned());
