@@ -111,7 +111,10 @@ impl Dataset {
             let passed = match self.source.format {
                 SourceFormat::Csv => hashed().and_then(|input| pass.csv(&file, opener.csv(&file, input)?)),
                 SourceFormat::Jsonl => hashed().and_then(|input| pass.jsonl(&file, opener.jsonl(&file, input)?)),
-                SourceFormat::Parquet => pass.parquet(&file, &ParquetRows::open(&file, stored_file(place)?, None)?),
+                SourceFormat::Parquet => {
+                    let rows = ParquetRows::open(&file, stored_file(place)?, None, rules.dialect)?;
+                    pass.parquet(&file, &rows)
+                }
             };
             let fingerprint = match passed {
                 Ok(Some(fingerprint)) => fingerprint,

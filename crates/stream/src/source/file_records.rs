@@ -68,7 +68,7 @@ impl Opener {
             }
             SourceFormat::Parquet => {
                 let (key, order) = (self.source.key.as_deref(), self.source.order_by.as_deref());
-                let rows = ParquetRows::open(&file, stored_file(place)?, order)?;
+                let rows = ParquetRows::open(&file, stored_file(place)?, order, self.dialect)?;
                 Records::parquet(&file, rows, self.encoding, key.filter(|key| !own.contains(key)), order)?
             }
         };

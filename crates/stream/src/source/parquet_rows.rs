@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, FieldRef, Float16Type, Float32Type, Float64Type, SchemaRef};
+use datafusion::arrow::datatypes::{
+    DataType, Decimal128Type, FieldRef, Float16Type, Float32Type, Float64Type, Schema, SchemaRef, TimeUnit, UInt64Type,
+};
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::json::writer::{EncoderOptions, make_encoder};
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -16,13 +18,17 @@ use millstream_store::StoredFile;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
+use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
+use parquet::basic::{LogicalType, Type as PhysicalType};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
+
+use uuid::Uuid;
 
 use super::SourceError;
 use super::parquet_limits::{check_footer, rows_at_once};
 use crate::record::Cell;
-use crate::schema::ColumnType;
+use crate::schema::{ColumnType, Dialect};
 
 /// Of values, in one batch; a batch is held twice, as columns and as text.
 const BATCH_BYTES: u64 = 8 << 20;
@@ -34,6 +40,7 @@ pub(super) struct ParquetRows {
     kinds: Vec<ColumnType>,
     /// Columns of bytes, which may be no text.
     binary: Vec<String>,
+    uuids: HashSet<String>,
     /// The column whose order is asked for beside its text.
     order: Option<usize>,
     rows_total: u64,
@@ -52,7 +59,12 @@ pub(super) struct ParquetRows {
 }
 
 impl ParquetRows {
-    pub fn open(place: &str, file: StoredFile, order_by: Option<&str>) -> Result<Self, SourceError> {
+    pub fn open(
+        place: &str,
+        file: StoredFile,
+        order_by: Option<&str>,
+        dialect: Dialect,
+    ) -> Result<Self, SourceError> {
         let fault = |source| SourceError::NotParquet { place: place.to_owned(), source };
         let unreadable = |source| SourceError::Unreadable { place: place.to_owned(), source };
         let length = file.length_bytes().map_err(unreadable)?;
@@ -62,15 +74,29 @@ impl ParquetRows {
         caught(|| check_footer(&file, length)).map_err(fault)?;
         let metadata = caught(|| ArrowReaderMetadata::load(&file, ArrowReaderOptions::default())).map_err(fault)?;
         lies_inside(metadata.metadata(), length).map_err(fault)?;
+        let metadata = match dialect {
+            Dialect::First => metadata,
+            Dialect::Second => with_long_times(metadata).map_err(fault)?,
+        };
         let schema = metadata.schema().clone();
         let columns = names(place, &schema)?;
         let rows_total = rows_of(metadata.metadata()).map_err(fault)?;
+        let uuids = match dialect {
+            Dialect::First => HashSet::new(),
+            Dialect::Second => uuids(metadata.metadata()),
+        };
         Ok(Self {
             place: place.to_owned(),
             order: order_by.and_then(|name| columns.iter().position(|column| column == name)),
             columns,
-            kinds: schema.fields().iter().map(|field| kind(field.data_type())).collect(),
-            binary: schema.fields().iter().filter(|f| is_binary(f.data_type())).map(|f| f.name().clone()).collect(),
+            kinds: schema.fields().iter().map(|field| kind_of(field, &metadata, dialect)).collect(),
+            binary: schema
+                .fields()
+                .iter()
+                .filter(|field| is_binary(field.data_type()) && !uuids.contains(field.name()))
+                .map(|field| field.name().clone())
+                .collect(),
+            uuids,
             rows_total,
             file: Arc::new(file),
             metadata,
@@ -148,10 +174,11 @@ impl ParquetRows {
     fn take(&mut self, batch: &RecordBatch) -> Result<(), ArrowError> {
         let schema = batch.schema();
         let fields = schema.fields().iter().zip(batch.columns());
-        self.texts = fields.map(|(field, array)| Texts::of(field, array)).collect::<Result<_, _>>()?;
+        let texts = fields.map(|(field, array)| Texts::of(field, array, self.uuids.contains(field.name())));
+        self.texts = texts.collect::<Result<_, _>>()?;
         self.order_texts = match self.order {
             Some(index) if is_counted(schema.field(index).data_type()) => {
-                Some(Texts::of(&schema.fields()[index], &counts(batch.column(index))?)?)
+                Some(Texts::of(&schema.fields()[index], &counts(batch.column(index))?, false)?)
             }
             Some(_) | None => None,
         };
@@ -226,6 +253,73 @@ fn kind(data_type: &DataType) -> ColumnType {
     }
 }
 
+/// By the type, and where that holds more than a column's does without loss, by the largest and the smallest value: text keeps all digits.
+fn kind_of(field: &FieldRef, metadata: &ArrowReaderMetadata, dialect: Dialect) -> ColumnType {
+    let text_unless = |fits: bool, kind| if fits { kind } else { ColumnType::Utf8 };
+    match (dialect, field.data_type()) {
+        (Dialect::Second, DataType::UInt64) => {
+            let fits = ends(field, metadata).is_some_and(|ends| {
+                ends.iter().all(|ends| ends.as_primitive::<UInt64Type>().iter().flatten().all(|end| i64::try_from(end).is_ok()))
+            });
+            text_unless(fits, ColumnType::Int64)
+        }
+        (Dialect::Second, DataType::Decimal128(digits, scale)) => {
+            let most = if *scale > 0 { 10_i128.pow(DIGITS_OF_F64) } else { i128::from(i64::MAX) };
+            let fits_any = if *scale > 0 { u32::from(*digits) <= DIGITS_OF_F64 } else { *digits <= 18 && *scale == 0 };
+            let fits = || {
+                *scale >= 0
+                    && ends(field, metadata).is_some_and(|ends| {
+                        ends.iter().all(|ends| {
+                            ends.as_primitive::<Decimal128Type>().iter().flatten().all(|end| (-most..=most).contains(&end))
+                        })
+                    })
+            };
+            let kind = if *scale > 0 { ColumnType::Float64 } else { ColumnType::Int64 };
+            text_unless(fits_any || fits(), kind)
+        }
+        (Dialect::Second, DataType::Decimal256(..)) => ColumnType::Utf8,
+        (Dialect::First | Dialect::Second, data_type) => kind(data_type),
+    }
+}
+
+/// Of so many digits every decimal number comes back from a f64.
+const DIGITS_OF_F64: u32 = 15;
+
+/// The smallest and the largest value of each row group; `None`: the file does not say them of all.
+fn ends(field: &FieldRef, metadata: &ArrowReaderMetadata) -> Option<[ArrayRef; 2]> {
+    let groups = metadata.metadata().row_groups();
+    let found = StatisticsConverter::try_new(field.name(), metadata.schema(), metadata.parquet_schema()).ok()?;
+    let ends = [found.row_group_mins(groups).ok()?, found.row_group_maxes(groups).ok()?];
+    let has_rows = |group: usize| groups.get(group).is_some_and(|group| group.num_rows() > 0);
+    let are_all = ends.iter().all(|ends| (0..ends.len()).all(|group| ends.is_valid(group) || !has_rows(group)));
+    (are_all && ends.iter().all(|ends| ends.data_type() == field.data_type())).then_some(ends)
+}
+
+/// Times of 96 bits (Spark, Impala, Hive) count nanoseconds, which in 64 bits end in 2262: they are read as microseconds.
+fn with_long_times(metadata: ArrowReaderMetadata) -> Result<ArrowReaderMetadata, ParquetError> {
+    let is_int96 = |name: &str| {
+        let columns = metadata.parquet_schema().columns();
+        columns.iter().any(|column| column.path().parts() == [name] && column.physical_type() == PhysicalType::INT96)
+    };
+    let fields = metadata.schema().fields().iter().map(|field| match is_int96(field.name()) {
+        true => Arc::new(field.as_ref().clone().with_data_type(DataType::Timestamp(TimeUnit::Microsecond, None))),
+        false => Arc::clone(field),
+    });
+    let schema = Schema::new_with_metadata(fields.collect::<Vec<_>>(), metadata.schema().metadata().clone());
+    if schema == *metadata.schema().as_ref() {
+        return Ok(metadata);
+    }
+    let options = ArrowReaderOptions::new().with_schema(Arc::new(schema));
+    ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), options)
+}
+
+/// Columns of 16 bytes that the file calls UUIDs.
+fn uuids(metadata: &ParquetMetaData) -> HashSet<String> {
+    let columns = metadata.file_metadata().schema_descr().columns();
+    let found = columns.iter().filter(|column| matches!(column.logical_type_ref(), Some(LogicalType::Uuid)));
+    found.filter_map(|column| column.path().parts().first().cloned()).collect()
+}
+
 fn is_binary(data_type: &DataType) -> bool {
     match data_type {
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => true,
@@ -263,7 +357,8 @@ enum Form {
 }
 
 impl Texts {
-    fn of(field: &FieldRef, array: &ArrayRef) -> Result<Self, ArrowError> {
+    /// `is_uuid`: its bytes are one.
+    fn of(field: &FieldRef, array: &ArrayRef, is_uuid: bool) -> Result<Self, ArrowError> {
         let mut texts = Self { text: String::new(), ends: Vec::with_capacity(array.len()) };
         match array.data_type() {
             DataType::Utf8 => texts.fill(array, |row, out| push(out, array.as_string::<i32>().value(row), Form::Text)),
@@ -287,10 +382,16 @@ impl Texts {
             DataType::Binary => texts.fill(array, |row, out| bytes(out, array.as_binary::<i32>().value(row))),
             DataType::LargeBinary => texts.fill(array, |row, out| bytes(out, array.as_binary::<i64>().value(row))),
             DataType::BinaryView => texts.fill(array, |row, out| bytes(out, array.as_binary_view().value(row))),
+            DataType::FixedSizeBinary(16) if is_uuid => texts.fill(array, |row, out| {
+                match Uuid::from_slice(array.as_fixed_size_binary().value(row)) {
+                    Ok(uuid) => written(out, &format_args!("{uuid}"), Form::Text),
+                    Err(_) => Form::Null,
+                }
+            }),
             DataType::FixedSizeBinary(_) => {
                 texts.fill(array, |row, out| bytes(out, array.as_fixed_size_binary().value(row)))
             }
-            DataType::Dictionary(_, values) => return Self::of(field, &cast(array, values)?),
+            DataType::Dictionary(_, values) => return Self::of(field, &cast(array, values)?, is_uuid),
             data_type if data_type.is_nested() => texts.fill_nested(field, array)?,
             data_type => {
                 let form = match data_type {

@@ -234,3 +234,85 @@ proptest! {
         }
     }
 }
+
+/// A Parquet file of columns that Arrow's writer does not write, each with its values.
+fn parquet_by_hand(schema: &str, write: impl Fn(usize, &mut parquet::file::writer::SerializedColumnWriter)) -> Vec<u8> {
+    let schema = Arc::new(parquet::schema::parser::parse_message_type(schema).unwrap());
+    let mut bytes = Vec::new();
+    let mut writer =
+        parquet::file::writer::SerializedFileWriter::new(&mut bytes, schema, std::sync::Arc::default()).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    let mut index = 0;
+    while let Some(mut column) = group.next_column().unwrap() {
+        write(index, &mut column);
+        column.close().unwrap();
+        index += 1;
+    }
+    group.close().unwrap();
+    writer.close().unwrap();
+    bytes
+}
+
+#[test]
+fn no_digit_of_a_parquet_file_is_lost() {
+    let decimals = |digits, scale, values: &[i128]| {
+        array(Decimal128Array::from(values.to_vec()).with_precision_and_scale(digits, scale).unwrap())
+    };
+    let cases: Vec<(ArrayRef, ColumnType, [&str; 2])> = vec![
+        (array(UInt64Array::from(vec![1, 7])), ColumnType::Int64, ["1", "7"]),
+        (array(UInt64Array::from(vec![u64::MAX, 7])), ColumnType::Utf8, ["18446744073709551615", "7"]),
+        (decimals(9, 2, &[-50, 12_345]), ColumnType::Float64, ["-0.50", "123.45"]),
+        (decimals(38, 2, &[-50, 12_345]), ColumnType::Float64, ["-0.50", "123.45"]),
+        (decimals(38, 2, &[1, 99_999_999_999_999_999]), ColumnType::Utf8, ["0.01", "999999999999999.99"]),
+        (decimals(18, 0, &[1, -7]), ColumnType::Int64, ["1", "-7"]),
+        (decimals(38, 0, &[1, 7]), ColumnType::Int64, ["1", "7"]),
+        (decimals(38, 0, &[1, 9_223_372_036_854_775_808]), ColumnType::Utf8, ["1", "9223372036854775808"]),
+    ];
+    for (values, kind, texts) in cases {
+        let shown = format!("{values:?}");
+        let bench = Bench::new("a.parquet", &parquet_of(&[("a", values)]));
+        let profile = bench.dataset().profile(&SchemaRules::default()).unwrap();
+        assert_eq!(profile.schema.columns[0].kind, kind, "{shown}");
+        assert_eq!(bench.values(Encoding::Json), texts.map(|text| format!("{{\"a\":{text}}}")), "{shown}");
+        // What is stored has them, too.
+        let mut decoder = RowDecoder::new(&profile.schema, Encoding::Json).unwrap();
+        for (offset, row) in (0..).zip(bench.rows(Encoding::Json).unwrap()) {
+            decoder.push(&row.value, 0, offset, 0, 0).unwrap();
+        }
+        let rows = decoder.take().unwrap().rows;
+        if kind == ColumnType::Utf8 {
+            assert_eq!(rows.column(0).as_string::<i32>().iter().flatten().collect::<Vec<_>>(), texts, "{shown}");
+        }
+    }
+}
+
+#[test]
+fn uuids_and_times_of_96_bits_are_read_as_what_they_are() {
+    use parquet::data_type::{FixedLenByteArray, FixedLenByteArrayType, Int96, Int96Type};
+    let schema = "message m { required fixed_len_byte_array(16) id (UUID); required int96 at; }";
+    // Nanoseconds of the day, and the Julian day: 1970-01-01 is 2,440,588, 9999-12-31 is 5,373,484.
+    let at = |day: u32, nanos: u64| {
+        let mut at = Int96::new();
+        let [low, high] = [nanos & 0xffff_ffff, nanos >> 32].map(|half| u32::try_from(half).unwrap());
+        at.set_data(low, high, day);
+        at
+    };
+    let bytes = parquet_by_hand(schema, |index, column| match index {
+        0 => {
+            let ids = [0_u8, 255].map(|byte| FixedLenByteArray::from(vec![byte; 16]));
+            column.typed::<FixedLenByteArrayType>().write_batch(&ids, None, None).unwrap();
+        }
+        _ => {
+            let times = [at(2_440_588, 1_500_000_000), at(5_373_484, 0)];
+            column.typed::<Int96Type>().write_batch(&times, None, None).unwrap();
+        }
+    });
+    let bench = Bench::new("a.parquet", &bytes);
+    let profile = bench.dataset().profile(&SchemaRules::default()).unwrap();
+    assert_eq!(profile.warnings, [""; 0]);
+    let expected = [
+        r#"{"id":"00000000-0000-0000-0000-000000000000","at":"1970-01-01T00:00:01.500"}"#,
+        r#"{"id":"ffffffff-ffff-ffff-ffff-ffffffffffff","at":"9999-12-31T00:00:00"}"#,
+    ];
+    assert_eq!(bench.values(Encoding::Json), expected);
+}
