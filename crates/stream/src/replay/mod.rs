@@ -151,6 +151,7 @@ impl Replay {
             return Ok(ended);
         }
         let mut sending = Sending::open(self, decided, stop)?;
+        self.dataset.set_dialect(self.schema.dialect);
         self.dataset.set_columns(self.schema.columns.iter().map(|column| column.name.clone()).collect());
         let mut feed = match Feed::open(&self.dataset, self.encoding) {
             // The stop ended the read, too.
