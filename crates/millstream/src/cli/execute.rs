@@ -30,6 +30,7 @@ use millstream_base::{ConfigFaults, Fault, Faults, error_chain};
 use millstream_model::registry::{Found, OwnerTexts, Registry, RegistryError, Remedy, RemovedVersion, Version};
 use millstream_store::{SharedStore, StoreUrl, read_optional};
 use millstream_stream::batch::{Batch, IDENTITY_KEY, StoredBatches};
+use millstream_stream::record::write_instant;
 use millstream_stream::schema::Dialect;
 use millstream_stream::source::{Dataset, SourcePlace, columns, look};
 
@@ -202,6 +203,13 @@ fn check(file: &Path, overrides: &Overrides) -> anyhow::Result<u8> {
         [checked.err(), faults.finish().err()].into_iter().flatten().flat_map(|faults| faults.0).collect();
     if !mistakes.is_empty() {
         return Err(ConfigFaults(mistakes).into());
+    }
+    if let (Some(time), Some((first, last))) = (&schema.time, found.times) {
+        let (mut from, mut to) = (Vec::new(), Vec::new());
+        write_instant(first, &mut from);
+        write_instant(last, &mut to);
+        let [from, to] = [from, to].map(|text| String::from_utf8_lossy(&text).into_owned());
+        say(&format!("{}: {time:?} reads from {from} to {to}", source.place));
     }
     if source.place != SourcePlace::Stdin {
         let (looks, _) = columns(&dataset, &found)?;

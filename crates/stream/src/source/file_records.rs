@@ -48,7 +48,7 @@ impl Opener {
         let columns = self.columns.iter().flatten().filter(|column| !own.contains(&column.as_str()));
         let columns: Vec<String> = columns.cloned().collect();
         match self.source.format {
-            SourceFormat::Csv => Records::csv(file, self.csv(file, input)?, self.encoding, key, order),
+            SourceFormat::Csv => Records::csv(file, self.csv(file, input)?, self.encoding, self.dialect, key, order),
             SourceFormat::Jsonl => {
                 let columns = match self.encoding {
                     Encoding::Json => Vec::new(),

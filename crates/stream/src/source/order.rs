@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 
 use super::Row;
 use super::input::{Stopped, unless_stopped};
-use crate::record::{Cell, MAX_RECORD_BYTES, is_json_number};
+use crate::record::{Cell, MAX_RECORD_BYTES, NumberText, is_json_number, number_text};
+use crate::schema::Dialect;
 
 /// Of rows and their places that are sorted at once. With the sort's own scratch, peak memory stays below 100 MiB.
 pub(super) const CHUNK_BYTES: usize = 64 << 20;
@@ -31,6 +32,19 @@ pub(super) fn write_order(cell: Cell, out: &mut Vec<u8>) {
             out.extend_from_slice(text.as_bytes());
         }
         Cell::Null => out.push(b'3'),
+    }
+}
+
+/// Of a csv field. From the second dialect on a number is one as people write it, too: ` 9` comes before `+10`.
+pub(super) fn write_order_of_field(field: &str, dialect: Dialect, out: &mut Vec<u8>) {
+    let cell = Cell::of_field(field);
+    match (cell, number_text(field)) {
+        (Cell::Text(_), NumberText::Number { text, .. }) if dialect >= Dialect::Second => {
+            out.clear();
+            out.push(b'1');
+            write_number(text.strip_prefix('+').unwrap_or(text), out);
+        }
+        _ => write_order(cell, out),
     }
 }
 

@@ -6,10 +6,11 @@ use csv::ByteRecord;
 
 use super::csv_rows::CsvRows;
 use super::jsonl::{JsonLines, Member, members};
-use super::order::{write_order, write_order_of_stub};
+use super::order::{write_order, write_order_of_field, write_order_of_stub};
 use super::parquet_rows::ParquetRows;
 use super::{Row, SourceError};
 use crate::record::{Cell, Encoding, Payload, RowEncoder, STUB_BYTES, key_prefix, stub, too_large};
+use crate::schema::Dialect;
 
 pub(super) enum Records {
     Csv(Box<CsvRecords>),
@@ -41,6 +42,7 @@ impl Records {
         place: &str,
         rows: CsvRows,
         encoding: Encoding,
+        dialect: Dialect,
         key: Option<&str>,
         order: Option<&str>,
     ) -> Result<Self, SourceError> {
@@ -48,7 +50,8 @@ impl Records {
         let key = has_column(place, "source.key", key, columns)?;
         let order = has_column(place, "source.order_by", order, columns)?;
         let encoder = RowEncoder::of_encoding(rows.columns(), encoding);
-        Ok(Self::Csv(Box::new(CsvRecords { rows, encoder, record: ByteRecord::new(), key, order })))
+        let record = ByteRecord::new();
+        Ok(Self::Csv(Box::new(CsvRecords { rows, encoder, record, dialect, key, order })))
     }
 
     /// `columns`: the fields of a csv value, in their order.
@@ -119,6 +122,7 @@ pub(super) struct CsvRecords {
     rows: CsvRows,
     encoder: RowEncoder,
     record: ByteRecord,
+    dialect: Dialect,
     key: Option<usize>,
     order: Option<usize>,
 }
@@ -158,7 +162,7 @@ impl CsvRecords {
         if let (Some(order), Some(index)) = (order, self.order) {
             // The encoder took every field for UTF-8.
             let field = self.record.get(index).and_then(|field| std::str::from_utf8(field).ok());
-            write_order(Cell::of_field(field.unwrap_or_default()), order);
+            write_order_of_field(field.unwrap_or_default(), self.dialect, order);
         }
         Ok(true)
     }

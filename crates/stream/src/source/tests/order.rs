@@ -6,6 +6,7 @@ use datafusion::arrow::array::{Date32Array, Int64Array, StringArray, TimestampNa
 use proptest::prelude::*;
 
 use super::*;
+use crate::schema::Dialect;
 use crate::source::dataset::sort;
 use crate::source::{Row, SourceError};
 
@@ -30,6 +31,19 @@ fn numbers_then_texts_then_nulls_then_stubs_each_as_they_came() {
         "<a JSON list; expected an object>",
     ];
     assert_eq!(bench.values(Encoding::Json), expected);
+}
+
+#[test]
+fn numbers_go_by_their_value_however_they_are_written() {
+    let order = |dialect: Dialect| {
+        let bench = Bench::new("a.csv", b"x\n 9\n+10\n.5\n1.\n-.5\n007\n2\n").ordered("x");
+        let dataset = bench.dataset();
+        dataset.profile(&SchemaRules { dialect, ..SchemaRules::default() }).unwrap();
+        texts(&rows(&dataset, Encoding::Csv).unwrap())
+    };
+    assert_eq!(order(Dialect::Second), ["-.5", ".5", "1.", "2", " 9", "+10", "007"]);
+    // A store of an earlier release goes on in the order that it began with.
+    assert_eq!(order(Dialect::First), ["2", " 9", "+10", "-.5", ".5", "007", "1."]);
 }
 
 #[test]
