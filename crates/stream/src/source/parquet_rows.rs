@@ -15,10 +15,10 @@ use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::json::writer::{EncoderOptions, make_encoder};
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use millstream_store::StoredFile;
+use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
-use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use parquet::basic::{LogicalType, Type as PhysicalType};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
@@ -59,12 +59,7 @@ pub(super) struct ParquetRows {
 }
 
 impl ParquetRows {
-    pub fn open(
-        place: &str,
-        file: StoredFile,
-        order_by: Option<&str>,
-        dialect: Dialect,
-    ) -> Result<Self, SourceError> {
+    pub fn open(place: &str, file: StoredFile, order_by: Option<&str>, dialect: Dialect) -> Result<Self, SourceError> {
         let fault = |source| SourceError::NotParquet { place: place.to_owned(), source };
         let unreadable = |source| SourceError::Unreadable { place: place.to_owned(), source };
         let length = file.length_bytes().map_err(unreadable)?;
@@ -259,7 +254,9 @@ fn kind_of(field: &FieldRef, metadata: &ArrowReaderMetadata, dialect: Dialect) -
     match (dialect, field.data_type()) {
         (Dialect::Second, DataType::UInt64) => {
             let fits = ends(field, metadata).is_some_and(|ends| {
-                ends.iter().all(|ends| ends.as_primitive::<UInt64Type>().iter().flatten().all(|end| i64::try_from(end).is_ok()))
+                ends.iter().all(|ends| {
+                    ends.as_primitive::<UInt64Type>().iter().flatten().all(|end| i64::try_from(end).is_ok())
+                })
             });
             text_unless(fits, ColumnType::Int64)
         }
@@ -270,7 +267,10 @@ fn kind_of(field: &FieldRef, metadata: &ArrowReaderMetadata, dialect: Dialect) -
                 *scale >= 0
                     && ends(field, metadata).is_some_and(|ends| {
                         ends.iter().all(|ends| {
-                            ends.as_primitive::<Decimal128Type>().iter().flatten().all(|end| (-most..=most).contains(&end))
+                            ends.as_primitive::<Decimal128Type>()
+                                .iter()
+                                .flatten()
+                                .all(|end| (-most..=most).contains(&end))
                         })
                     })
             };
@@ -382,12 +382,12 @@ impl Texts {
             DataType::Binary => texts.fill(array, |row, out| bytes(out, array.as_binary::<i32>().value(row))),
             DataType::LargeBinary => texts.fill(array, |row, out| bytes(out, array.as_binary::<i64>().value(row))),
             DataType::BinaryView => texts.fill(array, |row, out| bytes(out, array.as_binary_view().value(row))),
-            DataType::FixedSizeBinary(16) if is_uuid => texts.fill(array, |row, out| {
-                match Uuid::from_slice(array.as_fixed_size_binary().value(row)) {
+            DataType::FixedSizeBinary(16) if is_uuid => {
+                texts.fill(array, |row, out| match Uuid::from_slice(array.as_fixed_size_binary().value(row)) {
                     Ok(uuid) => written(out, &format_args!("{uuid}"), Form::Text),
                     Err(_) => Form::Null,
-                }
-            }),
+                })
+            }
             DataType::FixedSizeBinary(_) => {
                 texts.fill(array, |row, out| bytes(out, array.as_fixed_size_binary().value(row)))
             }

@@ -61,7 +61,6 @@ pub fn profile_records(records: &[Sampled], encoding: Encoding, rules: &SchemaRu
     }
     columns.forgives = true;
     let mut warnings: Vec<String> = columns.mixed().map(|mixed| mixed_warning(&mixed, records)).collect();
-    warnings.extend(columns.notes());
     let pinned = rules.columns.iter().filter(|(_, rule)| rule.from.is_none() && rule.kind.is_some());
     for (name, _) in pinned.filter(|_| encoding == Encoding::Json) {
         if !columns.has(name) {

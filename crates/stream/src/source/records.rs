@@ -12,8 +12,9 @@ use super::{Row, SourceError};
 use crate::record::{Cell, Encoding, Payload, RowEncoder, STUB_BYTES, key_prefix, stub, too_large};
 use crate::schema::Dialect;
 
+#[expect(clippy::large_enum_variant, reason = "a reader has one")]
 pub(super) enum Records {
-    Csv(Box<CsvRecords>),
+    Csv(CsvRecords),
     Jsonl(JsonRecords),
     Parquet(ParquetRecords),
 }
@@ -51,7 +52,7 @@ impl Records {
         let order = has_column(place, "source.order_by", order, columns)?;
         let encoder = RowEncoder::of_encoding(rows.columns(), encoding);
         let record = ByteRecord::new();
-        Ok(Self::Csv(Box::new(CsvRecords { rows, encoder, record, dialect, key, order })))
+        Ok(Self::Csv(CsvRecords { rows, encoder, record, dialect, key, order }))
     }
 
     /// `columns`: the fields of a csv value, in their order.
