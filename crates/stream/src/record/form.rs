@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use super::Encoding;
 use super::csv_text::{CsvFields, without_line_end};
+use super::mend::mended;
 use super::payload::key_prefix;
 use super::value::{Misfit, Value, event_time, from_csv, from_json};
 use crate::schema::{ColumnType, StreamColumn, StreamSchema};
@@ -21,9 +22,11 @@ pub enum Form {
     Json {
         /// What comes before each value in a record that our own `replay` wrote.
         prefixes: Vec<Vec<u8>>,
-        /// Stores of the first dialect take no value with the frame of a schema registry.
+        /// Stores of the first dialect take no value with the frame of a schema registry, and none that must be mended.
         takes_frames: bool,
         keys: Keys,
+        /// The value that was mended last.
+        mended: Vec<u8>,
     },
     Csv(CsvFields),
 }
@@ -76,7 +79,12 @@ impl Form {
             Encoding::Json => {
                 let prefixes = schema.columns.iter().enumerate().map(|(i, column)| key_prefix(i, column.key()));
                 let keys = Keys::new(&schema.columns);
-                Self::Json { prefixes: prefixes.collect(), takes_frames: !schema.dialect.is_first(), keys }
+                Self::Json {
+                    prefixes: prefixes.collect(),
+                    takes_frames: !schema.dialect.is_first(),
+                    keys,
+                    mended: Vec::new(),
+                }
             }
             Encoding::Csv => Self::Csv(CsvFields::default()),
         }
@@ -94,9 +102,18 @@ impl Form {
     #[inline]
     pub fn values<'a>(&'a mut self, value: &'a [u8], columns: &[StreamColumn]) -> Result<Vec<Value<'a>>, Misfit> {
         match self {
-            Self::Json { prefixes, takes_frames, keys } => match ours(value, prefixes, columns) {
+            Self::Json { prefixes, takes_frames, keys, mended: storage } => match ours(value, prefixes, columns) {
                 Some(values) => values,
-                None => any_object(object(value, *takes_frames)?, columns, keys),
+                None => {
+                    let fields = match object(value, *takes_frames) {
+                        Err(misfit) if *takes_frames => {
+                            *storage = mended(unframed(value)).ok_or(misfit)?;
+                            object(storage, false)?
+                        }
+                        fields => fields?,
+                    };
+                    any_object(&fields, columns, keys)
+                }
             },
             Self::Csv(fields) => {
                 split(fields, value, columns.len())?;
@@ -120,8 +137,15 @@ impl Form {
                 match passed.flatten() {
                     Some(token) => from_json(token, column).ok()?,
                     None => {
-                        let object = object(value, *takes_frames).ok()?;
-                        from_json(object.get(column.key())?.get().as_bytes(), column).ok()?
+                        let storage;
+                        let fields = match object(value, *takes_frames) {
+                            Err(_) if *takes_frames => {
+                                storage = mended(unframed(value))?;
+                                object(&storage, false).ok()?
+                            }
+                            fields => fields.ok()?,
+                        };
+                        return event_time(&from_json(fields.get(column.key())?.get().as_bytes(), column).ok()?);
                     }
                 }
             }
@@ -169,7 +193,7 @@ fn next_token<'a>(rest: &'a [u8], prefix: &[u8]) -> Option<(&'a [u8], &'a [u8])>
 }
 
 /// Any JSON object: columns by name, absent ones null.
-fn any_object<'a>(fields: Object<'a>, columns: &[StreamColumn], keys: &mut Keys) -> Result<Vec<Value<'a>>, Misfit> {
+fn any_object<'a>(fields: &Object<'a>, columns: &[StreamColumn], keys: &mut Keys) -> Result<Vec<Value<'a>>, Misfit> {
     let mut found = 0;
     let values = columns.iter().map(|column| match fields.get(column.key()) {
         Some(token) => {
@@ -180,7 +204,7 @@ fn any_object<'a>(fields: Object<'a>, columns: &[StreamColumn], keys: &mut Keys)
     });
     let values = values.collect::<Result<Vec<_>, _>>()?;
     if fields.len() > found {
-        keys.note(&fields);
+        keys.note(fields);
     }
     Ok(values)
 }

@@ -152,6 +152,7 @@ impl Replay {
         }
         let mut sending = Sending::open(self, decided, stop)?;
         self.dataset.set_columns(self.schema.columns.iter().map(|column| column.key().to_owned()).collect());
+        self.dataset.set_dialect(self.schema.dialect);
         let mut feed = match Feed::open(&self.dataset, self.encoding) {
             // The stop ended the read, too.
             Err(_) if sending.stopping() => return Ok(Ended::Stopped),

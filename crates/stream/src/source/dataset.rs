@@ -16,7 +16,7 @@ use super::records::{Records, has_column};
 use super::stdin::{Part, Pipe};
 use super::{SourceError, s3};
 use crate::record::Encoding;
-use crate::schema::SchemaRules;
+use crate::schema::{Dialect, SchemaRules};
 use crate::source::{Source, SourceFormat, SourcePlace};
 
 /// One source, for the life of the process: standard input can be read only once, so what was read of it for the sample is kept.
@@ -25,6 +25,8 @@ pub struct Dataset {
     place: String,
     /// The columns of a jsonl source, which a csv value needs: no line of it names them all.
     columns: Mutex<Option<Vec<String>>>,
+    /// Of the store that the rows are for, once that is known.
+    dialect: Mutex<Dialect>,
     stdin: Mutex<Stdin>,
     stop: Stopped,
 }
@@ -52,6 +54,7 @@ impl Dataset {
             place: source.place.to_string(),
             source: source.clone(),
             columns: Mutex::new(None),
+            dialect: Mutex::new(Dialect::CURRENT),
             stdin: Mutex::new(Stdin::Untouched),
             stop: Stopped::default(),
         }
@@ -66,6 +69,11 @@ impl Dataset {
     /// them, and without a profile, they are found by another pass.
     pub fn set_columns(&self, columns: Vec<String>) {
         *lock(&self.columns) = Some(columns);
+    }
+
+    /// Of the store that the rows are for: those of an earlier one are read as they were.
+    pub fn set_dialect(&self, dialect: Dialect) {
+        *lock(&self.dialect) = dialect;
     }
 
     /// A stream may be silent for as long as it likes; a file may not.
@@ -168,7 +176,8 @@ impl Dataset {
                     Encoding::Json => Vec::new(),
                     Encoding::Csv => self.jsonl_columns()?,
                 };
-                let lines = JsonLines::open(&self.place, self.open()?)?;
+                let mut lines = JsonLines::open(&self.place, self.open()?)?;
+                lines.verbatim = lock(&self.dialect).is_first();
                 Ok(Records::jsonl(lines, encoding, &columns, key, order))
             }
             SourceFormat::Parquet => {

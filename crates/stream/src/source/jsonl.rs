@@ -14,7 +14,7 @@ use super::SourceError;
 use super::input::{Input, READ_BUFFER_BYTES, RowGuard, SharedDigest};
 use super::limits::NESTING_MOST;
 use super::profile::Fingerprint;
-use crate::record::{Cell, MAX_RECORD_BYTES};
+use crate::record::{Cell, MAX_RECORD_BYTES, mended};
 
 /// More members are told apart by a set.
 const FEW_MEMBERS: usize = 16;
@@ -27,6 +27,10 @@ pub(super) struct JsonLines {
     digest: Option<SharedDigest>,
     line: Vec<u8>,
     rows_read: u64,
+    /// Rows are read as they are written, whatever JSON says: of stores of the first dialect.
+    pub verbatim: bool,
+    /// Rows that were mended.
+    pub rows_mended: u64,
 }
 
 impl JsonLines {
@@ -43,7 +47,15 @@ impl JsonLines {
             _ if first.starts_with(b"\xef\xbb\xbf") => reader.consume(3),
             _ => {}
         }
-        Ok(Self { place, reader, digest: input.digest, line: Vec::new(), rows_read: 0 })
+        Ok(Self {
+            place,
+            reader,
+            digest: input.digest,
+            line: Vec::new(),
+            rows_read: 0,
+            verbatim: false,
+            rows_mended: 0,
+        })
     }
 
     /// The next line that is not blank, without the space around it; of a line too long for a record, only its beginning.
@@ -59,6 +71,13 @@ impl JsonLines {
             };
             if !self.line.trim_ascii().is_empty() {
                 self.rows_read += 1;
+                // What is too long for a record is none.
+                if !self.verbatim
+                    && self.line.len() < LINE_KEPT_BYTES
+                    && let Some(line) = mended(&self.line)
+                {
+                    (self.line, self.rows_mended) = (line, self.rows_mended + 1);
+                }
                 return Ok(Some(self.line.trim_ascii()));
             }
             if !more {

@@ -1,6 +1,7 @@
 //! The first pass over a source: how many rows, of which types, with which digest. What it finds is written to the store
 //! once and obeyed from then on.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use super::jsonl::JsonLines;
 use super::limits::COLUMNS_MOST;
 use super::parquet_rows::ParquetRows;
 use super::{Dataset, SourceError};
-use crate::record::{Encoding, registry_fault, unframed};
+use crate::record::{Encoding, mended, registry_fault, unframed};
 use crate::schema::{ColumnType, SchemaRules, StreamSchema};
 use crate::source::{CsvFormat, Pace, Source, SourcePlace, format_by_name};
 
@@ -95,7 +96,8 @@ fn see_objects<'a>(records: &[Sampled], rules: &'a SchemaRules) -> Result<(Colum
     let mut columns = Columns::new(rules, None, &[]);
     let mut why = "there is none".to_owned();
     for (row, Sampled { value, .. }) in (1..).zip(records) {
-        match columns.see_object(unframed(value).trim_ascii(), row) {
+        let value_read = unframed(value).trim_ascii();
+        match columns.see_object(&mended(value_read).map_or(Cow::Borrowed(value_read), Cow::Owned), row) {
             Ok(Ok(())) => {}
             Ok(Err(reason)) => why = registry_fault(value).unwrap_or(reason),
             Err(TooMany) => {
@@ -214,7 +216,17 @@ impl Pass<'_> {
             None if columns.is_empty() => {
                 Err(SourceError::NoRow { place: place(), reason: "its objects are empty".to_owned() })
             }
-            Some(_) | None => Ok(self.profile(&columns, lines.rows_read(), lines.fingerprint())),
+            Some(_) | None => {
+                let mut profile = self.profile(&columns, lines.rows_read(), lines.fingerprint());
+                if lines.rows_mended > 0 {
+                    profile.warnings.push(format!(
+                        "{} rows hold what JSON does not know: NaN and Infinity are read as null, half a surrogate pair (\\ud800 to \
+                         \\udfff) as U+FFFD",
+                        lines.rows_mended
+                    ));
+                }
+                Ok(profile)
+            }
         }
     }
 

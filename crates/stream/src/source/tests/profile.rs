@@ -8,7 +8,7 @@ use datafusion::arrow::array::{
 };
 
 use super::*;
-use crate::schema::{StreamColumn, StreamSchema};
+use crate::schema::{Dialect, StreamColumn, StreamSchema};
 use crate::source::{Profile, Sampled, profile_records};
 
 fn types(profile: &Profile) -> String {
@@ -210,6 +210,24 @@ fn a_stray_record_of_a_topic_decides_nothing() {
     let said = profile.warnings.join("\n");
     assert_eq!(types(&profile), "x:utf8");
     assert!(said.contains("\"a\" first, record 101 of partition 1") && said.contains("\"x\" = \"float64\""), "{said}");
+}
+
+#[test]
+fn rows_that_json_does_not_know_are_mended_and_counted() {
+    let text = "{\"a\":1,\"b\":\"x\"}\n{\"a\":NaN,\"b\":\"\\ud83d\"}\n{\"a\":-Infinity,\"b\":\"NaN\"}\n";
+    let bench = Bench::new("a.jsonl", text.as_bytes());
+    let profile = check_bench(&bench, &SchemaRules::default(), "a:float64 b:utf8");
+    let said = profile.warnings.join("\n");
+    assert!(said.contains("2 rows hold what JSON does not know"), "{said}");
+    let read = |dialect| {
+        let dataset = bench.dataset();
+        dataset.set_dialect(dialect);
+        rows(&dataset, Encoding::Json).unwrap()
+    };
+    let sent = texts(&read(Dialect::Second));
+    assert_eq!(sent[1..], [r#"{"a":null,"b":"\ufffd"}"#, r#"{"a":null,"b":"NaN"}"#]);
+    // A store that was begun before goes on with the rows that it has sent.
+    assert!(read(Dialect::First)[1..].iter().all(|row| row.stub.is_some()));
 }
 
 #[test]
