@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use super::Encoding;
 use super::csv_text::{CsvFields, without_line_end};
+use super::mend::mended;
 use super::payload::key_prefix;
 use super::time::TimeReader;
 use super::value::{Misfit, Value, from_csv, from_json};
@@ -29,6 +30,8 @@ enum Framing {
         /// What comes before each value in a record that our own `replay` wrote.
         prefixes: Vec<Vec<u8>>,
         keys: Keys,
+        /// The value that was mended last.
+        mended: Vec<u8>,
     },
     Csv(CsvFields),
 }
@@ -80,7 +83,8 @@ impl Form {
         let framing = match encoding {
             Encoding::Json => {
                 let prefixes = schema.columns.iter().enumerate().map(|(i, column)| key_prefix(i, column.key()));
-                Framing::Json { prefixes: prefixes.collect(), keys: Keys::new(&schema.columns) }
+                let (keys, mended) = (Keys::new(&schema.columns), Vec::new());
+                Framing::Json { prefixes: prefixes.collect(), keys, mended }
             }
             Encoding::Csv => Framing::Csv(CsvFields::default()),
         };
@@ -100,9 +104,18 @@ impl Form {
     pub fn values<'a>(&'a mut self, value: &'a [u8], columns: &[StreamColumn]) -> Result<Vec<Value<'a>>, Misfit> {
         let dialect = self.dialect;
         match &mut self.framing {
-            Framing::Json { prefixes, keys } => match ours(value, prefixes, columns, dialect) {
+            Framing::Json { prefixes, keys, mended: storage } => match ours(value, prefixes, columns, dialect) {
                 Some(values) => values,
-                None => any_object(object(value, dialect)?, columns, keys, dialect),
+                None => {
+                    let fields = match object(value, dialect) {
+                        Err(misfit) if dialect >= Dialect::Second => {
+                            *storage = mended(unframed(value)).ok_or(misfit)?;
+                            object(storage, Dialect::First)?
+                        }
+                        fields => fields?,
+                    };
+                    any_object(&fields, columns, keys, dialect)
+                }
             },
             Framing::Csv(fields) => {
                 split(fields, value, columns.len())?;
@@ -126,8 +139,16 @@ impl Form {
                 match passed.flatten() {
                     Some(token) => from_json(token, column, dialect).ok()?,
                     None => {
-                        let object = object(value, dialect).ok()?;
-                        from_json(object.get(column.key())?.get().as_bytes(), column, dialect).ok()?
+                        let storage;
+                        let fields = match object(value, dialect) {
+                            Err(_) if dialect >= Dialect::Second => {
+                                storage = mended(unframed(value))?;
+                                object(&storage, Dialect::First).ok()?
+                            }
+                            fields => fields.ok()?,
+                        };
+                        let token = fields.get(column.key())?.get().as_bytes();
+                        return self.times.read(&from_json(token, column, dialect).ok()?);
                     }
                 }
             }
@@ -181,7 +202,7 @@ fn next_token<'a>(rest: &'a [u8], prefix: &[u8]) -> Option<(&'a [u8], &'a [u8])>
 
 /// Any JSON object: columns by name, absent ones null.
 fn any_object<'a>(
-    fields: Object<'a>,
+    fields: &Object<'a>,
     columns: &[StreamColumn],
     keys: &mut Keys,
     dialect: Dialect,
@@ -196,7 +217,7 @@ fn any_object<'a>(
     });
     let values = values.collect::<Result<Vec<_>, _>>()?;
     if fields.len() > found {
-        keys.note(&fields);
+        keys.note(fields);
     }
     Ok(values)
 }

@@ -7,6 +7,7 @@ mod derive;
 mod form;
 mod instant;
 mod json;
+mod mend;
 mod number;
 mod payload;
 mod row_clock;
@@ -21,6 +22,7 @@ pub use derive::DeriveError;
 pub use form::{Form, NewKey, registry_fault, unframed};
 pub use instant::{read_instant, write_instant};
 pub use json::{float_json, integer_json, rows_of, value_of};
+pub use mend::mended;
 pub use number::{NumberText, number_text};
 pub use payload::{
     Cell, MAX_RECORD_BYTES, Payload, REJECT_HEADER, RowEncoder, STUB_BYTES, is_json_number, key_prefix, stub, too_large,

@@ -253,6 +253,8 @@ struct Found {
     null: Option<Vec<String>>,
     /// By which its texts are read.
     dialect: Dialect,
+    /// A column of whole numbers is int64.
+    keeps_whole: bool,
     numbers: u64,
     /// Of the numbers, those without a fraction or an exponent; and of those, the ones that an i64 holds, and those that a f64 may not.
     whole: u64,
@@ -279,6 +281,7 @@ impl Found {
         Self {
             null: rules.null_of(name).map(<[String]>::to_vec),
             dialect: if is_read { Dialect::First } else { rules.dialect },
+            keeps_whole: rules.dialect >= Dialect::Second,
             numbers: 0,
             whole: 0,
             integers: 0,
@@ -395,7 +398,7 @@ impl Found {
     }
 
     fn kind(&self, used: Use, seen: Coverage, forgives: bool) -> ColumnType {
-        let (dialect, is_whole) = (self.dialect, self.whole == self.numbers);
+        let is_whole = self.whole == self.numbers;
         let counts = match (self.texts, self.numbers, self.flags) {
             (texts, numbers, flags) if forgives && numbers > 10 * (texts + flags) => (0, numbers, 0),
             (texts, numbers, flags) if forgives && flags > 10 * (texts + numbers) => (0, 0, flags),
@@ -406,12 +409,8 @@ impl Found {
                 Use::Time | Use::Id if self.integers == self.numbers => ColumnType::Int64,
                 // Ids beyond 64 bits: no number of ours holds them all.
                 Use::Id if is_whole => ColumnType::Utf8,
-                Use::Value if dialect >= Dialect::Second && is_whole && (seen == Coverage::All || self.inexact > 0) => {
-                    if self.integers == self.numbers {
-                        ColumnType::Int64
-                    } else {
-                        ColumnType::Utf8
-                    }
+                Use::Value if self.keeps_whole && is_whole && (seen == Coverage::All || self.inexact > 0) => {
+                    if self.integers == self.numbers { ColumnType::Int64 } else { ColumnType::Utf8 }
                 }
                 Use::Value | Use::Time | Use::Id => ColumnType::Float64,
             },

@@ -14,7 +14,7 @@ use super::SourceError;
 use super::input::{Input, READ_BUFFER_BYTES, RowGuard, SharedDigest};
 use super::limits::NESTING_MOST;
 use super::profile::Fingerprint;
-use crate::record::{Cell, MAX_RECORD_BYTES};
+use crate::record::{Cell, MAX_RECORD_BYTES, mended};
 use crate::schema::Dialect;
 
 /// More members are told apart by a set.
@@ -30,6 +30,10 @@ pub(super) struct JsonLines {
     is_list: bool,
     line: Vec<u8>,
     rows_read: u64,
+    /// Rows are read as they are written, whatever JSON says: of stores of the first dialect.
+    verbatim: bool,
+    /// Rows that were mended.
+    pub rows_mended: u64,
 }
 
 impl JsonLines {
@@ -43,7 +47,16 @@ impl JsonLines {
             first if first.starts_with(b"\xef\xbb\xbf") => reader.consume(3),
             _ => {}
         }
-        let mut lines = Self { place, reader, digest: input.digest, is_list: false, line: Vec::new(), rows_read: 0 };
+        let mut lines = Self {
+            place,
+            reader,
+            digest: input.digest,
+            is_list: false,
+            line: Vec::new(),
+            rows_read: 0,
+            verbatim: dialect == Dialect::First,
+            rows_mended: 0,
+        };
         if dialect >= Dialect::Second {
             lines.begin_list().map_err(|source| lines.failed(source))?;
         }
@@ -75,6 +88,7 @@ impl JsonLines {
             return match self.read_element() {
                 Ok(true) => {
                     self.rows_read += 1;
+                    self.mend();
                     Ok(Some(&self.line))
                 }
                 Ok(false) => Ok(None),
@@ -93,12 +107,23 @@ impl JsonLines {
             };
             if !self.line.trim_ascii().is_empty() {
                 self.rows_read += 1;
+                self.mend();
                 return Ok(Some(self.line.trim_ascii()));
             }
             if !more {
                 return Ok(None);
             }
             self.line.clear();
+        }
+    }
+
+    /// What is too long for a record is none.
+    fn mend(&mut self) {
+        if !self.verbatim
+            && self.line.len() < LINE_KEPT_BYTES
+            && let Some(line) = mended(&self.line)
+        {
+            (self.line, self.rows_mended) = (line, self.rows_mended + 1);
         }
     }
 

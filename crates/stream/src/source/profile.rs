@@ -1,6 +1,7 @@
 //! The first pass over a source: how many rows, of which types, with which digest. What it finds is written to the store
 //! once and obeyed from then on.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +18,7 @@ use super::jsonl::JsonLines;
 use super::limits::COLUMNS_MOST;
 use super::parquet_rows::ParquetRows;
 use super::sniff::proposal;
-use crate::record::{Encoding, registry_fault, unframed};
+use crate::record::{Encoding, mended, registry_fault, unframed};
 use crate::schema::{ColumnType, SchemaRules, StreamSchema};
 
 /// What tells one state of a file from another.
@@ -83,7 +84,8 @@ fn see_objects<'a>(records: &[Sampled], rules: &'a SchemaRules) -> Result<(Colum
     let mut columns = Columns::new(rules, None, &[]);
     let mut why = "there is none".to_owned();
     for (row, Sampled { value, .. }) in (1..).zip(records) {
-        match columns.see_object(unframed(value).trim_ascii(), row) {
+        let value_read = unframed(value).trim_ascii();
+        match columns.see_object(&mended(value_read).map_or(Cow::Borrowed(value_read), Cow::Owned), row) {
             Ok(Ok(())) => {}
             Ok(Err(reason)) => why = registry_fault(value).unwrap_or(reason),
             Err(TooMany) => {
@@ -254,6 +256,13 @@ impl<'a> Pass<'a> {
                     return Err(SourceError::TooManyColumns { place: file.to_owned(), most: COLUMNS_MOST });
                 }
             }
+        }
+        if lines.rows_mended > 0 {
+            self.notes.push(format!(
+                "{} rows hold what JSON does not know: NaN and Infinity are read as null, half a surrogate pair (\\ud800 to \
+                 \\udfff) as U+FFFD",
+                lines.rows_mended
+            ));
         }
         if lines.rows_read() == 0 {
             return Err(SourceError::Empty { place: file.to_owned() });

@@ -192,6 +192,22 @@ fn the_frame_of_a_schema_registry_is_skipped_before_json() {
 }
 
 #[test]
+fn what_json_does_not_know_is_mended() {
+    let mut schema = schema(&[("x", ColumnType::Utf8), ("t", ColumnType::Float64)], Some("t"));
+    for (value, expected) in [
+        (r#"{"t":1.5,"x":NaN}"#, "null"),
+        (r#"{"t":1.5, "x":-Infinity}"#, "null"),
+        (r#"{"t":1.5,"y":Infinity,"x":"\ud83d!"}"#, "\u{fffd}!"),
+    ] {
+        schema.dialect = Dialect::Second;
+        assert_eq!(decoded(&schema, Encoding::Json, value), expected, "{value}");
+        assert_eq!(RowClock::new(&schema, Encoding::Json).time_ms(value.as_bytes(), NOW_MS), Some(1500), "{value}");
+        schema.dialect = Dialect::First;
+        assert!(decoded(&schema, Encoding::Json, value).starts_with("not a JSON object"), "{value}");
+    }
+}
+
+#[test]
 fn keys_that_are_no_columns_are_told_once_and_with_a_bound() {
     let mut decoder = decoder(&schema(&[("a", ColumnType::Float64)], None), Encoding::Json);
     let mut told = |record: &str| {

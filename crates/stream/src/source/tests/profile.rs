@@ -337,6 +337,24 @@ fn a_stray_record_of_a_topic_decides_nothing() {
 }
 
 #[test]
+fn rows_that_json_does_not_know_are_mended_and_counted() {
+    let text = "{\"a\":1,\"b\":\"x\"}\n{\"a\":NaN,\"b\":\"\\ud83d\"}\n{\"a\":-Infinity,\"b\":\"NaN\"}\n";
+    let bench = Bench::new("a.jsonl", text.as_bytes());
+    let profile = check_bench(&bench, &SchemaRules::default(), "a:float64 b:utf8");
+    let said = profile.warnings.join("\n");
+    assert!(said.contains("2 rows hold what JSON does not know"), "{said}");
+    let read = |dialect| {
+        let dataset = bench.dataset();
+        dataset.set_dialect(dialect);
+        rows(&dataset, Encoding::Json).unwrap()
+    };
+    let sent = texts(&read(Dialect::Second));
+    assert_eq!(sent[1..], [r#"{"a":null,"b":"\ufffd"}"#, r#"{"a":null,"b":"NaN"}"#]);
+    // A store that was begun before goes on with the rows that it has sent.
+    assert!(read(Dialect::First)[1..].iter().all(|row| row.stub.is_some()));
+}
+
+#[test]
 fn columns_with_names_of_ours_are_kept_under_another() {
     let rules = SchemaRules {
         regressions: [("churn".to_owned(), "leavers".to_owned())].into(),
@@ -348,7 +366,8 @@ fn columns_with_names_of_ours_are_kept_under_another() {
         ..SchemaRules::default()
     };
     let text = "_time,_offset,source_offset,batch,churn,group by,a.b\n1,2,3,4,0,x,1\n5,6,7,8,1,y,2\n";
-    let expected = "source_time:utf8 source_offset_:float64 source_offset:float64 batch:float64 churn:float64 group by:utf8 a.b:float64";
+    let expected =
+        "source_time:utf8 source_offset_:int64 source_offset:int64 batch:int64 churn:int64 group by:utf8 a.b:int64";
     let profile = check_bench(&Bench::new("a.csv", text.as_bytes()), &rules, expected);
     let keys: Vec<&str> = profile.schema.columns.iter().map(StreamColumn::key).collect();
     assert_eq!(keys[..3], ["_time", "_offset", "source_offset"]);
