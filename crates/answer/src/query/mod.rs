@@ -49,7 +49,7 @@ pub use output::{OutputFormat, RowWriter};
 
 use millstream_store::SharedStore;
 use millstream_stream::batch::Batch;
-use millstream_stream::expression::CheckedIntegers;
+use millstream_stream::expression::{CheckedIntegers, add_json_functions};
 use millstream_stream::schema::StreamSchema;
 use sum::CheckedSum;
 use table::{BatchesTable, UnreadableTable};
@@ -99,10 +99,11 @@ static PLANNER: LazyLock<SessionState> = LazyLock::new(|| {
         .set_bool("datafusion.sql_parser.map_string_types_to_utf8view", false)
         .set_bool("datafusion.sql_parser.collect_spans", true);
     let mut state = SessionStateBuilder::new().with_config(config).with_default_features().build();
-    // Both only add to what the state holds, and neither fails.
+    // They only add to what the state holds, and none fails.
     let sum = state.register_udaf(Arc::new(AggregateUDF::new_from_impl(CheckedSum::default())));
     let operators = state.register_function_rewrite(Arc::new(CheckedIntegers));
-    debug_assert!(sum.is_ok() && operators.is_ok());
+    let json = add_json_functions(&mut state);
+    debug_assert!(sum.is_ok() && operators.is_ok() && json.is_ok());
     state
 });
 
