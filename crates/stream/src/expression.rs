@@ -61,7 +61,17 @@ fn planner_of(dialect: Dialect) -> SessionState {
     if dialect >= Dialect::Second {
         planners.push(Arc::new(RealDivision));
     }
-    SessionStateBuilder::new().with_config(config).with_expr_planners(planners).with_default_features().build()
+    let builder = SessionStateBuilder::new().with_config(config).with_expr_planners(planners);
+    let mut state = builder.with_default_features().build();
+    let json = add_json_functions(&mut state);
+    debug_assert!(json.is_ok());
+    state
+}
+
+/// The functions that read values out of JSON in texts, such as `json_get_str(payload, 'after', 'id')`. It fails for no state that can
+/// be added to.
+pub fn add_json_functions(state: &mut SessionState) -> Result<(), DataFusionError> {
+    datafusion_functions_json::register_all(state)
 }
 
 /// Compiled once, evaluated from any thread.
@@ -205,6 +215,7 @@ impl Expression {
             .unalias();
         refuse_what_is_not_of_one_row(text, &logical)?;
         let logical = lists::ask_what_they_hold(logical, &df_schema).map_err(|error| planning(text, schema, &error))?;
+        let logical = rewritten(logical, &df_schema).map_err(|error| planning(text, schema, &error))?;
         let logical = checked(logical, &df_schema).map_err(|error| planning(text, schema, &error))?;
         let logical = coerced(logical, &df_schema).map_err(|error| planning(text, schema, &error))?;
         // Before casts that do nothing are gone: to a whole number is one that means something.
@@ -217,7 +228,14 @@ impl Expression {
         let data_type = physical.data_type(schema).map_err(|error| planning(text, schema, &error))?;
         let may_be_list = rules == Rules::ValueOrList && lists::is_list_of_values(&data_type);
         if is_nested(&data_type) && !may_be_list {
-            return Err(fault(text, None, ExpressionFault::NotScalar { found: data_type.to_string() }));
+            let found = match data_type {
+                DataType::Union(..) => {
+                    "JSON value of any type (json_get_float, json_get_int, json_get_str and json_get_bool give one)"
+                        .to_owned()
+                }
+                other => other.to_string(),
+            };
+            return Err(fault(text, None, ExpressionFault::NotScalar { found }));
         }
         let used: BTreeSet<&str> = logical.column_refs().into_iter().map(|column| column.name.as_str()).collect();
         let columns = schema.fields().iter().map(|field| field.name()).filter(|name| used.contains(name.as_str()));
@@ -408,6 +426,14 @@ fn refuse_what_is_not_of_one_row(text: &str, logical: &Expr) -> Result<(), Expre
     }
 }
 
+/// As a query's analyzer would: `cast(json_get(…) as bigint)` asks for a whole number at once.
+fn rewritten(logical: Expr, schema: &DFSchema) -> Result<Expr, DataFusionError> {
+    let options = PLANNER.config_options();
+    PLANNER.analyzer().function_rewrites().iter().try_fold(logical, |logical, rewrite| {
+        Ok(logical.transform_up(|part| rewrite.rewrite(part, schema, options))?.data)
+    })
+}
+
 /// Integers that do not fit are an error, not another number.
 fn checked(logical: Expr, schema: &DFSchema) -> Result<Expr, DataFusionError> {
     let options = PLANNER.config_options();
@@ -506,6 +532,33 @@ mod tests {
             Arc::new(BooleanArray::from(vec![Some(true), Some(false), None])),
         ];
         RecordBatch::try_new(Arc::new(schema()), columns).unwrap()
+    }
+
+    #[test]
+    fn values_are_read_out_of_json_by_their_path() {
+        let schema = Schema::new(vec![Field::new("payload", DataType::Utf8, true)]);
+        let rows = [Some(r#"{"after":{"id":7,"name":"a","ok":true,"x":[1.5]}}"#), Some("no JSON"), None];
+        let batch = RecordBatch::try_new(Arc::new(schema.clone()), vec![Arc::new(StringArray::from(rows.to_vec()))]);
+        let batch = batch.unwrap();
+        let check = |text: &str, expected: &str| {
+            let found = Expression::compile(text, &schema, Dialect::CURRENT).and_then(|expression| expression.evaluate(&batch));
+            let found = match found {
+                Ok(found) => {
+                    let text =
+                        |row| datafusion::arrow::util::display::array_value_to_string(&found, row).unwrap_or_default();
+                    (0..3).map(text).collect::<Vec<_>>().join("|")
+                }
+                Err(error) => error.fault.to_string(),
+            };
+            assert!(found.starts_with(expected), "{text}: {found}");
+        };
+        check("json_get_int(payload, 'after', 'id') + 1", "8||");
+        check("json_get_str(payload, 'after', 'name')", "a||");
+        check("json_get_bool(payload, 'after', 'ok')", "true||");
+        check("json_get_float(payload, 'after', 'x', 0)", "1.5||");
+        check("json_get_json(payload, 'after', 'x')", "[1.5]||");
+        check("cast(json_get(payload, 'after', 'id') as bigint)", "7||");
+        check("json_get(payload, 'after', 'id')", "it gives a JSON value of any type (json_get_float");
     }
 
     fn check(text: &str, columns: &[&str], values: &str) {

@@ -50,7 +50,7 @@ pub use output::{OutputFormat, RowWriter};
 
 use millstream_store::SharedStore;
 use millstream_stream::batch::Batch;
-use millstream_stream::expression::{CheckedIntegers, RealDivision};
+use millstream_stream::expression::{CheckedIntegers, RealDivision, add_json_functions};
 use millstream_stream::schema::{Dialect, StreamSchema};
 use sum::CheckedSum;
 use table::{BatchesTable, UnreadableTable};
@@ -109,10 +109,11 @@ fn planner_of(dialect: Dialect) -> SessionState {
     }
     let builder = SessionStateBuilder::new().with_config(config).with_expr_planners(planners);
     let mut state = builder.with_default_features().build();
-    // Both only add to what the state holds, and neither fails.
+    // They only add to what the state holds, and none fails.
     let sum = state.register_udaf(Arc::new(AggregateUDF::new_from_impl(CheckedSum::default())));
     let operators = state.register_function_rewrite(Arc::new(CheckedIntegers));
-    debug_assert!(sum.is_ok() && operators.is_ok());
+    let json = add_json_functions(&mut state);
+    debug_assert!(sum.is_ok() && operators.is_ok() && json.is_ok());
     state
 }
 

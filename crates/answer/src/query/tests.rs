@@ -140,6 +140,9 @@ fn rows_are_those_of_all_batches_with_their_place() {
     let session = fixture.session(limits());
     check(&session, "select count(*) from batches", "150");
     check(&session, "select count(*) from batches where up", "76");
+    let object = r#"'{"a":{"b":[7,"x"]}}'"#;
+    check(&session, &format!("select json_get_int({object}, 'a', 'b', 0)"), "7");
+    check(&session, &format!("select cast(json_get({object}, 'a', 'b', 0) as bigint) + json_length({object})"), "8");
     check(
         &session,
         "select _batch, _partition, count(*), min(_offset), max(_offset) from batches group by 1, 2 order by 1, 2",
