@@ -541,7 +541,8 @@ mod tests {
         let batch = RecordBatch::try_new(Arc::new(schema.clone()), vec![Arc::new(StringArray::from(rows.to_vec()))]);
         let batch = batch.unwrap();
         let check = |text: &str, expected: &str| {
-            let found = Expression::compile(text, &schema, Dialect::CURRENT).and_then(|expression| expression.evaluate(&batch));
+            let found =
+                Expression::compile(text, &schema, Dialect::CURRENT).and_then(|expression| expression.evaluate(&batch));
             let found = match found {
                 Ok(found) => {
                     let text =

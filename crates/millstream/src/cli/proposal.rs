@@ -474,13 +474,8 @@ fn model_section(text: &mut String, found: &KnownFile, model: &Guess) {
     } else {
         "# missing = \"median\"                  # "
     };
-    let has_categories = found.columns().any(|c| model.features.contains(&c.name()) && !c.is_number());
     text.push_str("# where = \"…\"                         # filters training only\n");
-    if has_nulls && has_categories {
-        text.push_str("missing = \"category\"                  # what is missing is a category of its own\n");
-    } else {
-        let _ = writeln!(text, "{missing}rows with a missing feature are left out unless told");
-    }
+    let _ = writeln!(text, "{missing}rows with a missing feature are left out unless told");
     text.push_str("# baseline = \"…\"                      # a column to measure against, beside the mean\n");
 }
 

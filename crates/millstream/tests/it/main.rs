@@ -15,6 +15,7 @@ mod keys;
 mod kills;
 mod listen;
 mod movies;
+mod new_from;
 mod pipeline;
 mod products;
 mod proxy;
