@@ -29,7 +29,7 @@ hostile: ## Some 400 hostile requests, records and files against the release bin
 	ci/hostile.sh
 
 docs: ## Rewrite what the documentation takes from the code
-	UPDATE=1 cargo test -p millstream --lib documents
+	UPDATE=1 cargo test --workspace --lib documents -- --test-threads=1
 
 bench: bench-learn bench-pipeline bench-workers bench-http bench-recommend bench-views bench-query bench-versions ## All measurements, each beside its peer in the same run
 
