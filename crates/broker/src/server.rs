@@ -312,7 +312,9 @@ fn serve(shared: &Shared, connection: &Connection) -> Result<(), End> {
         connection.now(if api::waits(&request) { Activity::Waiting } else { Activity::Working });
         let client_id = &envelope.client_id;
         let is_own = shared.config.own_client_id.as_deref() == Some(client_id.as_str());
-        let advertise = shared.config.advertise.as_ref().filter(|_| !(is_own && peer.ip().is_loopback()));
+        let (from, to) = (peer.ip().to_canonical(), local.ip().to_canonical());
+        let is_here = from.is_loopback() || from == to;
+        let advertise = shared.config.advertise.as_ref().filter(|_| !(is_own && is_here));
         let is_gone = || connection.is_gone();
         let caller = Caller { version: envelope.version, client_id, local, advertise, peer, is_gone: &is_gone };
         let one_at_a_time = api::is_large(&request).then(|| lock(&shared.large_answer));

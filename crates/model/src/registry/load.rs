@@ -94,7 +94,7 @@ impl Version {
 
     /// Whether a row may hold this: an input, or a column of the stream that the model does not use.
     pub fn knows(&self, column: &str) -> bool {
-        self.is_input(column) || self.stream_columns.contains(column)
+        self.stream_columns.contains(column) || self.is_input(column)
     }
 
     pub fn is_input(&self, column: &str) -> bool {

@@ -267,7 +267,10 @@ impl Registry {
             Ok(Some(schema)) => {
                 let source = schema.columns.iter().map(|column| &column.name);
                 let names = source.chain(schema.derived.iter().map(|column| &column.name)).cloned();
-                let own = [PARTITION_COLUMN, OFFSET_COLUMN, TIME_COLUMN].map(str::to_owned);
+                // A name that the source has as well is not ours alone: its column goes by another name.
+                let is_renamed = |name: &&str| schema.columns.iter().any(|column| column.key() == *name);
+                let own = [PARTITION_COLUMN, OFFSET_COLUMN, TIME_COLUMN, "_batch"].into_iter();
+                let own = own.filter(|name| !is_renamed(name)).map(str::to_owned);
                 Arc::clone(self.stream_columns.get_or_init(|| Arc::new(names.chain(own).collect())))
             }
             Ok(None) => Arc::default(),

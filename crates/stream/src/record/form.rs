@@ -17,6 +17,8 @@ use crate::schema::{ColumnType, Dialect, StreamColumn, StreamSchema};
 const FRAME_BYTES: usize = 5;
 /// Of keys that are no columns.
 const NEW_KEYS_MOST: usize = 100;
+/// Of a longer one nobody makes a column.
+const NEW_KEY_BYTES_MOST: usize = 256;
 
 /// How values are taken apart, and what their texts mean.
 pub struct Form {
@@ -70,7 +72,7 @@ impl Keys {
                 [b'-' | b'0'..=b'9', ..] => ColumnType::Float64,
                 _ => ColumnType::Utf8,
             };
-            if !self.known.contains(name.as_ref()) {
+            if name.len() <= NEW_KEY_BYTES_MOST && !self.known.contains(name.as_ref()) {
                 self.known.insert(name.as_ref().to_owned());
                 self.new.push(NewKey { name: name.as_ref().to_owned(), kind });
             }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::instant::write_instant;
+use super::mend::mended;
 use super::number::{NumberText, finite, json_number, number_text};
 use super::time::TimeReader;
 use crate::schema::{Bad, ColumnType, Dialect, StreamColumn};
@@ -31,10 +32,19 @@ pub fn from_json<'a>(token: &'a [u8], column: &StreamColumn, dialect: Dialect) -
     let text = match token {
         b"null" => return Ok(Value::Null),
         [b'"', inner @ .., b'"'] if !inner.contains(&b'\\') => std::str::from_utf8(inner).ok().map(Cow::Borrowed),
-        [b'"', ..] => serde_json::from_slice(token).ok().map(Cow::Owned),
+        [b'"', ..] => serde_json::from_slice(token).ok().or_else(|| mended_text(token, dialect)).map(Cow::Owned),
         _ => std::str::from_utf8(token).ok().map(Cow::Borrowed),
     };
     from_text(text, token, column, dialect)
+}
+
+/// A text with half a surrogate pair.
+#[cold]
+fn mended_text(token: &[u8], dialect: Dialect) -> Option<String> {
+    match dialect {
+        Dialect::First => None,
+        Dialect::Second => serde_json::from_slice(&mended(token)?).ok(),
+    }
 }
 
 /// A csv field as the column's type.

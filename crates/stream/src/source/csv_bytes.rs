@@ -100,12 +100,18 @@ impl CsvBytes {
     fn separated(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let Some(separator) = self.separator.clone() else { return Ok(0) };
         let length = separator.needle().len();
-        while !self.ended && self.ahead.len() - self.start < length {
-            self.fill()?;
-        }
+        let whole = loop {
+            let ahead = &self.ahead[self.start..];
+            // The last bytes may be the beginning of one; no others are held back, for nobody knows when more come.
+            let begun =
+                (1..length.min(ahead.len() + 1)).rev().find(|count| ahead.ends_with(&separator.needle()[..*count]));
+            match ahead.len() - begun.unwrap_or(0) {
+                _ if self.ended => break ahead.len(),
+                0 => self.fill()?,
+                whole => break whole,
+            }
+        };
         let ahead = &self.ahead[self.start..];
-        // The last bytes may be the beginning of one.
-        let whole = if self.ended { ahead.len() } else { ahead.len() + 1 - length };
         let (mut from, mut written) = (0, 0);
         while from < whole && written < out.len() {
             let found = separator.find(&ahead[from..]).map(|at| from + at);

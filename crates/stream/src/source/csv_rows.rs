@@ -15,6 +15,8 @@ use crate::source::CsvFormat;
 
 /// Rows that are looked at to tell how they are meant, before the first is given out.
 pub(super) const ROWS_LOOKED_AT: usize = 100;
+/// And no more than so many bytes of them, with the row that goes beyond.
+const BYTES_LOOKED_AT: usize = 8 << 20;
 /// The names of a header that is one short: what R and others write before the first column.
 const ROW_NAME: &str = "row_name";
 
@@ -29,6 +31,7 @@ pub(super) struct CsvRows {
     /// Every row ends with a separator, and no field comes after it.
     ends_with_separator: bool,
     ends_unnamed: bool,
+    rows_looked_at: usize,
     /// What `SEPARATOR` stands for.
     separator: Option<Vec<u8>>,
     quote: Option<u8>,
@@ -92,6 +95,7 @@ impl CsvRows {
             header: None,
             ends_with_separator: false,
             ends_unnamed: false,
+            rows_looked_at: 0,
             separator,
             quote: format.quote,
             ahead: VecDeque::new(),
@@ -149,14 +153,22 @@ impl CsvRows {
     }
 
     fn look_at(&mut self, rows: usize) -> Result<(), SourceError> {
-        while self.ahead.len() < rows {
+        self.rows_looked_at = rows;
+        let mut bytes = 0;
+        while self.ahead.len() < rows && bytes < BYTES_LOOKED_AT {
             let mut record = ByteRecord::new();
             if !self.read(&mut record)? {
                 break;
             }
+            bytes += record.as_slice().len();
             self.ahead.push_back((record, self.lines));
         }
         Ok(())
+    }
+
+    /// There is a header and no row: known of the current dialect alone.
+    pub fn is_empty(&self) -> bool {
+        self.rows_looked_at > 0 && self.ahead.is_empty()
     }
 
     /// The names of the header for the fields that the rows have, where each has one more: a name of its own before them, or a separator
@@ -170,8 +182,8 @@ impl CsvRows {
             self.ahead.iter().all(|(record, _)| record.iter().next_back().is_some_and(<[u8]>::is_empty));
         if self.ends_with_separator {
             self.notes.push("every row ends with a separator, after which there is no column".to_owned());
-        } else if n_names > 1 {
-            // One name above two fields is more likely another separator.
+        } else if n_names > 1 && self.rows_looked_at > 1 {
+            // One name above two fields is more likely another separator, and one row more likely a slip.
             self.notes.push(format!(
                 "the header has {n_names} names for {} fields in every row: the first field is the row's name, in column \
                  {ROW_NAME:?}",

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::SourceError;
 use super::file_records::{FileRecords, Opener, stored_file};
-use super::files::Files;
+use super::files::{FILE_COLUMN, Files};
 use super::input::{self, Input, RowGuard, Stopped};
 use super::order::{CHUNK_BYTES, Sorted, Sorter, spill_folder};
 use super::parquet_rows::ParquetRows;
@@ -33,6 +33,7 @@ struct Known {
     /// A csv source must still have these; of a jsonl source a csv value has its fields in their order, for no line names them all.
     columns: Option<Vec<String>>,
     dialect: Dialect,
+    files: Option<Files>,
 }
 
 enum Stdin {
@@ -57,7 +58,7 @@ impl Dataset {
         Self {
             place: source.place.to_string(),
             source: source.clone(),
-            known: Mutex::new(Known { columns: None, dialect: Dialect::CURRENT }),
+            known: Mutex::new(Known { columns: None, dialect: Dialect::CURRENT, files: None }),
             stdin: Mutex::new(Stdin::Untouched),
             stop: Stopped::default(),
         }
@@ -71,7 +72,8 @@ impl Dataset {
     /// Reads as the store was begun: its dialect, and its source columns.
     pub fn obey(&self, schema: &StreamSchema) {
         let columns = schema.columns.iter().map(|column| column.key().to_owned()).collect();
-        *lock(&self.known) = Known { columns: Some(columns), dialect: schema.dialect };
+        let mut known = lock(&self.known);
+        (known.columns, known.dialect) = (Some(columns), schema.dialect);
     }
 
     /// A stream may be silent for as long as it likes; a file may not.
@@ -86,6 +88,11 @@ impl Dataset {
             SourcePlace::Stdin => self.profile_sample(rules)?,
             SourcePlace::File(_) | SourcePlace::S3(_) => self.profile_whole(rules)?,
         };
+        if self.source.order_by.as_deref() == Some(FILE_COLUMN) && self.files()?.names.is_some() {
+            let fault =
+                format!("source.order_by = {FILE_COLUMN:?}: files are read in the order of their names; remove it");
+            return Err(SourceError::NoFile { place: self.place.clone(), fault });
+        }
         for (key, name) in [("source.key", &self.source.key), ("source.order_by", &self.source.order_by)] {
             let columns = || profile.schema.columns.iter().map(StreamColumn::key);
             has_column(&self.place, key, name.as_deref(), columns)?;
@@ -95,13 +102,37 @@ impl Dataset {
         Ok(profile)
     }
 
+    /// Those of the first look: files that come while it is read are another source's.
+    fn files(&self) -> Result<Files, SourceError> {
+        let mut known = lock(&self.known);
+        match &known.files {
+            Some(files) => Ok(files.clone()),
+            None => Ok(known.files.insert(Files::of(&self.source)?).clone()),
+        }
+    }
+
+    /// Standard input, a pipe or a device.
+    pub fn reads_once(&self) -> bool {
+        match &self.source.place {
+            SourcePlace::Stdin => true,
+            SourcePlace::File(path) => input::is_stream(path),
+            SourcePlace::S3(_) => false,
+        }
+    }
+
+    /// Rows as they lie in the source, whatever they are ordered by in a replay.
+    pub(super) fn first_rows(&self, encoding: Encoding) -> Result<Reader, SourceError> {
+        let rows = Box::new(Rows::AsTheyCome(self.records(encoding)?));
+        Ok(Reader { place: self.place.clone(), rows, stop: self.stop.clone() })
+    }
+
     fn opener(&self, encoding: Encoding) -> Opener {
-        let Known { columns, dialect } = lock(&self.known).clone();
+        let Known { columns, dialect, .. } = lock(&self.known).clone();
         Opener { source: self.source.clone(), encoding, columns, dialect, stop: self.stop.clone() }
     }
 
     fn profile_whole(&self, rules: &SchemaRules) -> Result<Profile, SourceError> {
-        let files = Files::of(&self.source)?;
+        let files = self.files()?;
         let opener = self.opener(Encoding::Json);
         let mut pass = Pass::new(&self.place, self.source.key.as_deref(), rules, None);
         let mut fingerprints = Vec::with_capacity(files.places.len());
@@ -129,7 +160,7 @@ impl Dataset {
             fingerprints.push(fingerprint);
         }
         // What is not as the file's own look would have it is worth a word where rows are none, or a row is one field.
-        if pass.is_odd() {
+        if pass.is_odd() && !self.reads_once() {
             let keys =
                 self.sniff_file(&files.places[0])?.keys(self.source.format, self.source.charset, &self.source.csv);
             if !keys.is_empty() {
@@ -144,10 +175,10 @@ impl Dataset {
 
     /// How the source is most likely written, whatever its keys say of that; of several files, the first. `None`: it can be read only once.
     pub fn sniff(&self) -> Result<Option<Sniffed>, SourceError> {
-        if self.source.place == SourcePlace::Stdin {
+        if self.reads_once() {
             return Ok(None);
         }
-        let files = Files::of(&self.source)?;
+        let files = self.files()?;
         files.places.first().map(|place| self.sniff_file(place)).transpose()
     }
 
@@ -198,7 +229,7 @@ impl Dataset {
         if self.source.place == SourcePlace::Stdin {
             return Ok(None);
         }
-        let files = Files::of(&self.source)?;
+        let files = self.files()?;
         let each = files.places.iter().map(|place| fingerprint(place, &self.stop)).collect::<Result<_, _>>()?;
         Ok(files.fingerprint(each))
     }
@@ -223,7 +254,7 @@ impl Dataset {
             let input = self.stdin()?;
             return FileRecords::of_stdin(opener, input);
         }
-        FileRecords::open(opener, Files::of(&self.source)?)
+        FileRecords::open(opener, self.files()?)
     }
 
     fn stdin(&self) -> Result<Input, SourceError> {

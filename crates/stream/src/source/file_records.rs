@@ -30,6 +30,9 @@ impl Opener {
         // Whoever sends the rows of a stream may wait long between them.
         let looked_at = if self.source.place == SourcePlace::Stdin { 1 } else { ROWS_LOOKED_AT };
         let mut rows = CsvRows::open(file, input, &self.source.csv, self.dialect, looked_at)?;
+        if rows.is_empty() {
+            return Err(SourceError::HeaderOnly { place: file.to_owned() });
+        }
         let n_known = self.columns.as_ref().map(|columns| columns.iter().filter(|name| *name != FILE_COLUMN).count());
         if rows.ends_unnamed() && n_known == Some(rows.columns().len() - 1) {
             rows.leave_last_out();
@@ -69,6 +72,9 @@ impl Opener {
             SourceFormat::Parquet => {
                 let (key, order) = (self.source.key.as_deref(), self.source.order_by.as_deref());
                 let rows = ParquetRows::open(&file, stored_file(place)?, order, self.dialect)?;
+                if rows.rows_total() == 0 {
+                    return Err(SourceError::Empty { place: file });
+                }
                 Records::parquet(&file, rows, self.encoding, key.filter(|key| !own.contains(key)), order)?
             }
         };
@@ -118,7 +124,11 @@ pub(super) struct FileRecords {
 
 impl FileRecords {
     pub fn of_stdin(opener: Opener, input: Input) -> Result<Self, SourceError> {
-        let current = opener.records(&opener.source.place.to_string(), input, &[])?;
+        let place = opener.source.place.to_string();
+        let current = opener.records(&place, input, &[])?;
+        if let (Some(known), Some(found)) = (&opener.columns, current.columns()) {
+            same_columns(&place, found, known.iter())?;
+        }
         Ok(Self { opener, rest: VecDeque::new(), current, name: None })
     }
 
@@ -135,7 +145,7 @@ impl FileRecords {
                     opener.columns = opener.columns.take().or_else(|| current.columns().map(<[String]>::to_vec));
                     return Ok(Self { opener, rest, current, name });
                 }
-                Err(SourceError::Empty { .. }) if !rest.is_empty() => {}
+                Err(SourceError::Empty { .. } | SourceError::HeaderOnly { .. }) if !rest.is_empty() => {}
                 Err(error) => return Err(error),
             }
         }
@@ -167,7 +177,7 @@ impl FileRecords {
             let Some((place, name)) = self.rest.pop_front() else { return Ok(false) };
             match self.opener.open(&place, own(name.as_deref())) {
                 Ok(records) => (self.current, self.name) = (records, name),
-                Err(SourceError::Empty { .. }) => {}
+                Err(SourceError::Empty { .. } | SourceError::HeaderOnly { .. }) => {}
                 Err(error) => return Err(error),
             }
         }

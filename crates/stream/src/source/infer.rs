@@ -4,10 +4,11 @@ use std::collections::HashMap;
 
 use super::jsonl::members;
 use super::limits::COLUMNS_MOST;
+use crate::expression::words;
 use crate::record::{Cell, NumberText, TimeReader, Value, is_compact_date, is_json_number, number_text, unit_of};
 use crate::schema::{
-    Ahead, Bad, ColumnType, Dialect, FOLDER_COLUMN, FORMAT, SchemaRules, StreamColumn, StreamSchema, TimeForm,
-    USUAL_MARKERS, is_missing_marker, renamed,
+    Ahead, Bad, ColumnType, Dialect, EpochUnit, FOLDER_COLUMN, FORMAT, SchemaRules, StreamColumn, StreamSchema,
+    TimeForm, USUAL_MARKERS, is_missing_marker, renamed,
 };
 
 /// The columns of a source as far as it is read, in the order of their first appearance.
@@ -277,7 +278,10 @@ struct Found {
 impl Found {
     fn new(rules: &SchemaRules, name: &str) -> Self {
         // Who makes a column of its texts by SQL wants the texts: `trim(x)` is not for numbers.
-        let is_read = rules.columns.values().any(|rule| rule.from.as_ref().is_some_and(|from| from.contains(name)));
+        let reads = |from: &String| words(from).contains(name) || from.contains(&format!("\"{name}\""));
+        let is_read = rules.columns.values().any(|rule| rule.from.as_ref().is_some_and(reads));
+        // A column of its own stands in its place, and its times are not these.
+        let is_replaced = rules.columns.get(name).is_some_and(|rule| rule.from.is_some());
         Self {
             null: rules.null_of(name).map(<[String]>::to_vec),
             dialect: if is_read { Dialect::First } else { rules.dialect },
@@ -293,7 +297,7 @@ impl Found {
             texts: 0,
             codes: 0,
             first_text: None,
-            times: (rules.time.as_deref() == Some(name)).then(|| Box::new(SeenTimes::new(rules))),
+            times: (rules.time.as_deref() == Some(name) && !is_replaced).then(|| Box::new(SeenTimes::new(rules))),
         }
     }
 
@@ -399,6 +403,7 @@ impl Found {
 
     fn kind(&self, used: Use, seen: Coverage, forgives: bool) -> ColumnType {
         let is_whole = self.whole == self.numbers;
+        let forgives = forgives && self.codes == 0;
         let counts = match (self.texts, self.numbers, self.flags) {
             (texts, numbers, flags) if forgives && numbers > 10 * (texts + flags) => (0, numbers, 0),
             (texts, numbers, flags) if forgives && flags > 10 * (texts + numbers) => (0, 0, flags),
@@ -493,7 +498,15 @@ struct SeenTimes {
     large: f64,
     /// Of texts, in milliseconds.
     texts: Option<(i64, i64)>,
+    /// Whatever they say.
+    has_texts: bool,
+    /// Numbers that are seconds by their size, and those of them that are of our days.
+    seconds: u64,
+    recent_seconds: u64,
 }
+
+/// From 1995 to 2049. As milliseconds they would be days of January 1970.
+const RECENT_SECONDS: std::ops::RangeInclusive<f64> = 8e8..=2.5e9;
 
 impl SeenTimes {
     fn new(rules: &SchemaRules) -> Self {
@@ -507,6 +520,9 @@ impl SeenTimes {
             small: f64::INFINITY,
             large: 0.0,
             texts: None,
+            has_texts: false,
+            seconds: 0,
+            recent_seconds: 0,
         }
     }
 
@@ -514,11 +530,14 @@ impl SeenTimes {
         let Some(number) = std::str::from_utf8(number).ok().and_then(|text| text.parse::<f64>().ok()) else { return };
         self.numbers += 1;
         self.compact_dates += u64::from(is_compact_date(number));
+        self.seconds += u64::from(unit_of(number) == EpochUnit::Seconds);
+        self.recent_seconds += u64::from(RECENT_SECONDS.contains(&number));
         (self.least, self.most) = (self.least.min(number), self.most.max(number));
         (self.small, self.large) = (self.small.min(number.abs()), self.large.max(number.abs()));
     }
 
     fn see_text(&mut self, text: &[u8]) {
+        self.has_texts = true;
         let Some(time_ms) = std::str::from_utf8(text).ok().and_then(|text| self.reader.read(&Value::Utf8(text.into())))
         else {
             return;
@@ -527,16 +546,19 @@ impl SeenTimes {
         self.texts = Some((first.min(time_ms), last.max(time_ms)));
     }
 
-    /// What is given, or what all numbers together say and one alone does not: the unit of the largest is that of all.
+    /// What is given, or what all numbers together say and one alone does not: the unit of the largest is that of all, unless the small
+    /// ones are seconds of our days, of a sender of its own. Among texts each value says it itself.
     fn form(&self) -> TimeForm {
-        if !self.given.is_empty() || self.numbers == 0 || self.reader.dialect() == Dialect::First {
+        let is_told = !self.given.is_empty() || self.reader.dialect() == Dialect::First;
+        if is_told || self.numbers == 0 || self.has_texts {
             return self.given.clone();
         }
         if self.compact_dates == self.numbers {
             return TimeForm { format: Some(TimeForm::COMPACT_DATE.to_owned()), unit: None };
         }
         let unit = unit_of(self.large);
-        TimeForm { format: None, unit: (unit_of(self.small) != unit).then_some(unit) }
+        let are_mixed = self.seconds > 0 && self.recent_seconds == self.seconds;
+        TimeForm { format: None, unit: (unit_of(self.small) != unit && !are_mixed).then_some(unit) }
     }
 
     fn range(&self, dialect: Dialect) -> Option<(i64, i64)> {

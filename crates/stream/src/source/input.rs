@@ -72,7 +72,7 @@ pub(super) fn unless_stopped(stop: &Stopped) -> io::Result<()> {
 }
 
 /// A named pipe or a device: opening it may wait, and reading it too.
-fn is_stream(path: &Path) -> bool {
+pub(super) fn is_stream(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|meta| !meta.is_file() && !meta.is_dir())
 }
 

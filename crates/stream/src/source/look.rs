@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-use chrono::{NaiveDate, NaiveDateTime};
+use chrono::{Datelike, NaiveDate, NaiveDateTime};
 use serde_json::Value;
 
 use super::sniff::Sniffed;
@@ -23,7 +23,7 @@ const ODD_TEXTS_MOST: usize = 5;
 const ODD_SHARE_MOST: f64 = 0.1;
 
 /// How times that are no ISO 8601 are written; what a day and a month could both be is decided by the rows.
-const TIME_FORMATS: [&str; 20] = [
+const TIME_FORMATS: [&str; 25] = [
     "%d/%m/%Y %H:%M:%S",
     "%m/%d/%Y %H:%M:%S",
     "%d/%m/%Y %H:%M",
@@ -44,6 +44,11 @@ const TIME_FORMATS: [&str; 20] = [
     "%B %d, %Y",
     "%d %B %Y",
     "%Y%m%d",
+    "%d/%m/%y",
+    "%m/%d/%y",
+    "%d.%m.%y",
+    "%d/%m/%y %H:%M",
+    "%m/%d/%y %H:%M",
 ];
 
 /// A file, and how it is best read.
@@ -85,7 +90,12 @@ pub enum TimeLook {
 /// Looks at the file, or the files of a folder or a pattern, of this path.
 pub fn look(path: &Path) -> Result<Look, SourceError> {
     let name = path.to_string_lossy();
-    let (format, compression) = format_by_name(&name);
+    if [".xlsx", ".xls", ".ods"].iter().any(|ending| name.to_lowercase().ends_with(ending)) {
+        let fault = "this is a spreadsheet: save its sheet as csv".to_owned();
+        return Err(SourceError::NoFile { place: name.into_owned(), fault });
+    }
+    let (by_name, compression) = format_by_name(&name);
+    let format = format_in_folder(path).unwrap_or(by_name);
     let plain = Source {
         place: SourcePlace::File(path.to_owned()),
         format,
@@ -97,7 +107,11 @@ pub fn look(path: &Path) -> Result<Look, SourceError> {
         order_by: None,
         seed: 1,
     };
-    let sniffed = Dataset::new(&plain).sniff()?.ok_or(SourceError::ReadTwice)?;
+    let once = || SourceError::NoFile {
+        place: name.to_string(),
+        fault: "can be read only once: write it to a file first".to_owned(),
+    };
+    let sniffed = Dataset::new(&plain).sniff()?.ok_or_else(once)?;
     let compression = if sniffed.format == SourceFormat::Parquet { Compression::None } else { compression };
     let (csv, charset) = (sniffed.csv.clone(), sniffed.charset);
     let source = Source { format: sniffed.format, compression, csv, charset, ..plain };
@@ -112,14 +126,24 @@ impl Look {
     pub fn keys(&self) -> Vec<String> {
         let name = self.source.place.to_string();
         let (format, _) = format_by_name(&name);
+        // What a folder holds, no name tells.
         self.sniffed.keys(format, encoding_rs::UTF_8, &CsvFormat::of_name(&name))
     }
+}
+
+/// Of the first file in a folder that says what it is.
+fn format_in_folder(path: &Path) -> Option<SourceFormat> {
+    let entries = std::fs::read_dir(path).ok()?;
+    let mut names: Vec<String> =
+        entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort_unstable();
+    names.iter().filter(|name| !name.starts_with(['.', '_'])).find_map(|name| SourceFormat::of_ending(name))
 }
 
 /// Of the columns of a profile, in their order; and whether the rows looked at are all.
 pub fn columns(dataset: &Dataset, profile: &Profile) -> Result<(Vec<ColumnLook>, bool), SourceError> {
     let mut values: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    let mut reader = dataset.reader(Encoding::Json)?;
+    let mut reader = dataset.first_rows(Encoding::Json)?;
     let (mut row, mut bytes, mut is_all) = (Row::default(), 0, true);
     for seen in 0.. {
         if !reader.next(&mut row)? {
@@ -191,7 +215,9 @@ fn time(values: &[String]) -> Option<TimeLook> {
     let parses = |format: &str| {
         values.iter().all(|value| {
             let value = value.trim();
-            NaiveDateTime::parse_from_str(value, format).is_ok() || NaiveDate::parse_from_str(value, format).is_ok()
+            let time = NaiveDateTime::parse_from_str(value, format).map(|time| time.date());
+            // A year of two digits is no year of the first century.
+            time.or_else(|_| NaiveDate::parse_from_str(value, format)).is_ok_and(|day| day.year() >= 1000)
         })
     };
     let reader = TimeReader::new(Dialect::CURRENT, TimeForm::default());

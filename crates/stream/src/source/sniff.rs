@@ -76,16 +76,18 @@ impl Sniffed {
 
 /// `bytes`: the beginning of the file, unpacked. `is_all`: there is no more.
 pub(super) fn sniff(bytes: &[u8], is_all: bool, name: &str) -> Sniffed {
+    let default = CsvFormat::of_name(name);
+    if bytes.starts_with(b"PAR1") {
+        return Sniffed { format: SourceFormat::Parquet, charset: encoding_rs::UTF_8, csv: default, n_fields: 0 };
+    }
     let charset = charset(bytes, is_all);
     let (text, _, _) = charset.decode(bytes);
     let text = if is_all { &text } else { text.rsplit_once('\n').map_or(text.as_ref(), |(whole, _)| whole) };
     let format = match text.trim_start().chars().next() {
-        _ if bytes.starts_with(b"PAR1") => SourceFormat::Parquet,
         Some('{') => SourceFormat::Jsonl,
         Some('[') if text.trim_start()[1..].trim_start().starts_with(['{', ']']) => SourceFormat::Jsonl,
         _ => SourceFormat::Csv,
     };
-    let default = CsvFormat::of_name(name);
     let (csv, n_fields) = if format == SourceFormat::Csv { csv(text, default) } else { (default, 0) };
     Sniffed { format, charset, csv, n_fields }
 }
@@ -301,7 +303,11 @@ fn is_header(row: &ByteRecord, rest: &[ByteRecord], numbers: &[bool]) -> bool {
         if years(row) && !rest.iter().any(years) {
             return true;
         }
-        return row.iter().zip(numbers).any(|(field, numbers)| *numbers && !is_number(field) && !field.is_empty());
+        let is_name = |field: &[u8]| {
+            let text = String::from_utf8_lossy(field);
+            !text.trim().is_empty() && !is_marker(text.trim()) && !is_numberish(&text)
+        };
+        return row.iter().zip(numbers).any(|(field, numbers)| *numbers && is_name(field));
     }
     // Texts alone: names come once.
     let comes_again = |column: usize| rest.iter().any(|other| other.get(column) == row.get(column));
