@@ -151,7 +151,8 @@ def differs(kinds, mine, theirs, who):
             if kind in DIFFERENCES and (str(one).strip() == str(two).strip() or str(one).lower() == str(two).lower()):
                 continue
             try:
-                if kind != "text" and float(one) == float(two):
+                exact = int if kind in ("whole", "large") else float
+                if kind != "text" and exact(one) == exact(two):
                     continue
             except (TypeError, ValueError):
                 pass

@@ -32,7 +32,7 @@ use millstream_store::{SharedStore, StoreUrl, read_optional};
 use millstream_stream::batch::{Batch, IDENTITY_KEY, StoredBatches};
 use millstream_stream::record::write_instant;
 use millstream_stream::schema::Dialect;
-use millstream_stream::source::{Dataset, SourcePlace, columns, look};
+use millstream_stream::source::{Dataset, columns, look};
 
 pub fn main(invocation: Invocation) -> ExitCode {
     let bars = Progress::on_terminal().filter(|_| invocation.log_format == LogFormat::Text);
@@ -211,7 +211,7 @@ fn check(file: &Path, overrides: &Overrides) -> anyhow::Result<u8> {
         let [from, to] = [from, to].map(|text| String::from_utf8_lossy(&text).into_owned());
         say(&format!("{}: {time:?} reads from {from} to {to}", source.place));
     }
-    if source.place != SourcePlace::Stdin {
+    if !dataset.reads_once() {
         let (looks, _) = columns(&dataset, &found)?;
         for line in said_of(&found.schema, &looks, found.rows) {
             say(&format!("{}: {line}", source.place));

@@ -359,7 +359,8 @@ fn schema_section(text: &mut String, found: &KnownFile, time: Option<&str>) {
                 )
             }
             None if !look.odd_texts.is_empty() => {
-                writeln!(text, "{name} = {{ type = \"float64\", null = [{}]{bad} }}   # numbers, but for these", odd())
+                let kind = if look.is_whole { "int64" } else { "float64" };
+                writeln!(text, "{name} = {{ type = {kind:?}, null = [{}]{bad} }}   # numbers, but for these", odd())
             }
             None => writeln!(text, "{name} = {}", quoted(column.column.kind.name())),
         };
@@ -554,11 +555,9 @@ fn key(name: &str) -> String {
     if bare { name.to_owned() } else { quoted(name) }
 }
 
-/// A column in SQL: quoted where it has to be.
+/// A column in SQL. Quoted, whatever its name: some words are SQL's own.
 fn sql_name(name: &str) -> String {
-    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let is_plain = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.chars().all(is_word);
-    if is_plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 fn one_line(text: &str) -> String {

@@ -93,7 +93,13 @@ fn shapes_suggest_their_models() {
     );
     let mut flags = "age,paid,churn\n".to_owned();
     (0..60).for_each(|i| flags += &format!("{},{}.5,{}\n", 20 + i, i * 3, i32::from(i > 30)));
-    check("f.csv", flags.as_bytes(), &["target = \"cast(churn as varchar)\""], "select sum(churn) from batches", "29");
+    check(
+        "f.csv",
+        flags.as_bytes(),
+        &["target = \"cast(\\\"churn\\\" as varchar)\""],
+        "select sum(churn) from batches",
+        "29",
+    );
 }
 
 #[test]

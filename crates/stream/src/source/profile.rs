@@ -224,8 +224,11 @@ impl<'a> Pass<'a> {
                 self.columns(file, None)?.see_fields(record.iter(), row);
             } else {
                 self.bad_rows += 1;
-                self.bad_row.get_or_insert_with(|| {
-                    format!("line {} has {} fields, the header has {}", lines.first, record.len(), header.len())
+                self.bad_row.get_or_insert_with(|| match lines.is_unclosed {
+                    true => format!("a quote that begins in line {} is never closed", lines.first),
+                    false => {
+                        format!("line {} has {} fields, the header has {}", lines.first, record.len(), header.len())
+                    }
                 });
             }
         }

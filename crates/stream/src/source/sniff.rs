@@ -156,7 +156,10 @@ fn csv(text: &str, default: CsvFormat) -> (CsvFormat, usize) {
     match best {
         Some(best) if best.n_fields > 1 && best.score > SURE => {
             let n_fields = best.n_fields;
-            (with_head(body, best), n_fields)
+            let mut csv = with_head(body, best);
+            // Counted from the beginning of the file.
+            csv.skip += u32::from(named.is_some() && csv.skip > 0);
+            (csv, n_fields)
         }
         Some(_) | None => (default, 1),
     }
@@ -241,11 +244,12 @@ fn rows(text: &str, csv: &CsvFormat) -> io::Result<Vec<ByteRecord>> {
 /// The reading with what comes before its rows.
 fn with_head(text: &str, reading: Reading) -> CsvFormat {
     let Reading { mut csv, mut rows, n_fields, .. } = reading;
-    let is_comment =
-        |row: &ByteRecord| row.len() != n_fields && row.get(0).is_some_and(|field| field.starts_with(b"#"));
-    if rows.iter().any(is_comment) {
+    let begins = |row: &ByteRecord| row.get(0).is_some_and(|field| field.starts_with(b"#"));
+    // Before the first row alone, and of rows none begins so.
+    let before = rows.iter().take_while(|row| row.len() != n_fields).filter(|row| begins(row)).count();
+    if before > 0 && !rows.iter().any(|row| row.len() == n_fields && begins(row)) {
         csv.comment = Some(b'#');
-        rows.retain(|row| !is_comment(row));
+        rows.retain(|row| row.len() == n_fields || !begins(row));
     }
     let Some(first) = rows.iter().position(|row| row.len() == n_fields) else { return csv };
     let numbers = number_columns(&rows[first..], n_fields);
@@ -257,12 +261,10 @@ fn with_head(text: &str, reading: Reading) -> CsvFormat {
         && says_names(&rows[first - 1])
         && !is_header(&rows[first], &rows[first + 1..], &numbers);
     let start = if is_short { first - 1 } else { first };
-    if csv.comment.is_none()
-        && let Some(position) = rows[start].position()
-    {
-        // A line of its own before the rows may be one that is empty, which is none of csv.
+    if let Some(position) = rows[start].position() {
+        // A line of its own before the rows may be one that is empty, which is none of csv, or a comment.
         let before = usize::try_from(position.line()).unwrap_or(1).saturating_sub(1);
-        let is_text = |line: &str| !line.trim().is_empty();
+        let is_text = |line: &str| !line.trim().is_empty() && !(csv.comment.is_some() && line.starts_with('#'));
         csv.skip = if text.lines().take(before).any(is_text) { u32::try_from(before).unwrap_or(0) } else { 0 };
     }
     if is_short {

@@ -88,7 +88,7 @@ pub fn is_numberish(text: &str) -> bool {
 fn apart(text: &str) -> Option<(String, Vec<char>)> {
     let is_sign = |c: char| SIGNS.contains(&c);
     let text = text.trim();
-    let (minus, text) = match text.strip_prefix(['-', '\u{2212}']) {
+    let (minus, text) = match text.strip_prefix('-') {
         Some(text) => ("-", text.trim_start()),
         None => ("", text),
     };
@@ -100,6 +100,7 @@ fn apart(text: &str) -> Option<(String, Vec<char>)> {
 }
 
 fn is_number(text: &str, decimal: char, thousands: Option<char>) -> bool {
+    let begins_with_plus = text.starts_with('+');
     let text = text.strip_prefix(['-', '+']).unwrap_or(text);
     let (number, exponent) = match text.split_once(['e', 'E']) {
         Some((number, exponent)) => (number, Some(exponent)),
@@ -122,14 +123,17 @@ fn is_number(text: &str, decimal: char, thousands: Option<char>) -> bool {
             // Thousands of three digits; of lakhs and crores the groups before the last have two.
             let groups: Vec<&str> = whole.split(thousands).collect();
             let last = groups.len() - 1;
-            groups.iter().enumerate().all(|(i, group)| {
-                let fits = match i {
-                    0 => (1..=3).contains(&group.len()),
-                    _ if i == last => group.len() == 3,
-                    _ => (2..=3).contains(&group.len()),
-                };
-                fits && digits(group)
-            })
+            // Codes and telephone numbers are no numbers.
+            !begins_with_plus
+                && !groups[0].starts_with('0')
+                && groups.iter().enumerate().all(|(i, group)| {
+                    let fits = match i {
+                        0 => (1..=3).contains(&group.len()),
+                        _ if i == last => group.len() == 3,
+                        _ => (2..=3).contains(&group.len()),
+                    };
+                    fits && digits(group)
+                })
         }
     }
 }
