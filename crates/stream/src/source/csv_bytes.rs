@@ -152,3 +152,41 @@ impl Read for CsvBytes {
         Ok(count)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::input::Stopped;
+    use super::*;
+
+    /// Gives these bytes, and fails when it is asked for more.
+    struct Live(Vec<u8>);
+
+    impl Read for Live {
+        fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+            assert!(!self.0.is_empty(), "who sends the rows has not sent another one yet");
+            let count = self.0.len().min(out.len());
+            out[..count].copy_from_slice(&self.0[..count]);
+            self.0.drain(..count);
+            Ok(count)
+        }
+    }
+
+    #[test]
+    fn a_row_is_not_held_back_until_the_next_one_comes() {
+        let mut bytes = CsvBytes::new(RowGuard::new(Box::new(Live(b"1::2\n".to_vec())), &Stopped::default()));
+        bytes.separate_by(b"::");
+        let mut out = [0; 64];
+        let count = bytes.read(&mut out).unwrap();
+        assert_eq!(out[..count], *b"1\xff2\n");
+    }
+
+    #[test]
+    fn a_separator_may_come_in_two_reads() {
+        let mut bytes =
+            CsvBytes::new(RowGuard::new(Box::new(b"1:".as_slice().chain(b":2:3::".as_slice())), &Stopped::default()));
+        bytes.separate_by(b"::");
+        let mut out = Vec::new();
+        bytes.read_to_end(&mut out).unwrap();
+        assert_eq!(out, b"1\xff2:3\xff");
+    }
+}

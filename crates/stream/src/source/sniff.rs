@@ -264,8 +264,8 @@ fn with_head(text: &str, reading: Reading) -> CsvFormat {
     if let Some(position) = rows[start].position() {
         // A line of its own before the rows may be one that is empty, which is none of csv, or a comment.
         let before = usize::try_from(position.line()).unwrap_or(1).saturating_sub(1);
-        let is_text = |line: &str| !line.trim().is_empty() && !(csv.comment.is_some() && line.starts_with('#'));
-        csv.skip = if text.lines().take(before).any(is_text) { u32::try_from(before).unwrap_or(0) } else { 0 };
+        let is_none = |line: &str| line.trim().is_empty() || csv.comment.is_some() && line.starts_with('#');
+        csv.skip = if text.lines().take(before).all(is_none) { 0 } else { u32::try_from(before).unwrap_or(0) };
     }
     if is_short {
         return csv;

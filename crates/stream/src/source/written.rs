@@ -157,6 +157,8 @@ mod tests {
         check(&["1 234,5", "12"], Some("replace(replace(x, ' ', ''), ',', '.')"));
         check(&["1'234.50"], Some("replace(x, '''', '')"));
         check(&["-$5.10", "$-3"], Some("replace(x, '$', '')"));
+        check(&["022 123 456"], None);
+        check(&["+48 600 100 200"], None);
         check(&["12 min"], None);
         check(&["1,2,3"], None);
         check(&["2020-01-05"], None);

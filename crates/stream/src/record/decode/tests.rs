@@ -400,3 +400,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn half_a_surrogate_pair_alone_is_mended_in_whatever_order_the_columns_come() {
+    let schema = schema(&[("t", ColumnType::Float64), ("x", ColumnType::Utf8)], None);
+    for text in [r#"{"t":1.5,"x":"\ud83d!"}"#, r#"{ "x" : "\ud83d!", "t" : 1.5 }"#] {
+        assert_eq!(
+            decoded(&schema, Encoding::Json, text),
+            decoded(&schema, Encoding::Json, r#"{"t":1.5,"x":"\ufffd!"}"#)
+        );
+    }
+    let first = StreamSchema { dialect: Dialect::First, ..schema };
+    assert!(decoded(&first, Encoding::Json, r#"{"t":1.5,"x":"\ud83d!"}"#).starts_with("column"));
+}

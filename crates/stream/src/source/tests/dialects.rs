@@ -212,6 +212,10 @@ fn a_look_tells_how_a_file_is_written() {
     check("a,b\nr1,1,x\nr2,2,y\n", "");
     check("a,b\n1,x,\n2,y,\n", "");
     check("sep=;\na;b\n1;2\n", "separator = \";\"");
+    check("sep=;\nTitle\na;b\n1;2\n3;4\n", "separator = \";\" skip = 2");
+    check("3,?,alfa\n1,164,audi\n2,,bmw\n", "header = false");
+    check("tag,n\n#a,1\n#b,2\n#broken\n#c,3\n", "");
+    check("# c\nTitle\na,b\n1,2\n3,4\n", "comment = \"#\" skip = 2");
     check("date,price\n2020-01-05,\"1,234.50\"\n2020-01-06,\"2,000.00\"\n", "");
     check("{\"a\":1}\n", "format = \"jsonl\"");
     check("[{\"a\":1}]", "format = \"jsonl\"");
@@ -225,6 +229,8 @@ fn a_look_tells_how_a_file_is_written() {
     );
     assert_eq!(look("a.tsv", b"a\tb\n1\tx\n"), "");
     assert_eq!(look("a.json", b"[{\"a\":1}]"), "");
+    let numbers = array(datafusion::arrow::array::Int64Array::from(vec![-1, i64::MIN]));
+    assert_eq!(look("a.parquet", &parquet_of(&[("a", numbers)])), "");
 }
 
 /// A table of texts, and a way to write it.

@@ -404,3 +404,42 @@ fn keys_that_are_data_do_not_fill_the_memory() {
     let error = said(Bench::new("a.jsonl", text.as_bytes()).dataset().profile(&SchemaRules::default()).unwrap_err());
     assert!(error.contains("more than 10000 different keys"), "{error}");
 }
+
+#[test]
+fn one_odd_time_does_not_decide_for_the_others() {
+    let form = |text: &str| {
+        let bench = Bench::new("a.csv", text.as_bytes());
+        bench.dataset().profile(&with_time("t")).unwrap().schema.time_form
+    };
+    let plain = TimeForm::default();
+    assert_eq!(form("t\n2024-02-01\n20240131\n2024-02-02\n"), plain, "texts say it themselves");
+    assert_eq!(form("t\n1700000000\n1700000060\n253402300799\n"), plain, "seconds and a year 9999");
+    assert_eq!(form("t\n1700000000\n1700000060000\n"), plain, "of two senders");
+    assert_eq!(form("t\n-86400000\n0\n1700000060000\n").unit, Some(EpochUnit::Milliseconds), "before 1973");
+    // The times of a column that another one replaces are not its own.
+    let rule =
+        ColumnRule { kind: Some(ColumnType::Int64), null: None, from: Some("t / 2".to_owned()), bad: Bad::Reject };
+    let rules = SchemaRules { columns: [("t".to_owned(), rule)].into(), ..with_time("t") };
+    let profile = Bench::new("a.csv", b"t\n20240131\n20240201\n").dataset().profile(&rules).unwrap();
+    assert_eq!(profile.schema.time_form, plain);
+}
+
+#[test]
+fn a_from_is_of_the_columns_that_it_names() {
+    let rule = ColumnRule {
+        kind: Some(ColumnType::Float64),
+        null: None,
+        from: Some("replace(\"pa id\", '$', '') || paid".to_owned()),
+        bad: Bad::Reject,
+    };
+    let rules = SchemaRules { columns: [("amount".to_owned(), rule)].into(), ..SchemaRules::default() };
+    check("id,paid,pa id\n1,1,NA\nNA,NA,2\n", &rules, "id:int64 paid:utf8 pa id:utf8");
+}
+
+#[test]
+fn codes_of_a_topic_are_not_forgiven_away() {
+    let mut values = vec!["20001,1"; 30];
+    values.push("01234,1");
+    let profile = profile_records(&sampled(&values), Encoding::Csv, &SchemaRules::default()).unwrap();
+    assert_eq!(types(&profile), "column_1:utf8 column_2:float64");
+}
