@@ -114,18 +114,9 @@ fn values<'a, T>(
 
 /// A text that is a number is taken for it: a row of csv knows texts alone.
 fn float(value: &Value) -> Option<f64> {
-    // A column of whole numbers may be read by arithmetic that is exact: what no f64 holds would be another number.
-    if value.as_i64().is_some_and(|whole| whole.unsigned_abs() > 1 << 53 && !is_exact(whole)) {
-        return None;
-    }
     // serde_json refuses numbers beyond f64, so what is a number here is finite.
     let number = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok());
     number.filter(|number| number.is_finite())
-}
-
-#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)] // Whether something is lost is the question.
-fn is_exact(whole: i64) -> bool {
-    whole as f64 as i128 == i128::from(whole)
 }
 
 fn integer(value: &Value) -> Option<i64> {
