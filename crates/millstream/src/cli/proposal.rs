@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use millstream_stream::schema::{ColumnType, StreamColumn, StreamSchema};
-use millstream_stream::source::{ColumnLook, Look, TimeLook};
+use millstream_stream::source::{ColumnLook, FILE_COLUMN, Look, TimeLook};
 
 use super::NewKind;
 
@@ -275,8 +275,14 @@ fn items<'a>(found: &KnownFile<'a>) -> Option<(Shape<'a>, String)> {
 fn rows<'a>(found: &KnownFile<'a>, time: Option<&str>, classes: Option<bool>) -> Option<(Shape<'a>, String)> {
     let rows_looked_at = found.columns().map(|c| c.look.values).max().unwrap_or(0);
     let is_rare = |c: &Column| c.look.values * 10 < rows_looked_at;
+    // Which file a row is from is nothing to predict.
     let useful = |c: &Column| {
-        !is_rare(c) && Some(c.name()) != time && !c.is_id() && c.look.distinct != 1 && c.look.time.is_none()
+        c.name() != FILE_COLUMN
+            && !is_rare(c)
+            && Some(c.name()) != time
+            && !c.is_id()
+            && c.look.distinct != 1
+            && c.look.time.is_none()
     };
     let candidates: Vec<Column> = found.columns().filter(useful).collect();
     let last = |fits: &dyn Fn(&Column) -> bool| candidates.iter().rev().find(|c| fits(c)).copied();

@@ -109,7 +109,8 @@ fn files_of_a_folder_are_one_source() {
     for day in 1..=3 {
         std::fs::write(bench.path(&format!("daily/{day}.csv")), format!("x,y\n{day},2.5\n{day},3.5\n")).unwrap();
     }
-    run_new(&bench, "daily");
+    let text = run_new(&bench, "daily");
+    assert!(text.contains("target = \"y\""), "{text}");
     assert_eq!(
         queried(&bench, "select _file, sum(x) from batches group by _file order by _file"),
         "1.csv,2\n2.csv,4\n3.csv,6"

@@ -35,6 +35,7 @@ mod written;
 
 pub use dataset::{Dataset, Reader, Row};
 pub use error::SourceError;
+pub use files::FILE_COLUMN;
 pub use look::{ColumnLook, Look, TimeLook, columns, look};
 pub use profile::{Fingerprint, Profile, Sampled, profile_records};
 pub use settings::{Charset, Compression, CsvFormat, Pace, Source, SourceFormat, SourcePlace, format_by_name};
