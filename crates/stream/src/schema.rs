@@ -94,6 +94,11 @@ pub struct StreamColumn {
 }
 
 impl StreamColumn {
+    /// As it is found: without texts that mean null.
+    pub fn new(name: impl Into<String>, kind: ColumnType) -> Self {
+        Self { name: name.into(), key: None, kind, inferred: true, null: Vec::new(), bad: Bad::Reject }
+    }
+
     /// What the records call it.
     pub fn key(&self) -> &str {
         self.key.as_deref().unwrap_or(&self.name)
@@ -118,6 +123,13 @@ fn is_reject(bad: &Bad) -> bool {
 }
 
 impl StreamSchema {
+    /// Of a store that is begun now, of columns that the source has.
+    pub fn new(columns: Vec<StreamColumn>) -> Self {
+        let (derived, time, time_form) = (Vec::new(), None, TimeForm::default());
+        let (dialect, ahead) = (Dialect::CURRENT, Ahead::default());
+        Self { format: FORMAT, schema: 1, dialect, columns, derived, time, ahead, time_form }
+    }
+
     /// The columns that parts hold of the stream itself: what the expressions of models see, all nullable.
     pub fn arrow(&self) -> SchemaRef {
         Arc::new(ArrowSchema::new(self.fields()))

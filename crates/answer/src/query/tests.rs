@@ -13,7 +13,7 @@ use datafusion::parquet::file::properties::WriterProperties;
 use millstream_store::LocalStore;
 use millstream_stream::batch::{ParquetPart, StoredBatches, batch_folder, cut_key, manifest_key};
 use millstream_stream::record::rows_of;
-use millstream_stream::schema::{Ahead, ColumnType, Dialect, StreamColumn};
+use millstream_stream::schema::{ColumnType, Dialect, StreamColumn};
 use serde_json::json;
 
 use super::*;
@@ -28,30 +28,14 @@ struct Fixture {
 const BIG: i64 = 9_007_199_254_740_993;
 
 fn schema() -> StreamSchema {
-    let column = |(name, kind): (&str, ColumnType)| StreamColumn {
-        key: None,
-        name: name.to_owned(),
-        kind,
-        inferred: false,
-        null: Vec::new(),
-        bad: millstream_stream::schema::Bad::Reject,
-    };
+    let column = |(name, kind): (&str, ColumnType)| StreamColumn { inferred: false, ..StreamColumn::new(name, kind) };
     let columns = [
         ("id", ColumnType::Int64),
         ("Close", ColumnType::Float64),
         ("town", ColumnType::Utf8),
         ("up", ColumnType::Boolean),
     ];
-    StreamSchema {
-        format: 1,
-        schema: 1,
-        dialect: Dialect::CURRENT,
-        ahead: Ahead::default(),
-        columns: columns.map(column).to_vec(),
-        time: None,
-        time_form: millstream_stream::schema::TimeForm::default(),
-        derived: Vec::new(),
-    }
+    StreamSchema::new(columns.map(column).to_vec())
 }
 
 fn fixture(rows: i64) -> Fixture {

@@ -1,7 +1,7 @@
 //! `rows` of a `[[table]]`: a small table that stands in the pipeline file itself.
 
 use millstream_base::{Faults, Section, json, type_name};
-use millstream_stream::schema::{Ahead, Bad, ColumnType, Dialect, FORMAT, StreamColumn, StreamSchema};
+use millstream_stream::schema::{ColumnType, StreamColumn, StreamSchema};
 use serde_json::{Map, Value as Json};
 use toml::{Table, Value};
 
@@ -32,25 +32,9 @@ pub(super) fn rows(section: &Section, faults: &mut Faults) -> Option<GivenRows> 
         }
         sound &= given.len() == index + 1;
     }
-    let column = |(name, kind): (String, ColumnType)| StreamColumn {
-        key: None,
-        name,
-        kind,
-        inferred: true,
-        null: Vec::new(),
-        bad: Bad::Reject,
-    };
+    let column = |(name, kind): (String, ColumnType)| StreamColumn::new(name, kind);
     let columns = columns.into_iter().map(column).collect();
-    let schema = StreamSchema {
-        format: FORMAT,
-        schema: 1,
-        dialect: Dialect::CURRENT,
-        ahead: Ahead::default(),
-        columns,
-        derived: Vec::new(),
-        time: None,
-        time_form: millstream_stream::schema::TimeForm::default(),
-    };
+    let schema = StreamSchema::new(columns);
     sound.then_some(GivenRows { schema, rows: given })
 }
 

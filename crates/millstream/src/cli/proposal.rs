@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use millstream_stream::schema::{ColumnType, StreamColumn, StreamSchema};
 use millstream_stream::source::{ColumnLook, FILE_COLUMN, Look, TimeLook};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::NewKind;
 
@@ -99,7 +100,9 @@ impl<'a> Column<'a> {
     }
 
     fn is_text(self) -> bool {
-        self.kind() == ColumnType::Utf8 && self.look.words >= WORDS_OF_TEXT
+        // Who wrote it, and where it lies, say nothing of what it is.
+        let is_about_others = ["user", "author", "link", "url"].iter().any(|word| self.plain().contains(word));
+        !is_about_others && self.kind() == ColumnType::Utf8 && self.look.words >= WORDS_OF_TEXT
     }
 
     fn is_class(self) -> bool {
@@ -117,6 +120,17 @@ impl<'a> Column<'a> {
             ColumnType::Float64 | ColumnType::Int64 => named[..7].contains(&self.plain().as_str()),
             ColumnType::Utf8 => self.look.time.is_some(),
             ColumnType::Boolean => false,
+        }
+    }
+
+    /// Its first value, for an address; of one that is read otherwise than it is written, a 1.
+    fn sample(self) -> String {
+        match &self.look.first {
+            Some(first) if self.look.number.is_none() && !self.look.odd_texts.contains(first) => {
+                utf8_percent_encode(first, NON_ALPHANUMERIC).to_string()
+            }
+            Some(_) | None if self.is_number() => "1".to_owned(),
+            Some(_) | None => "text".to_owned(),
         }
     }
 
@@ -162,8 +176,18 @@ pub fn said_of(schema: &StreamSchema, looks: &[ColumnLook], rows: Option<u64>) -
 
 /// What is made of the file, and why.
 enum Shape<'a> {
-    Ratings { user: &'a str, item: &'a str, rating: Option<&'a str> },
-    Items { id: &'a str, title: Option<&'a str>, texts: Vec<&'a str>, rating: Option<&'a str>, votes: Option<&'a str> },
+    Ratings {
+        user: Column<'a>,
+        item: Column<'a>,
+        rating: Option<&'a str>,
+    },
+    Items {
+        id: Column<'a>,
+        title: Option<&'a str>,
+        texts: Vec<&'a str>,
+        rating: Option<&'a str>,
+        votes: Option<&'a str>,
+    },
     Rows(Guess<'a>),
     Nothing,
 }
@@ -198,9 +222,9 @@ pub fn pipeline_for(name: &str, found: &KnownFile, kind: Option<NewKind>) -> Str
     batch_section(&mut text, found.rows);
     match &shape {
         Shape::Nothing => text.push_str("# No column is left to predict from: add columns, then a [[model]].\n"),
-        Shape::Ratings { user, item, rating } => ratings_sections(&mut text, user, item, *rating, time),
+        Shape::Ratings { user, item, rating } => ratings_sections(&mut text, *user, *item, *rating, time),
         Shape::Items { id, title, texts, rating, votes } => {
-            items_sections(&mut text, id, *title, texts, *rating, *votes);
+            items_sections(&mut text, *id, *title, texts, *rating, *votes);
         }
         Shape::Rows(guess) => {
             model_section(&mut text, found, guess);
@@ -250,7 +274,7 @@ fn ratings<'a>(found: &KnownFile<'a>, time: Option<&str>) -> Option<(Shape<'a>, 
         "Two columns of ids that come again{} are ratings: a recommender.",
         if rating.is_some() { " and a number" } else { "" }
     );
-    Some((Shape::Ratings { user: user.name(), item: item.name(), rating }, why))
+    Some((Shape::Ratings { user: *user, item: *item, rating }, why))
 }
 
 /// A column of ids that come once, and texts.
@@ -268,7 +292,7 @@ fn items<'a>(found: &KnownFile<'a>) -> Option<(Shape<'a>, String)> {
     let number = |names: &[&str]| found.columns().find(|c| c.is_number() && c.is_named(names)).map(Column::name);
     let (rating, votes) = (number(&RATING_NAMES), number(&VOTES_NAMES));
     let why = "A column of ids that come once and texts are items: what is alike, what is best, a catalogue.";
-    Some((Shape::Items { id: id.name(), title: title.map(Column::name), texts, rating, votes }, why.to_owned()))
+    Some((Shape::Items { id, title: title.map(Column::name), texts, rating, votes }, why.to_owned()))
 }
 
 /// One column from the others. `classes`: a class is to be predicted, or a number.
@@ -386,8 +410,9 @@ fn batch_section(text: &mut String, rows: u64) {
     text.push('\n');
 }
 
-fn ratings_sections(text: &mut String, user: &str, item: &str, rating: Option<&str>, time: Option<&str>) {
-    let (user, item) = (quoted(user), quoted(item));
+fn ratings_sections(text: &mut String, user: Column, item: Column, rating: Option<&str>, time: Option<&str>) {
+    let (one_user, one_item) = (user.sample(), item.sample());
+    let (user, item) = (quoted(user.name()), quoted(item.name()));
     let time = time.map_or(String::new(), |time| {
         format!("time = {}                    # of two of a pair the later one counts\n", quoted(time))
     });
@@ -401,9 +426,9 @@ fn ratings_sections(text: &mut String, user: &str, item: &str, rating: Option<&s
          user = {user}\nitem = {item}\n{rating}{time}params = {{ {params} }}\n\n\
          # What most like: for users that are new, and to measure against.\n\
          [[model]]\nname = \"liked\"\nalgorithm = \"popularity\"\ntrain_on = \"cumulative\"\nitem = {item}\n{}\n\
-         [[route]]                             # curl 'http://127.0.0.1:8080/recommend/1?n=10'\n\
+         [[route]]                             # curl 'http://127.0.0.1:8080/recommend/{one_user}?n=10'\n\
          path = \"/recommend/{{user}}\"\nmodel = \"taste\"\naction = \"recommend\"\nargs = {{ user = \"user\", n = \"n\" }}\n\n\
-         [[route]]                             # curl 'http://127.0.0.1:8080/similar/1?n=10'\n\
+         [[route]]                             # curl 'http://127.0.0.1:8080/similar/{one_item}?n=10'\n\
          path = \"/similar/{{item}}\"\nmodel = \"taste\"\naction = \"similar\"\nargs = {{ item = \"item\", n = \"n\" }}\n",
         rating.replacen("rating", "score", 1),
     );
@@ -411,7 +436,7 @@ fn ratings_sections(text: &mut String, user: &str, item: &str, rating: Option<&s
 
 fn items_sections(
     text: &mut String,
-    id: &str,
+    id: Column,
     title: Option<&str>,
     texts: &[&str],
     rating: Option<&str>,
@@ -419,7 +444,7 @@ fn items_sections(
 ) {
     let weights = texts.iter().map(|text| format!("{} = 1.0", key(text))).collect::<Vec<_>>().join(", ");
     let named = title.map_or(String::new(), |title| format!("title = {}\n", quoted(title)));
-    let id = quoted(id);
+    let (one, id) = (id.sample(), quoted(id.name()));
     let _ = write!(
         text,
         "# What is like an item, by what is written of it.\n\
@@ -439,9 +464,9 @@ fn items_sections(
     }
     let _ = write!(
         text,
-        "[[route]]                             # curl 'http://127.0.0.1:8080/similar?item=…&n=10'\n\
+        "[[route]]                             # curl 'http://127.0.0.1:8080/similar?item={one}&n=10'\n\
          path = \"/similar\"\nmodel = \"alike\"\naction = \"similar\"\nargs = {{ item = \"item\", n = \"n\" }}\n\n\
-         [catalogue]                           # curl 'http://127.0.0.1:8080/v1/items?n=10'\n\
+         [catalogue]                           # curl 'http://127.0.0.1:8080/v1/catalogue?limit=10'\n\
          from = \"batches\"\nid = {id}\n{named}",
     );
 }
@@ -503,12 +528,7 @@ fn route_section(text: &mut String, found: &KnownFile, model: &Guess) {
             (key(feature), quoted(&parameter))
         })
         .collect();
-    let kind = |name: &str| found.columns().find(|c| c.name() == name).map(Column::kind);
-    let sample = |name: &&str| match kind(name) {
-        Some(ColumnType::Utf8) | None => "text",
-        Some(ColumnType::Boolean) => "true",
-        Some(ColumnType::Float64 | ColumnType::Int64) => "1",
-    };
+    let sample = |name: &str| found.columns().find(|c| c.name() == name).map_or_else(String::new, Column::sample);
     let parameters = pairs
         .iter()
         .zip(&model.features)

@@ -7,7 +7,7 @@ use super::*;
 use crate::config::{BrokerChoice, Loaded, Retention, check_models, load_text};
 use millstream_base::Faults;
 use millstream_store::StoreUrl;
-use millstream_stream::schema::{Ahead, Bad, ColumnType, Dialect, StreamColumn, StreamSchema};
+use millstream_stream::schema::{ColumnType, StreamColumn, StreamSchema};
 use millstream_stream::source::ColumnLook;
 
 fn parsed(arguments: &str) -> Invocation {
@@ -162,24 +162,8 @@ fn loaded(text: &str) -> Loaded {
 }
 
 fn schema(columns: &[(&str, ColumnType)]) -> StreamSchema {
-    let column = |(name, kind): &(&str, ColumnType)| StreamColumn {
-        key: None,
-        name: (*name).to_owned(),
-        kind: *kind,
-        inferred: true,
-        null: Vec::new(),
-        bad: Bad::Reject,
-    };
-    StreamSchema {
-        format: 1,
-        schema: 1,
-        dialect: Dialect::CURRENT,
-        ahead: Ahead::default(),
-        columns: columns.iter().map(column).collect(),
-        derived: Vec::new(),
-        time: None,
-        time_form: millstream_stream::schema::TimeForm::default(),
-    }
+    let column = |(name, kind): &(&str, ColumnType)| StreamColumn::new(*name, *kind);
+    StreamSchema::new(columns.iter().map(column).collect())
 }
 
 /// What was written loads, and fits the columns it was written for.

@@ -2,7 +2,7 @@
 
 use crate::common::{Bench, finish, shared};
 
-/// Writes a pipeline for the file, checks it and runs it to its end; what the pipeline file says.
+/// Writes a pipeline for the file, checks it, runs it to its end and asks what it says to ask; what the pipeline file says.
 fn run_new(bench: &Bench, from: &str) -> String {
     let (code, said) = finish(&bench.output(&["new", "mine", "--from", from]));
     assert_eq!(code, 0, "{said}");
@@ -12,6 +12,13 @@ fn run_new(bench: &Bench, from: &str) -> String {
         let (code, said) = finish(&bench.output(&[command, &own].concat()));
         assert_eq!(code, 0, "{command:?}: {said}\n{text}");
         assert!(!said.contains(" rejects") && !said.contains("panicked"), "{said}\n{text}");
+    }
+    let served = bench.serving(&[["run", "mine.toml"].as_slice(), &own].concat(), |_| {});
+    served.wait_for_loaded();
+    for address in text.split("curl 'http://127.0.0.1:8080").skip(1) {
+        let target = address.split('\'').next().unwrap();
+        let answer = served.get(target);
+        assert_eq!(answer.status, 200, "{target}: {}\n{text}", answer.text);
     }
     text
 }

@@ -24,7 +24,7 @@ use crate::train::prepare::{Counts, PreparedRows, prepare};
 use crate::train::{Recipe, TrainError, TrainReport, TrainSettings, Trainer, TrainingRun, WhenBehind};
 use millstream_base::status::Status;
 use millstream_stream::batch::{Batch, cut_key, manifest_key};
-use millstream_stream::schema::{Ahead, ColumnType, Dialect, StreamColumn, StreamSchema};
+use millstream_stream::schema::{ColumnType, Dialect, StreamColumn, StreamSchema};
 
 pub const COLUMNS: [(&str, ColumnType); 6] = [
     ("Timestamp", ColumnType::Int64),
@@ -61,24 +61,12 @@ pub fn fixture_of(columns: &[(&str, ColumnType)], partitions: u64) -> Fixture {
 fn fixture_in(folder: tempfile::TempDir, columns: &[(&str, ColumnType)], partitions: u64) -> Fixture {
     let store: SharedStore = Arc::new(LocalStore::open(folder.path()).unwrap());
     let column = |(name, kind): &(&str, ColumnType)| StreamColumn {
-        key: None,
-        name: (*name).to_owned(),
-        kind: *kind,
         inferred: false,
         null: vec![String::new()],
-        bad: millstream_stream::schema::Bad::Reject,
+        ..StreamColumn::new(*name, *kind)
     };
     let columns = columns.iter().map(column).collect();
-    let schema = StreamSchema {
-        format: 1,
-        schema: 1,
-        dialect: Dialect::CURRENT,
-        ahead: Ahead::default(),
-        columns,
-        derived: Vec::new(),
-        time: None,
-        time_form: millstream_stream::schema::TimeForm::default(),
-    };
+    let schema = StreamSchema::new(columns);
     store.create("schema/000001.json", &serde_json::to_vec(&schema).unwrap()).unwrap();
     Fixture { _folder: folder, store, batches: Mutex::default(), schema, partitions }
 }

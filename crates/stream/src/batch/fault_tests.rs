@@ -15,7 +15,7 @@ use super::part::{Outcome, Part, PartError, Record, sweep};
 use super::{Cut, CutReason, Manifest, PartSettings, StoredBatches, batch_folder, cuts, decide};
 use crate::batch::BatchFormat;
 use crate::record::Encoding;
-use crate::schema::{Ahead, Bad, ColumnType, Dialect, OFFSET_COLUMN, StreamColumn, StreamSchema};
+use crate::schema::{ColumnType, OFFSET_COLUMN, StreamColumn, StreamSchema};
 
 const PARTITIONS: u32 = 2;
 const BATCHES: u32 = 3;
@@ -26,17 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 fn settings() -> PartSettings {
     let (name, kind) = ("a".to_owned(), ColumnType::Int64);
-    let column = StreamColumn { key: None, name, kind, inferred: false, null: Vec::new(), bad: Bad::Reject };
-    let schema = StreamSchema {
-        format: 1,
-        schema: 1,
-        dialect: Dialect::CURRENT,
-        ahead: Ahead::default(),
-        columns: vec![column],
-        derived: Vec::new(),
-        time: None,
-        time_form: crate::schema::TimeForm::default(),
-    };
+    let column = StreamColumn { inferred: false, ..StreamColumn::new(name, kind) };
+    let schema = StreamSchema::new(vec![column]);
     PartSettings { schema, encoding: Encoding::Json, format: BatchFormat::Parquet }
 }
 

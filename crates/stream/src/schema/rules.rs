@@ -232,16 +232,11 @@ impl DerivedColumn {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::{Ahead, Bad, FORMAT};
 
     fn found() -> StreamSchema {
         let column = |(name, kind): (&str, ColumnType)| StreamColumn {
-            key: None,
-            name: name.to_owned(),
-            kind,
-            inferred: true,
             null: vec!["NA".to_owned()],
-            bad: Bad::Reject,
+            ..StreamColumn::new(name, kind)
         };
         let columns = [
             ("discounted_price", ColumnType::Utf8),
@@ -249,16 +244,7 @@ mod tests {
             ("votes", ColumnType::Float64),
             ("when", ColumnType::Int64),
         ];
-        StreamSchema {
-            format: FORMAT,
-            schema: 1,
-            dialect: Dialect::CURRENT,
-            ahead: Ahead::default(),
-            columns: columns.map(column).to_vec(),
-            derived: Vec::new(),
-            time: None,
-            time_form: crate::schema::TimeForm::default(),
-        }
+        StreamSchema::new(columns.map(column).to_vec())
     }
 
     fn rules(toml: &str) -> SchemaRules {

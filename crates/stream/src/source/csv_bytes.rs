@@ -62,9 +62,16 @@ impl CsvBytes {
         }
     }
 
-    /// From now on each of them is given out as one `SEPARATOR`.
-    pub fn separate_by(&mut self, separator: &[u8]) {
-        self.separator = Some(Finder::new(separator).into_owned());
+    /// What fields are to be told apart by: the separator itself, or, of one that is no single byte of ASCII, `SEPARATOR`, as which each
+    /// is given out from now on.
+    pub fn separate_by(&mut self, separator: &[u8]) -> u8 {
+        match separator {
+            [byte] if byte.is_ascii() => *byte,
+            several => {
+                self.separator = Some(Finder::new(several).into_owned());
+                SEPARATOR
+            }
+        }
     }
 
     pub fn row_ended(&mut self) {

@@ -69,13 +69,8 @@ impl CsvRows {
         if is_utf16(bytes.line().map_err(failed)?) {
             return Err(SourceError::Utf16 { place: place.to_owned() });
         }
-        let (delimiter, separator) = match separator.as_slice() {
-            [byte] if byte.is_ascii() => (*byte, None),
-            _ => {
-                bytes.separate_by(&separator);
-                (SEPARATOR, Some(separator))
-            }
-        };
+        let delimiter = bytes.separate_by(&separator);
+        let separator = (delimiter == SEPARATOR).then_some(separator);
         let reader = csv::ReaderBuilder::new()
             .delimiter(delimiter)
             .quoting(format.quote.is_some())

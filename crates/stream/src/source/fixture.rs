@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use super::{Dataset, Row, SourceError};
 use crate::record::Encoding;
-use crate::source::{CsvFormat, Pace, Source, SourcePlace, format_by_name};
+use crate::source::{Source, SourcePlace};
 
 pub struct Bench {
     pub source: Source,
@@ -20,14 +20,8 @@ impl Bench {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
         std::fs::write(&path, bytes).unwrap();
-        let source = Self::source(SourcePlace::File(path.clone()), name);
+        let source = Source::of_name(SourcePlace::File(path.clone()), name);
         Self { source, path, _folder: folder }
-    }
-
-    pub fn source(place: SourcePlace, name: &str) -> Source {
-        let (format, compression) = format_by_name(name);
-        let (csv, charset) = (CsvFormat::of_name(name), encoding_rs::UTF_8);
-        Source { place, format, compression, pace: Pace::FullSpeed, csv, charset, key: None, order_by: None, seed: 1 }
     }
 
     pub fn keyed(mut self, column: &str) -> Self {

@@ -7,8 +7,8 @@ use super::limits::COLUMNS_MOST;
 use crate::expression::words;
 use crate::record::{Cell, NumberText, TimeReader, Value, is_compact_date, is_json_number, number_text, unit_of};
 use crate::schema::{
-    Ahead, Bad, ColumnType, Dialect, EpochUnit, FOLDER_COLUMN, FORMAT, SchemaRules, StreamColumn, StreamSchema,
-    TimeForm, USUAL_MARKERS, is_missing_marker, renamed,
+    ColumnType, Dialect, EpochUnit, FOLDER_COLUMN, SchemaRules, StreamColumn, StreamSchema, TimeForm, USUAL_MARKERS,
+    is_missing_marker, renamed,
 };
 
 /// The columns of a source as far as it is read, in the order of their first appearance.
@@ -121,23 +121,17 @@ impl<'a> Columns<'a> {
                 None => found.found_null(kind, seen),
             };
             StreamColumn {
-                name: name.clone(),
                 key: own.is_some().then(|| given.clone()),
-                kind,
                 inferred: pinned.is_none(),
                 null,
-                bad: Bad::Reject,
+                ..StreamColumn::new(name.clone(), kind)
             }
         });
         StreamSchema {
-            format: FORMAT,
-            schema: 1,
             dialect: self.rules.dialect,
-            ahead: Ahead::default(),
-            columns: columns.collect(),
-            derived: Vec::new(),
             time: self.rules.time.clone(),
             time_form: self.seen_times().map_or_else(|| self.rules.time_form.clone(), SeenTimes::form),
+            ..StreamSchema::new(columns.collect())
         }
     }
 

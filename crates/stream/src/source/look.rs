@@ -12,7 +12,7 @@ use super::written::NumberForm;
 use super::{Dataset, Profile, Row, SourceError};
 use crate::record::{Encoding, TimeReader, Value as Cell, is_json_number};
 use crate::schema::{ColumnType, Dialect, SchemaRules, TimeForm};
-use crate::source::{Compression, CsvFormat, Pace, Source, SourceFormat, SourcePlace, format_by_name};
+use crate::source::{Compression, CsvFormat, Source, SourceFormat, SourcePlace, format_by_name};
 
 const ROWS_MOST: usize = 5_000;
 const BYTES_MOST: usize = 32 << 20;
@@ -65,6 +65,7 @@ pub struct Look {
 /// A column of the first rows.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ColumnLook {
+    pub first: Option<String>,
     /// Values that are not null, and how many different ones.
     pub values: usize,
     pub distinct: usize,
@@ -94,25 +95,14 @@ pub fn look(path: &Path) -> Result<Look, SourceError> {
         let fault = "this is a spreadsheet: save its sheet as csv".to_owned();
         return Err(SourceError::NoFile { place: name.into_owned(), fault });
     }
-    let (by_name, compression) = format_by_name(&name);
-    let format = format_in_folder(path).unwrap_or(by_name);
-    let plain = Source {
-        place: SourcePlace::File(path.to_owned()),
-        format,
-        compression,
-        pace: Pace::FullSpeed,
-        csv: CsvFormat::of_name(&name),
-        charset: encoding_rs::UTF_8,
-        key: None,
-        order_by: None,
-        seed: 1,
-    };
+    let plain = Source::of_name(SourcePlace::File(path.to_owned()), &name);
+    let plain = Source { format: format_in_folder(path).unwrap_or(plain.format), ..plain };
     let once = || SourceError::NoFile {
         place: name.to_string(),
         fault: "can be read only once: write it to a file first".to_owned(),
     };
     let sniffed = Dataset::new(&plain).sniff()?.ok_or_else(once)?;
-    let compression = if sniffed.format == SourceFormat::Parquet { Compression::None } else { compression };
+    let compression = if sniffed.format == SourceFormat::Parquet { Compression::None } else { plain.compression };
     let (csv, charset) = (sniffed.csv.clone(), sniffed.charset);
     let source = Source { format: sniffed.format, compression, csv, charset, ..plain };
     let dataset = Dataset::new(&source);
@@ -178,6 +168,7 @@ fn looked_at(values: &[String], kind: ColumnType) -> ColumnLook {
     let distinct: HashSet<&str> = values.iter().map(String::as_str).take(DISTINCT_MOST).collect();
     let words: usize = values.iter().map(|value| value.split_whitespace().count()).sum();
     let mut look = ColumnLook {
+        first: values.first().cloned(),
         values: values.len(),
         distinct: distinct.len(),
         words: if values.is_empty() { 0.0 } else { words as f64 / values.len() as f64 },

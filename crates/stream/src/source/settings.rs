@@ -22,6 +22,15 @@ pub struct Source {
     pub seed: u64,
 }
 
+impl Source {
+    /// As a file of this name is read where nothing else is said.
+    pub fn of_name(place: SourcePlace, name: &str) -> Self {
+        let (format, compression) = format_by_name(name);
+        let (csv, charset, pace) = (CsvFormat::of_name(name), encoding_rs::UTF_8, Pace::FullSpeed);
+        Self { place, format, compression, pace, csv, charset, key: None, order_by: None, seed: 1 }
+    }
+}
+
 /// Where the rows lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SourcePlace {

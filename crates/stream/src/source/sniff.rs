@@ -8,10 +8,11 @@ use std::io::{self, Cursor};
 use chardetng::{EncodingDetector, Iso2022JpDetection, Utf8Detection};
 use csv::ByteRecord;
 
-use super::csv_bytes::{CsvBytes, SEPARATOR};
+use super::csv_bytes::CsvBytes;
 use super::csv_rows::named_separator;
 use super::input::{RowGuard, Stopped};
 use super::written::is_numberish;
+use crate::schema::is_missing_marker;
 use crate::source::{Charset, CsvFormat, SourceFormat};
 
 /// Of an unpacked file.
@@ -29,8 +30,6 @@ pub struct Sniffed {
     pub format: SourceFormat,
     pub charset: &'static Charset,
     pub csv: CsvFormat,
-    /// Fields of a row of csv.
-    pub n_fields: usize,
 }
 
 impl Sniffed {
@@ -78,7 +77,7 @@ impl Sniffed {
 pub(super) fn sniff(bytes: &[u8], is_all: bool, name: &str) -> Sniffed {
     let default = CsvFormat::of_name(name);
     if bytes.starts_with(b"PAR1") {
-        return Sniffed { format: SourceFormat::Parquet, charset: encoding_rs::UTF_8, csv: default, n_fields: 0 };
+        return Sniffed { format: SourceFormat::Parquet, charset: encoding_rs::UTF_8, csv: default };
     }
     let charset = charset(bytes, is_all);
     let (text, _, _) = charset.decode(bytes);
@@ -88,8 +87,8 @@ pub(super) fn sniff(bytes: &[u8], is_all: bool, name: &str) -> Sniffed {
         Some('[') if text.trim_start()[1..].trim_start().starts_with(['{', ']']) => SourceFormat::Jsonl,
         _ => SourceFormat::Csv,
     };
-    let (csv, n_fields) = if format == SourceFormat::Csv { csv(text, default) } else { (default, 0) };
-    Sniffed { format, charset, csv, n_fields }
+    let csv = if format == SourceFormat::Csv { csv(text, default) } else { default };
+    Sniffed { format, charset, csv }
 }
 
 /// By its mark, by being UTF-8, by the zero bytes of UTF-16, else by what its bytes are likely to be.
@@ -124,7 +123,7 @@ struct Reading {
     score: f64,
 }
 
-fn csv(text: &str, default: CsvFormat) -> (CsvFormat, usize) {
+fn csv(text: &str, default: CsvFormat) -> CsvFormat {
     let first = text.lines().next().unwrap_or_default();
     let named = named_separator(first.as_bytes()).and_then(|separator| std::str::from_utf8(separator).ok());
     let body = if named.is_some() { text.split_once('\n').map_or("", |(_, body)| body) } else { text };
@@ -155,13 +154,12 @@ fn csv(text: &str, default: CsvFormat) -> (CsvFormat, usize) {
     }
     match best {
         Some(best) if best.n_fields > 1 && best.score > SURE => {
-            let n_fields = best.n_fields;
             let mut csv = with_head(body, best);
             // Counted from the beginning of the file.
             csv.skip += u32::from(named.is_some() && csv.skip > 0);
-            (csv, n_fields)
+            csv
         }
-        Some(_) | None => (default, 1),
+        Some(_) | None => default,
     }
 }
 
@@ -223,13 +221,7 @@ fn is_clean(field: &str, csv: &CsvFormat) -> bool {
 fn rows(text: &str, csv: &CsvFormat) -> io::Result<Vec<ByteRecord>> {
     let guard = RowGuard::new(Box::new(Cursor::new(text.as_bytes().to_vec())), &Stopped::default());
     let mut bytes = CsvBytes::new(guard);
-    let delimiter = match csv.separator.as_bytes() {
-        [byte] if byte.is_ascii() => *byte,
-        several => {
-            bytes.separate_by(several);
-            SEPARATOR
-        }
-    };
+    let delimiter = bytes.separate_by(csv.separator.as_bytes());
     let mut builder = csv::ReaderBuilder::new();
     builder.delimiter(delimiter).quoting(csv.quote.is_some()).quote(csv.quote.unwrap_or(b'"')).escape(csv.escape);
     let mut reader = builder.has_headers(false).flexible(true).from_reader(bytes);
@@ -284,9 +276,7 @@ fn number_columns(rows: &[ByteRecord], n_fields: usize) -> Vec<bool> {
     let column = |column: usize| {
         let values = rows.iter().skip(1).filter(|row| row.len() == n_fields).filter_map(|row| row.get(column));
         let (mut numbers, mut all) = (0, 0);
-        for value in
-            values.map(String::from_utf8_lossy).filter(|value| !value.trim().is_empty() && !is_marker(value.trim()))
-        {
+        for value in values.map(String::from_utf8_lossy).filter(|value| !is_missing_marker(value)) {
             all += 1;
             numbers += usize::from(is_numberish(&value));
         }
@@ -307,7 +297,7 @@ fn is_header(row: &ByteRecord, rest: &[ByteRecord], numbers: &[bool]) -> bool {
         }
         let is_name = |field: &[u8]| {
             let text = String::from_utf8_lossy(field);
-            !text.trim().is_empty() && !is_marker(text.trim()) && !is_numberish(&text)
+            !is_missing_marker(&text) && !is_numberish(&text)
         };
         return row.iter().zip(numbers).any(|(field, numbers)| *numbers && is_name(field));
     }
@@ -327,16 +317,9 @@ fn is_year(field: &[u8]) -> bool {
 fn is_second_header(row: &ByteRecord, numbers: &[bool]) -> bool {
     let is_text = |field: &[u8]| {
         let text = String::from_utf8_lossy(field);
-        let text = text.trim();
-        !text.is_empty() && !is_marker(text) && !is_numberish(text)
+        !is_missing_marker(&text) && !is_numberish(&text)
     };
     numbers.contains(&true) && row.iter().zip(numbers).all(|(field, numbers)| !numbers || is_text(field))
-}
-
-/// What stands for a value that is not there.
-fn is_marker(text: &str) -> bool {
-    const MARKERS: [&str; 10] = ["na", "n/a", "nan", "null", "none", "?", "-", "--", "\\n", ".."];
-    MARKERS.contains(&text.to_lowercase().as_str())
 }
 
 /// The keys, as one sentence's end.

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use millstream_base::{ConfigFaults, Faults};
 use millstream_model::model::{Columns, Model, Supervised};
-use millstream_stream::schema::{Ahead, Bad, ColumnType, Dialect, StreamColumn, StreamSchema};
+use millstream_stream::schema::{ColumnType, StreamColumn, StreamSchema};
 
 use super::{Loaded, Overrides, check_models, load_text};
 
@@ -72,14 +72,7 @@ fn supervised(model: &Model) -> &Supervised {
 }
 
 fn candles() -> StreamSchema {
-    let column = |(name, kind): &(&str, ColumnType)| StreamColumn {
-        key: None,
-        name: (*name).to_owned(),
-        kind: *kind,
-        inferred: true,
-        null: Vec::new(),
-        bad: Bad::Reject,
-    };
+    let column = |(name, kind): &(&str, ColumnType)| StreamColumn::new(*name, *kind);
     let columns = [
         ("Timestamp", ColumnType::Int64),
         ("Open", ColumnType::Float64),
@@ -89,16 +82,7 @@ fn candles() -> StreamSchema {
         ("Volume", ColumnType::Float64),
         ("Town/City", ColumnType::Utf8),
     ];
-    StreamSchema {
-        format: 1,
-        schema: 1,
-        dialect: Dialect::CURRENT,
-        ahead: Ahead::default(),
-        columns: columns.iter().map(column).collect(),
-        derived: Vec::new(),
-        time: None,
-        time_form: millstream_stream::schema::TimeForm::default(),
-    }
+    StreamSchema::new(columns.iter().map(column).collect())
 }
 
 /// What `check_models` says of a file that is right so far.

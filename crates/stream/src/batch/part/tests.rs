@@ -7,19 +7,12 @@ use millstream_store::{LocalStore, Store};
 
 use super::*;
 use crate::batch::read_part;
-use crate::schema::{Ahead, Bad, ColumnType, DerivedColumn, Dialect, StreamColumn};
+use crate::schema::{Bad, ColumnType, DerivedColumn, Dialect, StreamColumn};
 
 const NOW_MS: i64 = 1_700_000_000_000;
 
 fn settings(format: BatchFormat, from: Option<&str>) -> PartSettings {
-    let column = |(name, kind): (&str, ColumnType)| StreamColumn {
-        key: None,
-        name: name.to_owned(),
-        kind,
-        inferred: true,
-        null: Vec::new(),
-        bad: Bad::Reject,
-    };
+    let column = |(name, kind): (&str, ColumnType)| StreamColumn::new(name, kind);
     let derived = |from: &str| DerivedColumn {
         name: "price".to_owned(),
         kind: ColumnType::Float64,
@@ -27,14 +20,8 @@ fn settings(format: BatchFormat, from: Option<&str>) -> PartSettings {
         bad: Bad::Reject,
     };
     let schema = StreamSchema {
-        format: FORMAT,
-        schema: 1,
-        dialect: Dialect::CURRENT,
-        ahead: Ahead::default(),
-        columns: [("text", ColumnType::Utf8), ("n", ColumnType::Float64)].map(column).to_vec(),
         derived: from.map(derived).into_iter().collect(),
-        time: None,
-        time_form: crate::schema::TimeForm::default(),
+        ..StreamSchema::new([("text", ColumnType::Utf8), ("n", ColumnType::Float64)].map(column).to_vec())
     };
     PartSettings { schema, encoding: Encoding::Csv, format }
 }

@@ -11,23 +11,10 @@ const NOW_MS: i64 = 1_700_000_000_000;
 
 fn schema(columns: &[(&str, ColumnType)], time: Option<&str>) -> StreamSchema {
     let column = |(name, kind): &(&str, ColumnType)| StreamColumn {
-        key: None,
-        name: (*name).to_owned(),
-        kind: *kind,
-        inferred: true,
         null: vec!["NA".to_owned()],
-        bad: Bad::Reject,
+        ..StreamColumn::new(*name, *kind)
     };
-    StreamSchema {
-        format: 1,
-        schema: 1,
-        dialect: Dialect::CURRENT,
-        ahead: Ahead::default(),
-        columns: columns.iter().map(column).collect(),
-        derived: Vec::new(),
-        time: time.map(str::to_owned),
-        time_form: crate::schema::TimeForm::default(),
-    }
+    StreamSchema { time: time.map(str::to_owned), ..StreamSchema::new(columns.iter().map(column).collect()) }
 }
 
 fn derived(name: &str, kind: ColumnType, from: &str) -> DerivedColumn {

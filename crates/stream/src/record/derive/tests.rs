@@ -1,7 +1,7 @@
 use datafusion::arrow::datatypes::Schema;
 
 use super::*;
-use crate::schema::{Ahead, ArrowType, Dialect, FORMAT, StreamColumn};
+use crate::schema::{ArrowType, StreamColumn};
 
 /// One source column `x` of texts (the last two are an empty one and null), and a derived one.
 fn check_texts(kind: ColumnType, from: &str, cases: &[(&str, &str)]) {
@@ -10,25 +10,9 @@ fn check_texts(kind: ColumnType, from: &str, cases: &[(&str, &str)]) {
 
 fn check(source: ColumnType, kind: ColumnType, from: &str, cases: &[(&str, &str)]) {
     for bad in [Bad::Reject, Bad::Null] {
-        let column = StreamColumn {
-            key: None,
-            name: "x".to_owned(),
-            kind: source,
-            inferred: true,
-            null: Vec::new(),
-            bad: Bad::Reject,
-        };
+        let column = StreamColumn::new("x", source);
         let derived = DerivedColumn { name: "y".to_owned(), kind, from: from.to_owned(), bad };
-        let schema = StreamSchema {
-            format: FORMAT,
-            schema: 1,
-            dialect: Dialect::CURRENT,
-            ahead: Ahead::default(),
-            columns: vec![column],
-            derived: vec![derived],
-            time: None,
-            time_form: crate::schema::TimeForm::default(),
-        };
+        let schema = StreamSchema { derived: vec![derived], ..StreamSchema::new(vec![column]) };
         let derivation = Derivation::compile(&schema).unwrap_or_else(|error| panic!("{error}"));
         let texts = StringArray::from_iter(cases.iter().map(|(text, _)| (*text != "null").then_some(*text)));
         let values = cast(&texts, &source.arrow()).unwrap();
@@ -123,14 +107,7 @@ fn times_are_read_from_many_texts() {
 
 #[test]
 fn a_reason_names_the_column_the_expression_and_the_values() {
-    let column = |name: &str| StreamColumn {
-        key: None,
-        name: name.to_owned(),
-        kind: ColumnType::Utf8,
-        inferred: true,
-        null: Vec::new(),
-        bad: Bad::Reject,
-    };
+    let column = |name: &str| StreamColumn::new(name, ColumnType::Utf8);
     let derived = |name: &str, from: &str| DerivedColumn {
         name: name.to_owned(),
         kind: ColumnType::Float64,
@@ -138,14 +115,8 @@ fn a_reason_names_the_column_the_expression_and_the_values() {
         bad: Bad::Reject,
     };
     let schema = StreamSchema {
-        format: FORMAT,
-        schema: 1,
-        dialect: Dialect::CURRENT,
-        ahead: Ahead::default(),
-        columns: vec![column("a"), column("b")],
         derived: vec![derived("p", "replace(a, '₹', '')"), derived("q", "cast(b as double) / 2")],
-        time: None,
-        time_form: crate::schema::TimeForm::default(),
+        ..StreamSchema::new(vec![column("a"), column("b")])
     };
     let texts = |texts: &[&str]| Arc::new(StringArray::from(texts.to_vec())) as ArrayRef;
     let rows = vec![texts(&["₹x", "₹1", "₹1"]), texts(&["y", "y", "2"])];
@@ -167,19 +138,13 @@ fn a_reason_names_the_column_the_expression_and_the_values() {
 #[test]
 fn an_expression_that_no_longer_compiles_says_so() {
     let schema = StreamSchema {
-        format: FORMAT,
-        schema: 1,
-        dialect: Dialect::CURRENT,
-        ahead: Ahead::default(),
-        columns: Vec::new(),
         derived: vec![DerivedColumn {
             name: "y".to_owned(),
             kind: ColumnType::Utf8,
             from: "no_such_function(1)".to_owned(),
             bad: Bad::Reject,
         }],
-        time: None,
-        time_form: crate::schema::TimeForm::default(),
+        ..StreamSchema::new(Vec::new())
     };
     let error = Derivation::compile(&schema).err().unwrap().to_string();
     assert!(error.starts_with("schema.columns.y.from: ") && error.contains("another version"), "{error}");

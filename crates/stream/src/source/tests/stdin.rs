@@ -28,7 +28,7 @@ impl Read for Wire {
 const SILENCE: Duration = Duration::from_millis(150);
 
 fn source(name: &str) -> Source {
-    Bench::source(SourcePlace::Stdin, name)
+    Source::of_name(SourcePlace::Stdin, name)
 }
 
 fn piped(source: &Source) -> (Sender<Vec<u8>>, Dataset) {
