@@ -257,6 +257,8 @@ impl Call<'_> {
 
     fn predict(&self, posted: Vec<Row>, list: bool) -> Result<Vec<Answered>, ApiError> {
         let known: HashMap<&str, &Input> = self.route.parameters(self.versions).into_iter().collect();
+        let inputs = self.versions.iter().flat_map(|version| &version.file.inputs);
+        let inputs: HashSet<&str> = inputs.map(|input| input.name.as_str()).collect();
         self.check_size(posted.len())?;
         let mut answered = Vec::with_capacity(posted.len());
         let keeps_others = self.route.template.as_ref().is_some_and(Template::shows_rows);
@@ -267,7 +269,7 @@ impl Call<'_> {
                 whole = row.clone();
                 row.retain(|name, _| known.contains_key(name.as_str()));
             }
-            let parameters = self.parameters(row, &known, list.then_some(index))?;
+            let parameters = self.parameters(row, &known, &inputs, list.then_some(index))?;
             if keeps_others {
                 whole.extend(parameters.clone());
             }
@@ -301,7 +303,13 @@ impl Call<'_> {
     }
 
     /// What the request says of one row, by parameter, in its type; a name nobody asks for is a fault.
-    fn parameters(&self, mut row: Row, known: &HashMap<&str, &Input>, index: Option<usize>) -> Result<Row, ApiError> {
+    fn parameters(
+        &self,
+        mut row: Row,
+        known: &HashMap<&str, &Input>,
+        inputs: &HashSet<&str>,
+        index: Option<usize>,
+    ) -> Result<Row, ApiError> {
         let unknown = |name: &str| {
             let at = index.map_or_else(String::new, |index| format!("row {index}: "));
             let parameters = self.route.parameters(self.versions);
@@ -309,7 +317,9 @@ impl Call<'_> {
             let message = format!("{at}{name}: not a parameter of {}{hint}", self.route.route.path);
             ApiError::value("unknown_parameter", name, message)
         };
-        if let Some(name) = row.keys().find(|name| !known.contains_key(name.as_str()) && !self.leaves_out(name)) {
+        // A column of the stream that no model here uses: a row may be given as it is. One that a model uses by another name is not left out.
+        let leaves_out = |name: &str| !inputs.contains(name) && self.versions.iter().any(|version| version.knows(name));
+        if let Some(name) = row.keys().find(|name| !known.contains_key(name.as_str()) && !leaves_out(name)) {
             return Err(unknown(name));
         }
         row.retain(|name, _| known.contains_key(name.as_str()));
@@ -321,7 +331,7 @@ impl Call<'_> {
                 Some(input) => rows::parse_text(name, text, input.kind)?,
                 None if self.route.is_version(name) => Some(version_json(Given::Text(text.clone()))),
                 None if self.route.is_path_parameter(name) => Some(Value::from(text.as_str())),
-                None if self.leaves_out(name) => None,
+                None if leaves_out(name) => None,
                 None => return Err(unknown(name)),
             };
             if let Some(value) = value {
@@ -329,12 +339,6 @@ impl Call<'_> {
             }
         }
         Ok(row)
-    }
-
-    /// A column of the stream that no model here uses: a row may be given as it is. One that a model uses by another name is not left out.
-    fn leaves_out(&self, name: &str) -> bool {
-        let is_input = self.versions.iter().any(|version| version.is_input(name));
-        !is_input && self.versions.iter().any(|version| version.knows(name))
     }
 
     fn inputs(&self, version: &Version, parameters: &Row) -> Row {

@@ -87,7 +87,7 @@ impl StreamSchema {
     pub fn obeys(&self, rules: &SchemaRules) -> Result<(), RuleFault> {
         let fault = |key: String, value: Option<&str>, stored: &str| {
             let message = format!(
-                "the store has {stored}: the schema was written once, with the first batch: put the key back, or begin anew with \
+                "the store has {stored}: the schema was written once, with the first batch: put the key back, or remove it where it was not there; or begin anew with \
                  another store.url and stream.topic"
             );
             Err(RuleFault { key, value: value.map(str::to_owned), message })

@@ -136,8 +136,7 @@ impl<'a> Columns<'a> {
     }
 
     fn seen_times(&self) -> Option<&SeenTimes> {
-        let place = self.places.get(self.rules.time.as_ref()?)?;
-        self.found.get(*place)?.times.as_deref()
+        self.found.iter().find_map(|found| found.times.as_deref())
     }
 
     /// The first and the last event time that were read, in milliseconds since the epoch.
@@ -274,6 +273,8 @@ impl Found {
         // Who makes a column of its texts by SQL wants the texts: `trim(x)` is not for numbers.
         let reads = |from: &String| words(from).contains(name) || from.contains(&format!("\"{name}\""));
         let is_read = rules.columns.values().any(|rule| rule.from.as_ref().is_some_and(reads));
+        let is_time =
+            rules.time.as_deref().is_some_and(|time| time == name || renamed(name, &[]).as_deref() == Some(time));
         // A column of its own stands in its place, and its times are not these.
         let is_replaced = rules.columns.get(name).is_some_and(|rule| rule.from.is_some());
         Self {
@@ -291,7 +292,7 @@ impl Found {
             texts: 0,
             codes: 0,
             first_text: None,
-            times: (rules.time.as_deref() == Some(name) && !is_replaced).then(|| Box::new(SeenTimes::new(rules))),
+            times: (is_time && !is_replaced).then(|| Box::new(SeenTimes::new(rules))),
         }
     }
 

@@ -416,6 +416,9 @@ fn one_odd_time_does_not_decide_for_the_others() {
     assert_eq!(form("t\n1700000000\n1700000060\n253402300799\n"), plain, "seconds and a year 9999");
     assert_eq!(form("t\n1700000000\n1700000060000\n"), plain, "of two senders");
     assert_eq!(form("t\n-86400000\n0\n1700000060000\n").unit, Some(EpochUnit::Milliseconds), "before 1973");
+    let kept =
+        Bench::new("a.csv", b"_time\n20240131\n20240201\n").dataset().profile(&with_time("source_time")).unwrap();
+    assert_eq!(kept.schema.time_form.format.as_deref(), Some("%Y%m%d"), "of a column that is kept under another name");
     // The times of a column that another one replaces are not its own.
     let rule =
         ColumnRule { kind: Some(ColumnType::Int64), null: None, from: Some("t / 2".to_owned()), bad: Bad::Reject };
