@@ -33,6 +33,8 @@ mod rows;
 mod settings;
 mod shares;
 mod site;
+#[cfg(test)]
+mod socket_tests;
 mod stream;
 mod template;
 #[cfg(test)]

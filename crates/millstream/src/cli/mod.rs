@@ -6,6 +6,7 @@ mod execute;
 mod new;
 mod proposal;
 mod query;
+mod shape;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -18,7 +19,8 @@ pub use arguments::{parse, parse_from};
 pub use demo::{Demo, DemoSystem};
 pub use execute::main;
 pub use new::{Example, NewError, NewFrom, NewKind, write_new};
-pub use proposal::{KnownFile, pipeline_for, said_of};
+pub use proposal::pipeline_for;
+pub use shape::{KnownFile, said_of};
 
 use millstream_answer::query::OutputFormat;
 use millstream_answer::views::ProcessLimits;

@@ -25,6 +25,7 @@ mod parquet_unpack;
 mod profile;
 mod records;
 mod s3;
+mod seen_times;
 mod settings;
 mod sniff;
 mod stdin;
