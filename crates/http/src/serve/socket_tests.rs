@@ -5,11 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{HeaderMap, Request};
+use axum::http::Request;
 use http_body_util::BodyExt;
-use millstream_answer::views::View;
 use millstream_base::status::EventKind;
-use millstream_stream::batch::{BatchSnapshot, Completeness};
 use millstream_stream::schema::ColumnType;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -17,10 +15,9 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 use super::connections::serve_most;
-use super::fixture::{FakeBatches, Fixture, Models, batch, context, fixture, fixture_of_stream, route};
-use super::{App, ServeError, bind};
-use crate::serve::Route;
+use super::fixture::{Models, batch, context, fixture};
 use super::tests::routes;
+use super::{ServeError, bind};
 
 struct Running {
     address: std::net::SocketAddr,

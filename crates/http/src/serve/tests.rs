@@ -1,24 +1,16 @@
 //! The API from outside: each status and message.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, Request};
 use http_body_util::BodyExt;
 use millstream_answer::views::View;
-use millstream_base::status::EventKind;
 use millstream_stream::batch::{BatchSnapshot, Completeness};
-use millstream_stream::schema::ColumnType;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::sync::oneshot;
 
-use super::connections::serve_most;
-use super::fixture::{FakeBatches, Fixture, Models, batch, context, fixture, fixture_of_stream, route};
-use super::{App, ServeError, bind};
+use super::App;
+use super::fixture::{FakeBatches, Fixture, batch, context, fixture, fixture_of_stream, route};
 use crate::serve::Route;
 
 pub(super) fn routes() -> Vec<Route> {

@@ -43,7 +43,7 @@ impl<'a> KnownFile<'a> {
         }
     }
 
-    pub fn columns(&self) -> impl Iterator<Item = Column<'a>> + use<'a> {
+    pub(super) fn columns(&self) -> impl Iterator<Item = Column<'a>> + use<'a> {
         self.schema.columns.iter().zip(self.columns).map(|(column, look)| Column { column, look })
     }
 }

@@ -6,10 +6,10 @@ use super::jsonl::members;
 use super::limits::COLUMNS_MOST;
 use super::seen_times::SeenTimes;
 use crate::expression::words;
-use crate::record::{Cell, NumberText, TimeReader, Value, is_compact_date, is_json_number, number_text, unit_of};
+use crate::record::{Cell, NumberText, is_json_number, number_text};
 use crate::schema::{
-    ColumnType, Dialect, EpochUnit, FOLDER_COLUMN, SchemaRules, StreamColumn, StreamSchema, TimeForm, USUAL_MARKERS,
-    is_missing_marker, renamed,
+    ColumnType, Dialect, FOLDER_COLUMN, SchemaRules, StreamColumn, StreamSchema, USUAL_MARKERS, is_missing_marker,
+    renamed,
 };
 
 /// The columns of a source as far as it is read, in the order of their first appearance.
