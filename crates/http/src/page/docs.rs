@@ -3,9 +3,11 @@
 use maud::{Markup, html};
 use serde_json::Value;
 
-use crate::serve::{App, document};
+use super::Page;
+use crate::serve::{Asker, document};
 
-pub fn docs(app: &App) -> Markup {
+pub fn page(asker: &Asker<'_>) -> Page {
+    let app = asker.app;
     let document = document(app);
     let paths = document.get("paths").and_then(Value::as_object);
     let own: Vec<&str> = app.routes.iter().map(|route| route.route.path.as_str()).collect();
@@ -13,8 +15,10 @@ pub fn docs(app: &App) -> Markup {
     let is_model = |path: &str| path.starts_with("/v1/models/") && !path.contains("{model}") && !is_own(path);
     let entries = || paths.into_iter().flatten();
     let body = html! {
-        main .docs {
+        div .docs {
             section {
+                h1 { "Docs" }
+                p { a href="/page/pipeline" { "This pipeline's file" } " · " a href="/openapi.json" { "OpenAPI" } " · " a href="/metrics" { "Metrics" } }
                 h2 { "API" }
                 p .muted {
                     "As OpenAPI 3.1: " a href="/openapi.json" { "/openapi.json" } ". Errors are "
@@ -27,7 +31,26 @@ pub fn docs(app: &App) -> Markup {
             (group("Everything else", entries().filter(|(path, _)| !is_own(path) && !is_model(path))))
         }
     };
-    super::shell(&app.context.settings.name, "/docs", &body, false)
+    Page::new("Docs", "/docs", body)
+}
+
+/// What this pipeline is made of, in words.
+pub fn pipeline(asker: &Asker<'_>) -> Page {
+    let settings = &asker.app.context.settings;
+    let body = html! {
+        p .trail { a href="/docs" { "Docs" } }
+        h1 { "The pipeline" }
+        section {
+            h2 { "Models" }
+            ul { @for model in &settings.models { li { strong { (model.name) } " " (model.algorithm.name().replace('_', " ")) } } }
+        }
+        section {
+            h2 { "Views" }
+            @if settings.views.is_empty() { p .muted { "None." } }
+            @for view in &settings.views { h3 { (view.name) } pre tabindex="0" { code { (view.sql) } } }
+        }
+    };
+    Page::new("The pipeline", "/docs", body)
 }
 
 fn group<'a>(title: &str, entries: impl Iterator<Item = (&'a String, &'a Value)>) -> Markup {

@@ -50,6 +50,24 @@ pub fn time(milliseconds: i64) -> String {
     format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60)
 }
 
+/// Milliseconds since the epoch as `06:02:33 UTC`.
+pub fn clock(milliseconds: i64) -> String {
+    let time = time(milliseconds);
+    format!("{} UTC", time.split_once(' ').map_or("", |(_, clock)| clock))
+}
+
+/// `3 s`, `2 min 5 s`, `1 h 3 min`.
+pub fn seconds(seconds: f64) -> String {
+    let seconds = seconds.max(0.0);
+    let parts = |of: f64| ((seconds / of).floor(), (seconds % of / (of / 60.0)).floor());
+    match seconds {
+        s if s < 10.0 => format!("{} s", number((s * 10.0).round() / 10.0)),
+        s if s < 60.0 => format!("{s:.0} s"),
+        s if s < 3600.0 => format!("{} min {} s", parts(60.0).0, parts(60.0).1),
+        _ => format!("{} h {} min", parts(3600.0).0, parts(3600.0).1),
+    }
+}
+
 /// Days since 1970-01-01 as a date of the Gregorian calendar (Hinnant, "chrono-compatible low-level date algorithms").
 fn civil(days: i64) -> (i64, i64, i64) {
     let shifted = days + 719_468;
@@ -107,6 +125,14 @@ mod tests {
         assert_eq!(time(951_782_400_000), "2000-02-29 00:00:00");
         assert_eq!(time(1_325_412_060_000), "2012-01-01 10:01:00");
         assert_eq!(time(-1), "1969-12-31 23:59:59");
+    }
+
+    #[test]
+    fn a_time_span_is_short() {
+        for (span, text) in [(0.0, "0 s"), (0.44, "0.4 s"), (12.3, "12 s"), (125.0, "2 min 5 s"), (3780.0, "1 h 3 min")]
+        {
+            assert_eq!(seconds(span), text);
+        }
     }
 
     #[test]

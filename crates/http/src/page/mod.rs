@@ -1,100 +1,122 @@
-//! The live page: what the pipeline does, rendered on the server, complete without JavaScript. With it, `page.js` fetches
-//! the same fragments again whenever the event stream says that something changed, and answers forms in place.
+//! The live pages: what the pipeline does, what came of it, and forms to use it. Rendered on the server from answers of the API
+//! (`serve::Asker`), complete without JavaScript.
+//!
+//! A page is a function of its URL: forms are GET and come back to the page that has them, filled, with the answer below. So the script
+//! has two things to do: it asks for the page's own URL again whenever the event stream says that something changed, and puts the
+//! elements with `data-live` in place of the old ones; and it answers forms with `data-swap` without a reload, in the same way.
 
+mod ask;
+mod batches;
+mod cards;
+mod chart;
+mod declared;
 mod docs;
+mod fields;
 mod format;
-mod forms;
-mod state;
-mod versions;
+mod insights;
+mod items;
+mod models;
+mod now;
+mod shell;
+mod sql;
+mod taste;
+#[cfg(test)]
+mod tests;
+mod values;
+mod version;
 
-use axum::body::Body;
-use axum::http::Response;
-use maud::{DOCTYPE, Markup, html};
+use std::sync::Arc;
 
-use crate::serve::{App, PageKind, Pages, all_batches, asset, html as html_response};
+use axum::body::{Body, to_bytes};
+use axum::http::{Request, StatusCode};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use maud::Markup;
+
+use crate::serve::{Answer, ApiError, App, Asker, PageKind, Pages, asset, html_page};
+use values::Query;
 
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 const ICON: &str = include_str!("icon.svg");
+/// A posted form is a query in SQL.
+const FORM_BYTES_MOST: usize = 256 << 10;
 
-/// The live page and the description of the API.
+/// A page's title, and what stands in it.
+struct Page {
+    title: String,
+    body: Markup,
+    /// Of the navigation: the path that is marked.
+    place: String,
+}
+
+impl Page {
+    fn new(title: impl Into<String>, place: impl Into<String>, body: Markup) -> Self {
+        Self { title: title.into(), body, place: place.into() }
+    }
+}
+
+type Made = Result<Page, ApiError>;
+
+/// The pages of this crate.
 pub struct LivePages;
 
 impl Pages for LivePages {
-    fn answer(&self, page: PageKind, app: &App) -> Response<Body> {
-        match page {
-            PageKind::Live => html_response(live_page(app)),
-            PageKind::LiveFragment => html_response(live_fragment(app)),
-            PageKind::Forms => html_response(forms::forms(app)),
-            PageKind::Docs => html_response(docs::docs(app)),
-            PageKind::Style => asset("text/css; charset=utf-8", STYLE),
-            PageKind::Script => asset("text/javascript; charset=utf-8", SCRIPT),
-            PageKind::Icon => asset("image/svg+xml", ICON),
-        }
-    }
-}
-
-fn live_page(app: &App) -> Markup {
-    let live = live_fragment(app);
-    let name = &app.context.settings.name;
-    let body = html! {
-        main {
-            div #live { (live) }
-            section aria-labelledby="ask" {
-                h2 #ask { "Ask a model" }
-                div #forms { (forms::forms(app)) }
+    fn answer(&self, page: PageKind, app: Arc<App>, request: Request<Body>) -> BoxFuture<'static, Answer> {
+        async move {
+            match page {
+                PageKind::Style => return Ok(asset("text/css; charset=utf-8", STYLE)),
+                PageKind::Script => return Ok(asset("text/javascript; charset=utf-8", SCRIPT)),
+                PageKind::Icon => return Ok(asset("image/svg+xml", ICON)),
+                _ => {}
             }
-        }
-        p #announcer .hidden aria-live="polite" {}
-    };
-    shell(name, "/", &body, true)
-}
-
-fn live_fragment(app: &App) -> Markup {
-    // What is damaged stands under "Needs attention"; all else goes on.
-    let batches = all_batches(app);
-    let batches = batches.as_deref();
-    let snapshot = app.context.status.snapshot();
-    let served = app.context.registry.snapshot();
-    html! {
-        (state::state(&snapshot, &served, batches))
-        (state::batches(&snapshot, batches))
-        (versions::models(app, &served))
-    }
-}
-
-fn shell(pipeline: &str, here: &str, body: &Markup, live: bool) -> Markup {
-    let link = |path: &'static str, text: &'static str| {
-        html! { a href=(path) aria-current=[(path == here).then_some("page")] { (text) } }
-    };
-    html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                title { (pipeline) " · Millstream" }
-                link rel="icon" href="/assets/icon.svg" type="image/svg+xml";
-                link rel="stylesheet" href="/assets/page.css";
-                @if live { script src="/assets/page.js" defer {} }
-            }
-            body {
-                header .top {
-                    a .brand href="/" {
-                        img src="/assets/icon.svg" alt="" width="28" height="28";
-                        span { "Millstream" }
-                        span .pipeline { (pipeline) }
+            let (parts, body) = request.into_parts();
+            let asker = Asker { app: &app, parts: &parts };
+            let query = Query::parse(parts.uri.query().unwrap_or_default());
+            let made = match (page, query) {
+                (_, Err(error)) => Err(error),
+                (PageKind::Sql, Ok(query)) => {
+                    let body = to_bytes(body, FORM_BYTES_MOST).await;
+                    let body = body.map_err(|_| ApiError::too_large("a query in SQL is at most 256 KiB"))?;
+                    match sql::answer(&asker, &query, &body).await {
+                        Ok(sql::Out::Page(page)) => Ok(page),
+                        Ok(sql::Out::Csv(response)) => return Ok(response),
+                        Err(error) => Err(error),
                     }
-                    nav aria-label="Pages" {
-                        (link("/", "Live"))
-                        (link("/docs", "API"))
-                        (link("/metrics", "Metrics"))
-                    }
-                    @if live { span #connection .connection { "static page" } }
                 }
-                (body)
-            }
+                (page, Ok(query)) => make(&asker, page, &query).await,
+            };
+            let (status, page) = match made {
+                Ok(page) => (StatusCode::OK, page),
+                Err(error) => (error.status, shell::failure(&error)),
+            };
+            Ok(html_page(&app, status, shell::shell(&app, &page)))
+        }
+        .boxed()
+    }
+}
+
+async fn make(asker: &Asker<'_>, page: PageKind, query: &Query) -> Made {
+    match page {
+        PageKind::Now => now::page(asker).await,
+        PageKind::Batches => batches::all(asker, query).await,
+        PageKind::Batch(number) => batches::one(asker, &number).await,
+        PageKind::Models => models::all(asker).await,
+        PageKind::Model(model) => models::one(asker, &model, query).await,
+        PageKind::Version(model, version) => version::page(asker, &model, &version).await,
+        PageKind::Try => ask::index(asker).await,
+        PageKind::TryModel(model) => ask::model(asker, &model, query).await,
+        PageKind::TryRoute(route) => ask::route(asker, &route, query).await,
+        PageKind::TryView(view) => ask::view(asker, &view, query).await,
+        PageKind::Rate(model) => taste::rate(asker, &model, query).await,
+        PageKind::Catalogue => items::all(asker, query).await,
+        PageKind::Item(id) => items::one(asker, &id).await,
+        PageKind::Declared(name) => declared::page(asker, &name, query).await,
+        PageKind::Docs => Ok(docs::page(asker)),
+        PageKind::Pipeline => Ok(docs::pipeline(asker)),
+        // Each was answered before.
+        PageKind::Sql | PageKind::Style | PageKind::Script | PageKind::Icon => {
+            Err(ApiError::internal("this page is answered elsewhere"))
         }
     }
 }

@@ -82,13 +82,26 @@ macro_rules! table {
 
 /// About the server: its pages and its documents.
 const ABOUT: &[OwnRoute] = table! {
-    READ "/" InHints => |app, [], _| Ok(app.context.pages.answer(PageKind::Live, &app));
-    READ "/page/live" Nowhere => |app, [], _| Ok(app.context.pages.answer(PageKind::LiveFragment, &app));
-    READ "/page/forms" Nowhere => |app, [], _| Ok(app.context.pages.answer(PageKind::Forms, &app));
-    READ "/assets/page.css" Nowhere => |app, [], _| Ok(app.context.pages.answer(PageKind::Style, &app));
-    READ "/assets/page.js" Nowhere => |app, [], _| Ok(app.context.pages.answer(PageKind::Script, &app));
-    READ "/assets/icon.svg" Nowhere => |app, [], _| Ok(app.context.pages.answer(PageKind::Icon, &app));
-    READ "/docs" InHints => |app, [], _| Ok(app.context.pages.answer(PageKind::Docs, &app));
+    READ "/" InHints => |app, [], request| page(app, PageKind::Now, request).await;
+    READ "/page/batches" Nowhere => |app, [], request| page(app, PageKind::Batches, request).await;
+    READ "/page/batches/{batch}" Nowhere => |app, [batch], request| page(app, PageKind::Batch(batch), request).await;
+    BOTH "/page/sql" Nowhere => |app, [], request| page(app, PageKind::Sql, request).await;
+    READ "/page/models" Nowhere => |app, [], request| page(app, PageKind::Models, request).await;
+    READ "/page/models/{model}" Nowhere => |app, [model], request| page(app, PageKind::Model(model), request).await;
+    READ "/page/models/{model}/{version}" Nowhere => |app, [model, version], request| page(app, PageKind::Version(model, version), request).await;
+    READ "/page/try" Nowhere => |app, [], request| page(app, PageKind::Try, request).await;
+    READ "/page/try/model/{model}" Nowhere => |app, [model], request| page(app, PageKind::TryModel(model), request).await;
+    READ "/page/try/route/{route}" Nowhere => |app, [route], request| page(app, PageKind::TryRoute(route), request).await;
+    READ "/page/try/view/{view}" Nowhere => |app, [view], request| page(app, PageKind::TryView(view), request).await;
+    READ "/page/rate/{model}" Nowhere => |app, [model], request| page(app, PageKind::Rate(model), request).await;
+    READ "/page/catalogue" Nowhere => |app, [], request| page(app, PageKind::Catalogue, request).await;
+    READ "/page/catalogue/{id}" Nowhere => |app, [id], request| page(app, PageKind::Item(id), request).await;
+    READ "/page/pipeline" Nowhere => |app, [], request| page(app, PageKind::Pipeline, request).await;
+    READ "/p/{page}" InHints => |app, [name], request| page(app, PageKind::Declared(name), request).await;
+    READ "/assets/page.css" Nowhere => |app, [], request| page(app, PageKind::Style, request).await;
+    READ "/assets/page.js" Nowhere => |app, [], request| page(app, PageKind::Script, request).await;
+    READ "/assets/icon.svg" Nowhere => |app, [], request| page(app, PageKind::Icon, request).await;
+    READ "/docs" InHints => |app, [], request| page(app, PageKind::Docs, request).await;
     READ "/openapi.json" As("This document") => |app, [], _| Ok(reply::json(StatusCode::OK, &openapi::document(&app)));
     READ "/metrics" As("Counters, for Prometheus") => |app, [], _| Ok(live::metrics(&app));
 };
@@ -130,6 +143,11 @@ const API: &[OwnRoute] = table! {
     // Loopback and same-origin requests only: it checks that itself.
     POST "/v1/query" InHints => |app, [], request| views::query(&app, request).await;
 };
+
+async fn page(app: Arc<App>, page: PageKind, request: Request<Body>) -> Answer {
+    let pages = Arc::clone(&app.context.pages);
+    pages.answer(page, app, request).await
+}
 
 fn own_routes() -> impl Iterator<Item = &'static OwnRoute> + Clone {
     let actions = PATHS.iter().flat_map(|path| [&path.of_model, &path.of_version]);

@@ -313,6 +313,7 @@ fn settings(routes: Vec<Route>) -> ServeSettings {
         models: ["close", "high", "low", "typed", "waiting"].map(model).to_vec(),
         routes,
         views: Vec::new(),
+        pages: Vec::new(),
         catalogue: None,
         serve: crate::serve::Serve {
             listen: "127.0.0.1:0".parse().unwrap(),

@@ -38,7 +38,7 @@ mod socket_tests;
 mod stream;
 mod template;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod verifying;
 mod views;
 
@@ -50,14 +50,15 @@ use tokio::sync::watch;
 
 pub use app::App;
 pub use connections::serve;
+pub use endpoints::Answer;
 pub use error::ApiError;
 pub use hosts::{Sites, host_and_port, is_address, origin, sites};
-pub(crate) use lists::all_batches;
 pub(crate) use openapi::document;
-pub use pages::{PageKind, Pages};
-pub(crate) use reply::{asset, html};
+pub use pages::{Answered, Asker, PageKind, Pages};
+pub(crate) use reply::{asset, csv_answer, html_page};
 pub(crate) use route::UserRoute;
-pub use settings::{Ambiguous, Origin, Route, Serve, ServeSettings, ViewCall};
+pub(crate) use rows::parse_pairs;
+pub use settings::{Ambiguous, Card, DeclaredPage, Origin, PageSubject, Route, Serve, ServeSettings, Show, ViewCall};
 
 use millstream_answer::catalogue::{Catalogues, Images};
 use millstream_answer::interactions::Interactions;

@@ -1,17 +1,43 @@
-//! What people look at, seen from below: the API asks whoever wired it for a page, and knows none of them itself.
+//! What people look at, seen from below: the API asks whoever wired it for a page, and knows none of them itself. A page is made from
+//! answers of this API and of nothing else (`Asker`), so it can show nothing that a client could not ask for.
 
-use axum::body::Body;
-use axum::http::Response;
+use std::sync::Arc;
+
+use axum::body::{Body, to_bytes};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, Method, Request, Response, header};
+use futures_util::future::BoxFuture;
+use serde_json::Value;
 
 use super::App;
+use super::endpoints::{Answer, Endpoint};
+use super::error::ApiError;
+use super::reply::MODEL_VERSION;
 
-/// A page or a file of one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// More is no page's: it asks for a window of what there is.
+const ANSWER_BYTES_MOST: usize = 32 << 20;
+
+/// A page or a file of one; with what the path says.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PageKind {
-    Live,
-    /// What of the live page changes by itself.
-    LiveFragment,
-    Forms,
+    Now,
+    Batches,
+    Batch(String),
+    Sql,
+    Models,
+    Model(String),
+    Version(String, String),
+    Try,
+    TryModel(String),
+    /// By the place of the `[[route]]` among those that are served, from 0.
+    TryRoute(String),
+    TryView(String),
+    Rate(String),
+    Catalogue,
+    Item(String),
+    /// A `[[page]]` of the pipeline file.
+    Declared(String),
+    Pipeline,
     Docs,
     Style,
     Script,
@@ -20,5 +46,49 @@ pub enum PageKind {
 
 /// Renders the pages of an app.
 pub trait Pages: Send + Sync {
-    fn answer(&self, page: PageKind, app: &App) -> Response<Body>;
+    fn answer(&self, page: PageKind, app: Arc<App>, request: Request<Body>) -> BoxFuture<'static, Answer>;
+}
+
+/// What the API answered.
+#[derive(Debug, Clone)]
+pub struct Answered {
+    pub value: Value,
+    /// `close@3`; of a model's answer alone.
+    pub version: Option<String>,
+}
+
+/// Asks the API on behalf of whoever asked for the page: what they may not ask, no page asks for them.
+pub struct Asker<'a> {
+    pub app: &'a Arc<App>,
+    pub parts: &'a Parts,
+}
+
+impl Asker<'_> {
+    pub async fn get(&self, target: &str) -> Result<Value, ApiError> {
+        self.ask(Method::GET, target, None).await.map(|answered| answered.value)
+    }
+
+    pub async fn ask(&self, method: Method, target: &str, body: Option<&Value>) -> Result<Answered, ApiError> {
+        let mut request = Request::builder().method(method).uri(target);
+        if let Some(headers) = request.headers_mut() {
+            headers.clone_from(&self.parts.headers);
+            headers.remove(header::CONTENT_LENGTH);
+            headers.remove(header::CONTENT_TYPE);
+            if body.is_some() {
+                headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            }
+        }
+        if let Some(extensions) = request.extensions_mut() {
+            extensions.clone_from(&self.parts.extensions);
+        }
+        let request = request.body(body.map_or_else(Body::empty, |body| Body::from(body.to_string())));
+        let request = request.map_err(|error| ApiError::bad_request(format!("{target}: {error}")))?;
+        let endpoint = Endpoint::find(request.uri().path(), &self.app.routes)?;
+        let response: Response<Body> = endpoint.answer(self.app, request).await?;
+        let version = response.headers().get(MODEL_VERSION).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let bytes = to_bytes(response.into_body(), ANSWER_BYTES_MOST).await;
+        let bytes = bytes.map_err(|_| ApiError::too_large("the answer is too large for a page; ask for less"))?;
+        let value = serde_json::from_slice(&bytes).map_err(|_| ApiError::internal("the answer is no JSON"))?;
+        Ok(Answered { value, version })
+    }
 }

@@ -5,11 +5,23 @@ use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use millstream_answer::catalogue::Picture;
 use serde_json::Value;
 
+use super::App;
+
 pub const MODEL_VERSION: HeaderName = HeaderName::from_static("x-model-version");
 
 /// Nothing but our own files may be loaded by our pages, and no other site may frame them.
-const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
-    connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+macro_rules! policy {
+    ($pictures:literal) => {
+        concat!(
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src ",
+            $pictures,
+            "; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        )
+    };
+}
+const PAGE_POLICY: &str = policy!("'self' data:");
+/// The same, and pictures at the URLs that the catalogue has.
+const PICTURES_POLICY: &str = policy!("'self' data: http: https:");
 
 pub fn bytes(status: StatusCode, content_type: &'static str, body: impl Into<Body>) -> Response<Body> {
     let mut response = Response::new(body.into());
@@ -60,12 +72,20 @@ pub fn elsewhere(url: &str) -> Response<Body> {
     response
 }
 
-pub fn html(markup: maud::Markup) -> Response<Body> {
-    let mut response = bytes(StatusCode::OK, "text/html; charset=utf-8", markup.into_string());
+/// A page. Pictures of other hosts may be shown where the catalogue's own items name them.
+pub fn html_page(app: &App, status: StatusCode, markup: maud::Markup) -> Response<Body> {
+    let mut response = bytes(status, "text/html; charset=utf-8", markup.into_string());
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY));
+    let rules = app.context.settings.catalogue.as_ref();
+    let has_urls = rules.is_some_and(|rules| rules.image.is_some() && rules.images.is_none());
+    let policy = HeaderValue::from_static(if has_urls { PICTURES_POLICY } else { PAGE_POLICY });
+    headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     response
+}
+
+pub fn csv_answer(status: StatusCode, text: String) -> Response<Body> {
+    bytes(status, "text/csv; charset=utf-8", text)
 }
 
 pub fn asset(content_type: &'static str, body: &'static str) -> Response<Body> {

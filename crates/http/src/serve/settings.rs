@@ -90,6 +90,61 @@ impl Route {
     }
 }
 
+/// How a `[[page]]` shows its subject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Show {
+    Grid,
+    Table,
+    Chart,
+    Form,
+    Tabs,
+}
+
+impl Show {
+    pub const ALL: [Self; 5] = [Self::Grid, Self::Table, Self::Chart, Self::Form, Self::Tabs];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Grid => "grid",
+            Self::Table => "table",
+            Self::Chart => "chart",
+            Self::Form => "form",
+            Self::Tabs => "tabs",
+        }
+    }
+}
+
+/// What a `[[page]]` is about: names of the pipeline file that are there.
+#[derive(Debug, Clone, PartialEq)]
+pub enum PageSubject {
+    View(String),
+    Catalogue,
+    Models(Vec<String>),
+    Routes(Vec<String>),
+}
+
+/// How an item looks in a grid: names of its columns; what is absent is chosen from what there is.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Card {
+    /// Whose value is the picture's URL; absent: the catalogue's own.
+    pub image: Option<String>,
+    pub title: Option<String>,
+    /// With names of columns in braces, parts with ` · ` between them.
+    pub line: Option<String>,
+    /// The model that tells what is like it.
+    pub more: Option<String>,
+}
+
+/// One `[[page]]`, at `/p/NAME`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeclaredPage {
+    pub name: String,
+    pub title: String,
+    pub show: Show,
+    pub subject: PageSubject,
+    pub card: Card,
+}
+
 /// What the pipeline file says of all that is served.
 #[derive(Debug, Clone)]
 pub struct ServeSettings {
@@ -97,6 +152,7 @@ pub struct ServeSettings {
     pub models: Vec<Model>,
     pub routes: Vec<Route>,
     pub views: Vec<View>,
+    pub pages: Vec<DeclaredPage>,
     pub catalogue: Option<CatalogueRules>,
     pub serve: Serve,
 }

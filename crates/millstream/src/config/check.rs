@@ -31,6 +31,8 @@ pub(super) const KEYS: &[(&str, &Keys)] = &[
     ("catalogue", &catalogue::check::CATALOGUE),
     ("model", &model::check::MODEL),
     ("route", &serve::check::ROUTE),
+    ("page", &serve::check::PAGE),
+    ("page.card", &serve::check::CARD),
     ("table", &views::keys::FIXED_TABLE),
     ("view", &views::keys::VIEW),
     ("view.params", &views::keys::PARAMETER),
@@ -48,6 +50,7 @@ const TOP: Keys = Keys {
         ("train", Takes::Table),
         ("model", Takes::Tables),
         ("route", Takes::Tables),
+        ("page", Takes::Tables),
         ("table", Takes::Tables),
         ("view", Takes::Tables),
         ("catalogue", Takes::Table),
@@ -138,6 +141,9 @@ fn checked(file: &Path, text: &str, overrides: &Overrides, faults: &mut Faults) 
     if let Some(rules) = catalogue.as_ref().filter(|rules| rules.from == CatalogueFrom::Batches) {
         schema.ids.extend(rules.id_columns());
     }
+    let shown =
+        serve::check::Shown { models: &models, views: &views, routes: &routes, has_catalogue: catalogue.is_some() };
+    let pages = serve::check::pages(&root, &shown, faults);
     let serve = serve::check::serve(&root, faults);
     Some(Pipeline {
         file: file.to_owned(),
@@ -156,6 +162,7 @@ fn checked(file: &Path, text: &str, overrides: &Overrides, faults: &mut Faults) 
         catalogue,
         tables,
         views,
+        pages,
         serve,
     })
 }

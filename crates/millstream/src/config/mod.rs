@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use millstream_answer::catalogue::{CatalogueRules, CatalogueSettings, FixedTable};
 use millstream_answer::views::{View, ViewSettings};
-use millstream_http::serve::{Route, Serve, ServeSettings};
+use millstream_http::serve::{DeclaredPage, Route, Serve, ServeSettings};
 use millstream_model::model::{Argument, Model};
 use millstream_model::train::TrainSettings;
 use millstream_store::StoreUrl;
@@ -49,6 +49,7 @@ pub struct Pipeline {
     pub catalogue: Option<CatalogueRules>,
     pub tables: Vec<FixedTable>,
     pub views: Vec<View>,
+    pub pages: Vec<DeclaredPage>,
     pub serve: Serve,
 }
 
@@ -75,6 +76,7 @@ impl Pipeline {
             models: self.models.clone(),
             routes: self.routes.clone(),
             views: self.views.clone(),
+            pages: self.pages.clone(),
             catalogue: self.catalogue.clone(),
             serve: self.serve.clone(),
         }

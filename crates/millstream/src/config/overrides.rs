@@ -130,6 +130,7 @@ fn target<'a>(root: &'a mut Table, key: &str) -> Result<(&'a mut Table, String),
         }
         "view" => named_target(root, "view", rest, &["params"]),
         "table" => named_target(root, "table", rest, &[]),
+        "page" => named_target(root, "page", rest, &["card"]),
         "route" => Err("routes have no names to override them by; change the file".to_owned()),
         other => {
             let names = [
@@ -142,6 +143,7 @@ fn target<'a>(root: &'a mut Table, key: &str) -> Result<(&'a mut Table, String),
                 "model",
                 "table",
                 "view",
+                "page",
                 "catalogue",
                 "serve",
             ];

@@ -1,6 +1,7 @@
 //! `[serve]` and `[[route]]` as the pipeline file has them.
 
 mod action;
+mod page;
 mod route;
 mod template;
 mod view_route;
@@ -12,6 +13,7 @@ use millstream_answer::views::QueryLimits;
 use millstream_base::{Faults, Keys, Section, Takes, listen, size};
 use toml::Table;
 
+pub use page::{CARD, PAGE, Shown, pages};
 pub use route::{ROUTE, columns_and_parameters, routes};
 pub use view_route::check_view_route;
 

@@ -689,12 +689,18 @@ async fn the_description_and_the_page_know_these_models() {
     let (status, _, docs) = ask(&world, "GET /docs").await;
     assert_eq!(status, 200);
     assert!(docs.as_str().unwrap().contains("/v1/models/groups/clusters"));
-    let (status, _, forms) = ask(&world, "GET /page/forms").await;
+    let (status, _, form) = ask(&world, "GET /page/try/model/groups?price=5&_ask=1").await;
     assert_eq!(status, 200);
-    let forms = forms.as_str().unwrap();
-    assert!(forms.contains("/v1/models/groups/predict") && forms.contains("name=\"price\""));
-    assert!(!forms.contains("/v1/models/films/predict"));
-    for page in ["/", "/page/live", "/v1/models", "/v1/models/best/versions/1"] {
+    let form = form.as_str().unwrap();
+    assert!(form.contains("name=\"price\"") && form.contains("/v1/models/groups/predict?price=5"), "{form}");
+    for page in [
+        "/",
+        "/page/models",
+        "/page/try/model/films",
+        "/page/try/model/best",
+        "/v1/models",
+        "/v1/models/best/versions/1",
+    ] {
         assert_eq!(ask(&world, &format!("GET {page}")).await.0, 200, "{page}");
     }
 }

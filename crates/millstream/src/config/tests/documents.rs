@@ -18,7 +18,7 @@ pub(super) fn document(name: &str) -> PathBuf {
 /// The heading that the keys of a table stand below.
 pub(super) fn heading(table: &str) -> String {
     match table {
-        "model" | "route" | "table" | "view" => format!("## `[[{table}]]`"),
+        "model" | "page" | "route" | "table" | "view" => format!("## `[[{table}]]`"),
         other => format!("## `[{other}]`"),
     }
 }

@@ -71,6 +71,22 @@ const PIPELINE: &str = r#"
     [[route]]
     path = "/t"
     view = "v"
+    [[page]]
+    name = "rows"
+    view = "v"
+    card = { title = "a" }
+    [[page]]
+    name = "items"
+    catalogue = true
+    [[page]]
+    name = "one"
+    model = "content"
+    [[page]]
+    name = "several"
+    models = ["rows"]
+    [[page]]
+    name = "paths"
+    routes = ["/s"]
 "#;
 
 fn faults_of(text: &str) -> Vec<(String, String)> {
@@ -92,11 +108,14 @@ fn tables<'a>(root: &'a mut Table, name: &str) -> Vec<&'a mut Table> {
     };
     match rest {
         None => found,
-        // Each name in it has a table.
+        // It is one table, or each name in it has one.
         Some(rest) => found
             .into_iter()
             .filter_map(|table| table.get_mut(rest)?.as_table_mut())
-            .flat_map(|named| named.iter_mut().filter_map(|(_, value)| value.as_table_mut()))
+            .flat_map(|table| match table.values().any(Value::is_table) {
+                true => table.iter_mut().filter_map(|(_, value)| value.as_table_mut()).collect(),
+                false => vec![table],
+            })
             .collect(),
     }
 }

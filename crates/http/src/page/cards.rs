@@ -1,0 +1,125 @@
+//! Items as cards, and rows as tables.
+
+use maud::{Markup, html};
+use serde_json::{Map, Value};
+
+use super::values::{cell, encode, fill, id, is_number, text};
+use crate::serve::{App, Card};
+
+/// Columns that a card without a line of its own says.
+const COLUMNS_SAID: usize = 3;
+/// What is no column of the item: it is shown apart, or as the card's title and picture.
+const NOT_SAID: [&str; 10] =
+    ["id", "title", "image", "score", "distance", "rating", "time", "name", "description", "mean"];
+
+pub fn grid(app: &App, items: &[Value], card: &Card) -> Markup {
+    html! {
+        ul .grid {
+            @for item in items.iter().filter_map(Value::as_object) { li { (one(app, item, card)) } }
+        }
+    }
+}
+
+fn one(app: &App, item: &Map<String, Value>, card: &Card) -> Markup {
+    let has_catalogue = app.context.catalogue.is_some();
+    let item_id = item.get("id").map(id).filter(|_| has_catalogue);
+    let title = title(item, card);
+    html! {
+        article .item {
+            @if let Some(item_id) = item_id.as_deref().filter(|_| shows_pictures(app)) {
+                // What is drawn behind it is seen where a picture is missing or does not come.
+                div .picture {
+                    span aria-hidden="true" { (title.chars().next().unwrap_or('·')) }
+                    img src={ "/v1/catalogue/" (encode(item_id)) "/image" } alt="" loading="lazy" width="200" height="280";
+                }
+            }
+            h3 {
+                @match &item_id {
+                    Some(item_id) => { a href={ "/page/catalogue/" (encode(item_id)) } { (title) } },
+                    None => { (title) },
+                }
+            }
+            p .muted { (line(item, card)) }
+            @for key in ["score", "distance", "rating"] {
+                @if let Some(value) = item.get(key).filter(|value| is_number(value)) { p .score { (key) " " strong { (text(value)) } } }
+            }
+            @if let (Some(more), Some(item_id)) = (&card.more, &item_id) {
+                a .more href={ "/page/try/model/" (encode(more)) "?item=" (encode(item_id)) } { "More like this" span .hidden { ": " (title) } }
+            }
+        }
+    }
+}
+
+/// Whether items may have pictures: without a rule for them there is nothing to see but drawings.
+pub fn shows_pictures(app: &App) -> bool {
+    app.context.settings.catalogue.as_ref().is_some_and(|rules| rules.image.is_some())
+}
+
+fn title(item: &Map<String, Value>, card: &Card) -> String {
+    let named = card.title.as_deref().and_then(|column| item.get(column));
+    let known = ["title", "name", "id"].iter().filter_map(|name| item.get(*name));
+    let title = named.into_iter().chain(known).find(|value| !value.is_null());
+    title.map_or_else(|| "item".to_owned(), text)
+}
+
+fn line(item: &Map<String, Value>, card: &Card) -> String {
+    if let Some(line) = &card.line {
+        return fill(line, item);
+    }
+    let said = item.iter().filter(|(name, value)| !NOT_SAID.contains(&name.as_str()) && !value.is_null());
+    let said = said.map(|(_, value)| cell(value)).filter(|text| text.chars().count() < 60);
+    said.take(COLUMNS_SAID).collect::<Vec<_>>().join(" · ")
+}
+
+/// The columns of rows that are objects, in their order; `_`-columns of the store last.
+pub fn columns(rows: &[Value]) -> Vec<&str> {
+    let first = rows.first().and_then(Value::as_object);
+    let names = || first.into_iter().flat_map(Map::keys).map(String::as_str);
+    names().filter(|name| !name.starts_with('_')).chain(names().filter(|name| name.starts_with('_'))).collect()
+}
+
+pub fn table(caption: &str, columns: &[&str], rows: &[Value]) -> Markup {
+    let is_numeric = |column: &str| rows.iter().filter_map(|row| row.get(column)).any(is_number);
+    html! {
+        div .scroll tabindex="0" role="region" aria-label=(caption) {
+            table {
+                caption .hidden { (caption) }
+                thead { tr { @for column in columns { th scope="col" .num[is_numeric(column)] { (column) } } } }
+                tbody {
+                    @for row in rows {
+                        tr {
+                            @for column in columns {
+                                @let value = row.get(*column).unwrap_or(&Value::Null);
+                                td .num[is_numeric(column)] { (cell(value)) }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Names and values; what is an object or a list of objects comes as JSON.
+pub fn facts(entries: &[(&str, String)]) -> Markup {
+    html! {
+        dl .facts {
+            @for (name, value) in entries { div { dt { (name) } dd { (value) } } }
+        }
+    }
+}
+
+/// Before and after, of what is shown in pages.
+pub fn pager(offset: usize, limit: usize, total: u64, url: impl Fn(usize) -> String) -> Markup {
+    let next = offset.saturating_add(limit);
+    let has_next = u64::try_from(next).is_ok_and(|next| next < total);
+    html! {
+        @if offset > 0 || has_next {
+            nav .pager aria-label="Further pages" {
+                @if offset > 0 { a rel="prev" href=(url(offset.saturating_sub(limit))) { "← before" } }
+                span .muted { (offset + 1) "–" (next.min(usize::try_from(total).unwrap_or(usize::MAX))) " of " (super::format::count(total)) }
+                @if has_next { a rel="next" href=(url(next)) { "after →" } }
+            }
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! The query of a page, and values of answers as people read them. Pure.
+
+use serde_json::{Map, Value};
+
+use super::format;
+use crate::serve::{ApiError, parse_pairs};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+/// Of a text within a table; the rest is in its row.
+const CELL_CHARS_MOST: usize = 160;
+
+/// A name as one segment of a path, or as a value of a query.
+pub fn encode(name: &str) -> String {
+    utf8_percent_encode(name, PLAIN).to_string()
+}
+
+/// `a=1&b=2`; a name may be given more than once.
+#[derive(Debug, Clone, Default)]
+pub struct Query(Vec<(String, String)>);
+
+impl Query {
+    pub fn parse(text: &str) -> Result<Self, ApiError> {
+        parse_pairs(text).map(Self)
+    }
+
+    /// Without what is empty: a field that was left so.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.pairs().find(|(known, _)| *known == name).map(|(_, value)| value)
+    }
+
+    /// Whether a form was sent; one without fields says so by its button.
+    pub fn is_asked(&self) -> bool {
+        !self.0.is_empty()
+    }
+
+    pub fn without(&self, name: &str) -> Self {
+        Self(self.0.iter().filter(|(known, _)| known != name).cloned().collect())
+    }
+
+    pub fn offset(&self) -> usize {
+        self.get("offset").and_then(|text| text.parse().ok()).unwrap_or_default()
+    }
+
+    /// The query with some names replaced; `None` removes one.
+    pub fn with(&self, changes: &[(&str, Option<&str>)]) -> String {
+        let kept = self.pairs().filter(|(name, _)| changes.iter().all(|(changed, _)| changed != name));
+        let set = changes.iter().filter_map(|(name, value)| Some((*name, (*value)?)));
+        write(kept.chain(set))
+    }
+}
+
+/// Pairs as a query, without its mark.
+pub fn write<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let pairs = pairs.map(|(name, value)| format!("{}={}", encode(name), encode(value)));
+    pairs.collect::<Vec<_>>().join("&")
+}
+
+/// `path?query`, or the path alone.
+pub fn target(path: &str, query: &str) -> String {
+    if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
+}
+
+/// As it is read, whole: numbers grouped, lists with commas, null as a dash.
+pub fn text(value: &Value) -> String {
+    match value {
+        Value::Null => "–".to_owned(),
+        Value::Bool(flag) => flag.to_string(),
+        Value::Number(number) => match (number.as_u64(), number.as_f64()) {
+            // Years and ids stay as they are.
+            (Some(whole), _) if whole < 10_000 => whole.to_string(),
+            (Some(whole), _) => format::count(whole),
+            (None, Some(float)) => format::number(float),
+            (None, None) => number.to_string(),
+        },
+        Value::String(text) => text.clone(),
+        Value::Array(values) => values.iter().map(text).collect::<Vec<_>>().join(", "),
+        Value::Object(_) => value.to_string(),
+    }
+}
+
+/// An id as a URL has it: as it was written, without grouping.
+pub fn id(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// As `text`, cut where a table would break.
+pub fn cell(value: &Value) -> String {
+    let text = text(value);
+    match text.char_indices().nth(CELL_CHARS_MOST) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text,
+    }
+}
+
+pub fn is_number(value: &Value) -> bool {
+    matches!(value, Value::Number(_))
+}
+
+/// The items of a list within an answer; an absent one is empty.
+pub fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
+    value.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+pub fn number(value: &Value, key: &str) -> Option<f64> {
+    value.get(key).and_then(Value::as_f64)
+}
+
+pub fn whole(value: &Value, key: &str) -> u64 {
+    value.get(key).and_then(Value::as_u64).unwrap_or_default()
+}
+
+pub fn word<'a>(value: &'a Value, key: &str) -> &'a str {
+    value.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// `{year} · {rating}` with the item's values; what is null takes the text between it and its neighbour with it.
+pub fn fill(template: &str, item: &Map<String, Value>) -> String {
+    let pieces = template.split(" · ").map(|piece| {
+        let mut filled = String::new();
+        let mut rest = piece;
+        while let Some((before, after)) = rest.split_once('{') {
+            let Some((name, next)) = after.split_once('}') else { break };
+            let value = item.get(name).unwrap_or(&Value::Null);
+            if value.is_null() {
+                return None;
+            }
+            filled.push_str(before);
+            filled.push_str(&text(value));
+            rest = next;
+        }
+        filled.push_str(rest);
+        Some(filled)
+    });
+    pieces.flatten().collect::<Vec<_>>().join(" · ")
+}
+
+/// The line for a shell that asks the same.
+pub fn curl(host: &str, target: &str, body: Option<&Value>) -> String {
+    let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
+    let url = quoted(&format!("http://{host}{target}"));
+    match body {
+        None => format!("curl -s {url}"),
+        Some(body) => {
+            format!("curl -s {url} -H 'content-type: application/json' -d {}", quoted(&body.to_string()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_card_says_what_there_is() {
+        let item = json!({"year": 1994, "rating": 8.5, "votes": null, "genre": ["Drama", "War"]});
+        let item = item.as_object().unwrap();
+        for (template, filled) in [
+            ("{year} · {rating}", "1994 · 8.5"),
+            ("{year} · {votes} votes · {rating}", "1994 · 8.5"),
+            ("{genre}", "Drama, War"),
+            ("{none}", ""),
+            ("by {year", "by {year"),
+            ("plain", "plain"),
+        ] {
+            assert_eq!(fill(template, item), filled, "{template}");
+        }
+    }
+
+    #[test]
+    fn values_are_read() {
+        for (value, shown) in [
+            (json!(null), "–"),
+            (json!(1994), "1994"),
+            (json!(1_234_567), "1,234,567"),
+            (json!(0.25), "0.25"),
+            (json!(-3), "−3"),
+            (json!(["a", 1]), "a, 1"),
+            (json!("<b>"), "<b>"),
+        ] {
+            assert_eq!(text(&value), shown);
+        }
+        assert!(cell(&json!("é".repeat(1000))).chars().count() == CELL_CHARS_MOST + 1);
+    }
+
+    #[test]
+    fn a_query_is_changed_by_name() {
+        let query = Query::parse("q=a%20b&genre=Drama&genre=War&empty=").unwrap();
+        assert_eq!(query.with(&[("offset", Some("20"))]), "q=a%20b&genre=Drama&genre=War&offset=20");
+        assert_eq!(query.with(&[("genre", None)]), "q=a%20b");
+        assert!(query.get("empty").is_none() && query.is_asked());
+    }
+
+    #[test]
+    fn a_curl_line_is_one_word_of_the_shell() {
+        let line = curl("localhost:1", "/a?b='c", Some(&json!({"d": "it's"})));
+        assert_eq!(
+            line,
+            r#"curl -s 'http://localhost:1/a?b='\''c' -H 'content-type: application/json' -d '{"d":"it'\''s"}'"#
+        );
+    }
+}

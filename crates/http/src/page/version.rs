@@ -1,0 +1,122 @@
+//! One version: where it came from, what it was told, how good it is, and what its kind shows.
+
+use maud::{Markup, html};
+use serde_json::Value;
+
+use super::cards::facts;
+use super::models::{MEASURED, batches, measures, subject, verdict};
+use super::values::{encode, list, number, text, whole, word};
+use super::{Made, Page, format, insights};
+use crate::serve::Asker;
+
+pub async fn page(asker: &Asker<'_>, model: &str, version: &str) -> Made {
+    let path = format!("/v1/models/{}/versions/{}", encode(model), encode(version));
+    let described = asker.get(&path).await?;
+    let insights = asker.get(&format!("{path}/insights")).await.ok();
+    let clusters = match word(&described, "task") {
+        "clustering" => {
+            asker.get(&format!("/v1/models/{}/versions/{}/clusters", encode(model), encode(version))).await.ok()
+        }
+        _ => None,
+    };
+    let number = whole(&described, "version");
+    let trained = i64::try_from(whole(&described, "trained_at_ms")).unwrap_or(i64::MAX);
+    let mut lineage = vec![
+        ("Trained on", format!("{}, {} rows", batches(&described), format::count(whole(&described, "rows")))),
+        (
+            "At",
+            format!("{} UTC, in {}", format::time(trained), format::seconds(number_of(&described, "training_seconds"))),
+        ),
+        ("Algorithm", word(&described, "algorithm").replace('_', " ")),
+        ("Seed", text(described.get("seed").unwrap_or(&Value::Null))),
+        ("Identity", word(&described, "identity").to_owned()),
+        ("File", word(&described, "file").to_owned()),
+        ("Digest of the file", word(&described, "file_digest").to_owned()),
+    ];
+    if whole(&described, "dropped_missing") > 0 {
+        lineage.push((
+            "Left out for missing values",
+            format!("{} rows", format::count(whole(&described, "dropped_missing"))),
+        ));
+    }
+    if let Some(parent) = described.get("parent").filter(|parent| !parent.is_null()) {
+        lineage.push(("Begun from", text(parent)));
+    }
+    for (key, said) in [
+        ("user", "User"),
+        ("item", "Item"),
+        ("id", "Id"),
+        ("rating", "Rating"),
+        ("target", "Target"),
+        ("output", "Output"),
+    ] {
+        let value = described.get(key).filter(|value| !value.is_null());
+        let said_of =
+            value.map(|value| if value.is_object() { word(value, "expression").to_owned() } else { text(value) });
+        lineage.extend(said_of.map(|value| (said, value)));
+    }
+    let parameters: Vec<(&str, String)> = described
+        .get("parameters")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+        .map(|(name, value)| (name.as_str(), text(value)))
+        .collect();
+    let title = format!("{model}@{number}");
+    let body = html! {
+        p .trail { a href="/page/models" { "Models" } " / " a href={ "/page/models/" (encode(model)) } { (model) } }
+        h1 { (title) }
+        p { (verdict(&described)) " " span .muted { (subject(&described)) } " · " a href={ "/page/try/model/" (encode(model)) } { "try it" } }
+        @for note in list(&described, "notes") { p .notice { (text(note)) } }
+        @if let Some(removed) = described.get("removed_at_ms") { p .notice { "Removed: " (text(removed)) } }
+        section { h2 { "How good it is" } (scores(&described)) }
+        @if let Some(clusters) = &clusters { (insights::clusters(clusters)) }
+        (insights::section(&described, insights.as_ref()))
+        section { h2 { "Where it came from" } (facts(&lineage)) p { "Trained with batches " @for batch in list(&described, "batches").iter().rev().take(20) {
+            a href={ "/page/batches/" (text(batch)) } { (text(batch)) } " "
+        } } }
+        @if !list(&described, "features").is_empty() { section { h2 { "What it reads" } ul { @for feature in list(&described, "features") { li { code { (text(feature)) } } } } } }
+        @if !parameters.is_empty() { section { h2 { "Parameters" } (facts(&parameters)) } }
+        p { a href=(path) { "All of it as JSON" } }
+    };
+    Ok(Page::new(title, "/page/models", body))
+}
+
+fn number_of(value: &Value, key: &str) -> f64 {
+    number(value, key).unwrap_or_default()
+}
+
+/// Each measure beside the baseline's, for each place where it was measured.
+fn scores(version: &Value) -> Markup {
+    let places: Vec<(&str, &Value)> = MEASURED
+        .iter()
+        .filter_map(|(place, title)| {
+            Some((*title, version.get("metrics")?.get(place).filter(|scores| scores.is_object())?))
+        })
+        .collect();
+    html! {
+        @if places.is_empty() { p .empty { "Nothing was measured: there are no held-out records, or nothing trivial to hold it against." } }
+        @else {
+            div .scroll tabindex="0" role="region" aria-label="Measures" {
+                table {
+                    thead { tr { th scope="col" { "Measure" } @for (title, _) in &places { th .num scope="col" { (title) } th .num scope="col" { "its baseline" } } } }
+                    tbody {
+                        @for (key, title, less) in measures(version) {
+                            tr {
+                                th scope="row" { (title) }
+                                @for (_, scores) in &places {
+                                    @let value = number(scores, key);
+                                    @let trivial = scores.get("baseline").and_then(|baseline| number(baseline, key));
+                                    @let is_worse = value.zip(trivial).is_some_and(|(value, trivial)| if *less { value >= trivial } else { value <= trivial });
+                                    td .num .bad[is_worse] { (value.map_or_else(|| "–".to_owned(), format::number)) }
+                                    td .num .muted { (trivial.map_or_else(|| "–".to_owned(), format::number)) }
+                                }
+                            }
+                        }
+                        tr { th scope="row" { "Rows" } @for (_, scores) in &places { td .num { (format::count(whole(scores, "rows"))) } td .num .muted { (scores.get("baseline").map(|baseline| word(baseline, "kind")).unwrap_or_default()) } } }
+                    }
+                }
+            }
+        }
+    }
+}
