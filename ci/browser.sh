@@ -4,7 +4,7 @@
 #
 # usage: browser.sh BINARY [FOLDER]               the tests; data is kept in FOLDER, else removed at the end
 #        browser.sh screenshots BINARY FOLDER     PNGs of the pages into FOLDER
-#        ONLY=PATTERN browser.sh …                tests whose name fits
+#        ONLY=NAME browser.sh …                   of the tests `live`, `rules`, or the pages of one system: bitcoin, movies, …, hostile
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 usage() { sed -n 's/^# usage: /usage: /p; s/^#        /       /p' "${BASH_SOURCE[0]}" >&2; exit 2; }
@@ -46,4 +46,9 @@ fi
 if [ -n "$screenshots" ]; then
     exec node screenshots.mjs "$screenshots"
 fi
-exec node --test --test-concurrency=1 --test-reporter=spec ${ONLY:+--test-name-pattern="$ONLY"} ./*.test.mjs
+case ${ONLY:-} in
+    '') files=(./*.test.mjs) ;;
+    live | rules) files=("./$ONLY.test.mjs") ;;
+    *) files=(./pages.test.mjs) ;;
+esac
+exec node --test --test-concurrency=1 --test-reporter=spec "${files[@]}"

@@ -60,6 +60,15 @@ const SVG = "<svg xmlns='http://www.w3.org/2000/svg' data-hostile='' onload='win
 
 const pick = (list, i) => list[i % list.length];
 
+// Lines that are no rows: their reasons and beginnings are shown where rejects are.
+const REJECTS = [
+  "<script data-hostile>window.hacked='reject'</script>",
+  "{\"id\": <b data-hostile>",
+  "[\"<b data-hostile>a list</b>\"]",
+  "{\"<b data-hostile>twice</b>\": 1, \"<b data-hostile>twice</b>\": 2}",
+  `{"id": "${"W".repeat(10_000)}`,
+];
+
 function row(i) {
   const text = pick(TEXTS, i);
   return {
@@ -93,7 +102,8 @@ title = "utf8"
 kind = "utf8"
 
 [batch]
-rows = ${ROWS / 3}
+rows = ${(ROWS + REJECTS.length) / 5}
+max_rejects = 100
 
 [store]
 url = ${JSON.stringify(`file:${join(folder, "store")}`)}
@@ -188,7 +198,7 @@ export function writeHostile(folder) {
   writeFileSync(join(pictures, "script.svg"), SVG);
   writeFileSync(join(pictures, "not-a-picture.png"), SVG);
   const rows = Array.from({ length: ROWS }, (_, i) => JSON.stringify(row(i)));
-  writeFileSync(join(folder, "rows.jsonl"), `${rows.join("\n")}\n`);
+  writeFileSync(join(folder, "rows.jsonl"), `${[...rows.slice(0, 50), ...REJECTS, ...rows.slice(50)].join("\n")}\n`);
   const file = join(folder, "hostile.toml");
   writeFileSync(file, PIPELINE(folder));
   return file;

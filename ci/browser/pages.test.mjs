@@ -1,5 +1,5 @@
 // Every page of every system, whatever pages there are: found by links, held to all rules.
-import { after, before, test } from "node:test";
+import { describe, test } from "node:test";
 import { open } from "./chromium.mjs";
 import { Crawl } from "./crawl.mjs";
 import { none } from "./finding.mjs";
@@ -12,12 +12,7 @@ import { SYSTEMS } from "./systems.mjs";
 
 const FIRST_PAGE_BYTES_MOST = 100_000;
 
-let browser;
-let plain;
-before(async () => { [browser, plain] = [await open(), await open({ javascript: false })]; });
-after(async () => { await browser?.close(); await plain?.close(); });
-
-async function checkPage(page, where, crawl) {
+async function checkPage({ browser, plain }, page, where, crawl) {
   const found = answered(page);
   if (page.isPage && page.status === 200) {
     const examined = await examine(browser, page.url);
@@ -29,7 +24,7 @@ async function checkPage(page, where, crawl) {
 }
 
 // All of the page's own host, asked as by someone who comes for the first time.
-async function weight(url) {
+async function weight(browser, url) {
   await browser.command("Network.clearBrowserCache", {});
   await browser.go(url);
   const { requests } = await browser.logs();
@@ -37,26 +32,33 @@ async function weight(url) {
   return { bytes, of: requests.map((request) => `${request.bytes} ${new URL(request.url).pathname}`).join(", ") };
 }
 
-for (const system of SYSTEMS) {
-  test(system.name, { timeout: 1_800_000 }, async (t) => {
-    const server = await start(system.arguments(dataFolder(system.name)));
-    t.after(() => server.stop());
-    await server.trained();
-    const crawl = new Crawl(server.url);
-    let showsMark = false;
-    for (let page = await crawl.next(); page; page = await crawl.next()) {
-      const where = `${system.name} ${page.path}`;
-      await t.test(`${where} (${page.ms.toFixed(0)} ms)`, () => checkPage(page, where, crawl));
-      if (system.isHostile && page.isPage && !showsMark) {
-        showsMark = await browser.run((mark) => document.documentElement.textContent.includes(mark), MARK);
-      }
+async function checkSystem(t, system) {
+  const server = await start(system.arguments(dataFolder(system.name)));
+  t.after(() => server.stop());
+  const browser = await open();
+  t.after(() => browser.close());
+  const plain = await open({ javascript: false });
+  t.after(() => plain.close());
+  await server.trained();
+  const crawl = new Crawl(server.url);
+  let showsMark = false;
+  for (let page = await crawl.next(); page; page = await crawl.next()) {
+    const where = `${system.name} ${page.path}`;
+    await t.test(`${where} (${page.ms.toFixed(0)} ms)`, () => checkPage({ browser, plain }, page, where, crawl));
+    if (system.isHostile && page.isPage && !showsMark) {
+      showsMark = await browser.run((mark) => document.documentElement.textContent.includes(mark), MARK);
     }
-    if (system.isHostile) await t.test("hostile: the data is shown, as text", () => none(showsMark ? [] : [`no page shows a text with ${MARK}`], "hostile"));
-    await t.test(`${system.name}: the first page's weight`, async () => {
-      const { bytes, of } = await weight(`${server.url}/`);
-      t.diagnostic(`${system.name}: the first page is ${bytes} bytes: ${of}`);
-      const isLight = bytes > 0 && bytes < FIRST_PAGE_BYTES_MOST;
-      none(isLight ? [] : [`weight: ${bytes} bytes, not under ${FIRST_PAGE_BYTES_MOST}: ${of}`], `${system.name} /`);
-    });
+  }
+  if (system.isHostile) await t.test("hostile: the data is shown, as text", () => none(showsMark ? [] : [`no page shows a text with ${MARK}`], "hostile"));
+  await t.test(`${system.name}: the first page's weight`, async () => {
+    const { bytes, of } = await weight(browser, `${server.url}/`);
+    t.diagnostic(`${system.name}: the first page is ${bytes} bytes: ${of}`);
+    const isLight = bytes > 0 && bytes < FIRST_PAGE_BYTES_MOST;
+    none(isLight ? [] : [`weight: ${bytes} bytes, not under ${FIRST_PAGE_BYTES_MOST}: ${of}`], `${system.name} /`);
   });
 }
+
+// Two at once: Chromium and the server wait for each other, and a machine of CI has two cores.
+describe("pages", { concurrency: 2 }, () => {
+  for (const system of SYSTEMS) test(system.name, { timeout: 1_800_000 }, (t) => checkSystem(t, system));
+});

@@ -20,6 +20,7 @@ function look() {
   each("iframe, object, embed, frame, base", "hostile data: an element that no page of ours has");
   each("script", "script of our own: a script without a file of this server", (script) => !script.src || new URL(script.src).origin !== location.origin);
   each("a[href], area[href]", "links: it leads to no web page", (link) => !/^(https?|mailto):$/.test(new URL(link.href, location.href).protocol));
+  each("img[src]", "pictures: it shows nothing", (image) => image.complete && image.naturalWidth === 0);
   each("form[action]", "forms: it sends to another host", (form) => new URL(form.getAttribute("action"), location.href).origin !== location.origin);
   each("a[href^='#']", "links: nothing on this page has that id", (link) => link.hash.length > 1 && !document.getElementById(decodeURIComponent(link.hash.slice(1))));
   return found;
@@ -28,7 +29,7 @@ function look() {
 // The links, and what each form that only reads would ask as it is delivered.
 function linksOf() {
   const links = [...document.querySelectorAll("a[href]")].map((link) => ({
-    url: link.href, inNavigation: link.closest("nav") !== null && link.closest("header, nav[aria-label]") !== null,
+    url: link.href, inNavigation: link.closest("header nav") !== null,
   }));
   for (const form of document.forms) {
     const action = form.getAttribute("action") ?? location.pathname;

@@ -23,6 +23,7 @@ const PAGES = [
   [page("<h1>One</h1><h1>Two</h1>"), /one h1: there are 2/],
   [page("<h1>x</h1>", ""), /title: there is none/],
   [page("<h1>x</h1><img src='/pixel.png'>"), /axe image-alt/],
+  [page("<h1>x</h1><img alt=x src='/page.css'>"), /pictures: it shows nothing/],
   [page("<h1>x</h1><p class=dim>dim in the dark alone</p>"), /in dark, axe color-contrast/],
   [page("<h1>x</h1><div class=wide>wide</div>"), /no sideways scroll: .*class="wide"/],
   [page("<h1>x</h1><p id=throw>x</p>"), /console: .*thrown/],

@@ -16,6 +16,11 @@ if (!binary) throw new Error("MILLSTREAM names the program to test; ci/browser.s
 const schema = JSON.parse(readFileSync(new URL("../../docs/pipeline.schema.json", import.meta.url), "utf8"));
 export const DRAWS_PICTURES = "images" in (schema.properties.serve.properties ?? {});
 
+// What must be gone when this process ends, however it ends.
+const endings = [];
+process.on("exit", () => endings.forEach((end) => end()));
+for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit(1));
+
 export const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 // Asks until there is an answer that is neither null nor undefined nor false.
@@ -38,7 +43,7 @@ export function dataFolder(name) {
     return folder;
   }
   const folder = mkdtempSync(join(tmpdir(), `millstream-browser-${name}-`));
-  process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
+  endings.push(() => rmSync(folder, { recursive: true, force: true }));
   return folder;
 }
 
@@ -52,7 +57,8 @@ export async function start(args, settings = []) {
   }
   const over = new Promise((resolve) => child.on("close", () => { server.isOver = true; resolve(); }));
   child.on("error", (error) => { server.told += error.message; server.isOver = true; });
-  process.on("exit", () => child.kill("SIGKILL"));
+  // Before its folder goes.
+  endings.unshift(() => child.kill("SIGKILL"));
   const alive = () => {
     if (server.isOver) throw new Finding(`${args.join(" ")} ended by itself:\n${server.told}`);
   };

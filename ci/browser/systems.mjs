@@ -8,7 +8,7 @@ const demo = (system, rows) => ({
   ],
 });
 
-export const SYSTEMS = [
+const ALL = [
   demo(undefined, 20_000),
   demo("movies"),
   demo("products"),
@@ -16,3 +16,6 @@ export const SYSTEMS = [
   demo("movielens", 20_000),
   { name: "hostile", isHostile: true, arguments: (folder) => ["run", writeHostile(folder)] },
 ];
+
+const only = process.env.ONLY;
+export const SYSTEMS = ALL.filter((system) => !only || system.name === only);
