@@ -22,11 +22,15 @@ export async function open({ javascript = true } = {}) {
 }
 
 class Chromium {
+  // By their ids, since the page was opened: what a request comes to may be told after it was.
+  #requests = new Map();
+
   constructor(driver) { this.driver = driver; }
 
   // The page as it is once its scripts had a moment.
   async go(url) {
     await this.logs();
+    this.#requests.clear();
     await this.driver.get(url);
     await pause(SETTLE_MS);
   }
@@ -44,32 +48,33 @@ class Chromium {
     return this.command("Emulation.setEmulatedMedia", { features: [{ name: "prefers-color-scheme", value }] });
   }
 
-  // What was said since the last call.
+  // What was said since the last call, and the requests of which something was.
   async logs() {
     const logs = this.driver.manage().logs();
     const console = (await logs.get("browser")).map((entry) => ({ level: entry.level.name, text: entry.message }));
     const events = (await logs.get("performance")).map((entry) => JSON.parse(entry.message).message);
-    return { console, requests: requestsOf(events) };
+    return { console, requests: follow(this.#requests, events) };
   }
 
   close() { return this.driver.quit(); }
 }
 
 // A request whose page was left is no failed one.
-function requestsOf(events) {
-  const requests = new Map();
+function follow(requests, events) {
+  const told = new Set();
   for (const { method, params } of events) {
     if (method === "Network.requestWillBeSent") {
-      const { request, type, redirectResponse } = params;
+      const { requestId, request, type, redirectResponse } = params;
       // A redirection goes on by the same id, maybe to another host: both count.
-      if (redirectResponse) requests.set(`${params.requestId} before ${request.url}`, requests.get(params.requestId));
-      requests.set(params.requestId, { url: request.url, type, status: 0, bytes: 0, failed: "" });
+      if (redirectResponse) requests.set(`${requestId} before ${request.url}`, requests.get(requestId));
+      requests.set(requestId, { url: request.url, type, status: 0, bytes: 0, failed: "" });
     }
     const request = requests.get(params?.requestId);
-    if (!request) continue;
-    if (method === "Network.responseReceived") Object.assign(request, { status: params.response.status, kind: params.response.mimeType });
+    if (!request || !/^(https?|wss?):/.test(request.url)) continue;
+    told.add(request);
+    if (method === "Network.responseReceived") request.status = params.response.status;
     if (method === "Network.loadingFinished") request.bytes = params.encodedDataLength;
     if (method === "Network.loadingFailed" && !params.canceled) request.failed = params.errorText;
   }
-  return [...requests.values()].filter((request) => request && /^(https?|wss?):/.test(request.url));
+  return [...told];
 }

@@ -1,5 +1,6 @@
 // Every page of every system, whatever pages there are: found by links, held to all rules.
 import { describe, test } from "node:test";
+import { act } from "./actions.mjs";
 import { open } from "./chromium.mjs";
 import { Crawl } from "./crawl.mjs";
 import { none } from "./finding.mjs";
@@ -18,7 +19,9 @@ async function checkPage({ browser, plain }, page, where, crawl) {
     const examined = await examine(browser, page.url);
     for (const link of examined.links) crawl.add(link, page.path);
     found.push(...examined.found);
-    if (page.isFirst) found.push(...await walk(browser), ...await withoutScript(browser, plain, page.url));
+    if (page.isFirst) {
+      found.push(...await walk(browser), ...await act(browser, page.url, examined.found), ...await withoutScript(browser, plain, page.url));
+    }
   }
   none(found, where);
 }

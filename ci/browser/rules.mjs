@@ -69,7 +69,7 @@ export function answered(page) {
   return found;
 }
 
-async function axe(browser, scheme) {
+export async function axe(browser, scheme) {
   await browser.scheme(scheme);
   await browser.driver.executeScript(`if (!window.axe) { ${axeSource} }`);
   const violations = await browser.driver.executeAsyncScript(`
