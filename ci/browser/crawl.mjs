@@ -40,10 +40,11 @@ export class Crawl {
     while (this.#waiting.length > 0 && this.#visited < PAGES_MOST) {
       const page = this.#waiting.shift();
       const began = performance.now();
-      const response = await fetch(page.url, { redirect: "follow", headers: { accept: "text/html" } });
+      // No answer at all, and one that leads to another host, count as status 0.
+      const response = await fetch(page.url, { headers: { accept: "text/html" } }).catch(() => Response.error());
       const isPage = response.headers.get("content-type")?.startsWith("text/html") ?? false;
       if (isPage) await response.text(); else await response.body?.cancel();
-      if (page.isForm ? !isPage || response.status !== 200 : !isPage && response.status < 400) continue;
+      if (page.isForm ? !isPage || response.status !== 200 : !isPage && response.status >= 200 && response.status < 400) continue;
       this.#visited += 1;
       return { ...page, isPage, status: response.status, ms: performance.now() - began, policy: response.headers.get("content-security-policy") };
     }
