@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt fuzz hostile bench bench-learn bench-pipeline bench-workers bench-http bench-recommend bench-views bench-query bench-build bench-beside bench-versions soak docs
+.PHONY: help demo test check fmt fuzz hostile browser screenshots bench bench-learn bench-pipeline bench-workers bench-http bench-recommend bench-views bench-query bench-build bench-beside bench-versions soak docs
 
 help: ## List these targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,14 @@ fuzz: ## Fuzz the broker's codec path and the parsers of what others wrote, SECO
 hostile: ## Some 400 hostile requests, records and files against the release binary, in a cgroup of 2 GiB
 	cargo build --release
 	ci/hostile.sh
+
+browser: ## Every page of the release binary in Chromium (ONLY=movies: one system's, ONLY=live, ONLY=rules)
+	cargo build --release
+	ONLY=$(ONLY) ci/browser.sh target/release/millstream
+
+screenshots: ## Pictures of the pages into FOLDER (target/screenshots)
+	cargo build --release
+	ci/browser.sh screenshots target/release/millstream $(or $(FOLDER),target/screenshots)
 
 docs: ## Rewrite what the documentation takes from the code
 	UPDATE=1 cargo test --workspace --lib documents -- --test-threads=1
