@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use super::Encoding;
 use super::csv_text::{CsvFields, without_line_end};
 use super::mend::mended;
+use super::object::{Member, flattened, object_members};
 use super::payload::key_prefix;
 use super::time::TimeReader;
 use super::value::{Misfit, Value, from_csv, from_json};
@@ -24,6 +25,7 @@ const NEW_KEY_BYTES_MOST: usize = 256;
 pub struct Form {
     framing: Framing,
     dialect: Dialect,
+    flatten: bool,
     times: TimeReader,
 }
 
@@ -90,7 +92,7 @@ impl Form {
             }
             Encoding::Csv => Framing::Csv(CsvFields::default()),
         };
-        Self { framing, dialect: schema.dialect, times: TimeReader::of(schema) }
+        Self { framing, dialect: schema.dialect, flatten: schema.flatten, times: TimeReader::of(schema) }
     }
 
     /// The keys that came since the last time and are no columns, each once.
@@ -104,15 +106,15 @@ impl Form {
     /// A value for each of the columns, each of its type.
     #[inline]
     pub fn values<'a>(&'a mut self, value: &'a [u8], columns: &[StreamColumn]) -> Result<Vec<Value<'a>>, Misfit> {
-        let dialect = self.dialect;
+        let (dialect, flatten) = (self.dialect, self.flatten);
         match &mut self.framing {
             Framing::Json { prefixes, keys, mended: storage } => match ours(value, prefixes, columns, dialect) {
                 Some(values) => values,
                 None => {
-                    let fields = match object(value, dialect) {
+                    let fields = match object(value, dialect, flatten) {
                         Err(misfit) if dialect >= Dialect::Second => {
                             *storage = mended(unframed(value)).ok_or(misfit)?;
-                            object(storage, Dialect::First)?
+                            object(storage, Dialect::First, flatten)?
                         }
                         fields => fields?,
                     };
@@ -129,7 +131,7 @@ impl Form {
 
     /// The event time in one column, the others only passed over.
     pub fn time_of(&mut self, value: &[u8], columns: &[StreamColumn], index: usize) -> Option<i64> {
-        let (column, dialect) = (columns.get(index)?, self.dialect);
+        let (column, dialect, flatten) = (columns.get(index)?, self.dialect, self.flatten);
         let value = match &mut self.framing {
             Framing::Json { prefixes, .. } => {
                 let mut rest = value;
@@ -142,10 +144,10 @@ impl Form {
                     Some(token) => from_json(token, column, dialect).ok()?,
                     None => {
                         let storage;
-                        let fields = match object(value, dialect) {
+                        let fields = match object(value, dialect, flatten) {
                             Err(_) if dialect >= Dialect::Second => {
                                 storage = mended(unframed(value))?;
-                                object(&storage, Dialect::First).ok()?
+                                object(&storage, Dialect::First, flatten).ok()?
                             }
                             fields => fields.ok()?,
                         };
@@ -245,8 +247,8 @@ pub fn registry_fault(value: &[u8]) -> Option<String> {
 type Object<'a> = HashMap<Cow<'a, str>, &'a RawValue>;
 
 /// Stores of the first dialect take no value with the frame of a schema registry.
-fn object(value: &[u8], dialect: Dialect) -> Result<Object<'_>, Misfit> {
-    let misfit = |error| Misfit {
+fn object(value: &[u8], dialect: Dialect, flatten: bool) -> Result<Object<'_>, Misfit> {
+    let misfit = |error: &dyn std::fmt::Display| Misfit {
         reason: registry_fault(value).unwrap_or_else(|| format!("not a JSON object: {error}")),
         inferred_column: None,
     };
@@ -254,7 +256,13 @@ fn object(value: &[u8], dialect: Dialect) -> Result<Object<'_>, Misfit> {
         Dialect::First => value,
         Dialect::Second => unframed(value),
     };
-    serde_json::from_slice(value).map_err(misfit)
+    if !flatten {
+        return serde_json::from_slice(value).map_err(|error| misfit(&error));
+    }
+    let text = std::str::from_utf8(value).map_err(|error| misfit(&error))?;
+    let members = object_members(text).map_err(|error| misfit(&error))?;
+    let members = flattened(members).map_err(|reason| Misfit { reason, inferred_column: None })?;
+    Ok(members.into_iter().map(Member::into_pair).collect())
 }
 
 /// The length of the JSON scalar at the start.

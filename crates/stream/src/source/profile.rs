@@ -39,6 +39,8 @@ pub struct Profile {
     pub warnings: Vec<String>,
     /// The first and the last event time, in milliseconds since the epoch, where the values of `schema.time` were read.
     pub times: Option<(i64, i64)>,
+    /// There are JSON objects that `schema.flatten` would make columns of.
+    pub nests: bool,
 }
 
 /// A record of a topic that others write, as a sample has it.
@@ -61,6 +63,7 @@ pub fn profile_records(records: &[Sampled], encoding: Encoding, rules: &SchemaRu
         return Err(SourceError::NoRow { place: SAMPLE.to_owned(), reason: why });
     }
     columns.forgives = true;
+    columns.leave_null_objects_out();
     let mut warnings: Vec<String> = columns.mixed().map(|mixed| mixed_warning(&mixed, records)).collect();
     let pinned = rules.columns.iter().filter(|(_, rule)| rule.from.is_none() && rule.kind.is_some());
     for (name, _) in pinned.filter(|_| encoding == Encoding::Json) {
@@ -74,7 +77,7 @@ pub fn profile_records(records: &[Sampled], encoding: Encoding, rules: &SchemaRu
     }
     warnings.extend(columns.warnings(Coverage::Sample));
     let (schema, times) = (columns.schema(None, Coverage::Sample), columns.times());
-    Ok(Profile { schema, rows: None, fingerprint: None, warnings, times })
+    Ok(Profile { schema, rows: None, fingerprint: None, warnings, times, nests: columns.nests() })
 }
 
 const SAMPLE: &str = "the topic's first records";
@@ -278,6 +281,11 @@ impl<'a> Pass<'a> {
         if rows.rows_total() == 0 {
             return Err(SourceError::Empty { place: file.to_owned() });
         }
+        if self.rules.flatten {
+            let fault = "schema.flatten is for JSON: of Parquet, name what is in a struct in [schema.columns], such as name = { type = \
+                         \"utf8\", from = \"json_get_str(person, 'name')\" }, and leave schema.flatten out";
+            return Err(SourceError::NoFile { place: file.to_owned(), fault: fault.to_owned() });
+        }
         self.columns(file, Some(rows.columns()))?;
         self.rows += rows.rows_total();
         let kinds = self.kinds.get_or_insert_with(|| rows.kinds().to_vec());
@@ -309,6 +317,7 @@ impl<'a> Pass<'a> {
             None if columns.is_empty() => return no_row("its objects are empty".to_owned()),
             Some(_) | None => {}
         }
+        columns.leave_null_objects_out();
         // A sample may not have met its values yet.
         if self.ends_unnamed && fingerprint.is_some() && columns.leave_empty_last_out() {
             self.notes.push("every row ends with a separator, after which there is no column".to_owned());
@@ -328,6 +337,6 @@ impl<'a> Pass<'a> {
         let schema = columns.schema(self.kinds.as_deref(), seen);
         let mut warnings = self.notes;
         warnings.extend(columns.warnings(seen));
-        Ok(Profile { schema, rows, fingerprint, warnings, times: columns.times() })
+        Ok(Profile { schema, rows, fingerprint, warnings, times: columns.times(), nests: columns.nests() })
     }
 }

@@ -5,6 +5,7 @@ mod claims;
 mod dialects;
 mod files;
 mod limits;
+mod nested;
 mod order;
 mod packed;
 mod profile;
