@@ -27,6 +27,8 @@ pub struct Form {
     dialect: Dialect,
     flatten: bool,
     times: TimeReader,
+    /// The last row holds what JSON does not know.
+    is_mended: bool,
 }
 
 enum Framing {
@@ -92,7 +94,13 @@ impl Form {
             }
             Encoding::Csv => Framing::Csv(CsvFields::default()),
         };
-        Self { framing, dialect: schema.dialect, flatten: schema.flatten, times: TimeReader::of(schema) }
+        Self {
+            framing,
+            dialect: schema.dialect,
+            flatten: schema.flatten,
+            times: TimeReader::of(schema),
+            is_mended: false,
+        }
     }
 
     /// The keys that came since the last time and are no columns, each once.
@@ -103,24 +111,34 @@ impl Form {
         }
     }
 
+    /// Whether the row that was read last held what JSON does not know; asked again, no.
+    pub fn take_mended(&mut self) -> bool {
+        std::mem::take(&mut self.is_mended)
+    }
+
     /// A value for each of the columns, each of its type.
     #[inline]
     pub fn values<'a>(&'a mut self, value: &'a [u8], columns: &[StreamColumn]) -> Result<Vec<Value<'a>>, Misfit> {
-        let (dialect, flatten) = (self.dialect, self.flatten);
-        match &mut self.framing {
-            Framing::Json { prefixes, keys, mended: storage } => match ours(value, prefixes, columns, dialect) {
-                Some(values) => values,
-                None => {
-                    let fields = match object(value, dialect, flatten) {
-                        Err(misfit) if dialect >= Dialect::Second => {
-                            *storage = mended(unframed(value)).ok_or(misfit)?;
-                            object(storage, Dialect::First, flatten)?
-                        }
-                        fields => fields?,
-                    };
-                    any_object(&fields, columns, keys, dialect)
+        let Self { framing, dialect, flatten, is_mended, .. } = self;
+        let (dialect, flatten) = (*dialect, *flatten);
+        *is_mended = false;
+        match framing {
+            Framing::Json { prefixes, keys, mended: storage } => {
+                match ours(value, prefixes, columns, dialect, is_mended) {
+                    Some(values) => values,
+                    None => {
+                        let fields = match object(value, dialect, flatten) {
+                            Err(misfit) if dialect >= Dialect::Second => {
+                                *storage = mended(unframed(value)).ok_or(misfit)?;
+                                *is_mended = true;
+                                object(storage, Dialect::First, flatten)?
+                            }
+                            fields => fields?,
+                        };
+                        any_object(&fields, columns, keys, dialect, is_mended)
+                    }
                 }
-            },
+            }
             Framing::Csv(fields) => {
                 split(fields, value, columns.len())?;
                 let fields = &*fields;
@@ -141,7 +159,7 @@ impl Form {
                     Some(Some(token))
                 });
                 match passed.flatten() {
-                    Some(token) => from_json(token, column, dialect).ok()?,
+                    Some(token) => from_json(token, column, dialect, &mut false).ok()?,
                     None => {
                         let storage;
                         let fields = match object(value, dialect, flatten) {
@@ -152,7 +170,7 @@ impl Form {
                             fields => fields.ok()?,
                         };
                         let token = fields.get(column.key())?.get().as_bytes();
-                        return self.times.read(&from_json(token, column, dialect).ok()?);
+                        return self.times.read(&from_json(token, column, dialect, &mut false).ok()?);
                     }
                 }
             }
@@ -183,13 +201,14 @@ fn ours<'a>(
     prefixes: &[Vec<u8>],
     columns: &[StreamColumn],
     dialect: Dialect,
+    is_mended: &mut bool,
 ) -> Option<Result<Vec<Value<'a>>, Misfit>> {
     let mut rest = value;
     let mut values = Vec::with_capacity(columns.len());
     for (prefix, column) in prefixes.iter().zip(columns) {
         let token;
         (token, rest) = next_token(rest, prefix)?;
-        match from_json(token, column, dialect) {
+        match from_json(token, column, dialect, is_mended) {
             Ok(value) => values.push(value),
             Err(misfit) => return Some(Err(misfit)),
         }
@@ -210,12 +229,13 @@ fn any_object<'a>(
     columns: &[StreamColumn],
     keys: &mut Keys,
     dialect: Dialect,
+    is_mended: &mut bool,
 ) -> Result<Vec<Value<'a>>, Misfit> {
     let mut found = 0;
     let values = columns.iter().map(|column| match fields.get(column.key()) {
         Some(token) => {
             found += 1;
-            from_json(token.get().as_bytes(), column, dialect)
+            from_json(token.get().as_bytes(), column, dialect, is_mended)
         }
         None => Ok(Value::Null),
     });
