@@ -148,7 +148,7 @@ impl Dataset {
                 SourceFormat::Jsonl => hashed().and_then(|input| pass.jsonl(&file, opener.jsonl(&file, input)?)),
                 SourceFormat::Parquet => {
                     let rows = ParquetRows::open(&file, stored_file(place)?, None, rules.dialect)?;
-                    pass.parquet(&file, &rows)
+                    pass.parquet(&file, rows)
                 }
             };
             let fingerprint = match passed {

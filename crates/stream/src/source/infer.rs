@@ -251,13 +251,18 @@ impl<'a> Columns<'a> {
         let targets = self.names.iter().zip(&self.found).filter(|(_, found)| found.is_zero_or_one());
         let targets = targets.filter_map(|(name, _)| {
             let model = self.rules.regressions.get(name)?;
-            Some(format!(
-                "model {model:?}: its target {name:?} is 0 or 1 in every row, and of a number it makes a regression; for classes \
-                 (false and true) write target = '\"{name}\" = 1'"
-            ))
+            Some(regression_note(model, name, "every row"))
         });
         own.chain(folder).chain(nested).chain(targets).collect()
     }
+}
+
+/// Of a target of 0 and 1.
+pub(super) fn regression_note(model: &str, target: &str, rows: &str) -> String {
+    format!(
+        "model {model:?}: its target {target:?} is 0 or 1 in {rows}, and of a number it makes a regression; for classes (false and \
+         true) write target = '\"{target}\" = 1'"
+    )
 }
 
 /// How much of a source was seen.

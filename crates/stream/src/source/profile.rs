@@ -13,13 +13,16 @@ use super::SourceError;
 use super::csv_rows::{CsvRows, column_name};
 use super::file_records::same_columns;
 use super::files::FILE_COLUMN;
-use super::infer::{Columns, Coverage, Mixed, TooMany};
+use super::infer::{Columns, Coverage, Mixed, TooMany, regression_note};
 use super::jsonl::JsonLines;
 use super::limits::COLUMNS_MOST;
 use super::parquet_rows::ParquetRows;
 use super::sniff::proposal;
-use crate::record::{Encoding, mended, registry_fault, unframed};
+use crate::record::{Cell, Encoding, mended, registry_fault, unframed};
 use crate::schema::{ColumnType, SchemaRules, StreamSchema};
+
+/// Rows of a Parquet file, for whether its targets are all 0 or 1.
+const TARGETS_LOOKED_AT: u64 = 10_000;
 
 /// What tells one state of a file from another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -276,8 +279,8 @@ impl<'a> Pass<'a> {
         Ok(lines.fingerprint())
     }
 
-    /// By the file's own schema; its values are not read.
-    pub fn parquet(&mut self, file: &str, rows: &ParquetRows) -> Result<Option<Fingerprint>, SourceError> {
+    /// By the file's own schema; of its values only those of targets are looked at, in the first rows.
+    pub fn parquet(&mut self, file: &str, mut rows: ParquetRows) -> Result<Option<Fingerprint>, SourceError> {
         if rows.rows_total() == 0 {
             return Err(SourceError::Empty { place: file.to_owned() });
         }
@@ -288,6 +291,7 @@ impl<'a> Pass<'a> {
         }
         self.columns(file, Some(rows.columns()))?;
         self.rows += rows.rows_total();
+        let is_first = self.kinds.is_none();
         let kinds = self.kinds.get_or_insert_with(|| rows.kinds().to_vec());
         for ((name, kind), first) in rows.columns().iter().zip(rows.kinds()).zip(kinds) {
             if kind != first {
@@ -296,6 +300,9 @@ impl<'a> Pass<'a> {
                 return Err(SourceError::NoFile { place: file.to_owned(), fault });
             }
         }
+        if is_first {
+            self.notes.extend(self.regressions(&mut rows)?);
+        }
         for name in rows.binary() {
             let note = format!("column {name:?} holds bytes: values that are no UTF-8 text become null");
             if !self.notes.contains(&note) {
@@ -303,6 +310,29 @@ impl<'a> Pass<'a> {
             }
         }
         Ok(None)
+    }
+
+    /// What targets of 0 and 1 mean to their models.
+    fn regressions(&self, rows: &mut ParquetRows) -> Result<Vec<String>, SourceError> {
+        let targets = rows
+            .columns()
+            .iter()
+            .enumerate()
+            .filter_map(|(place, name)| Some((place, name.clone(), self.rules.regressions.get(name)?)));
+        let mut targets: Vec<_> = targets.collect();
+        let (mut seen, mut is_held) = (0, false);
+        while seen < TARGETS_LOOKED_AT && !targets.is_empty() && rows.advance()? {
+            seen += 1;
+            targets.retain(|(place, ..)| {
+                let cell = rows.cell(*place);
+                is_held |= cell != Cell::Null;
+                matches!(cell, Cell::Null | Cell::Raw("0" | "1" | "0.0" | "1.0"))
+            });
+        }
+        let looked_at =
+            if seen < TARGETS_LOOKED_AT { "every row".to_owned() } else { format!("the first {seen} rows") };
+        let notes = targets.iter().filter(|_| is_held && seen > 1);
+        Ok(notes.map(|(_, name, model)| regression_note(model, name, &looked_at)).collect())
     }
 
     /// `several`: the source is several files, and says of each row which it is from.
