@@ -7,6 +7,7 @@
 mod depth;
 mod division;
 mod integers;
+mod json_list;
 mod lists;
 mod real;
 mod strangers;
@@ -25,8 +26,9 @@ use datafusion::common::{DFSchema, DataFusionError, SchemaError};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::planner::ExprPlanner;
+use datafusion::logical_expr::registry::FunctionRegistry;
 use datafusion::logical_expr::simplify::SimplifyContext;
-use datafusion::logical_expr::{Expr, Volatility};
+use datafusion::logical_expr::{Expr, ScalarUDF, Volatility};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
@@ -71,6 +73,7 @@ fn planner_of(dialect: Dialect) -> SessionState {
 /// The functions that read values out of JSON in texts, such as `json_get_str(payload, 'after', 'id')`. It fails for no state that can
 /// be added to.
 pub fn add_json_functions(state: &mut SessionState) -> Result<(), DataFusionError> {
+    state.register_udf(Arc::new(ScalarUDF::new_from_impl(json_list::JsonList::new())))?;
     datafusion_functions_json::register_all(state)
 }
 

@@ -68,6 +68,9 @@ pub struct StreamSchema {
     pub columns: Vec<StreamColumn>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub derived: Vec<DerivedColumn>,
+    /// Objects within a JSON value are taken apart: columns are values by their paths, such as `after.id`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub flatten: bool,
     /// The event-time column.
     pub time: Option<String>,
     #[serde(default, skip_serializing_if = "Ahead::is_default")]
@@ -127,7 +130,7 @@ impl StreamSchema {
     pub fn new(columns: Vec<StreamColumn>) -> Self {
         let (derived, time, time_form) = (Vec::new(), None, TimeForm::default());
         let (dialect, ahead) = (Dialect::CURRENT, Ahead::default());
-        Self { format: FORMAT, schema: 1, dialect, columns, derived, time, ahead, time_form }
+        Self { format: FORMAT, schema: 1, dialect, columns, derived, flatten: false, time, ahead, time_form }
     }
 
     /// The columns that parts hold of the stream itself: what the expressions of models see, all nullable.

@@ -126,6 +126,8 @@ fn rows_are_those_of_all_batches_with_their_place() {
     check(&session, "select count(*) from batches where up", "76");
     let object = r#"'{"a":{"b":[7,"x"]}}'"#;
     check(&session, &format!("select json_get_int({object}, 'a', 'b', 0)"), "7");
+    check(&session, &format!("select unnest(json_list(json_get_json({object}, 'a', 'b')))"), "7 x");
+    check(&session, r#"select array_length(json_list('["a","b"]')), array_has(json_list('["a","b"]'), 'b')"#, "2,true");
     check(&session, &format!("select cast(json_get({object}, 'a', 'b', 0) as bigint) + json_length({object})"), "8");
     check(
         &session,

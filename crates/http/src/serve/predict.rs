@@ -21,7 +21,7 @@ use super::body;
 use super::error::{ApiError, hint, shortened};
 use super::recommend::check_able;
 use super::reply;
-use super::rows::{self, Posted, Row};
+use super::rows::{self, Posted, Row, RowNames};
 
 /// The version that answers: by number, alias or `latest`; without a name the champion, else the latest.
 pub async fn find_version(app: &App, model: &str, version: Option<&str>) -> Result<Arc<Version>, ApiError> {
@@ -172,13 +172,16 @@ fn row_of_query(version: &Version, query: &str) -> Result<Row, ApiError> {
     let file = &version.file;
     let mut row = Row::new();
     for (name, text) in rows::parse_query(query)? {
+        let name = version.renamed(&name).map(str::to_owned).unwrap_or(name);
         let input = file.inputs.iter().find(|input| input.name == name);
         if input.is_none() && version.knows(&name) {
             continue;
         }
         let kind = input.ok_or_else(|| unknown_input(file, &name, None))?.kind;
-        if let Some(value) = rows::parse_text(&name, &text, kind)? {
-            row.insert(name, value);
+        if let Some(value) = rows::parse_text(&name, &text, kind)?
+            && row.insert(name.clone(), value).is_some()
+        {
+            return Err(rows::repeated(&name));
         }
     }
     Ok(row)
@@ -203,6 +206,7 @@ fn posted_rows(version: &Version, bytes: &[u8]) -> Result<Posted, ApiError> {
     let inputs: HashSet<&str> = file.inputs.iter().map(|input| input.name.as_str()).collect();
     // Columns of the stream that the model does not use are left out: a row may be posted as it is.
     let keep_inputs = |row: &mut Row, index| {
+        *row = rows::by_columns(std::mem::take(row), version)?;
         let is_known = |name: &str| inputs.contains(name) || version.knows(name);
         match row.keys().find(|name| !is_known(name)) {
             Some(name) => Err(unknown_input(file, name, index)),
@@ -222,6 +226,16 @@ fn posted_rows(version: &Version, bytes: &[u8]) -> Result<Posted, ApiError> {
         }
     }
     Ok(posted)
+}
+
+impl RowNames for Version {
+    fn has_within(&self, object: &str) -> bool {
+        Self::has_within(self, object)
+    }
+
+    fn renamed(&self, source_name: &str) -> Option<&str> {
+        Self::renamed(self, source_name)
+    }
 }
 
 /// The columns of a row as it is read and answered; the probability of a class is a value with a name of its own.

@@ -17,7 +17,7 @@ use super::predict::{
     check_cells, find_in, input_error, load_found, refuse_query, unknown_version, version_name, width,
 };
 use super::recommend::{Given, version_json};
-use super::rows::{self, Posted, Row};
+use super::rows::{self, Posted, Row, RowNames, by_columns};
 use super::template::{Room, Scope, Template};
 use super::{reply, route_action};
 use crate::serve::{Origin, Route};
@@ -263,10 +263,12 @@ impl Call<'_> {
         let mut answered = Vec::with_capacity(posted.len());
         let keeps_others = self.route.template.as_ref().is_some_and(Template::shows_rows);
         for (index, posted) in posted.into_iter().enumerate() {
-            let mut row = posted;
             let mut whole = Row::new();
             if keeps_others {
-                whole = row.clone();
+                whole = posted.clone();
+            }
+            let mut row = by_columns(posted, &RouteNames { versions: self.versions, known: &known })?;
+            if keeps_others {
                 row.retain(|name, _| known.contains_key(name.as_str()));
             }
             let parameters = self.parameters(row, &known, &inputs, list.then_some(index))?;
@@ -323,11 +325,13 @@ impl Call<'_> {
             return Err(unknown(name));
         }
         row.retain(|name, _| known.contains_key(name.as_str()));
+        let names = RouteNames { versions: self.versions, known };
         for (name, text) in self.path {
+            let name = names.renamed(name).unwrap_or(name);
             if row.contains_key(name) {
                 return Err(ApiError::value("repeated", name, format!("{name}: given in the path and in the body")));
             }
-            let value = match known.get(name.as_str()) {
+            let value = match known.get(name) {
                 Some(input) => rows::parse_text(name, text, input.kind)?,
                 None if self.route.is_version(name) => Some(version_json(Given::Text(text.clone()))),
                 None if self.route.is_path_parameter(name) => Some(Value::from(text.as_str())),
@@ -335,7 +339,7 @@ impl Call<'_> {
                 None => return Err(unknown(name)),
             };
             if let Some(value) = value {
-                row.insert(name.clone(), value);
+                row.insert(name.to_owned(), value);
             }
         }
         Ok(row)
@@ -352,6 +356,23 @@ impl Call<'_> {
     fn reply(&self, value: &Value) -> Response<Body> {
         let versions: Vec<String> = self.versions.iter().map(|version| version_name(&version.file)).collect();
         reply::from_models(value, &versions.join(", "))
+    }
+}
+
+/// What the names of a row speak of, where several models answer: a parameter of the route is what it says.
+struct RouteNames<'a> {
+    versions: &'a [Arc<Version>],
+    known: &'a HashMap<&'a str, &'a Input>,
+}
+
+impl RowNames for RouteNames<'_> {
+    fn has_within(&self, object: &str) -> bool {
+        !self.known.contains_key(object) && self.versions.iter().any(|version| version.has_within(object))
+    }
+
+    fn renamed(&self, source_name: &str) -> Option<&str> {
+        let named = || self.versions.iter().find_map(|version| version.renamed(source_name));
+        if self.known.contains_key(source_name) { None } else { named() }
     }
 }
 

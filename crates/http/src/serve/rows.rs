@@ -105,6 +105,47 @@ pub fn posted(value: Value) -> Result<Posted, ApiError> {
     }
 }
 
+/// The columns that a row's names speak of.
+pub trait RowNames {
+    /// Whether there is a column within an object of this name, such as `after.id` in `after`.
+    fn has_within(&self, object: &str) -> bool;
+    /// The column that the source calls so, where the stream calls it otherwise.
+    fn renamed(&self, source_name: &str) -> Option<&str>;
+}
+
+/// A row by the columns of the stream: what is in its objects by their paths, as `schema.flatten` reads them, and by the stream's name
+/// what the source calls otherwise.
+pub fn by_columns(row: Row, names: &impl RowNames) -> Result<Row, ApiError> {
+    let is_plain = |(name, value): (&String, &Value)| {
+        names.renamed(name).is_none() && !((value.is_object() || value.is_null()) && names.has_within(name))
+    };
+    if row.iter().all(is_plain) {
+        return Ok(row);
+    }
+    let mut flat = Row::new();
+    for (name, value) in row {
+        let name = names.renamed(&name).map(str::to_owned).unwrap_or(name);
+        flatten(name, value, names, &mut flat)?;
+    }
+    Ok(flat)
+}
+
+/// A path grows only as long as a column lies within it.
+fn flatten(path: String, value: Value, names: &impl RowNames, flat: &mut Row) -> Result<(), ApiError> {
+    match value {
+        Value::Object(inner) if !inner.is_empty() && names.has_within(&path) => {
+            inner.into_iter().try_for_each(|(name, value)| flatten(format!("{path}.{name}"), value, names, flat))
+        }
+        // An object that is null has nothing in it.
+        Value::Null if names.has_within(&path) => Ok(()),
+        _ if flat.contains_key(&path) => Err(repeated(&path)),
+        value => {
+            flat.insert(path, value);
+            Ok(())
+        }
+    }
+}
+
 /// The elements of a posted list, each of which must be an object.
 pub fn rows_of(values: Vec<Value>, field: Option<&str>) -> Result<Vec<Row>, ApiError> {
     if values.len() > ROWS_MAX {
@@ -149,4 +190,41 @@ pub fn parse_json(body: &[u8]) -> Result<Value, ApiError> {
             ApiError::not_json(format!("the body is not JSON: {source}{hint}"))
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    struct Stream;
+
+    impl RowNames for Stream {
+        fn has_within(&self, object: &str) -> bool {
+            ["after", "after.at"].contains(&object)
+        }
+
+        fn renamed(&self, source_name: &str) -> Option<&str> {
+            (source_name == "_time").then_some("source_time")
+        }
+    }
+
+    #[test]
+    fn names_of_rows_are_those_of_columns() {
+        let check = |row: Value, expected: Value| {
+            let Value::Object(row) = row else { panic!("{row}") };
+            let found = by_columns(row, &Stream).map_err(|error| error.field.unwrap());
+            assert_eq!(found.map_or_else(Value::from, Value::Object), expected);
+        };
+        check(json!({"a": 1, "b": {"c": 1}, "d": null}), json!({"a": 1, "b": {"c": 1}, "d": null}));
+        check(
+            json!({"_time": 1, "after": {"id": 7, "at": {"x": [1]}, "t": {}}}),
+            json!({"source_time": 1, "after.id": 7, "after.at.x": [1], "after.t": {}}),
+        );
+        check(json!({"after": null, "a": 1}), json!({"a": 1}));
+        check(json!({"after": {"at": {"deep": {"er": 1}}}}), json!({"after.at.deep": {"er": 1}}));
+        check(json!({"after": {"id": 1}, "after.id": 2}), json!("after.id"));
+        check(json!({"_time": 1, "source_time": 2}), json!("source_time"));
+    }
 }

@@ -206,6 +206,29 @@ async fn a_row_of_the_stream_is_taken_whole_and_its_texts_for_what_they_say() {
 }
 
 #[tokio::test]
+async fn objects_of_a_row_are_taken_apart_as_the_stream_s_are() {
+    let f = &fixture_of_stream(routes(), &["Timestamp", "Open", "deep.x", "deep.er.y"]);
+    let post = |body: &str| format!("POST /v1/models/close/predict {body}");
+    let one = json!({"model": "close", "version": 2, "prediction": 20.0});
+    for rest in [r#""deep":{"x":1,"er":{"y":null}}"#, r#""deep":null"#, r#""deep.x":1"#, r#""deep":{"er":null}"#] {
+        check(f, &post(&format!(r#"{{"Timestamp":10,{rest}}}"#)), 200, one.clone()).await;
+        let row = format!(r#"{{"town":"York","count":3,"x":0.5,{rest}}}"#);
+        let (status, _, body) = ask(&f.app, "POST", "/nested", &format!(r#"{{"features":{row}}}"#)).await;
+        assert_eq!((status, body.as_str()), (200, r#"{"n":3,"town":"York"}"#), "{row}");
+    }
+    let unknown = [
+        (r#""deep":{"z":1}"#, "deep.z"),
+        (r#""deep":{"er":{"yy":{"y":1}}}"#, "deep.er.yy"),
+        (r#""flat":{"x":1}"#, "flat"),
+    ];
+    for (rest, name) in unknown {
+        refuse(f, &post(&format!(r#"{{"Timestamp":10,{rest}}}"#)), 422, "unknown_parameter", Some(name), &[name]).await;
+    }
+    let twice = post(r#"{"Timestamp":10,"deep.x":1,"deep":{"x":1}}"#);
+    refuse(f, &twice, 422, "repeated", Some("deep.x"), &["given more than once"]).await;
+}
+
+#[tokio::test]
 async fn a_query_is_read_by_the_columns_types() {
     let fixture = fixture(routes());
     let f = &fixture;

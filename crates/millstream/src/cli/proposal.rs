@@ -60,6 +60,11 @@ fn schema_section(text: &mut String, found: &KnownFile, time: Option<&str>) {
         }
         None => text.push_str("# time = \"…\"                          # the column that says when a row happened\n"),
     }
+    if found.schema.flatten {
+        text.push_str(
+            "flatten = true                        # what is in JSON objects becomes columns, named by its path\n",
+        );
+    }
     text.push_str("# null = [\"NA\", \"-\"]                   # texts that mean nothing, besides the empty one\n");
     text.push_str(
         "\n[schema.columns]                      # as found in the file; a record that does not fit is a reject\n",

@@ -285,6 +285,48 @@ fn stray_records_are_rejects_and_what_is_new_is_said_once_with_the_line_to_add()
 }
 
 #[test]
+fn what_json_does_not_know_is_said_once_and_counted() {
+    let others =
+        Others::new("batch.rows = 4\nbatch.limit = 1\nschema.columns = { price = \"float64\", name = \"utf8\" }\n");
+    let values = [
+        r#"{"price":1,"name":"a"}"#,
+        r#"{"price":NaN,"name":"b"}"#,
+        r#"{"price":2,"name":"\ud800"}"#,
+        r#"{"price":-Infinity}"#,
+    ];
+    values.iter().for_each(|value| others.send(0, value, None));
+    others.flush();
+    let said = others.bench.run_well(&[]);
+    assert_eq!(said.matches("holds what JSON does not know").count(), 1, "{said}");
+    assert!(said.contains("record 1 of partition 0 holds what JSON does not know"), "{said}");
+    assert!(said.contains("3 records held what JSON does not know"), "{said}");
+    assert!(said.contains("batch 1 committed: 4 rows"), "{said}");
+}
+
+#[test]
+fn objects_of_a_topic_are_taken_apart_where_the_file_says_so() {
+    let others = Others::new("batch.rows = 3\nbatch.limit = 1\nschema.flatten = true\n");
+    for value in [
+        r#"{"op":"u","after":{"id":7,"name":"a"}}"#,
+        r#"{"op":"d","after":null}"#,
+        r#"{"op":"u","after":{"id":8,"name":"b"},"after.id":9}"#,
+    ] {
+        others.send(0, value, None);
+    }
+    others.flush();
+    let said = others.bench.run_well(&[]);
+    assert!(said.contains("batch 1 committed: 2 rows, 1 rejects"), "{said}");
+    let found = others.bench.output(&[
+        "query",
+        "test.toml",
+        "--format",
+        "csv",
+        "select \"after.id\", op from batches order by _offset",
+    ]);
+    assert_eq!(String::from_utf8_lossy(&found.stdout), "after.id,op\n7.0,u\n,d\n");
+}
+
+#[test]
 fn a_topic_of_which_nothing_can_be_read_stops_with_the_reason() {
     let others = Others::new("batch.rows = 3\nbatch.limit = 1\n");
     for i in 0..4 {

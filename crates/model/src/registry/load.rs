@@ -1,6 +1,7 @@
 //! A version read from the store, checked before anything is believed: format, place, digest, arrays, expressions.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use millstream_learn::{Algorithm, Arrays, Kind, kmeans};
@@ -30,7 +31,16 @@ pub struct Version {
     pub(super) loaded: Arc<LoadedModel>,
     arrays_bytes: u64,
     /// What a row of the stream holds, where that is known.
-    stream_columns: Arc<BTreeSet<String>>,
+    stream: Arc<StreamNames>,
+    input_names: BTreeSet<String>,
+}
+
+/// What rows of a stream may hold.
+#[derive(Debug, Clone, Default)]
+pub(super) struct StreamNames {
+    pub columns: BTreeSet<String>,
+    /// The columns that the source calls otherwise, by its name.
+    pub renamed: BTreeMap<String, String>,
 }
 
 impl Version {
@@ -84,21 +94,38 @@ impl Version {
         let arrays = arrays_from_bytes(bytes)
             .map_err(|problem| RegistryError::NotSafetensors { place: place.clone(), problem })?;
         let loaded = Arc::new(loaded(&file, algorithm, arrays, &place)?);
-        let (arrays_bytes, stream_columns) = (bytes.len() as u64, Arc::default());
-        Ok(Self { file, evaluations, algorithm, loaded, arrays_bytes, stream_columns })
+        let (arrays_bytes, stream) = (bytes.len() as u64, Arc::default());
+        let input_names = file.inputs.iter().map(|input| input.name.clone()).collect();
+        Ok(Self { file, evaluations, algorithm, loaded, arrays_bytes, stream, input_names })
     }
 
-    pub(super) fn of_stream(self, stream_columns: Arc<BTreeSet<String>>) -> Self {
-        Self { stream_columns, ..self }
+    pub(super) fn of_stream(self, stream: Arc<StreamNames>) -> Self {
+        Self { stream, ..self }
     }
 
     /// Whether a row may hold this: an input, or a column of the stream that the model does not use.
     pub fn knows(&self, column: &str) -> bool {
-        self.stream_columns.contains(column) || self.is_input(column)
+        self.stream.columns.contains(column) || self.is_input(column)
     }
 
     pub fn is_input(&self, column: &str) -> bool {
-        self.file.inputs.iter().any(|input| input.name == column)
+        self.input_names.contains(column)
+    }
+
+    /// The column that the source calls so, where the stream calls it otherwise: `source_time` of `_time`.
+    pub fn renamed(&self, source_name: &str) -> Option<&str> {
+        let column = self.stream.renamed.get(source_name)?;
+        (!self.is_input(source_name)).then_some(column)
+    }
+
+    /// Whether there is a column within an object of this name, such as `after.id` in `after`.
+    pub fn has_within(&self, object: &str) -> bool {
+        let prefix = format!("{object}.");
+        let within = |names: &BTreeSet<String>| {
+            let next = names.range::<str, _>((Bound::Excluded(prefix.as_str()), Bound::Unbounded)).next();
+            next.is_some_and(|name| name.starts_with(&prefix))
+        };
+        within(&self.input_names) || within(&self.stream.columns)
     }
 
     /// What its arrays take in the store.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use super::common::with_common;
 use super::foreign::{OwnerTexts, check_apart};
-use super::load::{configured_scale, version_json};
+use super::load::{StreamNames, configured_scale, version_json};
 use super::on_demand::OnDemand;
 use super::removal::is_removed;
 use super::{
@@ -144,7 +144,7 @@ pub struct Registry {
     refreshing: Mutex<BTreeMap<String, Followed>>,
     on_demand: OnDemand,
     /// Of the stream's schema, which is written once: asked for with each version that is loaded until it is there.
-    stream_columns: OnceLock<Arc<BTreeSet<String>>>,
+    stream: OnceLock<Arc<StreamNames>>,
 }
 
 /// What a refresh goes on from, of one model.
@@ -179,8 +179,8 @@ impl Registry {
 
     /// Loads what is there; an empty store is fine.
     pub fn open_for(store: SharedStore, owner: OwnerTexts) -> Result<Self, RegistryError> {
-        let (served, refreshing, on_demand, stream_columns) = Default::default();
-        let registry = Self { store, owner, served, refreshing, on_demand, stream_columns };
+        let (served, refreshing, on_demand, stream) = Default::default();
+        let registry = Self { store, owner, served, refreshing, on_demand, stream };
         registry.refresh()?;
         Ok(registry)
     }
@@ -255,13 +255,13 @@ impl Registry {
     fn load_live(&self, model: &str, number: u32, is_named: bool) -> Result<Version, RegistryError> {
         self.check_live(model, number, is_named)?;
         let version = Version::load_unmeasured(&*self.store, model, number, &self.owner)?;
-        Ok(version.of_stream(self.stream_columns()))
+        Ok(version.of_stream(self.stream_names()))
     }
 
     /// None are known where the store has no schema; one that cannot be read is told where batches are read.
-    fn stream_columns(&self) -> Arc<BTreeSet<String>> {
-        if let Some(columns) = self.stream_columns.get() {
-            return Arc::clone(columns);
+    fn stream_names(&self) -> Arc<StreamNames> {
+        if let Some(names) = self.stream.get() {
+            return Arc::clone(names);
         }
         match read_schema(&*self.store) {
             Ok(Some(schema)) => {
@@ -271,7 +271,10 @@ impl Registry {
                 let is_renamed = |name: &&str| schema.columns.iter().any(|column| column.key() == *name);
                 let own = [PARTITION_COLUMN, OFFSET_COLUMN, TIME_COLUMN, "_batch"].into_iter();
                 let own = own.filter(|name| !is_renamed(name)).map(str::to_owned);
-                Arc::clone(self.stream_columns.get_or_init(|| Arc::new(names.chain(own).collect())))
+                let renamed = schema.columns.iter().filter(|column| column.key() != column.name);
+                let renamed = renamed.map(|column| (column.key().to_owned(), column.name.clone())).collect();
+                let found = StreamNames { columns: names.chain(own).collect(), renamed };
+                Arc::clone(self.stream.get_or_init(|| Arc::new(found)))
             }
             Ok(None) => Arc::default(),
             Err(error) => {

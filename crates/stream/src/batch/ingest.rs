@@ -134,10 +134,12 @@ impl Ingest {
         }
         run.tell();
         // A panic is told as an error with its place: a stage that is gone must not look like one that waits.
-        catch_unwind(AssertUnwindSafe(|| run.consume(&consumer))).unwrap_or_else(|panic| {
+        let consumed = catch_unwind(AssertUnwindSafe(|| run.consume(&consumer))).unwrap_or_else(|panic| {
             let (partition, offset) = run.at;
             Err(IngestError::Panicked { partition, offset, reason: panic_text(panic.as_ref()) })
-        })
+        });
+        run.told.end(&self.status);
+        consumed
     }
 
     fn kafka(&self, source: KafkaError) -> IngestError {
@@ -328,11 +330,15 @@ impl Run<'_> {
         let rejects = lane.part.push(record, now_ms)?;
         let is_tombstone = record.value.is_none() && record.stub.is_none() && lane.part.skips_tombstones();
         let (partition, new_keys) = (lane.partition, lane.part.new_keys());
+        let is_mended = lane.part.take_mended() && rejects.is_empty();
         if is_tombstone {
             self.told.tombstone(&self.ingest.status, (partition, record.offset));
         }
         if is_of_future(sent_ms) {
             self.told.future(&self.ingest.status, (partition, record.offset), sent_ms);
+        }
+        if is_mended && !self.ingest.plan.own_source {
+            self.told.mended(&self.ingest.status, (partition, record.offset));
         }
         // Our own source was looked through before, or pins what its first rows do not have.
         for key in new_keys.iter().filter(|_| !self.ingest.plan.own_source) {

@@ -263,6 +263,11 @@ impl Part {
         self.decoder.as_mut().map_or_else(Vec::new, RowDecoder::new_keys)
     }
 
+    /// Whether the value that was pushed last held what JSON does not know; asked again, no.
+    pub fn take_mended(&mut self) -> bool {
+        self.decoder.as_mut().is_some_and(RowDecoder::take_mended)
+    }
+
     /// Judges and writes the records of the open chunk; answers the rejects among them. To be called before `commit` by who counts
     /// rejects.
     pub fn settle(&mut self) -> Result<Vec<Reject>, PartError> {

@@ -54,6 +54,30 @@ fn values_are_read_out_of_json_by_their_path() {
     check("json_get(payload, 'after', 'id')", "it gives a JSON value of any type (json_get_float");
 }
 
+#[test]
+fn lists_of_json_are_lists_of_texts() {
+    let schema = Schema::new(vec![Field::new("tags", DataType::Utf8, true)]);
+    let rows =
+        [Some(r#"["a","b \"c\" \u00e9", null, 1.50, ["x"], true]"#), Some("[]"), Some("{\"a\":1}"), Some("[1,"), None];
+    let batch = RecordBatch::try_new(Arc::new(schema.clone()), vec![Arc::new(StringArray::from(rows.to_vec()))]);
+    let batch = batch.unwrap();
+    let check = |text: &str, expected: &str| {
+        let expression =
+            Expression::compile_list(text, &schema, Dialect::CURRENT).unwrap_or_else(|error| panic!("{error:?}"));
+        let found = expression.evaluate(&batch).unwrap();
+        let shown = |row| datafusion::arrow::util::display::array_value_to_string(&found, row).unwrap();
+        assert_eq!((0..rows.len()).map(shown).collect::<Vec<_>>().join("|"), expected, "{text}");
+    };
+    check("json_list(tags)", "[a, b \"c\" é, , 1.50, [\"x\"], true]|[]|||");
+    check("array_length(json_list(tags))", "6|0|||");
+    check("array_has(json_list(tags), 'a')", "true|false|||");
+    check("json_list(tags) = '1.50'", "true|false|||");
+    check("array_to_string(json_list(tags), ';')", "a;b \"c\" é;1.50;[\"x\"];true||||");
+    check("json_list('[1,2]')", "[1, 2]|[1, 2]|[1, 2]|[1, 2]|[1, 2]");
+    let error = Expression::compile("json_list(tags)", &schema, Dialect::CURRENT).unwrap_err();
+    assert!(error.fault.to_string().contains("List"), "{}", error.fault);
+}
+
 fn check(text: &str, columns: &[&str], values: &str) {
     let expression = Expression::compile(text, &schema(), Dialect::CURRENT).unwrap();
     assert_eq!(expression.columns(), columns, "{text}");

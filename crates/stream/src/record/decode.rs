@@ -101,6 +101,11 @@ impl RowDecoder {
         self.form.new_keys()
     }
 
+    /// Whether the row that was pushed last held what JSON does not know; asked again, no.
+    pub fn take_mended(&mut self) -> bool {
+        self.form.take_mended()
+    }
+
     /// Whether a record that `push` took may still turn out to be a reject in `take`.
     pub fn judges_late(&self) -> bool {
         !self.derivation.is_empty()

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use super::Encoding;
 use super::csv_text::{CsvFields, without_line_end};
 use super::mend::mended;
+use super::object::{Member, flattened, object_members};
 use super::payload::key_prefix;
 use super::time::TimeReader;
 use super::value::{Misfit, Value, from_csv, from_json};
@@ -24,7 +25,10 @@ const NEW_KEY_BYTES_MOST: usize = 256;
 pub struct Form {
     framing: Framing,
     dialect: Dialect,
+    flatten: bool,
     times: TimeReader,
+    /// The last row holds what JSON does not know.
+    is_mended: bool,
 }
 
 enum Framing {
@@ -90,7 +94,13 @@ impl Form {
             }
             Encoding::Csv => Framing::Csv(CsvFields::default()),
         };
-        Self { framing, dialect: schema.dialect, times: TimeReader::of(schema) }
+        Self {
+            framing,
+            dialect: schema.dialect,
+            flatten: schema.flatten,
+            times: TimeReader::of(schema),
+            is_mended: false,
+        }
     }
 
     /// The keys that came since the last time and are no columns, each once.
@@ -101,24 +111,34 @@ impl Form {
         }
     }
 
+    /// Whether the row that was read last held what JSON does not know; asked again, no.
+    pub fn take_mended(&mut self) -> bool {
+        std::mem::take(&mut self.is_mended)
+    }
+
     /// A value for each of the columns, each of its type.
     #[inline]
     pub fn values<'a>(&'a mut self, value: &'a [u8], columns: &[StreamColumn]) -> Result<Vec<Value<'a>>, Misfit> {
-        let dialect = self.dialect;
-        match &mut self.framing {
-            Framing::Json { prefixes, keys, mended: storage } => match ours(value, prefixes, columns, dialect) {
-                Some(values) => values,
-                None => {
-                    let fields = match object(value, dialect) {
-                        Err(misfit) if dialect >= Dialect::Second => {
-                            *storage = mended(unframed(value)).ok_or(misfit)?;
-                            object(storage, Dialect::First)?
-                        }
-                        fields => fields?,
-                    };
-                    any_object(&fields, columns, keys, dialect)
+        let Self { framing, dialect, flatten, is_mended, .. } = self;
+        let (dialect, flatten) = (*dialect, *flatten);
+        *is_mended = false;
+        match framing {
+            Framing::Json { prefixes, keys, mended: storage } => {
+                match ours(value, prefixes, columns, dialect, is_mended) {
+                    Some(values) => values,
+                    None => {
+                        let fields = match object(value, dialect, flatten) {
+                            Err(misfit) if dialect >= Dialect::Second => {
+                                *storage = mended(unframed(value)).ok_or(misfit)?;
+                                *is_mended = true;
+                                object(storage, Dialect::First, flatten)?
+                            }
+                            fields => fields?,
+                        };
+                        any_object(&fields, columns, keys, dialect, is_mended)
+                    }
                 }
-            },
+            }
             Framing::Csv(fields) => {
                 split(fields, value, columns.len())?;
                 let fields = &*fields;
@@ -129,7 +149,7 @@ impl Form {
 
     /// The event time in one column, the others only passed over.
     pub fn time_of(&mut self, value: &[u8], columns: &[StreamColumn], index: usize) -> Option<i64> {
-        let (column, dialect) = (columns.get(index)?, self.dialect);
+        let (column, dialect, flatten) = (columns.get(index)?, self.dialect, self.flatten);
         let value = match &mut self.framing {
             Framing::Json { prefixes, .. } => {
                 let mut rest = value;
@@ -139,18 +159,18 @@ impl Form {
                     Some(Some(token))
                 });
                 match passed.flatten() {
-                    Some(token) => from_json(token, column, dialect).ok()?,
+                    Some(token) => from_json(token, column, dialect, &mut false).ok()?,
                     None => {
                         let storage;
-                        let fields = match object(value, dialect) {
+                        let fields = match object(value, dialect, flatten) {
                             Err(_) if dialect >= Dialect::Second => {
                                 storage = mended(unframed(value))?;
-                                object(&storage, Dialect::First).ok()?
+                                object(&storage, Dialect::First, flatten).ok()?
                             }
                             fields => fields.ok()?,
                         };
                         let token = fields.get(column.key())?.get().as_bytes();
-                        return self.times.read(&from_json(token, column, dialect).ok()?);
+                        return self.times.read(&from_json(token, column, dialect, &mut false).ok()?);
                     }
                 }
             }
@@ -181,13 +201,14 @@ fn ours<'a>(
     prefixes: &[Vec<u8>],
     columns: &[StreamColumn],
     dialect: Dialect,
+    is_mended: &mut bool,
 ) -> Option<Result<Vec<Value<'a>>, Misfit>> {
     let mut rest = value;
     let mut values = Vec::with_capacity(columns.len());
     for (prefix, column) in prefixes.iter().zip(columns) {
         let token;
         (token, rest) = next_token(rest, prefix)?;
-        match from_json(token, column, dialect) {
+        match from_json(token, column, dialect, is_mended) {
             Ok(value) => values.push(value),
             Err(misfit) => return Some(Err(misfit)),
         }
@@ -208,12 +229,13 @@ fn any_object<'a>(
     columns: &[StreamColumn],
     keys: &mut Keys,
     dialect: Dialect,
+    is_mended: &mut bool,
 ) -> Result<Vec<Value<'a>>, Misfit> {
     let mut found = 0;
     let values = columns.iter().map(|column| match fields.get(column.key()) {
         Some(token) => {
             found += 1;
-            from_json(token.get().as_bytes(), column, dialect)
+            from_json(token.get().as_bytes(), column, dialect, is_mended)
         }
         None => Ok(Value::Null),
     });
@@ -245,8 +267,8 @@ pub fn registry_fault(value: &[u8]) -> Option<String> {
 type Object<'a> = HashMap<Cow<'a, str>, &'a RawValue>;
 
 /// Stores of the first dialect take no value with the frame of a schema registry.
-fn object(value: &[u8], dialect: Dialect) -> Result<Object<'_>, Misfit> {
-    let misfit = |error| Misfit {
+fn object(value: &[u8], dialect: Dialect, flatten: bool) -> Result<Object<'_>, Misfit> {
+    let misfit = |error: &dyn std::fmt::Display| Misfit {
         reason: registry_fault(value).unwrap_or_else(|| format!("not a JSON object: {error}")),
         inferred_column: None,
     };
@@ -254,7 +276,13 @@ fn object(value: &[u8], dialect: Dialect) -> Result<Object<'_>, Misfit> {
         Dialect::First => value,
         Dialect::Second => unframed(value),
     };
-    serde_json::from_slice(value).map_err(misfit)
+    if !flatten {
+        return serde_json::from_slice(value).map_err(|error| misfit(&error));
+    }
+    let text = std::str::from_utf8(value).map_err(|error| misfit(&error))?;
+    let members = object_members(text).map_err(|error| misfit(&error))?;
+    let members = flattened(members).map_err(|reason| Misfit { reason, inferred_column: None })?;
+    Ok(members.into_iter().map(Member::into_pair).collect())
 }
 
 /// The length of the JSON scalar at the start.

@@ -9,6 +9,7 @@ mod instant;
 mod json;
 mod mend;
 mod number;
+mod object;
 mod payload;
 mod row_clock;
 mod time;
@@ -24,6 +25,7 @@ pub use instant::{read_instant, write_instant};
 pub use json::{float_json, integer_json, rows_of, value_of};
 pub use mend::mended;
 pub use number::{NumberText, number_text};
+pub use object::{Member, doubled, flattened, object_members};
 pub use payload::{
     Cell, MAX_RECORD_BYTES, Payload, REJECT_HEADER, RowEncoder, STUB_BYTES, is_json_number, key_prefix, stub, too_large,
 };

@@ -26,13 +26,20 @@ pub enum Value<'a> {
     Boolean(bool),
 }
 
-/// A JSON token as the column's type.
+/// A JSON token as the column's type. `is_mended` becomes true where it was no JSON before.
 #[inline]
-pub fn from_json<'a>(token: &'a [u8], column: &StreamColumn, dialect: Dialect) -> Result<Value<'a>, Misfit> {
+pub fn from_json<'a>(
+    token: &'a [u8],
+    column: &StreamColumn,
+    dialect: Dialect,
+    is_mended: &mut bool,
+) -> Result<Value<'a>, Misfit> {
     let text = match token {
         b"null" => return Ok(Value::Null),
         [b'"', inner @ .., b'"'] if !inner.contains(&b'\\') => std::str::from_utf8(inner).ok().map(Cow::Borrowed),
-        [b'"', ..] => serde_json::from_slice(token).ok().or_else(|| mended_text(token, dialect)).map(Cow::Owned),
+        [b'"', ..] => {
+            serde_json::from_slice(token).ok().or_else(|| mended_text(token, dialect, is_mended)).map(Cow::Owned)
+        }
         _ => std::str::from_utf8(token).ok().map(Cow::Borrowed),
     };
     from_text(text, token, column, dialect)
@@ -40,10 +47,14 @@ pub fn from_json<'a>(token: &'a [u8], column: &StreamColumn, dialect: Dialect) -
 
 /// A text with half a surrogate pair.
 #[cold]
-fn mended_text(token: &[u8], dialect: Dialect) -> Option<String> {
+fn mended_text(token: &[u8], dialect: Dialect, is_mended: &mut bool) -> Option<String> {
     match dialect {
         Dialect::First => None,
-        Dialect::Second => serde_json::from_slice(&mended(token)?).ok(),
+        Dialect::Second => {
+            let text = serde_json::from_slice(&mended(token)?).ok();
+            *is_mended |= text.is_some();
+            text
+        }
     }
 }
 

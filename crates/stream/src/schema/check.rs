@@ -17,6 +17,7 @@ pub const SCHEMA: Keys = Keys {
         ("time_unit", Takes::Choice(&["s", "ms", "us", "ns", "days", "serial"])),
         ("null", Takes::Texts),
         ("ahead", Takes::Text),
+        ("flatten", Takes::Flag),
         ("columns", Takes::Named(&COLUMN)),
     ],
     later: &[],
@@ -38,6 +39,7 @@ pub fn rules(root: &Table, faults: &mut Faults) -> SchemaRules {
     let time_form = time_form(&section, time.is_some(), faults);
     let null = section.texts("null", faults);
     let ahead = ahead(&section, faults).unwrap_or_default();
+    let flatten = section.flag("flatten", faults).unwrap_or_default();
     let mut columns = BTreeMap::new();
     for (name, value) in section.table("columns", faults).into_iter().flatten() {
         let key = format!("schema.columns.{name}");
@@ -57,7 +59,7 @@ pub fn rules(root: &Table, faults: &mut Faults) -> SchemaRules {
         section.fault("time", "is pinned as boolean below; a time is a number or text", faults);
     }
     // What the models call ids and times is added once they are read.
-    SchemaRules { time, time_form, null, columns, ahead, ..SchemaRules::default() }
+    SchemaRules { time, time_form, null, columns, ahead, flatten, ..SchemaRules::default() }
 }
 
 /// Clocks differ by seconds.

@@ -68,7 +68,7 @@ impl StreamSchema {
                 }
             }
         }
-        (self.time, self.ahead) = (rules.time.clone(), rules.ahead);
+        (self.time, self.ahead, self.flatten) = (rules.time.clone(), rules.ahead, rules.flatten);
         if !rules.time_form.is_empty() {
             self.time_form = rules.time_form.clone();
         }
@@ -97,6 +97,10 @@ impl StreamSchema {
         }
         if rules.ahead != self.ahead {
             return fault("schema.ahead".to_owned(), None, &self.ahead.to_string());
+        }
+        if rules.flatten != self.flatten {
+            let [given, stored] = [rules.flatten, self.flatten].map(|flatten| if flatten { "true" } else { "false" });
+            return fault("schema.flatten".to_owned(), Some(given), stored);
         }
         if !self.obeys_time_form(&rules.time_form) {
             let (given, stored) = (&rules.time_form, &self.time_form);

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{ColumnType, Dialect};
+use crate::expression::words;
 
 /// `[schema]`: what the user pins; the rest is inferred.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,6 +20,8 @@ pub struct SchemaRules {
     pub null: Option<Vec<String>>,
     pub columns: BTreeMap<String, ColumnRule>,
     pub ahead: Ahead,
+    /// Objects within JSON values are taken apart into columns.
+    pub flatten: bool,
     /// Columns that are ids of something, by what the other tables say of them: their whole numbers are int64.
     pub ids: BTreeSet<String>,
     /// Columns that are times to a model, likewise.
@@ -36,6 +39,7 @@ impl Default for SchemaRules {
             null: None,
             columns: BTreeMap::new(),
             ahead: Ahead::default(),
+            flatten: false,
             ids: BTreeSet::new(),
             times: BTreeSet::new(),
             regressions: BTreeMap::new(),
@@ -48,6 +52,12 @@ impl SchemaRules {
     pub fn null_of(&self, column: &str) -> Option<&[String]> {
         let own = self.columns.get(column).and_then(|rule| rule.null.as_ref());
         own.or(self.null.as_ref()).map(Vec::as_slice)
+    }
+
+    /// Whether a `from` speaks of the column.
+    pub fn is_read_by_from(&self, column: &str) -> bool {
+        let reads = |from: &String| words(from).contains(column) || from.contains(&format!("\"{column}\""));
+        self.columns.values().any(|rule| rule.from.as_ref().is_some_and(reads))
     }
 }
 

@@ -33,6 +33,7 @@ struct Known {
     /// A csv source must still have these; of a jsonl source a csv value has its fields in their order, for no line names them all.
     columns: Option<Vec<String>>,
     dialect: Dialect,
+    flatten: bool,
     files: Option<Files>,
 }
 
@@ -58,7 +59,7 @@ impl Dataset {
         Self {
             place: source.place.to_string(),
             source: source.clone(),
-            known: Mutex::new(Known { columns: None, dialect: Dialect::CURRENT, files: None }),
+            known: Mutex::new(Known { columns: None, dialect: Dialect::CURRENT, flatten: false, files: None }),
             stdin: Mutex::new(Stdin::Untouched),
             stop: Stopped::default(),
         }
@@ -69,11 +70,11 @@ impl Dataset {
         Self { stop, ..self }
     }
 
-    /// Reads as the store was begun: its dialect, and its source columns.
+    /// Reads as the store was begun: its dialect, its source columns, and whether objects are taken apart.
     pub fn obey(&self, schema: &StreamSchema) {
         let columns = schema.columns.iter().map(|column| column.key().to_owned()).collect();
         let mut known = lock(&self.known);
-        (known.columns, known.dialect) = (Some(columns), schema.dialect);
+        (known.columns, known.dialect, known.flatten) = (Some(columns), schema.dialect, schema.flatten);
     }
 
     /// A stream may be silent for as long as it likes; a file may not.
@@ -83,7 +84,10 @@ impl Dataset {
 
     /// Reads the whole source once, or a sample where it can be read only once.
     pub fn profile(&self, rules: &SchemaRules) -> Result<Profile, SourceError> {
-        lock(&self.known).dialect = rules.dialect;
+        {
+            let mut known = lock(&self.known);
+            (known.dialect, known.flatten) = (rules.dialect, rules.flatten);
+        }
         let profile = match &self.source.place {
             SourcePlace::Stdin => self.profile_sample(rules)?,
             SourcePlace::File(_) | SourcePlace::S3(_) => self.profile_whole(rules)?,
@@ -127,8 +131,8 @@ impl Dataset {
     }
 
     fn opener(&self, encoding: Encoding) -> Opener {
-        let Known { columns, dialect, .. } = lock(&self.known).clone();
-        Opener { source: self.source.clone(), encoding, columns, dialect, stop: self.stop.clone() }
+        let Known { columns, dialect, flatten, .. } = lock(&self.known).clone();
+        Opener { source: self.source.clone(), encoding, columns, dialect, flatten, stop: self.stop.clone() }
     }
 
     fn profile_whole(&self, rules: &SchemaRules) -> Result<Profile, SourceError> {
@@ -144,7 +148,7 @@ impl Dataset {
                 SourceFormat::Jsonl => hashed().and_then(|input| pass.jsonl(&file, opener.jsonl(&file, input)?)),
                 SourceFormat::Parquet => {
                     let rows = ParquetRows::open(&file, stored_file(place)?, None, rules.dialect)?;
-                    pass.parquet(&file, &rows)
+                    pass.parquet(&file, rows)
                 }
             };
             let fingerprint = match passed {

@@ -22,6 +22,7 @@ pub(super) struct Opener {
     /// That the source must have, where they are known.
     pub columns: Option<Vec<String>>,
     pub dialect: Dialect,
+    pub flatten: bool,
     pub stop: Stopped,
 }
 
@@ -57,7 +58,7 @@ impl Opener {
                     Encoding::Json => Vec::new(),
                     Encoding::Csv => columns,
                 };
-                Ok(Records::jsonl(self.jsonl(file, input)?, self.encoding, &columns, key, order))
+                Ok(Records::jsonl(self.jsonl(file, input)?, self.encoding, self.flatten, &columns, key, order))
             }
             SourceFormat::Parquet => Err(SourceError::ReadTwice),
         }

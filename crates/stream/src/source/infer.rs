@@ -1,12 +1,12 @@
 //! What the values of a column looked like, and the type that follows. Pure.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Bound;
 
 use super::jsonl::members;
 use super::limits::COLUMNS_MOST;
 use super::seen_times::SeenTimes;
-use crate::expression::words;
-use crate::record::{Cell, NumberText, is_json_number, number_text};
+use crate::record::{Cell, NumberText, is_json_number, number_text, object_members};
 use crate::schema::{
     ColumnType, Dialect, FOLDER_COLUMN, SchemaRules, StreamColumn, StreamSchema, USUAL_MARKERS, is_missing_marker,
     renamed,
@@ -59,6 +59,36 @@ impl<'a> Columns<'a> {
         self.names.pop().is_some_and(|name| self.places.remove(&name).is_some())
     }
 
+    /// Leaves out, of objects that are taken apart, those that are columns only because they are null in some rows.
+    pub fn leave_null_objects_out(&mut self) {
+        if !self.rules.flatten {
+            return;
+        }
+        let all: BTreeSet<String> = self.names.iter().cloned().collect();
+        let is_left_out = |name: &str, found: &Found| {
+            let prefix = format!("{name}.");
+            let within = all.range::<str, _>((Bound::Excluded(prefix.as_str()), Bound::Unbounded)).next();
+            found.is_empty()
+                && !self.rules.columns.contains_key(name)
+                && within.is_some_and(|next| next.starts_with(&prefix))
+        };
+        let (names, found) = (std::mem::take(&mut self.names), std::mem::take(&mut self.found));
+        let kept = names.into_iter().zip(found).filter(|(name, found)| !is_left_out(name, found));
+        (self.names, self.found) = kept.unzip();
+        self.places = self.names.iter().enumerate().map(|(place, name)| (name.clone(), place)).collect();
+    }
+
+    /// Columns of objects that are kept as JSON, each with the first key of the first one.
+    fn nesting(&self) -> impl Iterator<Item = (&str, &Found, &str)> {
+        let columns = self.names.iter().zip(&self.found).filter(|(name, _)| self.pinned(name).is_none());
+        columns.filter_map(|(name, found)| Some((name.as_str(), found, found.first_key.as_deref()?)))
+    }
+
+    /// Whether `schema.flatten` would make other columns.
+    pub fn nests(&self) -> bool {
+        self.nesting().next().is_some()
+    }
+
     pub fn names(&self) -> &[String] {
         &self.names
     }
@@ -78,7 +108,7 @@ impl<'a> Columns<'a> {
 
     /// The members of a JSON object; why the line is none becomes its stub.
     pub fn see_object(&mut self, line: &[u8], row: u64) -> Result<Result<(), String>, TooMany> {
-        let members = match members(line) {
+        let members = match members(line, self.rules.flatten) {
             Ok(members) => members,
             Err(reason) => return Ok(Err(reason)),
         };
@@ -91,7 +121,7 @@ impl<'a> Columns<'a> {
             };
             match member.cell(&mut held) {
                 Ok(cell) => self.found[place].see_cell(cell, row),
-                Err(_) => self.found[place].see_text(member.token.as_bytes(), row),
+                Err(_) => self.found[place].see_text(member.token().as_bytes(), row),
             }
         }
         Ok(Ok(()))
@@ -130,6 +160,7 @@ impl<'a> Columns<'a> {
         });
         StreamSchema {
             dialect: self.rules.dialect,
+            flatten: self.rules.flatten,
             time: self.rules.time.clone(),
             time_form: self.seen_times().map_or_else(|| self.rules.time_form.clone(), SeenTimes::form),
             ..StreamSchema::new(columns.collect())
@@ -209,16 +240,29 @@ impl<'a> Columns<'a> {
                  {{ type = \"utf8\", from = \"batch\" }}"
             )
         });
+        let nested = self.nesting().filter(|(name, ..)| !self.rules.is_read_by_from(name)).map(|(name, found, key)| {
+            format!(
+                "column {name:?} holds JSON objects in {} rows, kept as text: schema.flatten = true makes columns of what is in them, \
+                 {:?} first; json_get_str(\"{name}\", '{key}') and the like read them in SQL",
+                found.objects,
+                format!("{name}.{key}")
+            )
+        });
         let targets = self.names.iter().zip(&self.found).filter(|(_, found)| found.is_zero_or_one());
         let targets = targets.filter_map(|(name, _)| {
             let model = self.rules.regressions.get(name)?;
-            Some(format!(
-                "model {model:?}: its target {name:?} is 0 or 1 in every row, and of a number it makes a regression; for classes \
-                 (false and true) write target = '\"{name}\" = 1'"
-            ))
+            Some(regression_note(model, name, "every row"))
         });
-        own.chain(folder).chain(targets).collect()
+        own.chain(folder).chain(nested).chain(targets).collect()
     }
+}
+
+/// Of a target of 0 and 1.
+pub(super) fn regression_note(model: &str, target: &str, rows: &str) -> String {
+    format!(
+        "model {model:?}: its target {target:?} is 0 or 1 in {rows}, and of a number it makes a regression; for classes (false and \
+         true) write target = '\"{target}\" = 1'"
+    )
 }
 
 /// How much of a source was seen.
@@ -265,22 +309,23 @@ struct Found {
     /// Of the texts, those that are numbers but for zeros before them, or a plus.
     codes: u64,
     first_text: Option<(u64, String)>,
+    /// Of the texts, JSON objects that are not empty; and a key of the first.
+    objects: u64,
+    first_key: Option<String>,
     /// Of the event-time column.
     times: Option<Box<SeenTimes>>,
 }
 
 impl Found {
     fn new(rules: &SchemaRules, name: &str) -> Self {
-        // Who makes a column of its texts by SQL wants the texts: `trim(x)` is not for numbers.
-        let reads = |from: &String| words(from).contains(name) || from.contains(&format!("\"{name}\""));
-        let is_read = rules.columns.values().any(|rule| rule.from.as_ref().is_some_and(reads));
         let is_time =
             rules.time.as_deref().is_some_and(|time| time == name || renamed(name, &[]).as_deref() == Some(time));
         // A column of its own stands in its place, and its times are not these.
         let is_replaced = rules.columns.get(name).is_some_and(|rule| rule.from.is_some());
         Self {
             null: rules.null_of(name).map(<[String]>::to_vec),
-            dialect: if is_read { Dialect::First } else { rules.dialect },
+            // Who makes a column of its texts by SQL wants the texts: `trim(x)` is not for numbers.
+            dialect: if rules.is_read_by_from(name) { Dialect::First } else { rules.dialect },
             keeps_whole: rules.dialect >= Dialect::Second,
             numbers: 0,
             whole: 0,
@@ -293,6 +338,8 @@ impl Found {
             texts: 0,
             codes: 0,
             first_text: None,
+            objects: 0,
+            first_key: None,
             times: (is_time && !is_replaced).then(|| Box::new(SeenTimes::new(rules))),
         }
     }
@@ -315,9 +362,20 @@ impl Found {
             Cell::Null => {}
             Cell::Raw("true" | "false") => self.flags += 1,
             Cell::Raw(token) if is_finite_number(token.as_bytes()) => self.see_number(token.as_bytes()),
+            Cell::Raw(token) if token.starts_with('{') => self.see_json_object(token, row),
             // What JSON has in quotes is a text, whatever it looks like.
             Cell::Raw(text) | Cell::Text(text) => self.see_text(text.as_bytes(), row),
         }
+    }
+
+    fn see_json_object(&mut self, object: &str, row: u64) {
+        if self.first_key.is_none() {
+            let members = object_members(object).unwrap_or_default();
+            self.first_key = members.first().map(|member| shown(member.name.as_bytes()));
+        }
+        let is_empty = object.bytes().all(|byte| matches!(byte, b'{' | b'}') || byte.is_ascii_whitespace());
+        self.objects += u64::from(!is_empty);
+        self.see_text(object.as_bytes(), row);
     }
 
     fn see_number(&mut self, number: &[u8]) {

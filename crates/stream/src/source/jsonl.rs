@@ -1,24 +1,15 @@
 //! Rows of a jsonl source: one JSON object a line, kept as it is written. Knows lines, members and byte-order marks; knows
 //! nothing of types.
 
-use std::borrow::Cow;
-use std::collections::HashSet;
-use std::fmt;
 use std::io::{self, BufRead, BufReader};
-
-use serde::Deserializer;
-use serde::de::{DeserializeSeed, MapAccess, Visitor};
-use serde_json::value::RawValue;
 
 use super::SourceError;
 use super::input::{Input, READ_BUFFER_BYTES, RowGuard, SharedDigest};
 use super::limits::NESTING_MOST;
 use super::profile::Fingerprint;
-use crate::record::{Cell, MAX_RECORD_BYTES, mended};
+use crate::record::{MAX_RECORD_BYTES, Member, doubled, flattened, mended, object_members};
 use crate::schema::Dialect;
 
-/// More members are told apart by a set.
-const FEW_MEMBERS: usize = 16;
 /// No longer line can be a record: only its length is of interest. One byte more tells that it is longer.
 const LINE_KEPT_BYTES: usize = MAX_RECORD_BYTES + 1;
 
@@ -243,30 +234,9 @@ fn keep(line: &mut Vec<u8>, more: &[u8]) {
     line.extend_from_slice(&more[..kept]);
 }
 
-/// A member of an object: its name, and its value as JSON.
-pub(super) struct Member<'a> {
-    pub name: Cow<'a, str>,
-    pub token: &'a str,
-}
-
-impl Member<'_> {
-    /// Its value; `held` keeps a text that had to be unescaped. Fails for a text that is none, such as half a surrogate pair.
-    pub fn cell<'a>(&'a self, held: &'a mut String) -> Result<Cell<'a>, String> {
-        match self.token.as_bytes() {
-            b"null" => Ok(Cell::Null),
-            [b'"', inner @ .., b'"'] if !inner.contains(&b'\\') => Ok(Cell::Text(&self.token[1..self.token.len() - 1])),
-            [b'"', ..] => {
-                let text = serde_json::from_str(self.token);
-                *held = text.map_err(|error| format!("column {:?} holds no valid text: {error}", self.name))?;
-                Ok(Cell::Text(held))
-            }
-            _ => Ok(Cell::Raw(self.token)),
-        }
-    }
-}
-
-/// The members of a JSON object in their order; else why the line is no row.
-pub(super) fn members(line: &[u8]) -> Result<Vec<Member<'_>>, String> {
+/// The members of a JSON object in their order, those of objects within it by their paths where it is to be flat; else why the line is
+/// no row.
+pub(super) fn members(line: &[u8], flatten: bool) -> Result<Vec<Member<'_>>, String> {
     if line.len() > MAX_RECORD_BYTES {
         return Err(format!("more than the {MAX_RECORD_BYTES} bytes that fit into a record"));
     }
@@ -276,11 +246,12 @@ pub(super) fn members(line: &[u8]) -> Result<Vec<Member<'_>>, String> {
         Some(b'[') => return Err("a JSON list; expected an object".to_owned()),
         _ => return Err("not a JSON object".to_owned()),
     }
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    let found = deserializer.deserialize_map(Members).and_then(|found| deserializer.end().map(|()| found));
-    let found = found.map_err(|error| format!("not a JSON object: {error}"))?;
-    if let Some(member) = found.iter().find(|member| nesting(member.token) > NESTING_MOST) {
+    let found = object_members(text).map_err(|error| format!("not a JSON object: {error}"))?;
+    if let Some(member) = found.iter().find(|member| nesting(member.token()) > NESTING_MOST) {
         return Err(format!("the key {:?} is nested deeper than {NESTING_MOST}", member.name));
+    }
+    if flatten {
+        return flattened(found);
     }
     match doubled(&found) {
         Some(name) => Err(format!("the key {name:?} stands twice in the object")),
@@ -311,76 +282,21 @@ fn nesting(token: &str) -> usize {
     deepest
 }
 
-fn doubled<'a>(members: &'a [Member]) -> Option<&'a str> {
-    if members.len() <= FEW_MEMBERS {
-        let before = |i: usize| members[..i].iter().any(|member| member.name == members[i].name);
-        return (1..members.len()).find(|i| before(*i)).map(|i| members[i].name.as_ref());
-    }
-    let mut seen = HashSet::with_capacity(members.len());
-    members.iter().map(|member| member.name.as_ref()).find(|name| !seen.insert(*name))
-}
-
-struct Members;
-
-impl<'de> Visitor<'de> for Members {
-    type Value = Vec<Member<'de>>;
-
-    fn expecting(&self, out: &mut fmt::Formatter) -> fmt::Result {
-        write!(out, "an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut members = Vec::new();
-        while let Some(name) = map.next_key_seed(Name)? {
-            let token: &RawValue = map.next_value()?;
-            members.push(Member { name, token: token.get() });
-        }
-        Ok(members)
-    }
-}
-
-/// A member's name, borrowed where nothing in it is escaped.
-struct Name;
-
-impl<'de> DeserializeSeed<'de> for Name {
-    type Value = Cow<'de, str>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Name {
-    type Value = Cow<'de, str>;
-
-    fn expecting(&self, out: &mut fmt::Formatter) -> fmt::Result {
-        write!(out, "a key")
-    }
-
-    fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Self::Value, E> {
-        Ok(Cow::Borrowed(name))
-    }
-
-    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
-        Ok(Cow::Owned(name.to_owned()))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn members_keep_their_order_and_their_text() {
-        let found = members(br#"{"b": 1.50,"a\n":"x\u00e9","c":[1, {"d":2}],"e":null}"#).unwrap();
-        let found: Vec<(&str, &str)> = found.iter().map(|member| (member.name.as_ref(), member.token)).collect();
+        let found = members(br#"{"b": 1.50,"a\n":"x\u00e9","c":[1, {"d":2}],"e":null}"#, false).unwrap();
+        let found: Vec<(&str, &str)> = found.iter().map(|member| (member.name.as_ref(), member.token())).collect();
         assert_eq!(found, [("b", "1.50"), ("a\n", r#""x\u00e9""#), ("c", r#"[1, {"d":2}]"#), ("e", "null")]);
     }
 
     #[test]
     fn a_line_that_is_no_row_says_why() {
         let check = |line: &[u8], expected: &str| {
-            let reason = members(line).err().unwrap_or_default();
+            let reason = members(line, false).err().unwrap_or_default();
             assert!(reason.contains(expected), "{reason}");
         };
         check(b"[1,2]", "a JSON list; expected an object");
@@ -394,7 +310,7 @@ mod tests {
         check(format!("{{{many}}}").as_bytes(), "the key \"k0\" stands twice");
         check(&vec![b' '; MAX_RECORD_BYTES + 1], "fit into a record");
         let nested = |depth: usize| format!("{{\"a\":{}\"[]\\\"[\"{}}}", "[".repeat(depth), "]".repeat(depth));
-        assert!(members(nested(32).as_bytes()).is_ok());
+        assert!(members(nested(32).as_bytes(), false).is_ok());
         check(nested(33).as_bytes(), "the key \"a\" is nested deeper than 32");
         check(nested(200_000).as_bytes(), "nested deeper");
     }

@@ -1,18 +1,17 @@
 //! What a file holds, for who writes a pipeline for it or asks whether one fits: how it is written, its columns, and what their values
 //! look like in its first rows.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
-use chrono::{Datelike, NaiveDate, NaiveDateTime};
-use serde_json::Value;
-
+use super::jsonl::members;
 use super::sniff::Sniffed;
 use super::written::NumberForm;
 use super::{Dataset, Profile, Row, SourceError};
-use crate::record::{Encoding, TimeReader, Value as Cell, is_json_number};
+use crate::record::{Encoding, Member, TimeReader, Value as Cell, is_json_number};
 use crate::schema::{ColumnType, Dialect, SchemaRules, TimeForm};
 use crate::source::{Compression, CsvFormat, Source, SourceFormat, SourcePlace, format_by_name};
+use chrono::{Datelike, NaiveDate, NaiveDateTime};
 
 const ROWS_MOST: usize = 5_000;
 const BYTES_MOST: usize = 32 << 20;
@@ -105,8 +104,15 @@ pub fn look(path: &Path) -> Result<Look, SourceError> {
     let compression = if sniffed.format == SourceFormat::Parquet { Compression::None } else { plain.compression };
     let (csv, charset) = (sniffed.csv.clone(), sniffed.charset);
     let source = Source { format: sniffed.format, compression, csv, charset, ..plain };
-    let dataset = Dataset::new(&source);
-    let profile = dataset.profile(&SchemaRules::default())?;
+    let mut dataset = Dataset::new(&source);
+    let mut profile = dataset.profile(&SchemaRules::default())?;
+    if profile.nests {
+        let (flat, rules) = (Dataset::new(&source), SchemaRules { flatten: true, ..SchemaRules::default() });
+        // What cannot be taken apart, by its depth or by how much it is, stays JSON.
+        if let Ok(found) = flat.profile(&rules) {
+            (dataset, profile) = (flat, found);
+        }
+    }
     let (columns, is_all) = columns(&dataset, &profile)?;
     Ok(Look { source, sniffed, profile, columns, is_all })
 }
@@ -144,14 +150,13 @@ pub fn columns(dataset: &Dataset, profile: &Profile) -> Result<(Vec<ColumnLook>,
             break;
         }
         bytes += row.value.len();
-        let Ok(Value::Object(mut object)) = serde_json::from_slice(&row.value) else { continue };
+        let Ok(members) = members(&row.value, profile.schema.flatten) else { continue };
+        let members: HashMap<&str, &Member> = members.iter().map(|member| (member.name.as_ref(), member)).collect();
+        let mut held = String::new();
         for column in &profile.schema.columns {
-            let value = match object.remove(column.key()) {
-                None | Some(Value::Null) => continue,
-                Some(Value::String(text)) => text,
-                Some(other) => other.to_string(),
-            };
-            if !column.null.contains(&value) {
+            let value =
+                members.get(column.key()).and_then(|member| member.cell(&mut held).ok()?.text().map(str::to_owned));
+            if let Some(value) = value.filter(|value| !column.null.contains(value)) {
                 values.entry(&column.name).or_default().push(value);
             }
         }

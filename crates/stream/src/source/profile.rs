@@ -13,13 +13,16 @@ use super::SourceError;
 use super::csv_rows::{CsvRows, column_name};
 use super::file_records::same_columns;
 use super::files::FILE_COLUMN;
-use super::infer::{Columns, Coverage, Mixed, TooMany};
+use super::infer::{Columns, Coverage, Mixed, TooMany, regression_note};
 use super::jsonl::JsonLines;
 use super::limits::COLUMNS_MOST;
 use super::parquet_rows::ParquetRows;
 use super::sniff::proposal;
-use crate::record::{Encoding, mended, registry_fault, unframed};
+use crate::record::{Cell, Encoding, mended, registry_fault, unframed};
 use crate::schema::{ColumnType, SchemaRules, StreamSchema};
+
+/// Rows of a Parquet file, for whether its targets are all 0 or 1.
+const TARGETS_LOOKED_AT: u64 = 10_000;
 
 /// What tells one state of a file from another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +42,8 @@ pub struct Profile {
     pub warnings: Vec<String>,
     /// The first and the last event time, in milliseconds since the epoch, where the values of `schema.time` were read.
     pub times: Option<(i64, i64)>,
+    /// There are JSON objects that `schema.flatten` would make columns of.
+    pub nests: bool,
 }
 
 /// A record of a topic that others write, as a sample has it.
@@ -61,6 +66,7 @@ pub fn profile_records(records: &[Sampled], encoding: Encoding, rules: &SchemaRu
         return Err(SourceError::NoRow { place: SAMPLE.to_owned(), reason: why });
     }
     columns.forgives = true;
+    columns.leave_null_objects_out();
     let mut warnings: Vec<String> = columns.mixed().map(|mixed| mixed_warning(&mixed, records)).collect();
     let pinned = rules.columns.iter().filter(|(_, rule)| rule.from.is_none() && rule.kind.is_some());
     for (name, _) in pinned.filter(|_| encoding == Encoding::Json) {
@@ -74,7 +80,7 @@ pub fn profile_records(records: &[Sampled], encoding: Encoding, rules: &SchemaRu
     }
     warnings.extend(columns.warnings(Coverage::Sample));
     let (schema, times) = (columns.schema(None, Coverage::Sample), columns.times());
-    Ok(Profile { schema, rows: None, fingerprint: None, warnings, times })
+    Ok(Profile { schema, rows: None, fingerprint: None, warnings, times, nests: columns.nests() })
 }
 
 const SAMPLE: &str = "the topic's first records";
@@ -273,13 +279,19 @@ impl<'a> Pass<'a> {
         Ok(lines.fingerprint())
     }
 
-    /// By the file's own schema; its values are not read.
-    pub fn parquet(&mut self, file: &str, rows: &ParquetRows) -> Result<Option<Fingerprint>, SourceError> {
+    /// By the file's own schema; of its values only those of targets are looked at, in the first rows.
+    pub fn parquet(&mut self, file: &str, mut rows: ParquetRows) -> Result<Option<Fingerprint>, SourceError> {
         if rows.rows_total() == 0 {
             return Err(SourceError::Empty { place: file.to_owned() });
         }
+        if self.rules.flatten {
+            let fault = "schema.flatten is for JSON: of Parquet, name what is in a struct in [schema.columns], such as name = { type = \
+                         \"utf8\", from = \"json_get_str(person, 'name')\" }, and leave schema.flatten out";
+            return Err(SourceError::NoFile { place: file.to_owned(), fault: fault.to_owned() });
+        }
         self.columns(file, Some(rows.columns()))?;
         self.rows += rows.rows_total();
+        let is_first = self.kinds.is_none();
         let kinds = self.kinds.get_or_insert_with(|| rows.kinds().to_vec());
         for ((name, kind), first) in rows.columns().iter().zip(rows.kinds()).zip(kinds) {
             if kind != first {
@@ -288,6 +300,9 @@ impl<'a> Pass<'a> {
                 return Err(SourceError::NoFile { place: file.to_owned(), fault });
             }
         }
+        if is_first {
+            self.notes.extend(self.regressions(&mut rows)?);
+        }
         for name in rows.binary() {
             let note = format!("column {name:?} holds bytes: values that are no UTF-8 text become null");
             if !self.notes.contains(&note) {
@@ -295,6 +310,29 @@ impl<'a> Pass<'a> {
             }
         }
         Ok(None)
+    }
+
+    /// What targets of 0 and 1 mean to their models.
+    fn regressions(&self, rows: &mut ParquetRows) -> Result<Vec<String>, SourceError> {
+        let targets = rows
+            .columns()
+            .iter()
+            .enumerate()
+            .filter_map(|(place, name)| Some((place, name.clone(), self.rules.regressions.get(name)?)));
+        let mut targets: Vec<_> = targets.collect();
+        let (mut seen, mut is_held) = (0, false);
+        while seen < TARGETS_LOOKED_AT && !targets.is_empty() && rows.advance()? {
+            seen += 1;
+            targets.retain(|(place, ..)| {
+                let cell = rows.cell(*place);
+                is_held |= cell != Cell::Null;
+                matches!(cell, Cell::Null | Cell::Raw("0" | "1" | "0.0" | "1.0"))
+            });
+        }
+        let looked_at =
+            if seen < TARGETS_LOOKED_AT { "every row".to_owned() } else { format!("the first {seen} rows") };
+        let notes = targets.iter().filter(|_| is_held && seen > 1);
+        Ok(notes.map(|(_, name, model)| regression_note(model, name, &looked_at)).collect())
     }
 
     /// `several`: the source is several files, and says of each row which it is from.
@@ -309,6 +347,7 @@ impl<'a> Pass<'a> {
             None if columns.is_empty() => return no_row("its objects are empty".to_owned()),
             Some(_) | None => {}
         }
+        columns.leave_null_objects_out();
         // A sample may not have met its values yet.
         if self.ends_unnamed && fingerprint.is_some() && columns.leave_empty_last_out() {
             self.notes.push("every row ends with a separator, after which there is no column".to_owned());
@@ -328,6 +367,6 @@ impl<'a> Pass<'a> {
         let schema = columns.schema(self.kinds.as_deref(), seen);
         let mut warnings = self.notes;
         warnings.extend(columns.warnings(seen));
-        Ok(Profile { schema, rows, fingerprint, warnings, times: columns.times() })
+        Ok(Profile { schema, rows, fingerprint, warnings, times: columns.times(), nests: columns.nests() })
     }
 }

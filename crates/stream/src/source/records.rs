@@ -5,11 +5,11 @@ use std::fmt::Write as _;
 use csv::ByteRecord;
 
 use super::csv_rows::CsvRows;
-use super::jsonl::{JsonLines, Member, members};
+use super::jsonl::{JsonLines, members};
 use super::order::{write_order, write_order_of_field, write_order_of_stub};
 use super::parquet_rows::ParquetRows;
 use super::{Row, SourceError};
-use crate::record::{Cell, Encoding, Payload, RowEncoder, STUB_BYTES, key_prefix, stub, too_large};
+use crate::record::{Cell, Encoding, Member, Payload, RowEncoder, STUB_BYTES, key_prefix, stub, too_large};
 use crate::schema::Dialect;
 
 #[expect(clippy::large_enum_variant, reason = "a reader has one")]
@@ -59,12 +59,14 @@ impl Records {
     pub fn jsonl(
         lines: JsonLines,
         encoding: Encoding,
+        flatten: bool,
         columns: &[String],
         key: Option<&str>,
         order: Option<&str>,
     ) -> Self {
         let names = JsonNames {
             encoding,
+            flatten,
             columns: columns.to_vec(),
             key: key.map(str::to_owned),
             order: order.map(str::to_owned),
@@ -176,6 +178,7 @@ pub(super) struct JsonRecords {
 
 struct JsonNames {
     encoding: Encoding,
+    flatten: bool,
     columns: Vec<String>,
     key: Option<String>,
     order: Option<String>,
@@ -197,7 +200,7 @@ impl JsonRecords {
 impl JsonNames {
     /// Fills the row; why it is none becomes its stub.
     fn encode(&self, line: &[u8], row: &mut Row, order: Option<&mut Vec<u8>>) -> Result<(), String> {
-        let members = members(line)?;
+        let members = members(line, self.flatten)?;
         row.value.clear();
         match self.encoding {
             Encoding::Json => row.value.extend_from_slice(line),
@@ -236,7 +239,10 @@ impl JsonNames {
             }
         }
         // A csv value has no place for it: it must not be lost without a word.
-        match members.iter().find(|member| found < members.len() && !self.columns.iter().any(|c| member.name == *c)) {
+        // An object that is null in one row is taken apart in others.
+        let is_nothing = |member: &Member| self.flatten && member.token() == "null";
+        let is_lost = |member: &&Member| !is_nothing(member) && !self.columns.iter().any(|c| member.name == *c);
+        match members.iter().find(|member| found < members.len() && is_lost(member)) {
             Some(member) => Err(format!("the key {:?} is none of the columns found at first", member.name)),
             None => Ok(()),
         }

@@ -92,6 +92,19 @@ async fn items_are_found_by_words_facets_and_filters() {
 }
 
 #[tokio::test]
+async fn a_facet_counts_each_element_of_a_json_list() {
+    let films = "id,tags\n1,\"[\"\"new\"\",\"\"a b\"\"]\"\n2,\"[\"\"new\"\"]\"\n3,[]\n";
+    let f =
+        &fixture_with_catalogue(films, "id = \"id\"\ncolumns = { tag = \"json_list(tags)\" }\nfacets = [\"tag\"]\n");
+    find(f, "tag=new", "1 2 of 2").await;
+    find(f, "tag=a+b", "1 of 1").await;
+    find(f, "filter=tag%20%3D%20'new'%20and%20id%20%3E%201", "2 of 1").await;
+    let (_, _, body) = ask(&f.app, "GET", "/v1/catalogue?limit=0", "").await;
+    let answer: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(answer["facets"]["tag"], json!([{"value": "new", "count": 2}, {"value": "a b", "count": 1}]));
+}
+
+#[tokio::test]
 async fn an_item_is_found_by_its_id_alone() {
     let f = &movies();
     let amelie = json!({"id": "9007199254740993", "title": "Amélie (2001)", "year": 2001, "genre": ["Comedy"]});

@@ -15,6 +15,7 @@ const SAID_MOST: usize = 50;
 pub(super) struct Told {
     tombstones: bool,
     future: bool,
+    mended: u64,
     keys: BTreeSet<String>,
     columns: BTreeSet<String>,
 }
@@ -35,6 +36,24 @@ impl Told {
             let said =
                 format!("was sent at {time} by its own account, more than a day ahead of the clock: it counts as now");
             say(status, record, &said);
+        }
+    }
+
+    pub fn mended(&mut self, status: &Status, record: (u32, i64)) {
+        self.mended += 1;
+        if self.mended == 1 {
+            let said = "holds what JSON does not know: NaN and Infinity are read as null, half a surrogate pair (\\ud800 to \\udfff) as \
+                        U+FFFD; others like it are counted";
+            say(status, record, said);
+        }
+    }
+
+    /// What was counted since the first was said.
+    pub fn end(&self, status: &Status) {
+        if self.mended > 1 {
+            let message =
+                format!("{} records held what JSON does not know (NaN, Infinity, half a surrogate pair)", self.mended);
+            status.event(EventKind::Warning, message, json!({ "records": self.mended }));
         }
     }
 

@@ -1,10 +1,12 @@
 //! Any rows of any format come through whole and in order; what is no source says so.
 
 mod bad_input;
+mod cases;
 mod claims;
 mod dialects;
 mod files;
 mod limits;
+mod nested;
 mod order;
 mod packed;
 mod profile;

@@ -390,6 +390,30 @@ fn columns_with_names_of_ours_are_kept_under_another() {
 }
 
 #[test]
+fn a_target_of_0_and_1_is_said_of_parquet_too() {
+    use datafusion::arrow::array::{Float64Array, Int64Array};
+    let columns = [
+        ("flag", array(Int64Array::from(vec![Some(0), None, Some(1)]))),
+        ("share", array(Float64Array::from(vec![0.0, 1.0, 0.5]))),
+        ("real", array(Float64Array::from(vec![0.0, 1.0, 1.0]))),
+        ("truth", array(BooleanArray::from(vec![true, false, true]))),
+        ("none", array(Int64Array::from(vec![None::<i64>, None, None]))),
+    ];
+    let bench = Bench::new("a.parquet", &parquet_of(&columns));
+    let said = |targets: &[&str]| {
+        let regressions = targets.iter().map(|target| ((*target).to_owned(), "m".to_owned())).collect();
+        bench.dataset().profile(&SchemaRules { regressions, ..SchemaRules::default() }).unwrap().warnings
+    };
+    let found = said(&["flag", "share", "real", "truth", "other"]).join("\n");
+    for (name, expected) in [("flag", true), ("real", true), ("share", false), ("truth", false)] {
+        let note = format!("its target {name:?} is 0 or 1 in every row, and of a number it makes a regression");
+        assert_eq!(found.contains(&note), expected, "{name}: {found}");
+    }
+    assert_eq!(said(&["none"]), [""; 0]);
+    assert_eq!(said(&[]), [""; 0]);
+}
+
+#[test]
 fn a_pinned_column_may_come_later_on_a_topic() {
     let pin = ColumnRule { kind: Some(ColumnType::Int64), null: None, from: None, bad: Bad::Reject };
     let rules = SchemaRules { columns: [("later".to_owned(), pin)].into(), ..SchemaRules::default() };
