@@ -17,6 +17,7 @@ mod error;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod guard;
+mod history;
 mod hosts;
 mod lists;
 mod live;
@@ -57,7 +58,7 @@ pub(crate) use openapi::document;
 pub use pages::{PageKind, Pages};
 pub(crate) use reply::{asset, html};
 pub(crate) use route::UserRoute;
-pub use settings::{Ambiguous, Origin, Route, Serve, ServeSettings, ViewCall};
+pub use settings::{Ambiguous, ImagesFrom, Origin, Route, Serve, ServeSettings, ViewCall};
 
 use millstream_answer::catalogue::{Catalogues, Images};
 use millstream_answer::interactions::Interactions;
