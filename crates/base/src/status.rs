@@ -2,7 +2,7 @@
 //! decides by it: the store alone is the truth.
 
 use std::sync::Mutex;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Serialize, Serializer};
 use tokio::sync::broadcast;
@@ -19,6 +19,10 @@ pub struct Snapshot {
     pub state: String,
     pub source: SourceStatus,
     pub batch: OpenBatch,
+    /// Of those that this process's ingest reads, the newest last; `None`: another process reads them.
+    pub latest: Option<Vec<LatestRow>>,
+    /// Since this process's ingest began; `None` as above.
+    pub rejects: Option<Rejects>,
     pub training: Vec<Training>,
     pub broker: BrokerStatus,
     /// The newest last; at most 50.
@@ -31,6 +35,8 @@ pub struct SourceStatus {
     /// `None` until the first pass has counted them.
     pub rows_total: Option<u64>,
     pub rows_per_second: f64,
+    /// Records of the topic that ingest has still to read; `None`: not known, or another process reads them.
+    pub records_behind: Option<u64>,
     pub ended: bool,
 }
 
@@ -41,8 +47,111 @@ pub struct OpenBatch {
     pub rows: u64,
     pub rows_expected: Option<u64>,
     pub rejects_total: u64,
+    /// What will close it, as the end of a sentence: "at 300,000 rows"; `None`: no batch comes, or it is not known.
+    pub closes: Option<String>,
+    /// Records that this process's ingest has read since it began; `None`: another process reads them.
+    pub rows_read: Option<u64>,
+    pub rows_per_second: Option<f64>,
     /// Partitions of this worker whose records the batch still waits for.
     pub waits_for: Vec<u32>,
+}
+
+/// A record as it lies in the topic.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LatestRow {
+    pub partition: u32,
+    pub offset: i64,
+    /// Its columns, as far as they have room.
+    pub row: serde_json::Map<String, serde_json::Value>,
+    /// Something was left out.
+    pub cut: bool,
+}
+
+/// Records that were kept aside.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Rejects {
+    /// The newest last.
+    pub newest: Vec<NewestReject>,
+    /// The first reasons that came, without the values in them.
+    pub reasons: Vec<RejectReason>,
+    /// Those of further reasons.
+    pub others: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct NewestReject {
+    pub partition: u32,
+    pub offset: i64,
+    pub reason: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RejectReason {
+    pub reason: String,
+    pub records: u64,
+}
+
+impl Rejects {
+    pub const NEWEST_MOST: usize = 8;
+    pub const REASONS_MOST: usize = 20;
+    const REASON_CHARS_MOST: usize = 300;
+
+    pub fn add(&mut self, partition: u32, offset: i64, reason: &str) {
+        let without_value = without_value(reason);
+        let n_reasons = self.reasons.len();
+        match self.reasons.iter_mut().find(|known| known.reason == without_value) {
+            Some(known) => known.records += 1,
+            None if n_reasons < Self::REASONS_MOST => {
+                self.reasons.push(RejectReason { reason: without_value, records: 1 });
+            }
+            None => self.others += 1,
+        }
+        if self.newest.len() >= Self::NEWEST_MOST {
+            self.newest.remove(0);
+        }
+        let reason = reason.chars().take(Self::REASON_CHARS_MOST).collect();
+        self.newest.push(NewestReject { partition, offset, reason });
+    }
+}
+
+/// `column "price" holds abc, expected float64`: what differs from record to record is no other reason.
+fn without_value(reason: &str) -> String {
+    const HOLDS: &str = " holds ";
+    let found = reason.find(HOLDS).map(|start| start + HOLDS.len());
+    let cut = found.and_then(|start| Some((start, start + reason.get(start..)?.rfind(", ")?)));
+    let text = match cut {
+        Some((start, end)) => format!("{}…{}", &reason[..start], &reason[end..]),
+        None => reason.to_owned(),
+    };
+    text.chars().take(Rejects::REASON_CHARS_MOST).collect()
+}
+
+/// How many a second, over a second or more.
+#[derive(Debug)]
+pub struct Rate {
+    since: Instant,
+    count: u64,
+    per_second: f64,
+}
+
+impl Rate {
+    const LEAST: Duration = Duration::from_secs(1);
+
+    /// `count`: so many there are already.
+    pub fn new(count: u64) -> Self {
+        Self { since: Instant::now(), count, per_second: 0.0 }
+    }
+
+    /// As of now, when there are `count`.
+    pub fn of(&mut self, count: u64) -> f64 {
+        let elapsed = self.since.elapsed();
+        if elapsed >= Self::LEAST {
+            // Of a second or an hour: exact enough as f64.
+            self.per_second = count.saturating_sub(self.count) as f64 / elapsed.as_secs_f64();
+            (self.since, self.count) = (Instant::now(), count);
+        }
+        self.per_second
+    }
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -187,7 +296,12 @@ impl Status {
     }
 
     pub fn snapshot(&self) -> Snapshot {
-        self.snapshot.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.look(Snapshot::clone)
+    }
+
+    /// For a few numbers nothing is copied.
+    pub fn look<T>(&self, read: impl FnOnce(&Snapshot) -> T) -> T {
+        read(&self.snapshot.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
     /// Tells the listeners and the log.
@@ -228,6 +342,24 @@ mod tests {
             status.tell(&mut told, now.map(str::to_owned));
             assert_eq!(status.snapshot().problems, expected);
         }
+    }
+
+    #[test]
+    fn rejects_are_counted_by_reason_in_bounded_memory() {
+        let mut rejects = Rejects::default();
+        for offset in 0..100 {
+            rejects.add(0, offset, &format!("column \"a, b\" holds {offset}, {offset}, expected float64"));
+        }
+        for offset in 100..130 {
+            rejects.add(1, offset, &format!("reason {offset}"));
+        }
+        assert_eq!(rejects.reasons.len(), Rejects::REASONS_MOST);
+        let first = RejectReason { reason: "column \"a, b\" holds …, expected float64".to_owned(), records: 100 };
+        assert_eq!((&rejects.reasons[0], rejects.others), (&first, 11));
+        let offsets: Vec<i64> = rejects.newest.iter().map(|reject| reject.offset).collect();
+        assert_eq!(offsets, (122..130).collect::<Vec<_>>());
+        rejects.add(0, 1, &"ü".repeat(1000));
+        assert_eq!(rejects.newest[7].reason.chars().count(), 300);
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! Items as cards, and rows as tables.
 
 use maud::{Markup, html};
+use millstream_answer::catalogue::is_url;
 use serde_json::{Map, Value};
 
 use super::values::{cell, encode, fill, id, is_number, text};
-use crate::serve::{App, Card};
+use crate::serve::{App, Card, ImagesFrom};
 
 /// Columns that a card without a line of its own says.
 const COLUMNS_SAID: usize = 3;
@@ -26,11 +27,11 @@ fn one(app: &App, item: &Map<String, Value>, card: &Card) -> Markup {
     let title = title(item, card);
     html! {
         article .item {
-            @if let Some(item_id) = item_id.as_deref().filter(|_| shows_pictures(app)) {
+            @if let Some(picture) = picture(app, item, card) {
                 // What is drawn behind it is seen where a picture is missing or does not come.
                 div .picture {
                     span aria-hidden="true" { (title.chars().next().unwrap_or('·')) }
-                    img src={ "/v1/catalogue/" (encode(item_id)) "/image" } alt="" loading="lazy" width="200" height="280";
+                    @if !picture.is_empty() { img src=(picture) alt="" loading="lazy" width="200" height="280"; }
                 }
             }
             h3 {
@@ -48,6 +49,17 @@ fn one(app: &App, item: &Map<String, Value>, card: &Card) -> Markup {
             }
         }
     }
+}
+
+/// Where its picture is; empty where there is none for this item, `None` where items have none.
+fn picture(app: &App, item: &Map<String, Value>, card: &Card) -> Option<String> {
+    if let Some(column) = &card.image {
+        let url = item.get(column).and_then(Value::as_str).filter(|url| is_url(url));
+        let may_show = app.context.settings.serve.images == ImagesFrom::Anywhere;
+        return Some(url.filter(|_| may_show).unwrap_or_default().to_owned());
+    }
+    let item_id = item.get("id").map(id).filter(|_| shows_pictures(app))?;
+    Some(format!("/v1/catalogue/{}/image", encode(&item_id)))
 }
 
 /// Whether items may have pictures: without a rule for them there is nothing to see but drawings.

@@ -15,6 +15,7 @@ use super::body::Bodies;
 use super::endpoints::{Endpoint, Methods};
 use super::error::ApiError;
 use super::guard::is_health;
+use super::history::History;
 use super::metrics::Metrics;
 use super::recommend::Bindings;
 use super::route::UserRoute;
@@ -28,6 +29,7 @@ pub struct App {
     pub context: ServeContext,
     pub routes: Vec<Arc<UserRoute>>,
     pub metrics: Metrics,
+    pub history: History,
     pub bindings: Bindings,
     pub bodies: Bodies,
     pub answers: Answers,
@@ -44,6 +46,7 @@ impl App {
             routes: UserRoute::compile(&context.settings.routes),
             context,
             metrics: Metrics::default(),
+            history: History::default(),
             bindings: Bindings::default(),
             bodies: Bodies::default(),
             answers: Answers::default(),

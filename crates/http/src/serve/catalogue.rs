@@ -25,7 +25,7 @@ use super::app::App;
 use super::error::{ApiError, hint, quote};
 use super::predict::{blocking, reading};
 use super::template::Room;
-use super::{reply, rows};
+use super::{ImagesFrom, reply, rows};
 
 const LIMIT: usize = 20;
 const LIMIT_MAX: usize = 1000;
@@ -95,7 +95,10 @@ pub async fn image(app: &Arc<App>, id: &str) -> Result<Response<Body>, ApiError>
     let row = catalogue.row(Id::Text(id)).ok_or_else(|| unknown_item(id, &catalogue))?;
     let title = catalogue.title(row).unwrap_or(id).to_owned();
     let name = match (catalogue.image(row), &app.context.images) {
-        (Some(url), _) if is_url(url) => return Ok(reply::elsewhere(url)),
+        (Some(url), _) if is_url(url) => match app.context.settings.serve.images {
+            ImagesFrom::Anywhere => return Ok(reply::elsewhere(url)),
+            ImagesFrom::Here => None,
+        },
         (Some(name), Some(images)) => Some((name.to_owned(), Arc::clone(images))),
         (Some(_), None) | (None, _) => None,
     };

@@ -27,6 +27,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::app::App;
 use super::error::ApiError;
 use super::guard::{Peer, is_health};
+use super::history::History;
 use super::stream::Paced;
 use crate::serve::ServeContext;
 
@@ -80,6 +81,7 @@ fn connections_most() -> usize {
 pub(super) async fn serve_most(listener: TcpListener, context: ServeContext, stop: impl Future, most: usize) {
     let (tell_streams, stopping) = watch::channel(false);
     let app = Arc::new(App::new(context, stopping));
+    tokio::spawn(History::keep(Arc::clone(&app)));
     let mut door = Door::new(app, most);
     let mut connections = JoinSet::new();
     let mut stop = std::pin::pin!(stop);

@@ -14,7 +14,7 @@ use super::error::{ApiError, hint, shortened};
 use super::pages::PageKind;
 use super::recommend::PATHS;
 use super::route::{PathParameters, UserRoute};
-use super::{catalogue, lists, live, openapi, predict, reply, route, rows, views};
+use super::{catalogue, history, lists, live, openapi, predict, reply, route, rows, views};
 
 /// HEAD comes with GET, and OPTIONS is answered everywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,6 +112,8 @@ const API: &[OwnRoute] = table! {
     READ "/readyz" As("200 once a version can be asked, else 503") => |app, [], _| Ok(live::ready(&app));
     READ "/healthz" As("State and problems") => |app, [], _| Ok(live::health(&app));
     READ "/v1/status" As("The whole pipeline, now") => |app, [], _| Ok(live::status(&app));
+    READ "/v1/status/history" As("Its numbers of the last ten minutes, a point a second") =>
+        |app, [], _| Ok(history::history(&app));
     READ "/v1/events" As("The whole pipeline, live (server-sent events)") => |app, [], _| live::events(&app);
     READ "/v1/batches" AsList("Complete batches, oldest first") =>
         |app, [], request| lists::batches(&app, &query(&request));

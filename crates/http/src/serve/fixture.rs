@@ -319,6 +319,7 @@ fn settings(routes: Vec<Route>) -> ServeSettings {
             listen: "127.0.0.1:0".parse().unwrap(),
             sites: crate::serve::Sites::default(),
             query: QueryLimits::default(),
+            images: crate::serve::ImagesFrom::default(),
         },
     }
 }

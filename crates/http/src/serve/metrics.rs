@@ -28,7 +28,27 @@ struct Requests {
     seconds: f64,
 }
 
+/// Of all routes, since the process began.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Totals {
+    pub count: u64,
+    /// Answers of 400 and above.
+    pub errors: u64,
+    pub seconds: f64,
+}
+
 impl Metrics {
+    pub fn totals(&self) -> Totals {
+        let routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut totals = Totals::default();
+        for requests in routes.values() {
+            totals.count += requests.by_status.values().sum::<u64>();
+            totals.errors += requests.by_status.range(400..).map(|(_, count)| count).sum::<u64>();
+            totals.seconds += requests.seconds;
+        }
+        totals
+    }
+
     pub fn count(&self, pattern: &str, status: StatusCode, elapsed: Duration) {
         let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
         if !routes.contains_key(pattern) {

@@ -17,6 +17,7 @@ mod error;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod guard;
+mod history;
 mod hosts;
 mod lists;
 mod live;
@@ -58,7 +59,9 @@ pub use pages::{Answered, Asker, PageKind, Pages};
 pub(crate) use reply::{asset, csv_answer, html_page};
 pub(crate) use route::UserRoute;
 pub(crate) use rows::parse_pairs;
-pub use settings::{Ambiguous, Card, DeclaredPage, Origin, PageSubject, Route, Serve, ServeSettings, Show, ViewCall};
+pub use settings::{
+    Ambiguous, Card, DeclaredPage, ImagesFrom, Origin, PageSubject, Route, Serve, ServeSettings, Show, ViewCall,
+};
 
 use millstream_answer::catalogue::{Catalogues, Images};
 use millstream_answer::interactions::Interactions;

@@ -5,7 +5,7 @@ use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use millstream_answer::catalogue::Picture;
 use serde_json::Value;
 
-use super::App;
+use super::{App, ImagesFrom};
 
 pub const MODEL_VERSION: HeaderName = HeaderName::from_static("x-model-version");
 
@@ -76,8 +76,11 @@ pub fn elsewhere(url: &str) -> Response<Body> {
 pub fn html_page(app: &App, status: StatusCode, markup: maud::Markup) -> Response<Body> {
     let mut response = bytes(status, "text/html; charset=utf-8", markup.into_string());
     let headers = response.headers_mut();
-    let rules = app.context.settings.catalogue.as_ref();
-    let has_urls = rules.is_some_and(|rules| rules.image.is_some() && rules.images.is_none());
+    let settings = &app.context.settings;
+    let rules = settings.catalogue.as_ref();
+    let may_show = settings.serve.images == ImagesFrom::Anywhere;
+    let of_items = rules.is_some_and(|rules| rules.image.is_some() && rules.images.is_none());
+    let has_urls = may_show && (of_items || settings.pages.iter().any(|page| page.card.image.is_some()));
     let policy = HeaderValue::from_static(if has_urls { PICTURES_POLICY } else { PAGE_POLICY });
     headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));

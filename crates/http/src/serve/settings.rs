@@ -15,6 +15,17 @@ pub struct Serve {
     pub listen: SocketAddr,
     pub sites: Sites,
     pub query: QueryLimits,
+    pub images: ImagesFrom,
+}
+
+/// Whether items may show pictures of other hosts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ImagesFrom {
+    /// A picture is asked of whatever host its URL names.
+    #[default]
+    Anywhere,
+    /// One that lies elsewhere is drawn.
+    Here,
 }
 
 /// One `[[route]]`: a URL of the user's choosing that answers from models.

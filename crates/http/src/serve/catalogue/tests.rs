@@ -215,6 +215,20 @@ async fn so_many_pictures_are_read_at_once() {
 }
 
 #[tokio::test]
+async fn a_picture_of_another_host_is_drawn_where_the_file_says_so() {
+    let (mut context, models) = context(Vec::new(), Vec::new());
+    let items = "id,title,file\n1,Tin Toy,https://img.example/x.jpg\n2,Red,//img.example/x.jpg\n";
+    add_catalogue(&mut context, &models, items, "id = \"id\"\ntitle = \"title\"\nimage = \"file\"\n");
+    context.settings.serve.images = crate::serve::ImagesFrom::Here;
+    let app = Arc::new(App::new(context, tokio::sync::watch::channel(false).1));
+    for item in ["1", "2"] {
+        let (status, headers, body) = ask(&app, "GET", &format!("/v1/catalogue/{item}/image"), "").await;
+        assert_eq!((status, headers["content-type"].to_str().unwrap()), (200, "image/svg+xml"), "{body}");
+        assert!(!headers.contains_key("location") && !body.contains("img.example"), "{body}");
+    }
+}
+
+#[tokio::test]
 async fn the_document_names_the_facets() {
     let (_, _, body) = ask(&movies().app, "GET", "/openapi.json", "").await;
     let document: serde_json::Value = serde_json::from_str(&body).unwrap();

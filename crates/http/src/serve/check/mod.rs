@@ -17,13 +17,14 @@ pub use page::{CARD, PAGE, Shown, pages};
 pub use route::{ROUTE, columns_and_parameters, routes};
 pub use view_route::check_view_route;
 
-use super::{Serve, sites};
+use super::{ImagesFrom, Serve, sites};
 
 pub const SERVE: Keys = Keys {
     known: &[
         ("listen", Takes::Text),
         ("cors", Takes::Texts),
         ("hosts", Takes::Texts),
+        ("images", Takes::Choice(&["linked", "drawn"])),
         ("query", Takes::Flag),
         ("query_seconds", Takes::Number),
         ("query_rows", Takes::Whole(1, QUERY_ROWS_MOST)),
@@ -46,7 +47,9 @@ const DEFAULT_SERVE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST
 pub fn serve(root: &Table, faults: &mut Faults) -> Serve {
     let section = Section::of_root(root, "serve", &SERVE, faults);
     let listen = listen(&section, faults).unwrap_or(DEFAULT_SERVE);
-    Serve { listen, sites: sites(&section, faults), query: query_limits(&section, faults) }
+    let images = [("linked", ImagesFrom::Anywhere), ("drawn", ImagesFrom::Here)];
+    let images = section.choice("images", &images, faults).unwrap_or_default();
+    Serve { listen, sites: sites(&section, faults), query: query_limits(&section, faults), images }
 }
 
 fn query_limits(section: &Section, faults: &mut Faults) -> QueryLimits {
