@@ -208,6 +208,10 @@ fn ours<'a>(
     for (prefix, column) in prefixes.iter().zip(columns) {
         let token;
         (token, rest) = next_token(rest, prefix)?;
+        // What JSON does not know is mended first, whatever its column.
+        if dialect >= Dialect::Second && matches!(token, [b'N' | b'I', ..] | [b'-', b'I', ..]) {
+            return None;
+        }
         match from_json(token, column, dialect, is_mended) {
             Ok(value) => values.push(value),
             Err(misfit) => return Some(Err(misfit)),

@@ -400,3 +400,24 @@ fn half_a_surrogate_pair_alone_is_mended_in_whatever_order_the_columns_come() {
     let first = StreamSchema { dialect: Dialect::First, ..schema };
     assert!(decoded(&first, Encoding::Json, r#"{"t":1.5,"x":"\ud83d!"}"#).starts_with("column"));
 }
+
+#[test]
+fn what_json_does_not_know_is_null_in_any_column_and_order_and_told() {
+    let schema = schema(&[("t", ColumnType::Float64), ("x", ColumnType::Utf8)], None);
+    let mut decoder = decoder(&schema, Encoding::Json);
+    let values = [
+        (r#"{"t":NaN,"x":-Infinity}"#, true),
+        (r#"{ "x" : NaN, "t" : Infinity }"#, true),
+        (r#"{"t":null,"x":"\ud800"}"#, true),
+        (r#"{"t":1,"x":"NaN"}"#, false),
+        (r#"{"t":-1,"x":null}"#, false),
+    ];
+    for (offset, (value, is_mended)) in (0..).zip(values) {
+        decoder.push(value.as_bytes(), 0, offset, 0, NOW_MS).unwrap();
+        assert_eq!((decoder.take_mended(), decoder.take_mended()), (is_mended, false), "{value}");
+    }
+    let rows = decoder.take().unwrap().rows;
+    let texts: Vec<_> = rows.column(1).as_string::<i32>().iter().collect();
+    assert_eq!(texts, [None, None, Some("\u{fffd}"), Some("NaN"), None]);
+    assert_eq!(rows.column(0).null_count(), 3);
+}
