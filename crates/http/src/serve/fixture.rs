@@ -314,6 +314,7 @@ fn settings(routes: Vec<Route>) -> ServeSettings {
         routes,
         views: Vec::new(),
         catalogue: None,
+        file: "name = \"bitcoin\"\n".to_owned(),
         serve: crate::serve::Serve {
             listen: "127.0.0.1:0".parse().unwrap(),
             sites: crate::serve::Sites::default(),

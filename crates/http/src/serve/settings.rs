@@ -109,5 +109,7 @@ pub struct ServeSettings {
     pub routes: Vec<Route>,
     pub views: Vec<View>,
     pub catalogue: Option<CatalogueRules>,
+    /// The file's text as it was read, without secrets: for people, nothing is taken from it.
+    pub file: String,
     pub serve: Serve,
 }

@@ -36,6 +36,8 @@ use millstream_stream::source::Source;
 pub struct Pipeline {
     /// As given on the command line; names the file in every message.
     pub file: PathBuf,
+    /// As it was read, without overrides, and without secrets: for people.
+    pub text: String,
     pub name: String,
     /// `None`: listen only, to a topic that others write.
     pub source: Option<Source>,
@@ -76,6 +78,7 @@ impl Pipeline {
             routes: self.routes.clone(),
             views: self.views.clone(),
             catalogue: self.catalogue.clone(),
+            file: self.text.clone(),
             serve: self.serve.clone(),
         }
     }
