@@ -4,6 +4,7 @@
 mod assignment;
 mod blocks;
 pub mod check;
+mod closes;
 mod committed;
 mod cut;
 mod decider;
