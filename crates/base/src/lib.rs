@@ -8,6 +8,7 @@ mod duration;
 mod error_chain;
 mod fault;
 mod names;
+pub mod secrets;
 pub mod section;
 mod size;
 pub mod status;

@@ -35,6 +35,9 @@ pub struct SourceStatus {
     /// `None` until the first pass has counted them.
     pub rows_total: Option<u64>,
     pub rows_per_second: f64,
+    /// Since this pipeline's base, where someone in this process asks the topic for it.
+    #[serde(skip)]
+    pub records_in_topic: Option<u64>,
     /// Records of the topic that ingest has still to read; `None`: not known, or another process reads them.
     pub records_behind: Option<u64>,
     pub ended: bool,

@@ -19,6 +19,7 @@ use super::history::History;
 use super::metrics::Metrics;
 use super::recommend::Bindings;
 use super::route::UserRoute;
+use super::statistics::BatchAnswers;
 use super::verifying::Verifying;
 use super::{ServeContext, live, site};
 
@@ -33,6 +34,7 @@ pub struct App {
     pub bindings: Bindings,
     pub bodies: Bodies,
     pub answers: Answers,
+    pub batch_answers: BatchAnswers,
     pub verifying: Arc<Verifying>,
     pub event_streams: Arc<Semaphore>,
     pub status_text: live::StatusText,
@@ -50,6 +52,7 @@ impl App {
             bindings: Bindings::default(),
             bodies: Bodies::default(),
             answers: Answers::default(),
+            batch_answers: BatchAnswers::default(),
             verifying: Arc::default(),
             event_streams: Arc::new(Semaphore::new(EVENT_STREAMS_MAX)),
             status_text: live::StatusText::default(),

@@ -14,7 +14,7 @@ use super::error::{ApiError, hint, shortened};
 use super::pages::PageKind;
 use super::recommend::PATHS;
 use super::route::{PathParameters, UserRoute};
-use super::{catalogue, history, lists, live, openapi, predict, reply, route, rows, views};
+use super::{catalogue, history, lists, live, openapi, predict, reply, route, rows, statistics, views};
 
 /// HEAD comes with GET, and OPTIONS is answered everywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,6 +120,10 @@ const API: &[OwnRoute] = table! {
     READ "/v1/batches/{batch}" As("One batch, with its parts") => |app, [batch], _| lists::batch(&app, &batch);
     READ "/v1/batches/{batch}/rows" AsList("Rows of a batch, in stored order") =>
         |app, [batch], request| lists::batch_rows(&app, &batch, &query(&request)).await;
+    READ "/v1/batches/{batch}/rejects" AsList("Records of a batch that were kept aside, with their reasons") =>
+        |app, [batch], request| lists::batch_rejects(&app, &batch, &query(&request)).await;
+    READ "/v1/batches/{batch}/statistics" As("What the columns of a batch are like: numbers, histograms, frequent texts") =>
+        |app, [batch], _| statistics::statistics(&app, &batch).await;
     READ "/v1/models" AsList("All models") => |app, [], request| lists::models(&app, &query(&request));
     READ "/v1/models/{model}" As("One model") => |app, [model], _| lists::model(&app, &model);
     BOTH "/v1/models/{model}/predict" InHints => |app, [model], request| {

@@ -23,7 +23,7 @@ use millstream_model::registry::{
     TargetSummary, Task, TrainedBatch, arrays_to_bytes, publish, publish_evaluation, version_numbers,
 };
 pub use millstream_stream::batch::fixture::batch;
-use millstream_stream::batch::{Batch, BatchSnapshot, Completeness};
+use millstream_stream::batch::{Batch, BatchSnapshot, BatchStatistics, Completeness};
 use millstream_stream::schema::ColumnType;
 
 pub struct Fixture {
@@ -59,6 +59,22 @@ impl BatchSource for FakeBatches {
         }
         let row = |index: usize| [("Open".to_owned(), json!(index))].into_iter().collect();
         Ok((offset..(offset + limit).min(10)).map(row).collect())
+    }
+
+    fn rejects(&self, batch: &Batch, offset: usize, limit: usize) -> Result<Vec<Map<String, Value>>, BatchReadError> {
+        let n_rejects = usize::try_from(batch.rejects()).unwrap();
+        let reject = |offset: usize| {
+            let reject = json!({"partition": 0, "offset": offset, "reason": "no number", "value": "x"});
+            reject.as_object().unwrap().clone()
+        };
+        Ok((offset..(offset + limit).min(n_rejects)).map(reject).collect())
+    }
+
+    fn statistics(&self, batch: &Batch) -> Result<BatchStatistics, BatchReadError> {
+        if batch.number() == 3 {
+            return Err(BatchReadError { message: "the disk is gone".to_owned(), is_away: false });
+        }
+        Ok(BatchStatistics { rows_read: 10, columns: Vec::new() })
     }
 }
 
@@ -315,6 +331,7 @@ fn settings(routes: Vec<Route>) -> ServeSettings {
         views: Vec::new(),
         pages: Vec::new(),
         catalogue: None,
+        file: "name = \"bitcoin\"\n".to_owned(),
         serve: crate::serve::Serve {
             listen: "127.0.0.1:0".parse().unwrap(),
             sites: crate::serve::Sites::default(),

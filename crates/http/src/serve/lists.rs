@@ -12,7 +12,7 @@ use super::app::App;
 use super::error::{ApiError, shortened};
 use super::predict::{blocking, find_in, find_version, main_version, reading, store_is_away, version_name};
 use super::template::weight_of_row;
-use super::{BatchReadError, BatchSource, reply, rows};
+use super::{BatchReadError, reply, rows};
 
 const LIMIT: usize = 100;
 /// A thousand rows are one comfortable answer; more are a query's work.
@@ -79,8 +79,20 @@ pub async fn batch_rows(app: &Arc<App>, number: &str, query: &str) -> Result<Res
     // A large part is hashed for long, the first time: nobody who computes waits for it.
     app.verifying.verify(&source, &batch, window.offset, window.limit).await?;
     let answer = move || {
-        let rows = read_rows(source.as_ref(), &batch, &window)?;
+        let rows = read_rows(&|offset, limit| source.rows(&batch, offset, limit), batch.number(), &window)?;
         Ok(reply::json(StatusCode::OK, &json!({"batch": batch.number(), "rows": rows, "total": batch.rows()})))
+    };
+    blocking(answer).await
+}
+
+pub async fn batch_rejects(app: &Arc<App>, number: &str, query: &str) -> Result<Response<Body>, ApiError> {
+    let window = Window::parse(query)?;
+    let batch = find_batch(app, number)?;
+    let source = Arc::clone(&app.context.batches);
+    let answer = move || {
+        let rejects = read_rows(&|offset, limit| source.rejects(&batch, offset, limit), batch.number(), &window)?;
+        let answer = json!({"batch": batch.number(), "rejects": rejects, "total": batch.rejects()});
+        Ok(reply::json(StatusCode::OK, &answer))
     };
     blocking(answer).await
 }
@@ -106,12 +118,17 @@ const STEP_BYTES: usize = 8 << 20;
 /// … and never so many times the rows before: those that come may be larger.
 const STEP_GROWTH: usize = 4;
 
-fn read_rows(source: &dyn BatchSource, batch: &Batch, window: &Window) -> Result<Vec<rows::Row>, ApiError> {
+/// `source`: what it has from an offset on, so many at most.
+fn read_rows(
+    source: &dyn Fn(usize, usize) -> Result<Vec<rows::Row>, BatchReadError>,
+    batch: u32,
+    window: &Window,
+) -> Result<Vec<rows::Row>, ApiError> {
     let (mut rows, mut bytes, mut step) = (Vec::new(), 0, ROWS_FIRST);
     while rows.len() < window.limit {
         let wanted = step.min(window.limit - rows.len());
-        let read = source.rows(batch, window.offset.saturating_add(rows.len()), wanted);
-        let read = read.map_err(|error| unreadable_rows(batch.number(), &error))?;
+        let read = source(window.offset.saturating_add(rows.len()), wanted);
+        let read = read.map_err(|error| unreadable_rows(batch, &error))?;
         let (n_read, read_bytes) = (read.len(), read.iter().map(weight_of_row).sum::<usize>());
         rows.extend(read);
         bytes += read_bytes;
@@ -129,7 +146,7 @@ fn read_rows(source: &dyn BatchSource, batch: &Batch, window: &Window) -> Result
 }
 
 /// One that could be read is there, whatever is wrong with others.
-fn find_batch(app: &App, number: &str) -> Result<Batch, ApiError> {
+pub fn find_batch(app: &App, number: &str) -> Result<Batch, ApiError> {
     if let Some(found) = number.parse().ok().and_then(|number| app.context.batches.snapshot().find(number).cloned()) {
         return Ok(found);
     }
@@ -253,6 +270,9 @@ fn removed_json(registry: &Registry, model: &str, number: u32) -> Result<Option<
 mod tests {
     use serde_json::Map;
 
+    use millstream_stream::batch::BatchStatistics;
+
+    use super::super::BatchSource;
     use super::super::fixture::batch;
     use super::*;
 
@@ -282,12 +302,23 @@ mod tests {
             let rows = (offset..(offset + limit).min(700)).map(row);
             Ok(rows.map(|row| row.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()).collect())
         }
+
+        fn rejects(&self, _: &Batch, _: usize, _: usize) -> Result<Vec<Map<String, Value>>, BatchReadError> {
+            Ok(Vec::new())
+        }
+
+        fn statistics(&self, _: &Batch) -> Result<BatchStatistics, BatchReadError> {
+            Ok(BatchStatistics { rows_read: 0, columns: Vec::new() })
+        }
     }
 
     #[test]
     fn rows_of_any_size_are_read_in_bounded_steps() {
         let batch = batch(1, 700, 0);
-        let read = |bytes, offset, limit| read_rows(&Large(bytes), &batch, &Window { offset, limit });
+        let read = |bytes, offset, limit| {
+            let source = Large(bytes);
+            read_rows(&|offset, limit| source.rows(&batch, offset, limit), 1, &Window { offset, limit })
+        };
         let rows = read(10, 5, 1000).unwrap();
         let at: Vec<u64> = rows.iter().filter_map(|row| row["at"].as_u64()).collect();
         assert_eq!(at, (5..700).collect::<Vec<u64>>());

@@ -36,6 +36,7 @@ mod shares;
 mod site;
 #[cfg(test)]
 mod socket_tests;
+mod statistics;
 mod stream;
 mod template;
 #[cfg(test)]
@@ -68,7 +69,7 @@ use millstream_answer::interactions::Interactions;
 use millstream_answer::views::Views;
 use millstream_base::status::Status;
 use millstream_model::registry::Registry;
-use millstream_stream::batch::{Batch, BatchSnapshot};
+use millstream_stream::batch::{Batch, BatchSnapshot, BatchStatistics};
 
 const BACKLOG: u32 = 1024;
 /// What the kernel keeps of an answer that is not read, and of a body that we do not read (it doubles this): 1,024 connections hold
@@ -111,6 +112,17 @@ pub trait BatchSource: Send + Sync {
         offset: usize,
         limit: usize,
     ) -> Result<Vec<serde_json::Map<String, serde_json::Value>>, BatchReadError>;
+
+    /// Rejects `offset..offset + limit` of a batch, as they are stored; fewer or none at its end.
+    fn rejects(
+        &self,
+        batch: &Batch,
+        offset: usize,
+        limit: usize,
+    ) -> Result<Vec<serde_json::Map<String, serde_json::Value>>, BatchReadError>;
+
+    /// What the columns of a batch are like.
+    fn statistics(&self, batch: &Batch) -> Result<BatchStatistics, BatchReadError>;
 }
 
 #[derive(Debug, thiserror::Error)]

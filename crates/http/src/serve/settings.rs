@@ -165,5 +165,7 @@ pub struct ServeSettings {
     pub views: Vec<View>,
     pub pages: Vec<DeclaredPage>,
     pub catalogue: Option<CatalogueRules>,
+    /// The file's text as it was read, without secrets: for people, nothing is taken from it.
+    pub file: String,
     pub serve: Serve,
 }

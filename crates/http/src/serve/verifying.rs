@@ -123,7 +123,7 @@ mod tests {
     use super::super::fixture::{batch, fixture_of};
     use super::super::tests::ask;
     use super::*;
-    use millstream_stream::batch::{BatchSnapshot, Completeness};
+    use millstream_stream::batch::{BatchSnapshot, BatchStatistics, Completeness};
 
     /// Batches of one file each, by its number, whose hashing waits to be let go.
     struct Gated {
@@ -182,6 +182,14 @@ mod tests {
 
         fn rows(&self, batch: &Batch, _: usize, _: usize) -> Result<Vec<Map<String, Value>>, BatchReadError> {
             Ok(vec![Map::from_iter([("batch".to_owned(), Value::from(batch.number()))])])
+        }
+
+        fn rejects(&self, _: &Batch, _: usize, _: usize) -> Result<Vec<Map<String, Value>>, BatchReadError> {
+            Ok(Vec::new())
+        }
+
+        fn statistics(&self, _: &Batch) -> Result<BatchStatistics, BatchReadError> {
+            Ok(BatchStatistics { rows_read: 0, columns: Vec::new() })
         }
     }
 

@@ -140,7 +140,10 @@ fn every_system_has_an_example_and_a_demo_with_rows_of_its_own() {
         assert_eq!((pipeline.name.as_str(), pipeline.models.len(), pipeline.routes.len()), ("mine", models, n_routes));
         let Command::Demo(demo) = parsed(&format!("m demo {name}")).command else { panic!("{name}") };
         assert_eq!((demo.rows, demo.data.clone()), (rows, format!("millstream-demo/{name}-{rows}-1").into()));
-        assert_eq!(demo.pipeline().unwrap().pipeline.routes, pipeline.routes);
+        let of_demo = demo.pipeline().unwrap().pipeline;
+        assert_eq!(of_demo.routes, pipeline.routes);
+        // A demo has no file: it shows the text that it runs, which has no secret.
+        assert_eq!(of_demo.text, example.text());
         // What it says to try is what it answers.
         let lines = demo.curl_lines("127.0.0.1:8080".parse().unwrap());
         let paths = lines.lines().filter_map(|line| line.split("http://127.0.0.1:8080").nth(1));

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use millstream_answer::catalogue::{self, CatalogueFrom};
-use millstream_base::{ConfigFaults, Fault, Faults, Keys, Section, Takes, later_choice, section, time_span};
+use millstream_base::{ConfigFaults, Fault, Faults, Keys, Section, Takes, later_choice, secrets, section, time_span};
 use millstream_model::model::{self, Model};
 use millstream_model::train::{TrainSettings, WhenBehind};
 use millstream_store::StoreUrl;
@@ -147,6 +147,7 @@ fn checked(file: &Path, text: &str, overrides: &Overrides, faults: &mut Faults) 
     let serve = serve::check::serve(&root, faults);
     Some(Pipeline {
         file: file.to_owned(),
+        text: secrets::without_secrets(text),
         name: name?,
         source: match source {
             Some(source) => Some(source?),

@@ -12,6 +12,7 @@ use toml::{Table, Value};
 
 use super::check::DEFAULT_STORE;
 use super::{BrokerChoice, Retention, Start, Stream};
+use millstream_base::secrets::is_secret;
 use millstream_base::{Faults, Keys, Section, Takes, duration, host_and_port, listen, nearest, size, type_name};
 use millstream_store::StoreUrl;
 use millstream_stream::record::Encoding;
@@ -362,7 +363,13 @@ fn property(key: &str, value: &Value, faults: &mut Faults) -> Option<String> {
                 KafkaError::ClientConfig(_, description, _, _) => description.clone(),
                 other => other.to_string(),
             };
-            faults.add(name, Some(value), format!("librdkafka refuses it: {description}"));
+            // What it says of a secret may hold it.
+            let (value, description) = if is_secret(&name) {
+                (None, "the value is not shown here")
+            } else {
+                (Some(value), description.as_str())
+            };
+            faults.add(name, value, format!("librdkafka refuses it: {description}"));
             None
         }
     }

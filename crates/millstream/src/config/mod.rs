@@ -36,6 +36,8 @@ use millstream_stream::source::Source;
 pub struct Pipeline {
     /// As given on the command line; names the file in every message.
     pub file: PathBuf,
+    /// As it was read, without overrides, and without secrets: for people.
+    pub text: String,
     pub name: String,
     /// `None`: listen only, to a topic that others write.
     pub source: Option<Source>,
@@ -78,6 +80,7 @@ impl Pipeline {
             views: self.views.clone(),
             pages: self.pages.clone(),
             catalogue: self.catalogue.clone(),
+            file: self.text.clone(),
             serve: self.serve.clone(),
         }
     }

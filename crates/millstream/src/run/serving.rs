@@ -15,7 +15,9 @@ use millstream_http::page::LivePages;
 use millstream_http::serve::{BatchReadError, BatchSource, ServeContext, bind, serve};
 use millstream_model::registry::{OwnerTexts, Registry};
 use millstream_store::SharedStore;
-use millstream_stream::batch::{Batch, BatchSnapshot, Completeness, StoredBatches, StoredError, batch_folder};
+use millstream_stream::batch::{
+    Batch, BatchSnapshot, BatchStatistics, Completeness, StoredBatches, StoredError, batch_folder,
+};
 use serde_json::json;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
@@ -342,5 +344,19 @@ impl BatchSource for Stored {
         limit: usize,
     ) -> Result<Vec<serde_json::Map<String, serde_json::Value>>, BatchReadError> {
         self.said(&batch_folder(batch.number()), self.batches.rows(batch, offset, limit))
+    }
+
+    fn rejects(
+        &self,
+        batch: &Batch,
+        offset: usize,
+        limit: usize,
+    ) -> Result<Vec<serde_json::Map<String, serde_json::Value>>, BatchReadError> {
+        let place = format!("{}/_rejects", batch_folder(batch.number()));
+        self.said(&place, self.batches.rejects(batch, offset, limit))
+    }
+
+    fn statistics(&self, batch: &Batch) -> Result<BatchStatistics, BatchReadError> {
+        self.said(&batch_folder(batch.number()), self.batches.statistics(batch))
     }
 }

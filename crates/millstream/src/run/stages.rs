@@ -57,6 +57,7 @@ impl Stages<'_> {
             topic: self.topic.clone(),
             sharing,
             max_rejects: self.pipeline.batch.max_rejects,
+            idle: self.pipeline.batch.idle,
             sync_log: self.log.clone().map(|data| -> SyncLog {
                 Box::new(move |topic, partition, end| {
                     millstream_broker::sync_through(&data, topic, partition, end).map_err(Into::into)

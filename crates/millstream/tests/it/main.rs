@@ -25,6 +25,7 @@ mod recommend;
 mod removal;
 mod s3;
 mod sources;
+mod status;
 mod stops;
 mod stored;
 mod topic;

@@ -174,7 +174,10 @@ impl Decider {
         let open = from.iter().zip(ends).map(|(from, to)| u64::try_from(to - from).unwrap_or(0)).sum();
         let expected = self.plan.expected(last);
         let batch = last.map_or(1, |cut| cut.batch + 1);
+        let records = |(end, base): (&i64, &i64)| u64::try_from(end - base).unwrap_or(0);
+        let held = ends.iter().zip(&self.plan.base_offsets).map(records).sum();
         self.status.update(|snapshot| {
+            snapshot.source.records_in_topic = Some(held);
             snapshot.batch.batch = batch;
             snapshot.batch.rows = open;
             snapshot.batch.rows_expected = expected;

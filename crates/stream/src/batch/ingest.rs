@@ -7,6 +7,7 @@
 
 mod error;
 mod progress;
+mod shown;
 mod told;
 mod trouble;
 
@@ -40,6 +41,7 @@ use crate::topic::{Topic, kafka_partition};
 use millstream_base::status::{Status, clock_ms};
 
 pub use error::IngestError;
+use shown::Shown;
 use told::Told;
 
 /// How long a quiet topic is waited for before the store is asked for a cut.
@@ -62,6 +64,8 @@ pub struct Ingest {
     pub topic: Topic,
     pub sharing: Sharing,
     pub max_rejects: Option<u64>,
+    /// A part-filled batch is closed after so long a silence: said, and done by others.
+    pub idle: Option<Duration>,
     /// Of the embedded broker: makes its log durable through a manifest's end offset, before the manifest is written.
     pub sync_log: Option<SyncLog>,
     pub status: Arc<Status>,
@@ -119,6 +123,7 @@ impl Ingest {
             waiting: None,
             at: (0, 0),
             told: Told::default(),
+            shown: Shown::new(&self.settings.schema, self.settings.encoding),
             stuck: Stuck::new(&self.topic.name),
             cuts: CutBook::new(self.store.clone(), start.complete),
             lanes: BTreeMap::new(),
@@ -172,6 +177,7 @@ struct Run<'a> {
     /// Partition and offset of the newest record.
     at: (i32, i64),
     told: Told,
+    shown: Shown,
     stuck: Stuck,
 }
 
@@ -244,12 +250,14 @@ impl Run<'_> {
                         consumer.context().here();
                         self.tell();
                         self.advance(consumer)?;
+                    } else if self.shown.is_due() {
+                        self.tell();
                     }
                     continue;
                 }
                 Some(Err(KafkaError::PartitionEOF(partition))) => self.end_of_partition(consumer, partition)?,
                 Some(Err(error)) => self.trouble(consumer, error)?,
-                None => {}
+                None => self.shown.silence(),
             }
             now = clock_ms();
             if asked.elapsed() >= POLL {
@@ -259,6 +267,7 @@ impl Run<'_> {
                 asked = Instant::now();
             }
             if self.done()? {
+                self.tell();
                 return Ok(());
             }
         }
@@ -331,6 +340,13 @@ impl Run<'_> {
         let is_tombstone = record.value.is_none() && record.stub.is_none() && lane.part.skips_tombstones();
         let (partition, new_keys) = (lane.partition, lane.part.new_keys());
         let is_mended = lane.part.take_mended() && rejects.is_empty();
+        if self.shown.count()
+            && let Some(value) = record.value
+            && record.stub.is_none()
+            && !rejects.iter().any(|reject| reject.offset == record.offset)
+        {
+            self.shown.row(partition, record.offset, value);
+        }
         if is_tombstone {
             self.told.tombstone(&self.ingest.status, (partition, record.offset));
         }
@@ -351,6 +367,7 @@ impl Run<'_> {
     fn count(&mut self, partition: u32, rejects: Vec<Reject>) -> Result<(), IngestError> {
         for Reject { offset, misfit } in rejects {
             self.rejects += 1;
+            self.shown.reject(partition, offset, &misfit.reason);
             if let Some(lane) = self.lanes.get_mut(&partition) {
                 lane.rejects += 1;
             }

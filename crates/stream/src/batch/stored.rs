@@ -1,5 +1,6 @@
-//! Reads stored batches for people: which are complete, their rows, whether they are whole.
+//! Reads stored batches for people: which are complete, their rows and rejects, what their columns are like, whether they are whole.
 
+use std::io::{BufRead, BufReader, Read};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use datafusion::arrow::array::{Array, AsArray, RecordBatch};
@@ -8,10 +9,12 @@ use millstream_store::{SharedStore, StoreError};
 use serde_json::{Map, Value};
 
 use super::DecideError;
-use super::blocks::{PartFault, Selection, read_blocks, verify_part};
+use super::blocks::{Blocks, PartFault, Selection, open, read_blocks, verify_part};
 use super::committed::{SCHEMA_KEY, check_no_gap, read_complete, read_schema};
-use super::manifest::{Batch, batch_folder};
+use super::manifest::{Batch, Manifest, batch_folder};
+use super::statistics::{BatchStatistics, STATISTICS_ROWS_MOST, statistics};
 use super::verify::verify;
+use crate::schema::{OFFSET_COLUMN, PARTITION_COLUMN};
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoredError {
@@ -141,6 +144,77 @@ impl StoredBatches {
         Ok(rows)
     }
 
+    /// Rejects `offset..offset + limit` as they are stored, partition 0 first. Those before are read over, line by line.
+    pub fn rejects(&self, batch: &Batch, offset: usize, limit: usize) -> Result<Vec<Map<String, Value>>, StoredError> {
+        let (mut rejects, mut skip) = (Vec::new(), offset as u64);
+        for part in batch.parts.iter() {
+            let Some(file) = part.rejects_file.as_ref().filter(|_| skip < part.rejects && rejects.len() < limit) else {
+                skip = skip.saturating_sub(part.rejects);
+                continue;
+            };
+            let key = format!("{}/{file}", batch_folder(batch.number()));
+            self.read_rejects(&key, part, std::mem::take(&mut skip), limit, &mut rejects)?;
+        }
+        Ok(rejects)
+    }
+
+    fn read_rejects(
+        &self,
+        key: &str,
+        part: &Manifest,
+        skip: u64,
+        limit: usize,
+        rejects: &mut Vec<Map<String, Value>>,
+    ) -> Result<(), StoredError> {
+        let store = self.store.as_ref();
+        let fault = |problem: String| PartFault { place: store.place(key), problem };
+        let file = open(store, key)?;
+        let mut lines = BufReader::new(file.reader().map_err(|error| fault(format!("cannot be read: {error}")))?);
+        let mut line = Vec::new();
+        for number in 0..part.rejects {
+            if rejects.len() >= limit {
+                break;
+            }
+            line.clear();
+            let read = lines.by_ref().take(REJECT_LINE_BYTES_MOST).read_until(b'\n', &mut line);
+            read.map_err(|error| fault(format!("cannot be read: {error}")))?;
+            if line.is_empty() {
+                return Err(fault(format!("has {number} rejects, and its manifest says {}", part.rejects)).into());
+            }
+            if number >= skip {
+                let reject = serde_json::from_slice(&line);
+                rejects.push(reject.map_err(|error| fault(format!("line {} is no reject: {error}", number + 1)))?);
+            }
+        }
+        Ok(())
+    }
+
+    /// What the columns are like, of so many rows as are read for it: of each part its share. Parts are read twice.
+    pub fn statistics(&self, batch: &Batch) -> Result<BatchStatistics, StoredError> {
+        let schema = read_schema(self.store.as_ref())?;
+        let schema = schema.ok_or_else(|| StoreError::Missing { key: SCHEMA_KEY.to_owned() })?.part();
+        let own = [PARTITION_COLUMN, OFFSET_COLUMN];
+        let columns: Vec<usize> =
+            (0..schema.fields().len()).filter(|index| !own.contains(&schema.field(*index).name().as_str())).collect();
+        let schema = Arc::new(schema.project(&columns).map_err(|error| PartFault {
+            place: self.store.place(SCHEMA_KEY),
+            problem: format!("cannot be used: {error}"),
+        })?);
+        let shares = statistics_shares(batch);
+        let blocks = || -> Result<_, StoredError> {
+            let blocks = shares.iter().map(|(key, limit)| {
+                let selection = Selection { skip: 0, limit: Some(*limit), row_groups: None };
+                read_blocks(self.store.as_ref(), key, &schema, &selection)
+            });
+            let flat = blocks.flat_map(|blocks| match blocks {
+                Ok(blocks) => blocks,
+                Err(fault) => Box::new(std::iter::once(Err(fault))) as Blocks,
+            });
+            Ok(flat.map(|block| block.map_err(StoredError::from)))
+        };
+        statistics(&schema, blocks)
+    }
+
     /// The keys of the parts that have these rows and whose digests are to be looked at before they are read.
     pub fn unverified(&self, batch: &Batch, offset: usize, limit: usize) -> Vec<String> {
         let keys = shares(batch, offset, limit).into_iter().map(|share| share.key);
@@ -161,6 +235,25 @@ impl StoredBatches {
     pub fn verify(&self) -> Result<Vec<String>, StoredError> {
         Ok(verify(self.store.as_ref())?)
     }
+}
+
+/// A value of 64 KiB may need six times as much as JSON.
+const REJECT_LINE_BYTES_MOST: u64 = 1 << 20;
+
+/// The parts with rows, and how many of each are read for statistics: all, or as many as it has of the batch.
+fn statistics_shares(batch: &Batch) -> Vec<(String, usize)> {
+    let (total, most) = (u128::from(batch.rows()), STATISTICS_ROWS_MOST as u128);
+    let of_first = |rows: u128| if total <= most { rows } else { rows * most / total };
+    let (mut shares, mut before) = (Vec::new(), 0_u128);
+    for part in batch.parts.iter() {
+        let after = before + u128::from(part.rows);
+        let share = usize::try_from(of_first(after) - of_first(before)).unwrap_or(STATISTICS_ROWS_MOST);
+        before = after;
+        if let Some(file) = part.file.as_ref().filter(|_| share > 0) {
+            shares.push((format!("{}/{file}", batch_folder(batch.number())), share));
+        }
+    }
+    shares
 }
 
 /// What a part has of some rows.
@@ -274,6 +367,62 @@ mod tests {
         put(4);
         while stored.complete().is_err() {}
         assert_eq!(stored.snapshot().completeness, Completeness::Whole);
+    }
+
+    #[test]
+    fn rejects_are_read_line_by_line_from_the_parts_that_have_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let store: SharedStore = Arc::new(LocalStore::open(folder.path()).unwrap());
+        let part = |(partition, rejects): (u32, u64)| Manifest {
+            partition,
+            rejects_file: (rejects > 0).then(|| format!("_rejects-{partition:04}-a.jsonl")),
+            ..batch(1, 10, rejects).parts[0].clone()
+        };
+        let parts: Vec<Manifest> = (0..).zip([3, 0, 2]).map(part).collect();
+        for part in parts.iter().filter(|part| part.rejects > 0) {
+            let lines: String = (0..part.rejects)
+                .map(|offset| format!("{}\n", json!({"partition": part.partition, "offset": offset, "value": "\n"})))
+                .collect();
+            let key = format!("{}/{}", batch_folder(1), part.rejects_file.as_ref().unwrap());
+            store.create(&key, lines.as_bytes()).unwrap();
+        }
+        let stored = StoredBatches::new(store);
+        let one = Batch::new((*batch(1, 10, 0).cut).clone(), parts.clone());
+        let read = |offset, limit| -> Vec<(u64, u64)> {
+            let rejects = stored.rejects(&one, offset, limit).unwrap();
+            let place = |reject: &Map<String, Value>| Some((reject["partition"].as_u64()?, reject["offset"].as_u64()?));
+            rejects.iter().filter_map(place).collect()
+        };
+        let all = [(0, 0), (0, 1), (0, 2), (2, 0), (2, 1)];
+        for offset in 0..7 {
+            for limit in 0..7 {
+                let expected: Vec<_> = all.into_iter().skip(offset).take(limit).collect();
+                assert_eq!(read(offset, limit), expected, "{offset} {limit}");
+            }
+        }
+        // A file that lost its end is no shorter list.
+        let damaged = Manifest { rejects: 4, ..parts[0].clone() };
+        let damaged = Batch::new((*one.cut).clone(), vec![damaged]);
+        let fault = stored.rejects(&damaged, 0, 10).unwrap_err().to_string();
+        assert!(fault.contains("has 3 rejects, and its manifest says 4"), "{fault}");
+    }
+
+    #[test]
+    fn statistics_take_of_each_part_its_share() {
+        let batch_of = |rows: &[u64]| {
+            let part = |(partition, rows): (u32, u64)| Manifest {
+                partition,
+                file: (rows > 0).then(|| format!("{partition}")),
+                rows,
+                ..batch(1, 10, 0).parts[0].clone()
+            };
+            let parts = (0..).zip(rows.iter().copied()).map(part).collect();
+            let shares = statistics_shares(&Batch::new((*batch(1, 10, 0).cut).clone(), parts));
+            shares.into_iter().map(|(_, rows)| rows).collect::<Vec<_>>()
+        };
+        assert_eq!(batch_of(&[10, 0, 5]), [10, 5]);
+        assert_eq!(batch_of(&[600_000, 0, 200_000]), [150_000, 50_000]);
+        assert_eq!(batch_of(&[u64::MAX / 2, u64::MAX / 2]), [100_000, 100_000]);
     }
 
     #[test]

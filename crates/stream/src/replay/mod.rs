@@ -33,7 +33,7 @@ use crate::record::{Encoding, REJECT_HEADER, RowClock};
 use crate::schema::{FORMAT, StreamSchema};
 use crate::source::{Dataset, Pace, Row, Source, SourceError};
 use crate::topic::{Topic, TopicError, TopicState, kafka_partition};
-use millstream_base::status::{EventKind, Status, clock_ms};
+use millstream_base::status::{EventKind, Rate, Status, clock_ms};
 
 pub const END_KEY: &str = "source/end.json";
 /// Rows between two looks at acknowledgements, cuts and the stop flag.
@@ -157,7 +157,9 @@ impl Replay {
             Err(_) if sending.stopping() => return Ok(Ended::Stopped),
             feed => feed?,
         };
-        let ended = sending.rows(&mut feed)?;
+        let ended = sending.rows(&mut feed);
+        self.status.update(|snapshot| snapshot.source.rows_per_second = 0.0);
+        let ended = ended?;
         match ended {
             Ended::Stopped => sending.stopped(asked)?,
             Ended::Source | Ended::Limit { .. } if !sending.finish(ended)? => return Ok(Ended::Stopped),
@@ -237,6 +239,7 @@ struct Sending<'a> {
     /// The next offset per partition.
     sent: Vec<i64>,
     rows: u64,
+    rate: Rate,
     last_sent: Instant,
     limit_asked: Instant,
 }
@@ -261,6 +264,7 @@ impl<'a> Sending<'a> {
             pending: VecDeque::new(),
             sent: replay.identity.base_offsets.clone(),
             rows: 0,
+            rate: Rate::new(0),
             last_sent: now,
             limit_asked: now,
             replay,
@@ -387,8 +391,10 @@ impl<'a> Sending<'a> {
                 return Err(ReplayError::CutDisagrees { batch: wanted.batch });
             }
         }
-        let rows = self.rows;
-        self.replay.status.update(|snapshot| snapshot.source.rows_sent = rows);
+        let (rows, rate) = (self.rows, self.rate.of(self.rows));
+        self.replay.status.update(|snapshot| {
+            (snapshot.source.rows_sent, snapshot.source.rows_per_second) = (rows, rate);
+        });
         Ok(())
     }
 

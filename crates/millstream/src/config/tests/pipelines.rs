@@ -16,6 +16,14 @@ fn pipeline(text: &str) -> crate::config::Pipeline {
 }
 
 #[test]
+fn the_file_is_shown_without_its_secrets() {
+    let text = "[stream]\n\"bootstrap.servers\" = \"kafka:9093\"\nsasl.password = 'hunter2' # mine\n# sasl.username = \"hunter2\"\n";
+    let shown = pipeline(text).serve_settings().file;
+    assert!(shown.contains("kafka:9093") && shown.contains("sasl.password = \"…\""), "{shown}");
+    assert!(!shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
 fn a_short_file_has_the_documented_defaults() {
     let pipeline = pipeline("");
     let source = pipeline.source.as_ref().unwrap();

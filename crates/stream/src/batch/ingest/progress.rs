@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use super::super::closes::closes;
 use super::super::committed;
-use super::{IngestError, Lane, Run};
-use millstream_base::status::EventKind;
+use super::{IngestError, Lane, Run, Sharing};
+use millstream_base::status::{EventKind, clock_ms};
 
 /// How often the store is asked which batches others have completed.
 const COMPLETE_PAUSE: Duration = Duration::from_millis(500);
@@ -66,7 +67,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    pub(super) fn tell(&self) {
+    pub(super) fn tell(&mut self) {
+        self.tell_shown();
         let Some(batch) = self.lanes.values().map(|lane| lane.part.batch()).min() else { return };
         let open = || self.lanes.values().filter(|lane| lane.part.batch() == batch);
         let Some(first) = open().next() else { return };
@@ -77,6 +79,7 @@ impl Run<'_> {
         let rows = open().map(|lane| lane.part.records()).sum();
         let known = first.end.is_some();
         let expected = self.ingest.plan.expected(first.last_cut.as_ref());
+        let closes = closes(&self.ingest.plan, self.ingest.idle, first.last_cut.as_ref(), clock_ms());
         self.ingest.status.update(|snapshot| {
             // Who decides the cuts knows how far a batch has filled that waits for its cut.
             if known || self.ingest.plan.replay_decides() {
@@ -84,8 +87,29 @@ impl Run<'_> {
                 snapshot.batch.rows = rows;
                 snapshot.batch.rows_expected = expected;
             }
+            snapshot.batch.closes = closes;
             snapshot.batch.waits_for = waits_for;
             snapshot.batch.rejects_total = self.rejects;
+        });
+    }
+
+    /// What was read, and what is still to be. How much the topic holds is known where it is sent or cut in this process: it is not
+    /// asked for that.
+    fn tell_shown(&mut self) {
+        let plan = &self.ingest.plan;
+        let alone = self.ingest.sharing == Sharing::Alone;
+        let read = |lane: &Lane| {
+            let base = plan.base_offsets.get(lane.partition as usize).copied().unwrap_or_default();
+            u64::try_from(lane.part.next_offset() - base).unwrap_or(0)
+        };
+        let read: u64 = self.lanes.values().map(read).sum();
+        let sent_here = alone && plan.own_source;
+        let shown = &mut self.shown;
+        self.ingest.status.update(|snapshot| {
+            let source = &mut snapshot.source;
+            let held = source.records_in_topic.or_else(|| sent_here.then_some(source.rows_sent));
+            source.records_behind = held.filter(|_| alone).map(|held| held.saturating_sub(read));
+            shown.tell(snapshot);
         });
     }
 
