@@ -15,6 +15,7 @@ use super::body::Bodies;
 use super::endpoints::{Endpoint, Methods};
 use super::error::ApiError;
 use super::guard::is_health;
+use super::insights::Explaining;
 use super::metrics::Metrics;
 use super::recommend::Bindings;
 use super::route::UserRoute;
@@ -32,6 +33,7 @@ pub struct App {
     pub bodies: Bodies,
     pub answers: Answers,
     pub verifying: Arc<Verifying>,
+    pub explaining: Arc<Explaining>,
     pub event_streams: Arc<Semaphore>,
     pub status_text: live::StatusText,
     /// True once the server drains: event streams end.
@@ -48,6 +50,7 @@ impl App {
             bodies: Bodies::default(),
             answers: Answers::default(),
             verifying: Arc::default(),
+            explaining: Arc::default(),
             event_streams: Arc::new(Semaphore::new(EVENT_STREAMS_MAX)),
             status_text: live::StatusText::default(),
             stopping,

@@ -18,6 +18,7 @@ mod error;
 pub(crate) mod fixture;
 mod guard;
 mod hosts;
+mod insights;
 mod lists;
 mod live;
 mod metrics;
@@ -64,6 +65,7 @@ use millstream_answer::interactions::Interactions;
 use millstream_answer::views::Views;
 use millstream_base::status::Status;
 use millstream_model::registry::Registry;
+use millstream_model::train::Explainer;
 use millstream_stream::batch::{Batch, BatchSnapshot};
 
 const BACKLOG: u32 = 1024;
@@ -83,6 +85,7 @@ pub struct ServeContext {
     /// Of a folder of the store, where the catalogue has one.
     pub images: Option<Arc<Images>>,
     pub views: Arc<Views>,
+    pub explainer: Arc<Explainer>,
     pub pages: Arc<dyn Pages>,
 }
 
