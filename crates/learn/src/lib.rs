@@ -13,6 +13,7 @@ pub mod arrays;
 mod chunks;
 pub mod content;
 pub mod error;
+pub mod explain;
 pub mod gradient_boosting;
 pub mod ids;
 pub mod kmeans;

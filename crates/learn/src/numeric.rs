@@ -101,6 +101,12 @@ pub(crate) fn uniform(key: u64, index: u64) -> f64 {
     (random(key, index) >> 11) as f64 / (1u64 << 53) as f64
 }
 
+/// A number below `n` from 64 random bits.
+#[expect(clippy::cast_possible_truncation, reason = "the high half of a product with n is below n")]
+pub(crate) fn below(bits: u64, n: usize) -> usize {
+    ((u128::from(bits) * n as u128) >> 64) as usize
+}
+
 /// A row number as u32. Every algorithm which stores row numbers refuses more rows than that first.
 #[expect(clippy::cast_possible_truncation, reason = "callers limit rows, nodes and columns below 2³²")]
 pub(crate) fn index_u32(index: usize) -> u32 {

@@ -81,6 +81,18 @@ impl Column {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// The rows of these numbers, in their order.
+    pub(crate) fn gathered(&self, rows: &[usize]) -> Column {
+        match self {
+            Column::Numeric(values) => Column::Numeric(rows.iter().map(|&row| values[row]).collect()),
+            Column::Categorical { codes, n_categories } => {
+                let codes = rows.iter().map(|&row| codes[row]).collect();
+                Column::Categorical { codes, n_categories: *n_categories }
+            }
+            Column::Sparse(sparse) => Column::Sparse(sparse.gathered(rows)),
+        }
+    }
 }
 
 /// Columns of equal length; a table of no columns has no rows.
@@ -117,6 +129,17 @@ impl Table {
 
     pub fn columns(&self) -> &[Column] {
         &self.columns
+    }
+
+    /// The rows of these numbers, in their order.
+    pub fn rows(&self, rows: &[usize]) -> Table {
+        Table::gathered(rows.len(), self.columns.iter().map(|column| column.gathered(rows)).collect())
+    }
+
+    /// `values`: as many, and of the kind that is there.
+    pub(crate) fn replace(&mut self, column: usize, values: Column) {
+        debug_assert_eq!(values.len(), self.n_rows);
+        self.columns[column] = values;
     }
 }
 

@@ -8,6 +8,7 @@
 
 pub mod batch;
 pub mod filter;
+pub mod insights;
 pub mod json;
 pub mod model;
 pub mod query_string;

@@ -175,7 +175,7 @@ pub fn field(form: &str, index: usize, field: &Field, typed: Option<&str>, fault
     };
     html! {
         div .field {
-            label for=(name) { (field.name) @if !field.is_needed { span .muted { " (optional)" } } }
+            label for=(name) { (field.name) }
             @if is_select {
                 select id=(name) name=(field.name) aria-describedby=[described] aria-invalid=[fault.map(|_| "true")] {
                     @if !field.is_needed || value.is_empty() { option value="" { "–" } }

@@ -289,13 +289,13 @@ fn rejects(status: &Value) -> Markup {
     let Some(rejects) = status.get("rejects").filter(|rejects| rejects.is_object()) else {
         return html! { div #rejects data-live {} };
     };
-    let (latest, reasons) = (list(rejects, "latest"), list(rejects, "reasons"));
+    let (latest, reasons) = (list(rejects, "newest"), list(rejects, "reasons"));
     html! {
         div #rejects data-live {
             @if !latest.is_empty() || !reasons.is_empty() {
                 section {
                     h2 { "Rejects" }
-                    ul { @for reason in reasons { li { (format::count(whole(reason, "count").max(whole(reason, "rejects")))) " × " (word(reason, "reason")) } } }
+                    ul { @for reason in reasons { li { (format::count(whole(reason, "records"))) " × " (word(reason, "reason")) } } }
                     @if !latest.is_empty() { (table("The newest rejects", &columns(latest), latest)) }
                 }
             }

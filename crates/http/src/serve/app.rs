@@ -16,6 +16,7 @@ use super::endpoints::{Endpoint, Methods};
 use super::error::ApiError;
 use super::guard::is_health;
 use super::history::History;
+use super::insights::Explaining;
 use super::metrics::Metrics;
 use super::recommend::Bindings;
 use super::route::UserRoute;
@@ -36,6 +37,7 @@ pub struct App {
     pub answers: Answers,
     pub batch_answers: BatchAnswers,
     pub verifying: Arc<Verifying>,
+    pub explaining: Arc<Explaining>,
     pub event_streams: Arc<Semaphore>,
     pub status_text: live::StatusText,
     /// True once the server drains: event streams end.
@@ -54,6 +56,7 @@ impl App {
             answers: Answers::default(),
             batch_answers: BatchAnswers::default(),
             verifying: Arc::default(),
+            explaining: Arc::default(),
             event_streams: Arc::new(Semaphore::new(EVENT_STREAMS_MAX)),
             status_text: live::StatusText::default(),
             stopping,

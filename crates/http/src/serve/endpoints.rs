@@ -14,7 +14,7 @@ use super::error::{ApiError, hint, shortened};
 use super::pages::PageKind;
 use super::recommend::PATHS;
 use super::route::{PathParameters, UserRoute};
-use super::{catalogue, history, lists, live, openapi, predict, reply, route, rows, statistics, views};
+use super::{catalogue, history, insights, lists, live, openapi, predict, reply, route, rows, statistics, views};
 
 /// HEAD comes with GET, and OPTIONS is answered everywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,6 +134,9 @@ const API: &[OwnRoute] = table! {
         |app, [model], request| lists::versions(&app, &model, &query(&request)).await;
     READ "/v1/models/{model}/versions/{version}" As("One version (a number or an alias), with its metrics") =>
         |app, [model, version], _| lists::version(&app, &model, &version).await;
+    READ "/v1/models/{model}/versions/{version}/insights" As(
+        "What a version goes by and where it is right, on its held-out rows; computed on first demand: 202 until it is there"
+    ) => |app, [model, version], _| insights::answer(&app, &model, &version).await;
     BOTH "/v1/models/{model}/versions/{version}/predict" InHints => |app, [model, version], request| {
         let version = predict::find_version(&app, &model, Some(&version)).await?;
         predict::answer(&app, request, version).await

@@ -22,8 +22,9 @@ use millstream_model::registry::{
     Baseline, Draft, Encoding, Evaluation, EvaluationKind, Feature, Holdout, Input, ModelFile, Registry, Scores,
     TargetSummary, Task, TrainedBatch, arrays_to_bytes, publish, publish_evaluation, version_numbers,
 };
+use millstream_model::train::Explainer;
 pub use millstream_stream::batch::fixture::batch;
-use millstream_stream::batch::{Batch, BatchSnapshot, BatchStatistics, Completeness};
+use millstream_stream::batch::{Batch, BatchSnapshot, BatchStatistics, Completeness, StoredBatches};
 use millstream_stream::schema::ColumnType;
 
 pub struct Fixture {
@@ -143,7 +144,9 @@ pub fn context(routes: Vec<Route>, batches: Vec<Batch>) -> (ServeContext, Models
     let store: SharedStore = Arc::new(LocalStore::open(folder.path()).unwrap());
     let registry = Arc::new(Registry::open(Arc::clone(&store)).unwrap());
     let settings = settings(routes);
+    let stored = Arc::new(StoredBatches::new(Arc::clone(&store)));
     let context = ServeContext {
+        explainer: Arc::new(Explainer::new(Arc::clone(&store), Arc::clone(&registry), stored)),
         views: views(&settings, &store),
         images: None,
         pages: Arc::new(crate::page::LivePages),

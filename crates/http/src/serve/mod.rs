@@ -19,6 +19,7 @@ pub(crate) mod fixture;
 mod guard;
 mod history;
 mod hosts;
+mod insights;
 mod lists;
 mod live;
 mod metrics;
@@ -69,6 +70,7 @@ use millstream_answer::interactions::Interactions;
 use millstream_answer::views::Views;
 use millstream_base::status::Status;
 use millstream_model::registry::Registry;
+use millstream_model::train::Explainer;
 use millstream_stream::batch::{Batch, BatchSnapshot, BatchStatistics};
 
 const BACKLOG: u32 = 1024;
@@ -88,6 +90,7 @@ pub struct ServeContext {
     /// Of a folder of the store, where the catalogue has one.
     pub images: Option<Arc<Images>>,
     pub views: Arc<Views>,
+    pub explainer: Arc<Explainer>,
     pub pages: Arc<dyn Pages>,
 }
 

@@ -2,11 +2,11 @@
 
 use crate::Seed;
 use crate::error::PredictError;
-use crate::numeric::{index_u32, random};
+use crate::numeric::{below, index_u32, random};
 use crate::table::{Column, Table};
 
 use super::model::Model;
-use super::sample::{below, sample_rows, take};
+use super::sample::sample_rows;
 use super::silhouette::silhouette_in;
 use super::space::Space;
 
@@ -40,7 +40,7 @@ impl Model {
         let at_random = |row: usize| index_u32(below(random(draw_key, row as u64), k));
         let rows = sample_rows(usable.len(), silhouette_rows as usize, sample_key);
         let rows: Vec<usize> = rows.into_iter().map(|at| usable[at]).collect();
-        let sample = take(table, &rows);
+        let sample = table.rows(&rows);
         let own: Vec<u32> = rows.iter().filter_map(|&row| nearest[row].map(|nearest| nearest.cluster)).collect();
         let drawn: Vec<u32> = rows.iter().map(|&row| at_random(row)).collect();
         Ok(Evaluation {

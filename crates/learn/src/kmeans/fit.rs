@@ -16,7 +16,7 @@ use super::measure::Measure;
 use super::model::{Model, Tried};
 use super::params::{Clusters, Params};
 use super::points::{Frame, Points};
-use super::sample::{sample_rows, take, weighted_rows};
+use super::sample::{sample_rows, weighted_rows};
 use super::seeding::seed_rows;
 use super::silhouette::silhouette_in;
 use super::space::Space;
@@ -130,7 +130,7 @@ impl<'a> Search<'a> {
         let most = params.sample_rows as usize;
         let sample = (most < table.n_rows()).then(|| {
             let (rows, weights) = weighted_rows(&all, &Centers::mean(frame, space), most, Draw::Sample.key(seed));
-            Points::weighted(frame, &take(table, &rows), &weights)
+            Points::weighted(frame, &table.rows(&rows), &weights)
         });
         // A sample may come out empty where every row is drawn by itself.
         let sample = sample.filter(|sample| sample.n_rows > 0);
@@ -184,7 +184,7 @@ impl<'a> Search<'a> {
     fn best_number(&self, numbers: RangeInclusive<usize>) -> (Found<'a>, Vec<Tried>) {
         let rows =
             sample_rows(self.table.n_rows(), self.params.silhouette_rows as usize, Draw::Silhouette.key(self.seed));
-        let sample = take(self.table, &rows);
+        let sample = self.table.rows(&rows);
         let fewest = *numbers.start();
         let mut best: Option<(f64, Found)> = None;
         let mut tried = Vec::new();
@@ -275,7 +275,7 @@ fn finish(space: Space, table: &Table, ended: &Ended, tried: Vec<Tried>, seed: S
     let centers = exact_centers(&space, table, ended);
     let summary = summarise(&space, table, &centers);
     let rows = sample_rows(table.n_rows(), MIDDLE_ROWS, Draw::Middles.key(seed));
-    let sample = take(table, &rows);
+    let sample = table.rows(&rows);
     let clusters = Measure::new(&space, &centers).labels(&sample);
     let middles = middles(&space, &sample, &clusters, &centers);
     let mut order: Vec<usize> = (0..ended.centers.k).collect();

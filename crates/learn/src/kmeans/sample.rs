@@ -1,7 +1,6 @@
 //! Samples of the rows of a table.
 
-use crate::numeric::{random, uniform};
-use crate::table::{Column, Table};
+use crate::numeric::{below, random, uniform};
 
 use super::centers::Centers;
 use super::points::{Chunk, LANES, Points};
@@ -43,29 +42,12 @@ pub(super) fn weighted_rows(points: &Points, mean: &Centers, most: usize, key: u
     of_chunks.into_iter().flatten().unzip()
 }
 
-/// A number below `n` from 64 random bits.
-#[expect(clippy::cast_possible_truncation, reason = "the high half of a product with n is below n")]
-pub(super) fn below(bits: u64, n: usize) -> usize {
-    ((u128::from(bits) * n as u128) >> 64) as usize
-}
-
-/// These rows of a table, in this order.
-pub(super) fn take(table: &Table, rows: &[usize]) -> Table {
-    let columns = table.columns().iter().map(|column| match column {
-        Column::Numeric(values) => Column::Numeric(rows.iter().map(|&row| values[row]).collect()),
-        Column::Categorical { codes, n_categories } => {
-            Column::Categorical { codes: rows.iter().map(|&row| codes[row]).collect(), n_categories: *n_categories }
-        }
-        Column::Sparse(sparse) => Column::Sparse(sparse.gathered(rows)),
-    });
-    Table::gathered(rows.len(), columns.collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::kmeans::points::Frame;
     use crate::kmeans::space::Space;
+    use crate::table::{Column, Table};
 
     #[test]
     fn a_plain_sample_has_one_row_of_every_stretch() {

@@ -1,5 +1,7 @@
 //! A fitted linear regression.
 
+use std::ops::Range;
+
 use crate::arrays::{Array, Arrays, Dim, damaged, read_finite, read_u32};
 use crate::chunks::fill_chunks;
 use crate::error::{LoadError, PredictError};
@@ -26,6 +28,11 @@ impl Model {
     /// n_parameters: in column order, one for a numeric column and one a category for a categorical one.
     pub fn coefficients(&self) -> &[f64] {
         &self.coefficients
+    }
+
+    /// Which of the parameters are those of a column; `None`: there is no such column.
+    pub fn parameters(&self, column: usize) -> Option<Range<usize>> {
+        (column < self.layout.n_columns()).then(|| self.layout.parameters(column))
     }
 
     /// The prediction where every number is 0 and no category is set.

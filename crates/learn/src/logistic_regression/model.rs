@@ -70,6 +70,11 @@ impl Model {
         &self.coefficients
     }
 
+    /// Which of the parameters are those of a column; `None`: there is no such column.
+    pub fn parameters(&self, column: usize) -> Option<Range<usize>> {
+        (column < self.layout.n_columns()).then(|| self.layout.parameters(column))
+    }
+
     /// n_outputs: the scores where every number is 0 and no category is set.
     pub fn intercepts(&self) -> Vec<f64> {
         let shift = |output: usize| -> f64 {

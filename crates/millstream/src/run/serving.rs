@@ -14,6 +14,7 @@ use millstream_base::status::{Event, EventKind, Status};
 use millstream_http::page::LivePages;
 use millstream_http::serve::{BatchReadError, BatchSource, ServeContext, bind, serve};
 use millstream_model::registry::{OwnerTexts, Registry};
+use millstream_model::train::Explainer;
 use millstream_store::SharedStore;
 use millstream_stream::batch::{
     Batch, BatchSnapshot, BatchStatistics, Completeness, StoredBatches, StoredError, batch_folder,
@@ -79,6 +80,7 @@ impl Server {
             catalogue: catalogue.clone(),
             images: open_images(pipeline, store),
             views: views.clone(),
+            explainer: Arc::new(Explainer::new(store.clone(), registry.clone(), batches.clone())),
             pages: Arc::new(LivePages),
         };
         tasks.spawn(end_questions(views.clone(), stop.clone()));

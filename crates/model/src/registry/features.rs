@@ -143,6 +143,14 @@ impl FeatureSet {
         &self.expressions
     }
 
+    /// Of a feature that counts by its words.
+    pub fn bag(&self, feature: usize) -> Option<&Bag> {
+        match self.shared.rules.get(feature) {
+            Some(FeatureRule::Words { bag, .. }) => Some(bag),
+            Some(FeatureRule::Number(_) | FeatureRule::Category(_)) | None => None,
+        }
+    }
+
     /// The columns that the learned model takes, one per feature, and the rows it cannot take.
     pub fn encode(&self, batch: &RecordBatch) -> Result<Encoded, ExpressionError> {
         let mut encoded = Encoded { columns: Vec::with_capacity(self.expressions.len()), unfit: Vec::new() };

@@ -13,6 +13,7 @@ mod features;
 mod fitted;
 mod foreign;
 mod input;
+mod insights;
 mod kinds;
 mod load;
 mod on_demand;
@@ -36,10 +37,11 @@ pub use features::{
 pub use fitted::{Fitted, Outcome};
 pub use foreign::{OwnerTexts, check_apart};
 pub use input::Row;
+pub use insights::{insights_key, keep_insights, read_insights};
 pub use kinds::{
     Assigned, Clusters, Content, ContentParts, InputFault, ListFault, ListPage, ListQuestion, LoadedKind,
     NeighbourParts, Neighbourhood, Output, Popularity, Prediction, Predictor, Recommender, Refused, Subject,
-    class_name, id_json, list_row, score_json, to_arrays, unknown_item, version_name,
+    category_name, class_name, id_json, list_row, score_json, to_arrays, unknown_item, version_name,
 };
 pub use load::{
     RemovedVersion, Version, from_record, read_evaluation, read_evaluations, read_model_file, version_numbers,

@@ -105,7 +105,7 @@ fn evaluate_rows(
     rows: Rows,
 ) -> Result<Vec<Scores>, TrainError> {
     let bound = |schema: &SchemaRef| {
-        measured.iter().map(|one| VersionExpressions::compile(one, schema)).collect::<Result<Vec<_>, _>>()
+        measured.iter().map(|one| VersionExpressions::compile(one.version, schema)).collect::<Result<Vec<_>, _>>()
     };
     let stream = schema.arrow();
     let block_schema = narrow(bound(&stream)?.iter().flat_map(VersionExpressions::expressions), &stream);
@@ -179,20 +179,20 @@ impl PendingBlocks {
 }
 
 /// A version's expressions, compiled against what a block holds.
-struct VersionExpressions {
-    features: FeatureSet,
+pub(super) struct VersionExpressions {
+    pub features: FeatureSet,
     /// `None`: it has none.
-    target: Option<Expression>,
-    filter: Option<Expression>,
+    pub target: Option<Expression>,
+    pub filter: Option<Expression>,
     baseline: Option<Expression>,
 }
 
 impl VersionExpressions {
-    fn compile(measured: &Measured, schema: &SchemaRef) -> Result<Self, RowsError> {
-        let file = &measured.version.file;
+    pub fn compile(version: &Version, schema: &SchemaRef) -> Result<Self, RowsError> {
+        let file = &version.file;
         let optional =
             |key, text: Option<&String>| text.map(|text| compile(key, text, schema, file.dialect)).transpose();
-        let features = measured.version.feature_set().ok_or(NOT_OF_ROWS)?.rebind(schema);
+        let features = version.feature_set().ok_or(NOT_OF_ROWS)?.rebind(schema);
         Ok(Self {
             features: features.map_err(RowsError::of("features"))?,
             target: optional("target", Some(&file.target).filter(|target| !target.is_empty()))?,
@@ -201,7 +201,7 @@ impl VersionExpressions {
         })
     }
 
-    fn expressions(&self) -> impl Iterator<Item = &Expression> {
+    pub fn expressions(&self) -> impl Iterator<Item = &Expression> {
         self.features.expressions().iter().chain(&self.target).chain(&self.filter).chain(&self.baseline)
     }
 }
@@ -213,16 +213,16 @@ enum RowTally<'a> {
 }
 
 /// Loading has made what answers rows of every task that comes here.
-const NOT_OF_ROWS: RowsError = RowsError::Impossible("a version is measured on rows and answers none");
+pub(super) const NOT_OF_ROWS: RowsError = RowsError::Impossible("a version is measured on rows and answers none");
 
 /// From a value of the target to its class.
-struct Lookup {
+pub(super) struct Lookup {
     texts: HashMap<String, u32>,
     numbers: HashMap<u64, u32>,
 }
 
 impl Lookup {
-    fn new(classes: &[Value]) -> Self {
+    pub fn new(classes: &[Value]) -> Self {
         let mut lookup = Self { texts: HashMap::new(), numbers: HashMap::new() };
         for (class, code) in classes.iter().zip(0..) {
             match class {
@@ -241,7 +241,7 @@ impl Lookup {
     }
 
     /// The classes of all rows; `None` where there is no value.
-    fn codes(&self, values: &Values) -> Vec<Option<u32>> {
+    pub fn codes(&self, values: &Values) -> Vec<Option<u32>> {
         match values {
             Values::Numbers(values) => {
                 let code = |value: f64| self.numbers.get(&bits(value)).copied().unwrap_or(UNKNOWN_CLASS);

@@ -16,6 +16,7 @@ mod fit_ratings;
 #[cfg(any(test, feature = "testing"))]
 pub mod fixture;
 pub mod identity;
+mod insights;
 mod items;
 mod keeping;
 mod known;
@@ -34,6 +35,7 @@ mod verify;
 pub use error::TrainError;
 pub use evaluate::{Measured, Rows, evaluate};
 pub use fit::{Trained, TrainingRun, train};
+pub use insights::{Explainer, Unexplained, insights};
 pub use plan::WhenBehind;
 pub use prepare::{PreparedRows, prepare};
 pub use recipe::Recipe;

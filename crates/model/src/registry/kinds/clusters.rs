@@ -204,7 +204,7 @@ fn n_categories(feature: &Feature, missing: Missing) -> Option<u32> {
 }
 
 /// As `Slots` numbers them.
-pub(super) fn category_name(feature: &Feature, missing: Missing, category: u32) -> String {
+pub fn category_name(feature: &Feature, missing: Missing, category: u32) -> String {
     let Encoding::Categorical { categories, rule } = &feature.encoding else { return String::new() };
     let slots = Slots::new(categories.len(), *rule, missing);
     match categories.get(category as usize) {

@@ -13,7 +13,7 @@ mod rows;
 use millstream_learn::{Arrays, Ids, LoadError};
 
 use super::{ModelFile, Row};
-pub use clusters::{Assigned, Clusters};
+pub use clusters::{Assigned, Clusters, category_name};
 pub use content::{Content, ContentParts};
 pub use list::{ListFault, ListPage, ListQuestion, Refused, Subject, id_json, list_row, score_json, version_name};
 pub use neighbours::{NeighbourParts, Neighbourhood};

@@ -85,10 +85,17 @@ impl Predictor {
         self.output.as_ref()
     }
 
+    pub fn fitted(&self) -> &Fitted {
+        &self.fitted
+    }
+
     /// The model's answers to encoded rows, after `output`; NaN where there is none.
     pub fn answer(&self, columns: Vec<Column>) -> Result<Outcome, String> {
-        let table = Table::new(columns).map_err(|error| error.to_string())?;
-        match (self.fitted.outcome(&table).map_err(|error| error.to_string())?, &self.output) {
+        self.answer_table(&Table::new(columns).map_err(|error| error.to_string())?)
+    }
+
+    pub fn answer_table(&self, table: &Table) -> Result<Outcome, String> {
+        match (self.fitted.outcome(table).map_err(|error| error.to_string())?, &self.output) {
             (Outcome::Numbers(numbers), Some(output)) => {
                 output.apply(numbers).map(Outcome::Numbers).map_err(|error| error.to_string())
             }

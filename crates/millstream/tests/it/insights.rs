@@ -1,0 +1,101 @@
+//! What a version goes by, by the real binary: every kind, computed once and kept, whoever asks and whatever is killed.
+
+use crate::common::{Bench, MODELS, Served, finish, until};
+use serde_json::Value;
+
+/// Waits until it is there.
+fn ready(served: &Served, model: &str, version: &str) -> Value {
+    let path = format!("/v1/models/{model}/versions/{version}/insights");
+    let found = until(&path, || {
+        let answer = served.get(&path);
+        assert!(answer.status == 200 || answer.status == 202, "{path}: {}", answer.text);
+        let computing = answer.json["status"] == "computing";
+        assert_eq!(answer.status == 202, computing, "{}", answer.text);
+        (!computing).then_some(answer.json)
+    });
+    assert_eq!((&found["status"], &found["model"]), (&"ready".into(), &model.into()), "{found}");
+    found
+}
+
+fn list<'a>(found: &'a Value, name: &str) -> &'a Vec<Value> {
+    found[name].as_array().unwrap_or_else(|| panic!("{name} of {found}"))
+}
+
+#[test]
+fn models_of_rows_say_what_they_go_by_and_keep_it() {
+    let bench = Bench::new(3000, &format!("batch.parts = 2\n{MODELS}"));
+    bench.run_well(&[]);
+    let served = bench.serving(&["serve", "test.toml"], |_| {});
+    let high = ready(&served, "high", "latest");
+    assert_eq!((&high["kind"], &high["measure"], &high["version"]), (&"regression".into(), &"rmse".into(), &2.into()));
+    assert!(high["rows"].as_u64().unwrap() > 100 && high["rows"] == high["of"], "{high}");
+    let importance = list(&high, "importance");
+    // High follows Open.
+    assert_eq!((importance.len(), &importance[0]["feature"]), (2, &"Open".into()));
+    assert!(importance[0]["increase"].as_f64().unwrap() > 10.0 * importance[1]["increase"].as_f64().unwrap().abs());
+    let points = list(&high["partial"][0], "points");
+    assert!((10..=20).contains(&points.len()) && high["partial"][0]["kind"] == "number", "{high}");
+    let ends = [0, points.len() - 1].map(|at| points[at]["y"][0].as_f64().unwrap());
+    assert!(ends[0] < ends[1], "{points:?}");
+    assert_eq!(list(&high, "predicted").len() as u64, high["rows"].as_u64().unwrap().min(400));
+    let counts: u64 = list(&high["residuals"], "counts").iter().map(|count| count.as_u64().unwrap()).sum();
+    assert_eq!((counts, high.get("coefficients")), (high["rows"].as_u64().unwrap(), None));
+
+    let close = ready(&served, "close", "1");
+    let coefficients = list(&close, "coefficients");
+    let told: Vec<&str> = coefficients.iter().map(|one| one["feature"].as_str().unwrap()).collect();
+    assert_eq!((told, coefficients[1]["unit"].as_str()), (vec!["intercept", "Timestamp"], Some("per 1 of Timestamp")));
+    assert!(coefficients[1]["standardised"].as_f64().unwrap().abs() > coefficients[1]["value"].as_f64().unwrap().abs());
+
+    let trend = ready(&served, "trend", "1");
+    assert_eq!((&trend["kind"], &trend["measure"]), (&"classification".into(), &"log_loss".into()));
+    assert_eq!(trend["classes"], serde_json::json!(["Down", "Up"]));
+    let confusion = list(&trend, "confusion").iter().flat_map(|row| row.as_array().unwrap());
+    assert_eq!(confusion.map(|rows| rows.as_u64().unwrap()).sum::<u64>(), trend["rows"].as_u64().unwrap());
+    let (curves, calibration) = (list(&trend, "roc"), list(&trend, "calibration"));
+    assert_eq!((curves.len(), &curves[0]["class"], calibration.len()), (1, &"Up".into(), 1));
+    assert!(list(&curves[0], "points").len() <= 60 && curves[0]["auc"].as_f64().unwrap() > 0.5, "{trend}");
+    assert_eq!(list(&trend, "coefficients").len(), 4);
+    assert!(!served.get("/v1/models/high/versions/2/insights").text.contains("null,"));
+    assert_eq!(served.get("/v1/models/high/versions/9/insights").status, 404);
+    served.stopped();
+
+    // It is kept, as it was told, and the next server reads it.
+    let kept = bench.read("models/high/000002/insights/000001.json");
+    assert_eq!((&kept["format"], &kept["importance"]), (&1.into(), &high["importance"]));
+    let served = bench.serving(&["serve", "test.toml"], |_| {});
+    let again = served.get("/v1/models/high/versions/2/insights");
+    assert_eq!((again.status, &again.json), (200, &high));
+    served.stopped();
+    // And nothing else minds the folder.
+    for command in [&["models", "verify", "test.toml", "high", "2"][..], &["batches", "verify", "test.toml"]] {
+        let (code, said) = finish(&bench.output(command));
+        assert_eq!(code, 0, "{said}");
+    }
+    let said = bench.run_well(&["--set", "train.keep=1"]);
+    assert!(!said.contains("problem"), "{said}");
+}
+
+#[test]
+fn killed_before_it_is_kept_the_next_demand_computes_the_same() {
+    let bench = Bench::new(2000, &format!("batch.parts = 1\n{MODELS}"));
+    bench.run_well(&[]);
+    let file = bench.path("millstream-data/models/high/000001/insights/000001.json");
+    let mut kept = Vec::new();
+    for point in ["before_record", "after_record"] {
+        let kill = |command: &mut std::process::Command| {
+            command.env("MILLSTREAM_KILL_AT", format!("insights.{point}"));
+        };
+        let served = bench.serving(&["serve", "test.toml"], kill);
+        assert_eq!(served.get("/v1/models/high/versions/1/insights").status, 202);
+        let (code, said) = served.end();
+        assert_eq!(code, -1, "{point} was not reached: {said}");
+        assert_eq!(file.exists(), point == "after_record");
+        let served = bench.serving(&["serve", "test.toml"], |_| {});
+        ready(&served, "high", "1");
+        served.stopped();
+        kept.push(std::fs::read(&file).unwrap());
+        std::fs::remove_dir_all(file.parent().unwrap()).unwrap();
+    }
+    assert_eq!(kept[0], kept[1]);
+}

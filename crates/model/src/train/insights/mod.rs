@@ -1,0 +1,141 @@
+//! What can be said of a version by asking it about the held-out rows of its own batches: what its answers go by, and where they are right.
+//! Bounded samples, seeded by the version: the same store gives the same record. docs/insights.md says what each number means.
+
+mod clusters;
+mod coefficients;
+mod rows;
+mod sample;
+
+use std::sync::Arc;
+
+use millstream_base::error_chain;
+use millstream_store::{SharedStore, Store, StoreError};
+use millstream_stream::batch::{Batch, StoredBatches, read_schema};
+use millstream_stream::schema::StreamSchema;
+use millstream_untrusted::insights::{Findings, Insights};
+
+use super::TrainError;
+use super::trainer::select;
+use crate::registry::{FORMAT, Registry, RegistryError, Remedy, Task, Version, keep_insights, read_insights};
+use crate::rows::RowsError;
+use sample::Sample;
+
+/// `batches`: the version's own.
+pub fn insights(
+    store: &dyn Store,
+    schema: &StreamSchema,
+    version: &Version,
+    batches: &[Batch],
+) -> Result<Insights, TrainError> {
+    let of_rows = |of: fn(&Version, &Sample) -> Result<Insights, TrainError>| {
+        of(version, &Sample::take(store, schema, version, batches)?)
+    };
+    let nothing = |findings| {
+        let notes = vec!["there is nothing more to say of this kind of model than its lists show".to_owned()];
+        Ok(Insights { format: FORMAT, rows: 0, of: 0, notes, findings })
+    };
+    let mut found = match &version.file.task {
+        Task::Regression | Task::Classification { .. } => of_rows(rows::of_rows),
+        Task::Clustering(_) => of_rows(clusters::of_clusters),
+        Task::Recommendation(_) => {
+            nothing(Findings::Recommendation { by_popularity: Vec::new(), by_history: Vec::new() })
+        }
+        Task::Similarity(_) => nothing(Findings::Similarity),
+        Task::Neighbourhood(_) => nothing(Findings::Neighbourhood),
+        Task::Popularity(_) => nothing(Findings::Popularity),
+    }?;
+    if found.of == 0 && found.notes.is_empty() {
+        found
+            .notes
+            .push("its hold-out is empty: no row was kept from training, so nothing is measured here".to_owned());
+    }
+    // What JSON cannot say, such as a number that is not finite, would not be read again.
+    let written = serde_json::to_vec(&found).ok().and_then(|bytes| serde_json::from_slice::<Insights>(&bytes).ok());
+    if written.as_ref() != Some(&found) {
+        return Err(RowsError::Impossible("what was found of a version cannot be written").into());
+    }
+    Ok(found)
+}
+
+/// Finds what is asked of the versions of one store, and keeps it there.
+pub struct Explainer {
+    store: SharedStore,
+    registry: Arc<Registry>,
+    batches: Arc<StoredBatches>,
+}
+
+const STACK_BYTES: usize = 32 << 20;
+
+/// Why there is nothing to show, for people who may not know the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unexplained(pub String);
+
+impl Explainer {
+    pub fn new(store: SharedStore, registry: Arc<Registry>, batches: Arc<StoredBatches>) -> Self {
+        Self { store, registry, batches }
+    }
+
+    /// What is in the store. One that cannot be read is told in the log, and found anew.
+    pub fn kept(&self, model: &str, version: u32) -> Result<Option<Insights>, RegistryError> {
+        match read_insights(&*self.store, model, version) {
+            Err(error) if error.remedy() != Remedy::Retry => {
+                tracing::warn!("what was found of {model}@{version} is found anew: {}", error_chain(&error));
+                Ok(None)
+            }
+            read => read,
+        }
+    }
+
+    /// Takes as long as it takes. Where it cannot be kept, as on a store that can only be read, it is answered all the same.
+    pub fn find(&self, model: &str, version: u32) -> Result<Insights, Unexplained> {
+        // One thread of its own: requests and trainings have the others. With the stack that versions are loaded with.
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).stack_size(STACK_BYTES).build();
+        let pool = pool.map_err(|error| {
+            tracing::warn!(%error, "no thread for what is asked of versions");
+            Unexplained("the server has no thread for it just now".to_owned())
+        })?;
+        let found = pool.install(|| self.compute(model, version)).map_err(|error| {
+            tracing::warn!("{model}@{version} cannot be explained: {}", error_chain(&error));
+            Unexplained(reason(&error))
+        })?;
+        match keep_insights(&*self.store, model, version, &found) {
+            Ok(kept) => Ok(kept),
+            Err(error) => {
+                tracing::info!("what was found of {model}@{version} is not kept: {}", error_chain(&error));
+                Ok(found)
+            }
+        }
+    }
+
+    fn compute(&self, model: &str, number: u32) -> Result<Insights, TrainError> {
+        let unknown = || RegistryError::UnknownVersion { model: model.to_owned(), version: number };
+        let version = self.registry.load(model, number)?.ok_or_else(unknown)?;
+        let missing = || StoreError::Missing { key: "schema".to_owned() };
+        let schema = read_schema(&*self.store)
+            .map_err(|error| RowsError::Part { place: self.store.place("schema"), problem: error.to_string() })?;
+        let schema = schema.ok_or_else(missing)?;
+        let own: Vec<u32> = version.file.batches.iter().map(|batch| batch.batch).collect();
+        let mut known = self.batches.snapshot().batches;
+        if known.len() < version.newest_batch() as usize {
+            // One that is damaged hides those behind it alone, and is told where batches are read.
+            known = self.batches.complete().unwrap_or_else(|_| self.batches.snapshot().batches);
+        }
+        let batches = select(&known, own.iter().copied());
+        if let Some(&batch) = own.iter().find(|number| batches.iter().all(|batch| batch.number() != **number)) {
+            return Err(TrainError::Batch { batch, problem: "its held-out rows are asked for".to_owned() });
+        }
+        insights(&*self.store, &schema, &version, &batches)
+    }
+}
+
+/// Which file, and where, is the owner's to know: the log says it.
+fn reason(error: &TrainError) -> String {
+    match error {
+        TrainError::Batch { batch, .. } => format!("batch {batch}, which it was trained on, cannot be read just now"),
+        error if error.remedy() == Remedy::Retry => "the store does not answer just now".to_owned(),
+        TrainError::Rows(RowsError::Expression { .. } | RowsError::Kind { .. }) => {
+            "an expression of the version cannot be computed on its rows: the server's log says which".to_owned()
+        }
+        _ => "the version's batches cannot be read: the server's log says why".to_owned(),
+    }
+}
