@@ -157,7 +157,8 @@ fn columns_of(statistics: &Value) -> Markup {
                             @let picture = column.get("histogram").unwrap_or(&Value::Null);
                             tr {
                                 th scope="row" { (word(column, "name")) } td { (word(column, "type")) }
-                                td .num { (value(column, "nulls")) } td .num { (value(column, "distinct")) }
+                                td .num { (value(column, "nulls")) }
+                                td .num { (distinct(column)) }
                                 td .num { (value(column, "min")) } td .num { (value(column, "mean")) } td .num { (value(column, "max")) }
                                 td {
                                     @if picture.is_object() { (histogram(&format!("Distribution of {}", word(column, "name")), &numbers(picture, "edges"), &numbers(picture, "counts"), true)) }
@@ -169,6 +170,15 @@ fn columns_of(statistics: &Value) -> Markup {
                 }
             }
         }
+    }
+}
+
+/// Exact as far as it was counted.
+fn distinct(column: &Value) -> String {
+    match (column.get("distinct").and_then(Value::as_u64), column.get("distinct_counted").and_then(Value::as_u64)) {
+        (Some(distinct), _) => format::count(distinct),
+        (None, Some(counted)) => format!("over {}", format::count(counted)),
+        (None, None) => "–".to_owned(),
     }
 }
 

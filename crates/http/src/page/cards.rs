@@ -102,13 +102,21 @@ pub fn table(caption: &str, columns: &[&str], rows: &[Value]) -> Markup {
                         tr {
                             @for column in columns {
                                 @let value = row.get(*column).unwrap_or(&Value::Null);
-                                td .num[is_numeric(column)] { (cell(value)) }
+                                td .num[is_numeric(column)] { (of_column(column, value)) }
                             }
                         }
                     }
                 }
             }
         }
+    }
+}
+
+/// The store's own times are milliseconds.
+fn of_column(column: &str, value: &Value) -> String {
+    match value.as_i64().filter(|_| column == "_time") {
+        Some(milliseconds) => super::format::time(milliseconds),
+        None => cell(value),
     }
 }
 

@@ -34,25 +34,6 @@ pub fn page(asker: &Asker<'_>) -> Page {
     Page::new("Docs", "/docs", body)
 }
 
-/// What this pipeline is made of, in words.
-pub fn pipeline(asker: &Asker<'_>) -> Page {
-    let settings = &asker.app.context.settings;
-    let body = html! {
-        p .trail { a href="/docs" { "Docs" } }
-        h1 { "The pipeline" }
-        section {
-            h2 { "Models" }
-            ul { @for model in &settings.models { li { strong { (model.name) } " " (model.algorithm.name().replace('_', " ")) } } }
-        }
-        section {
-            h2 { "Views" }
-            @if settings.views.is_empty() { p .muted { "None." } }
-            @for view in &settings.views { h3 { (view.name) } pre tabindex="0" { code { (view.sql) } } }
-        }
-    };
-    Page::new("The pipeline", "/docs", body)
-}
-
 fn group<'a>(title: &str, entries: impl Iterator<Item = (&'a String, &'a Value)>) -> Markup {
     let entries: Vec<_> = entries.collect();
     html! {

@@ -17,6 +17,7 @@ mod insights;
 mod items;
 mod models;
 mod now;
+mod pipeline;
 mod shell;
 mod sql;
 mod taste;
@@ -113,7 +114,7 @@ async fn make(asker: &Asker<'_>, page: PageKind, query: &Query) -> Made {
         PageKind::Item(id) => items::one(asker, &id).await,
         PageKind::Declared(name) => declared::page(asker, &name, query).await,
         PageKind::Docs => Ok(docs::page(asker)),
-        PageKind::Pipeline => Ok(docs::pipeline(asker)),
+        PageKind::Pipeline => Ok(pipeline::page(asker)),
         // Each was answered before.
         PageKind::Sql | PageKind::Style | PageKind::Script | PageKind::Icon => {
             Err(ApiError::internal("this page is answered elsewhere"))

@@ -7,6 +7,8 @@ use crate::serve::{ApiError, parse_pairs};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+/// A number that is longer was computed, and is rounded.
+const EXACT_CHARS_MOST: usize = 10;
 /// Of a text within a table; the rest is in its row.
 const CELL_CHARS_MOST: usize = 160;
 
@@ -71,11 +73,11 @@ pub fn text(value: &Value) -> String {
         Value::Null => "–".to_owned(),
         Value::Bool(flag) => flag.to_string(),
         Value::Number(number) => match (number.as_u64(), number.as_f64()) {
-            // Years and ids stay as they are.
+            // Years and ids stay as they are, and so does what is short enough to be read whole.
             (Some(whole), _) if whole < 10_000 => whole.to_string(),
             (Some(whole), _) => format::count(whole),
-            (None, Some(float)) => format::number(float),
-            (None, None) => number.to_string(),
+            (None, Some(float)) if number.to_string().len() > EXACT_CHARS_MOST => format::number(float),
+            (None, _) => number.to_string(),
         },
         Value::String(text) => text.clone(),
         Value::Array(values) => values.iter().map(text).collect::<Vec<_>>().join(", "),
@@ -183,7 +185,9 @@ mod tests {
             (json!(1994), "1994"),
             (json!(1_234_567), "1,234,567"),
             (json!(0.25), "0.25"),
-            (json!(-3), "−3"),
+            (json!(-3), "-3"),
+            (json!(19048.25), "19048.25"),
+            (json!(6.586_625_983_444_843_5), "6.587"),
             (json!(["a", 1]), "a, 1"),
             (json!("<b>"), "<b>"),
         ] {
