@@ -34,7 +34,7 @@ fn one(app: &App, item: &Map<String, Value>, card: &Card) -> Markup {
                     @if !picture.is_empty() { img src=(picture) alt="" loading="lazy" width="200" height="280"; }
                 }
             }
-            h3 {
+            p .name {
                 @match &item_id {
                     Some(item_id) => { a href={ "/page/catalogue/" (encode(item_id)) } { (title) } },
                     None => { (title) },

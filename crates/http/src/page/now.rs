@@ -18,6 +18,8 @@ use crate::serve::{ApiError, Asker};
 const BATCHES_DRAWN: usize = 12;
 /// What is not known by then is shown with the page's next look: a first page waits for nobody.
 const STATISTICS_WAIT: Duration = Duration::from_millis(40);
+/// More are no wider than the picture has room for.
+const POINTS_DRAWN: usize = 120;
 const COLUMNS_DRAWN: usize = 4;
 
 pub async fn page(asker: &Asker<'_>) -> Made {
@@ -201,8 +203,12 @@ fn over_time(history: &Value) -> Markup {
     let points = list(history, "points");
     let at = |point: &Value| number(point, "time_ms");
     let newest = points.last().and_then(at).unwrap_or_default();
+    // Counters lose nothing when points between are left out: the rate is that of the seconds between.
+    let step = points.len().div_ceil(POINTS_DRAWN).max(1);
+    let spans: Vec<&[Value]> = points.rchunks(step).rev().collect();
+    let ends: Vec<&Value> = spans.iter().filter_map(|span| span.last()).collect();
     let rates = |key: &str| -> Vec<(f64, f64)> {
-        let pairs = points.windows(2).filter_map(|pair| {
+        let pairs = ends.windows(2).filter_map(|pair| {
             let [before, after] = pair else { return None };
             let seconds = (at(after)? - at(before)?) / 1000.0;
             let grown = number(after, key)? - number(before, key)?;
@@ -211,10 +217,11 @@ fn over_time(history: &Value) -> Markup {
         pairs.collect()
     };
     let levels = |key: &str| -> Vec<(f64, f64)> {
-        points
-            .iter()
-            .filter_map(|point| Some(((at(point)? - newest) / 1000.0, number(point, key).unwrap_or(f64::NAN))))
-            .collect()
+        let greatest = |span: &&[Value]| {
+            let level = span.iter().filter_map(|point| number(point, key)).reduce(f64::max);
+            Some(((at(span.last()?)? - newest) / 1000.0, level.unwrap_or(f64::NAN)))
+        };
+        spans.iter().filter_map(greatest).collect()
     };
     let axes = |title, y| Axes {
         title,

@@ -9,8 +9,10 @@ const skipped = document.getElementById("skipped");
 const announcer = document.getElementById("announcer");
 // What each part was when it came: a part that did not change is left alone, with its focus, its scrolling and what is open in it.
 const shown = new Map();
-let refreshing = false;
+// A page that has just come is as good as a fresh one.
+let refreshing = true;
 let again = false;
+setTimeout(() => { refreshing = false; if (again) refresh(); }, REFRESH_MS);
 let lost = 0;
 
 async function pageAt(url) {
@@ -86,7 +88,8 @@ let asked = 0;
 async function answer(form, submitter) {
   const target = form.dataset.swap;
   const data = new FormData(form, submitter);
-  const url = form.getAttribute("action") + "?" + new URLSearchParams(data);
+  const said = [...data].filter(([, value]) => value !== "");
+  const url = form.getAttribute("action") + (said.length ? "?" + new URLSearchParams(said) : "");
   const mine = ++asked;
   try {
     const page = await pageAt(url);
@@ -103,6 +106,8 @@ async function answer(form, submitter) {
       const error = other?.querySelector(".error");
       if (error) { field.append(error); named.setAttribute("aria-invalid", "true"); named.setAttribute("aria-describedby", error.id); named.focus(); }
     }
+    document.getElementById("made").replaceWith(page.getElementById("made"));
+    announcer.textContent = "Answer " + mine;
     history.replaceState(null, "", url);
   } catch {
     location.href = url;
