@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
-use millstream_model::train::{Explainer, Unexplained};
+use millstream_model::train::Unexplained;
 use millstream_untrusted::insights::Insights;
 use serde_json::{Map, Value, json};
 
@@ -27,6 +27,9 @@ const AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 /// A model and a version.
 type Key = (String, u32);
+
+/// Takes as long as it takes.
+type Find = dyn Fn(&str, u32) -> Result<Insights, Unexplained> + Send + Sync;
 
 /// Where a version stands.
 #[derive(Debug, Clone)]
@@ -92,7 +95,7 @@ impl Explaining {
     }
 
     /// Puts it into the queue, and begins to work where nobody does.
-    fn demand(self: &Arc<Self>, explainer: &Arc<Explainer>, key: Key) -> Result<Insight, ApiError> {
+    fn demand(self: &Arc<Self>, find: Arc<Find>, key: Key) -> Result<Insight, ApiError> {
         let mut queue = self.queue();
         if let Some(stands) = queue.stands(&key) {
             return Ok(stands);
@@ -104,9 +107,9 @@ impl Explaining {
         queue.waiting.push_back(key);
         if queue.at_work.is_none() {
             queue.at_work = queue.waiting.pop_front();
-            let (explaining, explainer) = (Arc::clone(self), Arc::clone(explainer));
+            let explaining = Arc::clone(self);
             let thread = std::thread::Builder::new().name("insights".to_owned());
-            if let Err(error) = thread.spawn(move || explaining.work(&explainer)) {
+            if let Err(error) = thread.spawn(move || explaining.work(&*find)) {
                 tracing::warn!(%error, "no thread for what is asked of versions");
                 queue.at_work = None;
                 return Err(ApiError::busy("other work takes all threads"));
@@ -116,10 +119,10 @@ impl Explaining {
     }
 
     /// Until nobody waits. Brought to its end also where whoever asked has gone.
-    fn work(&self, explainer: &Explainer) {
+    fn work(&self, find: &Find) {
         loop {
             let Some((model, version)) = self.queue().at_work.clone() else { return };
-            let found = catch_unwind(AssertUnwindSafe(|| explainer.find(&model, version)));
+            let found = catch_unwind(AssertUnwindSafe(|| find(&model, version)));
             let found = found.unwrap_or_else(|_| {
                 tracing::error!("what was asked of {model}@{version} panicked");
                 Err(Unexplained("the server failed to compute it: its log says why".to_owned()))
@@ -144,7 +147,10 @@ pub async fn insight(app: &App, model: &str, version: u32) -> Result<Insight, Ap
     let kept = reading(move || explainer.kept(&name, version).map_err(|error| store_is_away(&error))).await?;
     match kept {
         Some(insights) => Ok(Insight::Ready(app.explaining.queue().keep(key, insights))),
-        None => app.explaining.demand(&app.context.explainer, key),
+        None => {
+            let explainer = Arc::clone(&app.context.explainer);
+            app.explaining.demand(Arc::new(move |model, version| explainer.find(model, version)), key)
+        }
     }
 }
 
@@ -172,4 +178,114 @@ pub async fn answer(app: &App, model: &str, version: &str) -> Result<Response<Bo
         }
     }
     Ok(reply::with_versions(reply::json(status, &Value::Object(told)), &version_name(&version.file)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc;
+
+    use millstream_untrusted::insights::Findings;
+
+    use super::super::fixture::fixture_of_stream;
+    use super::super::tests::ask;
+    use super::*;
+
+    fn nothing() -> Insights {
+        Insights { format: 1, rows: 0, of: 0, notes: Vec::new(), findings: Findings::Popularity }
+    }
+
+    fn key(version: u32) -> Key {
+        ("close".to_owned(), version)
+    }
+
+    fn until(is_so: impl Fn() -> bool) {
+        let end = Instant::now() + Duration::from_secs(60);
+        while !is_so() {
+            assert!(Instant::now() < end, "never");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn one_is_found_at_a_time_and_once_for_all_who_demand_it_and_few_wait() {
+        let (let_go, go) = mpsc::channel::<()>();
+        let go = Mutex::new(go);
+        let (begun, at_once) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let find: Arc<Find> = Arc::new({
+            let (begun, at_once) = (Arc::clone(&begun), Arc::clone(&at_once));
+            move |_: &str, _| {
+                assert_eq!(at_once.fetch_add(1, Ordering::SeqCst), 0);
+                begun.fetch_add(1, Ordering::SeqCst);
+                go.lock().unwrap().recv().unwrap();
+                at_once.fetch_sub(1, Ordering::SeqCst);
+                Ok(nothing())
+            }
+        });
+        let explaining: Arc<Explaining> = Arc::default();
+        let demand = |version| explaining.demand(Arc::clone(&find), key(version));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| assert!(matches!(demand(1), Ok(Insight::Computing))));
+            }
+        });
+        for version in 2..=17 {
+            assert!(matches!(demand(version), Ok(Insight::Computing)));
+        }
+        let refused = demand(18).unwrap_err();
+        assert_eq!((refused.status, refused.code), (StatusCode::TOO_MANY_REQUESTS, "too_many_insights"));
+        assert!(matches!(demand(17), Ok(Insight::Computing)), "one that waits is not refused");
+        until(|| begun.load(Ordering::SeqCst) == 1);
+        (1..=17).for_each(|_| let_go.send(()).unwrap());
+        until(|| explaining.queue().at_work.is_none());
+        assert_eq!(begun.load(Ordering::SeqCst), 17);
+        assert!((1..=17).all(|version| matches!(demand(version), Ok(Insight::Ready(_)))));
+        assert_eq!(begun.load(Ordering::SeqCst), 17);
+    }
+
+    #[test]
+    fn what_failed_or_panicked_is_told_and_tried_again_after_a_while() {
+        let explaining: Arc<Explaining> = Arc::default();
+        let find: Arc<Find> = Arc::new(|_: &str, version| match version {
+            1 => Err(Unexplained("the store is away".to_owned())),
+            _ => panic!("as a fault of ours"),
+        });
+        for (version, said) in [(1, "the store is away"), (2, "the server failed")] {
+            assert!(matches!(explaining.demand(Arc::clone(&find), key(version)), Ok(Insight::Computing)));
+            until(|| explaining.queue().at_work.is_none());
+            let Ok(Insight::Failed(Unexplained(why))) = explaining.demand(Arc::clone(&find), key(version)) else {
+                panic!("version {version} did not fail")
+            };
+            assert!(why.starts_with(said), "{why}");
+        }
+        let long_ago = Instant::now().checked_sub(AGAIN_AFTER).unwrap();
+        explaining.queue().failed.get_mut(&key(1)).unwrap().1 = long_ago;
+        assert!(matches!(explaining.demand(find, key(1)), Ok(Insight::Computing)));
+    }
+
+    #[test]
+    fn what_is_in_memory_has_a_bound_and_the_last_asked_for_stay() {
+        let mut queue = Queue::default();
+        for version in 0..=64 {
+            queue.keep(key(version), nothing());
+            assert!(queue.stands(&key(1)).is_some() || version == 0);
+        }
+        assert!(queue.stands(&key(0)).is_none() && queue.stands(&key(1)).is_some());
+        (0..=64).for_each(|version| queue.fail(key(version), Unexplained(String::new())));
+        assert_eq!((queue.found.len(), queue.failed.len()), (FOUND_MOST, FAILED_MOST));
+    }
+
+    #[tokio::test]
+    async fn a_version_whose_batches_are_not_there_says_so() {
+        let fixture = fixture_of_stream(Vec::new(), &["Timestamp"]);
+        let app = &fixture.app;
+        let path = "/v1/models/close/versions/champion/insights";
+        assert_eq!(ask(app, "GET", path, "").await.0, 202);
+        until(|| app.explaining.queue().at_work.is_none());
+        let (status, _, body) = ask(app, "GET", path, "").await;
+        let told: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((status, &told["status"], &told["version"]), (200, &json!("failed"), &json!(2)));
+        assert!(told["reason"].as_str().unwrap().contains("cannot be read"), "{told}");
+        assert_eq!(ask(app, "GET", "/v1/models/close/versions/9/insights", "").await.0, 404);
+    }
 }

@@ -41,15 +41,22 @@ fn corners(points: &[[f64; 2]]) -> Vec<[f64; 2]> {
     (0..points.len()).filter(|&at| is_corner(at)).map(|at| points[at]).collect()
 }
 
-/// The way along the curve is fpr + tpr, from 0 to 2.
+/// The way along the curve is fpr + tpr, from 0 to 2, where a long straight piece counts as a short one: nothing is on it.
 fn thinned(points: &[[f64; 2]], most: usize) -> Vec<[f64; 2]> {
     if points.len() <= most {
         return points.to_vec();
     }
-    let way = |point: &[f64; 2]| point[0] + point[1];
+    let short = 2.0 / (most - 1) as f64;
+    let mut ways = Vec::with_capacity(points.len());
+    let mut way = 0.0;
+    ways.push(way);
+    for two in points.windows(2) {
+        way += (two[1][0] - two[0][0] + two[1][1] - two[0][1]).min(short);
+        ways.push(way);
+    }
     let at = |step: usize| {
-        let wanted = 2.0 * step as f64 / (most - 1) as f64;
-        points.partition_point(|point| way(point) < wanted).min(points.len() - 1)
+        let wanted = way * step as f64 / (most - 1) as f64;
+        ways.partition_point(|way| *way < wanted).min(points.len() - 1)
     };
     let mut chosen: Vec<usize> = (0..most).map(at).collect();
     chosen[most - 1] = points.len() - 1;

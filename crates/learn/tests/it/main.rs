@@ -9,5 +9,6 @@ mod gradient_boosting;
 mod kmeans;
 mod oracle;
 mod oracle_boosting;
+mod oracle_explain;
 mod oracle_ranking;
 mod similarity;

@@ -26,15 +26,15 @@ use crate::registry::{RatingCounts, Recommendation, Recommender, Scores, Task, V
 const RANKED_USERS_MOST: usize = 10_000;
 const HASH_SEED: u64 = 0;
 
-const UNKNOWN: u32 = u32::MAX;
+pub(super) const UNKNOWN: u32 = u32::MAX;
 
 /// A version to be measured, and where its scores belong.
-struct MeasuredRecommender<'a> {
-    place: usize,
-    version: &'a Version,
-    task: &'a Recommendation,
-    recommender: &'a Recommender,
-    batches: &'a [u32],
+pub(super) struct MeasuredRecommender<'a> {
+    pub place: usize,
+    pub version: &'a Version,
+    pub task: &'a Recommendation,
+    pub recommender: &'a Recommender,
+    pub batches: &'a [u32],
 }
 
 /// The scores of each, in their order. `batches`: all there are.
@@ -79,11 +79,11 @@ fn reads_alike(one: &MeasuredRecommender, other: &MeasuredRecommender) -> bool {
 }
 
 /// What one pass gathered, under codes of its own.
-struct Found {
-    users: Ids,
+pub(super) struct Found {
+    pub users: Ids,
     items: Ids,
     /// Records to be scored, in the order of the stream.
-    tests: Vec<Test>,
+    pub tests: Vec<Test>,
     /// What was trained on: user and item.
     trained: Vec<(u32, u32)>,
     /// Of each batch: its ranges in `tests` and in `trained`.
@@ -91,15 +91,15 @@ struct Found {
 }
 
 #[derive(Clone, Copy)]
-struct Test {
-    user: u32,
-    item: u32,
-    value: f32,
+pub(super) struct Test {
+    pub user: u32,
+    pub item: u32,
+    pub value: f32,
     /// Milliseconds since the epoch; one without a time is older than all that have one.
     time: i64,
 }
 
-fn gather(
+pub(super) fn gather(
     store: &dyn Store,
     schema: &StreamSchema,
     group: &[MeasuredRecommender],
@@ -160,17 +160,20 @@ fn trained_on(version: &Version, batch: u32) -> bool {
 }
 
 /// From the codes of the pass to those of a version; `UNKNOWN` where it has none.
-struct Known {
-    users: Vec<u32>,
-    items: Vec<u32>,
+pub(super) struct Known {
+    pub users: Vec<u32>,
+    pub items: Vec<u32>,
+}
+
+impl Known {
+    pub fn of(one: &MeasuredRecommender, found: &Found) -> Self {
+        let codes = |from: &Ids, to: &Ids| from.iter().map(|id| to.code(id).unwrap_or(UNKNOWN)).collect();
+        Self { users: codes(&found.users, &one.recommender.users), items: codes(&found.items, &one.recommender.items) }
+    }
 }
 
 fn score(one: &MeasuredRecommender, found: &Found, rows: Rows) -> Scores {
-    let codes = |from: &Ids, to: &Ids| from.iter().map(|id| to.code(id).unwrap_or(UNKNOWN)).collect();
-    let known = Known {
-        users: codes(&found.users, &one.recommender.users),
-        items: codes(&found.items, &one.recommender.items),
-    };
+    let known = Known::of(one, found);
     let mut tests: Vec<Test> = one
         .batches
         .iter()
@@ -194,7 +197,7 @@ fn score(one: &MeasuredRecommender, found: &Found, rows: Rows) -> Scores {
 }
 
 /// Of the records of a user and an item the latest stays, of equal times the last, all in their order. Answers how many went.
-fn keep_latest(tests: &mut Vec<Test>) -> u64 {
+pub(super) fn keep_latest(tests: &mut Vec<Test>) -> u64 {
     let before = tests.len();
     let pair = |at: usize| (tests[at].user, tests[at].item);
     let mut order: Vec<usize> = (0..before).collect();
@@ -207,7 +210,7 @@ fn keep_latest(tests: &mut Vec<Test>) -> u64 {
 }
 
 /// From which rating on an item is relevant.
-fn threshold(one: &MeasuredRecommender) -> f64 {
+pub(super) fn threshold(one: &MeasuredRecommender) -> f64 {
     match one.recommender.model.feedback() {
         millstream_learn::als::Feedback::Implicit => one.task.relevant.unwrap_or(f64::NEG_INFINITY),
         millstream_learn::als::Feedback::Explicit => one.task.relevant.unwrap_or(one.recommender.model.mean()),
@@ -271,7 +274,7 @@ fn chosen(mut candidates: Vec<(u32, RankedUser)>, users: &Ids) -> Vec<RankedUser
 }
 
 /// Of an id, whatever its code is.
-fn hash(id: Option<Id>) -> u64 {
+pub(super) fn hash(id: Option<Id>) -> u64 {
     match id {
         Some(Id::Integer(integer)) => xxh64(&integer.to_le_bytes(), HASH_SEED),
         Some(Id::Text(text)) => xxh64(text.as_bytes(), HASH_SEED),
@@ -280,7 +283,7 @@ fn hash(id: Option<Id>) -> u64 {
 }
 
 /// What some users, ascending, rated in training: the items of the version, ascending, without doubles.
-struct Seen {
+pub(super) struct Seen {
     /// Of each user of the pass its place among those asked for.
     places: Vec<u32>,
     ends: Vec<usize>,
@@ -288,7 +291,7 @@ struct Seen {
 }
 
 impl Seen {
-    fn of(one: &MeasuredRecommender, found: &Found, known: &Known, users: &BTreeSet<u32>) -> Self {
+    pub fn of(one: &MeasuredRecommender, found: &Found, known: &Known, users: &BTreeSet<u32>) -> Self {
         let mut places = vec![UNKNOWN; found.users.len()];
         users.iter().zip(0..).for_each(|(&user, place)| places[user as usize] = place);
         let trained = || {
@@ -325,7 +328,7 @@ impl Seen {
         Self { places, ends, items }
     }
 
-    fn items_of(&self, user: u32) -> &[u32] {
+    pub fn items_of(&self, user: u32) -> &[u32] {
         let place = self.places[user as usize] as usize;
         let Some(&end) = self.ends.get(place) else { return &[] };
         let begin = if place == 0 { 0 } else { self.ends[place - 1] };

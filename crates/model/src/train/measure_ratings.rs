@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use crate::registry::{Baseline, RatingCounts, Recommender, Scores};
 
 /// The length of the lists that are measured.
-const TOP: usize = 10;
+pub(super) const TOP: usize = 10;
 /// Users that one thread ranks at a time; the measures are added in their order.
 const USERS_PER_CHUNK: usize = 64;
 

@@ -3,6 +3,7 @@
 
 mod clusters;
 mod coefficients;
+mod ratings;
 mod rows;
 mod sample;
 
@@ -37,9 +38,7 @@ pub fn insights(
     let mut found = match &version.file.task {
         Task::Regression | Task::Classification { .. } => of_rows(rows::of_rows),
         Task::Clustering(_) => of_rows(clusters::of_clusters),
-        Task::Recommendation(_) => {
-            nothing(Findings::Recommendation { by_popularity: Vec::new(), by_history: Vec::new() })
-        }
+        Task::Recommendation(_) => ratings::of_ratings(store, schema, version, batches),
         Task::Similarity(_) => nothing(Findings::Similarity),
         Task::Neighbourhood(_) => nothing(Findings::Neighbourhood),
         Task::Popularity(_) => nothing(Findings::Popularity),

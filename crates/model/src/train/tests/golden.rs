@@ -12,7 +12,10 @@ use serde_json::{Value, json};
 use super::grouping;
 use super::recommending::recommenders;
 use crate::model::{Action, Ambiguous, Categorical, Missing, Model, Unseen};
-use crate::registry::{ListQuestion, OwnerTexts, Subject, Version, evaluations_prefix, model_key};
+use crate::registry::{
+    ListQuestion, OwnerTexts, Subject, Version, evaluations_prefix, insights_key, keep_insights, model_key,
+    read_insights,
+};
 use crate::train::fixture::*;
 
 const FEATURES: &[&str] = &["Open", "Town/City", "Timestamp / 60"];
@@ -192,6 +195,23 @@ fn write_the_golden_recommenders() {
     }
     let answers = serde_json::to_vec_pretty(&Value::Array(expected)).unwrap();
     std::fs::write(golden.join("answers.json"), answers).unwrap();
+}
+
+/// What was found of versions of the demos: a regression with coefficients and one without, a classification, clusters, a recommender.
+#[test]
+fn what_format_1_stored_of_insights_still_loads() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../millstream/testdata/golden/format-1-insights");
+    let folder = tempfile::tempdir().unwrap();
+    copy(&golden, folder.path());
+    let store = LocalStore::open(folder.path()).unwrap();
+    for model in ["price", "high", "trend", "kind", "taste"] {
+        let found = read_insights(&store, model, 1).unwrap().unwrap();
+        let stored: Value = serde_json::from_slice(&store.read(&insights_key(model, 1)).unwrap()).unwrap();
+        assert_eq!(serde_json::to_value(&found).unwrap(), stored, "{model}");
+        assert_eq!(keep_insights(&store, model, 1, &found).unwrap(), found);
+    }
+    assert_eq!(store.list("models/").unwrap().len(), 5);
+    assert_eq!(read_insights(&store, "price", 2).unwrap(), None);
 }
 
 fn golden_groups() -> PathBuf {
