@@ -10,8 +10,9 @@ demo: ## Generated data, streamed, cut, trained and served at http://127.0.0.1:8
 test: ## Every test that needs no service
 	cargo test --workspace
 
-check: ## Format, dependencies, lints, documentation; warnings as errors (once before: ci/tools.sh install)
+check: ## Format, links of documents, dependencies, lints, documentation; warnings as errors (once before: ci/tools.sh install)
 	cargo fmt --all --check
+	python3 ci/links.py
 	ci/tools.sh cargo-deny --locked check --deny warnings bans licenses sources
 	ci/tools.sh cargo-shear --locked --deny-warnings
 	cargo clippy --workspace --all-targets --locked -- -D warnings
