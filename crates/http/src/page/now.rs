@@ -1,9 +1,11 @@
 //! The first page: from the source to the answers as one picture with its numbers, and what goes on in each of them.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use maud::{Markup, html};
 use millstream_base::status::now_ms;
+use millstream_stream::expression::words;
 use serde_json::Value;
 use tokio::time::timeout;
 
@@ -41,7 +43,7 @@ pub async fn page(asker: &Asker<'_>) -> Made {
         (newest(&curves))
         (latest_rows(&status))
         (rejects(&status))
-        (stream_columns(asker, n_batches).await)
+        (stream_columns(asker, n_batches, &curves).await)
     };
     Ok(Page::new("Now", "/", body))
 }
@@ -310,8 +312,18 @@ fn rejects(status: &Value) -> Markup {
     }
 }
 
+/// The columns that models learn from: they are looked at before others.
+fn told_by_models(curves: &[Curve]) -> BTreeSet<String> {
+    let newest = curves.iter().filter_map(|curve| curve.versions.last());
+    let expressions = newest.flat_map(|version| {
+        let one = ["target", "rating", "score", "votes"].into_iter().filter_map(|key| version.get(key));
+        one.chain(list(version, "features")).filter_map(Value::as_str)
+    });
+    expressions.flat_map(words).collect()
+}
+
 /// Average and distribution of numbers over the stream, batch by batch; what is not counted yet comes with the next look.
-async fn stream_columns(asker: &Asker<'_>, n_batches: u64) -> Markup {
+async fn stream_columns(asker: &Asker<'_>, n_batches: u64, curves: &[Curve]) -> Markup {
     let first = n_batches.saturating_sub(BATCHES_DRAWN as u64) + 1;
     let mut counted = Vec::new();
     for number in (first..=n_batches).rev() {
@@ -326,6 +338,9 @@ async fn stream_columns(asker: &Asker<'_>, n_batches: u64) -> Markup {
     let drawn = |column: &&Value| {
         !word(column, "name").starts_with('_') && column.get("histogram").is_some_and(Value::is_object)
     };
+    let mut shown: Vec<&Value> = list(statistics, "columns").iter().filter(drawn).collect();
+    let told = told_by_models(curves);
+    shown.sort_by_key(|column| !told.contains(word(column, "name")));
     let means = |name: &str| -> Vec<(f64, f64)> {
         let of = |(batch, statistics): &(u64, Value)| {
             let column = list(statistics, "columns").iter().find(|column| word(column, "name") == name)?;
@@ -341,7 +356,7 @@ async fn stream_columns(asker: &Asker<'_>, n_batches: u64) -> Markup {
             h2 { "Numbers of the stream" }
             p .muted { "Of the " (counted.len()) " newest batches; the distribution is batch " (newest) "'s." }
             div .columns {
-                @for column in list(statistics, "columns").iter().filter(drawn).take(COLUMNS_DRAWN) {
+                @for column in shown.iter().take(COLUMNS_DRAWN) {
                     @let name = word(column, "name");
                     @let picture = column.get("histogram");
                     div .card {

@@ -77,9 +77,7 @@ mod tests {
 
     #[test]
     fn keys_have_their_meaning_and_all_else_is_left_alone() {
-        for (table, key) in
-            [("", "name"), ("batch", "rows"), ("model", "algorithm"), ("page", "show"), ("source", "path")]
-        {
+        for (table, key) in [("batch", "rows"), ("model", "algorithm"), ("page", "show"), ("source", "path")] {
             assert!(meaning(table, key).is_some(), "{table}.{key}");
         }
         for (table, key) in [("batch", "none"), ("none", "rows"), ("model.params", "k"), ("schema.columns", "x")] {

@@ -42,7 +42,7 @@ fn rows_become_batches_models_and_answers() {
     assert_eq!(served.get("/readyz").status, 200);
 
     let page = served.get("/");
-    assert!(page.text.contains("high@2"), "{}", page.text);
+    assert!(page.text.contains("high@3"), "{}", page.text);
     let form = served.get("/page/try/model/high");
     assert!(form.text.contains("<form") && form.text.contains("name=\"Open\""), "{}", form.text);
     served.signal("TERM");
