@@ -1,6 +1,6 @@
 // Which pages there are: from `/` by links and by forms that only read, breadth first, a few of each pattern.
 const PAGES_MOST = 60;
-const OF_A_PATTERN_MOST = 3;
+const OF_A_PATTERN_MOST = 2;
 
 // `/models/price/versions/3?sort=x` is `/models/*/versions/*?sort`: names, then what they are of, in turn. A link of the navigation is a
 // pattern of its own, whatever its path.

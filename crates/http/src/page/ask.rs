@@ -318,7 +318,7 @@ pub async fn title_of(asker: &Asker<'_>, item: &str) -> String {
         true => asker.get(&format!("/v1/catalogue/{}", encode(item))).await.ok(),
         false => None,
     };
-    found.as_ref().map(|found| word(found, "title")).filter(|title| !title.is_empty()).unwrap_or(item).to_owned()
+    values::item_name(&found.unwrap_or_else(|| json!({ "id": item })))
 }
 
 async fn popular(asker: &Asker<'_>, model: &str, here: &str, query: &Query) -> Result<Markup, ApiError> {

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use millstream_answer::catalogue::is_url;
 use serde_json::{Map, Value};
 
-use super::values::{cell, encode, fill, id, is_number, text};
+use super::values::{cell, cut, encode, fill, id, is_blank, is_number, text};
 use crate::serve::{App, Card, ImagesFrom};
 
 /// Columns that a card without a line of its own says.
@@ -70,8 +70,8 @@ pub fn shows_pictures(app: &App) -> bool {
 fn title(item: &Map<String, Value>, card: &Card) -> String {
     let named = card.title.as_deref().and_then(|column| item.get(column));
     let known = ["title", "name", "id"].iter().filter_map(|name| item.get(*name));
-    let title = named.into_iter().chain(known).find(|value| !value.is_null());
-    title.map_or_else(|| "item".to_owned(), text)
+    let mut titles = named.into_iter().chain(known).filter(|value| !value.is_null()).map(text);
+    titles.find(|title| !is_blank(title)).map(|title| cut(&title)).unwrap_or_else(|| "without a title".to_owned())
 }
 
 fn line(item: &Map<String, Value>, card: &Card) -> String {

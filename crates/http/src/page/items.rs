@@ -5,7 +5,7 @@ use millstream_model::model::Action;
 use serde_json::{Map, Value};
 
 use super::cards::{facts, grid, pager, shows_pictures};
-use super::values::{self, Query, encode, id, list, text, whole, word};
+use super::values::{self, Query, encode, id, list, text, whole};
 use super::{Made, Page};
 use crate::serve::{Asker, Card};
 
@@ -142,11 +142,12 @@ async fn alike_models(asker: &Asker<'_>) -> Vec<String> {
 }
 
 pub async fn one(asker: &Asker<'_>, wanted: &str) -> Made {
-    let item = asker.get(&format!("/v1/catalogue/{}", encode(wanted))).await?;
-    let item: &Map<String, Value> = item.as_object().unwrap_or(&EMPTY);
-    let title = item.get("title").filter(|title| !title.is_null()).map_or_else(|| wanted.to_owned(), text);
+    let found = asker.get(&format!("/v1/catalogue/{}", encode(wanted))).await?;
+    let item: &Map<String, Value> = found.as_object().unwrap_or(&EMPTY);
+    let title = values::item_name(&found);
     let long = |value: &Value| text(value).chars().count() > 80;
-    let shown = || item.iter().filter(|(name, _)| !["title", "image"].contains(&name.as_str()));
+    let shown =
+        || item.iter().filter(|(name, value)| name.as_str() != "image" && (name.as_str() != "title" || long(value)));
     let short: Vec<(&str, String)> =
         shown().filter(|(_, value)| !long(value)).map(|(name, value)| (name.as_str(), text(value))).collect();
     let card = default_card(asker).await;
@@ -220,7 +221,7 @@ pub async fn finder(asker: &Asker<'_>, here: &str, query: &Query, name: &str, ur
             ul #finder .found {
                 @for item in list(&found, "items") {
                     @let item_id = item.get("id").map(id).unwrap_or_default();
-                    li { a href=(url(&item_id)) { (if word(item, "title").is_empty() { item_id.clone() } else { word(item, "title").to_owned() }) } }
+                    li { a href=(url(&item_id)) { (values::item_name(item)) } }
                 }
             }
         }

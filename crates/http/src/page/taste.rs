@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::ask::{Asked, items, line, title_of};
 use super::cards::grid;
 use super::items::{default_card, finder};
-use super::values::{self, Query, encode, id, list, number, text, word};
+use super::values::{self, Query, encode, id, list, number, word};
 use super::{Made, Page, format};
 use crate::serve::{ApiError, Asker, Card};
 
@@ -78,7 +78,7 @@ pub async fn user(asker: &Asker<'_>, model: &str, here: &str, query: &Query) -> 
                         p .whys { "Why " @for item in list(value, "items") {
                             @let item_id = item.get("id").map(id).unwrap_or_default();
                             a href={ (here) "?user=" (encode(&user)) "&why=" (encode(&item_id)) "#answer" } {
-                                (if word(item, "title").is_empty() { item_id.clone() } else { word(item, "title").to_owned() })
+                                (values::item_name(item))
                             } " "
                         } }
                     }))
@@ -203,8 +203,7 @@ async fn popular(asker: &Asker<'_>, model: &str, rated: &[(&str, f64)]) -> Vec<(
     let answer = asker.get(&format!("/v1/models/{}/popular?n=12", encode(model))).await.unwrap_or_default();
     let named = list(&answer, "items").iter().map(|item| {
         let item_id = item.get("id").map(id).unwrap_or_default();
-        let title = item.get("title").filter(|title| !title.is_null()).map_or_else(|| item_id.clone(), text);
-        (item_id, title)
+        (item_id, values::item_name(item))
     });
     named.filter(|(item, _)| rated.iter().all(|(known, _)| known != item)).collect()
 }

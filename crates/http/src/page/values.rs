@@ -95,15 +95,31 @@ pub fn id(value: &Value) -> String {
 
 /// As `text`, cut where a table would break.
 pub fn cell(value: &Value) -> String {
-    let text = text(value);
+    cut(&text(value))
+}
+
+pub fn cut(text: &str) -> String {
     match text.char_indices().nth(CELL_CHARS_MOST) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-        None => text,
+        None => text.to_owned(),
     }
 }
 
 pub fn is_number(value: &Value) -> bool {
     matches!(value, Value::Number(_))
+}
+
+/// Whether nothing of it is seen: a link of such a text could not be named.
+pub fn is_blank(text: &str) -> bool {
+    let is_unseen = |c: char| matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
+    text.chars().all(|c| c.is_whitespace() || c.is_control() || is_unseen(c))
+}
+
+/// What people know an item by: its title, or its id where that has none.
+pub fn item_name(item: &Value) -> String {
+    let named = ["title", "id"].into_iter().filter_map(|key| item.get(key)).filter(|value| !value.is_null()).map(id);
+    let mut named = named.filter(|name| !is_blank(name));
+    named.next().map_or_else(|| "without a title".to_owned(), |name| cut(&name))
 }
 
 /// The items of a list within an answer; an absent one is empty.
@@ -194,6 +210,18 @@ mod tests {
             assert_eq!(text(&value), shown);
         }
         assert!(cell(&json!("é".repeat(1000))).chars().count() == CELL_CHARS_MOST + 1);
+    }
+
+    #[test]
+    fn an_item_has_a_name_that_is_seen() {
+        for (item, name) in [
+            (json!({"id": 7, "title": "T"}), "T"),
+            (json!({"id": 7, "title": " \u{200b}"}), "7"),
+            (json!({"id": "a", "title": null}), "a"),
+            (json!({"id": " "}), "without a title"),
+        ] {
+            assert_eq!(item_name(&item), name);
+        }
     }
 
     #[test]
