@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt fuzz hostile browser screenshots bench bench-learn bench-pipeline bench-workers bench-http bench-recommend bench-views bench-query bench-build bench-beside bench-versions soak docs
+.PHONY: help demo test check fmt fuzz hostile browser screenshots bench bench-learn bench-pipeline bench-workers bench-http bench-recommend bench-views bench-query bench-build bench-beside bench-versions soak soak-page docs
 
 help: ## List these targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,3 +76,6 @@ bench-versions: ## What a batch costs at 10,000 batches with two models, memory,
 
 soak: ## Ten minutes of one-second windows at 10,000 rows/s: does it keep up, with flat memory, two models trained on each?
 	bench/soak.sh
+
+soak-page: ## The same with the first page open in Chromium: does the browser's memory stay flat too?
+	bench/soak.sh 10 10000 page

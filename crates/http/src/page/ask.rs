@@ -547,7 +547,7 @@ fn any(asker: &Asker<'_>, value: &Value) -> Markup {
                     div { dt { (name) } dd { (text(value)) } }
                 }
             }
-            @for (name, value) in entries.iter().filter(|(_, value)| is_rows(value)) { h3 { (name) } (rows(value)) }
+            @for (name, value) in entries.iter().filter(|(_, value)| is_rows(value)) { h2 { (name) } (rows(value)) }
         },
         value if is_rows(value) => rows(value),
         value => html! { p .figure { (text(value)) } },
