@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 const HIDDEN: &str = "…";
 
 /// What the names of secrets have in them.
-const WORDS: [&str; 18] = [
+const WORDS: [&str; 21] = [
     "password",
     "passwd",
     "passphrase",
@@ -28,6 +28,9 @@ const WORDS: [&str; 18] = [
     "privatekey",
     "account_key",
     "accountkey",
+    "pwd",
+    "authorization",
+    "bearer",
 ];
 /// Comments within comments that are looked into.
 const DEPTH_MOST: usize = 4;
@@ -40,7 +43,7 @@ pub fn is_secret(key: &str) -> bool {
 
 /// Whether a text that is no TOML may be about one.
 fn mentions_secret(text: &str) -> bool {
-    is_secret(text) || text.to_ascii_lowercase().contains("sasl")
+    is_secret(text) || assigns_secret(text) || text.to_ascii_lowercase().contains("sasl")
 }
 
 /// The same text, as it may be shown.
@@ -119,7 +122,8 @@ fn assigns_secret(text: &str) -> bool {
         let rest = text[at + word.len()..].trim_start_matches(is_of_name).trim_start();
         rest.starts_with(['=', ':']) && !rest[1..].trim().is_empty()
     };
-    WORDS.iter().chain(&["signature"]).any(|word| text.match_indices(word).any(assigns))
+    // Of a signed URL the signature lets anyone in.
+    WORDS.iter().chain(&["signature", "?sig", "&sig"]).any(|word| text.match_indices(word).any(assigns))
 }
 
 /// `https://…@host` for `https://user:password@host`.
@@ -299,6 +303,9 @@ mod tests {
             "source.path = \"https\\u003a//me:hunter2\\u0040host/path\"",
             "source.path = \"s3://b/k?X-Amz-Signature=hunter2&a=b\"",
             "x = \"username=\\\"me\\\" password=\\\"hunter2\\\";\"",
+            "source.path = \"https://host/file?sp=r&sig=hunter2\"",
+            "x = \"Authorization: Bearer hunter2\"",
+            "x = \"Server=h;Pwd=hunter2\"",
             "x = '{\"secretKey\": \"hunter2\"}'",
             "x = '''\n-----BEGIN PRIVATE KEY-----\nhunter2\n'''",
             "\"https://me:hunter2@host\" = 1",
@@ -316,6 +323,9 @@ mod tests {
             "## \t sasl.password = 'hunter2' # hunter2\n",
             "# stream = { sasl = { username = \"hunter2\" } }\n",
             "# the password is hunter2\n",
+            "# pwd: hunter2\n",
+            "# Authorization: Bearer hunter2\n",
+            "# https://host/file?sv=1&sig=hunter2\n",
             "# password = \"\"\"\n# hunter2\n#\n# hunter2\"\"\"\n",
             "# sasl = {\n#   username = \"hunter2\"\n# }\n",
             "[stream.sasl]\n# username = \"hunter2\"\n",

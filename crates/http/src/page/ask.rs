@@ -70,7 +70,7 @@ pub async fn index(asker: &Asker<'_>) -> Made {
 }
 
 /// The name that the client knows this server by.
-fn host<'a>(asker: &Asker<'a>) -> &'a str {
+pub fn host<'a>(asker: &Asker<'a>) -> &'a str {
     asker.parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost")
 }
 
@@ -127,12 +127,10 @@ pub fn line(asker: &Asker<'_>, target: &str, body: Option<&Value>) -> Markup {
 }
 
 fn form(here: &str, fields: &[Field], query: &Query, faults: &[(&str, &str)], button: &str) -> Markup {
-    // A form that is sent with GET leaves the query of its own action behind: it goes as fields.
-    let (path, fixed) = here.split_once('?').unwrap_or((here, ""));
-    let fixed = Query::parse(fixed).unwrap_or_default();
+    let (path, fixed) = fields::action(here);
     html! {
         form .ask action=(path) method="get" data-swap="answer" {
-            @for (name, value) in fixed.pairs() { input type="hidden" name=(name) value=(value); }
+            (fixed)
             @if fields.is_empty() { p .muted { "It takes nothing." } }
             div .fields {
                 @for (index, one) in fields.iter().enumerate() {
@@ -154,7 +152,7 @@ async fn example(asker: &Asker<'_>) -> Map<String, Value> {
     row.unwrap_or_default()
 }
 
-async fn version_of(asker: &Asker<'_>, model: &str) -> Result<Value, ApiError> {
+pub async fn version_of(asker: &Asker<'_>, model: &str) -> Result<Value, ApiError> {
     let described = asker.get(&format!("/v1/models/{}", encode(model))).await?;
     let serving = whole(&described, "serving");
     if serving == 0 {
@@ -238,7 +236,10 @@ pub async fn rows(asker: &Asker<'_>, models: &[String], here: &str, query: &Quer
 }
 
 fn predicted(asker: &Asker<'_>, value: &Value, version: &Value, card: &Card) -> Markup {
-    let target = word(version, "target");
+    let name = match word(version, "task") {
+        "regression" | "classification" => super::models::answer_name(version),
+        _ => "prediction".to_owned(),
+    };
     let shares: Vec<(String, f64, Option<f64>)> = value
         .get("probability")
         .and_then(Value::as_object)
@@ -248,7 +249,7 @@ fn predicted(asker: &Asker<'_>, value: &Value, version: &Value, card: &Card) -> 
         .collect();
     html! {
         @if let Some(prediction) = value.get("prediction") {
-            p { span .muted { (if target.is_empty() { "prediction" } else { target }) } }
+            p { span .muted { (name) } }
             p .figure { (text(prediction)) }
         }
         @if !shares.is_empty() { (chart::bars("Probability of each class", &shares)) }
@@ -292,7 +293,8 @@ async fn alike(asker: &Asker<'_>, model: &str, here: &str, query: &Query) -> Res
         None => None,
     };
     let card = Card { more: Some(model.to_owned()), ..default_card(asker).await };
-    let found = finder(asker, here, query, "item", |item| format!("{here}?item={}", encode(item))).await;
+    let found =
+        finder(asker, here, query, "item", |item| values::target(here, &format!("item={}", encode(item)))).await;
     let item = Field {
         name: "item".to_owned(),
         kind: fields::FieldKind::Text,
@@ -326,7 +328,7 @@ async fn popular(asker: &Asker<'_>, model: &str, here: &str, query: &Query) -> R
     let version = version_of(asker, model).await?;
     let has_groups = !version.get("group").is_none_or(Value::is_null);
     let group = query.get("group");
-    let offset = query.offset();
+    let offset = query.offset(u64::from(u32::MAX));
     let offset_text = offset.to_string();
     let count = LIST_MOST.to_string();
     let pairs =
@@ -449,6 +451,7 @@ fn rows_of(value: &Value) -> Markup {
     html! {
         @if rows.is_empty() { p .empty { "No rows." } }
         @else {
+            @if let Some(cut) = value.get("cut") { p .warning { (text(cut)) } }
             (table("Rows", &column_names(value), rows))
             p .muted { (format::count(whole(value, "total"))) " rows" }
         }

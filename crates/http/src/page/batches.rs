@@ -7,13 +7,11 @@ use super::cards::{columns, facts, pager, table};
 use super::chart::{Axes, Series, histogram, lines};
 use super::values::{self, Query, cell, encode, list, number, whole, word};
 use super::{Made, Page, format};
-use crate::serve::Asker;
+use crate::serve::{Asker, loaded_versions};
 
 const PER_PAGE: usize = 25;
 const DRAWN: usize = 200;
 const ROWS_FIRST: usize = 20;
-/// Of each model, the newest versions are looked through for who used a batch.
-const VERSIONS_LOOKED: u64 = 40;
 
 fn at(value: &Value, key: &str) -> String {
     value.get(key).and_then(Value::as_i64).map_or_else(|| "–".to_owned(), format::time)
@@ -22,7 +20,7 @@ fn at(value: &Value, key: &str) -> String {
 pub async fn all(asker: &Asker<'_>, query: &Query) -> Made {
     let total = whole(&asker.get("/v1/batches?limit=0").await?, "total");
     let drawn = asker.get(&format!("/v1/batches?limit={DRAWN}&offset={}", total.saturating_sub(DRAWN as u64))).await?;
-    let end = total.saturating_sub(query.offset() as u64);
+    let end = total.saturating_sub(query.offset(total) as u64);
     let begin = end.saturating_sub(PER_PAGE as u64);
     let shown = asker.get(&format!("/v1/batches?limit={}&offset={begin}", end - begin)).await?;
     let points = |key: &str| -> Vec<(f64, f64)> {
@@ -54,12 +52,12 @@ pub async fn all(asker: &Asker<'_>, query: &Query) -> Made {
                     table {
                         thead { tr {
                             th scope="col" { "Batch" } th .num scope="col" { "Rows" } th .num scope="col" { "Rejects" } th scope="col" { "Cut by" }
-                            th scope="col" { "Times in the data (UTC)" } th scope="col" { "Committed (UTC)" } th scope="col" { "Digest" }
+                            th scope="col" { "Times of the records (UTC)" } th scope="col" { "Committed (UTC)" } th scope="col" { "Digest" }
                         } }
                         tbody { @for batch in list(&shown, "batches").iter().rev() { (row(batch)) } }
                     }
                 }
-                (pager(query.offset(), PER_PAGE, total, |offset| values::target("/page/batches", &query.with(&[("offset", Some(&offset.to_string()))]))))
+                (pager(query.offset(total), PER_PAGE, total, |offset| values::target("/page/batches", &query.with(&[("offset", Some(&offset.to_string()))]))))
             }
         }
     };
@@ -99,8 +97,8 @@ pub async fn one(asker: &Asker<'_>, number: &str) -> Made {
         ("Rejects", format::count(whole(&batch, "rejects"))),
         ("Records in all, with it", format::count(whole(&batch, "total"))),
         ("Cut by", word(&batch, "reason").to_owned()),
-        ("First time in the data", at(&batch, "min_time")),
-        ("Last time in the data", at(&batch, "max_time")),
+        ("First time of its records", at(&batch, "min_time")),
+        ("Last time of its records", at(&batch, "max_time")),
         ("Committed", at(&batch, "committed_at_ms")),
         ("Digest", word(&batch, "digest").to_owned()),
     ];
@@ -182,15 +180,14 @@ fn distinct(column: &Value) -> String {
     }
 }
 
+/// Of the versions in memory: the newest ones of each model.
 async fn users(asker: &Asker<'_>, batch: u64) -> Vec<(String, u64)> {
     let models = asker.get("/v1/models?limit=1000").await.unwrap_or_default();
     let mut users = Vec::new();
     for model in list(&models, "models") {
         let name = word(model, "name");
-        let offset = (list(model, "versions").len() as u64).saturating_sub(VERSIONS_LOOKED);
-        let path = format!("/v1/models/{}/versions?limit={VERSIONS_LOOKED}&offset={offset}", encode(name));
-        let versions = asker.get(&path).await.unwrap_or_default();
-        let used = list(&versions, "versions")
+        let versions = loaded_versions(asker.app, name);
+        let used = versions
             .iter()
             .rev()
             .filter(|version| list(version, "batches").iter().any(|used| used.as_u64() == Some(batch)));

@@ -7,6 +7,8 @@ use serde_json::{Map, Value};
 use super::values::{cell, cut, encode, fill, id, is_blank, is_number, text};
 use crate::serve::{App, Card, ImagesFrom};
 
+/// Of a table, and cards of a grid.
+const ROWS_MOST: usize = 200;
 /// Columns that a card without a line of its own says.
 const COLUMNS_SAID: usize = 3;
 /// What is no column of the item: it is shown apart, or as the card's title and picture.
@@ -16,7 +18,7 @@ const NOT_SAID: [&str; 10] =
 pub fn grid(app: &App, items: &[Value], card: &Card) -> Markup {
     html! {
         ul .grid {
-            @for item in items.iter().filter_map(Value::as_object) { li { (one(app, item, card)) } }
+            @for item in items.iter().take(ROWS_MOST).filter_map(Value::as_object) { li { (one(app, item, card)) } }
         }
     }
 }
@@ -90,25 +92,29 @@ pub fn columns(rows: &[Value]) -> Vec<&str> {
     names().filter(|name| !name.starts_with('_')).chain(names().filter(|name| name.starts_with('_'))).collect()
 }
 
+/// The first rows of them; more are no page's.
 pub fn table(caption: &str, columns: &[&str], rows: &[Value]) -> Markup {
-    let is_numeric = |column: &str| rows.iter().filter_map(|row| row.get(column)).any(is_number);
+    let shown = rows.get(..ROWS_MOST).unwrap_or(rows);
+    let is_numeric = |column: &&str| shown.iter().filter_map(|row| row.get(*column)).any(is_number);
+    let columns: Vec<(&str, bool)> = columns.iter().map(|column| (*column, is_numeric(column))).collect();
     html! {
         div .scroll tabindex="0" role="region" aria-label=(caption) {
             table {
                 caption .hidden { (caption) }
-                thead { tr { @for column in columns { th scope="col" .num[is_numeric(column)] { (column) } } } }
+                thead { tr { @for (column, is_numeric) in &columns { th scope="col" .num[*is_numeric] { (column) } } } }
                 tbody {
-                    @for row in rows {
+                    @for row in shown {
                         tr {
-                            @for column in columns {
+                            @for (column, is_numeric) in &columns {
                                 @let value = row.get(*column).unwrap_or(&Value::Null);
-                                td .num[is_numeric(column)] { (of_column(column, value)) }
+                                td .num[*is_numeric] { (of_column(column, value)) }
                             }
                         }
                     }
                 }
             }
         }
+        @if shown.len() < rows.len() { p .muted { "The first " (ROWS_MOST) " of " (super::format::count(rows.len() as u64)) " are shown." } }
     }
 }
 
@@ -137,7 +143,7 @@ pub fn pager(offset: usize, limit: usize, total: u64, url: impl Fn(usize) -> Str
         @if offset > 0 || has_next {
             nav .pager aria-label="Further pages" {
                 @if offset > 0 { a rel="prev" href=(url(offset.saturating_sub(limit))) { "← before" } }
-                span .muted { (offset + 1) "–" (next.min(usize::try_from(total).unwrap_or(usize::MAX))) " of " (super::format::count(total)) }
+                span .muted { (offset.saturating_add(1)) "–" (next.min(usize::try_from(total).unwrap_or(usize::MAX))) " of " (super::format::count(total)) }
                 @if has_next { a rel="next" href=(url(next)) { "after →" } }
             }
         }

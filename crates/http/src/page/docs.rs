@@ -4,6 +4,8 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use super::Page;
+use super::ask::host;
+use super::values::encode;
 use crate::serve::{Asker, document};
 
 pub fn page(asker: &Asker<'_>) -> Page {
@@ -26,31 +28,50 @@ pub fn page(asker: &Asker<'_>) -> Page {
                     code { "x-model-version" } "."
                 }
             }
-            (group("This pipeline's routes", entries().filter(|(path, _)| is_own(path))))
-            (group("Models", entries().filter(|(path, _)| is_model(path))))
-            (group("Everything else", entries().filter(|(path, _)| !is_own(path) && !is_model(path))))
+            (group(asker, "This pipeline's routes", entries().filter(|(path, _)| is_own(path))))
+            (group(asker, "Models", entries().filter(|(path, _)| is_model(path))))
+            (group(asker, "Everything else", entries().filter(|(path, _)| !is_own(path) && !is_model(path))))
         }
     };
     Page::new("Docs", "/docs", body)
 }
 
-fn group<'a>(title: &str, entries: impl Iterator<Item = (&'a String, &'a Value)>) -> Markup {
+fn group<'a>(asker: &Asker<'_>, title: &str, entries: impl Iterator<Item = (&'a String, &'a Value)>) -> Markup {
     let entries: Vec<_> = entries.collect();
     html! {
         @if !entries.is_empty() {
             section {
                 h2 { (title) }
-                @for (path, methods) in entries { (operations(path, methods)) }
+                @for (path, methods) in entries { (operations(asker, path, methods)) }
             }
         }
     }
 }
 
-fn operations(path: &str, methods: &Value) -> Markup {
+/// Where a path can be tried in a form, or opened as it is.
+fn tried(asker: &Asker<'_>, path: &str, method: &str) -> Option<String> {
+    if let Some(place) = asker.app.routes.iter().position(|route| route.route.path == path) {
+        return Some(format!("/page/try/route/{place}"));
+    }
+    if let Some(view) = path.strip_prefix("/v1/views/") {
+        return Some(format!("/page/try/view/{}", encode(view)));
+    }
+    let of_model = path.strip_prefix("/v1/models/").and_then(|rest| rest.split_once('/')).map(|(model, _)| model);
+    match of_model.filter(|model| !model.starts_with('{')) {
+        Some(model) => Some(format!("/page/try/model/{}", encode(model))),
+        // The event stream never ends.
+        None => (method == "get" && !path.contains('{') && path != "/v1/events").then(|| path.to_owned()),
+    }
+}
+
+fn operations(asker: &Asker<'_>, path: &str, methods: &Value) -> Markup {
     html! {
         @for (method, operation) in methods.as_object().into_iter().flatten() {
             article .operation {
-                h3 { span .method { (method.to_uppercase()) } " " code { (path) } }
+                h3 {
+                    span .method { (method.to_uppercase()) } " " code { (path) }
+                    @if let Some(url) = tried(asker, path, method) { " " a href=(url) { "try it" span .hidden { ": " (method) " " (path) } } }
+                }
                 p .muted { (operation["summary"].as_str().unwrap_or_default()) }
                 @for parameter in operation["parameters"].as_array().into_iter().flatten() {
                     div .parameter {
@@ -61,16 +82,16 @@ fn operations(path: &str, methods: &Value) -> Markup {
                         }
                     }
                 }
-                pre tabindex="0" { code { (curl(path, method, operation)) } }
+                pre tabindex="0" { code { (curl(host(asker), path, method, operation)) } }
             }
         }
     }
 }
 
-fn curl(path: &str, method: &str, operation: &Value) -> String {
+fn curl(host: &str, path: &str, method: &str, operation: &Value) -> String {
     let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
     if method == "post" {
-        return format!("curl -s $URL{path} -H 'content-type: application/json' -d '{}'", example(schema));
+        return format!("curl -s http://{host}{path} -H 'content-type: application/json' -d '{}'", example(schema));
     }
     let query: Vec<String> = operation["parameters"]
         .as_array()
@@ -80,7 +101,7 @@ fn curl(path: &str, method: &str, operation: &Value) -> String {
         .map(|parameter| format!("{}=…", parameter["name"].as_str().unwrap_or_default()))
         .collect();
     let mark = if query.is_empty() { "" } else { "?" };
-    format!("curl -s \"$URL{path}{mark}{}\"", query.join("&"))
+    format!("curl -s \"http://{host}{path}{mark}{}\"", query.join("&"))
 }
 
 /// A value of the right shape; of an object that says what it needs, no more than that.

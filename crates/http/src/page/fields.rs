@@ -159,6 +159,13 @@ pub fn target(path: &str, fields: &[Field], query: &Query) -> String {
     super::values::target(&filled, &write(rest.into_iter()))
 }
 
+/// Where a form goes, and what of its own URL goes with it as fields: a form that is sent with GET leaves the query of its action behind.
+pub fn action(here: &str) -> (&str, Markup) {
+    let (path, fixed) = here.split_once('?').unwrap_or((here, ""));
+    let fixed = Query::parse(fixed).unwrap_or_default();
+    (path, html! { @for (name, value) in fixed.pairs() { input type="hidden" name=(name) value=(value); } })
+}
+
 /// One field; `fault` is what the answer says of it.
 pub fn field(form: &str, index: usize, field: &Field, typed: Option<&str>, fault: Option<&str>) -> Markup {
     let name = format!("{form}-{index}");

@@ -6,7 +6,10 @@ use serde_json::Value;
 use super::cards::table;
 use super::chart::{Axes, Series, bars, histogram, lines, matrix, scatter};
 use super::format;
+use super::models::answer_name;
 use super::values::{list, number, text, whole, word};
+
+const SHARES_SAID: usize = 3;
 
 pub fn section(version: &Value, insights: Option<&Value>) -> Markup {
     let Some(insights) = insights else { return html! {} };
@@ -51,7 +54,7 @@ fn importance(insights: &Value) -> Markup {
     html! {
         @if !rows.is_empty() {
             h2 { "What it looks at" }
-            p .muted { "How much worse its " (word(insights, "measure")) " becomes when a feature's values are shuffled, on " (format::count(whole(insights, "rows"))) " held-out rows." }
+            p .muted { "How much worse its " (word(insights, "measure")) " becomes when a feature's values are shuffled, on at most 2,000 held-out rows." }
             (bars("Permutation importance", &rows))
         }
     }
@@ -64,7 +67,12 @@ fn coefficients(insights: &Value) -> Markup {
     html! {
         @if !rows.is_empty() {
             h2 { "Coefficients" }
-            p .muted { "What one unit more of a feature adds." }
+            p .muted {
+                @match word(insights, "kind") {
+                    "classification" => "What each unit changes in the log-odds of the class.",
+                    _ => "What each unit changes in the answer, before the model's output expression where it has one.",
+                }
+            }
             (table("Coefficients", &columns, rows.get(..200).unwrap_or(rows)))
         }
     }
@@ -91,7 +99,7 @@ fn partial(version: &Value, insights: &Value) -> Markup {
 fn dependence(version: &Value, feature: &Value) -> Markup {
     let points = list(feature, "points");
     let classes: Vec<String> = list(feature, "classes").iter().map(text).collect();
-    let target = word(version, "target").to_owned();
+    let target = answer_name(version);
     let names: Vec<&str> =
         if classes.is_empty() { vec![target.as_str()] } else { classes.iter().map(String::as_str).collect() };
     let y_of = |point: &Value, index: usize| match point.get("y") {
@@ -121,10 +129,19 @@ fn dependence(version: &Value, feature: &Value) -> Markup {
         };
         return lines(&axes, &series, None);
     }
-    let last = names.len().saturating_sub(1);
-    let rows: Vec<(String, f64, Option<f64>)> =
-        points.iter().filter_map(|point| Some((point.get("x").map(text)?, y_of(point, last)?, None))).collect();
-    bars(names.last().copied().unwrap_or("mean answer"), &rows)
+    if let [name] = names.as_slice() {
+        let rows: Vec<(String, f64, Option<f64>)> =
+            points.iter().filter_map(|point| Some((point.get("x").map(text)?, y_of(point, 0)?, None))).collect();
+        return bars(name, &rows);
+    }
+    // A column for each class.
+    let row = |point: &Value| {
+        let classes = names.iter().enumerate().map(|(index, name)| ((*name).to_owned(), y_of(point, index).into()));
+        let first = ("value".to_owned(), point.get("x").cloned().unwrap_or_default());
+        Value::Object([first].into_iter().chain(classes).collect())
+    };
+    let rows: Vec<Value> = points.iter().map(row).collect();
+    table("Mean answer", &super::cards::columns(&rows), &rows)
 }
 
 fn against_actual(version: &Value, insights: &Value) -> Markup {
@@ -136,7 +153,7 @@ fn against_actual(version: &Value, insights: &Value) -> Markup {
             div .columns {
                 section .card {
                     h2 { "Predicted against actual" }
-                    (scatter(&Axes { title: &format!("Predicted against actual {}", word(version, "target")), x: "actual", y: "predicted", x_text: format::number, from_zero: false, counts: false }, &points, &[], true))
+                    (scatter(&Axes { title: &format!("Predicted against actual {}", answer_name(version)), x: "actual", y: "predicted", x_text: format::number, from_zero: false, counts: false }, &points, &[], true))
                     p .muted { "A perfect model's points lie on the line." }
                 }
                 @if residuals.is_object() {
@@ -228,6 +245,16 @@ fn scattered(insights: &Value) -> Markup {
     }
 }
 
+/// Of a column of categories the largest shares.
+fn shares(value: &Value) -> Value {
+    let Some(shares) = value.as_object() else { return value.clone() };
+    let mut shares: Vec<(&String, f64)> =
+        shares.iter().filter_map(|(name, share)| Some((name, share.as_f64()?))).collect();
+    shares.sort_by(|left, right| right.1.total_cmp(&left.1));
+    let said = shares.iter().take(SHARES_SAID).map(|(name, share)| format!("{name} {:.0} %", share * 100.0));
+    said.collect::<Vec<_>>().join(", ").into()
+}
+
 /// Sizes, centres and labels, which a clustering says of itself.
 pub fn clusters(clusters: &Value) -> Markup {
     let all = list(clusters, "clusters");
@@ -240,7 +267,8 @@ pub fn clusters(clusters: &Value) -> Markup {
         .filter_map(|one| {
             let mut centre = serde_json::Map::new();
             centre.insert("cluster".to_owned(), one.get("cluster")?.clone());
-            centre.extend(one.get("center")?.as_object()?.clone());
+            let columns = one.get("center")?.as_object()?;
+            centre.extend(columns.iter().map(|(name, value)| (name.clone(), shares(value))));
             Some(Value::Object(centre))
         })
         .collect();

@@ -29,8 +29,10 @@ pub async fn list_of(
     let facets = answer.get("facets").and_then(Value::as_object).cloned().unwrap_or_default();
     let chosen: Vec<(&str, &str)> = query.pairs().filter(|(name, _)| facets.contains_key(*name)).collect();
     let link = |changes: &[(&str, Option<&str>)]| values::target(here, &query.with(changes));
+    let (path, fixed) = super::fields::action(here);
     Ok(html! {
-        form .search role="search" action=(here) method="get" data-swap="found" {
+        form .search role="search" action=(path) method="get" data-swap="found" {
+            (fixed)
             div .field .wide {
                 label for="q" { "Search" }
                 input #q type="search" name="q" value=[query.get("q")] autocomplete="off";
@@ -56,7 +58,7 @@ pub async fn list_of(
                     p .empty { "Nothing is found so. " a href=(link(&[("q", None), ("offset", None)])) { "Show all" } }
                 }
                 (grid(asker.app, items, card))
-                (pager(query.offset(), PER_PAGE, total, |offset| link(&[("offset", Some(&offset.to_string()))])))
+                (pager(query.offset(total), PER_PAGE, total, |offset| link(&[("offset", Some(&offset.to_string()))])))
             }
         }
     })
@@ -208,9 +210,11 @@ pub async fn finder(asker: &Asker<'_>, here: &str, query: &Query, name: &str, ur
         false => None,
     };
     let kept = || query.pairs().filter(|(known, _)| *known != "q" && *known != name);
+    let (path, fixed) = super::fields::action(here);
     html! {
         @if let Some(found) = found {
-            form .search role="search" action=(here) method="get" data-swap="finder" {
+            form .search role="search" action=(path) method="get" data-swap="finder" {
+                (fixed)
                 div .field .wide {
                     label for="q" { "Search for a title" }
                     input #q type="search" name="q" value=(wanted) autocomplete="off";

@@ -28,7 +28,7 @@ mod version;
 
 use std::sync::Arc;
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -40,8 +40,6 @@ use values::Query;
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 const ICON: &str = include_str!("icon.svg");
-/// A posted form is a query in SQL.
-const FORM_BYTES_MOST: usize = 256 << 10;
 
 /// A page's title, and what stands in it.
 struct Page {
@@ -76,15 +74,11 @@ impl Pages for LivePages {
             let query = Query::parse(parts.uri.query().unwrap_or_default());
             let made = match (page, query) {
                 (_, Err(error)) => Err(error),
-                (PageKind::Sql, Ok(query)) => {
-                    let body = to_bytes(body, FORM_BYTES_MOST).await;
-                    let body = body.map_err(|_| ApiError::too_large("a query in SQL is at most 256 KiB"))?;
-                    match sql::answer(&asker, &query, &body).await {
-                        Ok(sql::Out::Page(page)) => Ok(page),
-                        Ok(sql::Out::Csv(response)) => return Ok(response),
-                        Err(error) => Err(error),
-                    }
-                }
+                (PageKind::Sql, Ok(query)) => match sql::answer(&asker, &query, body).await {
+                    Ok(sql::Out::Page(page)) => Ok(page),
+                    Ok(sql::Out::Csv(response)) => return Ok(response),
+                    Err(error) => Err(error),
+                },
                 (page, Ok(query)) => make(&asker, page, &query).await,
             };
             let (status, page) = match made {

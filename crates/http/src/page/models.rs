@@ -7,10 +7,8 @@ use super::cards::pager;
 use super::chart::{Axes, Series, bars, lines};
 use super::values::{self, Query, encode, list, number, whole, word};
 use super::{Made, Page, format};
-use crate::serve::Asker;
+use crate::serve::{Asker, loaded_versions};
 
-/// Versions of a curve: the newest ones.
-const CURVE_MOST: u64 = 60;
 const PER_PAGE: usize = 20;
 /// Where a version is measured, in the order of what tells most: all versions on the same records first.
 pub const MEASURED: [(&str, &str); 3] =
@@ -28,16 +26,13 @@ pub struct Curve {
     pub seconds: Option<f64>,
 }
 
-pub async fn curves(asker: &Asker<'_>, models: &Value) -> Vec<Curve> {
+/// From memory alone: a page that is looked at again and again reads no store for it.
+pub fn curves(asker: &Asker<'_>, models: &Value) -> Vec<Curve> {
     let mut curves = Vec::new();
     for model in list(models, "models") {
         let name = word(model, "name");
         let n_versions = list(model, "versions").len() as u64;
-        let offset = n_versions.saturating_sub(CURVE_MOST);
-        let path = format!("/v1/models/{}/versions?limit={CURVE_MOST}&offset={offset}", encode(name));
-        let versions = asker.get(&path).await.map(|answer| list(&answer, "versions").to_vec()).unwrap_or_default();
-        let versions: Vec<Value> =
-            versions.into_iter().filter(|version| version.get("removed_at_ms").is_none()).collect();
+        let versions = loaded_versions(asker.app, name);
         curves.push(Curve {
             model: name.to_owned(),
             algorithm: word(model, "algorithm").to_owned(),
@@ -131,11 +126,19 @@ pub fn verdict(version: &Value) -> Markup {
     }
 }
 
+/// What its answers are, as a title: of a model with an `output` that, made of what it learnt.
+pub fn answer_name(version: &Value) -> String {
+    match version.get("output").and_then(Value::as_str) {
+        Some(output) => format!("{output}, of {}", word(version, "target")),
+        None => word(version, "target").to_owned(),
+    }
+}
+
 /// What a model answers.
 pub fn subject(version: &Value) -> String {
     let expression = |key: &str| version.get(key).map(|of| word(of, "expression").to_owned()).unwrap_or_default();
     match word(version, "task") {
-        "regression" | "classification" => word(version, "target").to_owned(),
+        "regression" | "classification" => answer_name(version),
         "recommendation" => format!("{} for {}", expression("item"), expression("user")),
         "clustering" => "clusters".to_owned(),
         "similarity" | "neighbourhood" => format!("what is like a {}", expression("id")),
@@ -145,7 +148,7 @@ pub fn subject(version: &Value) -> String {
 
 pub async fn all(asker: &Asker<'_>) -> Made {
     let models = asker.get("/v1/models?limit=1000").await?;
-    let curves = curves(asker, &models).await;
+    let curves = curves(asker, &models);
     let body = html! {
         h1 { "Models" }
         p .lead {
@@ -178,12 +181,12 @@ pub async fn all(asker: &Asker<'_>) -> Made {
 
 pub async fn one(asker: &Asker<'_>, model: &str, query: &Query) -> Made {
     let described = asker.get(&format!("/v1/models/{}", encode(model))).await?;
-    let curves = curves(asker, &serde_json::json!({"models": [described]})).await;
+    let curves = curves(asker, &serde_json::json!({"models": [described]}));
     let Some(curve) = curves.first() else {
         return Err(crate::serve::ApiError::internal("a model without a description"));
     };
     // The newest first, which the API has last.
-    let offset = query.offset();
+    let offset = query.offset(curve.n_versions);
     let end = curve.n_versions.saturating_sub(offset as u64);
     let begin = end.saturating_sub(PER_PAGE as u64);
     let path = format!("/v1/models/{}/versions?offset={begin}&limit={}", encode(model), end - begin);
@@ -239,6 +242,7 @@ fn table(model: &str, versions: Vec<&Value>, serving: u64, aliases: &Value) -> M
                             th scope="row" {
                                 a href={ "/page/models/" (encode(model)) "/" (number) } { (number) }
                                 @if number == serving { " " span .tag { "served" } }
+                                @if version.get("removed").is_some() { " " span .tag .alias { "removed" } }
                                 @for alias in named(number) { " " span .tag .alias { (alias) } }
                             }
                             td { (batches(version)) div .muted { (format::count(whole(version, "rows"))) " rows" } }

@@ -30,7 +30,7 @@ pub async fn page(asker: &Asker<'_>) -> Made {
     let batches = asker.get("/v1/batches?limit=0").await;
     let n_batches = batches.as_ref().map(|batches| whole(batches, "total")).unwrap_or_default();
     let models = asker.get("/v1/models?limit=1000").await?;
-    let curves = models::curves(asker, &models).await;
+    let curves = models::curves(asker, &models);
     let body = html! {
         h1 .hidden { "What the pipeline does now" }
         (flow(&status, &history, &batches.as_ref().map(|batches| whole(batches, "total")).map_err(why), &models))
@@ -116,7 +116,7 @@ fn flow(status: &Value, history: &Value, n_batches: &Result<u64, String>, models
                 ], !word(broker, "address").is_empty() && !reachable))
                 (station("/page/batches", "Batches", n_batches.as_ref().map_or_else(|_| "–".to_owned(), |n| format::count(*n)), vec![
                     n_batches.as_ref().err().cloned().unwrap_or_else(|| "complete, exactly once".to_owned()),
-                    per_second(number(batch, "rows_per_second").filter(|rate| *rate > 0.0), "rows"),
+                    per_second(number(batch, "rows_per_second").filter(|rate| *rate > 0.0 && state != "done"), "rows"),
                 ], n_batches.is_err()))
                 (station("/page/models", "Models", format::count(list(models, "models").len() as u64), vec![
                     format!("{} versions", format::count(n_versions as u64)),
@@ -325,16 +325,23 @@ fn told_by_models(curves: &[Curve]) -> BTreeSet<String> {
 /// Average and distribution of numbers over the stream, batch by batch; what is not counted yet comes with the next look.
 async fn stream_columns(asker: &Asker<'_>, n_batches: u64, curves: &[Curve]) -> Markup {
     let first = n_batches.saturating_sub(BATCHES_DRAWN as u64) + 1;
-    let mut counted = Vec::new();
+    let (mut counted, mut waits) = (Vec::new(), false);
     for number in (first..=n_batches).rev() {
         let path = format!("/v1/batches/{number}/statistics");
         match timeout(STATISTICS_WAIT, asker.get(&path)).await {
             Ok(Ok(statistics)) => counted.push((number, statistics)),
-            _ => break,
+            // One that cannot be read says so on its own page.
+            Ok(Err(_)) => {}
+            Err(_) => {
+                waits = true;
+                break;
+            }
         }
     }
     counted.reverse();
-    let Some((newest, statistics)) = counted.last() else { return html! { div #stream data-live {} } };
+    let Some((newest, statistics)) = counted.last() else {
+        return html! { div #stream data-live data-waits[waits] {} };
+    };
     let drawn = |column: &&Value| {
         !word(column, "name").starts_with('_') && column.get("histogram").is_some_and(Value::is_object)
     };
@@ -352,9 +359,12 @@ async fn stream_columns(asker: &Asker<'_>, n_batches: u64, curves: &[Curve]) -> 
         value.map_or(Vec::new(), |value| list(value, key).iter().filter_map(Value::as_f64).collect())
     };
     html! {
-        section #stream data-live {
+        section #stream data-live data-waits[waits] {
             h2 { "Numbers of the stream" }
-            p .muted { "Of the " (counted.len()) " newest batches; the distribution is batch " (newest) "'s." }
+            p .muted {
+                @if counted.len() > 1 { "Of the " (counted.len()) " newest batches; the distribution is batch " (newest) "'s." } @else { "Of batch " (newest) "." }
+                @if waits { " Further ones are being counted." }
+            }
             div .columns {
                 @for column in shown.iter().take(COLUMNS_DRAWN) {
                     @let name = word(column, "name");

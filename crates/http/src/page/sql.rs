@@ -18,16 +18,20 @@ pub enum Out {
     Csv(Response<Body>),
 }
 
-/// `body`: of the form; empty where the page is looked at.
-pub async fn answer(asker: &Asker<'_>, query: &Query, body: &[u8]) -> Result<Out, ApiError> {
-    let posted = Query::parse(std::str::from_utf8(body).map_err(|_| ApiError::bad_request("the form is no UTF-8"))?)?;
+/// `body`: of the form, where it is posted.
+pub async fn answer(asker: &Asker<'_>, query: &Query, body: Body) -> Result<Out, ApiError> {
+    let posted = match asker.parts.method == Method::POST {
+        true => Query::parse_form(&asker.form(body).await?)?,
+        false => Query::default(),
+    };
     let Some(sql) = posted.get("sql") else {
         return Ok(Out::Page(page(asker, query.get("sql").unwrap_or(EXAMPLE), None).await?));
     };
     let sql = sql.replace("\r\n", "\n");
     let asked = asker.ask(Method::POST, "/v1/query", Some(&json!({"sql": sql}))).await.map(|answered| answered.value);
     match (&asked, posted.get("as")) {
-        (Ok(value), Some("csv")) => Ok(Out::Csv(csv(value))),
+        // A file that lacks rows would say nothing of it.
+        (Ok(value), Some("csv")) if value.get("cut").is_none() => Ok(Out::Csv(csv(value))),
         _ => Ok(Out::Page(page(asker, &sql, Some(asked)).await?)),
     }
 }

@@ -3,8 +3,9 @@
 use maud::{Markup, html};
 use serde_json::{Map, Value, json};
 
-use super::ask::{Asked, items, line, title_of};
+use super::ask::{Asked, items, line, title_of, version_of};
 use super::cards::grid;
+use super::fields::action;
 use super::items::{default_card, finder};
 use super::values::{self, Query, encode, id, list, number, word};
 use super::{Made, Page, format};
@@ -17,13 +18,6 @@ const RATINGS_MOST: usize = 40;
 /// The form's name for the rating of an item.
 const RATE: &str = "rate.";
 
-async fn latest(asker: &Asker<'_>, model: &str) -> Result<Value, ApiError> {
-    let model = encode(model);
-    let described = asker.get(&format!("/v1/models/{model}")).await?;
-    let serving = values::whole(&described, "serving");
-    asker.get(&format!("/v1/models/{model}/versions/{serving}")).await
-}
-
 /// Some user that there is: of the newest batch's first row.
 async fn some_user(asker: &Asker<'_>, version: &Value) -> Option<String> {
     let column = version.get("user").map(|user| word(user, "expression"))?;
@@ -33,11 +27,16 @@ async fn some_user(asker: &Asker<'_>, version: &Value) -> Option<String> {
 }
 
 pub async fn user(asker: &Asker<'_>, model: &str, here: &str, query: &Query) -> Result<Markup, ApiError> {
-    let version = latest(asker, model).await?;
+    let version = version_of(asker, model).await?;
     let path = format!("/v1/models/{}", encode(model));
     let example = some_user(asker, &version).await.unwrap_or_default();
     let user = query.get("user").unwrap_or(&example).to_owned();
     let card = Card { more: None, ..default_card(asker).await };
+    let (path_here, fixed) = action(here);
+    let why_url = |item: &str| {
+        let query = format!("user={}&why={}", encode(&user), encode(item));
+        format!("{}#answer", values::target(here, &query))
+    };
     let answers = match user.is_empty() {
         true => None,
         false => {
@@ -54,7 +53,8 @@ pub async fn user(asker: &Asker<'_>, model: &str, here: &str, query: &Query) -> 
         None => None,
     };
     Ok(html! {
-        form .ask action=(here) method="get" data-swap="answer" {
+        form .ask action=(path_here) method="get" data-swap="answer" {
+            (fixed)
             div .fields { div .field {
                 label for="user" { (version.get("user").map_or("user", |user| word(user, "expression"))) }
                 input #user type="text" name="user" value=(user) autocomplete="off" spellcheck="false";
@@ -77,7 +77,7 @@ pub async fn user(asker: &Asker<'_>, model: &str, here: &str, query: &Query) -> 
                         (items(asker, value, &card))
                         p .whys { "Why " @for item in list(value, "items") {
                             @let item_id = item.get("id").map(id).unwrap_or_default();
-                            a href={ (here) "?user=" (encode(&user)) "&why=" (encode(&item_id)) "#answer" } {
+                            a href=(why_url(&item_id)) {
                                 (values::item_name(item))
                             } " "
                         } }
@@ -108,7 +108,7 @@ fn ratings(query: &Query) -> Vec<(&str, f64)> {
     for (name, value) in query.pairs() {
         let Some(item) = name.strip_prefix(RATE) else { continue };
         let Ok(value) = value.parse::<f64>() else { continue };
-        if value.is_finite() {
+        if value.is_finite() && ratings.len() < RATINGS_MOST {
             ratings.retain(|(known, _)| *known != item);
             ratings.push((item, value));
         }
@@ -130,7 +130,7 @@ fn steps(version: &Value) -> Vec<f64> {
 }
 
 pub async fn rate(asker: &Asker<'_>, model: &str, query: &Query) -> Made {
-    let version = latest(asker, model).await?;
+    let version = version_of(asker, model).await?;
     if word(&version, "task") != "recommendation" {
         return Err(ApiError::not_found("no_ratings", format!("{model} is no recommender: it takes no ratings")));
     }
@@ -156,6 +156,7 @@ pub async fn rate(asker: &Asker<'_>, model: &str, query: &Query) -> Made {
         html! {
             select name={ (RATE) (item) } aria-label={ "Your rating of " (title) } {
                 @for step in &steps { option value=(step) selected[value == Some(*step)] { (format::number(*step)) } }
+                @if let Some(own) = value.filter(|value| !steps.contains(value)) { option value=(own) selected { (format::number(own)) } }
             }
         }
     };

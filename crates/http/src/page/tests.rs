@@ -1,7 +1,8 @@
 //! Every page over the fixture's models, batches and routes: complete, and none of what it shows is markup.
 
-use crate::serve::fixture::{fixture, fixture_with_catalogue, route};
+use crate::serve::fixture::{batch, context, fixture, fixture_with_catalogue, of_context, route};
 use crate::serve::tests::ask;
+use crate::serve::{Card, DeclaredPage, PageSubject, Show};
 
 const PAGES: [&str; 15] = [
     "/",
@@ -90,4 +91,54 @@ async fn what_the_data_says_is_text_wherever_it_stands() {
     }
     let (_, _, body) = ask(&app, "GET", "/page/catalogue", "").await;
     assert!(body.contains("&lt;img src=x onerror") && body.contains("/page/catalogue/a%2Fb%22c"), "{body}");
+}
+
+#[tokio::test]
+async fn what_a_client_sends_makes_no_page_long_and_none_fails() {
+    let fixture = fixture(Vec::new());
+    let many = |pair: &str, count: usize| vec![pair.to_owned(); count].join("&");
+    for (page, status) in [
+        ("/page/batches?offset=18446744073709551615".to_owned(), 200),
+        ("/page/models/close?offset=18446744073709551615".to_owned(), 200),
+        (format!("/page/batches?{}", many("a=1", 61)), 400),
+        (format!("/page/try/model/close?Timestamp={}", "9".repeat(9000)), 400),
+    ] {
+        let (found, _, body) = ask(&fixture.app, "GET", &page, "").await;
+        assert_eq!(found, status, "{page}: {body}");
+        assert!(body.len() < 100_000, "{page}: {} bytes", body.len());
+    }
+    // Whoever may not ask SQL is told so before a byte of the form is read.
+    let (status, _, body) = ask(&fixture.app, "POST", "/page/sql", "sql=select%201").await;
+    assert!(status == 403 && body.contains("this machine alone"), "{status} {body}");
+}
+
+#[tokio::test]
+async fn a_tab_is_kept_by_its_form_and_its_links() {
+    let (mut context, models) = context(vec![route("/c", &["close"], &[], None)], vec![batch(1, 10, 0)]);
+    models.publish_all(3);
+    let page = |name: &str, subject| DeclaredPage {
+        name: name.to_owned(),
+        title: name.to_owned(),
+        show: Show::Tabs,
+        subject,
+        card: Card::default(),
+    };
+    let names = ["close", "low"].map(str::to_owned).to_vec();
+    context.settings.pages =
+        vec![page("models", PageSubject::Models(names)), page("routes", PageSubject::Routes(vec!["/c".to_owned()]))];
+    let fixture = of_context(context, models);
+    let (_, _, body) = ask(&fixture.app, "GET", "/p/models?_tab=1", "").await;
+    assert!(body.contains("action=\"/p/models\"") && body.contains("name=\"_tab\" value=\"1\""), "{body}");
+    let (_, _, body) = ask(&fixture.app, "GET", "/p/models?_tab=1&Open=1&Volume=2&_ask=1", "").await;
+    assert!(body.contains("/v1/models/low/predict?Open=1") && body.contains("low@1"), "{body}");
+    let (_, _, body) = ask(&fixture.app, "GET", "/p/routes", "").await;
+    assert!(body.contains("aria-current=\"true\"") && body.contains("name=\"Timestamp\""), "{body}");
+}
+
+#[test]
+fn a_table_is_linear_and_says_what_it_leaves_out() {
+    let rows: Vec<serde_json::Value> = (0..5000).map(|at| serde_json::json!({"at": at, "text": "x"})).collect();
+    let shown = super::cards::table("rows", &["at", "text"], &rows).into_string();
+    assert_eq!(shown.matches("<tr>").count(), 201);
+    assert!(shown.contains("The first 200 of 5,000"));
 }

@@ -21,8 +21,23 @@ pub fn encode(name: &str) -> String {
 #[derive(Debug, Clone, Default)]
 pub struct Query(Vec<(String, String)>);
 
+/// A page has links that hold its whole query, so both are bounded: nobody types more.
+const PAIRS_MOST: usize = 60;
+const QUERY_BYTES_MOST: usize = 8 << 10;
+
 impl Query {
     pub fn parse(text: &str) -> Result<Self, ApiError> {
+        let query = Self::parse_form(text)?;
+        if text.len() > QUERY_BYTES_MOST || query.0.len() > PAIRS_MOST {
+            let message =
+                format!("the query of a page is at most {PAIRS_MOST} values and {QUERY_BYTES_MOST} bytes long");
+            return Err(ApiError::bad_request(message));
+        }
+        Ok(query)
+    }
+
+    /// A posted form is in no link.
+    pub fn parse_form(text: &str) -> Result<Self, ApiError> {
         parse_pairs(text).map(Self)
     }
 
@@ -44,8 +59,10 @@ impl Query {
         Self(self.0.iter().filter(|(known, _)| known != name).cloned().collect())
     }
 
-    pub fn offset(&self) -> usize {
-        self.get("offset").and_then(|text| text.parse().ok()).unwrap_or_default()
+    /// What is shown begins there: within `total`.
+    pub fn offset(&self, total: u64) -> usize {
+        let wanted = self.get("offset").and_then(|text| text.parse::<u64>().ok()).unwrap_or_default();
+        usize::try_from(wanted.min(total.saturating_sub(1))).unwrap_or_default()
     }
 
     /// The query with some names replaced; `None` removes one.
@@ -62,9 +79,13 @@ pub fn write<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> String {
     pairs.collect::<Vec<_>>().join("&")
 }
 
-/// `path?query`, or the path alone.
+/// `path?query`, or the path alone; a path that has a query already goes on with it.
 pub fn target(path: &str, query: &str) -> String {
-    if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
+    match (query.is_empty(), path.contains('?')) {
+        (true, _) => path.to_owned(),
+        (false, false) => format!("{path}?{query}"),
+        (false, true) => format!("{path}&{query}"),
+    }
 }
 
 /// As it is read, whole: numbers grouped, lists with commas, null as a dash.
@@ -192,6 +213,17 @@ mod tests {
         ] {
             assert_eq!(fill(template, item), filled, "{template}");
         }
+    }
+
+    #[test]
+    fn a_query_that_makes_long_pages_is_refused() {
+        let many = |count: usize| vec!["a=1"; count].join("&");
+        assert!(Query::parse(&many(PAIRS_MOST)).is_ok() && Query::parse(&many(PAIRS_MOST + 1)).is_err());
+        assert!(Query::parse(&format!("a={}", "x".repeat(QUERY_BYTES_MOST))).is_err());
+        for (offset, total, shown) in [("5", 10, 5), ("18446744073709551615", 10, 9), ("-1", 10, 0), ("7", 0, 0)] {
+            assert_eq!(Query::parse(&format!("offset={offset}")).unwrap().offset(total), shown);
+        }
+        assert_eq!(target("/p/x?_tab=1", "a=2"), "/p/x?_tab=1&a=2");
     }
 
     #[test]

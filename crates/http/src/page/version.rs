@@ -9,6 +9,9 @@ use super::values::{encode, list, number, text, whole, word};
 use super::{Made, Page, format, insights};
 use crate::serve::Asker;
 
+/// Further ones stand in the line above.
+const BATCHES_LINKED: usize = 20;
+
 pub async fn page(asker: &Asker<'_>, model: &str, version: &str) -> Made {
     let path = format!("/v1/models/{}/versions/{}", encode(model), encode(version));
     let described = asker.get(&path).await?;
@@ -40,7 +43,7 @@ pub async fn page(asker: &Asker<'_>, model: &str, version: &str) -> Made {
         ));
     }
     if let Some(parent) = described.get("parent").filter(|parent| !parent.is_null()) {
-        lineage.push(("Begun from", text(parent)));
+        lineage.push(("Begun from version", parent.get("version").map_or_else(|| text(parent), text)));
     }
     for (key, said) in [
         ("user", "User"),
@@ -68,11 +71,13 @@ pub async fn page(asker: &Asker<'_>, model: &str, version: &str) -> Made {
         h1 { (title) }
         p { (verdict(&described)) " " span .muted { (subject(&described)) } " · " a href={ "/page/try/model/" (encode(model)) } { "try it" } }
         @for note in list(&described, "notes") { p .notice { (text(note)) } }
-        @if let Some(removed) = described.get("removed_at_ms") { p .notice { "Removed: " (text(removed)) } }
+        @if let Some(removed) = described.get("removed") {
+            p .notice { "Removed at " (format::time(removed.get("at_ms").and_then(Value::as_i64).unwrap_or_default())) " UTC: " (word(removed, "reason")) }
+        }
         section { h2 { "How good it is" } (scores(&described)) }
         @if let Some(clusters) = &clusters { (insights::clusters(clusters)) }
         (insights::section(&described, insights.as_ref()))
-        section { h2 { "Where it came from" } (facts(&lineage)) p { "Trained with batches " @for batch in list(&described, "batches").iter().rev().take(20) {
+        section { h2 { "Where it came from" } (facts(&lineage)) p { "Trained with batches" @if list(&described, "batches").len() > BATCHES_LINKED { ", the newest" } ": " @for batch in list(&described, "batches").iter().rev().take(BATCHES_LINKED) {
             a href={ "/page/batches/" (text(batch)) } { (text(batch)) } " "
         } } }
         @if !list(&described, "features").is_empty() { section { h2 { "What it reads" } ul { @for feature in list(&described, "features") { li { code { (text(feature)) } } } } } }

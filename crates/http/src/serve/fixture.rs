@@ -126,7 +126,7 @@ pub fn add_catalogue(context: &mut ServeContext, models: &Models, items: &str, r
     context.settings.catalogue = rules;
 }
 
-fn of_context(context: ServeContext, models: Models) -> Fixture {
+pub fn of_context(context: ServeContext, models: Models) -> Fixture {
     let status = Arc::clone(&context.status);
     let (running, stopping) = watch::channel(false);
     Fixture { app: Arc::new(App::new(context, stopping)), status, _models: models, _running: running }

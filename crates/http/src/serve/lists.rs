@@ -256,6 +256,12 @@ pub async fn version(app: &Arc<App>, model: &str, version: &str) -> Result<Respo
     Ok(reply::json(StatusCode::OK, &removed))
 }
 
+/// What of a model's versions is in memory, the oldest first: the newest ones, and those that an alias names. Reads nothing.
+pub fn loaded_versions(app: &App, name: &str) -> Vec<Value> {
+    let served = app.context.registry.snapshot();
+    served.models.get(name).map_or(Vec::new(), |model| model.loaded().map(|version| version.to_json()).collect())
+}
+
 /// What a removed version was, and when and why it went.
 fn removed_json(registry: &Registry, model: &str, number: u32) -> Result<Option<Value>, ApiError> {
     match registry.removed(model, number) {

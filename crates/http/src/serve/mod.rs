@@ -56,6 +56,7 @@ pub use connections::serve;
 pub use endpoints::Answer;
 pub use error::ApiError;
 pub use hosts::{Sites, host_and_port, is_address, origin, sites};
+pub(crate) use lists::loaded_versions;
 pub(crate) use openapi::document;
 pub use pages::{Answered, Asker, PageKind, Pages};
 pub(crate) use reply::{asset, csv_answer, html_page};

@@ -10,8 +10,10 @@ use futures_util::future::BoxFuture;
 use serde_json::Value;
 
 use super::App;
+use super::body;
 use super::endpoints::{Answer, Endpoint};
 use super::error::ApiError;
+use super::guard::{Peer, loopback};
 use super::reply::MODEL_VERSION;
 
 /// More is no page's: it asks for a window of what there is.
@@ -64,6 +66,16 @@ pub struct Asker<'a> {
 }
 
 impl Asker<'_> {
+    /// The posted form of a query in SQL: of this machine alone, as the query itself, and with the same bounds on what a client sends.
+    pub async fn form(&self, body: Body) -> Result<String, ApiError> {
+        loopback(self.parts.extensions.get::<Peer>(), &self.parts.headers)?;
+        let text = |bytes: &[u8]| match std::str::from_utf8(bytes) {
+            Ok(text) => Ok(text.to_owned()),
+            Err(_) => Err(ApiError::bad_request("the form is no UTF-8")),
+        };
+        body::receive(body, &self.app.bodies, 1, text).await.map(|(text, _)| text)
+    }
+
     pub async fn get(&self, target: &str) -> Result<Value, ApiError> {
         self.ask(Method::GET, target, None).await.map(|answered| answered.value)
     }
