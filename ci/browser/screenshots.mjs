@@ -2,19 +2,23 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { open } from "./chromium.mjs";
-import { dataFolder, start } from "./server.mjs";
+import { dataFolder, start, until } from "./server.mjs";
 import { SYSTEMS } from "./systems.mjs";
 
 // A line a picture's page. Every page is taken light at 1280 × 800; `also` has what else of it.
 const PAGES = [
-  { system: "bitcoin", path: "/", name: "live", also: ["dark", "phone"] },
-  { system: "bitcoin", path: "/docs", name: "api" },
-  { system: "movies", path: "/", name: "movies" },
-  { system: "products", path: "/", name: "products" },
-  { system: "houses", path: "/", name: "houses" },
-  { system: "movielens", path: "/", name: "movielens" },
+  { system: "bitcoin", path: "/", name: "now", also: ["dark", "phone"] },
+  { system: "bitcoin", path: "/p/predict?_tab=2&open=4300&close=4310&volume=5&_ask=1", name: "predict" },
+  { system: "bitcoin", path: "/page/models/range_boosted/latest", name: "version" },
+  { system: "bitcoin", path: "/page/batches/1", name: "batch" },
+  { system: "movies", path: "/p/films", name: "films", also: ["phone"] },
+  { system: "movies", path: "/p/audience", name: "audience" },
+  { system: "products", path: "/p/shop", name: "shop" },
+  { system: "houses", path: "/page/models/kind/latest", name: "clusters" },
+  { system: "movielens", path: "/p/taste", name: "taste" },
 ];
 
+const WAITS_MS = 120_000;
 const LOOKS = {
   light: { width: 1280, height: 800, scheme: "light" },
   dark: { width: 1280, height: 800, scheme: "dark" },
@@ -25,6 +29,8 @@ async function take(browser, url, file, { width, height, scheme }) {
   await browser.size(width, height);
   await browser.scheme(scheme);
   await browser.go(url);
+  // What is computed on demand fills itself.
+  await until(`${url} is complete`, WAITS_MS, () => browser.run(() => !document.querySelector("[data-waits]")));
   const bytes = Buffer.from(await browser.driver.takeScreenshot(), "base64");
   writeFileSync(file, bytes);
   console.log(`${String(Math.ceil(bytes.length / 1024)).padStart(6)} KiB  ${width}×${height}  ${file}`);

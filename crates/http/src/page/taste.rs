@@ -168,19 +168,23 @@ pub async fn rate(asker: &Asker<'_>, model: &str, query: &Query) -> Made {
         @if !popular.is_empty() {
             p .whys { "Many know " @for (item, title) in &popular { a href=(url(item)) { (title) } " " } }
         }
-        form #rate .ask action=(here) method="get" {
-            @if let Some(item) = new {
-                @let title = title_of(asker, item).await;
-                div .rated { strong { (title) } " " (rating(item, steps.last().copied(), &title)) " " button type="submit" { "Add" } }
-            }
-            @for ((item, value), title) in rated.iter().zip(&titles) {
-                div .rated {
-                    (title) " " (rating(item, Some(*value), title)) " "
-                    a href=(values::target(&here, &query.with(&[(&format!("{RATE}{item}"), None), ("item", None)]))) { "remove" span .hidden { " " (title) } }
+        div #rate {
+            @if new.is_some() || !rated.is_empty() {
+                form .ask action=(here) method="get" {
+                    @if let Some(item) = new {
+                        @let title = title_of(asker, item).await;
+                        div .rated { strong { (title) } " " (rating(item, steps.last().copied(), &title)) " " button type="submit" { "Add" } }
+                    }
+                    @for ((item, value), title) in rated.iter().zip(&titles) {
+                        div .rated {
+                            (title) " " (rating(item, Some(*value), title)) " "
+                            a href=(values::target(&here, &query.with(&[(&format!("{RATE}{item}"), None), ("item", None)]))) { "remove" span .hidden { " " (title) } }
+                        }
+                    }
+                    @if !rated.is_empty() && new.is_none() { button type="submit" { "Rate so" } }
+                    @if rated.len() >= RATINGS_MOST { p .notice { "That is as many as a URL holds; post more to " code { (target) } } }
                 }
             }
-            @if !rated.is_empty() && new.is_none() { button type="submit" { "Rate so" } }
-            @if rated.len() >= RATINGS_MOST { p .notice { "That is as many as a URL holds; post more to " code { (target) } } }
         }
         div #answer {
             @match &asked {
