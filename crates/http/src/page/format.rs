@@ -1,8 +1,10 @@
 //! Numbers and times as people read them. Pure.
 
+use millstream_base::grouped;
+
 /// 2330000 → `2,330,000`.
 pub fn count(number: u64) -> String {
-    group(&number.to_string())
+    grouped(&number.to_string())
 }
 
 /// Four significant digits, or all whole ones: `31,450`, `28.31`, `0.004127`.
@@ -28,18 +30,7 @@ pub fn number(value: f64) -> String {
     let fraction = fraction.trim_end_matches('0');
     let point = if fraction.is_empty() { "" } else { "." };
     let sign = if value < 0.0 { "−" } else { "" };
-    format!("{sign}{}{point}{fraction}", group(whole))
-}
-
-fn group(digits: &str) -> String {
-    let mut grouped = String::with_capacity(digits.len() * 4 / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
+    format!("{sign}{}{point}{fraction}", grouped(whole))
 }
 
 /// Milliseconds since the epoch as `2026-11-21 06:02:33` (UTC).

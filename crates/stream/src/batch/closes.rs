@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use millstream_base::grouped;
+
 use super::manifest::{Cut, Window};
 use super::plan::{Plan, total_by_rule};
 use crate::batch::{BatchRule, WindowTime};
@@ -11,10 +13,10 @@ use crate::record::write_instant;
 pub fn closes(plan: &Plan, idle: Option<Duration>, last: Option<&Cut>, now_ms: i64) -> Option<String> {
     let (batch, previous) = plan.next(last)?;
     let by_rule = match plan.rule {
-        BatchRule::Rows(rows) => format!("at {} rows", grouped(rows.get())),
+        BatchRule::Rows(rows) => format!("at {} rows", grouped(&rows.get().to_string())),
         BatchRule::Parts(parts) => {
             let total = total_by_rule(plan.rule, batch, previous, plan.source_rows)?;
-            format!("at part {batch} of {parts}: row {}", grouped(total))
+            format!("at part {batch} of {parts}: row {}", grouped(&total.to_string()))
         }
         BatchRule::Window { length_ms, time } => {
             let last = last.and_then(|cut| cut.window);
@@ -65,19 +67,6 @@ fn span(span: Duration) -> String {
         Some((name, unit)) => format!("{} {name}", ms / unit),
         None => format!("{ms} ms"),
     }
-}
-
-/// 300000 → `300,000`.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 #[cfg(test)]
