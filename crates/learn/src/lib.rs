@@ -40,6 +40,7 @@ pub use error::{FitError, LoadError, PredictError, TableError};
 pub use ids::{Id, Ids, Texts};
 pub use params::{ParamDefault, ParamFault, ParamSpec, ParamValue};
 pub use table::{Column, Table};
+pub use trees::ensemble::ForeignTrees;
 
 /// Where every random choice of a fit comes from. Equal seeds give equal bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

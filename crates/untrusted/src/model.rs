@@ -47,6 +47,22 @@ pub struct ModelFile {
     pub training_seconds: f64,
     /// What a reader should know of the fit: not converged, separable, rank-deficient.
     pub notes: Vec<String>,
+    /// Where it is from, of a version that was not trained here: it has no batches and no measures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported: Option<Provenance>,
+}
+
+/// What trained a version, where that was not a Millstream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// Such as `Spark 4.0.1`.
+    pub from: String,
+    /// What that calls such a model.
+    pub class: String,
+    pub uid: String,
+    /// Of the names and the contents of its files.
+    pub digest: String,
+    pub imported_at_ms: u64,
 }
 
 /// Of inputs and of features.

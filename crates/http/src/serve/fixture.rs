@@ -258,6 +258,7 @@ fn file(model: &str, number: u32, inputs: &[(&str, ColumnType)]) -> ModelFile {
         dialect: millstream_untrusted::model::Dialect::CURRENT,
         trained_at_ms: now_ms(),
         training_seconds: 0.42,
+        imported: None,
         notes: if number == 2 { vec!["two columns carry the same information".to_owned()] } else { Vec::new() },
     }
 }

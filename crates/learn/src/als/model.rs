@@ -34,7 +34,7 @@ pub struct Model {
     /// n_items × width, row-major; empty where it would be `items`.
     lists: Vec<f32>,
     equation: Equation,
-    /// Explicit feedback only.
+    /// Of explicit feedback, where it is known.
     scale: Option<(f32, f32)>,
     mean: f64,
     item_counts: Vec<u32>,
@@ -133,7 +133,7 @@ impl Model {
         self.equation.feedback
     }
 
-    /// The lowest and the highest prediction; `None` for implicit feedback, whose scores are about 0 … 1.
+    /// The lowest and the highest prediction; `None` for implicit feedback, whose scores are about 0 … 1, and where it is not known.
     pub fn scale(&self) -> Option<(f32, f32)> {
         self.scale
     }
@@ -404,7 +404,8 @@ fn read_equation(arrays: &Arrays) -> Result<Equation, LoadError> {
 
 fn read_scale(arrays: &Arrays, feedback: Feedback) -> Result<Option<(f32, f32)>, LoadError> {
     match (read_finite(arrays, "scale", &[Dim::Any])?, feedback) {
-        ([], Feedback::Implicit) => Ok(None),
+        // Of explicit feedback where it is not known, as of factors that were trained elsewhere.
+        ([], Feedback::Implicit | Feedback::Explicit) => Ok(None),
         ([low, high], Feedback::Explicit) if low <= high => Ok(Some((narrow(*low), narrow(*high)))),
         (other, _) => Err(damaged("scale", format!("it holds {other:?}"))),
     }

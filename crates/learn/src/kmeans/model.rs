@@ -93,6 +93,11 @@ impl Model {
         &self.sizes
     }
 
+    /// Whether anything is known of the rows of the fit; of centres that were trained elsewhere nothing is.
+    pub fn knows_rows(&self) -> bool {
+        self.sizes.iter().any(|&size| size > 0)
+    }
+
     /// Σ squared distance of the rows of the fit to the nearest centre, in the units of [`Nearest::distance`].
     pub fn inertia(&self) -> f64 {
         self.inertia

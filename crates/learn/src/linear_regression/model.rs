@@ -9,7 +9,8 @@ use crate::layout::{Layout, add_scores};
 use crate::numeric::index_u32;
 use crate::table::Table;
 
-use super::fit::PARAMETERS_MAX;
+/// More than a fit here takes, for a model may have been trained elsewhere.
+const PARAMETERS_MAX: usize = 1 << 20;
 
 /// ŷ = offset + Σ over columns of coefficient·(value − centre), or of the category's coefficient. Centres are kept
 /// apart from the offset because in the intercept of, say, a column of epoch seconds the digits would cancel.

@@ -2,15 +2,21 @@
 
 use std::ops::Range;
 
-use crate::arrays::{Array, Arrays, Dim, damaged, read_f64, read_finite, read_u8, read_u32};
+use crate::arrays::{Array, Arrays, Dim, damaged, read_f64, read_finite, read_i64, read_u8, read_u32};
 use crate::chunks::fill_chunks;
 use crate::error::{LoadError, PredictError};
 use crate::numeric::index_u32;
 use crate::table::{Column, Table};
 
-/// Marks a leaf in `Node::feature`; for other nodes its top bit says that missing values go left.
+/// Marks a leaf in `Node::feature`; for other nodes its top bit says that missing values go left, and the next one that the categories
+/// of a set do. A release that knows no sets takes the bit for an unknown column, and refuses the trees.
 const LEAF: u32 = u32::MAX;
 const MISSING_LEFT: u32 = 1 << 31;
+const SET: u32 = 1 << 30;
+const FLAGS: u32 = MISSING_LEFT | SET;
+
+const SET_ENDS: &str = "set_ends";
+const SET_WORDS: &str = "set_words";
 
 /// What trees predict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,9 +28,9 @@ pub enum Task {
 /// One node; the right child follows the left one.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Node {
-    /// value ≤ threshold goes left; categories are compared by their position in the learned order.
+    /// value ≤ threshold goes left; categories are compared by their position in the learned order. With [`SET`] the number of the set.
     threshold: f64,
-    /// The column, with [`MISSING_LEFT`]; or [`LEAF`].
+    /// The column, with [`MISSING_LEFT`] and [`SET`]; or [`LEAF`].
     feature: u32,
     /// The left child, counted over all trees; of a leaf the row of `values`.
     child: u32,
@@ -83,11 +89,114 @@ pub(crate) struct Trees {
     nodes: Vec<Node>,
     /// n_leaves × width.
     values: Vec<f64>,
+    sets: Sets,
+}
+
+/// Which categories go left, where that is no matter of an order: of trees that were trained elsewhere.
+#[derive(Debug, Clone, PartialEq, Default)]
+struct Sets {
+    /// Where the words of each set end.
+    ends: Vec<usize>,
+    /// A bit for each category of the column, the lowest first.
+    words: Vec<u32>,
+}
+
+impl Sets {
+    fn of(&self, set: usize) -> &[u32] {
+        let start = if set == 0 { 0 } else { self.ends[set - 1] };
+        &self.words[start..self.ends[set]]
+    }
+
+    /// The set of this number, which has at least one word.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole number from 0 on")]
+    fn find(&self, number: f64) -> Option<&[u32]> {
+        let is_one = number.fract() == 0.0 && (0.0..self.ends.len() as f64).contains(&number);
+        is_one.then(|| self.of(number as usize)).filter(|words| !words.is_empty())
+    }
+
+    /// Both are whole numbers, within what was checked.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole numbers from 0 on")]
+    fn has(&self, set: f64, category: f64) -> bool {
+        let category = category as usize;
+        self.of(set as usize).get(category / 32).is_some_and(|word| word >> (category % 32) & 1 == 1)
+    }
+}
+
+/// Trees that were trained elsewhere, put together node by node as arrays that [`from_arrays`](Trees::from_arrays) reads and checks.
+#[derive(Debug, Clone)]
+pub struct ForeignTrees {
+    task: Task,
+    /// Of each column; `None`: numbers.
+    n_categories: Vec<Option<u32>>,
+    width: usize,
+    trees: Vec<Tree>,
+    sets: Sets,
+}
+
+impl ForeignTrees {
+    /// `n_categories`: of each column; `None`: numbers. `width`: values of a leaf.
+    pub fn new(task: Task, n_categories: Vec<Option<u32>>, width: usize) -> Self {
+        Self { task, n_categories, width, trees: Vec::new(), sets: Sets::default() }
+    }
+
+    /// Begins the next tree, and gives the place of its root.
+    pub fn root(&mut self) -> usize {
+        let mut tree = Tree::default();
+        let root = tree.reserve();
+        self.trees.push(tree);
+        root
+    }
+
+    /// Makes a place of the newest tree a leaf.
+    pub fn leaf(&mut self, at: usize, values: impl Iterator<Item = f64>) {
+        if let Some(tree) = self.trees.last_mut() {
+            tree.leaf(at, values);
+        }
+    }
+
+    /// Makes a place of the newest tree a split of numbers, and gives that of its left child; the right one is next to it. What is missing
+    /// goes right.
+    pub fn split(&mut self, at: usize, column: usize, threshold: f64) -> usize {
+        self.trees.last_mut().map_or(0, |tree| tree.split(at, column, threshold, false))
+    }
+
+    /// As `split`, of categories: whether each goes left, and one that is none of them.
+    pub fn split_set(
+        &mut self,
+        at: usize,
+        column: usize,
+        left: impl Iterator<Item = bool>,
+        others_left: bool,
+    ) -> usize {
+        let start = self.sets.words.len();
+        for (category, left) in left.enumerate() {
+            if category % 32 == 0 {
+                self.sets.words.push(0);
+            }
+            self.sets.words[start + category / 32] |= u32::from(left) << (category % 32);
+        }
+        let set = self.sets.ends.len() as f64;
+        self.sets.ends.push(self.sets.words.len());
+        let Some(tree) = self.trees.last_mut() else { return 0 };
+        let child = tree.split(at, column, set, others_left);
+        tree.nodes[at].feature |= SET;
+        child
+    }
+
+    pub fn into_arrays(self) -> Arrays {
+        let features = self.n_categories.iter().map(|n_categories| match n_categories {
+            None => Feature::Numeric,
+            Some(n) => Feature::Categorical((0..*n).map(f64::from).collect()),
+        });
+        let trees = Trees::new(self.task, features.collect(), self.width.max(1), self.trees);
+        Trees { sets: self.sets, ..trees }.to_arrays()
+    }
 }
 
 impl Trees {
     pub(crate) fn new(task: Task, features: Vec<Feature>, width: usize, trees: Vec<Tree>) -> Trees {
-        let mut all = Trees { task, features, width, roots: Vec::new(), nodes: Vec::new(), values: Vec::new() };
+        let (roots, nodes, values, sets) = Default::default();
+        let mut all = Trees { task, features, width, roots, nodes, values, sets };
         for tree in trees {
             let first_node = index_u32(all.nodes.len());
             let first_leaf = index_u32(all.values.len() / width);
@@ -162,7 +271,11 @@ impl Trees {
                 let first = tree * self.width % n_outputs;
                 for (lanes, outputs) in outputs.chunks_mut(LANES * n_outputs).enumerate() {
                     let rows = &block[lanes * LANES * d..];
-                    if outputs.len() == LANES * n_outputs {
+                    if !self.sets.ends.is_empty() {
+                        for (row, output) in rows.chunks_exact(d).zip(outputs.chunks_exact_mut(n_outputs)) {
+                            self.add_leaves([self.leaf_by_sets(root, row)], n_outputs, first, output);
+                        }
+                    } else if outputs.len() == LANES * n_outputs {
                         self.add_leaves(self.leaves::<LANES>(root, rows), n_outputs, first, outputs);
                     } else {
                         for (row, output) in rows.chunks_exact(d).zip(outputs.chunks_exact_mut(n_outputs)) {
@@ -220,6 +333,21 @@ impl Trees {
         }
     }
 
+    /// As `leaves`, of one row and of trees with sets.
+    fn leaf_by_sets(&self, root: u32, row: &[f64]) -> u32 {
+        let mut node = self.nodes[root as usize];
+        while node.feature != LEAF {
+            let value = row[(node.feature & !FLAGS) as usize];
+            let left = match (value.is_nan(), node.feature & SET != 0) {
+                (true, _) => node.feature & MISSING_LEFT != 0,
+                (false, true) => self.sets.has(node.threshold, value),
+                (false, false) => value <= node.threshold,
+            };
+            node = self.nodes[(node.child + u32::from(!left)) as usize];
+        }
+        node.child
+    }
+
     /// Adds each leaf's values to its row of `outputs`, from the output `first` on.
     fn add_leaves<const N: usize>(&self, leaves: [u32; N], n_outputs: usize, first: usize, outputs: &mut [f64]) {
         for (leaf, output) in leaves.into_iter().zip(outputs.chunks_exact_mut(n_outputs)) {
@@ -250,6 +378,10 @@ impl Trees {
         insert("node_child", Array::u32s(self.nodes.iter().map(|node| node.child).collect()));
         let shape = vec![self.values.len() / self.width, self.width];
         insert("leaf_values", Array::F64 { shape, data: self.values.clone() });
+        if !self.sets.ends.is_empty() {
+            insert(SET_ENDS, Array::ends(self.sets.ends.iter().copied()));
+            insert(SET_WORDS, Array::u32s(self.sets.words.clone()));
+        }
         arrays
     }
 
@@ -275,7 +407,7 @@ impl Trees {
         }
         let columns = threshold.iter().zip(feature).zip(child);
         let nodes = columns.map(|((&threshold, &feature), &child)| Node { threshold, feature, child }).collect();
-        let trees = Trees { task, features, width, roots, nodes, values };
+        let trees = Trees { task, features, width, roots, nodes, values, sets: read_sets(arrays)? };
         trees.check_trees()?;
         Ok(trees)
     }
@@ -287,10 +419,12 @@ impl Trees {
             return Err(damaged("roots", "they do not each begin a tree"));
         }
         let ends = self.roots[1..].iter().copied().chain([n_nodes]);
+        // The words of a set of each column; 0 where a category's place is not its number.
+        let set_words: Vec<usize> = self.features.iter().map(Feature::set_words).collect();
         for (&root, end) in self.roots.iter().zip(ends) {
             let mut n_splits = 0;
             for at in root..end {
-                n_splits += u32::from(self.check_node(at, end)?);
+                n_splits += u32::from(self.check_node(at, end, &set_words)?);
             }
             if 2 * n_splits + 1 != end - root {
                 return Err(damaged("roots", format!("the tree at node {root} has {n_splits} splits")));
@@ -304,7 +438,7 @@ impl Trees {
     }
 
     /// Whether node `at`, of a tree whose nodes end before `end`, is a split.
-    fn check_node(&self, at: u32, end: u32) -> Result<bool, LoadError> {
+    fn check_node(&self, at: u32, end: u32, set_words: &[usize]) -> Result<bool, LoadError> {
         let node = self.nodes[at as usize];
         if node.feature == LEAF {
             if node.child as usize >= self.values.len() / self.width {
@@ -312,8 +446,11 @@ impl Trees {
             }
             return Ok(false);
         }
-        if (node.feature & !MISSING_LEFT) as usize >= self.features.len() {
+        let Some(&set_words) = set_words.get((node.feature & !FLAGS) as usize) else {
             return Err(damaged("node_feature", format!("node {at} splits an unknown column")));
+        };
+        if node.feature & SET != 0 && self.sets.find(node.threshold).is_none_or(|set| set.len() != set_words) {
+            return Err(damaged("node_threshold", format!("node {at} splits by a set that its column has not")));
         }
         if node.child <= at || node.child >= end - 1 {
             return Err(damaged("node_child", format!("node {at} has children outside what follows it")));
@@ -329,6 +466,16 @@ impl Feature {
             Feature::Categorical(_) => "categorical",
         }
     }
+
+    /// Of a set of its categories; 0 where it can have none, for its categories have another order than that of their numbers.
+    fn set_words(&self) -> usize {
+        match self {
+            Feature::Categorical(places) if places.iter().enumerate().all(|(at, place)| at as f64 == *place) => {
+                places.len().div_ceil(32)
+            }
+            Feature::Numeric | Feature::Categorical(_) => 0,
+        }
+    }
 }
 
 fn kind(column: &Column) -> &'static str {
@@ -337,6 +484,18 @@ fn kind(column: &Column) -> &'static str {
         Column::Categorical { .. } => "categorical",
         Column::Sparse(_) => "the words of a text",
     }
+}
+
+fn read_sets(arrays: &Arrays) -> Result<Sets, LoadError> {
+    if !arrays.contains_key(SET_ENDS) {
+        return Ok(Sets::default());
+    }
+    let words = read_u32(arrays, SET_WORDS, &[Dim::Any])?.to_vec();
+    let ends = read_i64(arrays, SET_ENDS, &[Dim::Any])?;
+    let ends: Option<Vec<usize>> = ends.iter().map(|&end| usize::try_from(end).ok()).collect();
+    let ends = ends.filter(|ends| ends.is_sorted() && ends.last() == Some(&words.len()));
+    let ends = ends.ok_or_else(|| damaged(SET_ENDS, "they are not where sets end"))?;
+    Ok(Sets { ends, words })
 }
 
 fn read_features(arrays: &Arrays) -> Result<Vec<Feature>, LoadError> {

@@ -10,7 +10,8 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::{
-    BatchesAction, Command, Demo, DemoSystem, Example, Invocation, LogFormat, ModelsAction, NewFrom, NewKind, Stage,
+    BatchesAction, Command, Demo, DemoSystem, Example, Invocation, LogFormat, ModelImport, ModelsAction, NewFrom,
+    NewKind, Stage,
 };
 use millstream_answer::query::OutputFormat;
 use millstream_answer::views::{ProcessLimits, QUERY_PROCESS};
@@ -225,6 +226,30 @@ enum TypedModels {
         /// The version's number, from 1
         version: NonZeroU32,
     },
+    /// Import a model that Spark's ML saved as a version of a model that FILE does not train
+    Import {
+        /// The pipeline file, whose store the version goes to
+        file: PathBuf,
+        /// What `model.write().save(…)` wrote: a folder, or s3://BUCKET/PREFIX
+        folder: String,
+        /// What the model is called here
+        #[arg(long, value_name = "MODEL")]
+        name: String,
+        /// What the numbers of its vector are called, where no stage of a pipeline says it [default: features_0, features_1, …]
+        #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
+        features: Option<Vec<String>>,
+        /// Of an ALSModel, which does not say it: it was fitted to implicit feedback
+        #[arg(long)]
+        implicit: bool,
+        /// Of an ALSModel: its regParam, by which new users are folded in
+        #[arg(long, default_value = "0.1", value_parser = positive)]
+        lambda: String,
+        /// Of an ALSModel of implicit feedback: its alpha
+        #[arg(long, default_value = "1", value_parser = positive)]
+        alpha: String,
+        #[command(flatten)]
+        overridden: Overridden,
+    },
     /// Let an alias name a version: requests that name none are answered by the champion
     Promote {
         #[command(flatten)]
@@ -303,6 +328,10 @@ impl Ready<'_> {
             TypedCommand::Models(action) => {
                 let (target, action) = match action {
                     TypedModels::List(target) => (target, ModelsAction::List),
+                    TypedModels::Import { file, folder, name, features, implicit, lambda, alpha, overridden } => {
+                        let import = ModelImport { folder, model: name, features, implicit, lambda, alpha };
+                        (Target { file, overridden }, ModelsAction::Import(import))
+                    }
                     TypedModels::Show { target, model, version } => (target, ModelsAction::Show { model, version }),
                     TypedModels::Verify { target, model, version } => (target, ModelsAction::Verify { model, version }),
                     TypedModels::Promote { target, model, version, alias } => {
@@ -345,6 +374,11 @@ impl Ready<'_> {
         let data = data.unwrap_or_else(|| PathBuf::from("millstream-demo").join(format!("{name}-{rows}-{seed}")));
         Demo { system, rows, seed, data, exit_when_done, overrides: self.overrides(overridden) }
     }
+}
+
+fn positive(text: &str) -> Result<String, String> {
+    let number = text.parse().ok().filter(|number: &f64| number.is_finite() && *number > 0.0);
+    number.map(|_| text.to_owned()).ok_or_else(|| "a number above 0".to_owned())
 }
 
 /// `NAME`, or `NAME.toml` as people type it.

@@ -16,19 +16,23 @@ use tracing_subscriber::fmt::format::debug_fn;
 
 use super::table::table;
 use super::{
-    BatchesAction, Command, Demo, Invocation, KnownFile, LogFormat, ModelsAction, NewFrom, Stage, exit, pipeline_for,
-    said_of, write_new,
+    BatchesAction, Command, Demo, Invocation, KnownFile, LogFormat, ModelImport, ModelsAction, NewFrom, Stage, exit,
+    pipeline_for, said_of, write_new,
 };
-use crate::config::{Loaded, Overrides, Pipeline, Retention, load};
+use crate::config::{Loaded, Overrides, Pipeline, Retention, load, store_url};
 use crate::run::{
     self, Alone, Options, Outcome, Progress, check_data, open_broker, open_store_reading, run, with_rules,
 };
 use millstream_answer::catalogue::{CatalogueFrom, Lookups, check_file};
 use millstream_answer::views::{answer_questions, check_files};
-use millstream_base::status::{EventKind, Status};
+use millstream_base::status::{EventKind, Status, now_ms};
 use millstream_base::{ConfigFaults, Fault, Faults, error_chain};
-use millstream_model::registry::{Found, OwnerTexts, Registry, RegistryError, Remedy, RemovedVersion, Version};
-use millstream_store::{SharedStore, StoreUrl, read_optional};
+use millstream_model::mllib::{FoldIn, Folder, ImportOptions, import};
+use millstream_model::model::check::is_model_name;
+use millstream_model::registry::{
+    Found, OwnerTexts, Published, Registry, RegistryError, Remedy, RemovedVersion, Version,
+};
+use millstream_store::{LocalStore, S3Store, SharedStore, StoreUrl, read_optional};
 use millstream_stream::batch::{Batch, IDENTITY_KEY, StoredBatches};
 use millstream_stream::record::write_instant;
 use millstream_stream::schema::Dialect;
@@ -314,7 +318,58 @@ fn batch_row(batch: &Batch) -> Vec<String> {
     ]
 }
 
+/// The store need not have been begun: a model may be all that is served.
+fn import_model(loaded: &Loaded, wanted: &ModelImport) -> anyhow::Result<u8> {
+    let ModelImport { folder, model, features, implicit, lambda, alpha } = wanted;
+    if !is_model_name(model) {
+        bail!("--name {model}: a model's name is small letters, digits and `_`, a letter first");
+    }
+    if loaded.pipeline.models.iter().any(|trained| trained.name == *model) {
+        bail!("--name {model}: the pipeline file trains a model of this name; import it under another one");
+    }
+    let place = match folder.strip_prefix("s3a://") {
+        Some(rest) => format!("s3://{rest}"),
+        None => folder.clone(),
+    };
+    let source: SharedStore = match place.starts_with("s3://") {
+        true => match store_url(&place).map_err(|fault| anyhow!("{place}: {fault}"))? {
+            StoreUrl::S3 { bucket, prefix } => Arc::new(S3Store::open_reading(&bucket, &prefix)?),
+            StoreUrl::Local(folder) => Arc::new(LocalStore::open_reading(&folder)),
+        },
+        false => Arc::new(LocalStore::open_reading(Path::new(&place))),
+    };
+    let saved = Folder::open(source.as_ref(), "")?;
+    let store = run::open_store(&loaded.pipeline.store)?;
+    let fold_in = FoldIn { implicit: *implicit, lambda: lambda.parse()?, alpha: alpha.parse()?, nonnegative: false };
+    let options = ImportOptions { features: features.clone(), fold_in, now_ms: now_ms() };
+    let (number, was_there) = match import(store.as_ref(), model, &saved, &options)? {
+        Published::Mine(number) => (number, false),
+        Published::Already(number) => (number, true),
+    };
+    let version = Version::load_unmeasured(store.as_ref(), model, number, &OwnerTexts::default())?;
+    let inputs: Vec<&str> = version.file.inputs.iter().map(|input| input.name.as_str()).collect();
+    let is_new = if was_there { "was imported before, as" } else { "is" };
+    say(&format!(
+        "{folder} {is_new} {model} version {number}: {}, takes {}",
+        version.algorithm.name(),
+        shortened(&inputs.join(", "))
+    ));
+    for note in &version.file.notes {
+        say(&format!("note: {note}"));
+    }
+    Ok(exit::DONE)
+}
+
+/// A line for a person.
+fn shortened(text: &str) -> String {
+    const SHOWN: usize = 300;
+    if text.chars().count() <= SHOWN { text.to_owned() } else { text.chars().take(SHOWN).chain(['…']).collect() }
+}
+
 fn models(loaded: Loaded, action: &ModelsAction) -> anyhow::Result<u8> {
+    if let ModelsAction::Import(wanted) = action {
+        return import_model(&loaded, wanted);
+    }
     let store = open_existing_store(&loaded.pipeline.store)?;
     let owner = OwnerTexts::of(&loaded.pipeline.models);
     let registry = Registry::open_for(store.clone(), owner.clone())?;
@@ -324,6 +379,8 @@ fn models(loaded: Loaded, action: &ModelsAction) -> anyhow::Result<u8> {
         served.models.get(name).with_context(|| format!("no version of a model {name:?}; there are: {}", known()))
     };
     match action {
+        // Done above.
+        ModelsAction::Import(_) => {}
         ModelsAction::List => {
             let mut rows: Vec<Vec<String>> = Vec::new();
             for model in served.models.values() {
@@ -363,7 +420,11 @@ fn models(loaded: Loaded, action: &ModelsAction) -> anyhow::Result<u8> {
             for fault in &report.faults {
                 say(fault);
             }
-            let verdict = if report.is_whole() { "whole: training it again gives the same bytes" } else { "not whole" };
+            let verdict = match (report.is_whole(), &report.retrained_digest) {
+                (true, Some(_)) => "whole: training it again gives the same bytes",
+                (true, None) => "its files are whole; it was imported, and is not trained again",
+                (false, _) => "not whole",
+            };
             say(&format!(
                 "{model} version {version}, {} rows of {} batches: {verdict}",
                 report.rows,

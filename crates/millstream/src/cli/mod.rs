@@ -119,9 +119,23 @@ pub enum BatchesAction {
     Verify,
 }
 
+/// A model that Spark saved, and what its folder does not say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelImport {
+    /// A path, or `s3://BUCKET/PREFIX`.
+    pub folder: String,
+    pub model: String,
+    pub features: Option<Vec<String>>,
+    pub implicit: bool,
+    /// As typed, checked to be numbers above 0.
+    pub lambda: String,
+    pub alpha: String,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ModelsAction {
     List,
+    Import(ModelImport),
     /// Without a version, the newest.
     Show {
         model: String,

@@ -240,7 +240,7 @@ fn store(root: &Table, faults: &mut Faults) -> Option<StoreUrl> {
     }
 }
 
-fn store_url(url: &str) -> Result<StoreUrl, String> {
+pub fn store_url(url: &str) -> Result<StoreUrl, String> {
     let path = match url.split_once(':') {
         Some(("file", path)) => path,
         Some(("s3", rest)) => return bucket(rest),

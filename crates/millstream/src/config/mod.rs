@@ -10,7 +10,7 @@ mod overrides;
 #[cfg(test)]
 mod tests;
 
-pub use check::{Loaded, load, load_text, pipeline_name_fault};
+pub use check::{Loaded, load, load_text, pipeline_name_fault, store_url};
 pub use check_models::check_models;
 pub use check_stream::{retention_age, retention_bytes};
 pub use overrides::Overrides;

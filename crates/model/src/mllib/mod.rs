@@ -4,18 +4,23 @@
 //! looked at before memory is taken, and what is not understood is named.
 
 mod columns;
+mod convert;
 mod error;
 mod folder;
+mod import;
+mod pipeline;
 mod saved;
 #[cfg(test)]
 mod tests;
 mod trees;
 
 pub use columns::Matrix;
+pub use convert::{ConvertError, FoldIn, Holds, VectorColumn, VectorSlot, clusters, factors, linear, logistic, trees};
 pub use error::SavedError;
 pub use folder::Folder;
+pub use import::{ImportOptions, import};
 pub use saved::{
-    Affine, AlsModel, Assembler, Bucketizer, ClassColumns, Factors, Imputer, IndexToString, Invalid, KmeansModel,
-    LinearModel, LogisticModel, OneHot, Saved, Scaler, Stage, StringIndexer,
+    Affine, AlsModel, Assembler, Bucketizer, ClassColumns, Imputer, IndexToString, Invalid, KmeansModel, LinearModel,
+    LogisticModel, OneHot, Saved, SavedFactors, SavedStage, Scaler, StringIndexer,
 };
-pub use trees::{Classes, Ensemble, Node, Test, Tree, TreeModel};
+pub use trees::{Ensemble, SavedClasses, SavedNode, SavedTree, SplitTest, TreeModel};

@@ -27,11 +27,11 @@ pub struct Saved {
     pub spark: String,
     pub uid: String,
     pub saved_at_ms: u64,
-    pub stage: Stage,
+    pub stage: SavedStage,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub enum Stage {
+pub enum SavedStage {
     Als(AlsModel),
     Kmeans(KmeansModel),
     Linear(LinearModel),
@@ -53,13 +53,13 @@ pub struct AlsModel {
     pub user_column: String,
     pub item_column: String,
     pub rank: usize,
-    pub users: Factors,
-    pub items: Factors,
+    pub users: SavedFactors,
+    pub items: SavedFactors,
 }
 
 /// Ascending by id.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Factors {
+pub struct SavedFactors {
     pub ids: Vec<i32>,
     /// n_ids × rank, row-major.
     pub values: Vec<f32>,
@@ -76,6 +76,7 @@ pub struct KmeansModel {
 #[derive(Debug, Clone, PartialEq)]
 pub struct LinearModel {
     pub features_column: String,
+    pub label_column: String,
     pub coefficients: Vec<f64>,
     pub intercept: f64,
 }
@@ -191,36 +192,37 @@ impl Saved {
     }
 }
 
-fn stage(folder: &Folder, metadata: &Metadata, depth: usize) -> Result<Stage, SavedError> {
+fn stage(folder: &Folder, metadata: &Metadata, depth: usize) -> Result<SavedStage, SavedError> {
     let Some(class) = metadata.class.strip_prefix("org.apache.spark.ml.") else {
         return Err(folder.unsupported(unknown(&metadata.class)));
     };
     Ok(match class {
-        "PipelineModel" => Stage::Pipeline(pipeline(folder, metadata, depth)?),
-        "recommendation.ALSModel" => Stage::Als(als(folder, metadata)?),
-        "clustering.KMeansModel" => Stage::Kmeans(kmeans(folder, metadata)?),
-        "regression.LinearRegressionModel" => Stage::Linear(linear(folder, metadata)?),
-        "classification.LogisticRegressionModel" => Stage::Logistic(logistic(folder, metadata)?),
+        "PipelineModel" => SavedStage::Pipeline(pipeline(folder, metadata, depth)?),
+        "recommendation.ALSModel" => SavedStage::Als(als(folder, metadata)?),
+        "clustering.KMeansModel" => SavedStage::Kmeans(kmeans(folder, metadata)?),
+        "regression.LinearRegressionModel" => SavedStage::Linear(linear(folder, metadata)?),
+        "classification.LogisticRegressionModel" => SavedStage::Logistic(logistic(folder, metadata)?),
         "regression.DecisionTreeRegressionModel"
         | "regression.RandomForestRegressionModel"
         | "regression.GBTRegressionModel"
         | "classification.DecisionTreeClassificationModel"
         | "classification.RandomForestClassificationModel"
-        | "classification.GBTClassificationModel" => Stage::Trees(read_trees(folder, metadata)?),
-        "feature.StringIndexerModel" => Stage::StringIndexer(string_indexer(folder, metadata)?),
-        "feature.OneHotEncoderModel" => Stage::OneHot(one_hot(folder, metadata)?),
-        "feature.ImputerModel" => Stage::Imputer(imputer(folder, metadata)?),
-        "feature.VectorAssembler" => Stage::Assembler(Assembler {
+        | "classification.GBTClassificationModel" => SavedStage::Trees(read_trees(folder, metadata)?),
+        "feature.StringIndexerModel" => SavedStage::StringIndexer(string_indexer(folder, metadata)?),
+        "feature.OneHotEncoderModel" => SavedStage::OneHot(one_hot(folder, metadata)?),
+        "feature.ImputerModel" => SavedStage::Imputer(imputer(folder, metadata)?),
+        "feature.VectorAssembler" => SavedStage::Assembler(Assembler {
             inputs: metadata.texts("inputCols")?,
             output: metadata.text("outputCol")?,
             invalid: invalid(metadata)?,
         }),
-        "feature.StandardScalerModel" => Stage::Scaler(standard_scaler(folder, metadata)?),
-        "feature.MinMaxScalerModel" => Stage::Scaler(min_max_scaler(folder, metadata)?),
-        "feature.Bucketizer" => Stage::Bucketizer(bucketizer(metadata)?),
-        "feature.IndexToString" => {
-            Stage::IndexToString(IndexToString { input: metadata.text("inputCol")?, labels: metadata.texts("labels")? })
-        }
+        "feature.StandardScalerModel" => SavedStage::Scaler(standard_scaler(folder, metadata)?),
+        "feature.MinMaxScalerModel" => SavedStage::Scaler(min_max_scaler(folder, metadata)?),
+        "feature.Bucketizer" => SavedStage::Bucketizer(bucketizer(metadata)?),
+        "feature.IndexToString" => SavedStage::IndexToString(IndexToString {
+            input: metadata.text("inputCol")?,
+            labels: metadata.texts("labels")?,
+        }),
         _ => return Err(folder.unsupported(unknown(&metadata.class))),
     })
 }
@@ -285,8 +287,8 @@ fn als(folder: &Folder, metadata: &Metadata) -> Result<AlsModel, SavedError> {
     })
 }
 
-fn factors(folder: &Folder, name: &str, rank: usize) -> Result<Factors, SavedError> {
-    let mut found = Factors::default();
+fn factors(folder: &Folder, name: &str, rank: usize) -> Result<SavedFactors, SavedError> {
+    let mut found = SavedFactors::default();
     folder.rows(name, (FACTORS_MOST / rank) as u64, |batch| {
         for id in integers(column(batch, &["id"])?, "id")? {
             found.ids.push(i32::try_from(id).map_err(|_| format!("the id {id} is no 32-bit integer"))?);
@@ -311,7 +313,7 @@ fn factors(folder: &Folder, name: &str, rank: usize) -> Result<Factors, SavedErr
         return Err(folder.damaged(name, format!("the id {} is there twice: save the model again", twice[0])));
     }
     let values = order.iter().flat_map(|&at| &found.values[at * rank..(at + 1) * rank]).copied().collect();
-    Ok(Factors { ids, values })
+    Ok(SavedFactors { ids, values })
 }
 
 fn kmeans(folder: &Folder, metadata: &Metadata) -> Result<KmeansModel, SavedError> {
@@ -348,7 +350,12 @@ fn linear(folder: &Folder, metadata: &Metadata) -> Result<LinearModel, SavedErro
         let coefficients = finite(vector(column(batch, &["coefficients"])?, 0)?, "coefficients")?;
         Ok((coefficients, finite(doubles(column(batch, &["intercept"])?, "intercept")?, "intercept")?[0]))
     })?;
-    Ok(LinearModel { features_column: metadata.text("featuresCol")?, coefficients, intercept })
+    Ok(LinearModel {
+        features_column: metadata.text("featuresCol")?,
+        label_column: metadata.text("labelCol")?,
+        coefficients,
+        intercept,
+    })
 }
 
 pub(super) fn class_columns(folder: &Folder, metadata: &Metadata) -> Result<ClassColumns, SavedError> {

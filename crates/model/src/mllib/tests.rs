@@ -2,9 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use millstream_learn::Id;
+use millstream_learn::top_n::Admit;
 use millstream_store::LocalStore;
+use serde_json::{Value, json};
 
-use super::{Folder, Saved, SavedError};
+use super::{FoldIn, Folder, ImportOptions, Saved, SavedError, import};
+use crate::model::{Action, Ambiguous};
+use crate::registry::{ListQuestion, OwnerTexts, Published, Row, Subject, Version};
 
 fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/spark")
@@ -61,4 +66,174 @@ fn a_folder_that_was_damaged_is_an_error() {
         }
     }
     assert!(refused > 500, "{refused}");
+}
+
+fn options() -> ImportOptions {
+    let fold_in = FoldIn { implicit: false, lambda: 0.1, alpha: 1.0, nonnegative: false };
+    ImportOptions { features: None, fold_in, now_ms: 1 }
+}
+
+/// The folder of a case as a version of `m` in a store of its own; and that the same folder makes no other one.
+fn imported(case: &Path) -> Version {
+    let place = tempfile::tempdir().unwrap();
+    let store = LocalStore::open(place.path()).unwrap();
+    let folder = open(case);
+    assert_eq!(import(&store, "m", &folder, &options()).unwrap(), Published::Mine(1), "{}", case.display());
+    assert_eq!(import(&store, "m", &folder, &options()).unwrap(), Published::Already(1));
+    Version::load(&store, "m", 1, &OwnerTexts::default()).unwrap()
+}
+
+fn answers(case: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(case.join("answers.json")).unwrap()).unwrap()
+}
+
+#[track_caller]
+fn near(found: f64, expected: f64, tolerance: f64, what: &str) {
+    assert!((found - expected).abs() <= tolerance * expected.abs().max(1.0), "{what}: {found}, Spark {expected}");
+}
+
+/// Rows with unseen categories, nulls, the ends of buckets, and ids that nobody had.
+#[test]
+fn an_imported_model_answers_as_spark_does() {
+    let mut compared = 0;
+    for case in cases().into_iter().filter(|case| !case.ends_with("kmeans-cosine")) {
+        let version = imported(&case);
+        assert!(version.file.imported.is_some() && version.file.batches.is_empty());
+        let tolerance = if version.recommender().is_some() { 1e-5 } else { 1e-9 };
+        let classes = version.file.task.classes().to_vec();
+        for answer in answers(&case)["answers"].as_array().unwrap() {
+            let given = answer["row"].as_object().unwrap();
+            // What the model does not read is not looked at; Spark refuses a label that it does not know, also where nothing takes it.
+            let row: Row =
+                given.iter().filter(|(name, _)| version.is_input(name)).map(|(k, v)| (k.clone(), v.clone())).collect();
+            let what = format!("{} {answer}", case.display());
+            let found = version.predict(std::slice::from_ref(&row));
+            let Some(expected) = answer["prediction"].as_f64() else {
+                let unread = row.len() < given.len() && [json!("castle"), Value::Null].contains(&given["kind"]);
+                assert!(found.is_err() || unread, "{what}: {found:?}");
+                continue;
+            };
+            let found = found.unwrap_or_else(|fault| panic!("{what}: {fault}")).remove(0);
+            compared += 1;
+            if classes.is_empty() {
+                near(found.value.as_f64().unwrap(), expected, tolerance, &what);
+                continue;
+            }
+            assert_eq!(found.value, classes[expected as usize], "{what}");
+            assert!(answer.get("named").is_none_or(|named| *named == found.value), "{what}");
+            let probabilities = found.probability.unwrap();
+            for (found, expected) in probabilities.values().zip(answer["probability"].as_array().unwrap()) {
+                near(found.as_f64().unwrap(), expected.as_f64().unwrap(), tolerance, &what);
+            }
+        }
+    }
+    assert!(compared > 200, "{compared}");
+}
+
+#[test]
+fn an_imported_recommender_lists_what_spark_lists() {
+    for case in cases().into_iter().filter(|case| answers(case).get("recommend").is_some()) {
+        let version = imported(&case);
+        let recommender = version.recommender().unwrap();
+        for list in answers(&case)["recommend"].as_array().unwrap() {
+            let user = recommender.users.code(Id::Integer(list["user"].as_i64().unwrap())).unwrap();
+            let subject = Subject::User(recommender.model.user(user));
+            let admit = Admit { exclude: &[], only: None };
+            let question = ListQuestion {
+                action: Action::Recommend,
+                subject,
+                admit,
+                n: 5,
+                offset: 0,
+                ambiguous: Ambiguous::Error,
+            };
+            let page = version.list(&question).unwrap();
+            for ((_, found), expected) in page.rows.iter().zip(list["items"].as_array().unwrap()) {
+                assert_eq!(found["id"], expected[0], "{list}");
+                near(found["score"].as_f64().unwrap(), expected[1].as_f64().unwrap(), 1e-5, &list.to_string());
+            }
+            assert_eq!(page.rows.len(), 5);
+        }
+        // Somebody new, and what is like an item.
+        let vector = recommender.model.fold_in(&[0, 2], &[5.0, 1.0]);
+        assert!(vector.iter().any(|value| *value != 0.0) && vector.iter().all(|value| value.is_finite()));
+    }
+}
+
+#[test]
+fn what_pipelines_do_stands_in_features() {
+    let shown = |case: &str| {
+        let version = imported(&golden().join("4.0").join(case));
+        let inputs: Vec<String> =
+            version.file.inputs.iter().map(|input| format!("{}: {}", input.name, input.kind.name())).collect();
+        let features: Vec<String> = version.file.features.iter().map(|feature| feature.expression.clone()).collect();
+        (version.file.algorithm.clone(), inputs.join(", "), features.join(", "), version.file.target.clone())
+    };
+    let (algorithm, inputs, features, target) = shown("pipeline-linear");
+    assert_eq!((algorithm.as_str(), target.as_str()), ("linear_regression", "price"));
+    assert_eq!(inputs, "area: float64, rooms: float64, city: utf8, kind: utf8");
+    assert_eq!(features, "area, rooms, coalesce(\"city\", ''), coalesce(\"kind\", '')");
+    let (algorithm, inputs, features, target) = shown("pipeline-tree");
+    assert_eq!((algorithm.as_str(), target.as_str()), ("random_forest", "kind"));
+    assert_eq!(
+        (inputs.as_str(), features.as_str()),
+        ("city: utf8, rooms: float64, area: float64", "city, rooms, area")
+    );
+}
+
+/// Whatever of a folder is damaged: an error, or a version that answers or refuses rows.
+#[test]
+fn a_damaged_folder_never_makes_a_version_that_panics() {
+    for case in ["als", "kmeans", "pipeline-linear", "pipeline-forest", "boosted-classes", "logistic-sparse"] {
+        let whole = open(&golden().join("4.0").join(case));
+        let names: Vec<String> = whole.file_names().map(str::to_owned).collect();
+        for name in names.iter().filter(|name| name.contains("metadata/")) {
+            let text = String::from_utf8(whole.bytes(name).to_vec()).unwrap();
+            for (from, to) in [
+                ("\"numFeatures\":4", "\"numFeatures\":3"),
+                ("\"numClasses\":3", "\"numClasses\":1000000000"),
+                ("\"numTrees\":5", "\"numTrees\":4"),
+                ("\"rank\":3", "\"rank\":4"),
+                ("_index\"", "_other\""),
+                ("\"city\"", "\"city_index\""),
+                ("\"features\"", "\"scaled\""),
+                ("keep", "maybe"),
+                ("60.0", "160.0"),
+            ] {
+                let Some(changed) = text.contains(from).then(|| text.replace(from, to)) else { continue };
+                let place = tempfile::tempdir().unwrap();
+                let store = LocalStore::open(place.path()).unwrap();
+                let folder = whole.with(name, |_| changed.into_bytes().into());
+                match import(&store, "m", &folder, &options()) {
+                    Err(error) => assert!(error.to_string().contains("model"), "{error}"),
+                    Ok(_) => {
+                        let version = Version::load(&store, "m", 1, &OwnerTexts::default()).unwrap();
+                        drop(version.predict(&[Row::new()]));
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn numbers_of_a_bare_vector_are_called_as_told() {
+    let place = tempfile::tempdir().unwrap();
+    let store = LocalStore::open(place.path()).unwrap();
+    let folder = open(&golden().join("4.0/linear"));
+    let named = |names: &[&str]| {
+        let features = Some(names.iter().map(|name| (*name).to_owned()).collect());
+        import(&store, "m", &folder, &ImportOptions { features, ..options() })
+    };
+    let error = named(&["a", "b"]).unwrap_err().to_string();
+    assert!(error.contains("--features has 2 names, and the model takes 4 numbers"), "{error}");
+    assert_eq!(named(&["a", "b", "c", "d"]).unwrap(), Published::Mine(1));
+    assert_eq!(import(&store, "m", &folder, &options()).unwrap(), Published::Mine(2));
+    assert_eq!(named(&["a", "b", "c", "d"]).unwrap(), Published::Already(1));
+    let version = Version::load(&store, "m", 1, &OwnerTexts::default()).unwrap();
+    assert!(version.is_input("d") && !version.is_input("features_3"));
+    let piped = open(&golden().join("4.0/pipeline-tree"));
+    let options = ImportOptions { features: Some(vec!["a".to_owned()]), ..options() };
+    let error = import(&store, "m", &piped, &options).unwrap_err().to_string();
+    assert!(error.contains("leave --features out"), "{error}");
 }

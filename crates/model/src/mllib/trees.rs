@@ -21,13 +21,14 @@ pub struct TreeModel {
     pub ensemble: Ensemble,
     pub n_features: usize,
     /// Of a classifier.
-    pub classes: Option<Classes>,
+    pub classes: Option<SavedClasses>,
     pub features_column: String,
-    pub trees: Vec<Tree>,
+    pub label_column: String,
+    pub trees: Vec<SavedTree>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub struct Classes {
+pub struct SavedClasses {
     pub n_classes: usize,
     pub columns: ClassColumns,
 }
@@ -41,14 +42,14 @@ pub enum Ensemble {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub struct Tree {
+pub struct SavedTree {
     pub weight: f64,
     /// The first is the root; children come after their parent.
-    pub nodes: Vec<Node>,
+    pub nodes: Vec<SavedNode>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub enum Node {
+pub enum SavedNode {
     Leaf {
         prediction: f64,
         /// Of a classifier: how much of each class.
@@ -56,21 +57,21 @@ pub enum Node {
     },
     Split {
         feature: usize,
-        test: Test,
+        test: SplitTest,
         left: usize,
         right: usize,
     },
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub enum Test {
+pub enum SplitTest {
     /// What is not larger goes left.
     Threshold(f64),
-    /// These categories go left; of others than 0 … `n_categories` see [`Test::unknown_goes_left`].
+    /// These categories go left; of others than 0 … `n_categories` see [`SplitTest::unknown_goes_left`].
     Categories { left: Vec<u32>, n_categories: u32 },
 }
 
-impl Test {
+impl SplitTest {
     /// Spark keeps the smaller half and tests whether a value is in it.
     pub fn unknown_goes_left(&self) -> bool {
         match self {
@@ -103,15 +104,17 @@ pub(super) fn read_trees(folder: &Folder, metadata: &Metadata) -> Result<TreeMod
         true => {
             // Boosting is of two classes, and its trees are of numbers.
             let n_classes = if ensemble == Ensemble::Boosted { 2 } else { metadata.count("numClasses")? };
-            if !(1..=CLASSES_MOST).contains(&n_classes) {
-                return Err(folder.unsupported(format!("it has {n_classes} classes, {CLASSES_MOST} are the most")));
+            if !(2..=CLASSES_MOST).contains(&n_classes) {
+                return Err(
+                    folder.unsupported(format!("it has {n_classes} classes, 2 to {CLASSES_MOST} are taken over"))
+                );
             }
-            Some(Classes { n_classes, columns: class_columns(folder, metadata)? })
+            Some(SavedClasses { n_classes, columns: class_columns(folder, metadata)? })
         }
     };
     let weights = if is_one { vec![1.0] } else { tree_weights(folder, metadata)? };
     let counts = classes.as_ref().filter(|_| ensemble == Ensemble::Mean).map_or(0, |classes| classes.n_classes);
-    let mut rows = Rows { n_features, n_trees: weights.len(), counts, values: 0, nodes: Vec::new() };
+    let mut rows = NodeRows { n_features, n_trees: weights.len(), counts, values: 0, nodes: Vec::new() };
     folder.rows("data", NODES_MOST, |batch| rows.read(batch, is_one))?;
     let trees = rows.trees(&weights).map_err(|problem| {
         folder.damaged(
@@ -119,7 +122,8 @@ pub(super) fn read_trees(folder: &Folder, metadata: &Metadata) -> Result<TreeMod
             format!("{problem}: the folder was not copied whole, or is of another model; save it again"),
         )
     })?;
-    Ok(TreeModel { ensemble, n_features, classes, features_column: metadata.text("featuresCol")?, trees })
+    let (features_column, label_column) = (metadata.text("featuresCol")?, metadata.text("labelCol")?);
+    Ok(TreeModel { ensemble, n_features, classes, features_column, label_column, trees })
 }
 
 /// By the trees' numbers. The columns have other names from release to release, and stand in the same order.
@@ -145,17 +149,17 @@ fn tree_weights(folder: &Folder, metadata: &Metadata) -> Result<Vec<f64>, SavedE
     Ok(found.into_values().collect())
 }
 
-struct Rows {
+struct NodeRows {
     n_features: usize,
     n_trees: usize,
     /// How many numbers a leaf has; 0 where it has a prediction alone.
     counts: usize,
     values: usize,
-    /// Tree, number, and the node.
-    nodes: Vec<(u32, u32, Node)>,
+    /// SavedTree, number, and the node.
+    nodes: Vec<(u32, u32, SavedNode)>,
 }
 
-impl Rows {
+impl NodeRows {
     fn read(&mut self, batch: &RecordBatch, is_one: bool) -> Result<(), String> {
         const NODE: &str = "nodeData";
         let prefix: &[&str] = if is_one || !has_column(batch, NODE) { &[] } else { &[NODE] };
@@ -183,7 +187,7 @@ impl Rows {
                     return Err(format!("the leaf {id} has no {} counts of classes", self.counts));
                 }
                 self.values += self.counts;
-                Node::Leaf { prediction: predictions[row], counts }
+                SavedNode::Leaf { prediction: predictions[row], counts }
             } else {
                 let feature = below(features[row], self.n_features, "featureIndex")?;
                 let values = sets[row].as_ref().ok_or_else(|| format!("the node {id} has no split"))?;
@@ -191,7 +195,7 @@ impl Rows {
                 self.values += values.len();
                 let test = test(values, n_categories[row]).map_err(|problem| format!("the node {id}: {problem}"))?;
                 let [left, right] = [left[row], right[row]].map(|child| below(child, u32::MAX as usize, "a child"));
-                Node::Split { feature, test, left: left?, right: right? }
+                SavedNode::Split { feature, test, left: left?, right: right? }
             };
             if self.values > VALUES_MOST {
                 return Err("its leaves and sets of categories are too many".to_owned());
@@ -202,9 +206,9 @@ impl Rows {
         Ok(())
     }
 
-    fn trees(mut self, weights: &[f64]) -> Result<Vec<Tree>, String> {
+    fn trees(mut self, weights: &[f64]) -> Result<Vec<SavedTree>, String> {
         self.nodes.sort_by_key(|(tree, id, _)| (*tree, *id));
-        let mut trees: Vec<Tree> = weights.iter().map(|&weight| Tree { weight, nodes: Vec::new() }).collect();
+        let mut trees: Vec<SavedTree> = weights.iter().map(|&weight| SavedTree { weight, nodes: Vec::new() }).collect();
         for (tree, id, node) in self.nodes {
             let nodes = &mut trees[tree as usize].nodes;
             if id as usize != nodes.len() {
@@ -223,10 +227,10 @@ fn below(value: i64, most: usize, what: &str) -> Result<usize, String> {
     usize::try_from(value).ok().filter(|value| *value < most).ok_or_else(|| format!("`{what}` is {value} of {most}"))
 }
 
-fn test(values: Vec<f64>, n_categories: i64) -> Result<Test, String> {
+fn test(values: Vec<f64>, n_categories: i64) -> Result<SplitTest, String> {
     const CATEGORIES_MOST: i64 = 1 << 20;
     match (n_categories, &values[..]) {
-        (-1, [threshold]) if !threshold.is_nan() => Ok(Test::Threshold(*threshold)),
+        (-1, [threshold]) if !threshold.is_nan() => Ok(SplitTest::Threshold(*threshold)),
         (1..=CATEGORIES_MOST, _) => {
             let n_categories = u32::try_from(n_categories).map_err(|error| error.to_string())?;
             let category = |value: &f64| {
@@ -242,20 +246,20 @@ fn test(values: Vec<f64>, n_categories: i64) -> Result<Test, String> {
             if left.windows(2).any(|pair| pair[0] == pair[1]) {
                 return Err("a category goes left twice".to_owned());
             }
-            Ok(Test::Categories { left, n_categories })
+            Ok(SplitTest::Categories { left, n_categories })
         }
         _ => Err(format!("a split by {} values of {n_categories} categories", values.len())),
     }
 }
 
 /// Every node but the first is the child of one before it.
-fn check_tree(nodes: &[Node]) -> Result<(), String> {
+fn check_tree(nodes: &[SavedNode]) -> Result<(), String> {
     if nodes.is_empty() {
         return Err("has no node".to_owned());
     }
     let mut has_parent = vec![false; nodes.len()];
     for (at, node) in nodes.iter().enumerate() {
-        let Node::Split { left, right, .. } = node else { continue };
+        let SavedNode::Split { left, right, .. } = node else { continue };
         for child in [*left, *right] {
             let fresh = child > at && has_parent.get(child).is_some_and(|has_parent| !has_parent);
             if !fresh {

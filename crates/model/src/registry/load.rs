@@ -291,6 +291,9 @@ pub(super) fn version_json(file: &ModelFile, evaluations: &[Evaluation], scale: 
         "seed": file.seed,
         "notes": file.notes,
     });
+    if let Some(provenance) = &file.imported {
+        shown["imported"] = json!(provenance);
+    }
     if let (Some(shown), Value::Object(mut own)) = (shown.as_object_mut(), json!(file.task)) {
         own.shift_remove("kind");
         if file.task.recommendation().is_some() {
@@ -349,6 +352,10 @@ fn loaded(file: &ModelFile, algorithm: Algorithm, arrays: Arrays, place: &str) -
 }
 
 fn summary_fits(file: &ModelFile) -> bool {
+    // Nothing is known of the rows that it was trained on.
+    if file.imported.is_some() {
+        return file.target_summary == TargetSummary::None;
+    }
     match (&file.task, &file.target_summary) {
         (Task::Regression | Task::Recommendation(_), summary) => matches!(summary, TargetSummary::Mean { .. }),
         (Task::Classification { classes }, TargetSummary::Frequencies { frequencies }) => {

@@ -48,8 +48,8 @@ pub use load::{
 };
 pub use millstream_untrusted::model::{
     Baseline, BatchRange, ClusteringTask, CommonRecord, Encoding, Evaluation, EvaluationKind, Feature, Feedback,
-    Holdout, IdColumn, Input, ModelFile, NeighbourhoodTask, Parent, PopularityTask, RatingCounts, Recommendation,
-    Scores, SimilarityTask, TargetSummary, Task, TextColumn, Tombstone, TrainedBatch,
+    Holdout, IdColumn, Input, ModelFile, NeighbourhoodTask, Parent, PopularityTask, Provenance, RatingCounts,
+    Recommendation, Scores, SimilarityTask, TargetSummary, Task, TextColumn, Tombstone, TrainedBatch,
 };
 pub use promotion::{Alias, promote, read_aliases};
 pub use removal::{Sweeper, Swept, read_tombstone};

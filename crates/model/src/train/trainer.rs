@@ -323,6 +323,7 @@ impl Trainer {
             dialect: recipe.dialect,
             trained_at_ms: now_ms(),
             training_seconds: started.elapsed().as_secs_f64(),
+            imported: None,
             notes,
         };
         let arrays = arrays_to_bytes(&arrays)?;

@@ -248,6 +248,7 @@ fn publish_of_rank(models: &Models, rows: &FakeRows, model: &str, batches: &[u32
         dialect: millstream_untrusted::model::Dialect::CURRENT,
         trained_at_ms: now_ms(),
         training_seconds: 0.1,
+        imported: None,
         notes: Vec::new(),
     };
     let arrays = arrays_to_bytes(&to_arrays(&fit.model, &users, &items)).unwrap();
