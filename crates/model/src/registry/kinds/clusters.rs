@@ -144,8 +144,9 @@ impl Clusters {
         }
         row_of([
             ("cluster", description.cluster.into()),
-            ("size", json!(description.size)),
-            ("share", json!(description.share)),
+            // Of centres that were trained elsewhere nothing is known of the rows.
+            ("size", json!(self.model.knows_rows().then_some(description.size))),
+            ("share", json!(self.model.knows_rows().then_some(description.share))),
             ("label", json!(self.labels.get(description.cluster as usize))),
             ("center", center.into()),
             ("spread", spread.into()),
