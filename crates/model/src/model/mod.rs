@@ -50,16 +50,14 @@ impl EngineKind {
             (Self::Local, _) => true,
             (
                 Self::Spark,
-                Algorithm::Als | Algorithm::Kmeans | Algorithm::LinearRegression | Algorithm::LogisticRegression,
-            ) => true,
-            (
-                Self::Spark,
-                Algorithm::Content
+                Algorithm::Als
                 | Algorithm::GradientBoosting
-                | Algorithm::Neighbours
-                | Algorithm::Popularity
+                | Algorithm::Kmeans
+                | Algorithm::LinearRegression
+                | Algorithm::LogisticRegression
                 | Algorithm::RandomForest,
-            ) => false,
+            ) => true,
+            (Self::Spark, Algorithm::Content | Algorithm::Neighbours | Algorithm::Popularity) => false,
         }
     }
 }

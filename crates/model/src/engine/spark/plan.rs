@@ -157,34 +157,21 @@ pub fn logistic(params: &logistic_regression::Params, n_rows: usize, n_classes: 
     Estimator { name: "LogisticRegression", params }
 }
 
-/// `categories_most`: of the column with the most; 0 without one.
-pub fn forest(
-    params: &random_forest::Params,
-    is_regression: bool,
-    n_columns: usize,
-    categories_most: u32,
-    seed: u64,
-) -> Estimator {
+pub fn forest(params: &random_forest::Params, is_regression: bool, n_columns: usize, seed: u64) -> Estimator {
     let params = words([
         ("numTrees", json!(params.trees())),
         ("maxDepth", json!(params.max_depth())),
         ("minInstancesPerNode", json!(params.min_leaf())),
         ("featureSubsetStrategy", json!(subset(params.mtry(), n_columns))),
         ("subsamplingRate", json!(params.max_samples())),
-        ("maxBins", json!(params.bins().max(categories_most).max(2))),
+        ("maxBins", json!(params.bins())),
         ("seed", json!(seed_of(seed))),
     ]);
     let name = if is_regression { "RandomForestRegressor" } else { "RandomForestClassifier" };
     Estimator { name, params }
 }
 
-pub fn boosting(
-    params: &gradient_boosting::Params,
-    is_regression: bool,
-    n_columns: usize,
-    categories_most: u32,
-    seed: u64,
-) -> Estimator {
+pub fn boosting(params: &gradient_boosting::Params, is_regression: bool, n_columns: usize, seed: u64) -> Estimator {
     // MLlib splits level by level: the depth at which there can be so many leaves.
     let of_leaves = params.max_leaves().next_power_of_two().ilog2();
     let params = words([
@@ -194,7 +181,7 @@ pub fn boosting(
         ("minInstancesPerNode", json!(params.min_leaf())),
         ("subsamplingRate", json!(params.max_samples())),
         ("featureSubsetStrategy", json!(subset(FeatureCount::Share(params.max_features()), n_columns))),
-        ("maxBins", json!(params.bins().max(categories_most).max(2))),
+        ("maxBins", json!(params.bins())),
         ("seed", json!(seed_of(seed))),
     ]);
     let name = if is_regression { "GBTRegressor" } else { "GBTClassifier" };
@@ -278,7 +265,7 @@ mod tests {
     fn trees_are_as_deep_as_their_leaves_may_be_many() {
         let depth = |given: Given| {
             let params = gradient_boosting::Params::from_values(&values(given)).unwrap();
-            boosting(&params, true, 3, 0, 1).params["maxDepth"].clone()
+            boosting(&params, true, 3, 1).params["maxDepth"].clone()
         };
         assert_eq!(depth(&[]), json!(5));
         assert_eq!(depth(&[("max_leaves", ParamValue::Integer(64))]), json!(6));
@@ -287,11 +274,10 @@ mod tests {
     }
 
     #[test]
-    fn categories_find_room_in_the_bins_and_columns_are_counted_by_number() {
+    fn columns_are_counted_by_number() {
         let params = random_forest::Params::from_values(&values(&[("mtry", ParamValue::Text("sqrt".to_owned()))]));
-        let estimator = forest(&params.unwrap(), false, 9, 700, u64::MAX);
+        let estimator = forest(&params.unwrap(), false, 9, u64::MAX);
         assert_eq!(estimator.name, "RandomForestClassifier");
-        assert_eq!(estimator.params["maxBins"], json!(700));
         assert_eq!(estimator.params["featureSubsetStrategy"], json!("3"));
         assert_eq!(estimator.params["seed"], json!(-1));
     }

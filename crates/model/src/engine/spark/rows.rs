@@ -46,8 +46,6 @@ pub enum Slots {
     Number { center: f64, weight: f64 },
     /// One for each category: 0, or the weight.
     OneHot { n_categories: u32, weight: f64 },
-    /// One: the category's code.
-    Code { n_categories: u32 },
     /// One for each word.
     Words { n_terms: u32 },
 }
@@ -55,7 +53,7 @@ pub enum Slots {
 impl Slots {
     pub fn len(self) -> usize {
         match self {
-            Self::Number { .. } | Self::Code { .. } => 1,
+            Self::Number { .. } => 1,
             Self::OneHot { n_categories, .. } => n_categories as usize,
             Self::Words { n_terms } => n_terms as usize,
         }
@@ -76,17 +74,14 @@ pub fn linear_slots(table: &Table) -> Result<Vec<Slots>, FitError> {
     table.columns().iter().enumerate().map(slots).collect()
 }
 
-/// Values as they are, and codes.
+/// Numbers as they are.
 pub fn tree_slots(table: &Table) -> Result<Vec<Slots>, FitError> {
     let slots = |(column, values): (usize, &Column)| match values {
         Column::Numeric(values) => {
             mean(column, values)?;
             Ok(Slots::Number { center: 0.0, weight: 1.0 })
         }
-        Column::Categorical { codes, n_categories } => {
-            all_known(column, codes, *n_categories)?;
-            Ok(Slots::Code { n_categories: *n_categories })
-        }
+        Column::Categorical { .. } => Err(FitError::LayoutChanged),
         Column::Sparse(_) => Err(FitError::Sparse { column }),
     };
     table.columns().iter().enumerate().map(slots).collect()
@@ -127,7 +122,7 @@ pub fn write_table(folder: &Path, table: &Table, slots: &[Slots], target: Option
     let mut fields = vec![Field::new("features", DataType::Struct(vector.clone()), false)];
     fields.extend(target.map(|_| Field::new("label", DataType::Float64, false)));
     let schema = Arc::new(Schema::new(fields));
-    let mut writer = writer(folder, &schema, Some(spark_schema(slots, target.is_some())))?;
+    let mut writer = writer(folder, &schema, Some(spark_schema(target.is_some())))?;
     for start in (0..table.n_rows()).step_by(BLOCK_ROWS) {
         let rows = start..(start + BLOCK_ROWS).min(table.n_rows());
         let n_rows = rows.len();
@@ -152,7 +147,6 @@ pub fn write_table(folder: &Path, table: &Table, slots: &[Slots], target: Option
                     (Column::Categorical { codes, .. }, Slots::OneHot { weight, .. }) => {
                         push(codes[row] as usize, *weight)?;
                     }
-                    (Column::Categorical { codes, .. }, Slots::Code { .. }) => push(0, f64::from(codes[row]))?,
                     (Column::Sparse(words), Slots::Words { .. }) => {
                         for (term, value) in words.row(row) {
                             push(term, value)?;
@@ -244,42 +238,22 @@ fn signed(count: usize) -> Result<i32, FitError> {
     i32::try_from(count).map_err(|_| FitError::TooManyRows { found: count, max: i32::MAX as usize })
 }
 
-/// That `features` are vectors, and which of them are categories.
-fn spark_schema(slots: &[Slots], has_label: bool) -> Value {
+/// That `features` are vectors.
+fn spark_schema(has_label: bool) -> Value {
     let list = |kind: &str| json!({ "type": "array", "elementType": kind, "containsNull": false });
-    let field = |name: &str, kind: Value, nullable: bool, metadata: Value| json!({ "name": name, "type": kind, "nullable": nullable, "metadata": metadata });
-    let plain = |name: &str, kind: Value, nullable: bool| field(name, kind, nullable, json!({}));
+    let field = |name: &str, kind: Value, nullable: bool| json!({ "name": name, "type": kind, "nullable": nullable, "metadata": {} });
     let vector = json!({
         "type": "udt",
         "class": "org.apache.spark.ml.linalg.VectorUDT",
         "pyClass": "pyspark.ml.linalg.VectorUDT",
         "sqlType": { "type": "struct", "fields": [
-            plain("type", json!("byte"), false),
-            plain("size", json!("integer"), true),
-            plain("indices", list("integer"), true),
-            plain("values", list("double"), true),
+            field("type", json!("byte"), false),
+            field("size", json!("integer"), true),
+            field("indices", list("integer"), true),
+            field("values", list("double"), true),
         ] },
     });
-    let (nominal, numeric): (Vec<_>, Vec<_>) = slots.iter().enumerate().partition(|(_, slots)| is_code(**slots));
-    let categories = |(index, slots): &(usize, &Slots)| match slots {
-        // A category more than there are: MLlib takes one alone for a constant.
-        Slots::Code { n_categories } => Some(json!({ "idx": index, "num_vals": (*n_categories).max(2) })),
-        Slots::Number { .. } | Slots::OneHot { .. } | Slots::Words { .. } => None,
-    };
-    let attributes = if nominal.is_empty() {
-        json!({})
-    } else {
-        let numeric: Vec<Value> = numeric.iter().map(|(index, _)| json!({ "idx": index })).collect();
-        let nominal: Vec<Value> = nominal.iter().filter_map(categories).collect();
-        json!({ "ml_attr": { "attrs": { "numeric": numeric, "nominal": nominal }, "num_attrs": slots.len() } })
-    };
-    let mut fields = vec![field("features", vector, false, attributes)];
-    if has_label {
-        fields.push(plain("label", json!("double"), false));
-    }
+    let label = has_label.then(|| field("label", json!("double"), false));
+    let fields: Vec<Value> = [field("features", vector, false)].into_iter().chain(label).collect();
     json!({ "type": "struct", "fields": fields })
-}
-
-fn is_code(slots: Slots) -> bool {
-    matches!(slots, Slots::Code { .. })
 }
