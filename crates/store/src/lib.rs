@@ -22,6 +22,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use bytes::Bytes;
 pub use file::{ReadAt, StoredFile, StoredRead};
 pub use local::LocalStore;
 pub use s3::S3Store;

@@ -47,6 +47,24 @@ pub struct ModelFile {
     pub training_seconds: f64,
     /// What a reader should know of the fit: not converged, separable, rank-deficient.
     pub notes: Vec<String>,
+    /// What fitted it; absent: the process that wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<EngineRecord>,
+}
+
+/// An engine outside the process that wrote a version. Its name and revision are in the identity; the rest is told, and nothing follows
+/// from it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineRecord {
+    pub name: String,
+    /// Of what is asked of it: another one may give another model.
+    pub revision: u32,
+    /// Its release, where it told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// As configured, without secrets.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub settings: serde_json::Map<String, serde_json::Value>,
 }
 
 /// Of inputs and of features.

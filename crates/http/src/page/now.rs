@@ -194,6 +194,7 @@ fn trainings(status: &Value, curves: &[Curve]) -> Markup {
                 @let elapsed = number(training, "started_ms").map_or(0.0, |started| (now - started).max(0.0) / 1000.0);
                 @let before = curves.iter().find(|curve| curve.model == model).and_then(|curve| curve.seconds);
                 p { strong { (model) } " on batch " (text(&Value::from(list(training, "batches").last().cloned()))) ", " (format::seconds(elapsed)) }
+                @if let Some(progress) = training["progress"].as_str() { p .muted { (progress) } }
                 @match before {
                     // The last one took so long; this one may take longer, and then the bar is full and says so no more.
                     Some(before) if before > 0.0 => {

@@ -259,6 +259,7 @@ fn file(model: &str, number: u32, inputs: &[(&str, ColumnType)]) -> ModelFile {
         trained_at_ms: now_ms(),
         training_seconds: 0.42,
         notes: if number == 2 { vec!["two columns carry the same information".to_owned()] } else { Vec::new() },
+        engine: None,
     }
 }
 
@@ -326,6 +327,7 @@ fn settings(routes: Vec<Route>) -> ServeSettings {
             baseline: None,
         }),
         seed: 1,
+        engine: millstream_model::model::EngineKind::Local,
     };
     ServeSettings {
         name: "bitcoin".to_owned(),

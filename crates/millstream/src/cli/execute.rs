@@ -363,7 +363,11 @@ fn models(loaded: Loaded, action: &ModelsAction) -> anyhow::Result<u8> {
             for fault in &report.faults {
                 say(fault);
             }
-            let verdict = if report.is_whole() { "whole: training it again gives the same bytes" } else { "not whole" };
+            let verdict = match (report.is_whole(), &report.elsewhere) {
+                (true, None) => "whole: training it again gives the same bytes".to_owned(),
+                (true, Some(elsewhere)) => format!("whole; {elsewhere}"),
+                (false, _) => "not whole".to_owned(),
+            };
             say(&format!(
                 "{model} version {version}, {} rows of {} batches: {verdict}",
                 report.rows,

@@ -24,7 +24,7 @@ pub enum Outcome {
 }
 
 impl Fitted {
-    pub(super) fn from_arrays(algorithm: Algorithm, arrays: &Arrays) -> Result<Self, LoadError> {
+    pub fn from_arrays(algorithm: Algorithm, arrays: &Arrays) -> Result<Self, LoadError> {
         match algorithm {
             Algorithm::LinearRegression => linear_regression::Model::from_arrays(arrays).map(Self::Linear),
             Algorithm::LogisticRegression => logistic_regression::Model::from_arrays(arrays).map(Self::Logistic),

@@ -16,23 +16,17 @@ use datafusion::arrow::json::writer::{EncoderOptions, make_encoder};
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use millstream_store::StoredFile;
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
-};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::basic::{LogicalType, Type as PhysicalType};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
+use parquet::file::metadata::ParquetMetaData;
 
 use uuid::Uuid;
 
 use super::SourceError;
-use super::parquet_limits::{check_footer, rows_at_once};
+use super::parquet_batches::ParquetBatches;
 use crate::record::Cell;
 use crate::schema::{ColumnType, Dialect};
-
-/// Of values, in one batch; a batch is held twice, as columns and as text.
-const BATCH_BYTES: u64 = 8 << 20;
-const BATCH_ROWS_MOST: u64 = 4096;
 
 pub(super) struct ParquetRows {
     place: String,
@@ -43,12 +37,7 @@ pub(super) struct ParquetRows {
     uuids: HashSet<String>,
     /// The column whose order is asked for beside its text.
     order: Option<usize>,
-    rows_total: u64,
-    file: Arc<StoredFile>,
-    metadata: ArrowReaderMetadata,
-    /// Of the row group that is being read; `None`: the next one is to be opened.
-    reader: Option<ParquetRecordBatchReader>,
-    next_group: usize,
+    batches: ParquetBatches,
     texts: Vec<Texts>,
     /// Of a time, its count since the epoch: its ISO text does not sort by it.
     order_texts: Option<Texts>,
@@ -66,16 +55,16 @@ impl ParquetRows {
         if length == 0 {
             return Err(SourceError::Empty { place: place.to_owned() });
         }
-        caught(|| check_footer(&file, length)).map_err(fault)?;
-        let metadata = caught(|| ArrowReaderMetadata::load(&file, ArrowReaderOptions::default())).map_err(fault)?;
-        lies_inside(metadata.metadata(), length).map_err(fault)?;
-        let metadata = match dialect {
-            Dialect::First => metadata,
-            Dialect::Second => with_long_times(metadata).map_err(fault)?,
+        let batches = ParquetBatches::open(file).map_err(fault)?;
+        let batches = match dialect {
+            Dialect::First => batches,
+            Dialect::Second => {
+                let metadata = with_long_times(batches.metadata().clone()).map_err(fault)?;
+                batches.read_as(metadata)
+            }
         };
-        let schema = metadata.schema().clone();
-        let columns = names(place, &schema)?;
-        let rows_total = rows_of(metadata.metadata()).map_err(fault)?;
+        let (metadata, schema) = (batches.metadata(), batches.schema());
+        let columns = names(place, schema)?;
         let uuids = match dialect {
             Dialect::First => HashSet::new(),
             Dialect::Second => uuids(metadata.metadata()),
@@ -84,7 +73,7 @@ impl ParquetRows {
             place: place.to_owned(),
             order: order_by.and_then(|name| columns.iter().position(|column| column == name)),
             columns,
-            kinds: schema.fields().iter().map(|field| kind_of(field, &metadata, dialect)).collect(),
+            kinds: schema.fields().iter().map(|field| kind_of(field, metadata, dialect)).collect(),
             binary: schema
                 .fields()
                 .iter()
@@ -92,11 +81,7 @@ impl ParquetRows {
                 .map(|field| field.name().clone())
                 .collect(),
             uuids,
-            rows_total,
-            file: Arc::new(file),
-            metadata,
-            reader: None,
-            next_group: 0,
+            batches,
             texts: Vec::new(),
             order_texts: None,
             row: 0,
@@ -119,24 +104,17 @@ impl ParquetRows {
     }
 
     pub fn rows_total(&self) -> u64 {
-        self.rows_total
+        self.batches.rows_total()
     }
 
     /// Goes to the next row; false at the end of the file.
     pub fn advance(&mut self) -> Result<bool, SourceError> {
         self.row += 1;
         while self.row >= self.batch_rows {
-            let batch = match &mut self.reader {
-                None if self.next_group == self.metadata.metadata().num_row_groups() => return Ok(false),
-                None => self.open_group().map_err(ArrowError::from),
-                Some(reader) => match caught(|| reader.next().transpose()) {
-                    Ok(None) => {
-                        self.reader = None;
-                        Ok(())
-                    }
-                    Ok(Some(batch)) => self.take(&batch),
-                    Err(error) => Err(error),
-                },
+            let batch = match self.batches.read() {
+                Ok(None) => return Ok(false),
+                Ok(Some(batch)) => self.take(&batch),
+                Err(error) => Err(error),
             };
             if let Err(error) = batch {
                 let source = io::Error::other(error);
@@ -145,25 +123,6 @@ impl ParquetRows {
         }
         self.rows_read += 1;
         Ok(true)
-    }
-
-    /// Begins with the next row group, in batches of as many rows as are sure to be unpacked in bounded memory.
-    fn open_group(&mut self) -> Result<(), ParquetError> {
-        let index = self.next_group;
-        self.next_group += 1;
-        let group = self.metadata.metadata().row_group(index);
-        let rows = u64::try_from(group.num_rows()).ok().filter(|rows| *rows > 0);
-        let Some(rows) = rows else { return Ok(()) };
-        // What is usual; and no more than what is safe.
-        let width = u64::try_from(group.total_byte_size()).map_or(BATCH_BYTES, |bytes| bytes / rows).max(1);
-        let usual = (BATCH_BYTES / width).clamp(1, BATCH_ROWS_MOST);
-        let batch_rows = caught(|| rows_at_once(&self.file, group, usual))?;
-        let batch_rows =
-            usize::try_from(batch_rows).map_err(|_| ParquetError::General(format!("{batch_rows} rows")))?;
-        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.again()?, self.metadata.clone());
-        let builder = builder.with_row_groups(vec![index]).with_batch_size(batch_rows);
-        self.reader = Some(caught(|| builder.build())?);
-        Ok(())
     }
 
     fn take(&mut self, batch: &RecordBatch) -> Result<(), ArrowError> {
@@ -194,33 +153,6 @@ impl ParquetRows {
             (None, None) => Cell::Null,
         }
     }
-}
-
-fn rows_of(metadata: &ParquetMetaData) -> Result<u64, ParquetError> {
-    let rows = metadata
-        .row_groups()
-        .iter()
-        .try_fold(0_u64, |total, group| u64::try_from(group.num_rows()).ok().and_then(|rows| total.checked_add(rows)));
-    rows.ok_or_else(|| ParquetError::General("its row groups have rows that cannot be counted".to_owned()))
-}
-
-/// The library takes what a damaged footer says of places for granted.
-fn lies_inside(metadata: &ParquetMetaData, length: u64) -> Result<(), ParquetError> {
-    for column in metadata.row_groups().iter().flat_map(RowGroupMetaData::columns) {
-        let start = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
-        let end = u64::try_from(start).ok().zip(u64::try_from(column.compressed_size()).ok());
-        if end.and_then(|(start, bytes)| start.checked_add(bytes)).is_none_or(|end| end > length) {
-            let name = column.column_path();
-            return Err(ParquetError::EOF(format!("column {name} lies outside the file")));
-        }
-    }
-    Ok(())
-}
-
-/// The library panics over some damaged files, where it should err. What it worked on is not used again.
-fn caught<T, E: From<ParquetError>>(work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work))
-        .unwrap_or_else(|_| Err(ParquetError::General("the file is damaged".to_owned()).into()))
 }
 
 fn names(place: &str, schema: &SchemaRef) -> Result<Vec<String>, SourceError> {

@@ -184,7 +184,8 @@ fn world(catalogue: &str) -> World {
     let text = format!("{MODELS}{catalogue}");
     let root = text.parse().unwrap();
     let mut faults = millstream_base::Faults::new("p.toml");
-    let drafts = millstream_model::model::check::models(&root, None, &mut faults);
+    let drafts =
+        millstream_model::model::check::models(&root, None, millstream_model::model::EngineKind::Local, &mut faults);
     let routes = crate::serve::check::routes(&root, &drafts, &[], &mut faults);
     let rules = catalogue::check::catalogue(&root, &mut faults);
     let mut declared: Vec<_> = drafts.into_iter().filter_map(|draft| draft.checked).collect();
