@@ -13,6 +13,7 @@ test: ## Every test that needs no service
 check: ## Format, links of documents, dependencies, lints, documentation; warnings as errors (once before: ci/tools.sh install)
 	cargo fmt --all --check
 	python3 ci/links.py
+	python3 -c 'compile(open("crates/model/src/engine/spark/job.py").read(), "job.py", "exec")'
 	ci/tools.sh cargo-deny --locked check --deny warnings bans licenses sources
 	ci/tools.sh cargo-shear --locked --deny-warnings
 	cargo clippy --workspace --all-targets --locked -- -D warnings

@@ -74,6 +74,10 @@ pub enum FitError {
     StartLength { side: &'static str, expected: usize, found: usize },
     #[error("the warm start has code {code} among its {side}, but the earlier model has {known}")]
     StartCode { side: &'static str, code: u32, known: usize },
+    #[error(
+        "{found} numbers came as the vectors of {expected} {side}: this is a fault of Millstream, please report it"
+    )]
+    VectorCount { side: &'static str, expected: usize, found: usize },
     #[error("it was stopped before its end")]
     Stopped,
 }

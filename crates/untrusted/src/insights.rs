@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Insights {
     pub format: u32,
-    /// Held-out rows that were used, and how many there are.
+    /// Held-out rows that were used, and how many there are; of models of stored items, items.
     pub rows: u64,
     pub of: u64,
     /// For people: what was left out, and why.
@@ -48,8 +48,19 @@ pub enum Findings {
         by_popularity: Vec<RatingBucket>,
         by_history: Vec<RatingBucket>,
     },
-    Similarity,
-    Neighbourhood,
+    /// Records of earlier releases have nothing of these two kinds.
+    Similarity {
+        #[serde(default)]
+        columns: Vec<ColumnShare>,
+        /// The greatest shares first.
+        #[serde(default)]
+        terms: Vec<TermShare>,
+    },
+    Neighbourhood {
+        /// The greatest shares first.
+        #[serde(default)]
+        features: Vec<FeatureShare>,
+    },
     Popularity,
 }
 
@@ -159,6 +170,31 @@ pub struct Loading {
     pub level: Option<String>,
     pub x: f64,
     pub y: f64,
+}
+
+/// What a column of texts is of all scores of items that are alike.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ColumnShare {
+    pub column: String,
+    pub share: f64,
+}
+
+/// What a word is of all scores of items that are alike, and how many pairs of them share it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TermShare {
+    pub term: String,
+    pub column: String,
+    pub share: f64,
+    pub pairs: u64,
+}
+
+/// What a feature is of all distances of near items; of how many pairs both have it, and in how many of them it is equal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FeatureShare {
+    pub feature: String,
+    pub share: f64,
+    pub pairs: u64,
+    pub equal: u64,
 }
 
 /// Held-out ratings whose item, or user, had so many ratings in training: both ends are in it.

@@ -50,6 +50,9 @@ pub struct ModelFile {
     /// Where it is from, of a version that was not trained here: it has no batches and no measures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub imported: Option<Provenance>,
+    /// What fitted it; absent: the process that wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<EngineRecord>,
 }
 
 /// What trained a version, where that was not a Millstream.
@@ -63,6 +66,21 @@ pub struct Provenance {
     /// Of the names and the contents of its files.
     pub digest: String,
     pub imported_at_ms: u64,
+}
+
+/// An engine outside the process that wrote a version. Its name and revision are in the identity; the rest is told, and nothing follows
+/// from it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineRecord {
+    pub name: String,
+    /// Of what is asked of it: another one may give another model.
+    pub revision: u32,
+    /// Its release, where it told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// As configured, without secrets.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub settings: serde_json::Map<String, serde_json::Value>,
 }
 
 /// Of inputs and of features.

@@ -5,7 +5,7 @@ use axum::http::{Method, header};
 use maud::{Markup, html};
 use serde_json::{Map, Value, json};
 
-use super::cards::{columns, grid, pager, table};
+use super::cards::{columns, grid, likeness, pager, table};
 use super::fields::{self, Field, field};
 use super::items::{default_card, finder};
 use super::values::{self, Query, curl, encode, id, list, number, text, whole, word};
@@ -164,7 +164,7 @@ pub async fn version_of(asker: &Asker<'_>, model: &str) -> Result<Value, ApiErro
 pub async fn model(asker: &Asker<'_>, model: &str, query: &Query) -> Made {
     let here = format!("/page/try/model/{}", encode(model));
     let version = version_of(asker, model).await?;
-    let inner = of_model(asker, model, &here, query).await?;
+    let inner = of_version(asker, model, &version, &here, query).await?;
     let body = html! {
         (trail(model))
         p .muted { (word(&version, "algorithm").replace('_', " ")) " · " a href={ "/page/models/" (encode(model)) } { "its versions and measures" } }
@@ -175,11 +175,20 @@ pub async fn model(asker: &Asker<'_>, model: &str, query: &Query) -> Made {
 
 /// What suits the model's kind.
 pub async fn of_model(asker: &Asker<'_>, model: &str, here: &str, query: &Query) -> Result<Markup, ApiError> {
-    let version = version_of(asker, model).await?;
-    Ok(match word(&version, "task") {
+    of_version(asker, model, &version_of(asker, model).await?, here, query).await
+}
+
+async fn of_version(
+    asker: &Asker<'_>,
+    model: &str,
+    version: &Value,
+    here: &str,
+    query: &Query,
+) -> Result<Markup, ApiError> {
+    Ok(match word(version, "task") {
         "recommendation" => taste::user(asker, model, here, query).await?,
         "similarity" => alike(asker, model, here, query).await?,
-        "popularity" => popular(asker, model, here, query).await?,
+        "popularity" => popular(asker, model, version, here, query).await?,
         _ => rows(asker, &[model.to_owned()], here, query).await?,
     })
 }
@@ -268,14 +277,14 @@ pub fn items(asker: &Asker<'_>, value: &Value, card: &Card) -> Markup {
     let has_titles = items.iter().any(|item| !item.get("title").is_none_or(Value::is_null));
     let rows: Vec<Value> = items
         .iter()
-        .map(|item| match item.get("row") {
+        .filter_map(Value::as_object)
+        .map(|item| {
+            let own = item.iter().filter(|(name, _)| !["row", "parts", "terms"].contains(&name.as_str()));
+            let likeness = likeness(item).map(|said| ("alike by".to_owned(), said.into()));
             // What is near comes with its row: the columns of both, side by side.
-            Some(Value::Object(row)) => {
-                let own = item.as_object().into_iter().flatten().filter(|(name, _)| *name != "row");
-                let pairs = own.chain(row.iter().filter(|(name, _)| item.get(name.as_str()).is_none()));
-                Value::Object(pairs.map(|(name, value)| (name.clone(), value.clone())).collect())
-            }
-            _ => item.clone(),
+            let row = item.get("row").and_then(Value::as_object).into_iter().flatten();
+            let pairs = own.chain(row.filter(|(name, _)| !item.contains_key(name.as_str())));
+            Value::Object(pairs.map(|(name, value)| (name.clone(), value.clone())).chain(likeness).collect())
         })
         .collect();
     html! {
@@ -323,9 +332,14 @@ pub async fn title_of(asker: &Asker<'_>, item: &str) -> String {
     values::item_name(&found.unwrap_or_else(|| json!({ "id": item })))
 }
 
-async fn popular(asker: &Asker<'_>, model: &str, here: &str, query: &Query) -> Result<Markup, ApiError> {
+async fn popular(
+    asker: &Asker<'_>,
+    model: &str,
+    version: &Value,
+    here: &str,
+    query: &Query,
+) -> Result<Markup, ApiError> {
     let path = format!("/v1/models/{}/popular", encode(model));
-    let version = version_of(asker, model).await?;
     let has_groups = !version.get("group").is_none_or(Value::is_null);
     let group = query.get("group");
     let offset = query.offset(u64::from(u32::MAX));
@@ -340,8 +354,8 @@ async fn popular(asker: &Asker<'_>, model: &str, here: &str, query: &Query) -> R
     let field = Field {
         name: "group".to_owned(),
         kind: fields::FieldKind::Text,
-        hint: format!("a value of {}", word(&version, "group")),
-        choices: group_names(asker, &version).await,
+        hint: format!("a value of {}", word(version, "group")),
+        choices: group_names(asker, version).await,
         example: String::new(),
         is_needed: false,
     };

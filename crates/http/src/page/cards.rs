@@ -9,6 +9,8 @@ use crate::serve::{App, Card, ImagesFrom};
 
 /// Of a table, and cards of a grid.
 const ROWS_MOST: usize = 200;
+/// Words, or features, that say what makes two items alike.
+const REASONS_SAID: usize = 4;
 /// Columns that a card without a line of its own says.
 const COLUMNS_SAID: usize = 3;
 /// What is no column of the item: it is shown apart, or as the card's title and picture.
@@ -43,6 +45,7 @@ fn one(app: &App, item: &Map<String, Value>, card: &Card) -> Markup {
                 }
             }
             p .muted { (line(item, card)) }
+            @if let Some(likeness) = likeness(item) { p .muted { (likeness) } }
             @for key in ["score", "distance", "rating"] {
                 @if let Some(value) = item.get(key).filter(|value| is_number(value)) { p .score { (key) " " strong { (text(value)) } } }
             }
@@ -51,6 +54,23 @@ fn one(app: &App, item: &Map<String, Value>, card: &Card) -> Markup {
             }
         }
     }
+}
+
+/// What makes it like what was asked for: the words of both, or which features are equal and which one is most apart.
+pub fn likeness(item: &Map<String, Value>) -> Option<String> {
+    if let Some(terms) = item.get("terms").and_then(Value::as_array).filter(|terms| !terms.is_empty()) {
+        let words = terms.iter().filter_map(|term| term.get("term")).take(REASONS_SAID).map(text);
+        return Some(format!("both have {}", words.collect::<Vec<_>>().join(", ")));
+    }
+    let parts = item.get("parts")?.as_object()?.iter();
+    let mut parts: Vec<(&str, f64)> = parts.filter_map(|(name, part)| Some((name.as_str(), part.as_f64()?))).collect();
+    parts.sort_by(|left, right| left.1.total_cmp(&right.1));
+    let equal: Vec<&str> =
+        parts.iter().take_while(|(_, part)| *part == 0.0).map(|(name, _)| *name).take(REASONS_SAID).collect();
+    let apart = parts.last().filter(|(_, part)| *part > 0.0).map(|(name, _)| *name);
+    let said = [("equal", equal.join(", ")), ("most apart", apart.unwrap_or_default().to_owned())];
+    let said = said.iter().filter(|(_, names)| !names.is_empty()).map(|(how, names)| format!("{how}: {names}"));
+    Some(said.collect::<Vec<_>>().join("; ")).filter(|said| !said.is_empty())
 }
 
 /// Where its picture is; empty where there is none for this item, `None` where items have none.

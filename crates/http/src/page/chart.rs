@@ -102,11 +102,12 @@ fn frame(axes: &Axes<'_>, x: Scale, y: Scale, body: &Markup) -> Markup {
 }
 
 fn padded(from: f64, to: f64) -> (f64, f64) {
-    match to > from {
+    let (from, to) = match to > from {
         true => (from - 0.05 * (to - from), to + 0.05 * (to - from)),
         // A flat line lies in the middle.
         false => (from - from.abs().max(1.0) * 0.1, to + to.abs().max(1.0) * 0.1),
-    }
+    };
+    (from.max(f64::MIN), to.min(f64::MAX))
 }
 
 fn scales(axes: &Axes<'_>, points: impl Iterator<Item = (f64, f64)> + Clone) -> Option<(Scale, Scale)> {

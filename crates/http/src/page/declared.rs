@@ -30,7 +30,7 @@ pub async fn page(asker: &Asker<'_>, name: &str, query: &Query) -> Made {
             let (tab, url) = tab(&here, query, models.len());
             let chosen = models.get(tab).map_or("", String::as_str);
             let inner = ask::of_model(asker, chosen, &url, &query_of_tab(query)).await?;
-            html! { (tabs(&here, models, tab)) (inner) }
+            html! { (tabs(&here, models.iter().map(String::clone), tab)) (inner) }
         }
         PageSubject::Models(models) => match models.as_slice() {
             [model] => ask::of_model(asker, model, &here, query).await?,
@@ -53,7 +53,7 @@ async fn routes_form(
         let (tab, url) = tab(here, query, routes.len());
         let chosen = routes.get(tab).map_or("", String::as_str);
         let inner = ask::operation(asker, chosen, &url, &query_of_tab(query)).await?;
-        return Ok(html! { (tabs(here, routes, tab)) (inner) });
+        return Ok(html! { (tabs(here, names(routes), tab)) (inner) });
     }
     let mut forms = Vec::new();
     for (place, route) in routes.iter().enumerate() {
@@ -75,12 +75,51 @@ fn query_of_tab(query: &Query) -> Query {
     query.without(TAB)
 }
 
-fn tabs(here: &str, names: &[String], chosen: usize) -> Markup {
+/// Paths as people say them: `/predict/high_low` beside `/predict/close` is "High low". Parameters say nothing.
+fn names(routes: &[String]) -> impl Iterator<Item = String> {
+    let segments = |route: &str| -> Vec<String> {
+        let words = route.split('/').filter(|segment| !segment.is_empty() && !segment.starts_with('{'));
+        words.map(|segment| segment.replace(['_', '-'], " ")).collect()
+    };
+    let all: Vec<Vec<String>> = routes.iter().map(|route| segments(route)).collect();
+    let first = all.first().cloned().unwrap_or_default();
+    let is_common = |place: &usize| routes.len() > 1 && all.iter().all(|own| own.get(*place) == first.get(*place));
+    let common = (0..first.len()).take_while(is_common).count();
+    routes.iter().zip(all).map(move |(route, own)| {
+        let name = own.get(common..).unwrap_or_default().join(" ");
+        let mut letters = name.chars();
+        match letters.next() {
+            Some(first) => first.to_uppercase().chain(letters).collect(),
+            None => route.clone(),
+        }
+    })
+}
+
+fn tabs(here: &str, names: impl Iterator<Item = String>, chosen: usize) -> Markup {
     html! {
         nav .tabs aria-label="Forms" {
-            @for (place, name) in names.iter().enumerate() {
+            @for (place, name) in names.enumerate() {
                 a href=(values::target(here, &format!("{TAB}={}", encode(&place.to_string())))) aria-current=[(place == chosen).then_some("true")] { (name) }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tabs_of_routes_are_named_by_where_their_paths_part() {
+        let told = |routes: &[&str]| -> Vec<String> {
+            names(&routes.iter().map(|route| (*route).to_owned()).collect::<Vec<_>>()).collect()
+        };
+        assert_eq!(
+            told(&["/predict/close", "/predict/high_low", "/predict/{x}/up-or-down"]),
+            ["Close", "High low", "Up or down"]
+        );
+        // Two that part in a parameter alone are said whole, and so is one.
+        assert_eq!(told(&["/a/{x}", "/a/{y}/{z}"]), ["/a/{x}", "/a/{y}/{z}"]);
+        assert_eq!(told(&["/predict/trend"]), ["Predict trend"]);
     }
 }

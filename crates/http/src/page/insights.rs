@@ -33,6 +33,7 @@ fn ready(version: &Value, insights: &Value) -> Markup {
         (against_actual(version, insights))
         (classes(insights))
         (scattered(insights))
+        (alike(insights))
         (by_group("By how often an item was rated", list(insights, "by_popularity")))
         (by_group("By how much a user had rated", list(insights, "by_history")))
     }
@@ -276,6 +277,39 @@ pub fn clusters(clusters: &Value) -> Markup {
         @if !sizes.is_empty() {
             section { h2 { "Sizes" } (bars("Rows in each cluster", &sizes)) }
             section { h2 { "Centres" } (table("Centres in the data's units", &super::cards::columns(&centres), &centres)) }
+        }
+    }
+}
+
+/// What the scores of similar texts, or the distances of near rows, are made of.
+fn alike(insights: &Value) -> Markup {
+    let shares = |key: &str, name: fn(&Value) -> String| -> Vec<(String, f64, Option<f64>)> {
+        let rows = list(insights, key).iter();
+        rows.filter_map(|row| Some((name(row), number(row, "share")? * 100.0, None))).collect()
+    };
+    let columns = shares("columns", |row| word(row, "column").to_owned());
+    let terms = shares("terms", |row| format!("{} ({})", word(row, "term"), format::count(whole(row, "pairs"))));
+    let features = shares("features", |row| {
+        let equal = whole(row, "equal") as f64 / (whole(row, "pairs") as f64).max(1.0) * 100.0;
+        format!("{} (equal in {} %)", word(row, "feature"), format::number(equal.round()))
+    });
+    html! {
+        @if columns.len() > 1 {
+            section { h2 { "Which texts make items alike" } (bars("Percent of the scores of similar items", &columns)) }
+        }
+        @if !terms.is_empty() {
+            section {
+                h2 { "Which words make items alike" }
+                p .muted { "Percent of the scores of similar items, and how many pairs share the word." }
+                (bars("Percent of the scores of similar items", &terms))
+            }
+        }
+        @if !features.is_empty() {
+            section {
+                h2 { "What keeps near items apart" }
+                p .muted { "Percent of their distances, and in how many pairs there is no difference: what near items have in common." }
+                (bars("Percent of the distances of near items", &features))
+            }
         }
     }
 }

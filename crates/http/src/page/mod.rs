@@ -93,7 +93,7 @@ impl Pages for LivePages {
 
 async fn make(asker: &Asker<'_>, page: PageKind, query: &Query) -> Made {
     match page {
-        PageKind::Now => now::page(asker).await,
+        PageKind::Now => now::page(asker, query).await,
         PageKind::Batches => batches::all(asker, query).await,
         PageKind::Batch(number) => batches::one(asker, &number).await,
         PageKind::Models => models::all(asker).await,

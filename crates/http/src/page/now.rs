@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::cards::{columns, table};
 use super::chart::{Axes, Series, histogram, lines};
 use super::models::{self, Curve};
-use super::values::{encode, list, number, text, whole, word};
+use super::values::{Query, encode, list, number, text, whole, word};
 use super::{Made, Page, format};
 use crate::serve::{ApiError, Asker};
 
@@ -23,8 +23,14 @@ const STATISTICS_WAIT: Duration = Duration::from_millis(40);
 /// More are no wider than the picture has room for.
 const POINTS_DRAWN: usize = 120;
 const COLUMNS_DRAWN: usize = 4;
+/// Of those that are chosen, …
+const CHOSEN_MOST: usize = 12;
+/// … and those that there is a choice of: a query of a page has room for them.
+const CHOICES_MOST: usize = 50;
+/// In the query: a column that is looked at, as often as there are.
+const COLUMN: &str = "column";
 
-pub async fn page(asker: &Asker<'_>) -> Made {
+pub async fn page(asker: &Asker<'_>, query: &Query) -> Made {
     let status = asker.get("/v1/status").await?;
     let history = asker.get("/v1/status/history").await.unwrap_or_default();
     let batches = asker.get("/v1/batches?limit=0").await;
@@ -43,7 +49,7 @@ pub async fn page(asker: &Asker<'_>) -> Made {
         (newest(&curves))
         (latest_rows(&status))
         (rejects(&status))
-        (stream_columns(asker, n_batches, &curves).await)
+        (stream_columns(asker, n_batches, &curves, query).await)
     };
     Ok(Page::new("Now", "/", body))
 }
@@ -188,6 +194,7 @@ fn trainings(status: &Value, curves: &[Curve]) -> Markup {
                 @let elapsed = number(training, "started_ms").map_or(0.0, |started| (now - started).max(0.0) / 1000.0);
                 @let before = curves.iter().find(|curve| curve.model == model).and_then(|curve| curve.seconds);
                 p { strong { (model) } " on batch " (text(&Value::from(list(training, "batches").last().cloned()))) ", " (format::seconds(elapsed)) }
+                @if let Some(progress) = training["progress"].as_str() { p .muted { (progress) } }
                 @match before {
                     // The last one took so long; this one may take longer, and then the bar is full and says so no more.
                     Some(before) if before > 0.0 => {
@@ -323,7 +330,7 @@ fn told_by_models(curves: &[Curve]) -> BTreeSet<String> {
 }
 
 /// Average and distribution of numbers over the stream, batch by batch; what is not counted yet comes with the next look.
-async fn stream_columns(asker: &Asker<'_>, n_batches: u64, curves: &[Curve]) -> Markup {
+async fn stream_columns(asker: &Asker<'_>, n_batches: u64, curves: &[Curve], query: &Query) -> Markup {
     let first = n_batches.saturating_sub(BATCHES_DRAWN as u64) + 1;
     let (mut counted, mut waits) = (Vec::new(), false);
     for number in (first..=n_batches).rev() {
@@ -340,7 +347,7 @@ async fn stream_columns(asker: &Asker<'_>, n_batches: u64, curves: &[Curve]) -> 
     }
     counted.reverse();
     let Some((newest, statistics)) = counted.last() else {
-        return html! { div #stream data-live data-waits[waits] {} };
+        return html! { div #columns data-live {} div #stream data-live data-waits[waits] {} };
     };
     let drawn = |column: &&Value| {
         !word(column, "name").starts_with('_') && column.get("histogram").is_some_and(Value::is_object)
@@ -348,6 +355,13 @@ async fn stream_columns(asker: &Asker<'_>, n_batches: u64, curves: &[Curve]) -> 
     let mut shown: Vec<&Value> = list(statistics, "columns").iter().filter(drawn).collect();
     let told = told_by_models(curves);
     shown.sort_by_key(|column| !told.contains(word(column, "name")));
+    let choices: Vec<&str> = shown.iter().take(CHOICES_MOST).map(|column| word(column, "name")).collect();
+    let chosen: Vec<&str> = query.pairs().filter(|(name, _)| *name == COLUMN).map(|(_, column)| column).collect();
+    match chosen.is_empty() {
+        true => shown.truncate(COLUMNS_DRAWN),
+        false => shown.retain(|column| chosen.contains(&word(column, "name"))),
+    }
+    shown.truncate(CHOSEN_MOST);
     let means = |name: &str| -> Vec<(f64, f64)> {
         let of = |(batch, statistics): &(u64, Value)| {
             let column = list(statistics, "columns").iter().find(|column| word(column, "name") == name)?;
@@ -358,15 +372,31 @@ async fn stream_columns(asker: &Asker<'_>, n_batches: u64, curves: &[Curve]) -> 
     let numbers = |value: Option<&Value>, key: &str| -> Vec<f64> {
         value.map_or(Vec::new(), |value| list(value, key).iter().filter_map(Value::as_f64).collect())
     };
+    let is_shown = |name: &str| shown.iter().any(|column| word(column, "name") == name);
     html! {
+        h2 { "Numbers of the stream" }
+        div #columns data-live {
+            @if choices.len() > 1 {
+                details {
+                    summary { "Other columns" }
+                    form action="/" method="get" {
+                        fieldset .boxes {
+                            legend .hidden { "Columns that are shown" }
+                            @for name in &choices { label { input type="checkbox" name=(COLUMN) value=(name) checked[is_shown(name)]; " " (name) } }
+                        }
+                        button .quiet type="submit" { "Show these" }
+                    }
+                }
+            }
+        }
         section #stream data-live data-waits[waits] {
-            h2 { "Numbers of the stream" }
+            @if shown.is_empty() { p .empty { "None of these columns is in the batch." } }
             p .muted {
                 @if counted.len() > 1 { "Of the " (counted.len()) " newest batches; the distribution is batch " (newest) "'s." } @else { "Of batch " (newest) "." }
                 @if waits { " Further ones are being counted." }
             }
             div .columns {
-                @for column in shown.iter().take(COLUMNS_DRAWN) {
+                @for column in &shown {
                     @let name = word(column, "name");
                     @let picture = column.get("histogram");
                     div .card {

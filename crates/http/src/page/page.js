@@ -22,7 +22,7 @@ async function pageAt(url) {
 }
 
 function replace(old, fresh) {
-  if (shown.get(old.id) === fresh.outerHTML) return;
+  if ((shown.get(old.id) ?? old.outerHTML) === fresh.outerHTML) return;
   shown.set(old.id, fresh.outerHTML);
   const scrolls = [...old.querySelectorAll(".scroll")].map((element) => element.scrollLeft);
   const open = [...old.querySelectorAll("details")].map((element) => element.open);

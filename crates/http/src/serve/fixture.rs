@@ -260,6 +260,7 @@ fn file(model: &str, number: u32, inputs: &[(&str, ColumnType)]) -> ModelFile {
         training_seconds: 0.42,
         imported: None,
         notes: if number == 2 { vec!["two columns carry the same information".to_owned()] } else { Vec::new() },
+        engine: None,
     }
 }
 
@@ -327,6 +328,7 @@ fn settings(routes: Vec<Route>) -> ServeSettings {
             baseline: None,
         }),
         seed: 1,
+        engine: millstream_model::model::EngineKind::Local,
     };
     ServeSettings {
         name: "bitcoin".to_owned(),

@@ -19,7 +19,8 @@ use super::reply;
 
 /// Versions that wait behind the one at work: each takes seconds.
 const WAITING_MOST: usize = 16;
-/// Found ones in memory, the last asked for last: a store that can only be read keeps none. The largest have about 300 KB.
+/// Found ones in memory, the last asked for last: a store that can only be read keeps none. The largest of ours have about 300 KB, and none is
+/// read that has more than 1 MiB.
 const FOUND_MOST: usize = 64;
 const FAILED_MOST: usize = 64;
 /// What failed is not tried again before.

@@ -1,6 +1,8 @@
 //! The iterations: items from users, then users from items, so that every user's vector is in the end the solution for
 //! the final vectors of the items, which is what fold-in computes.
 
+use std::borrow::Cow;
+
 use crate::Seed;
 use crate::error::FitError;
 
@@ -68,10 +70,7 @@ pub fn fit_until(
         return Err(FitError::NoRows);
     };
     check_validation(ratings, validation)?;
-    let scale = match params.feedback() {
-        Feedback::Explicit => Some(params.scale.unwrap_or(extremes)),
-        Feedback::Implicit => None,
-    };
+    let scale = scale_of(params, extremes);
     let mut notes = notes_on(ratings, extremes, scale, params);
     let biases = params.biases.then(|| Biases::fit(ratings));
     let watch = validation.and_then(|validation| {
@@ -85,8 +84,48 @@ pub fn fit_until(
     let rests = biases.as_ref().map(|biases| biases.rests(ratings));
     let fitted = rests.as_ref().unwrap_or(ratings);
     let trained = iterate(fitted, start, params, seed, (watch, stopped), method, &mut notes)?;
-    let model = Model::new(&trained.users, &trained.items, params, scale, (ratings, biases));
+    let (users, items) = (trained.users.unpadded(), trained.items.unpadded());
+    let model = Model::new(users, items, params, scale, (ratings, biases));
     Ok(Fit { model, iterations: trained.iterations, validation: trained.measures, notes })
+}
+
+/// What vectors are fitted to, for who fits them elsewhere: with biases what these leave over of the ratings.
+pub fn fitted_to<'a>(ratings: &'a Ratings, params: &Params) -> Cow<'a, Ratings> {
+    if params.biases { Cow::Owned(Biases::fit(ratings).rests(ratings)) } else { Cow::Borrowed(ratings) }
+}
+
+/// The fit of vectors that were fitted elsewhere to what [`fitted_to`] says, the users' last. `users`: n_users × rank, and `items`: n_items ×
+/// rank, finite and row-major; 0 where there is no rating.
+///
+/// # Errors
+/// [`FitError::NoRows`]; [`FitError::VectorCount`].
+pub fn from_vectors(
+    ratings: &Ratings,
+    params: &Params,
+    (users, items): (Vec<f32>, Vec<f32>),
+    iterations: u32,
+) -> Result<Fit, FitError> {
+    let Some(extremes) = ratings.extremes() else {
+        return Err(FitError::NoRows);
+    };
+    let rank = params.rank as usize;
+    for (side, vectors, expected) in [("users", &users, ratings.n_users()), ("items", &items, ratings.n_items())] {
+        if vectors.len() != expected * rank {
+            return Err(FitError::VectorCount { side, expected, found: vectors.len() });
+        }
+    }
+    let scale = scale_of(params, extremes);
+    let notes = notes_on(ratings, extremes, scale, params);
+    let biases = params.biases.then(|| Biases::fit(ratings));
+    let model = Model::new(users, items, params, scale, (ratings, biases));
+    Ok(Fit { model, iterations, validation: Vec::new(), notes })
+}
+
+fn scale_of(params: &Params, extremes: (f32, f32)) -> Option<(f32, f32)> {
+    match params.feedback() {
+        Feedback::Explicit => Some(params.scale.unwrap_or(extremes)),
+        Feedback::Implicit => None,
+    }
 }
 
 struct Trained {

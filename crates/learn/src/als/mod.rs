@@ -13,7 +13,7 @@ mod params;
 mod ratings;
 mod rows;
 
-pub use fit::{Fit, Start, fit, fit_until};
+pub use fit::{Fit, Start, fit, fit_until, fitted_to, from_vectors};
 pub use model::Model;
 pub use params::{Feedback, LambdaScale, ListRule, Params, SPECS};
 pub use ratings::{RATING_MAX, Ratings};

@@ -5,7 +5,7 @@ use crate::error::LoadError;
 
 use super::biases::Biases;
 use super::equation::{Equation, System, narrow};
-use super::half_step::{Factors, exact_gram};
+use super::half_step::exact_gram;
 use super::params::{Feedback, LambdaScale, ListRule, Params};
 use super::ratings::Ratings;
 
@@ -44,14 +44,15 @@ pub struct Model {
 }
 
 impl Model {
+    /// `users`: n_users × rank; `items`: n_items × rank.
     pub(super) fn new(
-        users: &Factors,
-        items: &Factors,
+        users: Vec<f32>,
+        items: Vec<f32>,
         params: &Params,
         scale: Option<(f32, f32)>,
         (ratings, biases): (&Ratings, Option<Biases>),
     ) -> Model {
-        let (equation, items_unpadded) = (Equation::of(params), items.unpadded());
+        let (equation, rank) = (Equation::of(params), params.rank as usize);
         let support_weight = match params.ranking() {
             ListRule::Prediction => None,
             ListRule::Support => {
@@ -61,10 +62,10 @@ impl Model {
             }
         };
         let model = Model {
-            rank: users.rank,
-            users: users.unpadded(),
-            gram: gram(&equation, &items_unpadded, users.rank),
-            items: items_unpadded,
+            rank,
+            users,
+            gram: gram(&equation, &items, rank),
+            items,
             biases,
             support_weight,
             lists: Vec::new(),

@@ -143,4 +143,36 @@ impl Params {
         }
         reader.finish(params)
     }
+
+    pub fn rounds(&self) -> u32 {
+        self.rounds
+    }
+
+    pub fn learning_rate(&self) -> f64 {
+        self.learning_rate
+    }
+
+    pub fn max_leaves(&self) -> u32 {
+        self.max_leaves
+    }
+
+    pub fn max_depth(&self) -> u32 {
+        self.max_depth
+    }
+
+    pub fn min_leaf(&self) -> u32 {
+        self.min_leaf
+    }
+
+    pub fn max_samples(&self) -> f64 {
+        self.max_samples
+    }
+
+    pub fn max_features(&self) -> f64 {
+        self.max_features
+    }
+
+    pub fn bins(&self) -> u32 {
+        self.bins
+    }
 }

@@ -55,6 +55,27 @@ impl Draw {
 /// [`FitError::NoRows`], [`FitError::TooManyRows`], [`FitError::Missing`], [`FitError::NotFinite`],
 /// [`FitError::TooLarge`], [`FitError::TooManyParameters`], [`FitError::TooFewDistinctRows`], [`FitError::Sparse`].
 pub fn fit(table: &Table, params: &Params, seed: Seed) -> Result<Model, FitError> {
+    let (space, distinct) = space_of(table, params)?;
+    let (fewest, most) = (params.clusters.fewest() as usize, params.clusters.most() as usize);
+    let frame = Frame::of(&space);
+    let search = Search::new(&space, &frame, table, params, seed);
+    let (found, tried) = match &params.clusters {
+        Clusters::Exactly(_) => (search.best_start(most), Vec::new()),
+        Clusters::BestOf(_) => search.best_number(fewest..=most.min(distinct)),
+    };
+    let ended = search.over_all_rows(found);
+    let centers = exact_centers(&space, table, &ended);
+    Ok(finish(
+        space.clone(),
+        table,
+        &centers,
+        Ending { iterations: ended.iterations, converged: ended.converged, tried },
+        seed,
+    ))
+}
+
+/// The space of rows that can be fitted, and how many of them differ, counted no further than the most clusters.
+fn space_of(table: &Table, params: &Params) -> Result<(Space, usize), FitError> {
     let n_rows = table.n_rows();
     if n_rows == 0 {
         return Err(FitError::NoRows);
@@ -74,14 +95,71 @@ pub fn fit(table: &Table, params: &Params, seed: Seed) -> Result<Model, FitError
     if distinct < fewest {
         return Err(FitError::TooFewDistinctRows { found: distinct, clusters: fewest });
     }
-    let frame = Frame::of(&space);
-    let search = Search::new(&space, &frame, table, params, seed);
-    let (found, tried) = match &params.clusters {
-        Clusters::Exactly(_) => (search.best_start(most), Vec::new()),
-        Clusters::BestOf(_) => search.best_number(fewest..=most.min(distinct)),
+    Ok((space, distinct))
+}
+
+/// Where the rows are for who finds the centres elsewhere: squared distances are then those of a fit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Axes {
+    /// Of each column: a number is (value − first) · second, a category 0 or the second.
+    pub columns: Vec<(f64, f64)>,
+    /// Of the columns that vary.
+    pub mean_variance: f64,
+}
+
+/// # Errors
+/// As [`fit`].
+pub fn axes(table: &Table, params: &Params) -> Result<Axes, FitError> {
+    let (space, _) = space_of(table, params)?;
+    let axis = |column: usize| {
+        let categorical = space.layout.n_categories(column) > 0;
+        let center = if categorical { 0.0 } else { space.means[space.layout.parameters(column).start] };
+        (center, space.weight(column))
     };
-    let ended = search.over_all_rows(found);
-    Ok(finish(space.clone(), table, &ended, tried, seed))
+    let columns = (0..space.layout.n_columns()).map(axis).collect();
+    Ok(Axes { columns, mean_variance: space.mean_variance() })
+}
+
+/// The fit of centres that were found elsewhere, where [`axes`] put the rows. `centers`: k × n_parameters, finite.
+///
+/// # Errors
+/// As [`fit`].
+pub fn from_centers(
+    table: &Table,
+    params: &Params,
+    centers: &[f64],
+    (iterations, converged): (u32, bool),
+    seed: Seed,
+) -> Result<Model, FitError> {
+    let (space, _) = space_of(table, params)?;
+    let n_parameters = space.layout.n_parameters();
+    let found = centers.len();
+    if found == 0 || !found.is_multiple_of(n_parameters) || found > CLUSTER_VALUES_MAX {
+        return Err(FitError::TooManyParameters { found, max: CLUSTER_VALUES_MAX });
+    }
+    let mut own = centers.to_vec();
+    for center in own.chunks_exact_mut(n_parameters) {
+        for column in 0..space.layout.n_columns() {
+            let (weight, categorical) = (space.weight(column), space.layout.n_categories(column) > 0);
+            for parameter in space.layout.parameters(column) {
+                let value = &mut center[parameter];
+                // A constant column is at its mean.
+                let from_mean = if weight > 0.0 { *value / weight } else { 0.0 };
+                *value = match (categorical, weight > 0.0) {
+                    (true, true) => from_mean,
+                    (true, false) | (false, _) => from_mean + space.means[parameter],
+                };
+            }
+        }
+    }
+    Ok(finish(space, table, &own, Ending { iterations, converged, tried: Vec::new() }, seed))
+}
+
+/// How the centres came to be.
+struct Ending {
+    iterations: u32,
+    converged: bool,
+    tried: Vec<Tried>,
 }
 
 /// How many rows differ from one another, counted no further than `most`.
@@ -270,29 +348,29 @@ fn exact_centers(space: &Space, table: &Table, ended: &Ended) -> Vec<f64> {
     centers
 }
 
-fn finish(space: Space, table: &Table, ended: &Ended, tried: Vec<Tried>, seed: Seed) -> Model {
+/// `centers`: k × n_parameters, in the columns' own units.
+fn finish(space: Space, table: &Table, centers: &[f64], ending: Ending, seed: Seed) -> Model {
     let (n_parameters, n_columns) = (space.layout.n_parameters(), space.layout.n_columns());
-    let centers = exact_centers(&space, table, ended);
-    let summary = summarise(&space, table, &centers);
+    let summary = summarise(&space, table, centers);
     let rows = sample_rows(table.n_rows(), MIDDLE_ROWS, Draw::Middles.key(seed));
     let sample = table.rows(&rows);
-    let clusters = Measure::new(&space, &centers).labels(&sample);
-    let middles = middles(&space, &sample, &clusters, &centers);
-    let mut order: Vec<usize> = (0..ended.centers.k).collect();
+    let clusters = Measure::new(&space, centers).labels(&sample);
+    let middles = middles(&space, &sample, &clusters, centers);
+    let mut order: Vec<usize> = (0..summary.sizes.len()).collect();
     order.sort_by_key(|&cluster| std::cmp::Reverse(summary.sizes[cluster]));
     let ordered = |values: &[f64], width: usize| -> Vec<f64> {
         order.iter().flat_map(|&cluster| values[cluster * width..(cluster + 1) * width].iter().copied()).collect()
     };
     Model {
-        centers: ordered(&centers, n_parameters),
+        centers: ordered(centers, n_parameters),
         spreads: ordered(&summary.spreads, n_parameters),
         medians: ordered(&middles.medians, n_columns),
         ranks: ordered(&middles.ranks, n_columns),
         sizes: order.iter().map(|&cluster| summary.sizes[cluster]).collect(),
         space,
         inertia: summary.inertia,
-        iterations: ended.iterations,
-        converged: ended.converged,
-        tried,
+        iterations: ending.iterations,
+        converged: ending.converged,
+        tried: ending.tried,
     }
 }

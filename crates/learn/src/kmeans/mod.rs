@@ -22,7 +22,7 @@ mod summary;
 
 pub use describe::{ColumnValue, Description, Level, Trait};
 pub use evaluate::Evaluation;
-pub use fit::{CLUSTER_VALUES_MAX, fit};
+pub use fit::{Axes, CLUSTER_VALUES_MAX, axes, fit, from_centers};
 pub use model::{Model, Nearest, Tried};
 pub use params::{Clusters, Params, SPECS};
 pub use silhouette::silhouette;

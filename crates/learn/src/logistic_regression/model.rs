@@ -28,7 +28,8 @@ pub enum Ending {
 impl Ending {
     const ALL: [Ending; 4] = [Ending::Converged, Ending::Separated, Ending::IterationLimit, Ending::Stalled];
 
-    fn code(self) -> u8 {
+    /// As in the arrays.
+    pub fn code(self) -> u8 {
         match self {
             Ending::Converged => 0,
             Ending::Separated => 1,

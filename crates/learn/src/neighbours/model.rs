@@ -7,7 +7,7 @@ use crate::table::{Column, MISSING_CODE, Table};
 use crate::top_n::Admit;
 
 use super::params::Metric;
-use super::scan::{Value, nearest};
+use super::scan::{Value, nearest, parts};
 
 /// A stored row and how far away it is.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -118,11 +118,7 @@ impl Model {
             return Vec::new();
         }
         let exclude = admit.exclude_also(row);
-        let value = |column: &Stored| match column {
-            Stored::Numeric { values, .. } => Value::number(values[row as usize]),
-            Stored::Categorical(codes) => self.category(codes.get(row as usize), u32::MAX),
-        };
-        let query: Vec<Value> = self.columns.iter().map(value).collect();
+        let query = self.query_of_row(row as usize);
         nearest(self.metric, &self.columns, self.n_rows, &query, n, &Admit { exclude: &exclude, only: admit.only })
     }
 
@@ -134,14 +130,46 @@ impl Model {
         if row >= table.n_rows() {
             return Ok(Vec::new());
         }
+        let query = self.query_of(table, row);
+        Ok(nearest(self.metric, &self.columns, self.n_rows, &query, n, admit))
+    }
+
+    /// What each column adds to the distance between two stored rows: the parts add up to it. `None`: a row has no value there. Empty for
+    /// a row beyond the last.
+    pub fn parts_to_row(&self, row: u32, other: u32) -> Vec<Option<f64>> {
+        let (row, other) = (row as usize, other as usize);
+        if row.max(other) >= self.n_rows {
+            return Vec::new();
+        }
+        parts(self.metric, &self.columns, &self.query_of_row(row), other)
+    }
+
+    /// As [`parts_to_row`](Model::parts_to_row), from row `row` of `table`, which [`nearest`](Model::nearest) takes.
+    pub fn parts(&self, table: &Table, row: usize, other: u32) -> Result<Vec<Option<f64>>, PredictError> {
+        self.layout.check(table)?;
+        if row >= table.n_rows() || other as usize >= self.n_rows {
+            return Ok(Vec::new());
+        }
+        Ok(parts(self.metric, &self.columns, &self.query_of(table, row), other as usize))
+    }
+
+    fn query_of_row(&self, row: usize) -> Vec<Value> {
+        let value = |column: &Stored| match column {
+            Stored::Numeric { values, .. } => Value::number(values[row]),
+            Stored::Categorical(codes) => self.category(codes.get(row), u32::MAX),
+        };
+        self.columns.iter().map(value).collect()
+    }
+
+    /// `table`: of the layout.
+    fn query_of(&self, table: &Table, row: usize) -> Vec<Value> {
         let value = |(column, values): (usize, &Column)| match values {
             Column::Numeric(values) => Value::number(values[row]),
             // The layout has none.
             Column::Sparse(_) => Value::Missing,
             Column::Categorical { codes, .. } => self.category(codes[row], self.layout.n_categories(column)),
         };
-        let query: Vec<Value> = table.columns().iter().enumerate().map(value).collect();
-        Ok(nearest(self.metric, &self.columns, self.n_rows, &query, n, admit))
+        table.columns().iter().enumerate().map(value).collect()
     }
 
     /// How many rows [`nearest_to_row`](Model::nearest_to_row) finds when none is too many.

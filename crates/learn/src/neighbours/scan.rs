@@ -64,16 +64,13 @@ fn scan_chunk(
     admit: &Admit,
 ) -> Vec<Neighbour> {
     let mut nearest = Nearest { n, heap: BinaryHeap::new() };
-    let mut block = Block { sums: [0.0; BLOCK], counts: [0.0; BLOCK] };
+    let mut block = Block::default();
     for rows in split(rows, BLOCK) {
         let Range { start, end } = rows;
         block.add_columns(metric, columns, query, rows);
         let sums = block.sums.iter().zip(&block.counts).take(end - start);
         for (row, (sum, count)) in (index_u32(start)..).zip(sums) {
-            let distance = match metric {
-                Metric::Gower => sum / count,
-                Metric::Euclidean => (sum * (columns.len() as f64 / count)).sqrt(),
-            };
+            let distance = distance(metric, columns.len(), *sum, *count);
             // NaN, where no column was compared, is not below anything.
             if distance <= nearest.limit() && admit.admits(row) {
                 // A number asked about may be so far off that its square is infinite, which nobody could read on.
@@ -84,10 +81,38 @@ fn scan_chunk(
     nearest.heap.into_iter().map(|furthest| furthest.0).collect()
 }
 
+/// Of the sum of the differences of so many of all columns; NaN, where none was compared.
+fn distance(metric: Metric, n_columns: usize, sum: f64, count: f64) -> f64 {
+    match metric {
+        Metric::Gower => sum / count,
+        Metric::Euclidean => (sum * (n_columns as f64 / count)).sqrt(),
+    }
+}
+
+/// What each column adds to the distance of `row`, in proportion to its difference; `None` where it was not compared.
+pub(super) fn parts(metric: Metric, columns: &[Stored], query: &[Value], row: usize) -> Vec<Option<f64>> {
+    let mut block = Block::default();
+    let mut add = |columns: &[Stored], query: &[Value]| {
+        block.add_columns(metric, columns, query, row..row + 1);
+        (block.sums[0], block.counts[0])
+    };
+    let (sum, count) = add(columns, query);
+    let whole = distance(metric, columns.len(), sum, count).min(f64::MAX);
+    let part = |difference: f64| if sum > 0.0 { difference / sum * whole } else { 0.0 };
+    let own = columns.iter().zip(query).map(|(column, value)| add(std::slice::from_ref(column), &[*value]));
+    own.map(|(difference, count)| Some(part(difference)).filter(|part| count > 0.0 && part.is_finite())).collect()
+}
+
 /// For each row of a block the sum of its columns' differences (squared for Euclid), and how many were compared.
 struct Block {
     sums: [f64; BLOCK],
     counts: [f64; BLOCK],
+}
+
+impl Default for Block {
+    fn default() -> Self {
+        Self { sums: [0.0; BLOCK], counts: [0.0; BLOCK] }
+    }
 }
 
 impl Block {

@@ -59,7 +59,7 @@ pub enum FeatureCount {
 
 impl FeatureCount {
     /// Between 1 and `n_columns` (which is at least 1).
-    pub(crate) fn resolve(self, n_columns: usize) -> usize {
+    pub fn resolve(self, n_columns: usize) -> usize {
         match self {
             FeatureCount::All => n_columns,
             FeatureCount::Sqrt => rounded_share((n_columns as f64).sqrt(), n_columns),

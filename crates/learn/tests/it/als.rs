@@ -575,3 +575,22 @@ fn auto_is_times_ratings_for_explicit_and_once_for_implicit() {
     assert_eq!(params("feedback=implicit").lambda_scale(), LambdaScale::None);
     assert_eq!(params("feedback=implicit lambda_scale=ratings").lambda_scale(), LambdaScale::Ratings);
 }
+
+#[test]
+fn vectors_that_were_fitted_elsewhere_make_the_same_model() {
+    let ratings = ratings(&triples(40, 30, 0.4), 40, 30);
+    for kind in KINDS.into_iter().chain(["rank=4 biases=true iterations=3"]) {
+        let (params, Fit { model, iterations, .. }) = (params(kind), fit(&ratings, kind));
+        let vectors = || {
+            let users = (0..40).flat_map(|user| &model.user(user)[..model.rank()]).copied();
+            (users.collect::<Vec<f32>>(), model.item_factors().to_vec())
+        };
+        let again = als::from_vectors(&ratings, &params, vectors(), iterations).unwrap();
+        assert_eq!((&again.model, again.iterations), (&model, iterations), "{kind}");
+        assert_eq!(als::fitted_to(&ratings, &params).mean().abs() < 0.1, params.biases(), "{kind}");
+        let (users, mut items) = vectors();
+        items.pop();
+        let error = als::from_vectors(&ratings, &params, (users, items), 1).unwrap_err();
+        assert!(matches!(error, FitError::VectorCount { side: "items", expected: 30, .. }), "{error}");
+    }
+}

@@ -424,3 +424,30 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn centres_that_were_found_elsewhere_make_the_same_clusters() {
+    let mut columns = heaps(&PLACES, 300).columns().to_vec();
+    columns.push(Column::Categorical { codes: (0..300).map(|row| row % 2).collect(), n_categories: 2 });
+    // One that tells no two rows apart.
+    columns.push(Column::Numeric(vec![7.0; 300]));
+    let table = Table::new(columns).unwrap();
+    for standardise in [true, false] {
+        let params = params(&[("k", ParamValue::Integer(3)), ("standardise", ParamValue::Bool(standardise))]);
+        let model = kmeans::fit(&table, &params, Seed(1)).unwrap();
+        let axes = kmeans::axes(&table, &params).unwrap();
+        let column_of = [0, 1, 2, 2, 3];
+        let place = |(parameter, value): (usize, &f64)| {
+            let (center, weight) = axes.columns[column_of[parameter % 5]];
+            (value - center) * weight
+        };
+        let centers: Vec<f64> = model.centers().iter().enumerate().map(place).collect();
+        let ending = (model.iterations(), model.converged());
+        let again = kmeans::from_centers(&table, &params, &centers, ending, Seed(1)).unwrap();
+        assert_eq!((again.sizes(), clusters(&again, &table)), (model.sizes(), clusters(&model, &table)));
+        assert!((again.inertia() - model.inertia()).abs() < 1e-9 * model.inertia());
+        let apart = again.centers().iter().zip(model.centers()).map(|(a, b)| (a - b).abs());
+        assert!(apart.fold(0.0, f64::max) < 1e-9, "{:?}", again.centers());
+        assert!(kmeans::from_centers(&table, &params, &centers[1..], ending, Seed(1)).is_err());
+    }
+}

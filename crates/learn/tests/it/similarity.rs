@@ -445,6 +445,12 @@ fn nearest_rows_are_those_of_numpy() {
             assert_eq!(found.len(), 5);
             for (found, (other, distance)) in found.iter().zip(*expected) {
                 assert!(found.row == *other && (found.distance - distance).abs() < 1e-8, "{kind:?} {row}: {found:?}");
+                let parts = model.parts_to_row(row, found.row);
+                let sum: f64 = parts.iter().flatten().sum();
+                assert!((sum - found.distance).abs() < 1e-12 && parts.len() == 4, "{kind:?} {row}: {parts:?}");
+                assert_eq!(model.parts(&table, row as usize, found.row).unwrap(), parts);
+                let lacks = |column| [row, found.row].iter().any(|row| model.value(*row, column).is_none());
+                assert!(parts.iter().enumerate().all(|(column, part)| part.is_none() == lacks(column)), "{parts:?}");
             }
             let posted = model.nearest(&table, row as usize, 5, &Admit { exclude: &[row], only: None });
             assert_eq!(posted.unwrap(), found);

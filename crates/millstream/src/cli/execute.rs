@@ -420,10 +420,10 @@ fn models(loaded: Loaded, action: &ModelsAction) -> anyhow::Result<u8> {
             for fault in &report.faults {
                 say(fault);
             }
-            let verdict = match (report.is_whole(), &report.retrained_digest) {
-                (true, Some(_)) => "whole: training it again gives the same bytes",
-                (true, None) => "its files are whole; it was imported, and is not trained again",
-                (false, _) => "not whole",
+            let verdict = match (report.is_whole(), &report.elsewhere) {
+                (true, None) => "whole: training it again gives the same bytes".to_owned(),
+                (true, Some(elsewhere)) => format!("whole; {elsewhere}"),
+                (false, _) => "not whole".to_owned(),
             };
             say(&format!(
                 "{model} version {version}, {} rows of {} batches: {verdict}",

@@ -4,8 +4,9 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use millstream_answer::catalogue::{self, CatalogueFrom};
-use millstream_base::{ConfigFaults, Fault, Faults, Keys, Section, Takes, later_choice, secrets, section, time_span};
-use millstream_model::model::{self, Model};
+use millstream_base::{ConfigFaults, Fault, Faults, Keys, Section, Takes, secrets, section, time_span};
+use millstream_model::engine::spark::{self, SparkSettings};
+use millstream_model::model::{self, EngineKind, Model};
 use millstream_model::train::{TrainSettings, WhenBehind};
 use millstream_store::StoreUrl;
 use millstream_stream::batch::{self, BatchRule, BatchSettings, WindowTime};
@@ -27,6 +28,7 @@ pub(super) const KEYS: &[(&str, &Keys)] = &[
     ("batch", &batch::check::BATCH),
     ("store", &STORE),
     ("train", &TRAIN),
+    ("train.spark", &spark::SPARK),
     ("serve", &serve::check::SERVE),
     ("catalogue", &catalogue::check::CATALOGUE),
     ("model", &model::check::MODEL),
@@ -63,18 +65,14 @@ const STORE: Keys = Keys { known: &[("url", Takes::Text)], later: &[] };
 
 const TRAIN: Keys = Keys {
     known: &[
-        ("engine", Takes::Choice(&["local"])),
+        ("engine", Takes::Choice(&["local", "spark"])),
         ("holdout", Takes::Number),
         ("every", Takes::Text),
         ("when_behind", Takes::Choice(&["all", "newest"])),
         ("keep", Takes::Whole(1, u32::MAX as i64)),
+        ("spark", Takes::Table),
     ],
-    later: &[
-        ("spark", "train with engine = \"local\""),
-        ("spark.master", "train with engine = \"local\""),
-        ("spark.submit", "train with engine = \"local\""),
-        ("spark.conf", "train with engine = \"local\""),
-    ],
+    later: &[],
 };
 
 const NAME_CHARS_MOST: usize = 100;
@@ -129,12 +127,14 @@ fn checked(file: &Path, text: &str, overrides: &Overrides, faults: &mut Faults) 
     if let Some(batch) = &batch {
         fits_source(batch, source.as_ref().and_then(Option::as_ref), &schema, listens, faults);
     }
-    let train = train(&root, faults);
-    let models = model::check::models(&root, batch.as_ref(), faults);
+    let (train, engine) = train(&root, store.as_ref(), faults);
+    let models = model::check::models(&root, batch.as_ref(), engine, faults);
     let tables = views::keys::tables(&root, faults);
     let views = views::keys::views(&root, faults);
     let routes = serve::check::routes(&root, &models, &views, faults);
     let mut models: Vec<Model> = models.into_iter().filter_map(|model| model.checked).collect();
+    spark::check(&models, faults);
+    reached_by_spark(&models, &train.spark, store.as_ref(), faults);
     model::check::name_ids(&models, &mut schema);
     let catalogue = catalogue::check::catalogue(&root, faults);
     catalogue::check::name_titles(&mut models, catalogue.as_ref());
@@ -285,9 +285,10 @@ fn bucket(rest: &str) -> Result<StoreUrl, String> {
     Ok(StoreUrl::S3 { bucket: bucket.to_owned(), prefix: prefix.to_owned() })
 }
 
-fn train(root: &Table, faults: &mut Faults) -> TrainSettings {
+/// With the engine of the models that name none.
+fn train(root: &Table, store: Option<&StoreUrl>, faults: &mut Faults) -> (TrainSettings, EngineKind) {
     let section = Section::of_root(root, "train", &TRAIN, faults);
-    later_choice(&section, "engine", "local", &["spark"], "train with engine = \"local\"", faults);
+    let engine = model::check::engine(&section, "engine", faults).unwrap_or_default();
     let holdout = section.number("holdout", faults).unwrap_or(DEFAULT_HOLDOUT);
     if !(0.0..1.0).contains(&holdout) {
         section.fault("holdout", "must be at least 0 and below 1; 0.1 holds out a tenth, 0 nothing", faults);
@@ -298,5 +299,20 @@ fn train(root: &Table, faults: &mut Faults) -> TrainSettings {
     let when_behind = section.choice("when_behind", &choices, faults).unwrap_or(otherwise);
     let keep = section.whole("keep", "to keep every version, remove it", faults);
     let keep = keep.and_then(|keep| NonZeroU32::new(u32::try_from(keep).ok()?));
-    TrainSettings { holdout, every, when_behind, keep }
+    let folder = match store {
+        Some(StoreUrl::Local(folder)) => Some(folder.clone()),
+        Some(StoreUrl::S3 { .. }) | None => None,
+    };
+    let spark = SparkSettings::read(&section, folder, faults);
+    (TrainSettings { holdout, every, when_behind, keep, spark }, engine)
+}
+
+/// Rows for a cluster lie beside the store.
+fn reached_by_spark(models: &[Model], spark: &SparkSettings, store: Option<&StoreUrl>, faults: &mut Faults) {
+    let wanted = models.iter().any(|model| model.engine == EngineKind::Spark);
+    if wanted && !spark.is_local() && matches!(store, Some(StoreUrl::S3 { .. })) {
+        let message = "a cluster gets its rows beside the store, and not yet on S3: use a store on a mount that its executors reach, or \
+                       master = \"local[*]\"";
+        faults.add_text("train.spark.master", &spark.master, message);
+    }
 }

@@ -125,6 +125,14 @@ fn target<'a>(root: &'a mut Table, key: &str) -> Result<(&'a mut Table, String),
             let column = rest["columns.".len()..].to_owned();
             Ok((child(child(root, "catalogue")?, "columns")?, column))
         }
+        "train" if rest.starts_with("spark.conf.") => {
+            let key = rest["spark.conf.".len()..].to_owned();
+            Ok((child(child(child(root, "train")?, "spark")?, "conf")?, key))
+        }
+        "train" if rest.starts_with("spark.") => {
+            let key = rest["spark.".len()..].to_owned();
+            Ok((child(child(root, "train")?, "spark")?, key))
+        }
         "source" | "schema" | "stream" | "batch" | "store" | "train" | "catalogue" | "serve" => {
             Ok((child(root, first)?, rest.to_owned()))
         }

@@ -165,35 +165,72 @@ pub fn train(pipeline: Pipeline, alone: &Alone) -> anyhow::Result<Outcome> {
     let stop = &watching.stop.pipeline;
     let pipeline = Arc::new(pipeline);
     let Some(schema) = wait_for_schema(&pipeline, &store, &alone.status, stop)? else { return Ok(Outcome::Stopped) };
-    let trainer =
-        Trainer::new(store.clone(), pipeline.models.clone(), pipeline.train.clone(), schema, alone.status.clone());
+    let trainers = Trainer::of_each_engine(&store, &pipeline.models, &pipeline.train, &schema, &alone.status);
     let (batches, end) = (StoredBatches::new(store.clone()), SourceWatch::new(&store));
-    let (mut seen, mut failed) = (None, Vec::new());
-    // Until when what is due waits for the clock.
-    let mut waits_until: Option<Instant> = None;
-    let mut done = |report: TrainReport| {
-        failed.extend(report.failed.into_iter().map(|(model, reason)| format!("model {model}: {reason}")));
-        report.waits.map(|wait| Instant::now() + wait)
-    };
-    while !stop.load(Ordering::Relaxed) {
-        // Asked before the batches are: what the end names is then among them.
-        let ends = end.ends().map_err(|error| anyhow::anyhow!("{error}"))?;
-        let complete = batches.complete()?;
-        if seen != Some(complete.len()) || waits_until.is_some_and(|until| Instant::now() >= until) {
-            waits_until = done(trainer.train_due(&complete, stop)?);
-            seen = Some(complete.len());
+    let training = Training { pipeline: &pipeline, alone, batches: &batches, end: &end, stop };
+    let outcomes: Vec<anyhow::Result<Outcome>> = std::thread::scope(|scope| {
+        let run = |trainer| {
+            let outcome = training.run(trainer);
+            if outcome.is_err() {
+                stop.store(true, Ordering::Relaxed);
+            }
+            outcome
+        };
+        let threads: Vec<_> = trainers.iter().map(|trainer| scope.spawn(move || run(trainer))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(panicked("training")))).collect()
+    });
+    let mut failed = Vec::new();
+    let mut whole = Outcome::Done;
+    for outcome in outcomes {
+        match outcome? {
+            Outcome::Done => {}
+            Outcome::Stopped => whole = Outcome::Stopped,
+            Outcome::Failed(faults) => failed.extend(faults),
         }
-        let last = complete.last().map(|batch| &*batch.cut);
-        let limit = pipeline.batch.limit.map(|limit| limit.get());
-        let parts = millstream_stream::batch::last_part(&pipeline.batch.rule);
-        let reached = |most: Option<u32>| most.is_some() && last.map(|cut| cut.batch) >= most;
-        if alone.exit_when_done && (reached(limit) || reached(parts) || is_last(&pipeline, ends.as_deref(), last)) {
-            done(trainer.finish(&complete, stop)?);
-            return Ok(if failed.is_empty() { Outcome::Done } else { Outcome::Failed(failed) });
-        }
-        pause(stop, LOOK_PAUSE);
     }
-    Ok(Outcome::Stopped)
+    Ok(if failed.is_empty() { whole } else { Outcome::Failed(failed) })
+}
+
+/// What the trainers of one process share.
+#[derive(Clone, Copy)]
+struct Training<'a> {
+    pipeline: &'a Pipeline,
+    alone: &'a Alone,
+    batches: &'a StoredBatches,
+    end: &'a SourceWatch<'a>,
+    stop: &'a AtomicBool,
+}
+
+impl Training<'_> {
+    fn run(&self, trainer: &Trainer) -> anyhow::Result<Outcome> {
+        let Self { pipeline, alone, batches, end, stop } = *self;
+        let (mut seen, mut failed) = (None, Vec::new());
+        // Until when what is due waits for the clock.
+        let mut waits_until: Option<Instant> = None;
+        let mut done = |report: TrainReport| {
+            failed.extend(report.failed.into_iter().map(|(model, reason)| format!("model {model}: {reason}")));
+            report.waits.map(|wait| Instant::now() + wait)
+        };
+        while !stop.load(Ordering::Relaxed) {
+            // Asked before the batches are: what the end names is then among them.
+            let ends = end.ends().map_err(|error| anyhow::anyhow!("{error}"))?;
+            let complete = batches.complete()?;
+            if seen != Some(complete.len()) || waits_until.is_some_and(|until| Instant::now() >= until) {
+                waits_until = done(trainer.train_due(&complete, stop)?);
+                seen = Some(complete.len());
+            }
+            let last = complete.last().map(|batch| &*batch.cut);
+            let limit = pipeline.batch.limit.map(|limit| limit.get());
+            let parts = millstream_stream::batch::last_part(&pipeline.batch.rule);
+            let reached = |most: Option<u32>| most.is_some() && last.map(|cut| cut.batch) >= most;
+            if alone.exit_when_done && (reached(limit) || reached(parts) || is_last(pipeline, ends.as_deref(), last)) {
+                done(trainer.finish(&complete, stop)?);
+                return Ok(if failed.is_empty() { Outcome::Done } else { Outcome::Failed(failed) });
+            }
+            pause(stop, LOOK_PAUSE);
+        }
+        Ok(Outcome::Stopped)
+    }
 }
 
 /// Serves every version as it appears in the store, until told to stop.

@@ -51,13 +51,8 @@ impl Flow {
         if let Some(broker) = broker {
             broker.reserve_group(&prepared.identity.group());
         }
-        let trainer = Trainer::new(
-            self.store.clone(),
-            self.pipeline.models.clone(),
-            self.pipeline.train.clone(),
-            prepared.schema.clone(),
-            self.status.clone(),
-        );
+        let Pipeline { models, train, .. } = &*self.pipeline;
+        let trainers = Trainer::of_each_engine(&self.store, models, train, &prepared.schema, &self.status);
         let stages = Stages {
             pipeline: &self.pipeline,
             store: &self.store,
@@ -66,14 +61,14 @@ impl Flow {
             prepared: &prepared,
             log: &log,
         };
-        self.flow(&stages, dataset, &trainer, &prepared)
+        self.flow(&stages, dataset, &trainers, &prepared)
     }
 
     fn flow(
         &self,
         stages: &Stages,
         dataset: Option<Arc<Dataset>>,
-        trainer: &Trainer,
+        trainers: &[Trainer],
         prepared: &Prepared,
     ) -> anyhow::Result<Outcome> {
         let replay = dataset.map(|dataset| stages.replay(dataset)).transpose()?;
@@ -82,13 +77,16 @@ impl Flow {
         let (leads, no_more) = (AtomicBool::new(false), AtomicBool::new(false));
         let (stop_ingest, stop_decider, source_over) =
             (AtomicBool::new(false), AtomicBool::new(false), AtomicBool::new(false));
-        let (complete, completed) = mpsc::channel::<()>();
+        let (complete, completed): (Vec<_>, Vec<_>) = trainers.iter().map(|_| mpsc::channel::<()>()).unzip();
         let supervisor = Supervisor { status: &self.status, stop: &self.stop };
         std::thread::scope(|scope| {
-            let training = supervisor
-                .start(scope, "training", Others::GoOn, move || self.train(trainer, &completed).context("training"));
+            let start = |(trainer, completed): (_, mpsc::Receiver<()>)| {
+                supervisor
+                    .start(scope, "training", Others::GoOn, move || self.train(trainer, &completed).context("training"))
+            };
+            let training: Vec<_> = trainers.iter().zip(completed).map(start).collect();
             let ingest = || {
-                // The trainer ends once it has seen every batch: it is told when all know whether that was the end or a fault.
+                // Trainers end once they have seen every batch: they are told when all know whether that was the end or a fault.
                 let complete = complete;
                 supervisor.watch("ingest", Others::End, || {
                     let tell = |batch| self.batch_complete(batch, &complete);
@@ -138,9 +136,11 @@ impl Flow {
                     stop_ingest.store(true, Ordering::Relaxed);
                 }
             }
-            let (ingested, trained) = (ingesting.join(), training.join());
+            let ingested = ingesting.join();
+            let trained = training.into_iter().map(Stage::join);
             let reason = |error: &anyhow::Error| error_chain(error.as_ref());
-            let mut faults = trained.unwrap_or_else(|error| vec![reason(&error)]);
+            let mut faults: Vec<String> =
+                trained.flat_map(|trained| trained.unwrap_or_else(|error| vec![reason(&error)])).collect();
             let failed = [ingested.as_ref().err(), decided.as_ref().err(), replayed.as_ref().err()];
             faults.extend(failed.into_iter().flatten().map(reason));
             if failed.iter().any(Option::is_some) {
@@ -175,11 +175,13 @@ impl Flow {
         self.stop.pipeline.load(Ordering::Relaxed)
     }
 
-    fn batch_complete(&self, batch: u32, tell: &mpsc::Sender<()>) {
+    fn batch_complete(&self, batch: u32, tell: &[mpsc::Sender<()>]) {
         let Ok(found) = self.batches.get(batch) else { return };
         say_batch(&self.status, &found);
-        // The trainer may be gone after a panic; `flow` reports that.
-        let _ = tell.send(());
+        // A trainer may be gone after a panic; `flow` reports that.
+        tell.iter().for_each(|tell| {
+            let _ = tell.send(());
+        });
     }
 
     /// Trains what is due whenever batches are complete; several that came meanwhile are taken together.

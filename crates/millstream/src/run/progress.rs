@@ -72,8 +72,11 @@ fn show(now: &Snapshot, replay: &ProgressBar, filling: &ProgressBar, training: &
         filling.set_length(expected);
         filling.set_position(now.batch.rows);
     }
-    let names: Vec<String> =
-        now.training.iter().map(|training| format!("{} on {}", training.model, span(&training.batches))).collect();
+    let names = now.training.iter().map(|training| {
+        let progress = training.progress.as_ref().map_or_else(String::new, |progress| format!(" ({progress})"));
+        format!("{} on {}{progress}", training.model, span(&training.batches))
+    });
+    let names: Vec<String> = names.collect();
     training.set_message(names.join(", "));
     training.tick();
 }

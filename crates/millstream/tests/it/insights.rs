@@ -95,7 +95,7 @@ fn what_cannot_be_kept_is_told_from_memory() {
 }
 
 #[test]
-fn clusters_are_a_picture_and_lists_say_that_there_is_nothing_more() {
+fn clusters_are_a_picture_and_near_rows_say_what_they_have_in_common() {
     let bench = Bench::new(1, "");
     let served = served_demo(&bench, "houses", "3000");
     let clusters = ready(&served, "kind", "latest");
@@ -108,7 +108,20 @@ fn clusters_are_a_picture_and_lists_say_that_there_is_nothing_more() {
     assert!(explained[0] >= explained[1] && explained[1] > 0.0 && explained[0] + explained[1] <= 1.0 + 1e-9);
     assert!(loadings.len() > 1 && loadings[0]["feature"].is_string(), "{clusters}");
     let alike = ready(&served, "alike", "latest");
-    assert_eq!((&alike["kind"], list(&alike, "notes").len()), (&"neighbourhood".into(), 1));
+    assert_eq!((&alike["kind"], &alike["rows"]), (&"neighbourhood".into(), &200.into()));
+    let features = list(&alike, "features");
+    let shares: Vec<f64> = features.iter().map(|feature| feature["share"].as_f64().unwrap()).collect();
+    assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-9 && shares.is_sorted_by(|a, b| a >= b), "{alike}");
+    // Categories cost a whole difference: the nearest rows have them in common.
+    let count = |feature: &Value, name: &str| feature[name].as_u64().unwrap();
+    assert!(features.iter().all(|feature| count(feature, "equal") <= count(feature, "pairs")), "{alike}");
+    let row = served.get("/v1/batches/3/rows?limit=1").json["rows"][0].clone();
+    let id: String = row["sale"].as_str().unwrap().bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let listed = served.ask(&format!("/v1/models/alike/similar/{id}?n=5"));
+    for item in list(&listed, "items") {
+        let parts: f64 = item["parts"].as_object().unwrap().values().filter_map(Value::as_f64).sum();
+        assert!((parts - item["distance"].as_f64().unwrap()).abs() < 1e-9, "{item}");
+    }
     served.stopped();
 }
 

@@ -26,6 +26,7 @@ mod recommend;
 mod removal;
 mod s3;
 mod sources;
+mod spark;
 mod status;
 mod stops;
 mod stored;

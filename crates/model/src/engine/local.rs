@@ -10,19 +10,25 @@ use millstream_learn::{
 };
 
 use super::{Engine, EngineError, Job, RatingRows, Target};
+use crate::model::Missing;
 use crate::registry::Fitted;
 
 #[derive(Debug, Clone, Copy)]
 pub struct Local;
 
 impl Engine for Local {
-    fn supports(&self, algorithm: Algorithm, params: &BTreeMap<String, ParamValue>) -> Result<(), EngineError> {
+    fn supports(
+        &self,
+        algorithm: Algorithm,
+        params: &BTreeMap<String, ParamValue>,
+        _: Missing,
+    ) -> Result<(), EngineError> {
         let faults = algorithm.param_faults(params);
         if faults.is_empty() { Ok(()) } else { Err(EngineError::Params(faults)) }
     }
 
     fn fit_rows(&self, job: &Job, table: &Table, target: &Target) -> Result<Fitted, EngineError> {
-        let Job { algorithm, params, seed, stopped } = *job;
+        let Job { algorithm, params, seed, stopped, .. } = *job;
         Ok(match (algorithm, target) {
             (Algorithm::LinearRegression, Target::Numbers(numbers)) => {
                 let params = linear_regression::Params::from_values(params)?;

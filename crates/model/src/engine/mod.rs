@@ -2,7 +2,9 @@
 //! the encodings and the tables of ids are settled before a job, and what becomes of the fitted arrays after it: an engine
 //! sees numbers and codes.
 
+mod failure;
 mod local;
+pub mod spark;
 
 use std::collections::BTreeMap;
 
@@ -12,14 +14,31 @@ use millstream_learn::popularity::{self, Sums};
 use millstream_learn::{Algorithm, FitError, ParamFault, ParamValue, Seed, Table, kmeans, neighbours};
 use serde_json::Value;
 
-use crate::registry::{Fitted, Remedy};
+use crate::model::Missing;
+use crate::registry::{EngineRecord, Fitted, Remedy};
 
+pub use failure::Failure;
 pub use local::Local;
 
 /// One fit for each kind of model. What is stopped or fails leaves nothing behind.
 pub trait Engine: Send + Sync {
     /// Asked before any row is read.
-    fn supports(&self, algorithm: Algorithm, params: &BTreeMap<String, ParamValue>) -> Result<(), EngineError>;
+    fn supports(
+        &self,
+        algorithm: Algorithm,
+        params: &BTreeMap<String, ParamValue>,
+        missing: Missing,
+    ) -> Result<(), EngineError>;
+
+    /// Whether a fit can begin where an earlier version ended.
+    fn starts_warm(&self) -> bool {
+        true
+    }
+
+    /// What `model.json` says of it; `None`: this process, which says nothing.
+    fn record(&self) -> Option<EngineRecord> {
+        None
+    }
 
     fn fit_rows(&self, job: &Job, table: &Table, target: &Target) -> Result<Fitted, EngineError>;
 
@@ -42,6 +61,16 @@ pub struct Job<'a> {
     pub seed: Seed,
     /// Asked now and then where a fit is long: then it ends as [`FitError::Stopped`].
     pub stopped: &'a dyn Fn() -> bool,
+    pub tell: &'a dyn Fn(News),
+}
+
+/// What an engine outside this process tells while it fits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// How far it is, in words.
+    Progress(String),
+    /// Its release.
+    Version(String),
 }
 
 /// What a model of rows learns to answer.
@@ -73,10 +102,15 @@ pub struct RatingRows<'a> {
 pub enum EngineError {
     #[error("params.{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; params."))]
     Params(Vec<ParamFault>),
+    /// Each names its key of `[[model]]`.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Unsupported(Vec<ParamFault>),
     #[error("{} does not learn such a target: this is a fault of Millstream, please report it", .0.name())]
     Target(Algorithm),
     #[error(transparent)]
     Fit(#[from] FitError),
+    #[error(transparent)]
+    Failed(#[from] Box<Failure>),
 }
 
 impl From<Vec<ParamFault>> for EngineError {
@@ -88,7 +122,8 @@ impl From<Vec<ParamFault>> for EngineError {
 impl EngineError {
     pub fn remedy(&self) -> Remedy {
         match self {
-            Self::Params(_) | Self::Target(_) | Self::Fit(_) => Remedy::Config,
+            Self::Params(_) | Self::Unsupported(_) | Self::Target(_) | Self::Fit(_) => Remedy::Config,
+            Self::Failed(failure) => failure.remedy,
         }
     }
 }

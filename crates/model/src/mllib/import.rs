@@ -107,6 +107,7 @@ pub fn import(
         file_digest: blake3::hash(&arrays).to_hex().to_string(),
         schema: 0,
         dialect: Dialect::CURRENT,
+        engine: None,
         trained_at_ms: saved.saved_at_ms,
         training_seconds: 0.0,
         notes: imported.notes,

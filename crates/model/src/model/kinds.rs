@@ -96,7 +96,12 @@ const CONTENT: KindSpec = KindSpec {
 const NEIGHBOURS: KindSpec = KindSpec {
     keys: &["id", "features", "categorical"],
     takes: "id and features",
-    actions: &[of(Similar, &[Item, Row, Exclude, N, Offset, Filter, Version], LIST, &["id", "distance", "row"])],
+    actions: &[of(
+        Similar,
+        &[Item, Row, Exclude, N, Offset, Filter, Version],
+        LIST,
+        &["id", "distance", "parts", "row"],
+    )],
 };
 
 const POPULARITY: KindSpec = KindSpec {

@@ -30,6 +30,36 @@ pub struct Model {
     /// Of the forest's bootstrap, of the first factors; and of whatever else draws.
     pub seed: u64,
     pub columns: Columns,
+    pub engine: EngineKind,
+}
+
+/// What fits a model's arrays.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EngineKind {
+    /// This process.
+    #[default]
+    Local,
+    /// `[train.spark]`.
+    Spark,
+}
+
+impl EngineKind {
+    /// Whether it fits such models.
+    pub fn has(self, algorithm: Algorithm) -> bool {
+        match (self, algorithm) {
+            (Self::Local, _) => true,
+            (
+                Self::Spark,
+                Algorithm::Als
+                | Algorithm::GradientBoosting
+                | Algorithm::Kmeans
+                | Algorithm::LinearRegression
+                | Algorithm::LogisticRegression
+                | Algorithm::RandomForest,
+            ) => true,
+            (Self::Spark, Algorithm::Content | Algorithm::Neighbours | Algorithm::Popularity) => false,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +89,15 @@ pub enum Columns {
 }
 
 impl Columns {
+    /// What becomes of rows with missing values.
+    pub fn missing(&self) -> Missing {
+        match self {
+            Self::Supervised(Supervised { missing, .. }) | Self::Clusters(ClusterColumns { missing, .. }) => *missing,
+            Self::Neighbours(_) => Missing::Skip,
+            Self::Ratings(_) | Self::Content(_) | Self::Popularity(_) => Missing::Drop,
+        }
+    }
+
     /// Every column's name or SQL expression.
     pub fn texts(&self) -> Vec<&str> {
         let (all, some): (Vec<&String>, Vec<&Option<String>>) = match self {

@@ -7,8 +7,8 @@ use millstream_untrusted::insights::Insights;
 use super::load::from_record;
 use super::{RegistryError, foreign, version_folder};
 
-/// A hundred times what there is to say of most versions.
-const INSIGHTS_BYTES_MOST: u64 = 4 << 20;
+/// Thirty times what there is to say of most versions.
+const INSIGHTS_BYTES_MOST: u64 = 1 << 20;
 
 pub fn insights_key(model: &str, version: u32) -> String {
     format!("{}/insights/000001.json", version_folder(model, version))

@@ -47,8 +47,8 @@ pub use load::{
     RemovedVersion, Version, from_record, read_evaluation, read_evaluations, read_model_file, version_numbers,
 };
 pub use millstream_untrusted::model::{
-    Baseline, BatchRange, ClusteringTask, CommonRecord, Encoding, Evaluation, EvaluationKind, Feature, Feedback,
-    Holdout, IdColumn, Input, ModelFile, NeighbourhoodTask, Parent, PopularityTask, Provenance, RatingCounts,
+    Baseline, BatchRange, ClusteringTask, CommonRecord, Encoding, EngineRecord, Evaluation, EvaluationKind, Feature,
+    Feedback, Holdout, IdColumn, Input, ModelFile, NeighbourhoodTask, Parent, PopularityTask, Provenance, RatingCounts,
     Recommendation, Scores, SimilarityTask, TargetSummary, Task, TextColumn, Tombstone, TrainedBatch,
 };
 pub use promotion::{Alias, promote, read_aliases};

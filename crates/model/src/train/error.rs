@@ -94,7 +94,10 @@ impl From<EngineError> for TrainError {
         match error {
             EngineError::Fit(FitError::Stopped) => Self::Stopped,
             EngineError::Fit(source) => Self::Fit { feature: None, source },
-            other @ (EngineError::Params(_) | EngineError::Target(_)) => Self::Engine(other),
+            other @ (EngineError::Params(_)
+            | EngineError::Unsupported(_)
+            | EngineError::Target(_)
+            | EngineError::Failed(_)) => Self::Engine(other),
         }
     }
 }

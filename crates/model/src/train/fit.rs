@@ -12,7 +12,7 @@ use super::fit_items::{train_content, train_neighbours, train_popularity};
 use super::fit_ratings::train_ratings;
 use super::prepare::{Counts, PreparedRows, prepare};
 use super::recipe::Recipe;
-use crate::engine::{Engine, EngineError, Job, Target};
+use crate::engine::{Engine, EngineError, Job, News, Target};
 use crate::model::{Columns, Supervised};
 use crate::registry::{Feature, Input, Output, TargetSummary, Task, Version, store_bags};
 use crate::rows::RowsError;
@@ -50,17 +50,18 @@ pub struct TrainingRun<'a> {
     pub engine: &'a dyn Engine,
     /// Asked now and then where training is long: then it ends as [`TrainError::Stopped`].
     pub stopped: &'a dyn Fn() -> bool,
+    pub tell: &'a dyn Fn(News),
 }
 
 impl<'a> TrainingRun<'a> {
     pub(super) fn job(&self) -> Job<'a> {
         let Recipe { algorithm, params, seed, .. } = self.recipe;
-        Job { algorithm: *algorithm, params, seed: Seed(*seed), stopped: self.stopped }
+        Job { algorithm: *algorithm, params, seed: Seed(*seed), stopped: self.stopped, tell: self.tell }
     }
 }
 
 pub fn train(run: &TrainingRun) -> Result<Trained, TrainError> {
-    run.engine.supports(run.recipe.algorithm, &run.recipe.params)?;
+    run.engine.supports(run.recipe.algorithm, &run.recipe.params, run.recipe.columns.missing())?;
     match &run.recipe.columns {
         Columns::Supervised(columns) => train_supervised(run, columns),
         Columns::Ratings(columns) => train_ratings(run, columns),
@@ -141,6 +142,7 @@ pub(super) fn name_feature(features: &[String], error: EngineError) -> TrainErro
         | FitError::ValidationShape { .. }
         | FitError::StartLength { .. }
         | FitError::StartCode { .. }
+        | FitError::VectorCount { .. }
         | FitError::Stopped => None,
     };
     TrainError::Fit { feature: column.and_then(|column| features.get(column).cloned()), source }

@@ -42,7 +42,8 @@ pub(super) fn train_ratings(run: &TrainingRun, columns: &RatingColumns) -> Resul
     let rows = RatingRows { ratings: &ratings, validation: validation.as_ref(), start: start.as_ref(), scale };
     let fit = run.engine.fit_ratings(&Job { params: &values, ..run.job() }, &rows)?;
     let mut notes = fit.notes;
-    if validation.is_some() && params.early_stop() > 0 {
+    // Only an engine that stops early has looked at them.
+    if !fit.validation.is_empty() && params.early_stop() > 0 {
         notes.push(
             "the held-out records chose the number of iterations: measures on them are slightly optimistic, those of the next \
              batch are not"

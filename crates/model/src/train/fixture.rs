@@ -16,8 +16,9 @@ use millstream_learn::{Algorithm, Column, ParamValue};
 use millstream_store::{LocalStore, SharedStore};
 use serde_json::{Value, json};
 
+use crate::engine::spark::SparkSettings;
 use crate::engine::{Local, Target};
-use crate::model::{Columns, Missing, Model, Supervised, TextRule, TrainOn};
+use crate::model::{Columns, EngineKind, Missing, Model, Supervised, TextRule, TrainOn};
 use crate::registry::{Feature, OwnerTexts, Row, Version};
 use crate::train::encode::EncodedTable;
 use crate::train::prepare::{Counts, PreparedRows, prepare};
@@ -189,7 +190,7 @@ impl Fixture {
         stopped: &'a dyn Fn() -> bool,
     ) -> TrainingRun<'a> {
         let (store, schema) = (&*self.store, &self.schema);
-        TrainingRun { store, recipe, schema, batches, parent: None, engine: &Local, stopped }
+        TrainingRun { store, recipe, schema, batches, parent: None, engine: &Local, stopped, tell: &|_| {} }
     }
 
     pub fn load(&self, model: &str, version: u32) -> Version {
@@ -240,6 +241,7 @@ pub fn model(name: &str, algorithm: Algorithm, features: &[&str], target: &str) 
             output: None,
             baseline: None,
         }),
+        engine: EngineKind::Local,
     }
 }
 
@@ -273,7 +275,7 @@ pub fn prepared(fixture: &Fixture, model: &Model, holdout: f64) -> Result<Prepar
 
 /// Every batch at once, every version kept.
 pub fn settings(holdout: f64) -> TrainSettings {
-    TrainSettings { holdout, every: None, when_behind: WhenBehind::All, keep: None }
+    TrainSettings { holdout, every: None, when_behind: WhenBehind::All, keep: None, spark: SparkSettings::default() }
 }
 
 pub const FILMS: [(&str, ColumnType); 5] = [

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::recipe::{Recipe, to_json};
-use crate::model::{Categorical, Columns, RatingColumns, Supervised, TextRule};
+use crate::engine::spark;
+use crate::model::{Categorical, Columns, EngineKind, RatingColumns, Supervised, TextRule};
 use crate::registry::TrainedBatch;
 
 /// BLAKE3 over the recipe as JSON in a fixed order of keys.
@@ -53,6 +54,10 @@ pub fn configuration_digest(recipe: &Recipe) -> String {
     // Later than the others: a configuration of the first keeps its digest.
     if !recipe.dialect.is_first() {
         canonical.push(json!(["dialect", recipe.dialect]));
+    }
+    match recipe.engine {
+        EngineKind::Local => {}
+        EngineKind::Spark => canonical.push(json!(["engine", spark::NAME, spark::REVISION])),
     }
     blake3::hash(Value::Array(canonical).to_string().as_bytes()).to_hex().to_string()
 }
@@ -134,6 +139,7 @@ mod tests {
                 output: None,
                 baseline: None,
             }),
+            engine: EngineKind::Local,
         };
         Recipe::from_config(&model, 0.1, 1, Dialect::First)
     }
@@ -175,6 +181,7 @@ mod tests {
         change(&|recipe| supervised_of(recipe).missing = Missing::Mean);
         change(&|recipe| recipe.seed = 1);
         change(&|recipe| recipe.dialect = Dialect::Second);
+        change(&|recipe| recipe.engine = EngineKind::Spark);
         change(&|recipe| recipe.holdout = Holdout { share: 0.2, seed: 0 });
         change(&|recipe| recipe.schema = 2);
         let mut digests: Vec<String> = others.iter().map(configuration_digest).collect();

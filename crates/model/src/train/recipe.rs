@@ -7,8 +7,8 @@ use millstream_stream::schema::Dialect;
 use serde_json::{Map, Value};
 
 use crate::model::{
-    Categorical, ClusterColumns, Columns, ContentColumns, Model, NeighbourColumns, PopularityColumns, Supervised,
-    TextRule, Unseen,
+    Categorical, ClusterColumns, Columns, ContentColumns, EngineKind, Model, NeighbourColumns, PopularityColumns,
+    Supervised, TextRule, Unseen,
 };
 use crate::registry::{Encoding, Holdout, ModelFile, Task};
 use crate::rows::holdout;
@@ -28,6 +28,7 @@ pub struct Recipe {
     /// The number of the stream's schema.
     pub schema: u32,
     pub dialect: Dialect,
+    pub engine: EngineKind,
 }
 
 impl Recipe {
@@ -41,10 +42,11 @@ impl Recipe {
             holdout: Holdout { share: held_out_share(model.algorithm, holdout_share), seed: holdout::SEED },
             schema,
             dialect,
+            engine: model.engine,
         }
     }
 
-    /// The recipe that a version was made by; `None` when its algorithm is unknown here.
+    /// The recipe that a version was made by in this process; `None` when its algorithm is unknown here.
     pub fn from_file(file: &ModelFile) -> Option<Self> {
         let algorithm = Algorithm::from_name(&file.algorithm)?;
         let params = params(&file.parameters);
@@ -80,6 +82,7 @@ impl Recipe {
             holdout: file.holdout,
             schema: file.schema,
             dialect: file.dialect,
+            engine: EngineKind::Local,
         })
     }
 

@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::WhenBehind;
+use crate::engine::spark::SparkSettings;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrainSettings {
@@ -14,4 +15,5 @@ pub struct TrainSettings {
     pub when_behind: WhenBehind,
     /// So many versions of a model, and those with an alias; `None`: all.
     pub keep: Option<NonZeroU32>,
+    pub spark: SparkSettings,
 }

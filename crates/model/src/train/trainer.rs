@@ -2,6 +2,7 @@
 //! cores by itself), and measures them. What there is to do follows from the store alone, so a restart goes on where a
 //! crash left off.
 
+use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,11 +21,12 @@ use super::known::{Known, KnownModel, Unreadable};
 use super::measuring::common_is_due;
 use super::recipe::Recipe;
 use super::{TrainError, plan};
-use crate::engine::{Engine, Local};
-use crate::model::{Columns, Missing, Model, TrainOn};
+use crate::engine::spark::Spark;
+use crate::engine::{Engine, Local, News};
+use crate::model::{Columns, EngineKind, Model, TrainOn};
 use crate::registry::{
-    Draft, FORMAT, ModelFile, OwnerTexts, Published, RegistryError, Remedy, TrainedBatch, Version, arrays_to_bytes,
-    publish,
+    Draft, EngineRecord, FORMAT, ModelFile, OwnerTexts, Published, RegistryError, Remedy, TrainedBatch, Version,
+    arrays_to_bytes, publish,
 };
 use millstream_base::status::{EventKind, Status, Training, now_ms};
 use millstream_stream::batch::Batch;
@@ -62,6 +64,28 @@ struct Turn<'a> {
 }
 
 impl Trainer {
+    /// One for each engine that a model names, to run side by side: a long job of one holds up no model of another.
+    pub fn of_each_engine(
+        store: &SharedStore,
+        models: &[Model],
+        settings: &TrainSettings,
+        schema: &StreamSchema,
+        status: &Arc<Status>,
+    ) -> Vec<Self> {
+        let of =
+            |kind: EngineKind| -> Vec<Model> { models.iter().filter(|model| model.engine == kind).cloned().collect() };
+        let trainer = |models: Vec<Model>, engine: Arc<dyn Engine>| {
+            let (store, schema) = (Arc::clone(store), schema.clone());
+            Self { engine, ..Self::new(store, models, settings.clone(), schema, Arc::clone(status)) }
+        };
+        let (local, outside) = (of(EngineKind::Local), of(EngineKind::Spark));
+        let spark = (!outside.is_empty()).then(|| trainer(outside, Arc::new(Spark::new(settings.spark.clone()))));
+        // Without a model there is a trainer all the same.
+        let local = (!local.is_empty() || spark.is_none()).then(|| trainer(local, Arc::new(Local)));
+        local.into_iter().chain(spark).collect()
+    }
+
+    /// In this process.
     pub fn new(
         store: SharedStore,
         models: Vec<Model>,
@@ -201,11 +225,23 @@ impl Trainer {
         *begun_ms = Some(turn.now_ms);
         let numbers: Vec<u32> = trained_on.iter().map(|batch| batch.batch).collect();
         let started_ms = now_ms();
-        let training = Training { model: model.name.clone(), batches: numbers.clone(), started_ms };
+        let training = Training { model: model.name.clone(), batches: numbers.clone(), started_ms, progress: None };
         self.status.update(|snapshot| snapshot.training.push(training));
+        let is_this = |training: &Training| training.model == model.name && training.batches == numbers;
+        let release = RefCell::new(None);
+        let tell = |news| match news {
+            News::Progress(progress) => self.status.update(|snapshot| {
+                if let Some(training) = snapshot.training.iter_mut().find(|training| is_this(training)) {
+                    training.progress = Some(progress);
+                }
+            }),
+            News::Version(version) => *release.borrow_mut() = Some(version),
+        };
         let parent = match model.train_on {
-            TrainOn::Cumulative => self.parent(of_model, model, &configuration, &trained_on),
-            TrainOn::Each | TrainOn::Last(_) | TrainOn::Batches(_) => Ok(None),
+            TrainOn::Cumulative if self.engine.starts_warm() => {
+                self.parent(of_model, model, &configuration, &trained_on)
+            }
+            TrainOn::Cumulative | TrainOn::Each | TrainOn::Last(_) | TrainOn::Batches(_) => Ok(None),
         };
         let identities = (trained_on, configuration, identity.clone());
         let version = parent.map_err(TrainError::from).and_then(|parent| {
@@ -217,10 +253,10 @@ impl Trainer {
                 parent: parent.as_deref(),
                 engine: &*self.engine,
                 stopped: &|| turn.stop.load(Ordering::Relaxed),
+                tell: &tell,
             };
-            self.train_version(model, &run, (identities, of_model.looked_through()))
+            self.train_version(model, &run, &release, (identities, of_model.looked_through()))
         });
-        let is_this = |training: &Training| training.model == model.name && training.batches == numbers;
         self.status.update(|snapshot| snapshot.training.retain(|training| !is_this(training)));
         match version {
             Ok(version) => {
@@ -279,20 +315,21 @@ impl Trainer {
         &self,
         model: &Model,
         run: &TrainingRun,
+        release: &RefCell<Option<String>>,
         ((trained_on, configuration_digest, identity), after): ((Vec<TrainedBatch>, String, String), u32),
     ) -> Result<Version, TrainError> {
         let (started, recipe) = (Instant::now(), run.recipe);
         let Trained { arrays, features, inputs, task, target_summary, counts, notes } = train(run)?;
-        let (target, missing, output, baseline) = match &recipe.columns {
-            Columns::Supervised(columns) => {
-                (columns.target.as_str(), columns.missing, columns.output.clone(), columns.baseline.clone())
-            }
+        let (target, output, baseline) = match &recipe.columns {
+            Columns::Supervised(columns) => (columns.target.as_str(), columns.output.clone(), columns.baseline.clone()),
             // Every row is a 1 where none says more.
-            Columns::Ratings(columns) => (columns.rating.as_deref().unwrap_or("1"), Missing::Drop, None, None),
-            Columns::Clusters(columns) => ("", columns.missing, None, None),
-            Columns::Neighbours(_) => ("", Missing::Skip, None, None),
-            Columns::Content(_) | Columns::Popularity(_) => ("", Missing::Drop, None, None),
+            Columns::Ratings(columns) => (columns.rating.as_deref().unwrap_or("1"), None, None),
+            Columns::Clusters(_) | Columns::Neighbours(_) | Columns::Content(_) | Columns::Popularity(_) => {
+                ("", None, None)
+            }
         };
+        let version = release.take();
+        let engine = run.engine.record().map(|record| EngineRecord { version, ..record });
         let file = ModelFile {
             format: FORMAT,
             model: model.name.clone(),
@@ -310,7 +347,7 @@ impl Trainer {
             train_on: train_on_json(&model.train_on),
             output,
             baseline,
-            missing,
+            missing: recipe.columns.missing(),
             parameters: recipe.parameters(),
             batches: trained_on,
             rows: counts.fitted,
@@ -325,6 +362,7 @@ impl Trainer {
             training_seconds: started.elapsed().as_secs_f64(),
             imported: None,
             notes,
+            engine,
         };
         let arrays = arrays_to_bytes(&arrays)?;
         match publish(&*self.store, &Draft { file, arrays }, after)? {

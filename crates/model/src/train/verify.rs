@@ -9,8 +9,8 @@ use serde::Serialize;
 use super::{Recipe, TrainError, TrainingRun, train};
 use crate::engine::Local;
 use crate::registry::{
-    ModelFile, OwnerTexts, Recommendation, RegistryError, Task, Version, arrays_to_bytes, check_apart, from_record,
-    model_key, read_model_file, version_folder,
+    EngineRecord, ModelFile, OwnerTexts, Recommendation, RegistryError, Task, TrainedBatch, Version, arrays_to_bytes,
+    check_apart, from_record, model_key, read_model_file, version_folder,
 };
 
 /// What `verify` found; it is whole when `faults` is empty.
@@ -23,6 +23,9 @@ pub struct VerifyReport {
     /// Of the stored arrays, and of those that training again gave.
     pub file_digest: String,
     pub retrained_digest: Option<String>,
+    /// What else fitted it, and what that leaves to be verified; `None`: this process can fit it again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub elsewhere: Option<String>,
     pub faults: Vec<String>,
 }
 
@@ -42,6 +45,7 @@ pub fn verify(store: &dyn Store, model: &str, version: u32, owner: &OwnerTexts) 
         rows: file.rows,
         file_digest: file.file_digest.clone(),
         retrained_digest: None,
+        elsewhere: None,
         faults: Vec::new(),
     };
     let place = store.place(&model_key(model, version));
@@ -55,9 +59,24 @@ pub fn verify(store: &dyn Store, model: &str, version: u32, owner: &OwnerTexts) 
         Err(error @ RegistryError::Store(_)) => return Err(error.into()),
         Err(error) => report.faults.push(error.to_string()),
     }
-    // Its rows are elsewhere.
     if file.imported.is_some() {
+        report.elsewhere = Some("it was imported: its rows are elsewhere, and it is not trained again".to_owned());
         return Ok(report);
+    }
+    if let Some(EngineRecord { name, version: release, .. }) = &file.engine {
+        let release = release.as_ref().map_or_else(String::new, |release| format!(" {release}"));
+        report.elsewhere = Some(format!(
+            "{name}{release} trained it: its arrays are those that were stored and its batches those it was trained on, and nothing \
+             here repeats the training itself"
+        ));
+        return match trained_batches(store, &file) {
+            Ok(_) => Ok(report),
+            Err(error @ TrainError::Store(_)) => Err(error),
+            Err(error) => {
+                report.faults.push(error.to_string());
+                Ok(report)
+            }
+        };
     }
     match retrain(store, &file, owner) {
         Ok(digest) => {
@@ -89,21 +108,35 @@ fn retrain(store: &dyn Store, file: &ModelFile, owner: &OwnerTexts) -> Result<St
     let recipe = Recipe::from_file(file).ok_or_else(unknown)?;
     let schema_key = format!("schema/{:06}.json", file.schema);
     let schema: StreamSchema = from_record(&store.read(&schema_key)?, || store.place(&schema_key))?;
-    let mut batches = Vec::with_capacity(file.batches.len());
-    for trained in &file.batches {
-        let batch = read_batch(store, trained.batch)?;
-        let found = batch.digest();
-        if found != trained.digest {
-            let problem = format!("its digest is {found}, the version knows {}", trained.digest);
-            return Err(TrainError::Batch { batch: trained.batch, problem });
-        }
-        batches.push(batch);
-    }
+    let batches = trained_batches(store, file)?;
     let parent = parent(store, file, owner)?;
     let (recipe, schema, parent) = (&recipe, &schema, parent.as_ref());
-    let run = TrainingRun { store, recipe, schema, batches: &batches, parent, engine: &Local, stopped: &|| false };
+    let run = TrainingRun {
+        store,
+        recipe,
+        schema,
+        batches: &batches,
+        parent,
+        engine: &Local,
+        stopped: &|| false,
+        tell: &|_| {},
+    };
     let trained = train(&run)?;
     Ok(blake3::hash(&arrays_to_bytes(&trained.arrays)?).to_hex().to_string())
+}
+
+/// The batches, if they are those that it was trained on.
+fn trained_batches(store: &dyn Store, file: &ModelFile) -> Result<Vec<Batch>, TrainError> {
+    let batch = |trained: &TrainedBatch| {
+        let batch = read_batch(store, trained.batch)?;
+        let found = batch.digest();
+        if found == trained.digest {
+            return Ok(batch);
+        }
+        let problem = format!("its digest is {found}, the version knows {}", trained.digest);
+        Err(TrainError::Batch { batch: trained.batch, problem })
+    };
+    file.batches.iter().map(batch).collect()
 }
 
 /// The version that this one started from, if it is still the one it was.

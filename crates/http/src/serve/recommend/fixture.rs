@@ -250,6 +250,7 @@ fn publish_of_rank(models: &Models, rows: &FakeRows, model: &str, batches: &[u32
         training_seconds: 0.1,
         imported: None,
         notes: Vec::new(),
+        engine: None,
     };
     let arrays = arrays_to_bytes(&to_arrays(&fit.model, &users, &items)).unwrap();
     publish(&*models.store, &Draft { file, arrays }, 0).unwrap();

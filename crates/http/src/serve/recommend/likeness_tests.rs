@@ -184,7 +184,8 @@ fn world(catalogue: &str) -> World {
     let text = format!("{MODELS}{catalogue}");
     let root = text.parse().unwrap();
     let mut faults = millstream_base::Faults::new("p.toml");
-    let drafts = millstream_model::model::check::models(&root, None, &mut faults);
+    let drafts =
+        millstream_model::model::check::models(&root, None, millstream_model::model::EngineKind::Local, &mut faults);
     let routes = crate::serve::check::routes(&root, &drafts, &[], &mut faults);
     let rules = catalogue::check::catalogue(&root, &mut faults);
     let mut declared: Vec<_> = drafts.into_iter().filter_map(|draft| draft.checked).collect();
@@ -544,7 +545,10 @@ async fn near_houses_come_with_their_distance() {
     assert_eq!(keys(&stored), ["model", "version", "source", "items", "total"]);
     assert_eq!((ids(&stored)[0], &stored["source"], &stored["total"]), (2, &json!("neighbours"), &json!(8)));
     let first = &stored["items"][0];
-    assert_eq!(keys(first), ["id", "distance", "row"]);
+    assert_eq!(keys(first), ["id", "distance", "parts", "row"]);
+    assert_eq!(keys(&first["parts"]), ["price", "genre", "year"]);
+    let parts: f64 = first["parts"].as_object().unwrap().values().filter_map(Value::as_f64).sum();
+    assert!((parts - first["distance"].as_f64().unwrap()).abs() < 1e-12 && first["parts"]["genre"] == 0.0, "{first}");
     assert_eq!(first["row"], json!({"price": 12, "genre": "horror", "year": 1986}));
     let distances: Vec<f64> =
         stored["items"].as_array().unwrap().iter().map(|item| item["distance"].as_f64().unwrap()).collect();

@@ -428,8 +428,7 @@ fn store_train_and_serve_are_checked() {
     let train = |lines: &str, expected: &str| check(&format!("[train]\n{lines}"), expected);
     train("holdout = -0.1", "train.holdout = -0.1: must be at least 0 and below 1; 0.1 holds out a tenth, 0 nothing");
     train("holdout = nan", "train.holdout = nan: must be at least 0 and below 1; 0.1 holds out a tenth, 0 nothing");
-    train("engine = \"spark\"", "train.engine = \"spark\": not yet in this version; train with engine = \"local\"");
-    train("spark.master = \"local\"", "train.spark: not yet in this version; train with engine = \"local\"");
+    train("engine = \"sparc\"", "train.engine = \"sparc\": must be \"local\" or \"spark\"; did you mean \"spark\"?");
     train("every = \"5m\"\nwhen_behind = \"all\"\nkeep = 1", "");
     train("every = \"0s\"", "train.every = \"0s\": must be at least 1ms");
     train("every = 300", "train.every = 300: expected text in quotes, found a whole number");

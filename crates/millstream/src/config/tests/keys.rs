@@ -22,6 +22,8 @@ const PIPELINE: &str = r#"
     a = { type = "float64" }
     [batch]
     rows = 10
+    [train]
+    spark = { encode = "local" }
     [catalogue]
     from = "items.csv"
     id = "a"

@@ -15,7 +15,7 @@ use toml::{Table, Value};
 pub use columns::{ModelColumns, check_columns};
 
 use super::kinds::spec;
-use super::{Categorical, Columns, Missing, Model, Supervised, TrainOn, Unseen};
+use super::{Categorical, Columns, EngineKind, Missing, Model, Supervised, TrainOn, Unseen};
 use millstream_base::table_list;
 use millstream_stream::batch::{BatchRule, BatchSettings};
 use millstream_stream::expression::words;
@@ -25,6 +25,7 @@ use millstream_stream::source::check::seed;
 pub const MODEL: Keys = Keys {
     known: &[
         ("name", Takes::Text),
+        ("engine", Takes::Choice(&["local", "spark"])),
         ("algorithm", Takes::ChoiceOf(|| Algorithm::ALL.iter().map(|algorithm| algorithm.name()).collect())),
         ("train_on", Takes::OneOf(&[Takes::Choice(&["each", "cumulative"]), Takes::Table])),
         ("where", Takes::Text),
@@ -53,7 +54,7 @@ pub const MODEL: Keys = Keys {
 };
 
 /// Keys that every model has; the others are of some kinds only.
-const OF_ALL: [&str; 6] = ["name", "algorithm", "train_on", "where", "params", "seed"];
+const OF_ALL: [&str; 7] = ["name", "engine", "algorithm", "train_on", "where", "params", "seed"];
 
 const CATEGORICAL: Keys = Keys {
     known: &[("max", Takes::Whole(1, CATEGORIES_MOST)), ("unseen", Takes::Choice(&["other", "error"]))],
@@ -75,10 +76,11 @@ pub struct Draft {
     pub checked: Option<Model>,
 }
 
-pub fn models(root: &Table, batch: Option<&BatchSettings>, faults: &mut Faults) -> Vec<Draft> {
+/// `engine`: of the models that name none.
+pub fn models(root: &Table, batch: Option<&BatchSettings>, engine: EngineKind, faults: &mut Faults) -> Vec<Draft> {
     let mut drafts: Vec<Draft> = Vec::new();
     for (index, table) in table_list(root, "model", faults).into_iter().enumerate() {
-        let draft = model(index + 1, table, batch, faults);
+        let draft = model(index + 1, table, (batch, engine), faults);
         if let Some(name) = &draft.name
             && drafts.iter().any(|other| other.name.as_ref() == Some(name))
         {
@@ -90,11 +92,17 @@ pub fn models(root: &Table, batch: Option<&BatchSettings>, faults: &mut Faults) 
     drafts
 }
 
-fn model(number: usize, table: &Table, batch: Option<&BatchSettings>, faults: &mut Faults) -> Draft {
+fn model(
+    number: usize,
+    table: &Table,
+    (batch, of_all): (Option<&BatchSettings>, EngineKind),
+    faults: &mut Faults,
+) -> Draft {
     let name = name(number, table, faults);
     let label = name.as_ref().map_or_else(|| format!("model[{number}]"), |name| format!("model.{name}"));
     let section = Section::new(label, Some(table), &MODEL, faults);
     let algorithm = algorithm(&section, faults);
+    let engine = engine(&section, "engine", faults);
     let train_on = train_on(&section, batch, faults);
     let mut params = algorithm.and_then(|algorithm| params(&section, algorithm, faults));
     let filter = section.filled_text("where", faults).map(str::to_owned);
@@ -118,9 +126,25 @@ fn model(number: usize, table: &Table, batch: Option<&BatchSettings>, faults: &m
             params: params?,
             seed,
             columns: columns?,
+            // What the engine of all has not is trained in this process.
+            engine: engine.unwrap_or(if of_all.has(algorithm?) { of_all } else { EngineKind::Local }),
         })
     })();
+    if let (Some(engine), Some(algorithm)) = (engine, algorithm)
+        && !engine.has(algorithm)
+    {
+        section.fault(
+            "engine",
+            format!("has no {}; remove it, and this process trains the model", algorithm.name()),
+            faults,
+        );
+    }
     Draft { name, algorithm, inputs, checked }
+}
+
+/// Of `[train]` and of a model.
+pub fn engine(section: &Section, key: &str, faults: &mut Faults) -> Option<EngineKind> {
+    section.choice(key, &[("local", EngineKind::Local), ("spark", EngineKind::Spark)], faults)
 }
 
 /// What models call ids and times, word by word: of `cast(userId as bigint)` also `userId`.

@@ -101,8 +101,14 @@ impl LoadedKind for Neighbourhood {
 
     fn list(&self, file: &ModelFile, question: &ListQuestion) -> Result<ListPage, ListFault> {
         let admit = &question.admit;
-        let row = |found: &Neighbour| {
-            let more = [("distance", Value::from(found.distance)), ("row", Value::Object(self.row(found.row)))];
+        let row = |found: &Neighbour, parts: Vec<Option<f64>>| {
+            let parts = self.feature_set().features().iter().zip(parts);
+            let parts = parts.map(|(feature, part)| (feature.expression.clone(), part.into()));
+            let more = [
+                ("distance", Value::from(found.distance)),
+                ("parts", Value::Object(parts.collect())),
+                ("row", Value::Object(self.row(found.row))),
+            ];
             (found.row, list_row(self.ids.get(found.row), more))
         };
         match question.subject {
@@ -110,12 +116,15 @@ impl LoadedKind for Neighbourhood {
                 let posted = self.posted(given).map_err(ListFault::Row)?;
                 let total = self.n_near(&posted, admit).map_err(ListFault::Row)?;
                 let search = |n| self.nearest_in(&posted, n, admit).map_err(ListFault::Row);
-                question.list(total, search, row)
+                // What was searched by was checked: no row fails here alone.
+                let parts = |found: &Neighbour| self.model.parts(&posted, 0, found.row).unwrap_or_default();
+                question.list(total, search, |found| row(found, parts(found)))
             }
             Subject::Item(id) => {
                 let stored = stored(file, &self.ids, id)?;
                 let total = self.model.n_near_row(stored, admit);
-                question.list(total, |n| Ok(self.model.nearest_to_row(stored, n, admit)), row)
+                let search = |n| Ok(self.model.nearest_to_row(stored, n, admit));
+                question.list(total, search, |found| row(found, self.model.parts_to_row(stored, found.row)))
             }
             _ => Err(ListFault::NoSuchList),
         }

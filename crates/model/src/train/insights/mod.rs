@@ -1,6 +1,7 @@
 //! What can be said of a version by asking it about the held-out rows of its own batches: what its answers go by, and where they are right.
 //! Bounded samples, seeded by the version: the same store gives the same record. docs/insights.md says what each number means.
 
+mod alike;
 mod clusters;
 mod coefficients;
 mod ratings;
@@ -31,17 +32,16 @@ pub fn insights(
     let of_rows = |of: fn(&Version, &Sample) -> Result<Insights, TrainError>| {
         of(version, &Sample::take(store, schema, version, batches)?)
     };
-    let nothing = |findings| {
-        let notes = vec!["there is nothing more to say of this kind of model than its lists show".to_owned()];
-        Ok(Insights { format: FORMAT, rows: 0, of: 0, notes, findings })
-    };
     let mut found = match &version.file.task {
         Task::Regression | Task::Classification { .. } => of_rows(rows::of_rows),
         Task::Clustering(_) => of_rows(clusters::of_clusters),
         Task::Recommendation(_) => ratings::of_ratings(store, schema, version, batches),
-        Task::Similarity(_) => nothing(Findings::Similarity),
-        Task::Neighbourhood(_) => nothing(Findings::Neighbourhood),
-        Task::Popularity(_) => nothing(Findings::Popularity),
+        Task::Similarity(_) => alike::of_texts(version),
+        Task::Neighbourhood(_) => alike::of_neighbours(version),
+        Task::Popularity(_) => {
+            let notes = vec!["there is nothing more to say of this kind of model than its lists show".to_owned()];
+            Ok(Insights { format: FORMAT, rows: 0, of: 0, notes, findings: Findings::Popularity })
+        }
     }?;
     if found.of == 0 && found.notes.is_empty() {
         found

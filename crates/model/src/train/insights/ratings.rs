@@ -46,9 +46,9 @@ pub(super) fn of_ratings(
     };
     let own: Vec<u32> = batches.iter().map(Batch::number).collect();
     let one = MeasuredRecommender { place: 0, version, task, recommender, batches: &own };
-    let found = gather(store, schema, std::slice::from_ref(&one), batches, Rows::HeldOut)?;
+    let mut found = gather(store, schema, std::slice::from_ref(&one), batches, Rows::HeldOut)?;
     let known = Known::of(&one, &found);
-    let mut tests = found.tests.clone();
+    let mut tests = std::mem::take(&mut found.tests);
     keep_latest(&mut tests);
     let of = tests.len();
     let code = |test: &Test| (known.users[test.user as usize], known.items[test.item as usize]);

@@ -10,7 +10,7 @@ use millstream_learn::{Algorithm, FitError, ParamFault, ParamValue, Table, kmean
 
 use super::grouping;
 use crate::engine::{Engine, EngineError, Job, Local, RatingRows, Target};
-use crate::model::Model;
+use crate::model::{Missing, Model};
 use crate::registry::Fitted;
 use crate::train::fixture::*;
 use crate::train::{TrainReport, Trainer};
@@ -34,9 +34,14 @@ impl Watched {
 }
 
 impl Engine for Watched {
-    fn supports(&self, algorithm: Algorithm, params: &BTreeMap<String, ParamValue>) -> Result<(), EngineError> {
+    fn supports(
+        &self,
+        algorithm: Algorithm,
+        params: &BTreeMap<String, ParamValue>,
+        missing: Missing,
+    ) -> Result<(), EngineError> {
         (self.supports)()?;
-        Local.supports(algorithm, params)
+        Local.supports(algorithm, params, missing)
     }
 
     fn fit_rows(&self, job: &Job, table: &Table, target: &Target) -> Result<Fitted, EngineError> {

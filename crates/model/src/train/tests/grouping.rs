@@ -16,8 +16,8 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use crate::model::{
-    Categorical, ClusterColumns, Columns, ContentColumns, Missing, Model, NeighbourColumns, PopularityColumns,
-    RatingColumns, TrainOn, Unseen,
+    Categorical, ClusterColumns, Columns, ContentColumns, EngineKind, Missing, Model, NeighbourColumns,
+    PopularityColumns, RatingColumns, TrainOn, Unseen,
 };
 use crate::registry::{Encoding, EvaluationKind, OwnerTexts, RegistryError, Row, Version, version_folder};
 use crate::train::fixture::*;
@@ -43,6 +43,7 @@ fn of(name: &str, algorithm: Algorithm, columns: Columns, params: &[(&str, Param
         params: params.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
         seed: 1,
         columns,
+        engine: EngineKind::Local,
     }
 }
 

@@ -1,0 +1,230 @@
+//! The fits of [`Spark`]: what is sent of each algorithm, and what its model becomes here.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use millstream_learn::content::{self, Corpus};
+use millstream_learn::popularity::{self, Sums};
+use millstream_learn::{
+    Algorithm, Array, Arrays, Column, FitError, ParamFault, ParamValue, Table, als, gradient_boosting, kmeans,
+    linear_regression, logistic_regression, neighbours, random_forest,
+};
+
+use super::rows::{Slots, linear_slots, tree_slots, write_ratings, write_table};
+use super::{Facts, NAME, REVISION, Spark, diagnose, failure, plan, saved};
+use crate::engine::{Engine, EngineError, Job, Local, RatingRows, Target};
+use crate::model::Missing;
+use crate::registry::{EngineRecord, Fitted};
+
+impl Engine for Spark {
+    fn supports(
+        &self,
+        algorithm: Algorithm,
+        params: &BTreeMap<String, ParamValue>,
+        missing: Missing,
+    ) -> Result<(), EngineError> {
+        Local.supports(algorithm, params, missing)?;
+        let faults = plan::unsupported(algorithm, params, missing);
+        if faults.is_empty() { Ok(()) } else { Err(EngineError::Unsupported(faults)) }
+    }
+
+    fn starts_warm(&self) -> bool {
+        false
+    }
+
+    fn record(&self) -> Option<EngineRecord> {
+        Some(EngineRecord { name: NAME.to_owned(), revision: REVISION, version: None, settings: self.settings.told() })
+    }
+
+    fn fit_rows(&self, job: &Job, table: &Table, target: &Target) -> Result<Fitted, EngineError> {
+        match (job.algorithm, target) {
+            (Algorithm::LinearRegression, Target::Numbers(numbers)) => self.fit_linear(job, table, target, numbers),
+            (Algorithm::LogisticRegression, Target::Classes { classes, .. }) => {
+                self.fit_logistic(job, table, target, classes.len())
+            }
+            (Algorithm::RandomForest | Algorithm::GradientBoosting, _) => self.fit_trees(job, table, target),
+            (Algorithm::LinearRegression, Target::Classes { .. })
+            | (Algorithm::LogisticRegression, Target::Numbers(_))
+            | (
+                Algorithm::Als | Algorithm::Content | Algorithm::Kmeans | Algorithm::Neighbours | Algorithm::Popularity,
+                _,
+            ) => Err(EngineError::Target(job.algorithm)),
+        }
+    }
+
+    fn fit_clusters(&self, job: &Job, table: &Table) -> Result<kmeans::Model, EngineError> {
+        let params = kmeans::Params::from_values(job.params)?;
+        // `supports` lets only a number through.
+        let kmeans::Clusters::Exactly(k) = *params.clusters() else { return Err(EngineError::Target(job.algorithm)) };
+        let axes = kmeans::axes(table, &params)?;
+        let slots = table.columns().iter().zip(&axes.columns).map(|(column, &(center, weight))| match column {
+            Column::Categorical { n_categories, .. } => Slots::OneHot { n_categories: *n_categories, weight },
+            Column::Numeric(_) => Slots::Number { center, weight },
+            Column::Sparse(sparse) => Slots::Words { n_terms: sparse.n_terms() },
+        });
+        let slots: Vec<Slots> = slots.collect();
+        let estimator = plan::kmeans(&params, k, axes.mean_variance, job.seed.0);
+        let write = |folder: &Path| write_table(folder, table, &slots, None);
+        self.fit(job, &estimator, &write, |folder, facts| {
+            let centers = saved::centers(folder, n_slots(&slots)).map_err(failure)?;
+            let iterations = facts.iterations.unwrap_or(params.max_iterations());
+            let ending = (iterations, iterations < params.max_iterations());
+            Ok(kmeans::from_centers(table, &params, &centers, ending, job.seed)?)
+        })
+    }
+
+    fn fit_ratings(&self, job: &Job, rows: &RatingRows) -> Result<als::Fit, EngineError> {
+        let mut params = als::Params::from_values(job.params)?;
+        params.scale = rows.scale;
+        let ratings = rows.ratings;
+        let fitted_to = als::fitted_to(ratings, &params);
+        let estimator = plan::als(&params, ratings.len(), job.seed.0);
+        self.fit(job, &estimator, &|folder| write_ratings(folder, &fitted_to), |folder, _| {
+            let rank = params.rank() as usize;
+            let vectors = saved::vectors(folder, rank, ratings.n_users(), ratings.n_items()).map_err(failure)?;
+            Ok(als::from_vectors(ratings, &params, vectors, params.iterations())?)
+        })
+    }
+
+    fn fit_neighbours(&self, job: &Job, table: &Table) -> Result<neighbours::Model, EngineError> {
+        Local.fit_neighbours(job, table)
+    }
+
+    fn fit_content(&self, job: &Job, corpus: &Corpus) -> Result<content::Model, EngineError> {
+        Local.fit_content(job, corpus)
+    }
+
+    fn fit_popularity(&self, job: &Job, sums: &Sums) -> Result<popularity::Model, EngineError> {
+        Local.fit_popularity(job, sums)
+    }
+}
+
+impl Spark {
+    fn fit_linear(&self, job: &Job, table: &Table, target: &Target, numbers: &[f64]) -> Result<Fitted, EngineError> {
+        let params = linear_regression::Params::from_values(job.params)?;
+        let slots = linear_slots(table)?;
+        let (found, max) = (n_slots(&slots), linear_regression::PARAMETERS_MAX);
+        if found > max {
+            return Err(FitError::TooManyParameters { found, max }.into());
+        }
+        let n_rows = numbers.len();
+        let mean = numbers.iter().sum::<f64>() / n_rows.max(1) as f64;
+        let deviation =
+            (numbers.iter().map(|number| (number - mean).powi(2)).sum::<f64>() / n_rows.max(1) as f64).sqrt();
+        if !deviation.is_finite() {
+            return Err(FitError::TargetTooLarge.into());
+        }
+        let estimator = plan::linear(&params, n_rows, deviation);
+        let write = |folder: &Path| write_table(folder, table, &slots, Some(target));
+        self.fit(job, &estimator, &write, |folder, _| {
+            let saved::Linear { coefficients, intercepts } = saved::linear(folder, found).map_err(failure)?;
+            let mut arrays = of_layout(table, &slots);
+            // How many are independent only a fit of the normal equations knows.
+            let rank = u32::try_from(coefficients.len()).map_err(|_| FitError::TooManyParameters { found, max })?;
+            arrays.insert("coefficients".to_owned(), f64s(coefficients));
+            arrays.insert("offset".to_owned(), f64s(intercepts));
+            arrays.insert("rank".to_owned(), Array::U32 { shape: vec![1], data: vec![rank] });
+            let model = linear_regression::Model::from_arrays(&arrays);
+            model.map(Fitted::Linear).map_err(|error| failure(diagnose::unreadable(folder, &error.to_string())))
+        })
+    }
+
+    fn fit_logistic(&self, job: &Job, table: &Table, target: &Target, n_classes: usize) -> Result<Fitted, EngineError> {
+        let params = logistic_regression::Params::from_values(job.params)?;
+        let slots = linear_slots(table)?;
+        let (found, max) = (n_slots(&slots), logistic_regression::PARAMETERS_MAX);
+        if found > max {
+            return Err(FitError::TooManyParameters { found, max }.into());
+        }
+        let max = logistic_regression::CLASSES_MAX as usize;
+        if n_classes > max {
+            return Err(FitError::TooManyClasses { found: n_classes, max }.into());
+        }
+        let estimator = plan::logistic(&params, table.n_rows(), n_classes);
+        let write = |folder: &Path| write_table(folder, table, &slots, Some(target));
+        self.fit(job, &estimator, &write, |folder, facts: &Facts| {
+            let saved::Linear { coefficients, intercepts } = saved::logistic(folder, found).map_err(failure)?;
+            let iterations = facts.iterations.unwrap_or(params.max_iterations());
+            let ending = match iterations < params.max_iterations() {
+                true => logistic_regression::Ending::Converged,
+                false => logistic_regression::Ending::IterationLimit,
+            };
+            let mut arrays = of_layout(table, &slots);
+            let shape = vec![intercepts.len(), found];
+            arrays.insert("coefficients".to_owned(), Array::F64 { shape, data: coefficients });
+            arrays.insert("offsets".to_owned(), f64s(intercepts));
+            arrays.insert("ending".to_owned(), Array::U8 { shape: vec![1], data: vec![ending.code()] });
+            arrays.insert("iterations".to_owned(), Array::U32 { shape: vec![1], data: vec![iterations] });
+            let model = logistic_regression::Model::from_arrays(&arrays);
+            model.map(Fitted::Logistic).map_err(|error| failure(diagnose::unreadable(folder, &error.to_string())))
+        })
+    }
+
+    fn fit_trees(&self, job: &Job, table: &Table, target: &Target) -> Result<Fitted, EngineError> {
+        let unsupported = |message: String| {
+            let message = format!("{message}, or train with engine = \"local\"");
+            EngineError::Unsupported(vec![ParamFault { name: "engine".to_owned(), message }])
+        };
+        if let Some(column) = table.columns().iter().position(|column| matches!(column, Column::Categorical { .. })) {
+            let number = column + 1;
+            return Err(unsupported(format!(
+                "feature {number} is a category, which trees of Spark split by sets, and these are not taken over yet: leave it out"
+            )));
+        }
+        let n_classes = match target {
+            Target::Numbers(_) => 0,
+            Target::Classes { classes, .. } => classes.len(),
+        };
+        let is_forest = job.algorithm == Algorithm::RandomForest;
+        if !is_forest && n_classes > 2 {
+            return Err(unsupported(format!(
+                "Spark boosts two classes, and the target has {n_classes}: take random_forest"
+            )));
+        }
+        let slots = tree_slots(table)?;
+        let (n_columns, is_regression, seed) = (slots.len(), n_classes == 0, job.seed.0);
+        let estimator = match is_forest {
+            true => plan::forest(&random_forest::Params::from_values(job.params)?, is_regression, n_columns, seed),
+            false => {
+                plan::boosting(&gradient_boosting::Params::from_values(job.params)?, is_regression, n_columns, seed)
+            }
+        };
+        let write = |folder: &Path| write_table(folder, table, &slots, Some(target));
+        self.fit(job, &estimator, &write, |folder, _| {
+            saved::trees(folder, job.algorithm, n_columns, n_classes).map_err(failure)
+        })
+    }
+}
+
+fn n_slots(slots: &[Slots]) -> usize {
+    slots.iter().map(|slots| slots.len()).sum()
+}
+
+fn f64s(data: Vec<f64>) -> Array {
+    Array::F64 { shape: vec![data.len()], data }
+}
+
+/// What linear models keep of their columns.
+fn of_layout(table: &Table, slots: &[Slots]) -> Arrays {
+    let u32s = |data: Vec<u32>| Array::U32 { shape: vec![data.len()], data };
+    let categories = slots.iter().map(|slots| match slots {
+        Slots::OneHot { n_categories, .. } => *n_categories,
+        Slots::Number { .. } | Slots::Words { .. } => 0,
+    });
+    let centers = slots.iter().map(|slots| match slots {
+        Slots::Number { center, .. } => *center,
+        Slots::OneHot { .. } | Slots::Words { .. } => 0.0,
+    });
+    let mut arrays = Arrays::from([
+        ("column_categories".to_owned(), u32s(categories.collect())),
+        ("centers".to_owned(), f64s(centers.collect())),
+    ]);
+    let terms = slots.iter().map(|slots| match slots {
+        Slots::Words { n_terms } => n_terms + 1,
+        Slots::Number { .. } | Slots::OneHot { .. } => 0,
+    });
+    if table.columns().iter().any(|column| matches!(column, Column::Sparse(_))) {
+        arrays.insert("column_terms".to_owned(), u32s(terms.collect()));
+    }
+    arrays
+}

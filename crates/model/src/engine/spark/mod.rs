@@ -1,0 +1,236 @@
+//! Training on Spark: the encoded rows lie in a scratch folder, spark-submit runs our job on them, and the model that MLlib saved there
+//! becomes arrays of ours. What is decided is decided here; the job does what its plan says.
+
+mod diagnose;
+mod fits;
+mod plan;
+mod rows;
+mod saved;
+mod scratch;
+mod settings;
+mod submit;
+#[cfg(test)]
+mod tests;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::Path;
+use std::time::Duration;
+
+use millstream_base::secrets::is_secret;
+use millstream_learn::FitError;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{EngineError, Failure, Job, News};
+use crate::registry::Remedy;
+use diagnose::Ended;
+use plan::Estimator;
+use rows::WriteError;
+use scratch::Scratch;
+use submit::{Program, Went};
+
+pub use settings::{SPARK, SparkSettings, check};
+
+/// Of what is asked of Spark for one recipe: another number where the same rows and parameters may give another model.
+pub const REVISION: u32 = 1;
+pub const NAME: &str = "spark";
+
+const JOB: &str = include_str!("job.py");
+/// Before a line of the job that is for us.
+const PREFIX: &str = "millstream ";
+/// A cluster that was lost may be there again.
+const PAUSE: Duration = Duration::from_secs(3);
+
+#[derive(Debug)]
+pub struct Spark {
+    settings: SparkSettings,
+}
+
+impl Spark {
+    /// Removes what jobs of killed processes left behind.
+    pub fn new(settings: SparkSettings) -> Self {
+        scratch::sweep(&settings.scratch);
+        Self { settings }
+    }
+
+    /// Runs a job to its end and takes its model; once more where the cluster was lost.
+    fn fit<T>(
+        &self,
+        job: &Job,
+        estimator: &Estimator,
+        write: &dyn Fn(&Path) -> Result<(), WriteError>,
+        take: impl FnOnce(&Path, &Facts) -> Result<T, EngineError>,
+    ) -> Result<T, EngineError> {
+        let program =
+            submit::find(self.settings.submit.as_deref()).map_err(|problem| failed(problem, Remedy::Config))?;
+        let mut ran = self.run(job, &program, estimator, write);
+        if let Err(EngineError::Failed(failure)) = &ran
+            && failure.is_lost
+        {
+            (job.tell)(News::Progress(format!("{}; once more", failure.problem)));
+            wait(PAUSE, job.stopped)?;
+            ran = self.run(job, &program, estimator, write);
+        }
+        let (scratch, facts) = ran?;
+        take(&scratch.path().join(MODEL), &facts)
+    }
+
+    fn run(
+        &self,
+        job: &Job,
+        program: &Program,
+        estimator: &Estimator,
+        write: &dyn Fn(&Path) -> Result<(), WriteError>,
+    ) -> Result<(Scratch, Facts), EngineError> {
+        let SparkSettings { master, conf, scratch: root, .. } = &self.settings;
+        submit::reach(master).map_err(|error| {
+            let problem = format!(
+                "no master answers at {master}: {error}; see that it runs and that train.spark.master names it"
+            );
+            failed(problem, Remedy::Retry)
+        })?;
+        let at_root = |error| failed(format!("{} cannot be written: {error}", root.display()), Remedy::Retry);
+        let scratch = Scratch::new(root).map_err(at_root)?;
+        let folder = scratch.path();
+        let (job_file, plan_file) = (folder.join("job.py"), folder.join("plan.json"));
+        write(&folder.join(ROWS)).map_err(EngineError::from)?;
+        let app = format!("millstream {}", job.algorithm.name());
+        let url = |name: &str| format!("file://{}", folder.join(name).display());
+        // What anybody may see in a list of processes is not there.
+        let (secret, plain): (Vec<_>, Vec<_>) = conf.iter().partition(|(key, _)| is_secret(key));
+        let mut of_session: BTreeMap<&str, &str> =
+            secret.into_iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        // As many parts as the rows ask for and not as the cluster has cores: a forest draws by parts.
+        let parts = (rows::bytes(&folder.join(ROWS)) / PART_BYTES).clamp(1, PARTS_MOST).to_string();
+        of_session.insert("spark.sql.files.minPartitionNum", &parts);
+        let plan = json!({
+            "app": app,
+            "estimator": estimator.name,
+            "params": estimator.params,
+            "rows": url(ROWS),
+            "model": url(MODEL),
+            "checkpoints": url("checkpoints"),
+            "conf": of_session,
+        });
+        std::fs::write(&job_file, JOB).and_then(|()| std::fs::write(&plan_file, plan.to_string())).map_err(at_root)?;
+        let local = folder.join("local").display().to_string();
+        let own = [
+            ("spark.ui.enabled", "false"),
+            ("spark.ui.showConsoleProgress", "false"),
+            ("spark.local.dir", local.as_str()),
+        ];
+        // On a cluster the workers have a disk of their own.
+        let own = own
+            .into_iter()
+            .filter(|(key, _)| !conf.contains_key(*key) && (*key != "spark.local.dir" || self.settings.is_local()));
+        let plain = plain.into_iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        let conf: Vec<String> = own.chain(plain).map(|(key, value)| format!("{key}={value}")).collect();
+        let mut arguments: Vec<&OsStr> =
+            ["--master", master, "--deploy-mode", "client", "--name", &app].map(OsStr::new).to_vec();
+        arguments.extend(conf.iter().flat_map(|pair| [OsStr::new("--conf"), OsStr::new(pair)]));
+        arguments.extend([job_file.as_os_str(), plan_file.as_os_str()]);
+        let heard = RefCell::new(Heard::default());
+        let (went, log) = submit::run(&arguments, program, folder, job.stopped, &mut |line| hear(line, job, &heard))
+            .map_err(|error| failed(format!("{} cannot be run: {error}", program.path.display()), Remedy::Config))?;
+        let Heard { facts, missing } = heard.into_inner();
+        match (went, facts, missing) {
+            (Went::Stopped, ..) => Err(FitError::Stopped.into()),
+            (Went::Exited(_), _, Some((module, python))) => Err(failure(diagnose::missing_module(&module, &python))),
+            // What it has saved is whole, however it went after.
+            (Went::Exited(_), Some(facts), None) => Ok((scratch, facts)),
+            (Went::Exited(status), None, None) => Err(failure(diagnose::failure(Ended::from(status), &log))),
+        }
+    }
+}
+
+const PART_BYTES: u64 = 8 << 20;
+const PARTS_MOST: u64 = 1000;
+const ROWS: &str = "rows";
+const MODEL: &str = "model";
+
+/// What the job tells of its fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Facts {
+    iterations: Option<u32>,
+}
+
+#[derive(Debug, Default)]
+struct Heard {
+    /// `None` until the model is saved.
+    facts: Option<Facts>,
+    /// A module, and the Python that lacks it.
+    missing: Option<(String, String)>,
+}
+
+/// One line of the job.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Line {
+    Stage {
+        stage: i64,
+        done: u64,
+        tasks: u64,
+        active: u64,
+    },
+    Fitted {
+        #[serde(rename = "fitted")]
+        _fitted: bool,
+        iterations: Option<u32>,
+    },
+    Missing {
+        missing: String,
+        python: String,
+    },
+    Version {
+        version: String,
+    },
+}
+
+/// Whether the line was for us.
+fn hear(line: &str, job: &Job, heard: &RefCell<Heard>) -> bool {
+    let Some(Ok(line)) = line.strip_prefix(PREFIX).map(serde_json::from_str::<Line>) else { return false };
+    match line {
+        Line::Stage { stage, done, tasks, active } => {
+            let waits = if active == 0 && done < tasks { ", waits for an executor" } else { "" };
+            (job.tell)(News::Progress(format!("Spark, stage {stage}: {done} of {tasks} tasks{waits}")));
+        }
+        Line::Fitted { iterations, .. } => heard.borrow_mut().facts = Some(Facts { iterations }),
+        Line::Missing { missing, python } => heard.borrow_mut().missing = Some((missing, python)),
+        Line::Version { version } => (job.tell)(News::Version(version)),
+    }
+    true
+}
+
+fn failed(problem: String, remedy: Remedy) -> EngineError {
+    let problem = format!("Spark: {problem}");
+    failure(Failure { problem, exit_code: None, log_tail: Vec::new(), remedy, is_lost: false })
+}
+
+fn failure(failure: Failure) -> EngineError {
+    EngineError::Failed(Box::new(failure))
+}
+
+fn wait(length: Duration, stopped: &dyn Fn() -> bool) -> Result<(), EngineError> {
+    const LOOK: Duration = Duration::from_millis(50);
+    for _ in 0..length.as_millis() / LOOK.as_millis() {
+        if stopped() {
+            return Err(FitError::Stopped.into());
+        }
+        std::thread::sleep(LOOK);
+    }
+    Ok(())
+}
+
+impl From<WriteError> for EngineError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Fit(error) => error.into(),
+            // A full disk, mostly.
+            WriteError::Io(_) | WriteError::Parquet(_) | WriteError::Arrow(_) => {
+                failed(error.to_string(), Remedy::Retry)
+            }
+        }
+    }
+}

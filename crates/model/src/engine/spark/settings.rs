@@ -1,0 +1,122 @@
+//! `[train.spark]`: where jobs run, and which models may.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use millstream_base::secrets::is_secret;
+use millstream_base::{Faults, Keys, Section, Takes, later_choice};
+use serde_json::{Map, Value as Json};
+use toml::Value;
+
+use super::plan;
+use crate::model::{EngineKind, Model};
+
+pub const SPARK: Keys = Keys {
+    known: &[
+        ("master", Takes::Text),
+        ("submit", Takes::Text),
+        ("conf", Takes::Table),
+        ("encode", Takes::Choice(&["local"])),
+    ],
+    later: &[],
+};
+
+const DEFAULT_MASTER: &str = "local[*]";
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SparkSettings {
+    pub master: String,
+    /// `None`: it is looked for.
+    pub submit: Option<PathBuf>,
+    /// Spark's own keys.
+    pub conf: BTreeMap<String, String>,
+    /// Below it is a folder for each job; the executors reach it by the same path.
+    pub scratch: PathBuf,
+}
+
+impl Default for SparkSettings {
+    fn default() -> Self {
+        let (master, scratch) = (DEFAULT_MASTER.to_owned(), std::env::temp_dir());
+        Self { master, submit: None, conf: BTreeMap::new(), scratch }
+    }
+}
+
+impl SparkSettings {
+    /// `store`: its folder, where it is on disk.
+    pub fn read(train: &Section, store: Option<PathBuf>, faults: &mut Faults) -> Self {
+        let table = train.table("spark", faults);
+        let section = Section::new(train.key("spark"), table, &SPARK, faults);
+        let mut settings = Self::default();
+        if let Some(master) = section.filled_text("master", faults) {
+            match master_fault(master) {
+                None => master.clone_into(&mut settings.master),
+                Some(message) => section.fault("master", message, faults),
+            }
+        }
+        settings.submit = section.filled_text("submit", faults).map(PathBuf::from);
+        settings.conf = conf(&section, faults);
+        let instead = "rows are encoded here, and Spark gets them encoded: remove it";
+        later_choice(&section, "encode", "local", &["cluster"], instead, faults);
+        if let (Some(store), false) = (store, settings.is_local()) {
+            settings.scratch = store.join("scratch");
+        }
+        settings
+    }
+
+    /// Spark runs in one process on this machine.
+    pub fn is_local(&self) -> bool {
+        is_local(&self.master)
+    }
+
+    /// What `model.json` tells of them.
+    pub fn told(&self) -> Map<String, Json> {
+        let conf = self.conf.iter().filter(|(key, _)| !is_secret(key));
+        let conf: Map<String, Json> = conf.map(|(key, value)| (key.clone(), Json::from(value.as_str()))).collect();
+        let master = ("master".to_owned(), Json::from(self.master.as_str()));
+        let conf = (!conf.is_empty()).then(|| ("conf".to_owned(), Json::Object(conf)));
+        [master].into_iter().chain(conf).collect()
+    }
+}
+
+fn is_local(master: &str) -> bool {
+    master == "local" || master.starts_with("local[")
+}
+
+fn master_fault(master: &str) -> Option<&'static str> {
+    let known = is_local(master)
+        || master == "yarn"
+        || ["spark://", "k8s://"].iter().any(|scheme| master.len() > scheme.len() && master.starts_with(scheme));
+    (!known).then_some("must be \"local[*]\", \"spark://host:7077\", \"yarn\" or \"k8s://https://host:6443\"")
+}
+
+fn conf(section: &Section, faults: &mut Faults) -> BTreeMap<String, String> {
+    let mut conf = BTreeMap::new();
+    for (key, value) in section.table("conf", faults).into_iter().flatten() {
+        let name = section.key(&format!("conf.{key}"));
+        let text = match value {
+            Value::String(text) => Some(text.clone()),
+            Value::Integer(number) => Some(number.to_string()),
+            Value::Float(number) => Some(number.to_string()),
+            Value::Boolean(flag) => Some(flag.to_string()),
+            Value::Datetime(_) | Value::Array(_) | Value::Table(_) => None,
+        };
+        if !key.starts_with("spark.") {
+            faults.add(name, None, "must be a key of Spark's, such as \"spark.executor.memory\", in quotes");
+        } else if let Some(text) = text {
+            conf.insert(key.clone(), text);
+        } else {
+            faults.add(name, None, "expected text, a number, or true or false; write Spark's keys in quotes");
+        }
+    }
+    conf
+}
+
+/// Tells what Spark cannot be told.
+pub fn check(models: &[Model], faults: &mut Faults) {
+    for model in models.iter().filter(|model| model.engine == EngineKind::Spark) {
+        let key = |name: &str| format!("model.{}.{name}", model.name);
+        for fault in plan::unsupported(model.algorithm, &model.params, model.columns.missing()) {
+            faults.add(key(&fault.name), None, fault.message);
+        }
+    }
+}
