@@ -122,7 +122,7 @@ impl Sets {
     }
 }
 
-/// Trees that were trained elsewhere, put together node by node as arrays that [`from_arrays`](Trees::from_arrays) reads and checks.
+/// Trees that were trained elsewhere, put together node by node as arrays that `from_arrays` reads and checks.
 #[derive(Debug, Clone)]
 pub struct ForeignTrees {
     task: Task,
