@@ -35,6 +35,9 @@ async function submit(plain, url, place) {
   if (!button) return `${name}: it has no button that sends it`;
   await plain.logs();
   try {
+    // As a person does who cannot see it yet.
+    const [summary] = await form.findElements(By.xpath("ancestor::details[not(@open)]/summary"));
+    await summary?.click();
     await button.click();
   } catch (error) {
     if (!(error instanceof webdriver.WebDriverError)) throw error;
