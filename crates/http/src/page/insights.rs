@@ -261,7 +261,10 @@ pub fn clusters(clusters: &Value) -> Markup {
     let all = list(clusters, "clusters");
     let sizes: Vec<(String, f64, Option<f64>)> = all
         .iter()
-        .map(|one| (format!("{} {}", whole(one, "cluster"), word(one, "label")), whole(one, "size") as f64, None))
+        // Imported centres do not say it.
+        .filter_map(|one| {
+            Some((format!("{} {}", whole(one, "cluster"), word(one, "label")), number(one, "size")?, None))
+        })
         .collect();
     let centres: Vec<Value> = all
         .iter()
@@ -274,8 +277,8 @@ pub fn clusters(clusters: &Value) -> Markup {
         })
         .collect();
     html! {
-        @if !sizes.is_empty() {
-            section { h2 { "Sizes" } (bars("Rows in each cluster", &sizes)) }
+        @if !sizes.is_empty() { section { h2 { "Sizes" } (bars("Rows in each cluster", &sizes)) } }
+        @if !centres.is_empty() {
             section { h2 { "Centres" } (table("Centres in the data's units", &super::cards::columns(&centres), &centres)) }
         }
     }

@@ -298,9 +298,11 @@ fn recommender(store: &dyn Store, model: &AlsModel, options: &ImportOptions) -> 
     let in_stream = columns.iter().all(|name| is_there(name));
     if !in_stream {
         let [user, item] = columns;
-        notes.push(format!(
-            "the stream has no columns {user} and {item}, so that nothing is known of what users have taken up"
-        ));
+        let why = match schema {
+            Some(_) => format!("the stream has no columns {user} and {item}"),
+            None => "the stream has not begun: import the model again, under another name, once it has".to_owned(),
+        };
+        notes.push(format!("nothing is known of what users have taken up: {why}"));
     }
     let id = |name: &String| IdColumn {
         expression: if in_stream { name.clone() } else { "cast(null as bigint)".to_owned() },

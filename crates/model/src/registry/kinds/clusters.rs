@@ -115,11 +115,16 @@ impl Clusters {
         );
         let head = row_of([
             ("tried", tried.collect()),
-            ("inertia", json!(self.model.inertia())),
-            ("iterations", json!(self.model.iterations())),
+            ("inertia", json!(self.of_rows(self.model.inertia()))),
+            ("iterations", json!(self.of_rows(self.model.iterations()))),
             ("standardised", json!(self.model.standardised())),
         ]);
         ListPage { head, total: rows.len(), rows }
+    }
+
+    /// Of centres that were fitted elsewhere nothing is known of the rows.
+    fn of_rows<T>(&self, value: T) -> Option<T> {
+        self.model.knows_rows().then_some(value)
     }
 
     /// A numeric column's centre and spread are numbers, those of a categorical one the shares of its categories.
@@ -134,7 +139,7 @@ impl Clusters {
             match of.value {
                 ColumnValue::Number { center: mean, spread: deviation, .. } => {
                     center.insert(feature.expression.clone(), json!(mean));
-                    spread.insert(feature.expression.clone(), json!(deviation));
+                    spread.insert(feature.expression.clone(), json!(self.of_rows(deviation)));
                 }
                 ColumnValue::Category { .. } => {
                     center
@@ -144,9 +149,8 @@ impl Clusters {
         }
         row_of([
             ("cluster", description.cluster.into()),
-            // Of centres that were trained elsewhere nothing is known of the rows.
-            ("size", json!(self.model.knows_rows().then_some(description.size))),
-            ("share", json!(self.model.knows_rows().then_some(description.share))),
+            ("size", json!(self.of_rows(description.size))),
+            ("share", json!(self.of_rows(description.share))),
             ("label", json!(self.labels.get(description.cluster as usize))),
             ("center", center.into()),
             ("spread", spread.into()),
@@ -159,8 +163,8 @@ impl Clusters {
         let column = feature.map(|feature| feature.expression.as_str());
         match of.value {
             ColumnValue::Number { center, median, spread, overall, level } => json!({
-                "column": column, "is": level.words(), "shift": of.shift, "center": center, "median": median,
-                "spread": spread, "overall": overall,
+                "column": column, "is": level.words(), "shift": of.shift, "center": center,
+                "median": self.of_rows(median), "spread": self.of_rows(spread), "overall": overall,
             }),
             ColumnValue::Category { category, share, overall } => json!({
                 "column": column, "is": feature.map(|feature| category_name(feature, self.missing, category)),

@@ -44,9 +44,11 @@ pub fn insights(
         }
     }?;
     if found.of == 0 && found.notes.is_empty() {
-        found
-            .notes
-            .push("its hold-out is empty: no row was kept from training, so nothing is measured here".to_owned());
+        let why = match version.file.imported {
+            Some(_) => "it was imported: there are no held-out rows of it, so nothing is measured here",
+            None => "its hold-out is empty: no row was kept from training, so nothing is measured here",
+        };
+        found.notes.push(why.to_owned());
     }
     // What JSON cannot say, such as a number that is not finite, would not be read again.
     let written = serde_json::to_vec(&found).ok().and_then(|bytes| serde_json::from_slice::<Insights>(&bytes).ok());
