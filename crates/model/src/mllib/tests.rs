@@ -238,3 +238,18 @@ fn numbers_of_a_bare_vector_are_called_as_told() {
     let error = import(&store, "m", &piped, &options).unwrap_err().to_string();
     assert!(error.contains("leave --features out"), "{error}");
 }
+
+/// A number that nobody measured is no 0.
+#[test]
+fn what_spark_does_not_save_of_clusters_is_null() {
+    let version = imported(&golden().join("4.0/kmeans"));
+    let told = Value::Object(version.clusters().unwrap().to_json());
+    assert!(told["inertia"].is_null() && told["iterations"].is_null(), "{told}");
+    let clusters = told["clusters"].as_array().unwrap();
+    assert!(!clusters.is_empty());
+    for cluster in clusters {
+        assert!(["size", "share"].iter().all(|name| cluster[name].is_null()), "{cluster}");
+        assert!(cluster["spread"].as_object().unwrap().values().all(Value::is_null), "{cluster}");
+        assert!(cluster["center"].as_object().unwrap().values().all(|center| !center.is_null()), "{cluster}");
+    }
+}
