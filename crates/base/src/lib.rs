@@ -1,5 +1,6 @@
 //! What every floor of Millstream uses, and nothing of the data: sections of the pipeline file and their faults, durations, sizes,
-//! the nearest of some names, an error with its causes. Neither Arrow nor DataFusion, and no I/O but reading the file.
+//! the nearest of some names, an error with its causes. Neither Arrow nor DataFusion, and no I/O but reading the file and
+//! sweeping folders that killed processes left behind.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -9,6 +10,7 @@ mod error_chain;
 mod fault;
 mod grouped;
 mod names;
+mod scratch;
 pub mod secrets;
 pub mod section;
 mod size;
@@ -20,5 +22,6 @@ pub use error_chain::error_chain;
 pub use fault::{ConfigFaults, Fault, Faults};
 pub use grouped::grouped;
 pub use names::{NAME_BYTES, did_you_mean, hint, nearest, quote, shortened};
+pub use scratch::{ScratchLock, sweep_scratch};
 pub use section::{Keys, Section, Takes, is_table_list, json, later_choice, table_list, time_span, type_name};
 pub use size::size;

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
+use millstream_base::sweep_scratch;
 use millstream_store::SharedStore;
 use millstream_stream::batch::verify_part;
 use rustix::process::Signal;
@@ -17,7 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use super::QUERY_PROCESS;
 use super::checks::{Checks, Finisher};
 use super::frames::{QUESTION_BYTES_MOST, Question};
-use super::scratch::{Scratch, sweep};
+use super::scratch::{PREFIX, Scratch};
 use super::snapshot::Snapshot;
 use super::talk::{Process, end_of};
 use super::watch::{Asker, Ended, Watch};
@@ -84,7 +85,7 @@ struct Order {
 
 impl Pool {
     pub(in crate::views) fn new(command: ProcessCommand, limits: Limits, store: SharedStore) -> Self {
-        sweep();
+        sweep_scratch(&std::env::temp_dir(), PREFIX);
         let of_finisher = Arc::clone(&store);
         let finisher = Finisher::new(move |key| {
             // Who asks for its rows is told, and the status with it.

@@ -19,6 +19,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use millstream_base::secrets::is_secret;
+use millstream_base::sweep_scratch;
 use millstream_learn::FitError;
 use serde::Deserialize;
 use serde_json::json;
@@ -51,7 +52,7 @@ pub struct Spark {
 impl Spark {
     /// Removes what jobs of killed processes left behind.
     pub fn new(settings: SparkSettings) -> Self {
-        scratch::sweep(&settings.scratch);
+        sweep_scratch(&settings.scratch, scratch::PREFIX);
         Self { settings }
     }
 
