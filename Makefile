@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt fuzz hostile browser screenshots bench bench-learn bench-pipeline bench-workers bench-http bench-recommend bench-views bench-query bench-build bench-beside bench-versions soak soak-page docs
+.PHONY: help demo test check fmt fuzz hostile browser withstands screenshots bench bench-learn bench-pipeline bench-workers bench-http bench-recommend bench-views bench-query bench-build bench-beside bench-versions soak soak-page docs
 
 help: ## List these targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,10 @@ hostile: ## Some 400 hostile requests, records and files against the release bin
 browser: ## Every page of the release binary in Chromium (ONLY=movies: one system's, ONLY=live, ONLY=rules)
 	cargo build --release
 	ONLY=$(ONLY) ci/browser.sh target/release/millstream
+
+withstands: ## Before a release: the demos, hostile, readers of other languages, 60 dialects and the pages, of the release binary
+	cargo build --release
+	ci/withstands.sh target/release/millstream
 
 screenshots: ## Pictures of the pages into FOLDER (target/screenshots)
 	cargo build --release
