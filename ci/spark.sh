@@ -7,6 +7,9 @@
 
 version=4.0.1
 numpy=2.2.6
+# Spark's Hadoop, and an SDK whose parts hadoop-aws takes as well as its bundle of 600 MB.
+hadoop=3.4.1
+awssdk=2.35.0
 WORKERS="worker-1 worker-2"
 
 venv() {
@@ -28,6 +31,37 @@ venv() {
 
 spark_home() { # venv
     echo "$1"/lib/python3*/site-packages/pyspark
+}
+
+# The folder of the jars with which Spark reads and writes s3a://.
+jars() {
+    local home=$cache/hadoop-aws-$hadoop
+    if [ ! -f "$home/.complete" ]; then
+        needs mvn "install Maven (Debian: apt-get install maven)"
+        local making=$home.$$
+        rm -rf "$making" && mkdir -p "$making"
+        cat >"$making/pom.xml" <<XML
+<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>millstream</groupId><artifactId>hadoop-aws-for-tests</artifactId><version>1</version>
+  <dependencies>
+    <dependency>
+      <groupId>org.apache.hadoop</groupId><artifactId>hadoop-aws</artifactId><version>$hadoop</version>
+      <exclusions><exclusion><groupId>*</groupId><artifactId>*</artifactId></exclusion></exclusions>
+    </dependency>
+    <dependency><groupId>software.amazon.awssdk</groupId><artifactId>s3-transfer-manager</artifactId><version>$awssdk</version></dependency>
+    <dependency><groupId>software.amazon.awssdk</groupId><artifactId>sts</artifactId><version>$awssdk</version></dependency>
+  </dependencies>
+</project>
+XML
+        # The rest Spark has itself.
+        mvn --batch-mode --quiet -Dstyle.color=never -f "$making/pom.xml" dependency:copy-dependencies -DoutputDirectory="$making/lib" \
+            -DincludeScope=runtime -DexcludeGroupIds=io.netty,org.slf4j,commons-codec,commons-logging,org.apache.httpcomponents >&2
+        touch "$making/.complete"
+        mv -T "$making" "$home" 2>/dev/null || rm -rf "$making"
+        [ -f "$home/.complete" ] || fail "$home is in the way and not complete: remove it"
+    fi
+    echo "$home/lib"
 }
 
 environment() {
@@ -59,12 +93,14 @@ start() { # folder
     local folder=$1 spark port ui name
     # Before anything that may fetch: a function in $(…) would hide why it failed.
     venv >/dev/null
+    jars >/dev/null
     spark=$(spark_home "$(venv)")
     if [ ! -f "$folder/environment" ]; then
         free_port port
         environment >"$folder/environment.new"
         echo "MILLSTREAM_SPARK_MASTER=spark://127.0.0.1:$port" >>"$folder/environment.new"
         echo "MILLSTREAM_SPARK_FOLDER=$(printf %q "$folder")" >>"$folder/environment.new"
+        echo "MILLSTREAM_SPARK_JARS=$(printf %q "$(jars)")" >>"$folder/environment.new"
         mv "$folder/environment.new" "$folder/environment"
     fi
     port=$(sed -n 's/^MILLSTREAM_SPARK_MASTER=.*://p' "$folder/environment")

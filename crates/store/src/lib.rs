@@ -25,7 +25,7 @@ use std::time::Duration;
 pub use bytes::Bytes;
 pub use file::{ReadAt, StoredFile, StoredRead};
 pub use local::LocalStore;
-pub use s3::S3Store;
+pub use s3::{S3Endpoint, S3Store};
 pub use url::StoreUrl;
 pub use verified::{Check, Verified};
 

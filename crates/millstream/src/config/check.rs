@@ -134,7 +134,6 @@ fn checked(file: &Path, text: &str, overrides: &Overrides, faults: &mut Faults) 
     let routes = serve::check::routes(&root, &models, &views, faults);
     let mut models: Vec<Model> = models.into_iter().filter_map(|model| model.checked).collect();
     spark::check(&models, faults);
-    reached_by_spark(&models, &train.spark, store.as_ref(), faults);
     model::check::name_ids(&models, &mut schema);
     let catalogue = catalogue::check::catalogue(&root, faults);
     catalogue::check::name_titles(&mut models, catalogue.as_ref());
@@ -299,20 +298,6 @@ fn train(root: &Table, store: Option<&StoreUrl>, faults: &mut Faults) -> (TrainS
     let when_behind = section.choice("when_behind", &choices, faults).unwrap_or(otherwise);
     let keep = section.whole("keep", "to keep every version, remove it", faults);
     let keep = keep.and_then(|keep| NonZeroU32::new(u32::try_from(keep).ok()?));
-    let folder = match store {
-        Some(StoreUrl::Local(folder)) => Some(folder.clone()),
-        Some(StoreUrl::S3 { .. }) | None => None,
-    };
-    let spark = SparkSettings::read(&section, folder, faults);
+    let spark = SparkSettings::read(&section, store, faults);
     (TrainSettings { holdout, every, when_behind, keep, spark }, engine)
-}
-
-/// Rows for a cluster lie beside the store.
-fn reached_by_spark(models: &[Model], spark: &SparkSettings, store: Option<&StoreUrl>, faults: &mut Faults) {
-    let wanted = models.iter().any(|model| model.engine == EngineKind::Spark);
-    if wanted && !spark.is_local() && matches!(store, Some(StoreUrl::S3 { .. })) {
-        let message = "a cluster gets its rows beside the store, and not yet on S3: use a store on a mount that its executors reach, or \
-                       master = \"local[*]\"";
-        faults.add_text("train.spark.master", &spark.master, message);
-    }
 }

@@ -13,6 +13,9 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
+use millstream_store::{S3Store, Store};
+
+use crate::common::services::s3;
 use crate::common::{Bench, Served, until};
 
 const ROWS: u64 = 8000;
@@ -50,6 +53,11 @@ impl Cluster {
             folder: variable("MILLSTREAM_SPARK_FOLDER").into(),
             _alone: ALONE.lock().unwrap_or_else(PoisonError::into_inner),
         })
+    }
+
+    /// With which Spark reads and writes `s3a://`.
+    fn jars(&self) -> PathBuf {
+        std::env::var("MILLSTREAM_SPARK_JARS").expect("all that ci/spark.sh prints is set").into()
     }
 
     fn set_variables(&self, command: &mut Command) {
@@ -135,7 +143,7 @@ const MODELS: &[Compared] = &[
         "forest",
         "rmse",
         0.1,
-        "algorithm = \"random_forest\"\nfeatures = [\"x\", \"y\"]\ntarget = \"target\"\nparams = { trees = 10, max_depth = 6 }",
+        "algorithm = \"random_forest\"\nfeatures = [\"x\", \"town\", \"y\"]\ntarget = \"target\"\nparams = { trees = 10, max_depth = 6 }",
     ),
     (
         "wood",
@@ -147,7 +155,7 @@ const MODELS: &[Compared] = &[
         "boost",
         "rmse",
         0.1,
-        "algorithm = \"gradient_boosting\"\nfeatures = [\"x\", \"y\"]\ntarget = \"target\"\nparams = { rounds = 20, learning_rate = 0.3 }",
+        "algorithm = \"gradient_boosting\"\nfeatures = [\"x\", \"y\", \"town\"]\ntarget = \"target\"\nparams = { rounds = 20, learning_rate = 0.3 }",
     ),
     (
         "rise",
@@ -226,6 +234,34 @@ fn each_algorithm_learns_the_same_on_both_engines() {
     assert!(verified.status.success() && said.contains("spark 4.") && said.contains("nothing here repeats"), "{said}");
     // All is known: no job begins, and none could.
     bench.run_well(&["--set", "train.spark.submit=/nowhere"]);
+}
+
+#[test]
+fn a_cluster_takes_rows_from_a_bucket_and_leaves_nothing_there() {
+    let test = "a_cluster_takes_rows_from_a_bucket_and_leaves_nothing_there";
+    let (Some(cluster), Some(s3)) = (Cluster::find(test), s3(test)) else { return };
+    // So many that there are checkpoints.
+    let model = ALS.replace("iterations = 60", "iterations = 12");
+    let bench = Bench::with_source(rows().as_bytes(), &(train(&cluster.master, "engine = \"spark\"") + &model));
+    let place = format!("{}/tests/{test}-{}", s3.url.trim_end_matches('/'), uuid::Uuid::new_v4().simple());
+    let (bucket, prefix) = place.strip_prefix("s3://").unwrap().split_once('/').unwrap();
+    let set = ["--set", &format!("store.url={place}")];
+    let run = |more: &[&str]| {
+        let arguments = [&["run", "test.toml", "--exit-when-done"], &set[..], more].concat();
+        let served = bench.spawn_with(&arguments, |command| {
+            cluster.set_variables(command);
+            command.envs(s3.variables.iter().map(|(name, value)| (name, value)));
+        });
+        served.end()
+    };
+    let (code, said) = run(&[]);
+    assert!(code == 1 && said.contains("has no file system for s3a://"), "{said}");
+    let jars = std::fs::read_dir(cluster.jars()).unwrap().map(|jar| jar.unwrap().path().display().to_string());
+    let jars = format!("train.spark.conf.spark.jars={}", jars.collect::<Vec<_>>().join(","));
+    let (code, said) = run(&["--set", &jars]);
+    assert!(code == 0 && said.contains("taste@1 trained"), "{said}");
+    let store = S3Store::open(bucket, prefix).unwrap();
+    assert_eq!(store.list("scratch/").unwrap(), [""; 0]);
 }
 
 /// The number under a name, wherever it stands.
@@ -402,7 +438,4 @@ fn check_says_what_spark_cannot_be_told() {
     ] {
         assert!(said.contains(expected), "{said} lacks {expected}");
     }
-    let s3 = bench.output(&["check", "test.toml", "--set", "store.url=s3://b/x", "--set", "train.spark.master=yarn"]);
-    let said = String::from_utf8_lossy(&s3.stderr).into_owned();
-    assert!(said.contains("a cluster gets its rows beside the store, and not yet on S3"), "{said}");
 }

@@ -39,6 +39,12 @@ impl VectorColumn {
         Self { n_categories: None, slots: vec![VectorSlot { place, holds: Holds::Number, steps: Vec::new() }] }
     }
 
+    /// A slot with the category's number; others than these are unknown to the trees.
+    pub fn code(place: usize, n_categories: u32) -> Self {
+        let holds = Holds::Code { unknown: None };
+        Self { n_categories: Some(n_categories), slots: vec![VectorSlot { place, holds, steps: Vec::new() }] }
+    }
+
     /// A slot for each category.
     pub fn one_hot(first: usize, n_categories: u32) -> Self {
         let slot = |(place, category)| VectorSlot { place, holds: Holds::Is(category), steps: Vec::new() };

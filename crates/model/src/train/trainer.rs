@@ -79,7 +79,8 @@ impl Trainer {
             Self { engine, ..Self::new(store, models, settings.clone(), schema, Arc::clone(status)) }
         };
         let (local, outside) = (of(EngineKind::Local), of(EngineKind::Spark));
-        let spark = (!outside.is_empty()).then(|| trainer(outside, Arc::new(Spark::new(settings.spark.clone()))));
+        let spark =
+            (!outside.is_empty()).then(|| trainer(outside, Arc::new(Spark::new(settings.spark.clone(), store))));
         // Without a model there is a trainer all the same.
         let local = (!local.is_empty() || spark.is_none()).then(|| trainer(local, Arc::new(Local)));
         local.into_iter().chain(spark).collect()

@@ -22,6 +22,7 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::task::JoinHandle;
 
 use self::blocks::Blocks;
+pub use self::settings::S3Endpoint;
 use self::settings::{Patience, Settings};
 use self::upload::Upload;
 use super::{Created, PartWriter, Store, StoreError, StoredFile, Verified, too_large};

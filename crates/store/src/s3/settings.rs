@@ -51,8 +51,34 @@ pub(super) fn environment() -> Variables {
     filled(std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))))
 }
 
+fn set(variables: &Variables, names: &[&str]) -> Option<String> {
+    names.iter().find_map(|name| variables.get(*name).cloned())
+}
+
 fn filled(all: impl Iterator<Item = (String, String)>) -> Variables {
     all.filter(|(name, value)| name.starts_with("AWS_") && !value.is_empty()).collect()
+}
+
+/// Whom the AWS variables name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct S3Endpoint {
+    /// `None`: AWS.
+    pub url: Option<String>,
+    pub region: Option<String>,
+}
+
+impl S3Endpoint {
+    /// For another program that is to reach the same bucket.
+    pub fn of_environment() -> Self {
+        Self::of(&environment())
+    }
+
+    fn of(variables: &Variables) -> Self {
+        Self {
+            url: set(variables, &["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]),
+            region: set(variables, &["AWS_REGION", "AWS_DEFAULT_REGION"]),
+        }
+    }
 }
 
 pub(super) struct Settings {
@@ -63,9 +89,7 @@ pub(super) struct Settings {
 impl Settings {
     /// What is missing is told at once, without asking anyone.
     pub(super) fn new(bucket: &str, variables: &Variables) -> Result<Self, String> {
-        let set = |names: &[&str]| names.iter().find_map(|name| variables.get(*name).cloned());
-        let endpoint = set(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]);
-        let region = set(&["AWS_REGION", "AWS_DEFAULT_REGION"]);
+        let S3Endpoint { url: endpoint, region } = S3Endpoint::of(variables);
         if let Some(endpoint) = &endpoint
             && !["http://", "https://"].iter().any(|scheme| endpoint.starts_with(scheme))
         {
@@ -77,7 +101,7 @@ impl Settings {
             );
         }
         let pair = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
-        if let (Some(_), None) | (None, Some(_)) = (set(&pair[..1]), set(&pair[1..])) {
+        if let (Some(_), None) | (None, Some(_)) = (set(variables, &pair[..1]), set(variables, &pair[1..])) {
             return Err("only one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY is set: set both".into());
         }
         let plain = endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://"));

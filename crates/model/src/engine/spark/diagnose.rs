@@ -1,6 +1,5 @@
 //! From how a job ended and what it wrote to what happened and what to mend. Pure.
 
-use std::path::Path;
 use std::process::ExitStatus;
 
 use super::submit::Log;
@@ -72,6 +71,13 @@ const CAUSES: &[Cause] = &[
             "Container killed by YARN for exceeding",
         ],
         problem: "had too little memory: raise spark.driver.memory or spark.executor.memory in train.spark.conf",
+        remedy: Remedy::Config,
+        is_lost: false,
+    },
+    Cause {
+        signs: &["S3AFileSystem not found", "No FileSystem for scheme \"s3a\""],
+        problem: "has no file system for s3a://: give it the hadoop-aws of its Hadoop's version, as in train.spark.conf = \
+                  { \"spark.jars.packages\" = \"org.apache.hadoop:hadoop-aws:3.4.1\" } for Spark 4.0",
         remedy: Remedy::Config,
         is_lost: false,
     },
@@ -149,8 +155,8 @@ pub fn missing_module(module: &str, python: &str) -> Failure {
 }
 
 /// What the job wrote is not what it should have.
-pub fn unreadable(folder: &Path, problem: &str) -> Failure {
-    let problem = format!("what Spark saved in {} cannot be used: {problem}", folder.display());
+pub fn unreadable(place: &str, problem: &str) -> Failure {
+    let problem = format!("what Spark saved in {place} cannot be used: {problem}");
     Failure { problem, exit_code: None, log_tail: Vec::new(), remedy: Remedy::Config, is_lost: false }
 }
 

@@ -10,6 +10,7 @@ use millstream_learn::{
     linear_regression, logistic_regression, neighbours, random_forest,
 };
 
+use super::plan::TreeTable;
 use super::rows::{Slots, linear_slots, tree_slots, write_ratings, write_table};
 use super::{Facts, NAME, REVISION, Spark, diagnose, failure, plan, saved};
 use crate::engine::{Engine, EngineError, Job, Local, RatingRows, Target};
@@ -125,7 +126,9 @@ impl Spark {
             arrays.insert("offset".to_owned(), f64s(intercepts));
             arrays.insert("rank".to_owned(), Array::U32 { shape: vec![1], data: vec![rank] });
             let model = linear_regression::Model::from_arrays(&arrays);
-            model.map(Fitted::Linear).map_err(|error| failure(diagnose::unreadable(folder, &error.to_string())))
+            model
+                .map(Fitted::Linear)
+                .map_err(|error| failure(diagnose::unreadable(&folder.place(""), &error.to_string())))
         })
     }
 
@@ -156,7 +159,9 @@ impl Spark {
             arrays.insert("ending".to_owned(), Array::U8 { shape: vec![1], data: vec![ending.code()] });
             arrays.insert("iterations".to_owned(), Array::U32 { shape: vec![1], data: vec![iterations] });
             let model = logistic_regression::Model::from_arrays(&arrays);
-            model.map(Fitted::Logistic).map_err(|error| failure(diagnose::unreadable(folder, &error.to_string())))
+            model
+                .map(Fitted::Logistic)
+                .map_err(|error| failure(diagnose::unreadable(&folder.place(""), &error.to_string())))
         })
     }
 
@@ -165,12 +170,6 @@ impl Spark {
             let message = format!("{message}, or train with engine = \"local\"");
             EngineError::Unsupported(vec![ParamFault { name: "engine".to_owned(), message }])
         };
-        if let Some(column) = table.columns().iter().position(|column| matches!(column, Column::Categorical { .. })) {
-            let number = column + 1;
-            return Err(unsupported(format!(
-                "feature {number} is a category, which trees of Spark split by sets, and these are not taken over yet: leave it out"
-            )));
-        }
         let n_classes = match target {
             Target::Numbers(_) => 0,
             Target::Classes { classes, .. } => classes.len(),
@@ -182,16 +181,21 @@ impl Spark {
             )));
         }
         let slots = tree_slots(table)?;
-        let (n_columns, is_regression, seed) = (slots.len(), n_classes == 0, job.seed.0);
+        let categories = slots.iter().map(|slots| match slots {
+            Slots::Code { n_categories } => *n_categories,
+            Slots::Number { .. } | Slots::OneHot { .. } | Slots::Words { .. } => 0,
+        });
+        let of_table = TreeTable { n_columns: slots.len(), categories_most: categories.max().unwrap_or(0) };
+        let (is_regression, seed) = (n_classes == 0, job.seed.0);
         let estimator = match is_forest {
-            true => plan::forest(&random_forest::Params::from_values(job.params)?, is_regression, n_columns, seed),
+            true => plan::forest(&random_forest::Params::from_values(job.params)?, is_regression, of_table, seed),
             false => {
-                plan::boosting(&gradient_boosting::Params::from_values(job.params)?, is_regression, n_columns, seed)
+                plan::boosting(&gradient_boosting::Params::from_values(job.params)?, is_regression, of_table, seed)
             }
         };
         let write = |folder: &Path| write_table(folder, table, &slots, Some(target));
         self.fit(job, &estimator, &write, |folder, _| {
-            saved::trees(folder, job.algorithm, n_columns, n_classes).map_err(failure)
+            saved::trees(folder, job.algorithm, &slots, n_classes).map_err(failure)
         })
     }
 }
@@ -209,11 +213,11 @@ fn of_layout(table: &Table, slots: &[Slots]) -> Arrays {
     let u32s = |data: Vec<u32>| Array::U32 { shape: vec![data.len()], data };
     let categories = slots.iter().map(|slots| match slots {
         Slots::OneHot { n_categories, .. } => *n_categories,
-        Slots::Number { .. } | Slots::Words { .. } => 0,
+        Slots::Number { .. } | Slots::Code { .. } | Slots::Words { .. } => 0,
     });
     let centers = slots.iter().map(|slots| match slots {
         Slots::Number { center, .. } => *center,
-        Slots::OneHot { .. } | Slots::Words { .. } => 0.0,
+        Slots::Code { .. } | Slots::OneHot { .. } | Slots::Words { .. } => 0.0,
     });
     let mut arrays = Arrays::from([
         ("column_categories".to_owned(), u32s(categories.collect())),
@@ -221,7 +225,7 @@ fn of_layout(table: &Table, slots: &[Slots]) -> Arrays {
     ]);
     let terms = slots.iter().map(|slots| match slots {
         Slots::Words { n_terms } => n_terms + 1,
-        Slots::Number { .. } | Slots::OneHot { .. } => 0,
+        Slots::Number { .. } | Slots::Code { .. } | Slots::OneHot { .. } => 0,
     });
     if table.columns().iter().any(|column| matches!(column, Column::Sparse(_))) {
         arrays.insert("column_terms".to_owned(), u32s(terms.collect()));

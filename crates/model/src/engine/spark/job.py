@@ -77,6 +77,12 @@ def iterations_of(model: Any) -> int | None:
     return None
 
 
+def remove(context: Any, url: str) -> None:
+    """Removes a folder, also the markers of folders that Hadoop keeps in a bucket and that nobody else sees."""
+    path = context._jvm.org.apache.hadoop.fs.Path(url)
+    path.getFileSystem(context._jsc.hadoopConfiguration()).delete(path, True)
+
+
 def main() -> int:
     with open(sys.argv[1], encoding="utf-8") as file:
         plan: dict[str, Any] = json.load(file)
@@ -100,6 +106,7 @@ def main() -> int:
         rows = session.read.parquet(plan["rows"])
         model = estimator_of(plan).fit(rows)
         model.write().overwrite().save(plan["model"])
+        remove(context, plan["checkpoints"])
         tell(fitted=True, iterations=iterations_of(model))
     finally:
         ended.set()

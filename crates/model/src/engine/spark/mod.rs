@@ -2,6 +2,7 @@
 //! becomes arrays of ours. What is decided is decided here; the job does what its plan says.
 
 mod diagnose;
+mod exchange;
 mod fits;
 mod plan;
 mod rows;
@@ -16,17 +17,21 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_base::secrets::is_secret;
 use millstream_base::sweep_scratch;
 use millstream_learn::FitError;
+use millstream_store::SharedStore;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::{EngineError, Failure, Job, News};
+use crate::mllib::Folder;
 use crate::registry::Remedy;
 use diagnose::Ended;
+use exchange::{Exchange, Place};
 use plan::Estimator;
 use rows::WriteError;
 use scratch::Scratch;
@@ -44,16 +49,20 @@ const PREFIX: &str = "millstream ";
 /// A cluster that was lost may be there again.
 const PAUSE: Duration = Duration::from_secs(3);
 
-#[derive(Debug)]
 pub struct Spark {
     settings: SparkSettings,
+    exchange: Exchange,
 }
 
 impl Spark {
-    /// Removes what jobs of killed processes left behind.
-    pub fn new(settings: SparkSettings) -> Self {
+    /// Removes what jobs of killed processes left behind. `store`: where rows for a cluster go when it is a bucket.
+    pub fn new(settings: SparkSettings, store: &SharedStore) -> Self {
         sweep_scratch(&settings.scratch, scratch::PREFIX);
-        Self { settings }
+        let exchange = match &settings.bucket {
+            None => Exchange::Folder,
+            Some(url) => Exchange::Bucket { store: Arc::clone(store), url: url.clone() },
+        };
+        Self { settings, exchange }
     }
 
     /// Runs a job to its end and takes its model; once more where the cluster was lost.
@@ -62,7 +71,7 @@ impl Spark {
         job: &Job,
         estimator: &Estimator,
         write: &dyn Fn(&Path) -> Result<(), WriteError>,
-        take: impl FnOnce(&Path, &Facts) -> Result<T, EngineError>,
+        take: impl FnOnce(&Folder, &Facts) -> Result<T, EngineError>,
     ) -> Result<T, EngineError> {
         let program =
             submit::find(self.settings.submit.as_deref()).map_err(|problem| failed(problem, Remedy::Config))?;
@@ -74,8 +83,11 @@ impl Spark {
             wait(PAUSE, job.stopped)?;
             ran = self.run(job, &program, estimator, write);
         }
-        let (scratch, facts) = ran?;
-        take(&scratch.path().join(MODEL), &facts)
+        let Ran { scratch: _scratch, place, facts } = ran?;
+        let model = place
+            .open(MODEL)
+            .map_err(|error| failure(diagnose::unreadable(&place.url(MODEL), &millstream_base::error_chain(&error))))?;
+        take(&model, &facts)
     }
 
     fn run(
@@ -84,7 +96,7 @@ impl Spark {
         program: &Program,
         estimator: &Estimator,
         write: &dyn Fn(&Path) -> Result<(), WriteError>,
-    ) -> Result<(Scratch, Facts), EngineError> {
+    ) -> Result<Ran, EngineError> {
         let SparkSettings { master, conf, scratch: root, .. } = &self.settings;
         submit::reach(master).map_err(|error| {
             let problem = format!(
@@ -97,8 +109,9 @@ impl Spark {
         let folder = scratch.path();
         let (job_file, plan_file) = (folder.join("job.py"), folder.join("plan.json"));
         write(&folder.join(ROWS)).map_err(EngineError::from)?;
+        let place = self.exchange.place(folder);
+        place.send(folder, &format!("{ROWS}/{}", rows::FILE)).map_err(WriteError::from)?;
         let app = format!("millstream {}", job.algorithm.name());
-        let url = |name: &str| format!("file://{}", folder.join(name).display());
         // What anybody may see in a list of processes is not there.
         let (secret, plain): (Vec<_>, Vec<_>) = conf.iter().partition(|(key, _)| is_secret(key));
         let mut of_session: BTreeMap<&str, &str> =
@@ -106,13 +119,16 @@ impl Spark {
         // As many parts as the rows ask for and not as the cluster has cores: a forest draws by parts.
         let parts = (rows::bytes(&folder.join(ROWS)) / PART_BYTES).clamp(1, PARTS_MOST).to_string();
         of_session.insert("spark.sql.files.minPartitionNum", &parts);
+        let of_place = place.conf();
+        let of_place = of_place.iter().map(|(key, value)| (*key, value.as_str()));
+        of_session.extend(of_place.filter(|(key, _)| !conf.contains_key(*key)));
         let plan = json!({
             "app": app,
             "estimator": estimator.name,
             "params": estimator.params,
-            "rows": url(ROWS),
-            "model": url(MODEL),
-            "checkpoints": url("checkpoints"),
+            "rows": place.url(ROWS),
+            "model": place.url(MODEL),
+            "checkpoints": place.url("checkpoints"),
             "conf": of_session,
         });
         std::fs::write(&job_file, JOB).and_then(|()| std::fs::write(&plan_file, plan.to_string())).map_err(at_root)?;
@@ -140,7 +156,7 @@ impl Spark {
             (Went::Stopped, ..) => Err(FitError::Stopped.into()),
             (Went::Exited(_), _, Some((module, python))) => Err(failure(diagnose::missing_module(&module, &python))),
             // What it has saved is whole, however it went after.
-            (Went::Exited(_), Some(facts), None) => Ok((scratch, facts)),
+            (Went::Exited(_), Some(facts), None) => Ok(Ran { scratch, place, facts }),
             (Went::Exited(status), None, None) => Err(failure(diagnose::failure(Ended::from(status), &log))),
         }
     }
@@ -150,6 +166,13 @@ const PART_BYTES: u64 = 8 << 20;
 const PARTS_MOST: u64 = 1000;
 const ROWS: &str = "rows";
 const MODEL: &str = "model";
+
+/// A job that saved its model, and where.
+struct Ran {
+    scratch: Scratch,
+    place: Place,
+    facts: Facts,
+}
 
 /// What the job tells of its fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

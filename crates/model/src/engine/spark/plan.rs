@@ -157,21 +157,36 @@ pub fn logistic(params: &logistic_regression::Params, n_rows: usize, n_classes: 
     Estimator { name: "LogisticRegression", params }
 }
 
-pub fn forest(params: &random_forest::Params, is_regression: bool, n_columns: usize, seed: u64) -> Estimator {
+/// What trees are told of their columns.
+#[derive(Debug, Clone, Copy)]
+pub struct TreeTable {
+    pub n_columns: usize,
+    /// Of one column; 0 where all are numbers.
+    pub categories_most: u32,
+}
+
+impl TreeTable {
+    /// MLlib wants a bin for every category.
+    fn bins(self, wanted: u32) -> u32 {
+        wanted.max(self.categories_most)
+    }
+}
+
+pub fn forest(params: &random_forest::Params, is_regression: bool, table: TreeTable, seed: u64) -> Estimator {
     let params = words([
         ("numTrees", json!(params.trees())),
         ("maxDepth", json!(params.max_depth())),
         ("minInstancesPerNode", json!(params.min_leaf())),
-        ("featureSubsetStrategy", json!(subset(params.mtry(), n_columns))),
+        ("featureSubsetStrategy", json!(subset(params.mtry(), table.n_columns))),
         ("subsamplingRate", json!(params.max_samples())),
-        ("maxBins", json!(params.bins())),
+        ("maxBins", json!(table.bins(params.bins()))),
         ("seed", json!(seed_of(seed))),
     ]);
     let name = if is_regression { "RandomForestRegressor" } else { "RandomForestClassifier" };
     Estimator { name, params }
 }
 
-pub fn boosting(params: &gradient_boosting::Params, is_regression: bool, n_columns: usize, seed: u64) -> Estimator {
+pub fn boosting(params: &gradient_boosting::Params, is_regression: bool, table: TreeTable, seed: u64) -> Estimator {
     // MLlib splits level by level: the depth at which there can be so many leaves.
     let of_leaves = params.max_leaves().next_power_of_two().ilog2();
     let params = words([
@@ -180,8 +195,8 @@ pub fn boosting(params: &gradient_boosting::Params, is_regression: bool, n_colum
         ("maxDepth", json!(params.max_depth().min(of_leaves))),
         ("minInstancesPerNode", json!(params.min_leaf())),
         ("subsamplingRate", json!(params.max_samples())),
-        ("featureSubsetStrategy", json!(subset(FeatureCount::Share(params.max_features()), n_columns))),
-        ("maxBins", json!(params.bins())),
+        ("featureSubsetStrategy", json!(subset(FeatureCount::Share(params.max_features()), table.n_columns))),
+        ("maxBins", json!(table.bins(params.bins()))),
         ("seed", json!(seed_of(seed))),
     ]);
     let name = if is_regression { "GBTRegressor" } else { "GBTClassifier" };
@@ -265,7 +280,7 @@ mod tests {
     fn trees_are_as_deep_as_their_leaves_may_be_many() {
         let depth = |given: Given| {
             let params = gradient_boosting::Params::from_values(&values(given)).unwrap();
-            boosting(&params, true, 3, 1).params["maxDepth"].clone()
+            boosting(&params, true, TreeTable { n_columns: 3, categories_most: 0 }, 1).params["maxDepth"].clone()
         };
         assert_eq!(depth(&[]), json!(5));
         assert_eq!(depth(&[("max_leaves", ParamValue::Integer(64))]), json!(6));
@@ -276,9 +291,12 @@ mod tests {
     #[test]
     fn columns_are_counted_by_number() {
         let params = random_forest::Params::from_values(&values(&[("mtry", ParamValue::Text("sqrt".to_owned()))]));
-        let estimator = forest(&params.unwrap(), false, 9, u64::MAX);
+        let table = TreeTable { n_columns: 9, categories_most: 300 };
+        let estimator = forest(&params.unwrap(), false, table, u64::MAX);
         assert_eq!(estimator.name, "RandomForestClassifier");
         assert_eq!(estimator.params["featureSubsetStrategy"], json!("3"));
         assert_eq!(estimator.params["seed"], json!(-1));
+        // Each category has a bin of its own.
+        assert_eq!(estimator.params["maxBins"], json!(300));
     }
 }

@@ -22,7 +22,7 @@ use crate::engine::Target;
 /// Of a block in memory, and of what Spark reads at once.
 const BLOCK_ROWS: usize = 16_384;
 const GROUP_ROWS: usize = 131_072;
-const FILE: &str = "rows.parquet";
+pub const FILE: &str = "rows.parquet";
 /// Under this key Spark keeps the types that Parquet has no word for.
 const SPARK_SCHEMA: &str = "org.apache.spark.sql.parquet.row.metadata";
 
@@ -44,6 +44,8 @@ pub enum WriteError {
 pub enum Slots {
     /// One: (value − center) · weight.
     Number { center: f64, weight: f64 },
+    /// One: the number of the category, and MLlib is told that it is one.
+    Code { n_categories: u32 },
     /// One for each category: 0, or the weight.
     OneHot { n_categories: u32, weight: f64 },
     /// One for each word.
@@ -53,7 +55,7 @@ pub enum Slots {
 impl Slots {
     pub fn len(self) -> usize {
         match self {
-            Self::Number { .. } => 1,
+            Self::Number { .. } | Self::Code { .. } => 1,
             Self::OneHot { n_categories, .. } => n_categories as usize,
             Self::Words { n_terms } => n_terms as usize,
         }
@@ -74,14 +76,17 @@ pub fn linear_slots(table: &Table) -> Result<Vec<Slots>, FitError> {
     table.columns().iter().enumerate().map(slots).collect()
 }
 
-/// Numbers as they are.
+/// Numbers as they are, and categories by their numbers.
 pub fn tree_slots(table: &Table) -> Result<Vec<Slots>, FitError> {
     let slots = |(column, values): (usize, &Column)| match values {
         Column::Numeric(values) => {
             mean(column, values)?;
             Ok(Slots::Number { center: 0.0, weight: 1.0 })
         }
-        Column::Categorical { .. } => Err(FitError::LayoutChanged),
+        Column::Categorical { codes, n_categories } => {
+            all_known(column, codes, *n_categories)?;
+            Ok(Slots::Code { n_categories: *n_categories })
+        }
         Column::Sparse(_) => Err(FitError::Sparse { column }),
     };
     table.columns().iter().enumerate().map(slots).collect()
@@ -122,7 +127,7 @@ pub fn write_table(folder: &Path, table: &Table, slots: &[Slots], target: Option
     let mut fields = vec![Field::new("features", DataType::Struct(vector.clone()), false)];
     fields.extend(target.map(|_| Field::new("label", DataType::Float64, false)));
     let schema = Arc::new(Schema::new(fields));
-    let mut writer = writer(folder, &schema, Some(spark_schema(target.is_some())))?;
+    let mut writer = writer(folder, &schema, Some(spark_schema(slots, target.is_some())))?;
     for start in (0..table.n_rows()).step_by(BLOCK_ROWS) {
         let rows = start..(start + BLOCK_ROWS).min(table.n_rows());
         let n_rows = rows.len();
@@ -144,6 +149,7 @@ pub fn write_table(folder: &Path, table: &Table, slots: &[Slots], target: Option
                     (Column::Numeric(numbers), Slots::Number { center, weight }) => {
                         push(0, (numbers[row] - center) * weight)?;
                     }
+                    (Column::Categorical { codes, .. }, Slots::Code { .. }) => push(0, f64::from(codes[row]))?,
                     (Column::Categorical { codes, .. }, Slots::OneHot { weight, .. }) => {
                         push(codes[row] as usize, *weight)?;
                     }
@@ -238,10 +244,11 @@ fn signed(count: usize) -> Result<i32, FitError> {
     i32::try_from(count).map_err(|_| FitError::TooManyRows { found: count, max: i32::MAX as usize })
 }
 
-/// That `features` are vectors.
-fn spark_schema(has_label: bool) -> Value {
+/// That `features` are vectors, and which of their numbers are categories.
+fn spark_schema(slots: &[Slots], has_label: bool) -> Value {
     let list = |kind: &str| json!({ "type": "array", "elementType": kind, "containsNull": false });
-    let field = |name: &str, kind: Value, nullable: bool| json!({ "name": name, "type": kind, "nullable": nullable, "metadata": {} });
+    let field_with = |name: &str, kind: Value, nullable: bool, metadata: Value| json!({ "name": name, "type": kind, "nullable": nullable, "metadata": metadata });
+    let field = |name: &str, kind: Value, nullable: bool| field_with(name, kind, nullable, json!({}));
     let vector = json!({
         "type": "udt",
         "class": "org.apache.spark.ml.linalg.VectorUDT",
@@ -254,6 +261,48 @@ fn spark_schema(has_label: bool) -> Value {
         ] },
     });
     let label = has_label.then(|| field("label", json!("double"), false));
-    let fields: Vec<Value> = [field("features", vector, false)].into_iter().chain(label).collect();
+    let fields: Vec<Value> =
+        [field_with("features", vector, false, attributes(slots))].into_iter().chain(label).collect();
     json!({ "type": "struct", "fields": fields })
+}
+
+/// Spark's words for the categories of a vector; nothing where all are numbers.
+fn attributes(slots: &[Slots]) -> Value {
+    let (mut numeric, mut nominal, mut place) = (Vec::new(), Vec::new(), 0);
+    for slots in slots {
+        match slots {
+            Slots::Code { n_categories } => nominal.push(json!({ "idx": place, "num_vals": n_categories })),
+            Slots::Number { .. } | Slots::OneHot { .. } | Slots::Words { .. } => {
+                numeric.extend((place..place + slots.len()).map(|place| json!({ "idx": place })));
+            }
+        }
+        place += slots.len();
+    }
+    match nominal.is_empty() {
+        true => json!({}),
+        false => json!({ "ml_attr": { "attrs": { "numeric": numeric, "nominal": nominal }, "num_attrs": place } }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mllib_is_told_which_numbers_are_categories() {
+        let number = Slots::Number { center: 0.0, weight: 1.0 };
+        assert_eq!(attributes(&[number, Slots::OneHot { n_categories: 3, weight: 1.0 }]), json!({}));
+        let told = attributes(&[number, Slots::Code { n_categories: 7 }, number]);
+        assert_eq!(
+            told["ml_attr"],
+            json!({ "attrs": { "numeric": [{ "idx": 0 }, { "idx": 2 }], "nominal": [{ "idx": 1, "num_vals": 7 }] }, "num_attrs": 3 })
+        );
+    }
+
+    #[test]
+    fn a_missing_category_is_refused_before_anything_is_written() {
+        let codes = vec![0, millstream_learn::table::MISSING_CODE];
+        let table = Table::new(vec![Column::Categorical { codes, n_categories: 1 }]).unwrap();
+        assert!(matches!(tree_slots(&table), Err(FitError::Missing { column: 0, row: 1 })));
+    }
 }

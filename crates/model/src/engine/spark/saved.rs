@@ -1,15 +1,13 @@
 //! What the job saved, as a fit takes it: of the estimator, the columns and the rows that were sent, and of nothing else.
 
-use std::path::Path;
-
 use millstream_learn::Algorithm;
-use millstream_store::LocalStore;
 
 use super::diagnose::unreadable;
+use super::rows::Slots;
 use crate::engine::Failure;
 use crate::mllib::{
-    self, AlsModel, Ensemble, Folder, KmeansModel, LinearModel, LogisticModel, Saved, SavedError, SavedFactors,
-    SavedStage, VectorColumn,
+    self, AlsModel, Ensemble, Folder, KmeansModel, LinearModel, LogisticModel, Saved, SavedFactors, SavedStage,
+    VectorColumn,
 };
 use crate::registry::Fitted;
 
@@ -20,7 +18,7 @@ pub struct Linear {
 }
 
 /// `n_slots`: of a row's vector.
-pub fn linear(folder: &Path, n_slots: usize) -> Result<Linear, Failure> {
+pub fn linear(folder: &Folder, n_slots: usize) -> Result<Linear, Failure> {
     match read(folder)? {
         SavedStage::Linear(LinearModel { coefficients, intercept, .. }) if coefficients.len() == n_slots => {
             Ok(Linear { coefficients, intercepts: vec![intercept] })
@@ -29,7 +27,7 @@ pub fn linear(folder: &Path, n_slots: usize) -> Result<Linear, Failure> {
     }
 }
 
-pub fn logistic(folder: &Path, n_slots: usize) -> Result<Linear, Failure> {
+pub fn logistic(folder: &Folder, n_slots: usize) -> Result<Linear, Failure> {
     match read(folder)? {
         SavedStage::Logistic(LogisticModel { coefficients, intercepts, .. })
             if (coefficients.n_rows, coefficients.n_columns) == (intercepts.len(), n_slots) =>
@@ -41,7 +39,7 @@ pub fn logistic(folder: &Path, n_slots: usize) -> Result<Linear, Failure> {
 }
 
 /// k × n_slots, row-major.
-pub fn centers(folder: &Path, n_slots: usize) -> Result<Vec<f64>, Failure> {
+pub fn centers(folder: &Folder, n_slots: usize) -> Result<Vec<f64>, Failure> {
     match read(folder)? {
         SavedStage::Kmeans(KmeansModel { centers, k, .. }) if centers.len() == k * n_slots => Ok(centers),
         _ => Err(other(folder)),
@@ -49,7 +47,7 @@ pub fn centers(folder: &Path, n_slots: usize) -> Result<Vec<f64>, Failure> {
 }
 
 /// Of users and of items: by code, rank values each, and 0 where there is no vector.
-pub fn vectors(folder: &Path, rank: usize, n_users: usize, n_items: usize) -> Result<(Vec<f32>, Vec<f32>), Failure> {
+pub fn vectors(folder: &Folder, rank: usize, n_users: usize, n_items: usize) -> Result<(Vec<f32>, Vec<f32>), Failure> {
     match read(folder)? {
         SavedStage::Als(AlsModel { rank: found, users, items, .. }) if found == rank => {
             let by_code = |factors: SavedFactors, n_codes: usize| {
@@ -66,24 +64,28 @@ pub fn vectors(folder: &Path, rank: usize, n_users: usize, n_items: usize) -> Re
     }
 }
 
-/// Of numbers alone. `n_classes`: 0 of a regression.
-pub fn trees(folder: &Path, algorithm: Algorithm, n_columns: usize, n_classes: usize) -> Result<Fitted, Failure> {
+/// `slots`: of numbers and of codes, one each. `n_classes`: 0 of a regression.
+pub fn trees(folder: &Folder, algorithm: Algorithm, slots: &[Slots], n_classes: usize) -> Result<Fitted, Failure> {
     let SavedStage::Trees(model) = read(folder)? else { return Err(other(folder)) };
     let is_boosted = model.ensemble == Ensemble::Boosted;
     let n_found = model.classes.as_ref().map_or(0, |classes| classes.n_classes);
-    if (model.n_features, n_found, is_boosted) != (n_columns, n_classes, algorithm == Algorithm::GradientBoosting) {
+    if (model.n_features, n_found, is_boosted) != (slots.len(), n_classes, algorithm == Algorithm::GradientBoosting) {
         return Err(other(folder));
     }
-    let columns: Vec<VectorColumn> = (0..n_columns).map(VectorColumn::number).collect();
-    mllib::trees(&model, &columns).map_err(|error| unreadable(folder, &error.to_string()))
+    let columns = slots.iter().enumerate().map(|(place, slots)| match slots {
+        Slots::Code { n_categories } => Ok(VectorColumn::code(place, *n_categories)),
+        Slots::Number { .. } => Ok(VectorColumn::number(place)),
+        Slots::OneHot { .. } | Slots::Words { .. } => Err(other(folder)),
+    });
+    let columns = columns.collect::<Result<Vec<_>, _>>()?;
+    mllib::trees(&model, &columns).map_err(|error| unreadable(&folder.place(""), &error.to_string()))
 }
 
-fn read(folder: &Path) -> Result<SavedStage, Failure> {
-    let fault = |error: SavedError| unreadable(folder, &millstream_base::error_chain(&error));
-    let saved = Saved::read(&Folder::open(&LocalStore::open_reading(folder), "").map_err(fault)?).map_err(fault)?;
-    Ok(saved.stage)
+fn read(folder: &Folder) -> Result<SavedStage, Failure> {
+    let saved = Saved::read(folder);
+    saved.map(|saved| saved.stage).map_err(|error| unreadable(&folder.place(""), &millstream_base::error_chain(&error)))
 }
 
-fn other(folder: &Path) -> Failure {
-    unreadable(folder, "it is no model of what was sent: this is a fault of Millstream, please report it")
+fn other(folder: &Folder) -> Failure {
+    unreadable(&folder.place(""), "it is no model of what was sent: this is a fault of Millstream, please report it")
 }

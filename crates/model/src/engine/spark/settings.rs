@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use millstream_base::secrets::is_secret;
 use millstream_base::{Faults, Keys, Section, Takes, later_choice};
+use millstream_store::StoreUrl;
 use serde_json::{Map, Value as Json};
 use toml::Value;
 
@@ -30,20 +31,21 @@ pub struct SparkSettings {
     pub submit: Option<PathBuf>,
     /// Spark's own keys.
     pub conf: BTreeMap<String, String>,
-    /// Below it is a folder for each job; the executors reach it by the same path.
+    /// Below it is a folder for each job; the executors reach it by the same path, but where there is a bucket.
     pub scratch: PathBuf,
+    /// `s3a://bucket/prefix` of the store, when a cluster is to take rows from there.
+    pub bucket: Option<String>,
 }
 
 impl Default for SparkSettings {
     fn default() -> Self {
         let (master, scratch) = (DEFAULT_MASTER.to_owned(), std::env::temp_dir());
-        Self { master, submit: None, conf: BTreeMap::new(), scratch }
+        Self { master, submit: None, conf: BTreeMap::new(), scratch, bucket: None }
     }
 }
 
 impl SparkSettings {
-    /// `store`: its folder, where it is on disk.
-    pub fn read(train: &Section, store: Option<PathBuf>, faults: &mut Faults) -> Self {
+    pub fn read(train: &Section, store: Option<&StoreUrl>, faults: &mut Faults) -> Self {
         let table = train.table("spark", faults);
         let section = Section::new(train.key("spark"), table, &SPARK, faults);
         let mut settings = Self::default();
@@ -57,8 +59,12 @@ impl SparkSettings {
         settings.conf = conf(&section, faults);
         let instead = "rows are encoded here, and Spark gets them encoded: remove it";
         later_choice(&section, "encode", "local", &["cluster"], instead, faults);
-        if let (Some(store), false) = (store, settings.is_local()) {
-            settings.scratch = store.join("scratch");
+        match store {
+            Some(StoreUrl::Local(folder)) if !settings.is_local() => settings.scratch = folder.join("scratch"),
+            Some(url @ StoreUrl::S3 { .. }) if !settings.is_local() => {
+                settings.bucket = Some(url.to_string().replacen("s3:", "s3a:", 1));
+            }
+            Some(_) | None => {}
         }
         settings
     }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use millstream_learn::{Algorithm, Column, ParamValue, Seed, Table};
+use millstream_store::LocalStore;
 
 use super::*;
 use crate::engine::{Engine, Target};
@@ -29,12 +30,15 @@ impl Fake {
     }
 
     fn spark(&self) -> Spark {
-        Spark::new(SparkSettings {
+        let store: SharedStore = Arc::new(LocalStore::open(self.folder.path()).unwrap());
+        let settings = SparkSettings {
             master: "local[1]".to_owned(),
             submit: Some(self.folder.path().join("spark-submit")),
             conf: BTreeMap::from([("spark.hadoop.fs.s3a.secret.key".to_owned(), "geheim".to_owned())]),
             scratch: self.folder.path().join("scratch"),
-        })
+            bucket: None,
+        };
+        Spark::new(settings, &store)
     }
 
     /// A linear fit of a few rows.
@@ -142,6 +146,15 @@ fn a_model_that_is_none_is_an_error() {
     let failure = fake.failure();
     assert!(failure.problem.contains("cannot be used"), "{failure}");
     assert_eq!(fake.left(), 0);
+}
+
+#[test]
+fn a_scratch_folder_that_cannot_be_made_is_told_and_tried_again() {
+    let fake = Fake::new("exit 0");
+    std::fs::write(fake.folder.path().join("scratch"), "a file").unwrap();
+    let failure = fake.failure();
+    assert!(failure.problem.contains("/scratch cannot be written"), "{failure}");
+    assert_eq!(failure.remedy, Remedy::Retry);
 }
 
 #[test]
