@@ -42,6 +42,16 @@ pub use params::{ParamDefault, ParamFault, ParamSpec, ParamValue};
 pub use table::{Column, Table};
 pub use trees::ensemble::ForeignTrees;
 
+/// How far a long fit is: of so many steps so many are done. It may end sooner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Step {
+    pub done: u32,
+    pub of: u32,
+}
+
+/// Asked before every step of a long fit, by any of its threads: whether it is to end there, as [`FitError::Stopped`].
+pub type Stopped<'a> = &'a (dyn Fn(Step) -> bool + Sync);
+
 /// Where every random choice of a fit comes from. Equal seeds give equal bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Seed(pub u64);

@@ -150,7 +150,8 @@ fn forest(data: &Data, name: &str, n_columns: usize, depth: i64) {
     let table = data.table(if n_columns == 2 { &[0, 4] } else { &[0, 1, 2, 3, 4] });
     let values = [("max_depth".to_owned(), ParamValue::Integer(depth))].into_iter().collect();
     let params = ForestParams::from_values(&values).unwrap();
-    let (seconds, model) = median(|| random_forest::fit_regression(&table, &data.surface, &params, Seed(1)).unwrap());
+    let (seconds, model) =
+        median(|| random_forest::fit_regression(&table, &data.surface, &params, Seed(1), &|_| false).unwrap());
     let start = Instant::now();
     let predictions = model.predict(&table).unwrap();
     let predict = start.elapsed().as_secs_f64();
@@ -165,8 +166,8 @@ fn boosting(data: &Data, name: &str) {
     let classes: Vec<u32> = data.surface.iter().map(|&y| u32::from(y > -2.0) + u32::from(y > 2.0)).collect();
     let of_classes = name == "boosting_3_classes";
     let (seconds, model) = median(|| match of_classes {
-        true => gradient_boosting::fit_classification(&table, &classes, 3, &params, Seed(1), &|| false).unwrap(),
-        false => gradient_boosting::fit_regression(&table, &data.surface, &params, Seed(1), &|| false).unwrap(),
+        true => gradient_boosting::fit_classification(&table, &classes, 3, &params, Seed(1), &|_| false).unwrap(),
+        false => gradient_boosting::fit_regression(&table, &data.surface, &params, Seed(1), &|_| false).unwrap(),
     });
     let start = Instant::now();
     let predictions = if of_classes { model.probabilities(&table) } else { model.predict(&table) }.unwrap();

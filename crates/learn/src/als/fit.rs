@@ -3,8 +3,8 @@
 
 use std::borrow::Cow;
 
-use crate::Seed;
 use crate::error::FitError;
+use crate::{Seed, Step, Stopped};
 
 use super::biases::Biases;
 use super::early_stop::Watch;
@@ -49,11 +49,12 @@ pub fn fit(
     params: &Params,
     seed: Seed,
 ) -> Result<Fit, FitError> {
-    fit_until(ratings, validation, start, params, seed, &|| false)
+    fit_until(ratings, validation, start, params, seed, &|_| false)
 }
 
 /// Fits vectors of users and items to the ratings. `validation`, of the same users and items, is for stopping early; its
-/// pairs of a user or an item without ratings to train on are left out. `stopped` is asked before every half of an iteration.
+/// pairs of a user or an item without ratings to train on are left out. `stopped` is asked before every half of an iteration, its steps being
+/// iterations.
 ///
 /// # Errors
 /// [`FitError::NoRows`]; [`FitError::ValidationShape`]; [`FitError::StartLength`] and [`FitError::StartCode`];
@@ -64,7 +65,7 @@ pub fn fit_until(
     start: Option<&Start>,
     params: &Params,
     seed: Seed,
-    stopped: &dyn Fn() -> bool,
+    stopped: Stopped,
 ) -> Result<Fit, FitError> {
     let Some(extremes) = ratings.extremes() else {
         return Err(FitError::NoRows);
@@ -140,19 +141,22 @@ fn iterate(
     start: Option<&Start>,
     params: &Params,
     seed: Seed,
-    (mut watch, stopped): (Option<Watch>, &dyn Fn() -> bool),
+    (mut watch, stopped): (Option<Watch>, Stopped),
     method: Method,
     notes: &mut Vec<String>,
 ) -> Result<Trained, FitError> {
-    let go_on = || if stopped() { Err(FitError::Stopped) } else { Ok(()) };
+    let go_on = |done| match stopped(Step { done, of: params.iterations }) {
+        true => Err(FitError::Stopped),
+        false => Ok(()),
+    };
     let equation = Equation::of(params);
     let (by_user, by_item) = (&ratings.rows, ratings.rows.transposed(ratings.n_items()));
     let (mut users, mut items) = begin(ratings, start, params, seed, method, notes)?;
     let mut iterations = 0;
     for _ in 0..params.iterations {
-        go_on()?;
+        go_on(iterations)?;
         half_step(&by_item, &users, &equation, method, &mut items);
-        go_on()?;
+        go_on(iterations)?;
         half_step(by_user, &items, &equation, method, &mut users);
         iterations += 1;
         if watch.as_mut().is_some_and(|watch| watch.stop(&users, &items)) {
@@ -172,7 +176,7 @@ fn iterate(
         }
     }
     if !users_are_exact {
-        go_on()?;
+        go_on(iterations)?;
         half_step(by_user, &items, &equation, Method::Exact, &mut users);
     }
     Ok(Trained { users, items, iterations, measures })

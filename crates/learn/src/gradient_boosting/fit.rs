@@ -2,7 +2,6 @@
 
 use rayon::prelude::*;
 
-use crate::Seed;
 use crate::chunks::fold_chunks;
 use crate::error::FitError;
 use crate::layout::check_classes;
@@ -12,6 +11,7 @@ use crate::trees::bins::{BinnedColumn, bin_columns};
 use crate::trees::check_rows;
 use crate::trees::ensemble::{Task, Tree};
 use crate::trees::rank::{rank_by_class, rank_by_target};
+use crate::{Seed, Step, Stopped};
 
 use super::chunk::Chunk;
 use super::draws::Draws;
@@ -27,7 +27,7 @@ pub const CLASSES_MAX: u32 = 1024;
 /// Larger targets could not be squared and added.
 const TARGET_MAX: f64 = 1e140;
 
-/// Boosting of a number, by squared error. `targets`: n_rows. `stopped` is asked before every tree.
+/// Boosting of a number, by squared error. `targets`: n_rows. `stopped` is asked before every tree, its steps being rounds.
 ///
 /// # Errors
 /// [`FitError::NoRows`], [`FitError::TargetCount`], [`FitError::NotFinite`] (missing is allowed),
@@ -38,7 +38,7 @@ pub fn fit_regression(
     targets: &[f64],
     params: &Params,
     seed: Seed,
-    stopped: &dyn Fn() -> bool,
+    stopped: Stopped,
 ) -> Result<Model, FitError> {
     check_rows(table, targets.len())?;
     if let Some(row) = targets.iter().position(|target| !target.is_finite()) {
@@ -65,7 +65,7 @@ pub fn fit_regression(
 }
 
 /// Boosting of classes, by log-loss. `classes`: n_rows, each below `n_classes`; classes without rows are allowed as long as
-/// two have some. `stopped` is asked before every tree, of which a round has one for each class, or for two classes one.
+/// two have some. `stopped` is asked before every tree, of which a round, its step, has one for each class, or for two classes one.
 ///
 /// # Errors
 /// [`FitError::NoRows`], [`FitError::TargetCount`], [`FitError::UnknownClass`], [`FitError::OneClass`],
@@ -77,7 +77,7 @@ pub fn fit_classification(
     n_classes: u32,
     params: &Params,
     seed: Seed,
-    stopped: &dyn Fn() -> bool,
+    stopped: Stopped,
 ) -> Result<Model, FitError> {
     check_rows(table, classes.len())?;
     check_classes(classes, n_classes, CLASSES_MAX)?;
@@ -123,7 +123,7 @@ struct Booster<'a> {
     columns: &'a [BinnedColumn],
     draws: &'a Draws,
     params: &'a Params,
-    stopped: &'a dyn Fn() -> bool,
+    stopped: Stopped<'a>,
 }
 
 impl Booster<'_> {
@@ -149,7 +149,7 @@ impl Booster<'_> {
                 begin(None);
             }
             for output in 0..n_outputs {
-                if (self.stopped)() {
+                if (self.stopped)(Step { done: round, of: self.params.rounds }) {
                     return Err(FitError::Stopped);
                 }
                 let drawn = self.draws.features(trees.len(), all.len());
@@ -228,7 +228,7 @@ mod tests {
         let draws = Draws::new(&params, Seed(1), 70_000);
         let columns = bin_columns(&table, 255, |codes, n| rank_by_target(codes, n, &vec![0; 70_000])).unwrap();
         let mut chunks: Vec<Chunk<1>> = Chunk::all(70_000, &draws, &[1.5]);
-        let booster = Booster { columns: &columns, draws: &draws, params: &params, stopped: &|| false };
+        let booster = Booster { columns: &columns, draws: &draws, params: &params, stopped: &|_| false };
         let boosted = booster.boost_chunks(&SquaredError { targets: &targets }, 1, &mut chunks).unwrap();
         assert_eq!((boosted.trees.len(), boosted.rounds), (10, 10));
         let model = Model::new(Task::Regression, columns, vec![1.5], boosted);
@@ -253,11 +253,11 @@ mod tests {
             let crate::Array::F64 { data, .. } = &arrays["leaf_values"] else { panic!() };
             (arrays["start"].clone(), arrays["category_positions"].clone(), data[..30].to_vec())
         };
-        let fit = |targets: &[f64]| prefix(fit_regression(&table, targets, &params, Seed(1), &|| false).unwrap());
+        let fit = |targets: &[f64]| prefix(fit_regression(&table, targets, &params, Seed(1), &|_| false).unwrap());
         assert_eq!(fit(&targets), fit(&other));
         for n in [2, 3] {
             let fit = |targets: &[f64]| {
-                prefix(fit_classification(&table, &classes(targets, n), n, &params, Seed(1), &|| false).unwrap())
+                prefix(fit_classification(&table, &classes(targets, n), n, &params, Seed(1), &|_| false).unwrap())
             };
             assert_eq!(fit(&targets), fit(&other));
         }

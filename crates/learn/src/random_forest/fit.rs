@@ -1,8 +1,9 @@
 //! From a table to a forest: bin, draw, grow. Pure.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use rayon::prelude::*;
 
-use crate::Seed;
 use crate::chunks::CHUNK_ROWS;
 use crate::error::FitError;
 use crate::layout::check_classes;
@@ -12,6 +13,7 @@ use crate::trees::bins::{BinnedColumn, bin_columns};
 use crate::trees::check_rows;
 use crate::trees::ensemble::{Feature, Task, Tree};
 use crate::trees::rank::{rank_by_class, rank_by_target};
+use crate::{Seed, Step, Stopped};
 
 use super::Params;
 use super::criterion::{Criterion, Gini, Variance};
@@ -31,12 +33,18 @@ const FIXED_POINT: f64 = (1 << 29) as f64;
 /// With two columns and at least this many rows the rows are taken together in cells first.
 const CELL_ROWS_MIN: usize = 1 << 18;
 
-/// A forest for a number. `targets`: n_rows.
+/// A forest for a number. `targets`: n_rows. `stopped` is asked before every tree.
 ///
 /// # Errors
 /// [`FitError::NoRows`], [`FitError::TargetCount`], [`FitError::NotFinite`] (missing is allowed),
-/// [`FitError::TargetNotFinite`], [`FitError::TooManyRows`], [`FitError::Sparse`].
-pub fn fit_regression(table: &Table, targets: &[f64], params: &Params, seed: Seed) -> Result<Model, FitError> {
+/// [`FitError::TargetNotFinite`], [`FitError::TooManyRows`], [`FitError::Sparse`]; [`FitError::Stopped`] when `stopped` says so.
+pub fn fit_regression(
+    table: &Table,
+    targets: &[f64],
+    params: &Params,
+    seed: Seed,
+    stopped: Stopped,
+) -> Result<Model, FitError> {
     check_rows(table, targets.len())?;
     if let Some(row) = targets.iter().position(|target| !target.is_finite()) {
         return Err(FitError::TargetNotFinite { row });
@@ -54,37 +62,39 @@ pub fn fit_regression(table: &Table, targets: &[f64], params: &Params, seed: See
         }
     });
     let columns = bin_columns(table, params.bins as usize, |codes, n| rank_by_target(codes, n, &fixed))?;
-    Ok(fit_number(&columns, &fixed, Variance { center, scale }, Task::Regression, params, seed))
+    fit_number(&columns, &fixed, Variance { center, scale }, Task::Regression, &Growing { params, seed, stopped })
 }
 
 /// A forest for classes. `classes`: n_rows, each below `n_classes`. Of two classes it is the regression on 0 and 1,
-/// which has the same splits.
+/// which has the same splits. `stopped` is asked before every tree.
 ///
 /// # Errors
 /// [`FitError::NoRows`], [`FitError::TargetCount`], [`FitError::UnknownClass`], [`FitError::OneClass`],
 /// [`FitError::NotFinite`] (missing is allowed), [`FitError::TooManyClasses`], [`FitError::TooManyRows`],
-/// [`FitError::Sparse`].
+/// [`FitError::Sparse`]; [`FitError::Stopped`] when `stopped` says so.
 pub fn fit_classification(
     table: &Table,
     classes: &[u32],
     n_classes: u32,
     params: &Params,
     seed: Seed,
+    stopped: Stopped,
 ) -> Result<Model, FitError> {
     check_rows(table, classes.len())?;
     check_classes(classes, n_classes, CLASSES_MAX)?;
+    let growing = Growing { params, seed, stopped };
     if n_classes == 2 {
         let unit = fixed_point(FIXED_POINT);
         let fixed: Vec<i32> = classes.iter().map(|&class| if class == 1 { unit } else { 0 }).collect();
         let columns = bin_columns(table, params.bins as usize, |codes, n| rank_by_target(codes, n, &fixed))?;
         let criterion = Variance { center: 0.0, scale: FIXED_POINT };
-        return Ok(fit_number(&columns, &fixed, criterion, Task::Classification, params, seed));
+        return fit_number(&columns, &fixed, criterion, Task::Classification, &growing);
     }
     let k = n_classes as usize;
     let rank = |codes: &[u32], n_categories| rank_by_class(codes, n_categories, classes, k);
     let columns = bin_columns(table, params.bins as usize, rank)?;
     let targets: Vec<i32> = classes.iter().map(|&class| class.cast_signed()).collect();
-    let trees = fit_rows(&columns, &targets, Gini { n_classes: k }, params, seed);
+    let trees = fit_rows(&columns, &targets, Gini { n_classes: k }, &growing)?;
     Ok(Model::new(Task::Classification, features(columns), k, trees))
 }
 
@@ -97,23 +107,50 @@ fn features(columns: Vec<BinnedColumn>) -> Vec<Feature> {
     columns.into_iter().map(|column| column.feature).collect()
 }
 
+/// What every tree is grown by.
+struct Growing<'a> {
+    params: &'a Params,
+    seed: Seed,
+    stopped: Stopped<'a>,
+}
+
+impl Growing<'_> {
+    /// All trees, in their order.
+    fn trees<T>(
+        &self,
+        init: impl Fn() -> T + Send + Sync,
+        grow: impl Fn(&mut T, u32) -> Tree + Send + Sync,
+    ) -> Result<Vec<Tree>, FitError> {
+        let of = self.params.trees;
+        let done = AtomicU32::new(0);
+        let grow = |scratch: &mut T, tree| {
+            if (self.stopped)(Step { done: done.load(Ordering::Relaxed), of }) {
+                return Err(FitError::Stopped);
+            }
+            let tree = grow(scratch, tree);
+            done.fetch_add(1, Ordering::Relaxed);
+            Ok(tree)
+        };
+        (0..of).into_par_iter().map_init(init, grow).collect()
+    }
+}
+
 fn fit_number(
     columns: &[BinnedColumn],
     fixed: &[i32],
     criterion: Variance,
     task: Task,
-    params: &Params,
-    seed: Seed,
-) -> Model {
+    growing: &Growing,
+) -> Result<Model, FitError> {
     let trees = match columns {
         [first, second] if fixed.len() >= CELL_ROWS_MIN => {
-            let plan = plan(columns, criterion, WideBins::default(), params);
-            fit_cells(&plan, &first.bins, &second.bins, fixed, params, seed)
+            let plan = plan(columns, criterion, WideBins::default(), growing.params);
+            fit_cells(&plan, &first.bins, &second.bins, fixed, growing)?
         }
-        _ => fit_rows(columns, fixed, criterion, params, seed),
+        _ => fit_rows(columns, fixed, criterion, growing)?,
     };
     let features = columns.iter().map(|column| column.feature.clone()).collect();
-    Model::new(task, features, 1, trees)
+    Ok(Model::new(task, features, 1, trees))
 }
 
 fn plan<'a, C>(columns: &'a [BinnedColumn], criterion: C, wide: WideBins, params: &Params) -> Plan<'a, C> {
@@ -132,17 +169,16 @@ fn fit_rows<C: Criterion>(
     columns: &[BinnedColumn],
     targets: &[i32],
     criterion: C,
-    params: &Params,
-    seed: Seed,
-) -> Vec<Tree> {
+    growing: &Growing,
+) -> Result<Vec<Tree>, FitError> {
     match columns.len() {
-        0..=2 => fit_narrow::<2, C>(columns, targets, criterion, params, seed),
-        3 => fit_narrow::<3, C>(columns, targets, criterion, params, seed),
-        4 => fit_narrow::<4, C>(columns, targets, criterion, params, seed),
-        5 => fit_narrow::<5, C>(columns, targets, criterion, params, seed),
-        6..=7 => fit_narrow::<7, C>(columns, targets, criterion, params, seed),
-        8..=11 => fit_narrow::<11, C>(columns, targets, criterion, params, seed),
-        12..=19 => fit_narrow::<19, C>(columns, targets, criterion, params, seed),
+        0..=2 => fit_narrow::<2, C>(columns, targets, criterion, growing),
+        3 => fit_narrow::<3, C>(columns, targets, criterion, growing),
+        4 => fit_narrow::<4, C>(columns, targets, criterion, growing),
+        5 => fit_narrow::<5, C>(columns, targets, criterion, growing),
+        6..=7 => fit_narrow::<7, C>(columns, targets, criterion, growing),
+        8..=11 => fit_narrow::<11, C>(columns, targets, criterion, growing),
+        12..=19 => fit_narrow::<19, C>(columns, targets, criterion, growing),
         n_features => {
             let rows = targets.iter().enumerate().map(|(row, &target)| Wide::new(target, index_u32(row)));
             let rows: Vec<Wide> = rows.collect();
@@ -150,8 +186,8 @@ fn fit_rows<C: Criterion>(
             bins.par_chunks_mut(n_features).enumerate().for_each(|(row, bins)| {
                 bins.iter_mut().zip(columns).for_each(|(bin, column)| *bin = column.bins[row]);
             });
-            let plan = plan(columns, criterion, WideBins { n_features, bins }, params);
-            grow_trees(&plan, &rows, params, seed)
+            let plan = plan(columns, criterion, WideBins { n_features, bins }, growing.params);
+            grow_trees(&plan, &rows, growing)
         }
     }
 }
@@ -160,9 +196,8 @@ fn fit_narrow<const K: usize, C: Criterion>(
     columns: &[BinnedColumn],
     targets: &[i32],
     criterion: C,
-    params: &Params,
-    seed: Seed,
-) -> Vec<Tree> {
+    growing: &Growing,
+) -> Result<Vec<Tree>, FitError> {
     let mut rows = vec![Narrow::<K>::default(); targets.len()];
     rows.par_chunks_mut(CHUNK_ROWS).enumerate().for_each(|(chunk, rows)| {
         let start = chunk * CHUNK_ROWS;
@@ -173,8 +208,8 @@ fn fit_narrow<const K: usize, C: Criterion>(
             rows.iter_mut().zip(&column.bins[start..]).for_each(|(row, bin)| row.bins[feature] = *bin);
         }
     });
-    let plan = plan(columns, criterion, WideBins::default(), params);
-    grow_trees(&plan, &rows, params, seed)
+    let plan = plan(columns, criterion, WideBins::default(), growing.params);
+    grow_trees(&plan, &rows, growing)
 }
 
 /// The random stream of one tree: its draws; the next but one is that of its candidates.
@@ -186,8 +221,9 @@ fn candidates_key(seed: Seed, tree: u32) -> u64 {
     random(random(seed.0, 2), u64::from(tree))
 }
 
-fn grow_trees<S: Sample, C: Criterion>(plan: &Plan<C>, rows: &[S], params: &Params, seed: Seed) -> Vec<Tree> {
-    let bootstrap = Bootstrap::new(params.max_samples);
+fn grow_trees<S: Sample, C: Criterion>(plan: &Plan<C>, rows: &[S], growing: &Growing) -> Result<Vec<Tree>, FitError> {
+    let seed = growing.seed;
+    let bootstrap = Bootstrap::new(growing.params.max_samples);
     let grow = |(samples, scratch): &mut (Vec<S>, Vec<S>), tree| {
         draw(&bootstrap, rows, tree_key(seed, tree), samples);
         if samples.is_empty() {
@@ -199,7 +235,7 @@ fn grow_trees<S: Sample, C: Criterion>(plan: &Plan<C>, rows: &[S], params: &Para
         let n = samples.len();
         Grower::new(plan, candidates_key(seed, tree)).grow(samples, &mut scratch[..n], totals)
     };
-    (0..params.trees).into_par_iter().map_init(|| (Vec::new(), Vec::new()), grow).collect()
+    growing.trees(|| (Vec::new(), Vec::new()), grow)
 }
 
 /// Keeps the rows which are drawn at least once, in their order.
@@ -234,9 +270,9 @@ fn fit_cells(
     first: &[u8],
     second: &[u8],
     fixed: &[i32],
-    params: &Params,
-    seed: Seed,
-) -> Vec<Tree> {
+    growing: &Growing,
+) -> Result<Vec<Tree>, FitError> {
+    let seed = growing.seed;
     let cell_of = |row: usize| usize::from(u16::from_be_bytes([first[row], second[row]]));
     let mut ends = vec![0u32; 1 << 16];
     (0..fixed.len()).for_each(|row| ends[cell_of(row)] += 1);
@@ -253,7 +289,7 @@ fn fit_cells(
         sorted[*place as usize] = target;
         *place += 1;
     }
-    let bootstrap = Bootstrap::new(params.max_samples);
+    let bootstrap = Bootstrap::new(growing.params.max_samples);
     let grow = |(draws, cells, scratch): &mut (Vec<u8>, Vec<Cell>, Vec<Cell>), tree| {
         draws.resize(sorted.len(), 0);
         bootstrap.fill(tree_key(seed, tree), 0, draws);
@@ -263,7 +299,7 @@ fn fit_cells(
         let n = cells.len();
         Grower::new(plan, candidates_key(seed, tree)).grow(cells, &mut scratch[..n], totals)
     };
-    (0..params.trees).into_par_iter().map_init(|| (Vec::new(), Vec::new(), Vec::new()), grow).collect()
+    growing.trees(|| (Vec::new(), Vec::new(), Vec::new()), grow)
 }
 
 /// One cell for each pair of bins with rows drawn. `ends`: where each cell's rows end in `sorted` and `draws`.

@@ -2,6 +2,7 @@
 //! plain dense f64 reference on small cases.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use millstream_learn::als::{self, Feedback, Fit, Model, Params, Ratings, Start};
 use millstream_learn::{Array, FitError, LoadError, ParamValue, Seed};
@@ -475,8 +476,8 @@ fn ratings_which_cannot_be_used_are_named() {
 fn a_fit_ends_soon_after_it_is_told_to() {
     let train = ratings(&triples(40, 20, 0.4), 40, 20);
     let run = |halves: usize| {
-        let asked = std::cell::Cell::new(0);
-        let stopped = || asked.replace(asked.get() + 1) == halves;
+        let asked = AtomicUsize::new(0);
+        let stopped = |_| asked.fetch_add(1, Ordering::Relaxed) == halves;
         als::fit_until(&train, None, None, &params("rank=3 iterations=1000"), Seed(7), &stopped)
     };
     for halves in [0, 1, 7] {

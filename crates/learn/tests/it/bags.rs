@@ -187,16 +187,25 @@ fn models_that_have_no_use_for_words_refuse_them() {
     let table = Table::new(vec![number.clone(), column.clone()]).unwrap();
     let sparse = FitError::Sparse { column: 1 };
     let forest = random_forest::Params::default();
-    assert_eq!(random_forest::fit_regression(&table, &[1.0, 2.0, 3.0], &forest, Seed(0)).unwrap_err(), sparse);
-    assert_eq!(random_forest::fit_classification(&table, &[0, 1, 0], 2, &forest, Seed(0)).unwrap_err(), sparse);
-    assert_eq!(random_forest::fit_classification(&table, &[0, 1, 2], 3, &forest, Seed(0)).unwrap_err(), sparse);
+    assert_eq!(
+        random_forest::fit_regression(&table, &[1.0, 2.0, 3.0], &forest, Seed(0), &|_| false).unwrap_err(),
+        sparse
+    );
+    assert_eq!(
+        random_forest::fit_classification(&table, &[0, 1, 0], 2, &forest, Seed(0), &|_| false).unwrap_err(),
+        sparse
+    );
+    assert_eq!(
+        random_forest::fit_classification(&table, &[0, 1, 2], 3, &forest, Seed(0), &|_| false).unwrap_err(),
+        sparse
+    );
     assert_eq!(kmeans::fit(&table, &kmeans::Params::default(), Seed(0)).unwrap_err(), sparse);
     assert_eq!(neighbours::fit(&table, &neighbours::Params::default()).unwrap_err(), sparse);
 
     let plain = Table::new(vec![number.clone(), number.clone()]).unwrap();
     let kind = |expected, found| PredictError::ColumnKind { column: 1, expected, found };
     let words = "the words of a text";
-    let model = random_forest::fit_regression(&plain, &[1.0, 2.0, 3.0], &forest, Seed(0)).unwrap();
+    let model = random_forest::fit_regression(&plain, &[1.0, 2.0, 3.0], &forest, Seed(0), &|_| false).unwrap();
     assert_eq!(model.predict(&table).unwrap_err(), kind("numeric", words));
     let model = linear_regression::fit(&table, &[1.0, 2.0, 3.0], &ridge(1.0)).unwrap();
     assert_eq!(model.predict(&plain).unwrap_err(), kind(words, "numeric"));

@@ -1,11 +1,11 @@
 //! What every estimator keeps, one suite for all: see `CASES`.
 
 use millstream_learn::{
-    Algorithm, Array, Arrays, Column, FitError, LoadError, PredictError, Seed, Table, als, content, gradient_boosting,
-    kmeans, linear_regression, logistic_regression, neighbours, popularity, random_forest,
+    Algorithm, Array, Arrays, Column, FitError, LoadError, ParamValue, PredictError, Seed, Step, Table, als, content,
+    gradient_boosting, kmeans, linear_regression, logistic_regression, neighbours, popularity, random_forest,
 };
 use proptest::prelude::*;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex};
 
 /// A fitted model of any kind.
 #[derive(Debug, PartialEq)]
@@ -52,14 +52,17 @@ impl Case {
             Case::Logistic { n_classes: n } => {
                 logistic_regression::fit(table, &classes(n), n, &Default::default()).map(Fitted::Logistic)
             }
-            Case::Forest => random_forest::fit_regression(table, targets, &few_trees(), Seed(5)).map(Fitted::Forest),
-            Case::ForestClasses { n_classes: n } => {
-                random_forest::fit_classification(table, &classes(n), n, &few_trees(), Seed(5)).map(Fitted::Forest)
+            Case::Forest => {
+                random_forest::fit_regression(table, targets, &few_trees(), Seed(5), &|_| false).map(Fitted::Forest)
             }
-            Case::Boosting => gradient_boosting::fit_regression(table, targets, &few_rounds(), Seed(5), &|| false)
+            Case::ForestClasses { n_classes: n } => {
+                random_forest::fit_classification(table, &classes(n), n, &few_trees(), Seed(5), &|_| false)
+                    .map(Fitted::Forest)
+            }
+            Case::Boosting => gradient_boosting::fit_regression(table, targets, &few_rounds(), Seed(5), &|_| false)
                 .map(Fitted::Boosting),
             Case::BoostingClasses { n_classes: n } => {
-                gradient_boosting::fit_classification(table, &classes(n), n, &few_rounds(), Seed(5), &|| false)
+                gradient_boosting::fit_classification(table, &classes(n), n, &few_rounds(), Seed(5), &|_| false)
                     .map(Fitted::Boosting)
             }
             Case::Clusters => kmeans::fit(table, &few_clusters(), Seed(5)).map(Fitted::Clusters),
@@ -467,4 +470,27 @@ fn specs_say_the_defaults_the_parameters_have() {
             }
         }
     }
+}
+
+#[test]
+fn a_forest_tells_how_far_it_is_and_ends_before_its_next_tree() {
+    let numbers: Vec<f64> = (0..200).map(f64::from).collect();
+    let table = Table::new(vec![Column::Numeric(numbers.clone())]).unwrap();
+    let trees = ParamValue::Integer(40);
+    let params = random_forest::Params::from_values(&[("trees".to_owned(), trees)].into()).unwrap();
+    let told = Mutex::new(Vec::new());
+    let fit = |most: u32| {
+        told.lock().unwrap().clear();
+        let stopped = |step: Step| {
+            told.lock().unwrap().push(step);
+            step.done >= most
+        };
+        random_forest::fit_regression(&table, &numbers, &params, Seed(5), &stopped)
+    };
+    assert_eq!(fit(3), Err(FitError::Stopped));
+    assert!(told.lock().unwrap().len() < 40);
+    let whole = fit(u32::MAX);
+    assert_eq!(whole, random_forest::fit_regression(&table, &numbers, &params, Seed(5), &|_| false));
+    let told = told.into_inner().unwrap();
+    assert!(told.len() == 40 && told.iter().all(|step| step.of == 40 && step.done < 40), "{told:?}");
 }

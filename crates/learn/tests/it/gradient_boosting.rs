@@ -6,6 +6,7 @@ use millstream_learn::table::MISSING_CODE;
 use millstream_learn::{Array, Column, FitError, ParamValue, Seed, Table, metrics};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn params(values: &[(&str, ParamValue)]) -> Params {
     let values = values.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
@@ -234,7 +235,7 @@ fn close(found: &[f64], expected: &[f64]) -> Result<(), TestCaseError> {
 proptest! {
     #[test]
     fn trees_of_a_number_are_the_best_there_are(rows in Rows::any(), settings in Settings::any()) {
-        let model = fit_regression(&rows.table(), &rows.targets, &settings.params(), Seed(1), &|| false).unwrap();
+        let model = fit_regression(&rows.table(), &rows.targets, &settings.params(), Seed(1), &|_| false).unwrap();
         let plain = Plain { nodes: Nodes::of(&model), columns: &rows.columns(&rows.targets), settings };
         let mean = rows.targets.iter().sum::<f64>() / rows.targets.len() as f64;
         let mut scores = vec![mean; rows.targets.len()];
@@ -251,7 +252,7 @@ proptest! {
         let y: Vec<f64> = classes.iter().map(|class| f64::from(*class)).collect();
         let share = y.iter().sum::<f64>() / y.len() as f64;
         prop_assume!(share > 0.0 && share < 1.0);
-        let model = fit_classification(&rows.table(), &classes, 2, &settings.params(), Seed(1), &|| false).unwrap();
+        let model = fit_classification(&rows.table(), &classes, 2, &settings.params(), Seed(1), &|_| false).unwrap();
         let plain = Plain { nodes: Nodes::of(&model), columns: &rows.columns(&y), settings };
         let mut scores = vec![(share / (1.0 - share)).ln(); y.len()];
         let probability = |score: &f64| 1.0 / (1.0 + (-score).exp());
@@ -271,7 +272,7 @@ proptest! {
         let count = |class| classes.iter().filter(|found| **found == class).count();
         prop_assume!((0..4).filter(|class| count(*class) > 0).count() > 1);
         let numbers = Table::new(rows.numbers.clone().map(Column::Numeric).to_vec()).unwrap();
-        let model = fit_classification(&numbers, &classes, 4, &settings.params(), Seed(1), &|| false).unwrap();
+        let model = fit_classification(&numbers, &classes, 4, &settings.params(), Seed(1), &|_| false).unwrap();
         let plain = Plain { nodes: Nodes::of(&model), columns: &rows.numbers, settings };
         let share = |class| (count(class) as f64 / classes.len() as f64).max(1e-15);
         let mut scores: Vec<Vec<f64>> = (0..4).map(|class| vec![share(class).ln(); classes.len()]).collect();
@@ -309,8 +310,9 @@ fn curve(n_rows: u32) -> (Table, Vec<f64>) {
 fn every_round_lowers_the_squared_error() {
     let (table, y) = curve(5000);
     let of_rounds = |rounds| {
-        let model = fit_regression(&table, &y, &params(&[("rounds", ParamValue::Integer(rounds))]), Seed(1), &|| false)
-            .unwrap();
+        let model =
+            fit_regression(&table, &y, &params(&[("rounds", ParamValue::Integer(rounds))]), Seed(1), &|_| false)
+                .unwrap();
         metrics::rmse(&y, &model.predict(&table).unwrap()).unwrap()
     };
     let errors: Vec<f64> = (1..30).map(of_rounds).collect();
@@ -352,7 +354,7 @@ fn trees_stay_within_their_limits_and_use_them() {
             ("min_leaf", ParamValue::Integer(min_leaf)),
             ("rounds", ParamValue::Integer(5)),
         ]);
-        let model = fit_regression(&table, &y, &params, Seed(1), &|| false).unwrap();
+        let model = fit_regression(&table, &y, &params, Seed(1), &|_| false).unwrap();
         let trees = leaves(&model, &columns);
         assert_eq!((trees.len(), model.n_rounds()), (5, 5));
         for tree in trees {
@@ -374,7 +376,7 @@ fn a_column_of_one_value_and_missing_ones_is_split() {
     let settings = params(&[("learning_rate", ParamValue::Integer(1)), ("l2", ParamValue::Integer(0))]);
     for column in [Column::Numeric(values), Column::Categorical { codes, n_categories: 1 }] {
         let table = Table::new(vec![column]).unwrap();
-        let model = fit_regression(&table, &y, &settings, Seed(1), &|| false).unwrap();
+        let model = fit_regression(&table, &y, &settings, Seed(1), &|_| false).unwrap();
         let error = metrics::rmse(&y, &model.predict(&table).unwrap()).unwrap();
         assert!(error < 1e-6, "{error}");
     }
@@ -385,23 +387,23 @@ fn targets_of_any_size_are_fitted_or_named() {
     let (table, y) = curve(500);
     for factor in [1e-290, 1e-9, 1e9, 1e130] {
         let scaled: Vec<f64> = y.iter().map(|y| y * factor).collect();
-        let model = fit_regression(&table, &scaled, &Params::default(), Seed(1), &|| false).unwrap();
+        let model = fit_regression(&table, &scaled, &Params::default(), Seed(1), &|_| false).unwrap();
         let error = metrics::mae(&scaled, &model.predict(&table).unwrap()).unwrap() / factor;
         assert!(error < 0.3, "{factor}: {error}");
     }
-    let constant = fit_regression(&table, &[7.25; 500], &Params::default(), Seed(1), &|| false).unwrap();
+    let constant = fit_regression(&table, &[7.25; 500], &Params::default(), Seed(1), &|_| false).unwrap();
     assert_eq!(constant.predict(&table).unwrap(), [7.25; 500]);
     let huge: Vec<f64> = y.iter().map(|y| y * 1e200).collect();
-    assert_eq!(fit_regression(&table, &huge, &Params::default(), Seed(1), &|| false), Err(FitError::TargetTooLarge));
+    assert_eq!(fit_regression(&table, &huge, &Params::default(), Seed(1), &|_| false), Err(FitError::TargetTooLarge));
 }
 
 #[test]
 fn a_fit_that_is_stopped_ends_before_its_next_tree() {
     let (table, y) = curve(500);
-    let asked = std::cell::Cell::new(0);
-    let stopped = || asked.replace(asked.get() + 1) == 7;
+    let asked = AtomicUsize::new(0);
+    let stopped = |_| asked.fetch_add(1, Ordering::Relaxed) == 7;
     assert_eq!(fit_regression(&table, &y, &Params::default(), Seed(1), &stopped), Err(FitError::Stopped));
-    assert_eq!(asked.get(), 8);
+    assert_eq!(asked.load(Ordering::Relaxed), 8);
 }
 
 #[test]
@@ -418,7 +420,7 @@ fn rounds_end_where_the_rows_kept_apart_say() {
     let fit = |values: &[(&str, ParamValue)]| {
         let mut all = vec![("rounds", ParamValue::Integer(300)), ("learning_rate", ParamValue::Float(0.3))];
         all.extend_from_slice(values);
-        let model = fit_regression(&table, &noisy(1), &params(&all), Seed(1), &|| false).unwrap();
+        let model = fit_regression(&table, &noisy(1), &params(&all), Seed(1), &|_| false).unwrap();
         let error = metrics::rmse(&noisy(77), &model.predict(&table).unwrap()).unwrap();
         (model, error)
     };
@@ -443,7 +445,7 @@ fn rows_and_columns_are_drawn_anew_and_by_the_seed() {
     let (table, y) = curve(3000);
     let wide = Table::new(table.columns().iter().cycle().take(10).cloned().collect()).unwrap();
     let fit = |values: &[(&str, ParamValue)], seed| {
-        fit_regression(&wide, &y, &params(values), Seed(seed), &|| false).unwrap()
+        fit_regression(&wide, &y, &params(values), Seed(seed), &|_| false).unwrap()
     };
     let samples = [("max_samples", ParamValue::Float(0.5))];
     let features = [("max_features", ParamValue::Float(0.2))];
@@ -476,7 +478,7 @@ fn very_few_rows_are_fitted_whatever_is_drawn() {
             ("rounds", ParamValue::Integer(200)),
         ]);
         for seed in 0..5 {
-            let model = fit_regression(&table, &y, &params, Seed(seed), &|| false).unwrap();
+            let model = fit_regression(&table, &y, &params, Seed(seed), &|_| false).unwrap();
             let error = metrics::rmse(&y, &model.predict(&table).unwrap()).unwrap();
             assert!(model.n_rounds() == 200 && error < 0.1, "{n_rows} rows: {error}");
         }

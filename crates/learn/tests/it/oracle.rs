@@ -181,10 +181,10 @@ fn a_forest_is_as_good_as_scikit_learns() {
     let values = [("trees".to_owned(), ParamValue::Integer(50)), ("max_depth".to_owned(), ParamValue::Integer(8))];
     let params = random_forest::Params::from_values(&values.into_iter().collect()).unwrap();
     let ((train, y, classes), (test, test_y, test_classes)) = (half(0), half(1));
-    let model = random_forest::fit_regression(&train, &y, &params, Seed(0)).unwrap();
+    let model = random_forest::fit_regression(&train, &y, &params, Seed(0), &|_| false).unwrap();
     let rmse = metrics::rmse(&test_y, &model.predict(&test).unwrap()).unwrap();
     assert!(rmse < 0.285, "{rmse}");
-    let model = random_forest::fit_classification(&train, &classes, 3, &params, Seed(0)).unwrap();
+    let model = random_forest::fit_classification(&train, &classes, 3, &params, Seed(0), &|_| false).unwrap();
     let predicted = metrics::most_probable(&model.probabilities(&test).unwrap(), 3);
     let accuracy = metrics::accuracy(&test_classes, &predicted).unwrap();
     assert!(accuracy > 0.955, "{accuracy}");
@@ -201,7 +201,7 @@ fn a_forest_learns_which_way_missing_values_go() {
     let y: Vec<f64> = values.iter().map(|x| if x.is_nan() || *x < 30.0 { 1.0 } else { 0.0 }).collect();
     let table = Table::new(vec![Column::Numeric(values)]).unwrap();
     let params = forest_params(&[("max_depth", ParamValue::Integer(1))]);
-    let model = random_forest::fit_regression(&table, &y, &params, Seed(3)).unwrap();
+    let model = random_forest::fit_regression(&table, &y, &params, Seed(3), &|_| false).unwrap();
     close(&model.predict(&table).unwrap(), &y, 1e-6);
 }
 
@@ -212,11 +212,11 @@ fn a_forest_splits_categories_by_what_they_mean() {
     let y: Vec<f64> = odd.iter().map(|&odd| f64::from(odd)).collect();
     let table = Table::new(vec![Column::Categorical { codes: codes.clone(), n_categories: 10 }]).unwrap();
     let params = forest_params(&[("max_depth", ParamValue::Integer(1))]);
-    let model = random_forest::fit_regression(&table, &y, &params, Seed(3)).unwrap();
+    let model = random_forest::fit_regression(&table, &y, &params, Seed(3), &|_| false).unwrap();
     close(&model.predict(&table).unwrap(), &y, 1e-6);
     let three: Vec<u32> = codes.iter().map(|code| code % 3).collect();
     let params = forest_params(&[("max_depth", ParamValue::Integer(3))]);
-    let model = random_forest::fit_classification(&table, &three, 3, &params, Seed(3)).unwrap();
+    let model = random_forest::fit_classification(&table, &three, 3, &params, Seed(3), &|_| false).unwrap();
     assert_eq!(metrics::most_probable(&model.probabilities(&table).unwrap(), 3), three);
 }
 
@@ -264,13 +264,13 @@ fn a_wide_forest_finds_the_column_that_matters() {
     let table = Table::new(columns.into_iter().map(Column::Numeric).collect()).unwrap();
     for mtry in [ParamValue::Text("all".to_owned()), ParamValue::Float(0.8), ParamValue::Integer(10)] {
         let params = forest_params(&[("mtry", mtry.clone()), ("trees", ParamValue::Integer(30))]);
-        let fit = || random_forest::fit_regression(&table, &y, &params, Seed(9)).unwrap();
+        let fit = || random_forest::fit_regression(&table, &y, &params, Seed(9), &|_| false).unwrap();
         let model = fit();
         let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
         assert_eq!(pool.install(fit), model);
         let rmse = metrics::rmse(&y, &model.predict(&table).unwrap()).unwrap();
         assert!(rmse < 0.1, "{mtry:?} {rmse}");
-        let model = random_forest::fit_classification(&table, &classes, 3, &params, Seed(9)).unwrap();
+        let model = random_forest::fit_classification(&table, &classes, 3, &params, Seed(9), &|_| false).unwrap();
         let predicted = metrics::most_probable(&model.probabilities(&table).unwrap(), 3);
         assert!(metrics::accuracy(&classes, &predicted).unwrap() > 0.98, "{mtry:?}");
     }

@@ -31,7 +31,7 @@ impl Rows {
 
     fn check_number(&self, best: f64) {
         let [train, test] = [false, true].map(|test| only(&self.targets, &self.test, test));
-        let model = fit_regression(&self.table(false), &train, &Params::default(), Seed(1), &|| false).unwrap();
+        let model = fit_regression(&self.table(false), &train, &Params::default(), Seed(1), &|_| false).unwrap();
         let rmse = metrics::rmse(&test, &model.predict(&self.table(true)).unwrap()).unwrap();
         assert!(rmse < 1.01 * best, "RMSE {rmse}, the better peer's {best}");
     }
@@ -40,7 +40,7 @@ impl Rows {
         let classes: Vec<u32> = (0..self.targets.len()).map(class).collect();
         let [train, test] = [false, true].map(|test| only(&classes, &self.test, test));
         let params = Params::default();
-        let model = fit_classification(&self.table(false), &train, n_classes, &params, Seed(1), &|| false).unwrap();
+        let model = fit_classification(&self.table(false), &train, n_classes, &params, Seed(1), &|_| false).unwrap();
         let probabilities = model.probabilities(&self.table(true)).unwrap();
         let loss = metrics::log_loss(&test, &probabilities, n_classes as usize).unwrap();
         assert!(loss < 1.01 * best_loss, "log-loss {loss}, the better peer's {best_loss}");

@@ -1,15 +1,17 @@
 //! The engine within this process: the algorithms of `learn`, on all cores.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use millstream_learn::content::{self, Corpus};
 use millstream_learn::popularity::{self, Sums};
 use millstream_learn::{
-    Algorithm, FitError, ParamValue, Table, als, gradient_boosting, kmeans, linear_regression, logistic_regression,
-    neighbours, random_forest,
+    Algorithm, FitError, ParamValue, Step, Table, als, gradient_boosting, kmeans, linear_regression,
+    logistic_regression, neighbours, random_forest,
 };
 
-use super::{Engine, EngineError, Job, RatingRows, Target};
+use super::{Engine, EngineError, Job, News, RatingRows, Target};
 use crate::model::Missing;
 use crate::registry::Fitted;
 
@@ -28,7 +30,8 @@ impl Engine for Local {
     }
 
     fn fit_rows(&self, job: &Job, table: &Table, target: &Target) -> Result<Fitted, EngineError> {
-        let Job { algorithm, params, seed, stopped, .. } = *job;
+        let Job { algorithm, params, seed, .. } = *job;
+        let watch = Watch::new(job);
         Ok(match (algorithm, target) {
             (Algorithm::LinearRegression, Target::Numbers(numbers)) => {
                 let params = linear_regression::Params::from_values(params)?;
@@ -41,21 +44,33 @@ impl Engine for Local {
             (Algorithm::RandomForest, target) => {
                 let params = random_forest::Params::from_values(params)?;
                 Fitted::Forest(match target {
-                    Target::Numbers(numbers) => random_forest::fit_regression(table, numbers, &params, seed)?,
-                    Target::Classes { codes, classes } => {
-                        random_forest::fit_classification(table, codes, count(classes)?, &params, seed)?
+                    Target::Numbers(numbers) => {
+                        random_forest::fit_regression(table, numbers, &params, seed, &watch.of("tree"))?
                     }
+                    Target::Classes { codes, classes } => random_forest::fit_classification(
+                        table,
+                        codes,
+                        count(classes)?,
+                        &params,
+                        seed,
+                        &watch.of("tree"),
+                    )?,
                 })
             }
             (Algorithm::GradientBoosting, target) => {
                 let params = gradient_boosting::Params::from_values(params)?;
                 Fitted::Boosted(match target {
                     Target::Numbers(numbers) => {
-                        gradient_boosting::fit_regression(table, numbers, &params, seed, stopped)?
+                        gradient_boosting::fit_regression(table, numbers, &params, seed, &watch.of("round"))?
                     }
-                    Target::Classes { codes, classes } => {
-                        gradient_boosting::fit_classification(table, codes, count(classes)?, &params, seed, stopped)?
-                    }
+                    Target::Classes { codes, classes } => gradient_boosting::fit_classification(
+                        table,
+                        codes,
+                        count(classes)?,
+                        &params,
+                        seed,
+                        &watch.of("round"),
+                    )?,
                 })
             }
             (Algorithm::LinearRegression, Target::Classes { .. })
@@ -79,7 +94,7 @@ impl Engine for Local {
         let RatingRows { ratings, validation, start, scale } = *rows;
         let mut params = als::Params::from_values(job.params)?;
         params.scale = scale;
-        Ok(als::fit_until(ratings, validation, start, &params, job.seed, job.stopped)?)
+        Ok(als::fit_until(ratings, validation, start, &params, job.seed, &Watch::new(job).of("iteration"))?)
     }
 
     fn fit_content(&self, job: &Job, corpus: &Corpus) -> Result<content::Model, EngineError> {
@@ -88,6 +103,34 @@ impl Engine for Local {
 
     fn fit_popularity(&self, job: &Job, sums: &Sums) -> Result<popularity::Model, EngineError> {
         Ok(popularity::fit(sums, &popularity::Params::from_values(job.params)?)?)
+    }
+}
+
+/// Of one fit: asks whether it is to end, and tells how far it is, now and then.
+struct Watch<'a> {
+    job: &'a Job<'a>,
+    told: Mutex<Option<Instant>>,
+}
+
+/// A page and a terminal show no more.
+const TELL: Duration = Duration::from_millis(250);
+
+impl<'a> Watch<'a> {
+    fn new(job: &'a Job<'a>) -> Self {
+        Self { job, told: Mutex::default() }
+    }
+
+    /// `unit`: what its steps are.
+    fn of(&self, unit: &'static str) -> impl Fn(Step) -> bool + Sync {
+        move |Step { done, of }| {
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            if told.is_none_or(|told| told.elapsed() >= TELL) {
+                *told = Some(Instant::now());
+                (self.job.tell)(News::Progress(format!("{unit} {} of {of}", (done + 1).min(of))));
+            }
+            drop(told);
+            (self.job.stopped)()
+        }
     }
 }
 

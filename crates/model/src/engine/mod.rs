@@ -60,11 +60,11 @@ pub struct Job<'a> {
     pub params: &'a BTreeMap<String, ParamValue>,
     pub seed: Seed,
     /// Asked now and then where a fit is long: then it ends as [`FitError::Stopped`].
-    pub stopped: &'a dyn Fn() -> bool,
-    pub tell: &'a dyn Fn(News),
+    pub stopped: &'a (dyn Fn() -> bool + Sync),
+    pub tell: &'a (dyn Fn(News) + Sync),
 }
 
-/// What an engine outside this process tells while it fits.
+/// What an engine tells while it fits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum News {
     /// How far it is, in words.

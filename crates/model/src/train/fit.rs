@@ -49,8 +49,8 @@ pub struct TrainingRun<'a> {
     pub parent: Option<&'a Version>,
     pub engine: &'a dyn Engine,
     /// Asked now and then where training is long: then it ends as [`TrainError::Stopped`].
-    pub stopped: &'a dyn Fn() -> bool,
-    pub tell: &'a dyn Fn(News),
+    pub stopped: &'a (dyn Fn() -> bool + Sync),
+    pub tell: &'a (dyn Fn(News) + Sync),
 }
 
 impl<'a> TrainingRun<'a> {

@@ -187,7 +187,7 @@ impl Fixture {
         &'a self,
         recipe: &'a Recipe,
         batches: &'a [Batch],
-        stopped: &'a dyn Fn() -> bool,
+        stopped: &'a (dyn Fn() -> bool + Sync),
     ) -> TrainingRun<'a> {
         let (store, schema) = (&*self.store, &self.schema);
         TrainingRun { store, recipe, schema, batches, parent: None, engine: &Local, stopped, tell: &|_| {} }

@@ -2,7 +2,6 @@
 //! cores by itself), and measures them. What there is to do follows from the store alone, so a restart goes on where a
 //! crash left off.
 
-use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -229,14 +228,14 @@ impl Trainer {
         let training = Training { model: model.name.clone(), batches: numbers.clone(), started_ms, progress: None };
         self.status.update(|snapshot| snapshot.training.push(training));
         let is_this = |training: &Training| training.model == model.name && training.batches == numbers;
-        let release = RefCell::new(None);
+        let release = Mutex::new(None);
         let tell = |news| match news {
             News::Progress(progress) => self.status.update(|snapshot| {
                 if let Some(training) = snapshot.training.iter_mut().find(|training| is_this(training)) {
                     training.progress = Some(progress);
                 }
             }),
-            News::Version(version) => *release.borrow_mut() = Some(version),
+            News::Version(version) => *release.lock().unwrap_or_else(PoisonError::into_inner) = Some(version),
         };
         let parent = match model.train_on {
             TrainOn::Cumulative if self.engine.starts_warm() => {
@@ -316,7 +315,7 @@ impl Trainer {
         &self,
         model: &Model,
         run: &TrainingRun,
-        release: &RefCell<Option<String>>,
+        release: &Mutex<Option<String>>,
         ((trained_on, configuration_digest, identity), after): ((Vec<TrainedBatch>, String, String), u32),
     ) -> Result<Version, TrainError> {
         let (started, recipe) = (Instant::now(), run.recipe);
@@ -329,7 +328,7 @@ impl Trainer {
                 ("", None, None)
             }
         };
-        let version = release.take();
+        let version = release.lock().unwrap_or_else(PoisonError::into_inner).take();
         let engine = run.engine.record().map(|record| EngineRecord { version, ..record });
         let file = ModelFile {
             format: FORMAT,

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 use millstream_learn::als;
 use millstream_learn::content::{self, Corpus};
 use millstream_learn::popularity::{self, Sums};
-use millstream_learn::{Algorithm, FitError, ParamFault, ParamValue, Table, kmeans, neighbours};
+use millstream_learn::{Algorithm, Column, FitError, ParamFault, ParamValue, Seed, Table, kmeans, neighbours};
 
 use super::grouping;
-use crate::engine::{Engine, EngineError, Job, Local, RatingRows, Target};
+use crate::engine::{Engine, EngineError, Job, Local, News, RatingRows, Target};
 use crate::model::{Missing, Model};
 use crate::registry::Fitted;
 use crate::train::fixture::*;
@@ -122,4 +122,20 @@ fn an_engine_that_fails_is_said_once_and_one_that_was_stopped_is_asked_again() {
     assert_eq!(second, TrainReport::default());
     let (reports, fits) = refused(|| Ok(()), || Err(FitError::Stopped.into()));
     assert_eq!((reports, fits), ([TrainReport::default(), TrainReport::default()], 2 * Algorithm::ALL.len()));
+}
+
+#[test]
+fn a_fit_of_many_steps_tells_how_far_it_is() {
+    let numbers: Vec<f64> = (0..300).map(f64::from).collect();
+    let table = Table::new(vec![Column::Numeric(numbers.clone())]).unwrap();
+    let first = |algorithm, steps: &str| {
+        let params = [(steps.to_owned(), ParamValue::Integer(30))].into();
+        let told = Mutex::new(Vec::new());
+        let tell = |news| told.lock().unwrap().push(news);
+        let job = Job { algorithm, params: &params, seed: Seed(1), stopped: &|| false, tell: &tell };
+        Local.fit_rows(&job, &table, &Target::Numbers(numbers.clone())).unwrap();
+        told.into_inner().unwrap().swap_remove(0)
+    };
+    assert_eq!(first(Algorithm::RandomForest, "trees"), News::Progress("tree 1 of 30".to_owned()));
+    assert_eq!(first(Algorithm::GradientBoosting, "rounds"), News::Progress("round 1 of 30".to_owned()));
 }

@@ -246,11 +246,11 @@ fn a_training_that_is_stopped_publishes_nothing_and_is_made_up_for() {
     let batches = fixture.batches.lock().unwrap().clone();
     for model in [&model, &long] {
         let recipe = Recipe::from_config(model, 0.1, 1, millstream_stream::schema::Dialect::CURRENT);
-        let asked = std::cell::Cell::new(0);
-        let stopped = || asked.replace(asked.get() + 1) == 20;
+        let asked = std::sync::atomic::AtomicUsize::new(0);
+        let stopped = || asked.fetch_add(1, Ordering::Relaxed) == 20;
         let error = train(&fixture.training(&recipe, &batches, &stopped)).unwrap_err();
         assert!(matches!(error, TrainError::Stopped) && error.remedy() == Remedy::Retry, "{error}");
-        assert_eq!(asked.get(), 21);
+        assert_eq!(asked.load(Ordering::Relaxed), 21);
     }
     let status = Arc::new(Status::new("test"));
     let trainer = Trainer::new(
