@@ -47,8 +47,8 @@ class Machine:
 
     def other(self, image, environment):
         """Of an image that others made: its entrypoint as it is documented, and what stands for its programs."""
-        script = self.work / image.partition(":")[0].replace("/", "-")
-        name = image.partition(":")[0]
+        name = image.rpartition(":")[0].removeprefix("quay.io/")
+        script = self.work / name.replace("/", "-")
         if name == "apache/kafka":
             # The image makes Kafka's properties of the variables: KAFKA_A_B is a.b.
             properties = "".join(f"{key.removeprefix('KAFKA_').lower().replace('_', '.')}={value}\n" for key, value in environment.items())
@@ -207,10 +207,11 @@ def composed(machine, folder, name, variables, wanted, on_disk, without=()):
         written = [json.loads(file.read_text()) for file in work.glob("volumes/store/models/taste/*/model.json")]
         found = {(model.get("engine") or {"name": "local"})["name"] for model in written}
         require(found == on_disk, f"models of the engines {found} lie on the volume, not of {on_disk}")
-        # As through the published port, and as Prometheus asks.
-        films = json.loads(answered(serve, "/recommendations/1?n=5", host="localhost:8080"))["films"]
-        require(len(films) == 5 and all(film["title"] for film in films), f"recommendations: {films}")
-        require("millstream" in answered(serve, "/metrics", host="serve:8080"), "/metrics names nothing of Millstream's")
+        # As through the published port, and as another container asks.
+        for host in ("localhost:8080", "serve:8080"):
+            films = json.loads(answered(serve, "/recommendations/1?n=5", host=host))["films"]
+            require(len(films) == 5 and all(film["title"] for film in films), f"recommendations: {films}")
+        require("millstream" in answered(serve, "/metrics", host=host), "/metrics names nothing of Millstream's")
         status, _ = ask(serve, "/v1/query", body={"sql": "select 1"})
         require(status == 403, f"SQL of a request from outside its container was answered {status}")
         monitor = each["prometheus"].address + ":9090"
