@@ -35,14 +35,16 @@ class Machine:
         stage = self.stages[target]
         uid, gid = map(int, stage["user"].split(":"))
         programs = {"millstream": self.binary, "healthy": files.DEPLOY / "healthy"}
-        mounts = []
+        mounts, environment = [], stage["environment"]
         if target == "spark":
+            # Of Java's compilers the quick one: processes of so short a life gain nothing by the other.
+            environment = {**environment, "JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}
             python = pathlib.Path(os.path.realpath(self.spark / "bin/python3")).parents[1]
             mounts = [(self.spark, "/opt/pyspark", True), (next(self.spark.glob("lib/python3*/site-packages/pyspark")), "/opt/spark", True)]
             if not python.is_relative_to("/usr"):
                 mounts.append((python, str(python), True))
         folders = [folder for run in stage["runs"] for made in re.findall(r"install -d -o \d+ -g \d+ ([^&]*)", run) for folder in made.split()]
-        return {"entrypoint": stage["entrypoint"], "user": (uid, gid), "environment": stage["environment"], "programs": programs,
+        return {"entrypoint": stage["entrypoint"], "user": (uid, gid), "environment": environment, "programs": programs,
                 "mounts": mounts, "folders": folders, "workdir": stage["workdir"]}
 
     def other(self, image, environment):
@@ -58,7 +60,7 @@ class Machine:
                               f"exec {java} kafka.Kafka /tmp/server.properties\n")
             program, user, mounts = "kafka", (1000, 1000), [(self.kafka, self.kafka, True)]
         elif name == "minio/minio":
-            script.write_text("#!/bin/bash\n# Of mc, here, ready alone: whether it listens.\n[ \"$*\" = 'ready local' ] && exec 3<>/dev/tcp/localhost/9000\n")
+            script.write_text("#!/bin/bash\n[ \"$*\" = 'ready local' ] && exec 3<>/dev/tcp/localhost/9000\n")
             script.chmod(0o755)
             return {"entrypoint": ["minio"], "user": (0, 0), "environment": {}, "programs": {"minio": self.minio, "mc": script}, "mounts": [],
                     "folders": [], "workdir": "/"}
@@ -106,10 +108,12 @@ class Compose:
                     path.mkdir(parents=True)
                     os.chown(path, *image["user"])
             mounts.append((path, there, how == ["ro"]))
+        # Docker's own options come before the file's.
+        temporary = [(path, f"noexec,nosuid,nodev,{options}") for path, _, options in (each.partition(":") for each in service.get("tmpfs", []))]
         argv = [*service.get("entrypoint", image["entrypoint"]), *service.get("command", [])]
         return Container(self.network, name, argv, user=image["user"], environment={**image["environment"], **environment}, mounts=mounts,
                          programs=image["programs"], folders=image["folders"], workdir=image["workdir"], hostname=service.get("hostname"),
-                         read_only=service.get("read_only", False), temporary=[each.split(":")[0] for each in service.get("tmpfs", [])])
+                         read_only=service.get("read_only", False), temporary=temporary)
 
     def may_start(self, name):
         for needed, how in self.services[name].get("depends_on", {}).items():
@@ -212,6 +216,7 @@ def composed(machine, folder, name, variables, wanted, on_disk, without=()):
             films = json.loads(answered(serve, "/recommendations/1?n=5", host=host))["films"]
             require(len(films) == 5 and all(film["title"] for film in films), f"recommendations: {films}")
         require("millstream" in answered(serve, "/metrics", host=host), "/metrics names nothing of Millstream's")
+        require(each["serve"].execute(machine.stages["millstream"]["health"]) == 0, "the Dockerfile's health check fails of a serve")
         status, _ = ask(serve, "/v1/query", body={"sql": "select 1"})
         require(status == 403, f"SQL of a request from outside its container was answered {status}")
         monitor = each["prometheus"].address + ":9090"
@@ -247,7 +252,7 @@ def pods(machine, network, deployments, maps, secret):
                     (path / file).write_text(text)
                 mounts.append((path, mount["mountPath"], True))
             else:
-                temporary.append(mount["mountPath"])
+                temporary.append((mount["mountPath"], "mode=1777"))
         security = pod["securityContext"]
         found[name] = [
             Container(network, f"{name}-{number}", [*described.get("command", image["entrypoint"]), *described["args"]],
@@ -277,8 +282,8 @@ def kubernetes(machine, folder, name, deployments, maps):
         secret = {"millstream-s3": {key: account[key] for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}}
         all_pods = pods(machine, others.network, deployments, maps, secret)
         require({name: len(each) for name, each in all_pods.items()} == {"ingest": 1, "train": 1, "serve": 3}, "one ingest, one train, three serve")
-        writer = Container(others.network, "writer", ["/bin/bash", "-c", "kcat -P -b kafka:9092 -t ratings -l /rows.jsonl"], user=(0, 0), environment={},
-                           mounts=[(work / "rows.jsonl", "/rows.jsonl", True)])
+        writer = Container(others.network, "writer", ["kcat", "-P", "-b", "kafka:9092", "-t", "ratings", "-l", "/rows.jsonl"], user=(0, 0),
+                           environment={}, mounts=[(work / "rows.jsonl", "/rows.jsonl", True)])
         (work / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ratings(25_000)))
         others.start()
         until(SECONDS, "Kafka and MinIO are healthy", others.all_healthy, list(others.containers.values()))
@@ -321,7 +326,8 @@ def switched():
 def main():
     [binary] = sys.argv[1:]
     read, linked = files.dockerfile(binary)
-    print(f"Dockerfile: hadolint; what it copies is there; {read} files are its context, which cargo can read; {linked} libraries of the binary are of packages that it installs")
+    print(f"Dockerfile: hadolint; what it copies is there; {read} files are its context, which cargo can read; the {linked} libraries of the binary "
+          "are of packages that it installs")
     print(f"compose.yaml: {files.composed()} services, by the schema of the Compose specification")
     files.prometheus(os.environ["DEPLOY_PROMTOOL"])
     print("prometheus.yml: promtool")

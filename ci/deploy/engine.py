@@ -59,7 +59,8 @@ class Network:
 
 
 class Container:
-    """`mounts`: pairs of a path here and one there, and whether it is read only; `programs`: name → path, for /usr/local/bin."""
+    """`mounts`: a path here, one there, and whether it is read only; `programs`: name → path, for /usr/local/bin; `temporary`: a path and how
+    a tmpfs is mounted there."""
 
     def __init__(self, network, name, argv, *, user, environment, mounts=(), programs=None, folders=(), workdir="/", read_only=False,
                  temporary=(), hostname=None):
@@ -120,8 +121,8 @@ class Container:
             lines.append(f"{make}; mount --bind {q(str(here))} .{q(there)}")
             if read_only:
                 lines.append(f"mount -o remount,bind,ro .{q(there)}")
-        for there in self.temporary:
-            lines.append(f"mkdir -p .{q(there)}; mount -t tmpfs -o mode=1777 tmpfs .{q(there)}")
+        for there, options in self.temporary:
+            lines.append(f"mkdir -p .{q(there)}; mount -t tmpfs -o {q(options)} tmpfs .{q(there)}")
         if self.read_only:
             lines.append("mount -o remount,ro .")
         return "\n".join([*lines, "exec chroot . " + shlex.join(self._as_user(self.argv))])

@@ -1,4 +1,4 @@
-"""What the files of deploy/ say, read without an engine: schemas, a linter, what the Dockerfile copies and installs, and what of it a process needs."""
+"""What the files of deploy/ say, read without an engine: schemas, a linter, what the Dockerfile copies and installs."""
 import fnmatch
 import json
 import os
