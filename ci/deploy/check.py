@@ -96,7 +96,8 @@ class Compose:
 
     def container(self, machine, name, service):
         environment = {key: str(value) for key, value in (service.get("environment") or {}).items()}
-        image = machine.millstream(service["build"]["target"]) if "build" in service else machine.other(service["image"], environment)
+        target = files.targets(self.file).get(service["image"])
+        image = machine.millstream(target) if target else machine.other(service["image"], environment)
         mounts = list(image["mounts"])
         for mount in service.get("volumes", []):
             here, there, *how = mount.split(":")

@@ -166,14 +166,24 @@ def compose(variables):
     return interpolated(yaml.safe_load((DEPLOY / "compose.yaml").read_text()), variables)
 
 
+def targets(file):
+    """Image → stage of the Dockerfile, of those that are built here; by one service each, since builds at the same time collide."""
+    pairs = [(service["image"], service["build"]["target"]) for service in file["services"].values() if "build" in service]
+    require(len(dict(pairs)) == len(pairs), f"compose.yaml: an image that two services build: {pairs}")
+    return dict(pairs)
+
+
 def composed():
     tool(sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", DEPLOY / "compose.yaml")
     file, names = compose({}), stages()
+    built = targets(file)
     for name, service in file["services"].items():
         image = service["image"]
         require(re.search(r":[\w.-]*\d", image), f"compose.yaml: {name}: {image} has no tag with a version")
         if "build" in service:
             require((DEPLOY / service["build"]["context"]).resolve() == ROOT and service["build"]["target"] in names, f"compose.yaml: {name}: build")
+        elif service.get("pull_policy") == "never":
+            require(image in built, f"compose.yaml: {name}: no service builds {image}")
         for needed, how in service.get("depends_on", {}).items():
             other = file["services"].get(needed)
             require(other, f"compose.yaml: {name} depends on {needed}, which is not there")
