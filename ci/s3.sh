@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # A real S3 server for tests: MinIO, built from source as a Go module, with its data in a folder and one bucket.
 # usage: s3.sh start|stop|restart|kill FOLDER   start prints the variables that tests read (also in FOLDER/environment)
+#        s3.sh binary                           the server, built where it is missing
 #        s3.sh check FOLDER                     proves on the running server what the store rests on: of several creates of one
 #                                               key exactly one succeeds, also at the same moment
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -98,6 +99,7 @@ check() { # folder
 }
 
 case ${1:-} in
+    binary) binary ;;
     check) check "$(folder_of "${2:-}")" ;;
     *) command_of_service "${1:-}" "${2:-}" ;;
 esac
