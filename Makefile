@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt fuzz hostile browser withstands screenshots bench bench-learn bench-pipeline bench-workers bench-http bench-recommend bench-views bench-query bench-build bench-beside bench-versions soak soak-page docs
+.PHONY: help demo test check fmt fuzz hostile browser withstands screenshots bench bench-learn bench-pipeline bench-workers bench-http bench-recommend bench-views bench-query bench-build bench-beside bench-versions bench-spark soak soak-page docs
 
 help: ## List these targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +78,9 @@ bench-workers: ## One, two and three ingest workers on three full partitions, af
 
 bench-versions: ## What a batch costs at 10,000 batches with two models, memory, and a restart until the first answer
 	bench/versions.sh
+
+bench-spark: ## The same models of the same batches by Millstream, Spark on this machine and a Spark cluster on it; half an hour
+	bench/spark.sh
 
 soak: ## Ten minutes of one-second windows at 10,000 rows/s: does it keep up, with flat memory, two models trained on each?
 	bench/soak.sh

@@ -2,6 +2,7 @@
 # A real Spark for tests: a standalone cluster of a master and two workers on loopback, from the wheel of PyPI, small in memory.
 # usage: spark.sh start|stop FOLDER       start prints the variables that tests read (also in FOLDER/environment)
 #        spark.sh environment             those of a Spark without a cluster, which is fetched where it is missing
+#        (SPARK_WORKER_MEMORY is what a worker may give to executors: 1g)
 #        spark.sh kill FOLDER NAME        ends master, worker-1 or worker-2 at once, as a machine that fails
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -109,7 +110,7 @@ start() { # folder
     wait_until "$folder/master" says "$folder/master" "New state: ALIVE"
     for name in $WORKERS; do
         free_port ui
-        start_one "$folder/$name" org.apache.spark.deploy.worker.Worker --host 127.0.0.1 --cores 1 --memory 1g \
+        start_one "$folder/$name" org.apache.spark.deploy.worker.Worker --host 127.0.0.1 --cores 1 --memory "${SPARK_WORKER_MEMORY:-1g}" \
             --webui-port "$ui" "spark://127.0.0.1:$port"
     done
     for name in $WORKERS; do
