@@ -118,8 +118,13 @@ impl Folder {
 
     pub fn metadata(&self) -> Result<Metadata, SavedError> {
         const NAME: &str = "metadata";
-        let parts = self.parts(NAME);
-        let Some((name, bytes)) = parts.iter().find(|(_, bytes)| !bytes.is_empty()) else {
+        let mut parts = self.parts(NAME);
+        parts.retain(|(_, bytes)| !bytes.is_empty());
+        if let [_, (second, _), ..] = &parts[..] {
+            let problem = "it is the metadata of another model: two were copied into one folder, save the model again";
+            return Err(self.damaged(second, problem));
+        }
+        let Some((name, bytes)) = parts.first() else {
             let problem = match self.names("bestModel").is_empty() {
                 true => {
                     "it has no metadata: name the folder that a model of Spark ML was saved to, which has a folder `metadata` in it"
@@ -233,6 +238,12 @@ impl Metadata {
     /// What is not there, and what is null.
     fn find(&self, name: &str) -> Option<&Value> {
         self.params.get(name).or_else(|| self.extras.get(name)).filter(|value| !value.is_null())
+    }
+
+    /// What was set, what was not, and what else it says of the fit: of single values all there are.
+    pub fn known(self) -> Map<String, Value> {
+        let all = self.extras.into_iter().chain(self.params);
+        all.filter(|(_, value)| value.is_number() || value.is_boolean() || value.is_string()).collect()
     }
 
     fn required(&self, name: &str, expected: &str) -> Result<&Value, SavedError> {

@@ -242,7 +242,20 @@ fn numbers_of_a_bare_vector_are_called_as_told() {
 /// A number that nobody measured is no 0.
 #[test]
 fn what_spark_does_not_save_of_clusters_is_null() {
-    let version = imported(&golden().join("4.0/kmeans"));
+    let place = tempfile::tempdir().unwrap();
+    let store = LocalStore::open(place.path()).unwrap();
+    import(&store, "m", &open(&golden().join("4.0/kmeans")), &options()).unwrap();
+    let path = place.path().join("models/m/000001/model.json");
+    let mut stored: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let unknown = ["inertia", "iterations", "converged"];
+    assert!(unknown.iter().all(|name| stored["task"][name].is_null()), "{stored}");
+    // As it was written before.
+    for (name, value) in unknown.iter().zip([json!(0.0), json!(0), json!(true)]) {
+        stored["task"][name] = value;
+    }
+    stored["imported"].as_object_mut().unwrap().remove("parameters").unwrap();
+    std::fs::write(&path, stored.to_string()).unwrap();
+    let version = Version::load(&store, "m", 1, &OwnerTexts::default()).unwrap();
     let told = Value::Object(version.clusters().unwrap().to_json());
     assert!(told["inertia"].is_null() && told["iterations"].is_null(), "{told}");
     let clusters = told["clusters"].as_array().unwrap();
@@ -252,4 +265,29 @@ fn what_spark_does_not_save_of_clusters_is_null() {
         assert!(cluster["spread"].as_object().unwrap().values().all(Value::is_null), "{cluster}");
         assert!(cluster["center"].as_object().unwrap().values().all(|center| !center.is_null()), "{cluster}");
     }
+}
+
+/// Under our names what means the same, and the rest by Spark's.
+#[test]
+fn what_is_known_of_the_fit_stands_in_its_parameters() {
+    let told = |case: &str| {
+        let file = imported(&golden().join(case)).file;
+        (Value::Object(file.parameters), Value::Object(file.imported.unwrap().parameters))
+    };
+    assert_eq!(told("3.5/als").0, json!({ "rank": 3 }));
+    assert_eq!(told("4.0/kmeans").0, json!({ "k": 3, "max_iterations": 20 }));
+    let (linear, rest) = told("4.0/linear");
+    assert_eq!((&linear, &rest["regParam"], &rest["maxIter"]), (&json!({}), &json!(0.0), &json!(100)));
+    let (logistic, rest) = told("4.0/logistic-sparse");
+    assert_eq!(logistic, json!({ "tolerance": 1e-6, "max_iterations": 100 }));
+    assert_eq!((&rest["elasticNetParam"], rest.get("tol")), (&json!(1.0), None));
+    for release in ["3.5", "4.0"] {
+        let (forest, rest) = told(&format!("{release}/pipeline-forest"));
+        assert_eq!(forest, json!({ "trees": 5, "max_depth": 4, "min_leaf": 1, "max_samples": 1.0, "bins": 32 }));
+        assert_eq!((&rest["featureSubsetStrategy"], &rest["numClasses"]), (&json!("auto"), &json!(3)));
+    }
+    let boosted = json!({
+        "rounds": 4, "learning_rate": 0.1, "max_depth": 3, "min_leaf": 1, "max_samples": 1.0, "bins": 32,
+    });
+    assert_eq!(told("4.0/boosted-classes").0, boosted);
 }
