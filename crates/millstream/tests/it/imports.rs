@@ -285,6 +285,8 @@ fn a_folder_that_is_no_whole_model_is_refused_and_imports_nothing() {
         "nowhere: it has no metadata: name the folder that a model of Spark ML was saved to",
     );
     refused("rows.csv", "price", &[], "rows.csv");
+    // All that is on this machine is not looked through.
+    refused("/", "price", &[], "it has no metadata");
     // One level too high, and too deep.
     refused(case("pipeline-linear").to_str().unwrap(), "price", &[], "it has no metadata");
     refused(&format!("{whole}/stages"), "price", &[], "it has no metadata");

@@ -60,9 +60,10 @@ pub fn import(
             format!("it has {} models, and a version is one: save the one that is to be served", models.len());
         return Err(whole(problem));
     };
-    let imported = imported(store, model, &stages, options).map_err(|Problem(problem)| whole(problem))?;
+    let Imported { algorithm, task, arrays, inputs, mapped, target, notes } =
+        imported(store, model, &stages, options).map_err(|Problem(problem)| whole(problem))?;
     let digest = folder.digest();
-    let (known, rest) = parameters(imported.algorithm, &model.parameters);
+    let (known, rest) = parameters(algorithm, &model.parameters);
     let provenance = Provenance {
         from: format!("Spark {}", saved.spark),
         class: model.class.clone(),
@@ -71,12 +72,16 @@ pub fn import(
         imported_at_ms: options.now_ms,
         parameters: rest,
     };
+    let saved_at_ms = saved.saved_at_ms;
+    // Factors may be large: they are not kept in each of their forms.
+    drop(saved);
     // What the command was told counts too.
-    let told = json!([1, "spark", digest, options.features, fold_in_json(&imported.task, &options.fold_in)]);
+    let told = json!([1, "spark", digest, options.features, fold_in_json(&task, &options.fold_in)]);
     let configuration_digest = blake3::hash(told.to_string().as_bytes()).to_hex().to_string();
     let identity = blake3::hash(format!("{name}\n{configuration_digest}\n").as_bytes()).to_hex().to_string();
-    let arrays = arrays_to_bytes(&imported.arrays).map_err(|error| whole(error.to_string()))?;
-    let Mapped { features, missing, .. } = imported.mapped.unwrap_or_else(|| Mapped {
+    let bytes = arrays_to_bytes(&arrays).map_err(|error| whole(error.to_string()))?;
+    drop(arrays);
+    let Mapped { features, missing, .. } = mapped.unwrap_or_else(|| Mapped {
         inputs: Vec::new(),
         features: Vec::new(),
         columns: Vec::new(),
@@ -87,14 +92,14 @@ pub fn import(
         model: name.to_owned(),
         version: 0,
         attempt: uuid::Uuid::new_v4().simple().to_string(),
-        algorithm: imported.algorithm.name().to_owned(),
+        algorithm: algorithm.name().to_owned(),
         identity: identity.clone(),
         configuration_digest,
-        task: imported.task,
+        task,
         target_summary: TargetSummary::None,
-        inputs: imported.inputs,
+        inputs,
         features,
-        target: imported.target,
+        target,
         filter: None,
         train_on: Value::Null,
         output: None,
@@ -107,13 +112,13 @@ pub fn import(
         holdout: Holdout { share: 0.0, seed: 0 },
         seed: 0,
         file: "model.safetensors".to_owned(),
-        file_digest: blake3::hash(&arrays).to_hex().to_string(),
+        file_digest: blake3::hash(&bytes).to_hex().to_string(),
         schema: 0,
         dialect: Dialect::CURRENT,
         engine: None,
-        trained_at_ms: saved.saved_at_ms,
+        trained_at_ms: saved_at_ms,
         training_seconds: 0.0,
-        notes: imported.notes,
+        notes,
         imported: Some(provenance),
     };
     // As it will be loaded: what is refused then is refused now.
@@ -124,7 +129,7 @@ pub fn import(
         return Err(whole(format!("its columns and categories take {n_bytes} bytes of JSON, {most} MiB are the most")));
     }
     check_apart(&file, &Default::default(), &place)?;
-    Version::from_parts(file.clone(), Vec::new(), &arrays, place)?;
+    Version::from_parts(file.clone(), Vec::new(), &bytes, place)?;
     let mut last = 0;
     for number in version_numbers(store, name)? {
         last = number;
@@ -136,7 +141,7 @@ pub fn import(
             Err(_) => {}
         }
     }
-    Ok(publish(store, &Draft { file, arrays }, last)?)
+    Ok(publish(store, &Draft { file, arrays: bytes }, last)?)
 }
 
 impl SavedStage {
