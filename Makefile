@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt fuzz hostile browser withstands screenshots bench bench-learn bench-pipeline bench-workers bench-http bench-recommend bench-views bench-query bench-build bench-beside bench-versions bench-spark soak soak-page docs
+.PHONY: help demo test check fmt fuzz hostile browser withstands screenshots bench bench-learn bench-pipeline bench-workers bench-http bench-recommend bench-views bench-query bench-build bench-beside bench-versions bench-spark bench-import soak soak-page docs
 
 help: ## List these targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,7 +45,7 @@ screenshots: ## Pictures of the pages into FOLDER (target/screenshots)
 docs: ## Rewrite what the documentation takes from the code
 	UPDATE=1 cargo test --workspace --lib documents -- --test-threads=1
 
-bench: bench-learn bench-pipeline bench-workers bench-http bench-recommend bench-views bench-query bench-versions ## All measurements, each beside its peer in the same run
+bench: bench-learn bench-pipeline bench-workers bench-http bench-recommend bench-views bench-query bench-versions bench-import ## All measurements, each beside its peer in the same run
 
 bench-learn: ## Trainers and top-N beside scikit-learn, LightGBM, implicit, Spark and usearch
 	crates/learn/benches/run.sh
@@ -75,6 +75,9 @@ bench-build: ## Build times: a changed page file and a changed training file, de
 
 bench-workers: ## One, two and three ingest workers on three full partitions, after bench-pipeline
 	bench/workers.sh
+
+bench-import: ## A model of 138,000 users that Spark saved, imported: seconds and memory
+	bench/import.sh
 
 bench-versions: ## What a batch costs at 10,000 batches with two models, memory, and a restart until the first answer
 	bench/versions.sh

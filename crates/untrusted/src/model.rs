@@ -27,7 +27,7 @@ pub struct ModelFile {
     pub output: Option<String>,
     pub baseline: Option<String>,
     pub missing: Missing,
-    /// Every parameter, defaults included.
+    /// Every parameter, defaults included; of an imported version those that are known.
     pub parameters: serde_json::Map<String, serde_json::Value>,
     /// The batches trained on, ascending, with the digests of their records.
     pub batches: Vec<TrainedBatch>,
@@ -66,6 +66,9 @@ pub struct Provenance {
     /// Of the names and the contents of its files.
     pub digest: String,
     pub imported_at_ms: u64,
+    /// What it was fitted with, by the names there, as far as `parameters` has no word that means the same.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub parameters: serde_json::Map<String, serde_json::Value>,
 }
 
 /// An engine outside the process that wrote a version. Its name and revision are in the identity; the rest is told, and nothing follows
@@ -211,10 +214,10 @@ pub struct Recommendation {
 pub struct ClusteringTask {
     /// As found, where the number was left open.
     pub clusters: u32,
-    /// Σ squared distance of the fitted rows to their centres.
-    pub inertia: f64,
-    pub iterations: u32,
-    pub converged: bool,
+    /// Σ squared distance of the fitted rows to their centres. `None`, here and below: fitted elsewhere, and not known.
+    pub inertia: Option<f64>,
+    pub iterations: Option<u32>,
+    pub converged: Option<bool>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

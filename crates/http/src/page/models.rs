@@ -139,7 +139,11 @@ pub fn subject(version: &Value) -> String {
     let expression = |key: &str| version.get(key).map(|of| word(of, "expression").to_owned()).unwrap_or_default();
     match word(version, "task") {
         "regression" | "classification" => answer_name(version),
-        "recommendation" => format!("{} for {}", expression("item"), expression("user")),
+        // Of an imported one the stream need not have the columns.
+        "recommendation" => match version.get("imported").and_then(|of| of.get("parameters")) {
+            Some(of) => format!("{} for {}", word(of, "itemCol"), word(of, "userCol")),
+            None => format!("{} for {}", expression("item"), expression("user")),
+        },
         "clustering" => "clusters".to_owned(),
         "similarity" | "neighbourhood" => format!("what is like a {}", expression("id")),
         _ => "what is popular".to_owned(),

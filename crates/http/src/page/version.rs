@@ -24,18 +24,27 @@ pub async fn page(asker: &Asker<'_>, model: &str, version: &str) -> Made {
     };
     let number = whole(&described, "version");
     let trained = i64::try_from(whole(&described, "trained_at_ms")).unwrap_or(i64::MAX);
-    let mut lineage = vec![
-        ("Trained on", format!("{}, {} rows", batches(&described), format::count(whole(&described, "rows")))),
-        (
-            "At",
-            format!("{} UTC, in {}", format::time(trained), format::seconds(number_of(&described, "training_seconds"))),
-        ),
+    let imported = described.get("imported");
+    let mut lineage = match imported {
+        Some(of) => vec![
+            ("Imported from", format!("{}, {}", word(of, "from"), word(of, "class"))),
+            ("Saved there", format!("{} UTC", format::time(trained))),
+        ],
+        None => {
+            let seconds = format::seconds(number_of(&described, "training_seconds"));
+            vec![
+                ("Trained on", format!("{}, {} rows", batches(&described), format::count(whole(&described, "rows")))),
+                ("At", format!("{} UTC, in {seconds}", format::time(trained))),
+                ("Seed", text(described.get("seed").unwrap_or(&Value::Null))),
+            ]
+        }
+    };
+    lineage.extend([
         ("Algorithm", word(&described, "algorithm").replace('_', " ")),
-        ("Seed", text(described.get("seed").unwrap_or(&Value::Null))),
         ("Identity", word(&described, "identity").to_owned()),
         ("File", word(&described, "file").to_owned()),
         ("Digest of the file", word(&described, "file_digest").to_owned()),
-    ];
+    ]);
     if whole(&described, "dropped_missing") > 0 {
         lineage.push((
             "Left out for missing values",
@@ -45,6 +54,8 @@ pub async fn page(asker: &Asker<'_>, model: &str, version: &str) -> Made {
     if let Some(parent) = described.get("parent").filter(|parent| !parent.is_null()) {
         lineage.push(("Begun from version", parent.get("version").map_or_else(|| text(parent), text)));
     }
+    // Of those that were imported the stream need not have the columns: what Spark calls them is among the parameters.
+    let has_columns = imported.is_none() || word(&described, "task") != "recommendation";
     for (key, said) in [
         ("user", "User"),
         ("item", "Item"),
@@ -53,15 +64,15 @@ pub async fn page(asker: &Asker<'_>, model: &str, version: &str) -> Made {
         ("target", "Target"),
         ("output", "Output"),
     ] {
-        let value = described.get(key).filter(|value| !value.is_null());
+        let value = described.get(key).filter(|value| has_columns && !value.is_null());
         let said_of =
             value.map(|value| if value.is_object() { word(value, "expression").to_owned() } else { text(value) });
         lineage.extend(said_of.map(|value| (said, value)));
     }
-    let parameters: Vec<(&str, String)> = described
-        .get("parameters")
-        .and_then(Value::as_object)
+    // Of an imported one in our words, and then in Spark's.
+    let parameters: Vec<(&str, String)> = [Some(&described), imported]
         .into_iter()
+        .filter_map(|of| of?.get("parameters")?.as_object())
         .flatten()
         .map(|(name, value)| (name.as_str(), text(value)))
         .collect();
@@ -77,9 +88,9 @@ pub async fn page(asker: &Asker<'_>, model: &str, version: &str) -> Made {
         section { h2 { "How good it is" } (scores(&described)) }
         @if let Some(clusters) = &clusters { (insights::clusters(clusters)) }
         (insights::section(&described, insights.as_ref()))
-        section { h2 { "Where it came from" } (facts(&lineage)) p { "Trained with batches" @if list(&described, "batches").len() > BATCHES_LINKED { ", the newest" } ": " @for batch in list(&described, "batches").iter().rev().take(BATCHES_LINKED) {
+        section { h2 { "Where it came from" } (facts(&lineage)) @if imported.is_none() { p { "Trained with batches" @if list(&described, "batches").len() > BATCHES_LINKED { ", the newest" } ": " @for batch in list(&described, "batches").iter().rev().take(BATCHES_LINKED) {
             a href={ "/page/batches/" (text(batch)) } { (text(batch)) } " "
-        } } }
+        } } } }
         @if !list(&described, "features").is_empty() { section { h2 { "What it reads" } ul { @for feature in list(&described, "features") { li { code { (text(feature)) } } } } } }
         @if !parameters.is_empty() { section { h2 { "Parameters" } (facts(&parameters)) } }
         p { a href=(path) { "All of it as JSON" } }

@@ -296,13 +296,26 @@ fn batches(loaded: &Loaded, action: &BatchesAction) -> anyhow::Result<u8> {
 
 /// For the commands that only look: they make no store of a mistyped name.
 fn open_existing_store(url: &StoreUrl) -> anyhow::Result<SharedStore> {
-    let nothing = || anyhow!("store.url: {url} holds no pipeline yet: run it first, or mend the path");
-    match url {
-        StoreUrl::Local(folder) if !folder.join(IDENTITY_KEY).exists() => return Err(nothing()),
-        StoreUrl::Local(_) | StoreUrl::S3 { .. } => {}
-    }
     let store = open_store_reading(url)?;
-    read_optional(store.as_ref(), IDENTITY_KEY)?.map(|_| store).ok_or_else(nothing)
+    match is_begun(&store)? {
+        true => Ok(store),
+        false => bail!("store.url: {url} holds no pipeline yet: run it first, or mend the path"),
+    }
+}
+
+/// The same of models: a store may hold imported ones before the first run.
+fn open_store_of_models(url: &StoreUrl) -> anyhow::Result<SharedStore> {
+    let store = open_store_reading(url)?;
+    match is_begun(&store)? || !store.folders("models/")?.is_empty() {
+        true => Ok(store),
+        false => {
+            bail!("store.url: {url} holds no pipeline yet, and no model: run it or import one first, or mend the path")
+        }
+    }
+}
+
+fn is_begun(store: &SharedStore) -> anyhow::Result<bool> {
+    Ok(read_optional(store.as_ref(), IDENTITY_KEY)?.is_some())
 }
 
 fn batch_row(batch: &Batch) -> Vec<String> {
@@ -370,7 +383,7 @@ fn models(loaded: Loaded, action: &ModelsAction) -> anyhow::Result<u8> {
     if let ModelsAction::Import(wanted) = action {
         return import_model(&loaded, wanted);
     }
-    let store = open_existing_store(&loaded.pipeline.store)?;
+    let store = open_store_of_models(&loaded.pipeline.store)?;
     let owner = OwnerTexts::of(&loaded.pipeline.models);
     let registry = Registry::open_for(store.clone(), owner.clone())?;
     let served = registry.snapshot();

@@ -10,6 +10,7 @@ mod eight;
 mod floors;
 mod golden;
 mod houses;
+mod imports;
 mod insights;
 mod kafka;
 mod keys;

@@ -8,7 +8,7 @@ use millstream_store::{S3Store, Store};
 use serde_json::Value;
 
 /// A place of its own in the server's bucket, or `None` after saying that `test` is skipped.
-fn place(test: &str) -> Option<(String, String)> {
+pub fn place(test: &str) -> Option<(String, String)> {
     let Some(url) = std::env::var("MILLSTREAM_TEST_S3").ok().filter(|url| !url.is_empty()) else {
         let why = format!("{test}: no S3 server (MILLSTREAM_TEST_S3 is not set; ci/s3.sh start FOLDER)");
         assert!(std::env::var("MILLSTREAM_TEST_SERVICES").as_deref() != Ok("required"), "{why}");

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use datafusion::arrow::array::RecordBatch;
 use millstream_store::{Bytes, ReadAt, Store, StoreError, StoredFile};
@@ -14,13 +15,20 @@ use super::SavedError;
 const FILES_MOST: usize = 10_000;
 /// Of all files: the factors of ten million users and items at a rank of 25.
 const BYTES_MOST: u64 = 1 << 30;
+/// Of all rows, unpacked: vectors hardly shrink when they are packed, and what does is small.
+const UNPACKED_BYTES_MOST: u64 = 2 << 30;
 /// Of one file with JSON in it: labels and the ends of buckets stand there.
 const METADATA_BYTES_MOST: usize = 16 << 20;
+
+const NO_METADATA: &str =
+    "it has no metadata: name the folder that a model of Spark ML was saved to, which has a folder `metadata` in it";
 
 /// A folder, or a stage within one.
 #[derive(Clone)]
 pub struct Folder {
     files: Arc<BTreeMap<String, Bytes>>,
+    /// How many bytes of rows may still be unpacked, of all stages together.
+    unpacked_left: Arc<AtomicU64>,
     /// Empty, or with a slash at its end.
     prefix: String,
     /// For people: of the whole.
@@ -45,6 +53,11 @@ impl Folder {
     /// `prefix`: empty, or with a slash at its end.
     pub fn open(store: &dyn Store, prefix: &str) -> Result<Self, SavedError> {
         let root = store.place(prefix).trim_end_matches('/').to_owned();
+        let is_empty = |folder: &str| store.list(&format!("{prefix}{folder}/")).map(|keys| keys.is_empty());
+        // A mistyped folder may hold millions of files, which need not be listed.
+        if is_empty("metadata")? && is_empty("bestModel/metadata")? {
+            return Err(SavedError::Damaged { place: root, problem: NO_METADATA.to_owned() });
+        }
         let keys = store.list(prefix)?;
         let names = keys.iter().filter_map(|key| Some((key, key.strip_prefix(prefix)?)));
         let names: Vec<_> = names.filter(|(_, name)| !is_beside(name)).collect();
@@ -68,7 +81,8 @@ impl Folder {
             left = left.saturating_sub(bytes.len() as u64);
             files.insert(name.to_owned(), Bytes::from(bytes));
         }
-        Ok(Self { files: Arc::new(files), prefix: String::new(), root })
+        let unpacked_left = Arc::new(AtomicU64::new(UNPACKED_BYTES_MOST));
+        Ok(Self { files: Arc::new(files), unpacked_left, prefix: String::new(), root })
     }
 
     /// Of names and contents: the same for the same files, wherever they lie.
@@ -118,12 +132,15 @@ impl Folder {
 
     pub fn metadata(&self) -> Result<Metadata, SavedError> {
         const NAME: &str = "metadata";
-        let parts = self.parts(NAME);
-        let Some((name, bytes)) = parts.iter().find(|(_, bytes)| !bytes.is_empty()) else {
+        let mut parts = self.parts(NAME);
+        parts.retain(|(_, bytes)| !bytes.is_empty());
+        if let [_, (second, _), ..] = &parts[..] {
+            let problem = "it is the metadata of another model: two were copied into one folder, save the model again";
+            return Err(self.damaged(second, problem));
+        }
+        let Some((name, bytes)) = parts.first() else {
             let problem = match self.names("bestModel").is_empty() {
-                true => {
-                    "it has no metadata: name the folder that a model of Spark ML was saved to, which has a folder `metadata` in it"
-                }
+                true => NO_METADATA,
                 false => "it is the outcome of a search: import its folder `bestModel`",
             };
             return Err(self.damaged("", problem));
@@ -174,10 +191,20 @@ impl Folder {
             let rows = batches.rows_total();
             left = left.checked_sub(rows).ok_or_else(|| fault(format!("more than {rows_most} rows")))?;
             while let Some(batch) = batches.read().map_err(|error| fault(error.to_string()))? {
+                self.count_unpacked(&batch).map_err(fault)?;
                 take(&batch).map_err(fault)?;
             }
         }
         Ok(())
+    }
+
+    fn count_unpacked(&self, batch: &RecordBatch) -> Result<(), String> {
+        let sizes = batch.columns().iter().map(|column| column.to_data().get_slice_memory_size());
+        let bytes = sizes.sum::<Result<usize, _>>().map_err(|error| error.to_string())? as u64;
+        let count = |left: u64| left.checked_sub(bytes);
+        let counted = self.unpacked_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count);
+        let most = UNPACKED_BYTES_MOST >> 20;
+        counted.map(drop).map_err(|_| format!("the rows of the model take more than {most} MiB when they are unpacked"))
     }
 }
 
@@ -196,6 +223,15 @@ impl Folder {
         let mut files = (*self.files).clone();
         files.insert(name.to_owned(), change(self.bytes(name)));
         Self { files: Arc::new(files), ..self.clone() }
+    }
+
+    /// Which may unpack so many bytes.
+    pub fn unpacking(&self, bytes_most: u64) -> Self {
+        Self { unpacked_left: Arc::new(AtomicU64::new(bytes_most)), ..self.clone() }
+    }
+
+    pub fn unpacked_left(&self) -> u64 {
+        self.unpacked_left.load(Ordering::Relaxed)
     }
 
     pub fn without(&self, name: &str) -> Self {
@@ -233,6 +269,12 @@ impl Metadata {
     /// What is not there, and what is null.
     fn find(&self, name: &str) -> Option<&Value> {
         self.params.get(name).or_else(|| self.extras.get(name)).filter(|value| !value.is_null())
+    }
+
+    /// What was set, what was not, and what else it says of the fit: of single values all there are.
+    pub fn known(self) -> Map<String, Value> {
+        let all = self.extras.into_iter().chain(self.params);
+        all.filter(|(_, value)| value.is_number() || value.is_boolean() || value.is_string()).collect()
     }
 
     fn required(&self, name: &str, expected: &str) -> Result<&Value, SavedError> {

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use millstream_learn::{Arrays, Id, Ids};
-use millstream_store::Store;
+use millstream_learn::{Algorithm, Arrays, Id, Ids};
+use millstream_store::{RECORD_BYTES_MOST, Store};
 use millstream_stream::batch::read_schema;
 use millstream_stream::schema::Dialect;
 use millstream_untrusted::model::{ColumnType, Provenance};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::convert::{ConvertError, FoldIn, clusters, factors, linear, logistic, trees};
+use super::parameters::parameters;
 use super::pipeline::{Mapped, Pipeline, Takes};
 use super::saved::{AlsModel, ClassColumns, Saved, SavedStage};
 use super::trees::{Ensemble, SplitTest, TreeModel};
@@ -32,7 +33,7 @@ pub struct ImportOptions {
 
 /// A model, and what is said of it.
 struct Imported {
-    algorithm: &'static str,
+    algorithm: Algorithm,
     task: Task,
     arrays: Arrays,
     inputs: Vec<Input>,
@@ -59,21 +60,28 @@ pub fn import(
             format!("it has {} models, and a version is one: save the one that is to be served", models.len());
         return Err(whole(problem));
     };
-    let imported = imported(store, model, &stages, options).map_err(|Problem(problem)| whole(problem))?;
+    let Imported { algorithm, task, arrays, inputs, mapped, target, notes } =
+        imported(store, model, &stages, options).map_err(|Problem(problem)| whole(problem))?;
     let digest = folder.digest();
+    let (known, rest) = parameters(algorithm, &model.parameters);
     let provenance = Provenance {
         from: format!("Spark {}", saved.spark),
         class: model.class.clone(),
         uid: saved.uid.clone(),
         digest: digest.clone(),
         imported_at_ms: options.now_ms,
+        parameters: rest,
     };
+    let saved_at_ms = saved.saved_at_ms;
+    // Factors may be large: they are not kept in each of their forms.
+    drop(saved);
     // What the command was told counts too.
-    let told = json!([1, "spark", digest, options.features, fold_in_json(&model.stage, &options.fold_in)]);
+    let told = json!([1, "spark", digest, options.features, fold_in_json(&task, &options.fold_in)]);
     let configuration_digest = blake3::hash(told.to_string().as_bytes()).to_hex().to_string();
     let identity = blake3::hash(format!("{name}\n{configuration_digest}\n").as_bytes()).to_hex().to_string();
-    let arrays = arrays_to_bytes(&imported.arrays).map_err(|error| whole(error.to_string()))?;
-    let Mapped { features, missing, .. } = imported.mapped.unwrap_or_else(|| Mapped {
+    let bytes = arrays_to_bytes(&arrays).map_err(|error| whole(error.to_string()))?;
+    drop(arrays);
+    let Mapped { features, missing, .. } = mapped.unwrap_or_else(|| Mapped {
         inputs: Vec::new(),
         features: Vec::new(),
         columns: Vec::new(),
@@ -84,39 +92,44 @@ pub fn import(
         model: name.to_owned(),
         version: 0,
         attempt: uuid::Uuid::new_v4().simple().to_string(),
-        algorithm: imported.algorithm.to_owned(),
+        algorithm: algorithm.name().to_owned(),
         identity: identity.clone(),
         configuration_digest,
-        task: imported.task,
+        task,
         target_summary: TargetSummary::None,
-        inputs: imported.inputs,
+        inputs,
         features,
-        target: imported.target,
+        target,
         filter: None,
         train_on: Value::Null,
         output: None,
         baseline: None,
         missing,
-        parameters: Map::new(),
+        parameters: known,
         batches: Vec::new(),
         rows: 0,
         dropped_missing: 0,
         holdout: Holdout { share: 0.0, seed: 0 },
         seed: 0,
         file: "model.safetensors".to_owned(),
-        file_digest: blake3::hash(&arrays).to_hex().to_string(),
+        file_digest: blake3::hash(&bytes).to_hex().to_string(),
         schema: 0,
         dialect: Dialect::CURRENT,
         engine: None,
-        trained_at_ms: saved.saved_at_ms,
+        trained_at_ms: saved_at_ms,
         training_seconds: 0.0,
-        notes: imported.notes,
+        notes,
         imported: Some(provenance),
     };
     // As it will be loaded: what is refused then is refused now.
     let place = folder.place("");
+    let n_bytes = serde_json::to_vec_pretty(&file).map_err(|error| whole(error.to_string()))?.len() as u64;
+    if n_bytes > RECORD_BYTES_MOST {
+        let most = RECORD_BYTES_MOST >> 20;
+        return Err(whole(format!("its columns and categories take {n_bytes} bytes of JSON, {most} MiB are the most")));
+    }
     check_apart(&file, &Default::default(), &place)?;
-    Version::from_parts(file.clone(), Vec::new(), &arrays, place)?;
+    Version::from_parts(file.clone(), Vec::new(), &bytes, place)?;
     let mut last = 0;
     for number in version_numbers(store, name)? {
         last = number;
@@ -128,7 +141,7 @@ pub fn import(
             Err(_) => {}
         }
     }
-    Ok(publish(store, &Draft { file, arrays }, last)?)
+    Ok(publish(store, &Draft { file, arrays: bytes }, last)?)
 }
 
 impl SavedStage {
@@ -189,27 +202,27 @@ fn imported(store: &dyn Store, model: &Saved, stages: &[&Saved], options: &Impor
             let mapped = mapped(Takes::Distances, &model.features_column, n, &nothing)?;
             let arrays = clusters(model, &mapped.columns)?.to_arrays();
             let k = u32::try_from(model.k).map_err(|error| error.to_string())?;
-            let task = ClusteringTask { clusters: k, inertia: 0.0, iterations: 0, converged: true };
-            rows("kmeans", Task::Clustering(task), arrays, mapped, String::new())
+            let task = ClusteringTask { clusters: k, inertia: None, iterations: None, converged: None };
+            rows(Algorithm::Kmeans, Task::Clustering(task), arrays, mapped, String::new())
         }
         SavedStage::Linear(model) => {
             let mapped = mapped(Takes::Weights, &model.features_column, model.coefficients.len(), &nothing)?;
             let arrays = linear(model, &mapped.columns)?.to_arrays();
-            rows("linear_regression", Task::Regression, arrays, mapped, model.label_column.clone())
+            rows(Algorithm::LinearRegression, Task::Regression, arrays, mapped, model.label_column.clone())
         }
         SavedStage::Logistic(model) => {
             let n = model.coefficients.n_columns;
             let mapped = mapped(Takes::Weights, &model.columns.features, n, &nothing)?;
             let arrays = logistic(model, &mapped.columns)?.to_arrays();
             let (classes, target) = classes(&model.columns, model.n_classes, stages);
-            rows("logistic_regression", Task::Classification { classes }, arrays, mapped, target)
+            rows(Algorithm::LogisticRegression, Task::Classification { classes }, arrays, mapped, target)
         }
         SavedStage::Trees(model) => {
             let mapped = mapped(Takes::Thresholds, &model.features_column, model.n_features, &nominal(model)?)?;
             let arrays = trees(model, &mapped.columns)?.to_arrays();
             let algorithm = match model.ensemble {
-                Ensemble::Mean => "random_forest",
-                Ensemble::Boosted => "gradient_boosting",
+                Ensemble::Mean => Algorithm::RandomForest,
+                Ensemble::Boosted => Algorithm::GradientBoosting,
             };
             let (task, target) = match &model.classes {
                 None => (Task::Regression, model.label_column.clone()),
@@ -262,11 +275,13 @@ fn classes(columns: &ClassColumns, n_classes: usize, stages: &[&Saved]) -> (Vec<
     (named.unwrap_or_else(|| (0..n_classes).map(Value::from).collect()), target)
 }
 
-fn fold_in_json(stage: &SavedStage, fold_in: &FoldIn) -> Value {
-    match stage {
-        SavedStage::Als(_) => json!([fold_in.implicit, fold_in.lambda, fold_in.alpha, fold_in.nonnegative]),
-        _ => Value::Null,
-    }
+/// What is asked of a recommender beside its folder, and where its users and items are found.
+fn fold_in_json(task: &Task, fold_in: &FoldIn) -> Value {
+    let of = |task: &Recommendation| {
+        let columns = [&task.user, &task.item].map(|id| id.expression.as_str());
+        json!([fold_in.implicit, fold_in.lambda, fold_in.alpha, fold_in.nonnegative, columns])
+    };
+    task.recommendation().map_or(Value::Null, of)
 }
 
 fn recommender(store: &dyn Store, model: &AlsModel, options: &ImportOptions) -> Result<Imported, Problem> {
@@ -300,7 +315,7 @@ fn recommender(store: &dyn Store, model: &AlsModel, options: &ImportOptions) -> 
         let [user, item] = columns;
         let why = match schema {
             Some(_) => format!("the stream has no columns {user} and {item}"),
-            None => "the stream has not begun: import the model again, under another name, once it has".to_owned(),
+            None => "the stream has not begun: import the model again once it has".to_owned(),
         };
         notes.push(format!("nothing is known of what users have taken up: {why}"));
     }
@@ -327,5 +342,13 @@ fn recommender(store: &dyn Store, model: &AlsModel, options: &ImportOptions) -> 
     let input = |name: &str| Input { name: name.to_owned(), kind: ColumnType::Int64 };
     let inputs = crate::model::RATING_INPUTS.iter().map(|name| input(name)).collect();
     let target = "1".to_owned();
-    Ok(Imported { algorithm: "als", task: Task::Recommendation(task), arrays, inputs, mapped: None, target, notes })
+    Ok(Imported {
+        algorithm: Algorithm::Als,
+        task: Task::Recommendation(task),
+        arrays,
+        inputs,
+        mapped: None,
+        target,
+        notes,
+    })
 }

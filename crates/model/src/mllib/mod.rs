@@ -8,6 +8,7 @@ mod convert;
 mod error;
 mod folder;
 mod import;
+mod parameters;
 mod pipeline;
 mod saved;
 #[cfg(test)]

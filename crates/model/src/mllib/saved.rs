@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use datafusion::arrow::array::{AsArray, RecordBatch};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::SavedError;
 use super::columns::{Matrix, column, doubles, equal_lists, flags, integers, lists, matrix, texts, vector};
@@ -27,6 +27,8 @@ pub struct Saved {
     pub spark: String,
     pub uid: String,
     pub saved_at_ms: u64,
+    /// All that it was fitted with and that its metadata has, by Spark's names.
+    pub parameters: Map<String, Value>,
     pub stage: SavedStage,
 }
 
@@ -188,7 +190,8 @@ impl Saved {
         let metadata = folder.metadata()?;
         let stage = stage(folder, &metadata, depth)?;
         let class = metadata.class.rsplit('.').next().unwrap_or_default().to_owned();
-        Ok(Self { class, spark: metadata.spark, uid: metadata.uid, saved_at_ms: metadata.saved_at_ms, stage })
+        let (spark, uid) = (metadata.spark.clone(), metadata.uid.clone());
+        Ok(Self { class, spark, uid, saved_at_ms: metadata.saved_at_ms, parameters: metadata.known(), stage })
     }
 }
 

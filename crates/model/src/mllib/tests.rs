@@ -68,6 +68,19 @@ fn a_folder_that_was_damaged_is_an_error() {
     assert!(refused > 500, "{refused}");
 }
 
+/// Files of a few KB may say that they hold gigabytes, and a pipeline has many.
+#[test]
+fn all_stages_together_unpack_a_bounded_size() {
+    const MOST: u64 = 1 << 20;
+    let whole = open(&golden().join("4.0/pipeline-linear")).unpacking(MOST);
+    Saved::read(&whole).unwrap();
+    let taken = MOST - whole.unpacked_left();
+    assert!(Saved::read(&whole.unpacking(taken)).is_ok());
+    // The last stage has no more than the others left of it.
+    let error = Saved::read(&whole.unpacking(taken - 1)).unwrap_err().to_string();
+    assert!(error.contains("/6_LinearRegression_") && error.contains("when they are unpacked"), "{error}");
+}
+
 fn options() -> ImportOptions {
     let fold_in = FoldIn { implicit: false, lambda: 0.1, alpha: 1.0, nonnegative: false };
     ImportOptions { features: None, fold_in, now_ms: 1 }
@@ -92,6 +105,40 @@ fn near(found: f64, expected: f64, tolerance: f64, what: &str) {
     assert!((found - expected).abs() <= tolerance * expected.abs().max(1.0), "{what}: {found}, Spark {expected}");
 }
 
+/// Asks what Spark was asked; answers how many rows were compared.
+fn answers_as_spark(version: &Version, case: &Path) -> usize {
+    let mut compared = 0;
+    let tolerance = if version.recommender().is_some() { 1e-5 } else { 1e-9 };
+    let classes = version.file.task.classes().to_vec();
+    for answer in answers(case)["answers"].as_array().unwrap() {
+        let given = answer["row"].as_object().unwrap();
+        // What the model does not read is not looked at; Spark refuses a label that it does not know, also where nothing takes it.
+        let row: Row =
+            given.iter().filter(|(name, _)| version.is_input(name)).map(|(k, v)| (k.clone(), v.clone())).collect();
+        let what = format!("{} {answer}", case.display());
+        let found = version.predict(std::slice::from_ref(&row));
+        let Some(expected) = answer["prediction"].as_f64() else {
+            let unread = row.len() < given.len() && [json!("castle"), Value::Null].contains(&given["kind"]);
+            assert!(found.is_err() || unread, "{what}: {found:?}");
+            continue;
+        };
+        let found = found.unwrap_or_else(|fault| panic!("{what}: {fault}")).remove(0);
+        compared += 1;
+        if classes.is_empty() {
+            near(found.value.as_f64().unwrap(), expected, tolerance, &what);
+            continue;
+        }
+        let class = (0_u32..).zip(&classes).find(|(number, _)| f64::from(*number).total_cmp(&expected).is_eq());
+        assert_eq!(Some(&found.value), class.map(|(_, class)| class), "{what}");
+        assert!(answer.get("named").is_none_or(|named| *named == found.value), "{what}");
+        let probabilities = found.probability.unwrap();
+        for (found, expected) in probabilities.values().zip(answer["probability"].as_array().unwrap()) {
+            near(found.as_f64().unwrap(), expected.as_f64().unwrap(), tolerance, &what);
+        }
+    }
+    compared
+}
+
 /// Rows with unseen categories, nulls, the ends of buckets, and ids that nobody had.
 #[test]
 fn an_imported_model_answers_as_spark_does() {
@@ -99,36 +146,22 @@ fn an_imported_model_answers_as_spark_does() {
     for case in cases().into_iter().filter(|case| !case.ends_with("kmeans-cosine")) {
         let version = imported(&case);
         assert!(version.file.imported.is_some() && version.file.batches.is_empty());
-        let tolerance = if version.recommender().is_some() { 1e-5 } else { 1e-9 };
-        let classes = version.file.task.classes().to_vec();
-        for answer in answers(&case)["answers"].as_array().unwrap() {
-            let given = answer["row"].as_object().unwrap();
-            // What the model does not read is not looked at; Spark refuses a label that it does not know, also where nothing takes it.
-            let row: Row =
-                given.iter().filter(|(name, _)| version.is_input(name)).map(|(k, v)| (k.clone(), v.clone())).collect();
-            let what = format!("{} {answer}", case.display());
-            let found = version.predict(std::slice::from_ref(&row));
-            let Some(expected) = answer["prediction"].as_f64() else {
-                let unread = row.len() < given.len() && [json!("castle"), Value::Null].contains(&given["kind"]);
-                assert!(found.is_err() || unread, "{what}: {found:?}");
-                continue;
-            };
-            let found = found.unwrap_or_else(|fault| panic!("{what}: {fault}")).remove(0);
-            compared += 1;
-            if classes.is_empty() {
-                near(found.value.as_f64().unwrap(), expected, tolerance, &what);
-                continue;
-            }
-            let class = (0_u32..).zip(&classes).find(|(number, _)| f64::from(*number).total_cmp(&expected).is_eq());
-            assert_eq!(Some(&found.value), class.map(|(_, class)| class), "{what}");
-            assert!(answer.get("named").is_none_or(|named| *named == found.value), "{what}");
-            let probabilities = found.probability.unwrap();
-            for (found, expected) in probabilities.values().zip(answer["probability"].as_array().unwrap()) {
-                near(found.as_f64().unwrap(), expected.as_f64().unwrap(), tolerance, &what);
-            }
-        }
+        compared += answers_as_spark(&version, &case);
     }
     assert!(compared > 200, "{compared}");
+}
+
+/// Imports came later, in format 1: what was stored of them must always load, and is never edited.
+#[test]
+fn what_was_stored_of_imports_still_loads_and_answers() {
+    let stored = Path::new(env!("CARGO_MANIFEST_DIR")).join("../millstream/testdata/golden/format-1-imports");
+    let store = LocalStore::open_reading(&stored);
+    for (model, case) in [("films", "4.0/als"), ("groups", "4.0/kmeans"), ("sold", "4.0/pipeline-forest")] {
+        let version = Version::load(&store, model, 1, &OwnerTexts::default()).unwrap();
+        assert!(answers_as_spark(&version, &golden().join(case)) > 3);
+        let text = std::fs::read(stored.join(format!("models/{model}/000001/model.json"))).unwrap();
+        assert_eq!(serde_json::to_value(&version.file).unwrap(), serde_json::from_slice::<Value>(&text).unwrap());
+    }
 }
 
 #[test]
@@ -242,7 +275,20 @@ fn numbers_of_a_bare_vector_are_called_as_told() {
 /// A number that nobody measured is no 0.
 #[test]
 fn what_spark_does_not_save_of_clusters_is_null() {
-    let version = imported(&golden().join("4.0/kmeans"));
+    let place = tempfile::tempdir().unwrap();
+    let store = LocalStore::open(place.path()).unwrap();
+    import(&store, "m", &open(&golden().join("4.0/kmeans")), &options()).unwrap();
+    let path = place.path().join("models/m/000001/model.json");
+    let mut stored: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let unknown = ["inertia", "iterations", "converged"];
+    assert!(unknown.iter().all(|name| stored["task"][name].is_null()), "{stored}");
+    // As it was written before.
+    for (name, value) in unknown.iter().zip([json!(0.0), json!(0), json!(true)]) {
+        stored["task"][name] = value;
+    }
+    stored["imported"].as_object_mut().unwrap().remove("parameters").unwrap();
+    std::fs::write(&path, stored.to_string()).unwrap();
+    let version = Version::load(&store, "m", 1, &OwnerTexts::default()).unwrap();
     let told = Value::Object(version.clusters().unwrap().to_json());
     assert!(told["inertia"].is_null() && told["iterations"].is_null(), "{told}");
     let clusters = told["clusters"].as_array().unwrap();
@@ -252,4 +298,29 @@ fn what_spark_does_not_save_of_clusters_is_null() {
         assert!(cluster["spread"].as_object().unwrap().values().all(Value::is_null), "{cluster}");
         assert!(cluster["center"].as_object().unwrap().values().all(|center| !center.is_null()), "{cluster}");
     }
+}
+
+/// Under our names what means the same, and the rest by Spark's.
+#[test]
+fn what_is_known_of_the_fit_stands_in_its_parameters() {
+    let told = |case: &str| {
+        let file = imported(&golden().join(case)).file;
+        (Value::Object(file.parameters), Value::Object(file.imported.unwrap().parameters))
+    };
+    assert_eq!(told("3.5/als").0, json!({ "rank": 3 }));
+    assert_eq!(told("4.0/kmeans").0, json!({ "k": 3, "max_iterations": 20 }));
+    let (linear, rest) = told("4.0/linear");
+    assert_eq!((&linear, &rest["regParam"], &rest["maxIter"]), (&json!({}), &json!(0.0), &json!(100)));
+    let (logistic, rest) = told("4.0/logistic-sparse");
+    assert_eq!(logistic, json!({ "tolerance": 1e-6, "max_iterations": 100 }));
+    assert_eq!((&rest["elasticNetParam"], rest.get("tol")), (&json!(1.0), None));
+    for release in ["3.5", "4.0"] {
+        let (forest, rest) = told(&format!("{release}/pipeline-forest"));
+        assert_eq!(forest, json!({ "trees": 5, "max_depth": 4, "min_leaf": 1, "max_samples": 1.0, "bins": 32 }));
+        assert_eq!((&rest["featureSubsetStrategy"], &rest["numClasses"]), (&json!("auto"), &json!(3)));
+    }
+    let boosted = json!({
+        "rounds": 4, "learning_rate": 0.1, "max_depth": 3, "min_leaf": 1, "max_samples": 1.0, "bins": 32,
+    });
+    assert_eq!(told("4.0/boosted-classes").0, boosted);
 }

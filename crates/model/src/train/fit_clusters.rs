@@ -27,9 +27,9 @@ pub(super) fn train_clusters(run: &TrainingRun, columns: &ClusterColumns) -> Res
     notes.extend(counted([(counts.missing, "rows lacked a feature and were left out")]));
     let task = ClusteringTask {
         clusters: u32::try_from(model.k()).map_err(|_| RowsError::Impossible("more clusters than can be counted"))?,
-        inertia: model.inertia(),
-        iterations: model.iterations(),
-        converged: model.converged(),
+        inertia: Some(model.inertia()),
+        iterations: Some(model.iterations()),
+        converged: Some(model.converged()),
     };
     let trained = Trained::new(model.to_arrays(), Task::Clustering(task), counts, notes);
     Ok(Trained { features: encoded, inputs, ..trained })

@@ -210,7 +210,7 @@ impl KnownModel {
         let newest = |kind| evaluations.iter().rev().find(|evaluation| evaluation.kind == kind);
         let lacks = Unmeasured {
             holdout: file.holdout.share > 0.0 && newest(EvaluationKind::Holdout).is_none(),
-            next_batch: newest(EvaluationKind::NextBatch).is_none(),
+            next_batch: file.imported.is_none() && newest(EvaluationKind::NextBatch).is_none(),
             newest_batch: file.batches.iter().map(|batch| batch.batch).max().unwrap_or(0),
             evaluations: u32::try_from(evaluations.len()).unwrap_or(u32::MAX),
         };

@@ -44,10 +44,7 @@ pub fn insights(
         }
     }?;
     if found.of == 0 && found.notes.is_empty() {
-        let why = match version.file.imported {
-            Some(_) => "it was imported: there are no held-out rows of it, so nothing is measured here",
-            None => "its hold-out is empty: no row was kept from training, so nothing is measured here",
-        };
+        let why = "its hold-out is empty: no row was kept from training, so nothing is measured here";
         found.notes.push(why.to_owned());
     }
     // What JSON cannot say, such as a number that is not finite, would not be read again.
@@ -66,6 +63,7 @@ pub struct Explainer {
 }
 
 const STACK_BYTES: usize = 32 << 20;
+const OF_NO_ROWS: &str = "it was imported: there are no held-out rows of it, so nothing is measured here";
 
 /// Why there is nothing to show, for people who may not know the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,6 +97,7 @@ impl Explainer {
             tracing::warn!("{model}@{version} cannot be explained: {}", error_chain(&error));
             Unexplained(reason(&error))
         })?;
+        let found = found.ok_or_else(|| Unexplained(OF_NO_ROWS.to_owned()))?;
         match keep_insights(&*self.store, model, version, &found) {
             Ok(kept) => Ok(kept),
             Err(error) => {
@@ -108,9 +107,13 @@ impl Explainer {
         }
     }
 
-    fn compute(&self, model: &str, number: u32) -> Result<Insights, TrainError> {
+    /// `None`: of a version that was imported.
+    fn compute(&self, model: &str, number: u32) -> Result<Option<Insights>, TrainError> {
         let unknown = || RegistryError::UnknownVersion { model: model.to_owned(), version: number };
         let version = self.registry.load(model, number)?.ok_or_else(unknown)?;
+        if version.file.imported.is_some() {
+            return Ok(None);
+        }
         let missing = || StoreError::Missing { key: "schema".to_owned() };
         let schema = read_schema(&*self.store)
             .map_err(|error| RowsError::Part { place: self.store.place("schema"), problem: error.to_string() })?;
@@ -125,7 +128,7 @@ impl Explainer {
         if let Some(&batch) = own.iter().find(|number| batches.iter().all(|batch| batch.number() != **number)) {
             return Err(TrainError::Batch { batch, problem: "its held-out rows are asked for".to_owned() });
         }
-        insights(&*self.store, &schema, &version, &batches)
+        insights(&*self.store, &schema, &version, &batches).map(Some)
     }
 }
 
