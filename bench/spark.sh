@@ -37,7 +37,7 @@ trained() {
           printf '[[model]]\nname = "m"\n%s\n' "$model"
           [ "$engine" = millstream ] || echo 'engine = "spark"'; } >train.toml
         rm -rf store/models store/scratch
-        python3 "$root/bench/watch.py" "$work/spark" "$millstream" train train.toml --exit-when-done >told.json 2>log || { tail -5 log >&2; exit 1; }
+        python3 "$root/bench/watch.py" "$([ "$engine" = cluster ] && echo "$work/spark" || echo "$work/none")" "$millstream" train train.toml --exit-when-done >told.json 2>log || { tail -5 log >&2; exit 1; }
         python3 - "$name" "$engine" "$measure" <<'PY'
 import json, sys
 name, engine, measure = sys.argv[1:]

@@ -1,4 +1,4 @@
-"""watch.py FOLDER COMMAND…: runs it; wall seconds, and of all its processes and of those that were started from FOLDER (a cluster's) the seconds of
+"""watch.py FOLDER COMMAND…: runs it; wall seconds, and of all its processes and of those that were started from FOLDER (a cluster's, where there is one) the seconds of
 the processor and the most memory at once (resident, a sample every 0.2 s), as one line of JSON."""
 import json
 import os
@@ -52,8 +52,15 @@ def main():
         time.sleep(0.2)
     wall = time.monotonic() - start
     # An executor ends with its job, and then counts with its worker.
-    time.sleep(3)
-    found = processes()
+    until = time.monotonic() + 60
+    while True:
+        found = processes()
+        running = [pid for pid in family(found, began) if b"CoarseGrainedExecutorBackend" in found[pid][3]]
+        if not running:
+            break
+        if time.monotonic() > until:
+            sys.exit(f"executors still run: {running}")
+        time.sleep(0.2)
     cluster = sum(found[pid][1] - before[pid] for pid in before if pid in found)
     own = os.times()
     if child.returncode:

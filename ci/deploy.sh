@@ -31,7 +31,7 @@ prometheus() {
         needs apt-get "install Prometheus, and put it to $home/usr/bin"
         local making=$home.$$
         mkdir -p "$making"
-        (cd "$making" && apt-get update -qq && apt-get download -qq prometheus && dpkg -x prometheus_*.deb . && rm prometheus_*.deb) >&2 2>/dev/null
+        (cd "$making" && apt-get update -qq && apt-get download -qq prometheus && dpkg -x prometheus_*.deb . && rm prometheus_*.deb) >&2
         mv -T "$making" "$home" 2>/dev/null || rm -rf "$making"
         [ -x "$home/usr/bin/prometheus" ] || fail "$home is in the way and has no Prometheus: remove it"
     fi

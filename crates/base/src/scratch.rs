@@ -58,7 +58,8 @@ fn is_left_behind(path: &Path, prefix: &str, age: Duration) -> bool {
     let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW;
     let flags = i32::try_from(flags.bits());
     let Ok(flags) = flags else { return false };
-    match OpenOptions::new().read(true).custom_flags(flags).open(path.join(LOCK)) {
+    // A mount of NFS locks only what is open for writing.
+    match OpenOptions::new().read(true).write(true).custom_flags(flags).open(path.join(LOCK)) {
         Ok(lock) => {
             let is_ours = lock.metadata().is_ok_and(|lock| lock.is_file() && lock.uid() == uid);
             is_ours && lock.try_lock().is_ok()

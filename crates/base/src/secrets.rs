@@ -8,26 +8,19 @@ use toml::de::{DeTable, DeValue};
 
 const HIDDEN: &str = "…";
 
-/// What the names of secrets have in them.
-const WORDS: [&str; 21] = [
+/// What the names of secrets have in them, without what parts their words.
+const WORDS: [&str; 14] = [
     "password",
     "passwd",
     "passphrase",
     "secret",
     "token",
     "credential",
-    "access_key",
     "accesskey",
-    "access.key",
-    "access-key",
-    "api_key",
     "apikey",
-    "api.key",
-    "api-key",
-    "private_key",
     "privatekey",
-    "account_key",
     "accountkey",
+    "encryptionkey",
     "pwd",
     "authorization",
     "bearer",
@@ -38,7 +31,20 @@ const DEPTH_MOST: usize = 4;
 /// Whether the value of a key, by its whole name (`stream.sasl.password`), is nobody's to see.
 pub fn is_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
-    key.split('.').any(|part| part == "sasl") || key.contains("ssl.key") || WORDS.iter().any(|word| key.contains(word))
+    let words = without_separators(&key);
+    key.split('.').any(|part| part == "sasl")
+        || key.contains("ssl.key")
+        || WORDS.iter().any(|word| words.contains(word))
+}
+
+/// `access.key`, `access_key` and `access-key` are `accesskey`.
+fn without_separators(text: &str) -> String {
+    text.replace(['.', '_', '-'], "")
+}
+
+/// Whether a text under a name that says nothing holds a secret.
+pub fn holds_secret(text: &str) -> bool {
+    text_shown(text) != text
 }
 
 /// Whether a text that is no TOML may be about one.
@@ -116,7 +122,7 @@ fn text_shown(text: &str) -> String {
 
 /// `password=hunter2`, `"secretKey": "…"`, `?X-Amz-Signature=…`, wherever it stands in a text.
 fn assigns_secret(text: &str) -> bool {
-    let text = text.to_ascii_lowercase();
+    let text = without_separators(&text.to_ascii_lowercase());
     let is_of_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '"' | '\'' | '\\');
     let assigns = |(at, word): (usize, &str)| {
         let rest = text[at + word.len()..].trim_start_matches(is_of_name).trim_start();
@@ -296,6 +302,10 @@ mod tests {
             "[stream]\n\"ssl.key.location\" = '''hunter2'''",
             "AWS_SECRET_ACCESS_KEY = \"hunter2\"\nname = \"x\"",
             "store.access_key_id = \"hunter2\"",
+            "\"spark.hadoop.fs.azure.account.key.mine.net\" = \"hunter2\"",
+            "\"fs.gs.auth.service.account.private.key\" = \"hunter2\"",
+            "\"fs.s3a.encryption.key\" = \"hunter2\"",
+            "x = \"-Dfs.access.key=hunter2\"",
             "store.token = 2\nserve.tokens = [\"hunter2\"]\n",
             "store.url = \"https://me:hunter2@host/path\"",
             "source.path = \"https://hunter2@host/path\"",

@@ -162,7 +162,7 @@ pub struct Training {
     pub model: String,
     pub batches: Vec<u32>,
     pub started_ms: u64,
-    /// How far an engine outside this process is, in words; absent where nothing is told.
+    /// How far it is, in words; absent where nothing is told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<String>,
 }

@@ -27,7 +27,7 @@ use millstream_answer::catalogue::{CatalogueFrom, Lookups, check_file};
 use millstream_answer::views::{answer_questions, check_files};
 use millstream_base::status::{EventKind, Status, now_ms};
 use millstream_base::{ConfigFaults, Fault, Faults, error_chain};
-use millstream_model::mllib::{FoldIn, Folder, ImportOptions, import};
+use millstream_model::mllib::{FoldIn, Folder, ImportOptions, Limits, import};
 use millstream_model::model::check::is_model_name;
 use millstream_model::registry::{
     Found, OwnerTexts, Published, Registry, RegistryError, Remedy, RemovedVersion, Version,
@@ -351,7 +351,7 @@ fn import_model(loaded: &Loaded, wanted: &ModelImport) -> anyhow::Result<u8> {
         },
         false => Arc::new(LocalStore::open_reading(Path::new(&place))),
     };
-    let saved = Folder::open(source.as_ref(), "")?;
+    let saved = Folder::open(source.as_ref(), "", Limits::FOREIGN)?;
     let store = run::open_store(&loaded.pipeline.store)?;
     let fold_in = FoldIn { implicit: *implicit, lambda: lambda.parse()?, alpha: alpha.parse()?, nonnegative: false };
     let options = ImportOptions { features: features.clone(), fold_in, now_ms: now_ms() };
@@ -365,7 +365,7 @@ fn import_model(loaded: &Loaded, wanted: &ModelImport) -> anyhow::Result<u8> {
     say(&format!(
         "{folder} {is_new} {model} version {number}: {}, takes {}",
         version.algorithm.name(),
-        shortened(&inputs.join(", "))
+        listed(&inputs)
     ));
     for note in &version.file.notes {
         say(&format!("note: {note}"));
@@ -373,10 +373,11 @@ fn import_model(loaded: &Loaded, wanted: &ModelImport) -> anyhow::Result<u8> {
     Ok(exit::DONE)
 }
 
-/// A line for a person.
-fn shortened(text: &str) -> String {
-    const SHOWN: usize = 300;
-    if text.chars().count() <= SHOWN { text.to_owned() } else { text.chars().take(SHOWN).chain(['…']).collect() }
+/// The first of them, and how many more there are.
+fn listed(names: &[&str]) -> String {
+    const SHOWN: usize = 20;
+    let shown = names.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN { format!("{shown} and {} more", names.len() - SHOWN) } else { shown }
 }
 
 fn models(loaded: Loaded, action: &ModelsAction) -> anyhow::Result<u8> {

@@ -19,7 +19,7 @@ use super::prepare::{Join, prepare, wait_for_schema};
 use super::serving::{Pace, Server};
 use super::stages::{Stages, is_last, say_batch, say_source_ended, source_ends};
 use super::stop::{STOP_MOST, Stop, StopSignals, stop_most, stop_on_signal};
-use super::supervisor::{Others, Supervisor, panicked};
+use super::supervisor::{Others, Stage, Supervisor, panicked};
 use super::{Options, Outcome, lock_store, open_store, open_store_reading};
 use crate::config::Pipeline;
 
@@ -168,16 +168,11 @@ pub fn train(pipeline: Pipeline, alone: &Alone) -> anyhow::Result<Outcome> {
     let trainers = Trainer::of_each_engine(&store, &pipeline.models, &pipeline.train, &schema, &alone.status);
     let (batches, end) = (StoredBatches::new(store.clone()), SourceWatch::new(&store));
     let training = Training { pipeline: &pipeline, alone, batches: &batches, end: &end, stop };
+    let supervisor = Supervisor { status: &alone.status, stop: &watching.stop };
     let outcomes: Vec<anyhow::Result<Outcome>> = std::thread::scope(|scope| {
-        let run = |trainer| {
-            let outcome = training.run(trainer);
-            if outcome.is_err() {
-                stop.store(true, Ordering::Relaxed);
-            }
-            outcome
-        };
-        let threads: Vec<_> = trainers.iter().map(|trainer| scope.spawn(move || run(trainer))).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(panicked("training")))).collect()
+        let start = |trainer| supervisor.start(scope, "training", Others::End, move || training.run(trainer));
+        let stages: Vec<_> = trainers.iter().map(start).collect();
+        stages.into_iter().map(Stage::join).collect()
     });
     let mut failed = Vec::new();
     let mut whole = Outcome::Done;

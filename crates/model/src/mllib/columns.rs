@@ -4,8 +4,10 @@ use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StructArra
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type};
 
-/// Of one vector or matrix.
+/// Of one matrix.
 const VALUES_MOST: usize = 1 << 24;
+/// Of one vector.
+const SLOTS_MOST: usize = 1 << 20;
 
 /// A column, or a field of one, by the names on the way to it.
 pub fn column<'a>(batch: &'a RecordBatch, path: &[&str]) -> Result<&'a ArrayRef, String> {
@@ -127,7 +129,7 @@ pub fn vector(array: &ArrayRef, row: usize) -> Result<Vec<f64>, String> {
         SPARSE => {
             let size = count(fields, "size", row)?;
             let indices = places(list_of(fields, "indices", row, integers)?, size, "indices")?;
-            if size > VALUES_MOST || indices.len() != values.len() || !indices.is_sorted_by(|a, b| a < b) {
+            if size > SLOTS_MOST || indices.len() != values.len() || !indices.is_sorted_by(|a, b| a < b) {
                 return Err(format!("a vector of {size} has {} indices and {} values", indices.len(), values.len()));
             }
             let mut dense = vec![0.0; size];

@@ -13,20 +13,37 @@ use super::SavedError;
 
 /// A pipeline of hundreds of stages.
 const FILES_MOST: usize = 10_000;
-/// Of all files: the factors of ten million users and items at a rank of 25.
-const BYTES_MOST: u64 = 1 << 30;
-/// Of all rows, unpacked: vectors hardly shrink when they are packed, and what does is small.
-const UNPACKED_BYTES_MOST: u64 = 2 << 30;
 /// Of one file with JSON in it: labels and the ends of buckets stand there.
 const METADATA_BYTES_MOST: usize = 16 << 20;
 
 const NO_METADATA: &str =
     "it has no metadata: name the folder that a model of Spark ML was saved to, which has a folder `metadata` in it";
 
+/// What a folder may hold, and what may become of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Of all files.
+    bytes: u64,
+    /// Of all rows, unpacked: vectors hardly shrink when they are packed, and what does is small.
+    unpacked: u64,
+    /// Of all vectors of users, or of items.
+    pub factors: usize,
+    /// Of all trees.
+    pub nodes: u64,
+}
+
+impl Limits {
+    /// Of what anybody may have made: the factors of ten million users and items at a rank of 25.
+    pub const FOREIGN: Self = Self { bytes: 1 << 30, unpacked: 2 << 30, factors: 1 << 28, nodes: 1 << 23 };
+    /// Of what a job of ours saved: as much as a version may hold.
+    pub const OWN: Self = Self { bytes: 8 << 30, unpacked: 16 << 30, factors: 1 << 30, nodes: 1 << 27 };
+}
+
 /// A folder, or a stage within one.
 #[derive(Clone)]
 pub struct Folder {
     files: Arc<BTreeMap<String, Bytes>>,
+    pub limits: Limits,
     /// How many bytes of rows may still be unpacked, of all stages together.
     unpacked_left: Arc<AtomicU64>,
     /// Empty, or with a slash at its end.
@@ -51,7 +68,7 @@ pub struct Metadata {
 
 impl Folder {
     /// `prefix`: empty, or with a slash at its end.
-    pub fn open(store: &dyn Store, prefix: &str) -> Result<Self, SavedError> {
+    pub fn open(store: &dyn Store, prefix: &str, limits: Limits) -> Result<Self, SavedError> {
         let root = store.place(prefix).trim_end_matches('/').to_owned();
         let is_empty = |folder: &str| store.list(&format!("{prefix}{folder}/")).map(|keys| keys.is_empty());
         // A mistyped folder may hold millions of files, which need not be listed.
@@ -66,11 +83,11 @@ impl Folder {
                 format!("it has {} files, {FILES_MOST} are the most: name the folder of one model", names.len());
             return Err(SavedError::Damaged { place: root, problem });
         }
-        let (mut files, mut left) = (BTreeMap::new(), BYTES_MOST);
+        let (mut files, mut left) = (BTreeMap::new(), limits.bytes);
         for (key, name) in names {
             let bytes = store.read_up_to(key, left).map_err(|error| match error {
                 StoreError::Unusable { place, problem, .. } => {
-                    let most = BYTES_MOST >> 20;
+                    let most = limits.bytes >> 20;
                     SavedError::Damaged {
                         place,
                         problem: format!("{problem} (all files of a model: {most} MiB at most)"),
@@ -81,8 +98,8 @@ impl Folder {
             left = left.saturating_sub(bytes.len() as u64);
             files.insert(name.to_owned(), Bytes::from(bytes));
         }
-        let unpacked_left = Arc::new(AtomicU64::new(UNPACKED_BYTES_MOST));
-        Ok(Self { files: Arc::new(files), unpacked_left, prefix: String::new(), root })
+        let unpacked_left = Arc::new(AtomicU64::new(limits.unpacked));
+        Ok(Self { files: Arc::new(files), limits, unpacked_left, prefix: String::new(), root })
     }
 
     /// Of names and contents: the same for the same files, wherever they lie.
@@ -200,10 +217,15 @@ impl Folder {
 
     fn count_unpacked(&self, batch: &RecordBatch) -> Result<(), String> {
         let sizes = batch.columns().iter().map(|column| column.to_data().get_slice_memory_size());
-        let bytes = sizes.sum::<Result<usize, _>>().map_err(|error| error.to_string())? as u64;
+        self.charge(sizes.sum::<Result<usize, _>>().map_err(|error| error.to_string())?)
+    }
+
+    /// Counts what is kept of what was read: of a sparse vector all of its numbers.
+    pub fn charge(&self, bytes: usize) -> Result<(), String> {
+        let bytes = bytes as u64;
         let count = |left: u64| left.checked_sub(bytes);
         let counted = self.unpacked_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count);
-        let most = UNPACKED_BYTES_MOST >> 20;
+        let most = self.limits.unpacked >> 20;
         counted.map(drop).map_err(|_| format!("the rows of the model take more than {most} MiB when they are unpacked"))
     }
 }

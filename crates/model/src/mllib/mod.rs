@@ -18,7 +18,7 @@ mod trees;
 pub use columns::Matrix;
 pub use convert::{ConvertError, FoldIn, Holds, VectorColumn, VectorSlot, clusters, factors, linear, logistic, trees};
 pub use error::SavedError;
-pub use folder::Folder;
+pub use folder::{Folder, Limits};
 pub use import::{ImportOptions, import};
 pub use saved::{
     Affine, AlsModel, Assembler, Bucketizer, ClassColumns, Imputer, IndexToString, Invalid, KmeansModel, LinearModel,

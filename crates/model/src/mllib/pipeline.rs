@@ -12,6 +12,10 @@ use crate::registry::{Encoding, Feature, Input};
 
 /// Of a vector: what `model.json` may have of features.
 const SLOTS_MOST: usize = 1 << 20;
+/// Of all vectors that stages make.
+const ALL_SLOTS_MOST: usize = 4 << 20;
+/// Of what is computed of columns: a record of a version holds it.
+const SQL_BYTES_MOST: usize = 16 << 20;
 
 /// What the model does with numbers decides how they come to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,11 +88,35 @@ pub struct Pipeline {
     held: HashMap<String, Held>,
     origins: Vec<Origin>,
     by_expression: HashMap<String, usize>,
+    /// How many numbers of vectors may still be held, of all stages.
+    slots_left: usize,
+    /// How long the SQL may still become.
+    sql_left: usize,
 }
 
 impl Pipeline {
     pub fn new(takes: Takes) -> Self {
-        Self { takes, held: HashMap::new(), origins: Vec::new(), by_expression: HashMap::new() }
+        let (slots_left, sql_left) = (ALL_SLOTS_MOST, SQL_BYTES_MOST);
+        Self { takes, held: HashMap::new(), origins: Vec::new(), by_expression: HashMap::new(), slots_left, sql_left }
+    }
+
+    fn hold_vector(&mut self, name: &str, parts: Vec<Part>) -> Result<(), String> {
+        let left = self.slots_left.checked_sub(parts.len());
+        self.slots_left =
+            left.ok_or_else(|| format!("the vectors of its stages have more than {ALL_SLOTS_MOST} numbers"))?;
+        self.held.insert(name.to_owned(), Held::Vector(parts));
+        Ok(())
+    }
+
+    fn count_sql(&mut self, sql: &str) -> Result<(), String> {
+        let left = self.sql_left.checked_sub(sql.len());
+        self.sql_left = left.ok_or_else(|| {
+            format!(
+                "its categories and buckets become more than {} MiB of SQL: merge those that are rare",
+                SQL_BYTES_MOST >> 20
+            )
+        })?;
+        Ok(())
     }
 
     /// Follows a transformer; a model is none.
@@ -166,7 +194,11 @@ impl Pipeline {
                 (true, true) => format!(" when {sql} <= {} then '{bucket}'", float(ends[1])),
                 (true, false) => format!(" when {sql} >= {} then '{bucket}'", float(ends[0])),
             };
+            if cases.len() > self.sql_left {
+                break;
+            }
         }
+        self.count_sql(&cases)?;
         self.held.insert(bucketizer.output.clone(), Held::Bucket { column, sql: format!("case{cases} end"), n });
         Ok(())
     }
@@ -192,7 +224,7 @@ impl Pipeline {
                 let category = u32::try_from(category).map_err(|error| error.to_string())?;
                 parts.push(Part { origin, holds: Holds::Is(category), steps: Vec::new() });
             }
-            self.held.insert(output.clone(), Held::Vector(parts));
+            self.hold_vector(output, parts)?;
         }
         Ok(())
     }
@@ -273,8 +305,7 @@ impl Pipeline {
                 return Err(format!("`{}` has more than {SLOTS_MOST} numbers", assembler.output));
             }
         }
-        self.held.insert(assembler.output.clone(), Held::Vector(parts));
-        Ok(())
+        self.hold_vector(&assembler.output, parts)
     }
 
     fn scale(&mut self, scaler: &Scaler) -> Result<(), String> {
@@ -288,8 +319,7 @@ impl Pipeline {
             part
         });
         let scaled = scaled.collect();
-        self.held.insert(scaler.output.clone(), Held::Vector(scaled));
-        Ok(())
+        self.hold_vector(&scaler.output, scaled)
     }
 
     /// A column that no stage makes is a vector whose numbers are columns of ours.
@@ -354,31 +384,33 @@ impl Pipeline {
 
     /// A number of the vector as the model needs it.
     fn as_taken(&mut self, part: Part, nominal: Option<u32>) -> Result<Part, String> {
-        let Origin { expression, reads, kind } = self.origins[part.origin].clone();
-        match (self.takes, kind, nominal) {
-            (Takes::Thresholds, OriginKind::Number(None), Some(n))
-                if part.steps.is_empty() && expression == reads.0 =>
-            {
+        let origin = &self.origins[part.origin];
+        // There may be as many parts as there are labels, which are copied for none of them.
+        if let (Takes::Distances, OriginKind::Labels { labels, other }) = (self.takes, &origin.kind) {
+            let sql = as_number(&origin.expression, &origin.reads, labels, *other, part.holds);
+            let (column, kind) = origin.reads.clone();
+            self.count_sql(&sql)?;
+            let mut taken = self.plain(&column, sql, None);
+            self.origins[taken.origin].reads.1 = kind;
+            taken.steps = part.steps;
+            return Ok(taken);
+        }
+        let OriginKind::Number(fill) = origin.kind else { return Ok(part) };
+        let (expression, reads) = (origin.expression.clone(), origin.reads.clone());
+        match (self.takes, fill, nominal) {
+            (Takes::Thresholds, None, Some(n)) if part.steps.is_empty() && expression == reads.0 => {
                 let origin = self.codes(&reads.0, n as usize, true);
                 Ok(Part { origin, holds: Holds::Code { unknown: None }, steps: Vec::new() })
             }
-            (Takes::Thresholds, OriginKind::Number(_), Some(_)) => {
+            (Takes::Thresholds, _, Some(_)) => {
                 Err(format!("`{expression}` is a category to the model and computed, which is not taken over here"))
             }
-            (Takes::Thresholds, OriginKind::Number(fill), None) if !part.steps.is_empty() => {
+            (Takes::Thresholds, fill, None) if !part.steps.is_empty() => {
                 let plain = if expression == reads.0 { quoted(&expression) } else { expression };
                 // The largest stays what it is where a number is missing.
                 let (inside, outside) = if fill == Some(f64::MAX) { (None, fill) } else { (fill, None) };
                 let scaled = part.steps.iter().fold(complete(&plain, inside), |sql, step| scaled(&sql, step));
                 Ok(self.plain(&reads.0, scaled, outside))
-            }
-            (Takes::Distances, OriginKind::Labels { labels, other }, _) => {
-                let sql = as_number(&expression, &reads, &labels, other, part.holds);
-                let reads_text = reads.1;
-                let mut taken = self.plain(&reads.0, sql, None);
-                self.origins[taken.origin].reads.1 = reads_text;
-                taken.steps = part.steps;
-                Ok(taken)
             }
             (Takes::Weights | Takes::Thresholds | Takes::Distances, _, _) => Ok(part),
         }

@@ -13,9 +13,9 @@ use super::trees::{TreeModel, read_trees};
 /// Of a pipeline, and of pipelines within pipelines.
 const STAGES_MOST: usize = 1000;
 const NESTING_MOST: usize = 8;
-/// Of all factors of one side.
-const FACTORS_MOST: usize = 1 << 28;
 const RANK_MOST: usize = 1024;
+/// Of all columns of an encoder.
+const CATEGORIES_MOST: usize = 1 << 20;
 /// Centres, labels of a column, ...
 const ROWS_MOST: u64 = 1 << 20;
 
@@ -292,7 +292,7 @@ fn als(folder: &Folder, metadata: &Metadata) -> Result<AlsModel, SavedError> {
 
 fn factors(folder: &Folder, name: &str, rank: usize) -> Result<SavedFactors, SavedError> {
     let mut found = SavedFactors::default();
-    folder.rows(name, (FACTORS_MOST / rank) as u64, |batch| {
+    folder.rows(name, (folder.limits.factors / rank) as u64, |batch| {
         for id in integers(column(batch, &["id"])?, "id")? {
             found.ids.push(i32::try_from(id).map_err(|_| format!("the id {id} is no 32-bit integer"))?);
         }
@@ -329,7 +329,9 @@ fn kmeans(folder: &Folder, metadata: &Metadata) -> Result<KmeansModel, SavedErro
     folder.rows("data", ROWS_MOST, |batch| {
         let vectors = column(batch, &["clusterCenter"])?;
         for (row, index) in integers(column(batch, &["clusterIdx"])?, "clusterIdx")?.into_iter().enumerate() {
-            if centers.insert(index, finite(vector(vectors, row)?, "clusterCenter")?).is_some() {
+            let center = finite(vector(vectors, row)?, "clusterCenter")?;
+            folder.charge(size_of_val(&*center))?;
+            if centers.insert(index, center).is_some() {
                 return Err(format!("the cluster {index} is there twice"));
             }
         }
@@ -463,8 +465,14 @@ fn one_hot(folder: &Folder, metadata: &Metadata) -> Result<OneHot, SavedError> {
     let sizes = one_row(folder, |batch| {
         let sizes = lists(column(batch, &["categorySizes"])?, "categorySizes")?;
         let sizes = integers(sizes.first().and_then(Option::as_ref).ok_or("no categorySizes")?, "categorySizes")?;
-        let size = |size: i64| usize::try_from(size).ok().filter(|size| *size <= 1 << 20);
-        sizes.into_iter().map(|of| size(of).ok_or_else(|| format!("{of} categories"))).collect()
+        let mut left = CATEGORIES_MOST;
+        let mut size = |size: i64| {
+            let size = usize::try_from(size).ok()?;
+            left = left.checked_sub(size)?;
+            Some(size)
+        };
+        let most = || format!("more than {CATEGORIES_MOST} categories in all");
+        sizes.into_iter().map(|of| size(of).ok_or_else(most)).collect()
     })?;
     let sizes = as_many(folder, &columns, sizes, "sizes")?;
     Ok(OneHot { columns, sizes, drop_last: metadata.flag("dropLast")?, invalid: invalid(metadata)? })

@@ -1,5 +1,6 @@
 //! Folders that a real Spark saved, each beside what that Spark answered (`ci/spark/golden.py`), whole and damaged.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use millstream_learn::Id;
@@ -7,7 +8,7 @@ use millstream_learn::top_n::Admit;
 use millstream_store::LocalStore;
 use serde_json::{Value, json};
 
-use super::{FoldIn, Folder, ImportOptions, Saved, SavedError, import};
+use super::{FoldIn, Folder, ImportOptions, Limits, Saved, SavedError, SavedStage, import};
 use crate::model::{Action, Ambiguous};
 use crate::registry::{ListQuestion, OwnerTexts, Published, Row, Subject, Version};
 
@@ -25,7 +26,7 @@ fn cases() -> Vec<PathBuf> {
 }
 
 fn open(case: &Path) -> Folder {
-    Folder::open(&LocalStore::open_reading(case), "model/").unwrap()
+    Folder::open(&LocalStore::open_reading(case), "model/", Limits::FOREIGN).unwrap()
 }
 
 #[test]
@@ -79,6 +80,18 @@ fn all_stages_together_unpack_a_bounded_size() {
     // The last stage has no more than the others left of it.
     let error = Saved::read(&whole.unpacking(taken - 1)).unwrap_err().to_string();
     assert!(error.contains("/6_LinearRegression_") && error.contains("when they are unpacked"), "{error}");
+}
+
+/// A sparse vector of a few bytes has as many numbers as it says.
+#[test]
+fn what_vectors_become_is_counted() {
+    let whole = open(&golden().join("4.0/kmeans")).unpacking(1 << 20);
+    let SavedStage::Kmeans(model) = Saved::read(&whole).unwrap().stage else { panic!("no k-means") };
+    let taken = (1 << 20) - whole.unpacked_left();
+    let numbers = size_of_val(&*model.centers) as u64;
+    assert!(taken > numbers);
+    let error = Saved::read(&whole.unpacking(taken - 1)).unwrap_err().to_string();
+    assert!(error.contains("when they are unpacked"), "{error}");
 }
 
 fn options() -> ImportOptions {
@@ -218,6 +231,7 @@ fn what_pipelines_do_stands_in_features() {
 /// Whatever of a folder is damaged: an error, or a version that answers or refuses rows.
 #[test]
 fn a_damaged_folder_never_makes_a_version_that_panics() {
+    let mut tried = BTreeSet::new();
     for case in ["als", "kmeans", "pipeline-linear", "pipeline-forest", "boosted-classes", "logistic-sparse"] {
         let whole = open(&golden().join("4.0").join(case));
         let names: Vec<String> = whole.file_names().map(str::to_owned).collect();
@@ -235,6 +249,7 @@ fn a_damaged_folder_never_makes_a_version_that_panics() {
                 ("60.0", "160.0"),
             ] {
                 let Some(changed) = text.contains(from).then(|| text.replace(from, to)) else { continue };
+                tried.insert(from);
                 let place = tempfile::tempdir().unwrap();
                 let store = LocalStore::open(place.path()).unwrap();
                 let folder = whole.with(name, |_| changed.into_bytes().into());
@@ -248,6 +263,7 @@ fn a_damaged_folder_never_makes_a_version_that_panics() {
             }
         }
     }
+    assert_eq!(tried.len(), 9, "each is in some folder: {tried:?}");
 }
 
 #[test]

@@ -9,11 +9,11 @@ use super::columns::{column, doubles, integers, lists};
 use super::folder::{Folder, Metadata};
 use super::saved::{ClassColumns, class_columns, has_column};
 
-/// Of all trees.
-const NODES_MOST: u64 = 1 << 23;
 const TREES_MOST: usize = 1 << 16;
-/// Of what all leaves say, and of all sets of categories.
+/// Of what all leaves say.
 const VALUES_MOST: usize = 1 << 26;
+/// Of all splits by categories, each with all categories of its column: so many are asked about, and have a bit.
+const CATEGORIES_MOST: usize = 1 << 28;
 const CLASSES_MOST: usize = 1024;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -79,19 +79,6 @@ impl SplitTest {
             Self::Categories { left, n_categories } => left.len() > *n_categories as usize / 2,
         }
     }
-
-    pub fn goes_left(&self, value: f64) -> bool {
-        match self {
-            Self::Threshold(threshold) => value <= *threshold,
-            Self::Categories { left, n_categories } => {
-                let is = |category: u32| f64::from(category).total_cmp(&value).is_eq();
-                match (0..*n_categories).any(is) {
-                    true => left.iter().copied().any(is),
-                    false => self.unknown_goes_left(),
-                }
-            }
-        }
-    }
 }
 
 pub(super) fn read_trees(folder: &Folder, metadata: &Metadata) -> Result<TreeModel, SavedError> {
@@ -114,8 +101,8 @@ pub(super) fn read_trees(folder: &Folder, metadata: &Metadata) -> Result<TreeMod
     };
     let weights = if is_one { vec![1.0] } else { tree_weights(folder, metadata)? };
     let counts = classes.as_ref().filter(|_| ensemble == Ensemble::Mean).map_or(0, |classes| classes.n_classes);
-    let mut rows = NodeRows { n_features, n_trees: weights.len(), counts, values: 0, nodes: Vec::new() };
-    folder.rows("data", NODES_MOST, |batch| rows.read(batch, is_one))?;
+    let mut rows = NodeRows { n_features, n_trees: weights.len(), counts, values: 0, categories: 0, nodes: Vec::new() };
+    folder.rows("data", folder.limits.nodes, |batch| rows.read(batch, is_one))?;
     let trees = rows.trees(&weights).map_err(|problem| {
         folder.damaged(
             "data",
@@ -155,6 +142,7 @@ struct NodeRows {
     /// How many numbers a leaf has; 0 where it has a prediction alone.
     counts: usize,
     values: usize,
+    categories: usize,
     /// SavedTree, number, and the node.
     nodes: Vec<(u32, u32, SavedNode)>,
 }
@@ -192,13 +180,13 @@ impl NodeRows {
                 let feature = below(features[row], self.n_features, "featureIndex")?;
                 let values = sets[row].as_ref().ok_or_else(|| format!("the node {id} has no split"))?;
                 let values = doubles(values, "leftCategoriesOrThreshold")?;
-                self.values += values.len();
+                self.categories += usize::try_from(n_categories[row]).unwrap_or(0);
                 let test = test(values, n_categories[row]).map_err(|problem| format!("the node {id}: {problem}"))?;
                 let [left, right] = [left[row], right[row]].map(|child| below(child, u32::MAX as usize, "a child"));
                 SavedNode::Split { feature, test, left: left?, right: right? }
             };
-            if self.values > VALUES_MOST {
-                return Err("its leaves and sets of categories are too many".to_owned());
+            if self.values > VALUES_MOST || self.categories > CATEGORIES_MOST {
+                return Err("its leaves, or its splits by categories, are too many".to_owned());
             }
             let number = |of: usize| u32::try_from(of).map_err(|error| error.to_string());
             self.nodes.push((number(tree)?, number(id)?, node));
@@ -228,10 +216,10 @@ fn below(value: i64, most: usize, what: &str) -> Result<usize, String> {
 }
 
 fn test(values: Vec<f64>, n_categories: i64) -> Result<SplitTest, String> {
-    const CATEGORIES_MOST: i64 = 1 << 20;
+    const OF_ONE: i64 = 1 << 20;
     match (n_categories, &values[..]) {
         (-1, [threshold]) if !threshold.is_nan() => Ok(SplitTest::Threshold(*threshold)),
-        (1..=CATEGORIES_MOST, _) => {
+        (1..=OF_ONE, _) => {
             let n_categories = u32::try_from(n_categories).map_err(|error| error.to_string())?;
             let category = |value: &f64| {
                 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole and in range")]

@@ -2,6 +2,7 @@
 //! cores by itself), and measures them. What there is to do follows from the store alone, so a restart goes on where a
 //! crash left off.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -97,8 +98,8 @@ impl Trainer {
         Self { store, models, settings, owner, schema, status, engine: Arc::new(Local), known: Mutex::default() }
     }
 
-    /// Trains and measures all that is due. `batches`: complete, from 1. `stop` is looked at between trainings, and while a
-    /// recommender trains: what is stopped publishes nothing. One failed training never stops the others; an error is the registry's, which fails them all.
+    /// Trains and measures all that is due. `batches`: complete, from 1. `stop` is looked at between trainings and within long
+    /// ones: what is stopped publishes nothing. One failed training never stops the others; an error is the registry's, which fails them all.
     pub fn train_due(&self, batches: &[Batch], stop: &AtomicBool) -> Result<TrainReport, RegistryError> {
         self.train_due_at(batches, stop, now_ms())
     }
@@ -119,6 +120,8 @@ impl Trainer {
     fn pass(&self, known: &mut Known, batches: &[Batch], turn: Turn) -> Result<TrainReport, RegistryError> {
         let stop = turn.stop;
         let mut report = TrainReport::default();
+        // What may pass by itself is not tried again at once with every batch that waits.
+        let mut passed_over: BTreeSet<&str> = BTreeSet::new();
         // They are numbered from 1 on, without a gap.
         let complete = batches.last().map_or(0, Batch::number);
         for newest in known.due_batches(complete) {
@@ -140,7 +143,17 @@ impl Trainer {
                 if stop.load(Ordering::Relaxed) {
                     return Ok(report);
                 }
-                is_settled &= self.train_one(known, model, &chosen, (batches, turn), &mut report).is_continue();
+                if passed_over.contains(&*model.name) {
+                    is_settled = false;
+                    continue;
+                }
+                let failed = report.failed.len();
+                if self.train_one(known, model, &chosen, (batches, turn), &mut report).is_break() {
+                    is_settled = false;
+                    if report.failed.len() > failed {
+                        passed_over.insert(&model.name);
+                    }
+                }
             }
             if is_settled {
                 known.settle(newest);

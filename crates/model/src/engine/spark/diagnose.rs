@@ -2,8 +2,11 @@
 
 use std::process::ExitStatus;
 
+use millstream_base::error_chain;
+
 use super::submit::Log;
 use crate::engine::Failure;
+use crate::mllib::SavedError;
 use crate::registry::Remedy;
 
 /// Lines of each of a failed job's logs that are told.
@@ -22,7 +25,7 @@ impl From<ExitStatus> for Ended {
         use std::os::unix::process::ExitStatusExt;
         match (status.code(), status.signal()) {
             // As a shell tells of a signal.
-            (Some(code), _) if code > 128 => Self::Killed(code - 128),
+            (Some(code), _) if (129..=192).contains(&code) => Self::Killed(code - 128),
             (Some(code), _) => Self::Exited(code),
             (None, signal) => Self::Killed(signal.unwrap_or_default()),
         }
@@ -155,7 +158,12 @@ pub fn missing_module(module: &str, python: &str) -> Failure {
 }
 
 /// What the job wrote is not what it should have.
-pub fn unreadable(place: &str, problem: &str) -> Failure {
+pub fn unreadable(place: &str, error: &SavedError) -> Failure {
+    Failure { remedy: error.remedy(), ..unusable(place, &error_chain(error)) }
+}
+
+/// As `unreadable`, of what was read.
+pub fn unusable(place: &str, problem: &str) -> Failure {
     let problem = format!("what Spark saved in {place} cannot be used: {problem}");
     Failure { problem, exit_code: None, log_tail: Vec::new(), remedy: Remedy::Config, is_lost: false }
 }

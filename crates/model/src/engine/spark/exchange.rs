@@ -2,7 +2,7 @@
 //! below `scratch/` in the bucket of the store, which they reach as `s3a://`.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -10,7 +10,7 @@ use millstream_store::{LocalStore, S3Endpoint, SharedStore};
 use uuid::Uuid;
 
 use super::scratch::PREFIX;
-use crate::mllib::{Folder, SavedError};
+use crate::mllib::{Folder, Limits, SavedError};
 
 const SCRATCH: &str = "scratch/";
 /// A bucket has no locks: what is older was left behind by a process that was killed.
@@ -61,19 +61,26 @@ impl Place {
         }
     }
 
-    /// Brings a file of the scratch folder to where executors read it.
-    pub fn send(&self, folder: &Path, name: &str) -> io::Result<()> {
+    /// Brings a file of the scratch folder to where executors read it. `stopped` is asked before every piece: then it ends as
+    /// [`io::ErrorKind::Interrupted`].
+    pub fn send(&self, folder: &Path, name: &str, stopped: &dyn Fn() -> bool) -> io::Result<()> {
+        const PIECE_BYTES: u64 = 8 << 20;
         let Self::Bucket { store, prefix, .. } = self else { return Ok(()) };
         let mut writer = store.writer(&format!("{prefix}{name}")).map_err(io::Error::other)?;
-        io::copy(&mut File::open(folder.join(name))?, &mut writer)?;
+        let mut file = File::open(folder.join(name))?;
+        while io::copy(&mut (&mut file).take(PIECE_BYTES), &mut writer)? > 0 {
+            if stopped() {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+        }
         writer.finish().map_err(io::Error::other)
     }
 
     /// What executors saved.
     pub fn open(&self, name: &str) -> Result<Folder, SavedError> {
         match self {
-            Self::Folder(folder) => Folder::open(&LocalStore::open_reading(&folder.join(name)), ""),
-            Self::Bucket { store, prefix, .. } => Folder::open(&**store, &format!("{prefix}{name}/")),
+            Self::Folder(folder) => Folder::open(&LocalStore::open_reading(&folder.join(name)), "", Limits::OWN),
+            Self::Bucket { store, prefix, .. } => Folder::open(&**store, &format!("{prefix}{name}/"), Limits::OWN),
         }
     }
 
@@ -141,7 +148,7 @@ mod tests {
         let (store, exchange) = exchange(bucket.path());
         let place = exchange.place(scratch.path());
         std::fs::write(scratch.path().join("rows"), "x").unwrap();
-        place.send(scratch.path(), "rows").unwrap();
+        place.send(scratch.path(), "rows", &|| false).unwrap();
         let keys = store.list(SCRATCH).unwrap();
         assert_eq!(keys.len(), 1);
         assert_eq!(place.url("rows"), format!("s3a://bucket/prefix/{}", keys[0]));
@@ -159,7 +166,7 @@ mod tests {
         let store: SharedStore = Arc::new(FaultyStore::seeded(store, 1, 1.0));
         let place = Exchange::Bucket { store, url: "s3a://bucket".to_owned() }.place(scratch.path());
         std::fs::write(scratch.path().join("rows"), "x").unwrap();
-        place.send(scratch.path(), "rows").unwrap_err();
+        place.send(scratch.path(), "rows", &|| false).unwrap_err();
     }
 
     #[test]

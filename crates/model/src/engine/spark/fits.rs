@@ -26,7 +26,11 @@ impl Engine for Spark {
     ) -> Result<(), EngineError> {
         Local.supports(algorithm, params, missing)?;
         let faults = plan::unsupported(algorithm, params, missing);
-        if faults.is_empty() { Ok(()) } else { Err(EngineError::Unsupported(faults)) }
+        if !faults.is_empty() {
+            return Err(EngineError::Unsupported(faults));
+        }
+        // Rows that nobody takes need not be read.
+        self.reach()
     }
 
     fn starts_warm(&self) -> bool {
@@ -128,7 +132,7 @@ impl Spark {
             let model = linear_regression::Model::from_arrays(&arrays);
             model
                 .map(Fitted::Linear)
-                .map_err(|error| failure(diagnose::unreadable(&folder.place(""), &error.to_string())))
+                .map_err(|error| failure(diagnose::unusable(&folder.place(""), &error.to_string())))
         })
     }
 
@@ -161,7 +165,7 @@ impl Spark {
             let model = logistic_regression::Model::from_arrays(&arrays);
             model
                 .map(Fitted::Logistic)
-                .map_err(|error| failure(diagnose::unreadable(&folder.place(""), &error.to_string())))
+                .map_err(|error| failure(diagnose::unusable(&folder.place(""), &error.to_string())))
         })
     }
 

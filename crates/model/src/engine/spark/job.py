@@ -106,11 +106,14 @@ def main() -> int:
         rows = session.read.parquet(plan["rows"])
         model = estimator_of(plan).fit(rows)
         model.write().overwrite().save(plan["model"])
-        remove(context, plan["checkpoints"])
         tell(fitted=True, iterations=iterations_of(model))
     finally:
         ended.set()
         watcher.join(timeout=2 * LOOK_SECONDS)
+        try:
+            remove(context, plan["checkpoints"])
+        except Exception as error:  # The context may be gone: why, the job itself says.
+            print(f"the checkpoints stay: {error}", file=sys.stderr)
     session.stop()
     return 0
 

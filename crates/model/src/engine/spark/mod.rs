@@ -16,6 +16,7 @@ mod tests;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,9 +56,8 @@ pub struct Spark {
 }
 
 impl Spark {
-    /// Removes what jobs of killed processes left behind. `store`: where rows for a cluster go when it is a bucket.
+    /// `store`: where rows for a cluster go when it is a bucket.
     pub fn new(settings: SparkSettings, store: &SharedStore) -> Self {
-        sweep_scratch(&settings.scratch, scratch::PREFIX);
         let exchange = match &settings.bucket {
             None => Exchange::Folder,
             Some(url) => Exchange::Bucket { store: Arc::clone(store), url: url.clone() },
@@ -65,7 +65,7 @@ impl Spark {
         Self { settings, exchange }
     }
 
-    /// Runs a job to its end and takes its model; once more where the cluster was lost.
+    /// Runs a job to its end and takes its model; once more where the cluster was lost. What jobs of killed processes left behind goes first.
     fn fit<T>(
         &self,
         job: &Job,
@@ -73,6 +73,7 @@ impl Spark {
         write: &dyn Fn(&Path) -> Result<(), WriteError>,
         take: impl FnOnce(&Folder, &Facts) -> Result<T, EngineError>,
     ) -> Result<T, EngineError> {
+        sweep_scratch(&self.settings.scratch, scratch::PREFIX);
         let program =
             submit::find(self.settings.submit.as_deref()).map_err(|problem| failed(problem, Remedy::Config))?;
         let mut ran = self.run(job, &program, estimator, write);
@@ -84,10 +85,19 @@ impl Spark {
             ran = self.run(job, &program, estimator, write);
         }
         let Ran { scratch: _scratch, place, facts } = ran?;
-        let model = place
-            .open(MODEL)
-            .map_err(|error| failure(diagnose::unreadable(&place.url(MODEL), &millstream_base::error_chain(&error))))?;
+        let model = place.open(MODEL).map_err(|error| failure(diagnose::unreadable(&place.url(MODEL), &error)))?;
         take(&model, &facts)
+    }
+
+    /// Of a standalone cluster: that its master listens.
+    fn reach(&self) -> Result<(), EngineError> {
+        let master = &self.settings.master;
+        submit::reach(master).map_err(|error| {
+            let problem = format!(
+                "no master answers at {master}: {error}; see that it runs and that train.spark.master names it"
+            );
+            failed(problem, Remedy::Retry)
+        })
     }
 
     fn run(
@@ -98,19 +108,17 @@ impl Spark {
         write: &dyn Fn(&Path) -> Result<(), WriteError>,
     ) -> Result<Ran, EngineError> {
         let SparkSettings { master, conf, scratch: root, .. } = &self.settings;
-        submit::reach(master).map_err(|error| {
-            let problem = format!(
-                "no master answers at {master}: {error}; see that it runs and that train.spark.master names it"
-            );
-            failed(problem, Remedy::Retry)
-        })?;
+        self.reach()?;
         let at_root = |error| failed(format!("{} cannot be written: {error}", root.display()), Remedy::Retry);
         let scratch = Scratch::new(root).map_err(at_root)?;
         let folder = scratch.path();
         let (job_file, plan_file) = (folder.join("job.py"), folder.join("plan.json"));
         write(&folder.join(ROWS)).map_err(EngineError::from)?;
         let place = self.exchange.place(folder);
-        place.send(folder, &format!("{ROWS}/{}", rows::FILE)).map_err(WriteError::from)?;
+        place.send(folder, &format!("{ROWS}/{}", rows::FILE), job.stopped).map_err(|error| match error.kind() {
+            io::ErrorKind::Interrupted => FitError::Stopped.into(),
+            _ => EngineError::from(WriteError::Io(error)),
+        })?;
         let app = format!("millstream {}", job.algorithm.name());
         // What anybody may see in a list of processes is not there.
         let (secret, plain): (Vec<_>, Vec<_>) = conf.iter().partition(|(key, _)| is_secret(key));
@@ -118,7 +126,7 @@ impl Spark {
             secret.into_iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         // As many parts as the rows ask for and not as the cluster has cores: a forest draws by parts.
         let parts = (rows::bytes(&folder.join(ROWS)) / PART_BYTES).clamp(1, PARTS_MOST).to_string();
-        of_session.insert("spark.sql.files.minPartitionNum", &parts);
+        of_session.entry("spark.sql.files.minPartitionNum").or_insert(&parts);
         let of_place = place.conf();
         let of_place = of_place.iter().map(|(key, value)| (*key, value.as_str()));
         of_session.extend(of_place.filter(|(key, _)| !conf.contains_key(*key)));

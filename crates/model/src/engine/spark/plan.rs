@@ -43,9 +43,9 @@ pub fn unsupported(algorithm: Algorithm, params: &BTreeMap<String, ParamValue>, 
         }
         Algorithm::Kmeans => {
             let clusters = kmeans::Params::from_values(params).map(|params| params.clusters().clone());
-            if matches!(clusters, Ok(kmeans::Clusters::BestOf(_))) {
-                let message =
-                    "engine = \"spark\" needs the number of clusters: set k = 8, say, or train with engine = \"local\"";
+            if matches!(clusters, Ok(kmeans::Clusters::BestOf(_) | kmeans::Clusters::Exactly(1))) {
+                let message = "engine = \"spark\" needs the number of clusters, two at least: set k = 8, say, or train with engine = \
+                               \"local\"";
                 fault("params.k", message.to_owned());
             }
         }
@@ -250,6 +250,7 @@ mod tests {
         let ratings = [("feedback", text("implicit")), ("lambda_scale", text("ratings"))];
         check(Algorithm::Als, &ratings, drop, &[]);
         check(Algorithm::Kmeans, &[], drop, &["params.k"]);
+        check(Algorithm::Kmeans, &[("k", Integer(1))], drop, &["params.k"]);
         check(Algorithm::Kmeans, &[("k", Integer(4)), ("inits", Integer(9))], drop, &["params.inits"]);
         check(Algorithm::GradientBoosting, &[("l2", Float(1.0))], drop, &[]);
         check(Algorithm::GradientBoosting, &[("l2", Integer(0))], drop, &[]);

@@ -2,7 +2,7 @@
 
 use millstream_learn::Algorithm;
 
-use super::diagnose::unreadable;
+use super::diagnose::{unreadable, unusable};
 use super::rows::Slots;
 use crate::engine::Failure;
 use crate::mllib::{
@@ -78,14 +78,14 @@ pub fn trees(folder: &Folder, algorithm: Algorithm, slots: &[Slots], n_classes: 
         Slots::OneHot { .. } | Slots::Words { .. } => Err(other(folder)),
     });
     let columns = columns.collect::<Result<Vec<_>, _>>()?;
-    mllib::trees(&model, &columns).map_err(|error| unreadable(&folder.place(""), &error.to_string()))
+    mllib::trees(&model, &columns).map_err(|error| unusable(&folder.place(""), &error.to_string()))
 }
 
 fn read(folder: &Folder) -> Result<SavedStage, Failure> {
     let saved = Saved::read(folder);
-    saved.map(|saved| saved.stage).map_err(|error| unreadable(&folder.place(""), &millstream_base::error_chain(&error)))
+    saved.map(|saved| saved.stage).map_err(|error| unreadable(&folder.place(""), &error))
 }
 
 fn other(folder: &Folder) -> Failure {
-    unreadable(&folder.place(""), "it is no model of what was sent: this is a fault of Millstream, please report it")
+    unusable(&folder.place(""), "it is no model of what was sent: this is a fault of Millstream, please report it")
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use millstream_base::secrets::is_secret;
+use millstream_base::secrets::{holds_secret, is_secret};
 use millstream_base::{Faults, Keys, Section, Takes, later_choice};
 use millstream_store::StoreUrl;
 use serde_json::{Map, Value as Json};
@@ -76,7 +76,7 @@ impl SparkSettings {
 
     /// What `model.json` tells of them.
     pub fn told(&self) -> Map<String, Json> {
-        let conf = self.conf.iter().filter(|(key, _)| !is_secret(key));
+        let conf = self.conf.iter().filter(|(key, value)| !is_secret(key) && !holds_secret(value));
         let conf: Map<String, Json> = conf.map(|(key, value)| (key.clone(), Json::from(value.as_str()))).collect();
         let master = ("master".to_owned(), Json::from(self.master.as_str()));
         let conf = (!conf.is_empty()).then(|| ("conf".to_owned(), Json::Object(conf)));

@@ -11,6 +11,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::fs::{Access, access};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 /// Starts the program that its arguments name. Beside it stands a guard, in the same group and on this process's pipe: when that closes,
@@ -41,6 +42,9 @@ pub fn find(configured: Option<&Path>) -> Result<Program, String> {
     if let Some(path) = configured {
         // It runs in a folder of its own.
         return match path.canonicalize() {
+            Ok(whole) if whole.is_file() && access(&whole, Access::EXEC_OK).is_err() => {
+                Err(format!("{} may not be run: chmod +x it, or mend train.spark.submit", path.display()))
+            }
             Ok(whole) if whole.is_file() => Ok(at(std::path::absolute(path).unwrap_or(whole))),
             Ok(_) | Err(_) => Err(format!("there is no file {}: mend train.spark.submit", path.display())),
         };
