@@ -19,7 +19,7 @@ fn arrival_windows_hold_what_arrived_in_them() {
     bench.run_well(&[]);
     accounted(&bench, 3, 3000);
     let cuts = cuts(&bench);
-    assert!((3..=8).contains(&cuts.len()), "{cuts:?}");
+    assert!(cuts.len() >= 3, "{cuts:?}");
     assert_eq!(cuts.last().unwrap()["reason"], "end");
     for (i, cut) in cuts.iter().enumerate() {
         let Some(window) = cut.get("window") else { continue };
@@ -27,9 +27,12 @@ fn arrival_windows_hold_what_arrived_in_them() {
         assert_eq!(end - start, 500);
         for partition in 0..3 {
             let manifest = bench.read(&format!("batches/batch={:06}/_manifest-{partition:04}.json", i + 1));
-            let (first, last) = (manifest["min_time"].as_i64().unwrap(), manifest["max_time"].as_i64().unwrap());
-            assert!(start <= first && last < end, "{cut} {manifest}");
             assert_eq!(manifest["late"], 0);
+            let (Some(first), Some(last)) = (manifest["min_time"].as_i64(), manifest["max_time"].as_i64()) else {
+                assert_eq!(manifest["rows"], 0, "{manifest}");
+                continue;
+            };
+            assert!(start <= first && last < end, "{cut} {manifest}");
         }
     }
 }
