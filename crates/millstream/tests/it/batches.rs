@@ -105,7 +105,7 @@ fn killed_at_random_moments_it_loses_nothing_and_doubles_nothing() {
 #[test]
 fn a_stop_parks_the_open_batch_and_exits_0() {
     for signal in ["TERM", "INT"] {
-        let bench = Bench::new(ROWS, "batch.rows = 2000\nsource.rate = 3000\n");
+        let bench = Bench::new(ROWS, "batch.rows = 2000\nsource.rate = 1000\n");
         let mut served = bench.serve(&[]);
         served.wait_for("batch 1 committed");
         served.signal(signal);
