@@ -90,8 +90,16 @@ fn operations(asker: &Asker<'_>, path: &str, methods: &Value) -> Markup {
 
 fn curl(host: &str, path: &str, method: &str, operation: &Value) -> String {
     let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
-    if method == "post" {
-        return format!("curl -s http://{host}{path} -H 'content-type: application/json' -d '{}'", example(schema));
+    let sent = match method {
+        "post" => Some(""),
+        "put" => Some("-X PUT "),
+        _ => None,
+    };
+    if let Some(how) = sent {
+        return format!(
+            "curl -s {how}http://{host}{path} -H 'content-type: application/json' -d '{}'",
+            example(schema)
+        );
     }
     let query: Vec<String> = operation["parameters"]
         .as_array()

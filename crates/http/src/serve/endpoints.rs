@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::http::{Request, Response, StatusCode};
+use axum::http::{Method, Request, Response, StatusCode};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use millstream_model::model::Argument;
@@ -14,26 +14,34 @@ use super::error::{ApiError, hint, shortened};
 use super::pages::PageKind;
 use super::recommend::PATHS;
 use super::route::{PathParameters, UserRoute};
-use super::{catalogue, history, insights, lists, live, openapi, predict, reply, route, rows, statistics, views};
+use super::{
+    aliases, catalogue, history, insights, lists, live, openapi, predict, reply, route, rows, statistics, views,
+};
 
-/// HEAD comes with GET, and OPTIONS is answered everywhere.
+/// HEAD comes with GET, GET with PUT, and OPTIONS is answered everywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Methods {
     pub get: bool,
     pub post: bool,
+    pub put: bool,
 }
 
 impl Methods {
-    pub const READ: Self = Self { get: true, post: false };
-    pub const POST: Self = Self { get: false, post: true };
-    pub const BOTH: Self = Self { get: true, post: true };
+    pub const READ: Self = Self { get: true, post: false, put: false };
+    pub const POST: Self = Self { get: false, post: true, put: false };
+    pub const BOTH: Self = Self { get: true, post: true, put: false };
+    pub const PUT: Self = Self { get: true, post: false, put: true };
 
     pub fn allow(self) -> &'static str {
-        match (self.get, self.post) {
-            (true, true) => "GET, HEAD, POST",
-            (true, false) => "GET, HEAD",
-            (false, true) => "POST",
-            (false, false) => "",
+        match (self.get, self.post, self.put) {
+            (true, true, true) => "GET, HEAD, POST, PUT",
+            (true, true, false) => "GET, HEAD, POST",
+            (true, false, true) => "GET, HEAD, PUT",
+            (true, false, false) => "GET, HEAD",
+            (false, true, true) => "POST, PUT",
+            (false, true, false) => "POST",
+            (false, false, true) => "PUT",
+            (false, false, false) => "",
         }
     }
 }
@@ -54,7 +62,7 @@ use Told::{As, AsList, InHints, Nowhere};
 
 pub type Answer = Result<Response<Body>, ApiError>;
 
-/// A route of the server's own. None of them changes anything yet: one that does must ask `guard` before it runs (DESIGN §8).
+/// A route of the server's own. One that changes something asks `guard` before it runs (DESIGN §8).
 pub struct OwnRoute {
     /// Names in braces are parameters.
     pub pattern: &'static str,
@@ -89,6 +97,8 @@ const ABOUT: &[OwnRoute] = table! {
     READ "/page/models" Nowhere => |app, [], request| page(app, PageKind::Models, request).await;
     READ "/page/models/{model}" Nowhere => |app, [model], request| page(app, PageKind::Model(model), request).await;
     READ "/page/models/{model}/{version}" Nowhere => |app, [model, version], request| page(app, PageKind::Version(model, version), request).await;
+    POST "/page/models/{model}/aliases/promote" Nowhere => |app, [model], request| page(app, PageKind::Promote(model), request).await;
+    POST "/page/models/{model}/aliases/rollback" Nowhere => |app, [model], request| page(app, PageKind::RollBack(model), request).await;
     READ "/page/try" Nowhere => |app, [], request| page(app, PageKind::Try, request).await;
     READ "/page/try/model/{model}" Nowhere => |app, [model], request| page(app, PageKind::TryModel(model), request).await;
     READ "/page/try/route/{route}" Nowhere => |app, [route], request| page(app, PageKind::TryRoute(route), request).await;
@@ -130,6 +140,14 @@ const API: &[OwnRoute] = table! {
         let version = predict::find_version(&app, &model, None).await?;
         predict::answer(&app, request, version).await
     };
+    READ "/v1/models/{model}/aliases" AsList("What the aliases of a model name, since when, by whom and why") =>
+        |app, [model], request| aliases::list(&app, &model, &query(&request));
+    PUT "/v1/models/{model}/aliases/{alias}" AsList("How an alias came to what it names, the newest first") =>
+        |app, [model, alias], request| match *request.method() {
+            Method::PUT => aliases::promote(&app, &model, &alias, request).await,
+            _ => aliases::history(&app, &model, &alias, &query(&request)).await,
+        };
+    POST "/v1/models/{model}/rollback" InHints => |app, [model], request| aliases::roll_back(&app, &model, request).await;
     READ "/v1/models/{model}/versions" AsList("Versions of a model") =>
         |app, [model], request| lists::versions(&app, &model, &query(&request)).await;
     READ "/v1/models/{model}/versions/{version}" As("One version (a number or an alias), with its metrics") =>
