@@ -1,0 +1,6 @@
+//! The Open Inference Protocol, version 2, over REST, with its extension for binary data.
+#![allow(dead_code)] // The routes come next.
+
+mod tensors;
+#[cfg(test)]
+mod tests;
