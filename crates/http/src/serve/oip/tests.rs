@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::value::RawValue;
 use serde_json::{Number, Value, json};
 
+use super::request::{InferRequest, rows_claimed};
 use super::tensors::{Datatype, TensorValues};
 
 /// Elements of a datatype that it can have in JSON and in binary data alike.
@@ -73,5 +74,59 @@ proptest! {
                 prop_assert_eq!(values.len(), n);
             }
         }
+    }
+
+    #[test]
+    fn any_body_is_a_request_or_an_error(bytes: Vec<u8>, length: Option<u8>) {
+        let length = length.map(usize::from);
+        rows_claimed(&bytes, length);
+        prop_assert!(InferRequest::read(&bytes, length).is_err());
+    }
+
+    /// Of the right keys with anything in them.
+    #[test]
+    fn any_request_is_read_or_an_error(
+        name in ".{0,3}", datatype in proptest::sample::select(vec!["BOOL", "INT8", "UINT64", "FP32", "FP64", "BYTES", "FP16", "x"]),
+        shape in proptest::collection::vec(prop_oneof![0..4_u64, any::<u64>()], 0..4),
+        data in proptest::option::of(proptest::sample::select(vec![
+            "[]", "[1]", "[1,2]", "[[1],[2]]", "[[1,2]]", "[null,true]", "[\"a\"]", "[[[1]]]", "1", "{}", "[{}]", "[1e999]", "[-1,0.5]", "null",
+        ])),
+        size in proptest::option::of(prop_oneof![0..20_u64, any::<u64>()]), tail: Vec<u8>, says: bool,
+    ) {
+        let mut input = json!({"name": name, "datatype": datatype, "shape": shape});
+        if let Some(size) = size {
+            input["parameters"] = json!({"binary_data_size": size});
+        }
+        let mut text = input.to_string();
+        if let Some(data) = data {
+            text.insert_str(text.len() - 1, &format!(",\"data\":{data}"));
+        }
+        let mut body = format!("{{\"inputs\":[{text}]}}").into_bytes();
+        let length = says.then_some(body.len());
+        body.extend(tail);
+        if let Ok(request) = InferRequest::read(&body, length) {
+            for input in request.inputs {
+                let n = input.n_rows() * input.width();
+                prop_assert!(input.values().map_or(true, |values| values.len() == n));
+            }
+        }
+    }
+}
+
+/// They decide where a body is worked on.
+#[test]
+fn the_rows_of_a_body_are_those_that_its_shapes_tell() {
+    let of = |shapes: Value, length: Option<usize>| {
+        let input = |shape: &Value| json!({"name": "a", "datatype": "BOOL", "shape": shape, "parameters": {"binary_data_size": 9}});
+        let body = json!({"inputs": shapes.as_array().unwrap().iter().map(input).collect::<Value>()}).to_string();
+        rows_claimed(format!("{body}and bytes").as_bytes(), length.map(|more| body.len() + more))
+    };
+    assert_eq!(of(json!([[1]]), Some(0)), 1);
+    assert_eq!(of(json!([[7, 3], [60_000]]), Some(0)), 60_000);
+    assert_eq!(of(json!([[u64::MAX, 2]]), Some(0)), usize::MAX);
+    for (shapes, length) in
+        [(json!([]), Some(0)), (json!([[]]), Some(0)), (json!([[7]]), Some(1)), (json!([[7]]), None)]
+    {
+        assert_eq!(of(shapes, length), 0, "an error, which costs little");
     }
 }
