@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::app::App;
 use super::endpoints::{OwnRoute, Told, documented, path_parameters};
+use super::oip;
 use super::recommend::{AskPath, PATHS};
 use super::route::{UserRoute, versions};
 use crate::serve::{Origin, ViewCall};
@@ -34,6 +35,7 @@ pub fn document(app: &App) -> Value {
         paths.insert(format!("/v1/views/{}", view.name), view_path(view));
     }
     paths.insert("/v1/query".to_owned(), query_path());
+    paths.extend(oip::paths(app));
     for route in &app.routes {
         paths.insert(route.route.path.clone(), route_path(app, route));
     }
