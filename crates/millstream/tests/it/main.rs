@@ -11,6 +11,7 @@ mod floors;
 mod golden;
 mod houses;
 mod imports;
+mod inference;
 mod insights;
 mod kafka;
 mod keys;
