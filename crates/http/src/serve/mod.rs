@@ -24,6 +24,7 @@ mod insights;
 mod lists;
 mod live;
 mod metrics;
+mod oip;
 mod openapi;
 mod pages;
 mod patience;

@@ -12,6 +12,7 @@ mod floors;
 mod golden;
 mod houses;
 mod imports;
+mod inference;
 mod insights;
 mod kafka;
 mod keys;
