@@ -48,7 +48,7 @@ pub fn hint<'a>(wanted: &str, known: impl Iterator<Item = &'a str> + Clone) -> S
 }
 
 /// A message stays readable with so many names.
-const NAMES_LISTED: usize = 40;
+const NAMES_LISTED: usize = 60;
 /// To compare so many takes a few milliseconds.
 const NAMES_COMPARED: usize = 1000;
 

@@ -176,6 +176,7 @@ pub struct BrokerStatus {
 /// What an event tells: who reacts to one knows it by this, never by its words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventKind {
+    AliasMoved,
     BatchCommitted,
     Broker,
     Catalogue,
@@ -207,6 +208,7 @@ impl EventKind {
     /// As in the log and in `/v1/events`.
     pub fn name(self) -> &'static str {
         match self {
+            Self::AliasMoved => "alias_moved",
             Self::BatchCommitted => "batch_committed",
             Self::Broker => "broker",
             Self::Catalogue => "catalogue",

@@ -89,9 +89,15 @@ fn operations(asker: &Asker<'_>, path: &str, methods: &Value) -> Markup {
 }
 
 fn curl(host: &str, path: &str, method: &str, operation: &Value) -> String {
-    let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
-    if method == "post" {
-        return format!("curl -s http://{host}{path} -H 'content-type: application/json' -d '{}'", example(schema));
+    let body = &operation["requestBody"]["content"]["application/json"];
+    let sent = match method {
+        "post" => Some(""),
+        "put" => Some("-X PUT "),
+        _ => None,
+    };
+    if let Some(how) = sent {
+        let shown = body.get("example").cloned().unwrap_or_else(|| example(&body["schema"]));
+        return format!("curl -s {how}http://{host}{path} -H 'content-type: application/json' -d '{shown}'");
     }
     let query: Vec<String> = operation["parameters"]
         .as_array()

@@ -1,10 +1,11 @@
 //! The live pages: what the pipeline does, what came of it, and forms to use it. Rendered on the server from answers of the API
 //! (`serve::Asker`), complete without JavaScript.
 //!
-//! A page is a function of its URL: forms are GET and come back to the page that has them, filled, with the answer below. So the script
+//! A page is a function of its URL: forms but those of SQL and of aliases are GET and come back to the page that has them, filled, with the answer below. So the script
 //! has two things to do: it asks for the page's own URL again whenever the event stream says that something changed, and puts the
 //! elements with `data-live` in place of the old ones; and it answers forms with `data-swap` without a reload, in the same way.
 
+mod aliases;
 mod ask;
 mod batches;
 mod cards;
@@ -35,6 +36,7 @@ use futures_util::future::BoxFuture;
 use maud::Markup;
 
 use crate::serve::{Answer, ApiError, App, Asker, PageKind, Pages, asset, html_page};
+use aliases::Way;
 use values::Query;
 
 const STYLE: &str = include_str!("page.css");
@@ -79,6 +81,14 @@ impl Pages for LivePages {
                     Ok(sql::Out::Csv(response)) => return Ok(response),
                     Err(error) => Err(error),
                 },
+                (PageKind::Promote(model), Ok(_)) => match aliases::moved(&asker, &model, Way::Promote, body).await {
+                    Ok(response) => return Ok(response),
+                    Err(error) => Err(error),
+                },
+                (PageKind::RollBack(model), Ok(_)) => match aliases::moved(&asker, &model, Way::RollBack, body).await {
+                    Ok(response) => return Ok(response),
+                    Err(error) => Err(error),
+                },
                 (page, Ok(query)) => make(&asker, page, &query).await,
             };
             let (status, page) = match made {
@@ -110,8 +120,11 @@ async fn make(asker: &Asker<'_>, page: PageKind, query: &Query) -> Made {
         PageKind::Docs => Ok(docs::page(asker)),
         PageKind::Pipeline => Ok(pipeline::page(asker)),
         // Each was answered before.
-        PageKind::Sql | PageKind::Style | PageKind::Script | PageKind::Icon => {
-            Err(ApiError::internal("this page is answered elsewhere"))
-        }
+        PageKind::Sql
+        | PageKind::Promote(_)
+        | PageKind::RollBack(_)
+        | PageKind::Style
+        | PageKind::Script
+        | PageKind::Icon => Err(ApiError::internal("this page is answered elsewhere")),
     }
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::cards::pager;
 use super::chart::{Axes, Series, bars, lines};
 use super::values::{self, Query, encode, list, number, whole, word};
-use super::{Made, Page, format};
+use super::{Made, Page, aliases, format};
 use crate::serve::{Asker, loaded_versions};
 
 const PER_PAGE: usize = 20;
@@ -196,6 +196,7 @@ pub async fn one(asker: &Asker<'_>, model: &str, query: &Query) -> Made {
     let path = format!("/v1/models/{}/versions?offset={begin}&limit={}", encode(model), end - begin);
     let versions = asker.get(&path).await?;
     let newest = curve.versions.last();
+    let aliases = aliases::section(asker, model, list(&described, "versions")).await?;
     let here = format!("/page/models/{}", encode(model));
     let body = html! {
         p .trail { a href="/page/models" { "Models" } }
@@ -213,6 +214,7 @@ pub async fn one(asker: &Asker<'_>, model: &str, query: &Query) -> Made {
                         @if !drawn.0.is_empty() { section .card { h2 { (title) } (drawn) } }
                     }
                 }
+                (aliases)
                 section #table data-live {
                     h2 { "Versions" }
                     (table(model, list(&versions, "versions").iter().rev().collect(), curve.serving, described.get("aliases").unwrap_or(&Value::Null)))

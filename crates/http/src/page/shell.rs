@@ -55,6 +55,7 @@ pub fn failure(error: &ApiError) -> Page {
     let again = error.status.as_u16() == 503;
     let title = match error.status.as_u16() {
         404 => "Not here",
+        409 => "Nothing was changed",
         410 => "Removed",
         503 => "Not yet",
         _ => "This cannot be shown",

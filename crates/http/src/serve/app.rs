@@ -78,9 +78,10 @@ impl App {
             Err(_) if is_health(request.uri().path()) => Ok(None),
             admitted => admitted,
         };
+        let path = request.uri().path();
         let (mut response, pattern) = match &reader {
-            Err(error) => (error.clone().into_response(), "refused".to_owned()),
-            Ok(_) => match Endpoint::find(request.uri().path(), &self.routes) {
+            Err(error) => (error.clone().into_response_at(path), "refused".to_owned()),
+            Ok(_) => match Endpoint::find(path, &self.routes) {
                 Ok(endpoint) => {
                     let pattern = endpoint.pattern().to_owned();
                     (self.answer(endpoint, &pattern, request).await, pattern)
@@ -88,7 +89,7 @@ impl App {
                 Err(_) if request.method() == Method::OPTIONS => {
                     (preflight(Methods::BOTH.allow(), request.headers()), "unmatched".to_owned())
                 }
-                Err(error) => (error.into_response(), "unmatched".to_owned()),
+                Err(error) => (error.into_response_at(path), "unmatched".to_owned()),
             },
         };
         site::mark(sites, reader.ok().flatten(), &mut response);
@@ -102,7 +103,7 @@ impl App {
             return preflight(allow, request.headers());
         }
         if !allow.split(", ").any(|allowed| allowed == request.method().as_str()) {
-            return ApiError::method(allow, pattern).into_response();
+            return ApiError::method(allow, pattern).into_response_at(pattern);
         }
         match AssertUnwindSafe(endpoint.answer(self, request)).catch_unwind().await {
             Ok(Ok(response)) => response,
@@ -110,13 +111,13 @@ impl App {
                 if error.status.is_server_error() && error.status != StatusCode::SERVICE_UNAVAILABLE {
                     tracing::error!(%pattern, message = error.message, "a request failed");
                 }
-                error.into_response()
+                error.into_response_at(pattern)
             }
             Err(panic) => {
                 let message = panic.downcast_ref::<String>().map(String::as_str);
                 let message = message.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
                 tracing::error!(%pattern, message, "a request's handler panicked");
-                ApiError::internal("the server failed to answer this; its log says why").into_response()
+                ApiError::internal("the server failed to answer this; its log says why").into_response_at(pattern)
             }
         }
     }

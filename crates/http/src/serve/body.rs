@@ -80,12 +80,11 @@ enum Workplace {
 
 impl Workplace {
     /// `values_per_row`: what a row becomes, read and answered.
-    fn of(bytes: &[u8], is_large: bool, values_per_row: usize) -> Self {
+    fn of(bytes: &[u8], is_large: bool, n_rows: impl Fn(&[u8]) -> usize, values_per_row: usize) -> Self {
         if is_large {
             return Self::Place;
         }
-        // A row is an object: there are no more of them than braces.
-        let n_rows = bytes.iter().filter(|byte| **byte == b'{').count();
+        let n_rows = n_rows(bytes);
         let n_values = n_rows.saturating_mul(values_per_row);
         // One row waits for no large body, whatever it becomes.
         if n_values > SMALL_VALUES && n_rows > 1 {
@@ -105,8 +104,24 @@ pub async fn receive<T: Send + 'static>(
     values_per_row: usize,
     work: impl FnOnce(&[u8]) -> Result<T, ApiError> + Send + 'static,
 ) -> Result<(T, Place), ApiError> {
+    receive_counted(body, bodies, objects, values_per_row, work).await
+}
+
+/// A row is an object: there are no more of them than braces.
+fn objects(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|byte| **byte == b'{').count()
+}
+
+/// As `receive`, of a body whose rows are no objects. `n_rows`: how many are in it, at most.
+pub async fn receive_counted<T: Send + 'static>(
+    body: Body,
+    bodies: &Bodies,
+    n_rows: impl Fn(&[u8]) -> usize,
+    values_per_row: usize,
+    work: impl FnOnce(&[u8]) -> Result<T, ApiError> + Send + 'static,
+) -> Result<(T, Place), ApiError> {
     let Received { bytes, share } = read(body, bodies).await?;
-    match Workplace::of(&bytes, share.is_some(), values_per_row) {
+    match Workplace::of(&bytes, share.is_some(), n_rows, values_per_row) {
         Workplace::Connection => return Ok((work(&bytes)?, None)),
         Workplace::Thread => return Ok((blocking(move || work(&bytes)).await?, None)),
         Workplace::Place => {}
@@ -222,7 +237,7 @@ mod tests {
     #[test]
     fn what_comes_of_a_body_decides_where_it_is_worked_on() {
         let rows = |n_rows: usize| format!("[{}]", vec!["{}"; n_rows].join(","));
-        let of = |n_rows, values_per_row| Workplace::of(rows(n_rows).as_bytes(), false, values_per_row);
+        let of = |n_rows, values_per_row| Workplace::of(rows(n_rows).as_bytes(), false, objects, values_per_row);
         assert_eq!(of(1, 5), Workplace::Connection);
         assert_eq!(of(1000, 5), Workplace::Connection);
         assert_eq!(of(4000, 1), Workplace::Thread);
@@ -231,6 +246,6 @@ mod tests {
         assert_eq!(of(20_000, 1200), Workplace::Place);
         assert_eq!(of(20_000, usize::MAX), Workplace::Place);
         assert_eq!(of(1, 100_000), Workplace::Thread);
-        assert_eq!(Workplace::of(b"{}", true, 1), Workplace::Place);
+        assert_eq!(Workplace::of(b"{}", true, objects, 1), Workplace::Place);
     }
 }

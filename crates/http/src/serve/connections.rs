@@ -258,7 +258,8 @@ impl Connection {
         let now = u64::try_from(self.opened.elapsed().as_millis()).map_or(NOT_ASKED - 1, |now| now.min(NOT_ASKED - 1));
         self.asked_after_ms.store(now, Ordering::Relaxed);
         if !self.has_place() && !is_health(request.uri().path()) && !self.takes_place().await {
-            return closing(ApiError::busy("too many connections are open").into_response());
+            let busy = ApiError::busy("too many connections are open");
+            return closing(busy.into_response_at(request.uri().path()));
         }
         if let Some(peer) = self.peer {
             request.extensions_mut().insert(peer);

@@ -4,36 +4,44 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::http::{Request, Response, StatusCode};
+use axum::http::{Method, Request, Response, StatusCode};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use millstream_model::model::Argument;
 
 use super::app::App;
-use super::error::{ApiError, hint, shortened};
+use super::error::{ApiError, hint, is_of_inference, shortened};
 use super::pages::PageKind;
 use super::recommend::PATHS;
 use super::route::{PathParameters, UserRoute};
-use super::{catalogue, history, insights, lists, live, openapi, predict, reply, route, rows, statistics, views};
+use super::{
+    aliases, catalogue, history, insights, lists, live, oip, openapi, predict, reply, route, rows, statistics, views,
+};
 
-/// HEAD comes with GET, and OPTIONS is answered everywhere.
+/// HEAD comes with GET, GET with PUT, and OPTIONS is answered everywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Methods {
     pub get: bool,
     pub post: bool,
+    pub put: bool,
 }
 
 impl Methods {
-    pub const READ: Self = Self { get: true, post: false };
-    pub const POST: Self = Self { get: false, post: true };
-    pub const BOTH: Self = Self { get: true, post: true };
+    pub const READ: Self = Self { get: true, post: false, put: false };
+    pub const POST: Self = Self { get: false, post: true, put: false };
+    pub const BOTH: Self = Self { get: true, post: true, put: false };
+    pub const PUT: Self = Self { get: true, post: false, put: true };
 
     pub fn allow(self) -> &'static str {
-        match (self.get, self.post) {
-            (true, true) => "GET, HEAD, POST",
-            (true, false) => "GET, HEAD",
-            (false, true) => "POST",
-            (false, false) => "",
+        match (self.get, self.post, self.put) {
+            (true, true, true) => "GET, HEAD, POST, PUT",
+            (true, true, false) => "GET, HEAD, POST",
+            (true, false, true) => "GET, HEAD, PUT",
+            (true, false, false) => "GET, HEAD",
+            (false, true, true) => "POST, PUT",
+            (false, true, false) => "POST",
+            (false, false, true) => "PUT",
+            (false, false, false) => "",
         }
     }
 }
@@ -54,7 +62,7 @@ use Told::{As, AsList, InHints, Nowhere};
 
 pub type Answer = Result<Response<Body>, ApiError>;
 
-/// A route of the server's own. None of them changes anything yet: one that does must ask `guard` before it runs (DESIGN §8).
+/// A route of the server's own. One that changes something asks `guard` before it runs (DESIGN §8).
 pub struct OwnRoute {
     /// Names in braces are parameters.
     pub pattern: &'static str,
@@ -89,6 +97,8 @@ const ABOUT: &[OwnRoute] = table! {
     READ "/page/models" Nowhere => |app, [], request| page(app, PageKind::Models, request).await;
     READ "/page/models/{model}" Nowhere => |app, [model], request| page(app, PageKind::Model(model), request).await;
     READ "/page/models/{model}/{version}" Nowhere => |app, [model, version], request| page(app, PageKind::Version(model, version), request).await;
+    POST "/page/models/{model}/aliases/promote" Nowhere => |app, [model], request| page(app, PageKind::Promote(model), request).await;
+    POST "/page/models/{model}/aliases/rollback" Nowhere => |app, [model], request| page(app, PageKind::RollBack(model), request).await;
     READ "/page/try" Nowhere => |app, [], request| page(app, PageKind::Try, request).await;
     READ "/page/try/model/{model}" Nowhere => |app, [model], request| page(app, PageKind::TryModel(model), request).await;
     READ "/page/try/route/{route}" Nowhere => |app, [route], request| page(app, PageKind::TryRoute(route), request).await;
@@ -130,6 +140,14 @@ const API: &[OwnRoute] = table! {
         let version = predict::find_version(&app, &model, None).await?;
         predict::answer(&app, request, version).await
     };
+    READ "/v1/models/{model}/aliases" AsList("What the aliases of a model name, since when, by whom and why") =>
+        |app, [model], request| aliases::list(&app, &model, &query(&request));
+    PUT "/v1/models/{model}/aliases/{alias}" AsList("How an alias came to what it names, the newest first") =>
+        |app, [model, alias], request| match *request.method() {
+            Method::PUT => aliases::promote(&app, &model, &alias, request).await,
+            _ => aliases::history(&app, &model, &alias, &query(&request)).await,
+        };
+    POST "/v1/models/{model}/rollback" InHints => |app, [model], request| aliases::roll_back(&app, &model, request).await;
     READ "/v1/models/{model}/versions" AsList("Versions of a model") =>
         |app, [model], request| lists::versions(&app, &model, &query(&request)).await;
     READ "/v1/models/{model}/versions/{version}" As("One version (a number or an alias), with its metrics") =>
@@ -153,6 +171,23 @@ const API: &[OwnRoute] = table! {
     POST "/v1/query" InHints => |app, [], request| views::query(&app, request).await;
 };
 
+/// The Open Inference Protocol.
+const INFERENCE: &[OwnRoute] = table! {
+    READ "/v2" InHints => |_, [], _| Ok(oip::server());
+    READ "/v2/" Nowhere => |_, [], _| Ok(oip::server());
+    READ "/v2/health/live" InHints => |_, [], _| Ok(oip::alive());
+    READ "/v2/health/ready" InHints => |app, [], _| Ok(oip::ready(&app));
+    READ "/v2/models/{model}" InHints => |app, [model], _| oip::model(&app, &model, None).await;
+    READ "/v2/models/{model}/ready" InHints => |app, [model], _| oip::model_ready(&app, &model, None).await;
+    POST "/v2/models/{model}/infer" InHints => |app, [model], request| oip::infer(&app, request, &model, None).await;
+    READ "/v2/models/{model}/versions/{version}" InHints =>
+        |app, [model, version], _| oip::model(&app, &model, Some(&version)).await;
+    READ "/v2/models/{model}/versions/{version}/ready" InHints =>
+        |app, [model, version], _| oip::model_ready(&app, &model, Some(&version)).await;
+    POST "/v2/models/{model}/versions/{version}/infer" InHints =>
+        |app, [model, version], request| oip::infer(&app, request, &model, Some(&version)).await;
+};
+
 async fn page(app: Arc<App>, page: PageKind, request: Request<Body>) -> Answer {
     let pages = Arc::clone(&app.context.pages);
     pages.answer(page, app, request).await
@@ -160,7 +195,7 @@ async fn page(app: Arc<App>, page: PageKind, request: Request<Body>) -> Answer {
 
 fn own_routes() -> impl Iterator<Item = &'static OwnRoute> + Clone {
     let actions = PATHS.iter().flat_map(|path| [&path.of_model, &path.of_version]);
-    ABOUT.iter().chain(API).chain(actions)
+    ABOUT.iter().chain(API).chain(INFERENCE).chain(actions)
 }
 
 /// In the order of the document.
@@ -168,9 +203,9 @@ pub fn documented() -> impl Iterator<Item = &'static OwnRoute> {
     API.iter().chain(ABOUT.iter().rev())
 }
 
-/// Whether what begins so is the server's own; `v2` is kept for an API to come.
+/// Whether what begins so is the server's own.
 pub fn is_reserved(first_segment: &str) -> bool {
-    first_segment == "v2" || own_routes().any(|own| own.pattern.split('/').nth(1) == Some(first_segment))
+    own_routes().any(|own| own.pattern.split('/').nth(1) == Some(first_segment))
 }
 
 /// What the path says, as many as the pattern has names.
@@ -204,7 +239,7 @@ impl Endpoint {
             Some(Self::User(Arc::clone(route), values(&route.route.path, &segments, |_| true)?))
         };
         routes.iter().find_map(user).ok_or_else(|| {
-            let message = format!("nothing at {}{}", shortened(path), hint(path, known(routes)));
+            let message = format!("nothing at {}{}", shortened(path), hint(path, known(routes, is_of_inference(path))));
             ApiError::not_found("unknown_path", message)
         })
     }
@@ -233,10 +268,11 @@ impl Endpoint {
     }
 }
 
-/// What a 404 names.
-fn known(routes: &[Arc<UserRoute>]) -> impl Iterator<Item = &str> + Clone {
+/// What a 404 names: of the Open Inference Protocol its own paths, else all others.
+fn known(routes: &[Arc<UserRoute>], of_inference: bool) -> impl Iterator<Item = &str> + Clone {
     let own = own_routes().filter(|own| own.told != Nowhere).map(|own| own.pattern);
-    routes.iter().map(|route| route.route.path.as_str()).chain(own)
+    let all = routes.iter().map(|route| route.route.path.as_str()).chain(own);
+    all.filter(move |path| is_of_inference(path) == of_inference)
 }
 
 /// The names in braces, in order.
@@ -298,12 +334,19 @@ mod tests {
     #[tokio::test]
     async fn a_404_names_all_paths_that_are_there_and_no_other() {
         let app = fixture(vec![route("/mine/{town}", &["typed"], &[], None)]).app;
-        let (_, _, answer) = ask(&app, "GET", "/a/b/c/d/e/f/g/h", "").await;
-        let message: serde_json::Value = serde_json::from_str(&answer).unwrap();
-        let known = message["error"]["message"].as_str().unwrap().split("; known: ").nth(1).unwrap();
-        assert_eq!(known.split(", ").count(), 1 + own_routes().filter(|own| own.told != Nowhere).count());
-        for path in known.split(", ") {
-            assert_ne!(status(&app, "TRACE", path).await, 404, "{path}");
+        for (target, own, pointer) in
+            [("/a/b/c/d/e/f/g/h", 1, "/error/message"), ("/v2/b/c/d/e/f/g/h/i/j", 0, "/error")]
+        {
+            let (_, _, answer) = ask(&app, "GET", target, "").await;
+            let message: serde_json::Value = serde_json::from_str(&answer).unwrap();
+            let message = message.pointer(pointer).unwrap().as_str().unwrap();
+            let known = message.split("; known: ").nth(1).unwrap_or_else(|| panic!("{message}"));
+            let told = own_routes().filter(|own| own.told != Nowhere);
+            let expected = told.filter(|own| is_of_inference(own.pattern) == is_of_inference(target)).count();
+            assert_eq!(known.split(", ").count(), own + expected);
+            for path in known.split(", ") {
+                assert_ne!(status(&app, "TRACE", path).await, 404, "{path}");
+            }
         }
         assert!(ask(&app, "GET", "/v1/batchs", "").await.2.contains("did you mean /v1/batches?"));
     }

@@ -53,6 +53,11 @@ impl ApiError {
         Self::new(StatusCode::CONFLICT, code, message)
     }
 
+    /// It does not go with what is there now.
+    pub fn conflict(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, code, message)
+    }
+
     pub fn method(allow: &'static str, path: &str) -> Self {
         let message = format!("{path} answers {allow} only");
         Self { allow: Some(allow), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message) }
@@ -67,7 +72,10 @@ impl ApiError {
     }
 
     pub fn content_type(given: &str) -> Self {
-        let message = format!("the body must be JSON: send the header content-type: application/json, not {given}");
+        Self::unsupported(format!("the body must be JSON: send the header content-type: application/json, not {given}"))
+    }
+
+    pub fn unsupported(message: impl Into<String>) -> Self {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type", message)
     }
 
@@ -120,17 +128,29 @@ impl ApiError {
     }
 
     pub fn into_response(self) -> Response<Body> {
-        let this = self.bounded();
+        let mut this = self.bounded();
         let mut body = json!({"error": {"code": this.code, "message": this.message, "field": this.field}});
         if !this.candidates.is_empty() {
-            body["error"]["candidates"] = Value::Array(this.candidates);
+            body["error"]["candidates"] = Value::Array(std::mem::take(&mut this.candidates));
         }
-        let mut response = reply::json(this.status, &body);
+        this.with_headers(reply::json(this.status, &body))
+    }
+
+    /// The same at this path: below `/v2` an error is a text, as the Open Inference Protocol has it.
+    pub fn into_response_at(self, path: &str) -> Response<Body> {
+        if !is_of_inference(path) {
+            return self.into_response();
+        }
+        let this = self.bounded();
+        this.with_headers(reply::json(this.status, &json!({"error": this.message})))
+    }
+
+    fn with_headers(&self, mut response: Response<Body>) -> Response<Body> {
         let headers = response.headers_mut();
-        if let Some(allow) = this.allow {
+        if let Some(allow) = self.allow {
             headers.insert(header::ALLOW, HeaderValue::from_static(allow));
         }
-        if this.status == StatusCode::SERVICE_UNAVAILABLE {
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
         }
         response
@@ -150,6 +170,11 @@ impl ApiError {
         }
         self
     }
+}
+
+/// Whether the path is of the Open Inference Protocol.
+pub fn is_of_inference(path: &str) -> bool {
+    path == "/v2" || path.starts_with("/v2/")
 }
 
 const MESSAGE_BYTES: usize = 3 << 10;

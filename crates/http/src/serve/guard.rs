@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use axum::http::{HeaderMap, HeaderName, header};
 
 use super::error::ApiError;
+use super::site::is_of_own_page;
 use crate::serve::host_and_port;
 
 /// Who is at the other end of the connection.
@@ -14,7 +15,7 @@ pub struct Peer(pub SocketAddr);
 
 /// What tells how the process is, and nothing of its data: answered to everybody, and when nothing else is.
 pub fn is_health(path: &str) -> bool {
-    matches!(path, "/livez" | "/readyz" | "/metrics")
+    matches!(path, "/livez" | "/readyz" | "/metrics" | "/v2/health/live" | "/v2/health/ready")
 }
 
 /// A header that only a proxy sends: the client is somewhere else.
@@ -23,20 +24,35 @@ fn is_of_a_proxy(name: &HeaderName) -> bool {
     name == "forwarded" || name == "via" || name == "x-real-ip" || name.starts_with("x-forwarded-")
 }
 
-/// From this machine, to this machine by one of its own names.
+/// SQL of requests: from this machine, to this machine.
 pub fn loopback(peer: Option<&Peer>, headers: &HeaderMap) -> Result<(), ApiError> {
+    let message =
+        "SQL is answered on this machine alone, at 127.0.0.1 or localhost; for others, write it as a [[view]]";
+    if is_local(peer, headers) { Ok(()) } else { Err(ApiError::forbidden("not_local", message)) }
+}
+
+/// What changes something: from this machine, to this machine, and by no page of another site, whatever that may read.
+pub fn change(peer: Option<&Peer>, headers: &HeaderMap) -> Result<(), ApiError> {
+    if !is_local(peer, headers) {
+        let message = "what is served is changed on this machine alone, at 127.0.0.1 or localhost; elsewhere `millstream models promote` and `rollback` do it";
+        return Err(ApiError::forbidden("not_local", message));
+    }
+    if !is_of_own_page(headers) {
+        let message = "a page of another site changes nothing here; serve.cors lets it read";
+        return Err(ApiError::forbidden("origin", message));
+    }
+    Ok(())
+}
+
+/// By one of this machine's own names.
+fn is_local(peer: Option<&Peer>, headers: &HeaderMap) -> bool {
     let is_local = |address: IpAddr| address.to_canonical().is_loopback();
     let from_here = peer.is_some_and(|Peer(address)| is_local(address.ip()));
     let by_proxy = headers.keys().any(is_of_a_proxy);
     let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).and_then(host_and_port);
     let to_here =
         host.is_some_and(|(name, _)| name == "localhost" || name.trim_matches(['[', ']']).parse().is_ok_and(is_local));
-    if from_here && to_here && !by_proxy {
-        return Ok(());
-    }
-    let message =
-        "SQL is answered on this machine alone, at 127.0.0.1 or localhost; for others, write it as a [[view]]";
-    Err(ApiError::forbidden("not_local", message))
+    from_here && to_here && !by_proxy
 }
 
 #[cfg(test)]

@@ -18,13 +18,13 @@ const LIMIT: usize = 100;
 /// A thousand rows are one comfortable answer; more are a query's work.
 const LIMIT_MAX: usize = 1000;
 
-struct Window {
+pub struct Window {
     offset: usize,
     limit: usize,
 }
 
 impl Window {
-    fn parse(query: &str) -> Result<Self, ApiError> {
+    pub fn parse(query: &str) -> Result<Self, ApiError> {
         let mut window = Self { offset: 0, limit: LIMIT };
         for (name, text) in rows::parse_query(query)? {
             match name.as_str() {
@@ -36,7 +36,7 @@ impl Window {
         Ok(window)
     }
 
-    fn of<T>(&self, items: impl Iterator<Item = T>) -> Vec<T> {
+    pub fn of<T>(&self, items: impl Iterator<Item = T>) -> Vec<T> {
         items.skip(self.offset).take(self.limit).collect()
     }
 }

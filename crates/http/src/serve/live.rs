@@ -33,9 +33,13 @@ pub fn alive() -> Response<Body> {
 }
 
 /// Some version can be asked. A broker that is down changes nothing in that, nor does a store that is away.
-pub fn ready(app: &App) -> Response<Body> {
+pub fn is_ready(app: &App) -> bool {
     let served = app.context.registry.snapshot();
-    if served.models.is_empty() && !app.model_names(&served).is_empty() {
+    !served.models.is_empty() || app.model_names(&served).is_empty()
+}
+
+pub fn ready(app: &App) -> Response<Body> {
+    if !is_ready(app) {
         return ApiError::unavailable("not_ready", "no model has a version yet").into_response();
     }
     let mut ready = json!({"status": "ready"});

@@ -4,6 +4,7 @@
 //! connections, heads and idleness in `connections`, unread answers in `stream` and `answers`, bodies in `body`, values and rows in
 //! `rows` and `predict`, what a template repeats in `template`. Pages of other sites are refused in `site`. docs/limits.md has the figures.
 
+mod aliases;
 mod answers;
 mod app;
 mod body;
@@ -23,6 +24,7 @@ mod insights;
 mod lists;
 mod live;
 mod metrics;
+mod oip;
 mod openapi;
 mod pages;
 mod patience;
@@ -59,7 +61,7 @@ pub use hosts::{Sites, host_and_port, is_address, origin, sites};
 pub(crate) use lists::loaded_versions;
 pub(crate) use openapi::document;
 pub use pages::{Answered, Asker, PageKind, Pages};
-pub(crate) use reply::{asset, csv_answer, html_page};
+pub(crate) use reply::{asset, csv_answer, html_page, see_other};
 pub(crate) use route::UserRoute;
 pub(crate) use rows::parse_pairs;
 pub use settings::{

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::app::App;
 use super::endpoints::{OwnRoute, Told, documented, path_parameters};
+use super::oip;
 use super::recommend::{AskPath, PATHS};
 use super::route::{UserRoute, versions};
 use crate::serve::{Origin, ViewCall};
@@ -34,6 +35,8 @@ pub fn document(app: &App) -> Value {
         paths.insert(format!("/v1/views/{}", view.name), view_path(view));
     }
     paths.insert("/v1/query".to_owned(), query_path());
+    add_alias_paths(&mut paths);
+    paths.extend(oip::paths(app));
     for route in &app.routes {
         paths.insert(route.route.path.clone(), route_path(app, route));
     }
@@ -111,6 +114,61 @@ fn query_path() -> Value {
         "limit": {"type": "integer", "minimum": 0}, "offset": {"type": "integer", "minimum": 0}}});
     let summary = "Rows of a query over batches, the catalogue and the tables; on this machine alone";
     json!({"post": operation(summary, None, Some(&body))})
+}
+
+/// What moves an alias, and examples of what is told of it.
+fn add_alias_paths(paths: &mut Map<String, Value>) {
+    let reason = json!({"type": "string", "maxLength": 500, "description": "one line, kept with the alias"});
+    let alias = json!({"type": "string", "pattern": "^[a-z][a-z0-9_-]*$", "maxLength": 64, "default": "champion"});
+    let version = json!({"type": "integer", "minimum": 1, "maximum": u32::MAX});
+    let of = |properties: Value, required: &[&str]| json!({"type": "object", "additionalProperties": false, "required": required, "properties": properties});
+    let number = json!({"type": "integer"});
+    let moved = json!({"type": "object", "required": ["model", "alias", "version", "before", "record"], "properties": {
+        "model": {"type": "string"}, "alias": {"type": "string"}, "version": number,
+        "before": {"type": ["integer", "null"]}, "record": number}});
+    let operation_of = |summary: &str, names: &[&str], body: &Value, given: Value, version: u32, before: u32| {
+        let mut operation = operation(summary, Some(names.iter().copied().map(text_in_path).collect()), Some(body));
+        operation["requestBody"]["content"]["application/json"]["example"] = given;
+        let example = json!({"model": "close", "alias": "champion", "version": version, "before": before, "record": 4});
+        operation["responses"]["200"]["content"] = json!({"application/json": {"schema": moved, "example": example}});
+        operation
+    };
+    let promote = operation_of(
+        "Let an alias name a version; on this machine alone",
+        &["model", "alias"],
+        &of(json!({"version": version, "reason": reason}), &["version"]),
+        json!({"version": 3, "reason": "less error on the next batch"}),
+        3,
+        2,
+    );
+    let mut roll_back = operation_of(
+        "Let an alias name what it named before; on this machine alone",
+        &["model"],
+        &of(json!({"alias": alias, "reason": reason}), &[]),
+        json!({"alias": "champion", "reason": "complaints since noon"}),
+        2,
+        3,
+    );
+    roll_back["requestBody"]["required"] = false.into();
+    let record = json!({"record": 4, "version": 3, "before": 2, "promoted_at_ms": 1_764_492_000_000_u64, "by": "http",
+        "reason": "less error on the next batch", "rolled_back": false, "measures": null});
+    let mut named = json!({"alias": "champion"});
+    if let (Some(named), Some(record)) = (named.as_object_mut(), record.as_object()) {
+        named.extend(record.clone());
+    }
+    let list = json!({"model": "close", "aliases": [named], "total": 1});
+    let history =
+        json!({"model": "close", "alias": "champion", "version": 3, "record": 4, "history": [record], "total": 4});
+    for (path, method, operation) in
+        [("/v1/models/{model}/aliases/{alias}", "put", promote), ("/v1/models/{model}/rollback", "post", roll_back)]
+    {
+        paths.entry(path).or_insert_with(|| json!({}))[method] = operation;
+    }
+    for (path, example) in [("/v1/models/{model}/aliases", list), ("/v1/models/{model}/aliases/{alias}", history)] {
+        if let Some(answer) = paths.get_mut(path).and_then(|path| path.pointer_mut("/get/responses/200")) {
+            answer["content"] = json!({"application/json": {"schema": {"type": "object"}, "example": example}});
+        }
+    }
 }
 
 /// A route that answers from a view.

@@ -13,7 +13,7 @@ use super::App;
 use super::body;
 use super::endpoints::{Answer, Endpoint};
 use super::error::ApiError;
-use super::guard::{Peer, loopback};
+use super::guard::{Peer, change, loopback};
 use super::reply::MODEL_VERSION;
 
 /// More is no page's: it asks for a window of what there is.
@@ -29,6 +29,9 @@ pub enum PageKind {
     Models,
     Model(String),
     Version(String, String),
+    /// Forms, posted.
+    Promote(String),
+    RollBack(String),
     Try,
     TryModel(String),
     /// By the place of the `[[route]]` among those that are served, from 0.
@@ -68,7 +71,26 @@ pub struct Asker<'a> {
 impl Asker<'_> {
     /// The posted form of a query in SQL: of this machine alone, as the query itself, and with the same bounds on what a client sends.
     pub async fn form(&self, body: Body) -> Result<String, ApiError> {
-        loopback(self.parts.extensions.get::<Peer>(), &self.parts.headers)?;
+        loopback(self.peer(), &self.parts.headers)?;
+        self.text(body).await
+    }
+
+    /// The posted form of something that changes what is served.
+    pub async fn changing_form(&self, body: Body) -> Result<String, ApiError> {
+        change(self.peer(), &self.parts.headers)?;
+        self.text(body).await
+    }
+
+    /// Whether whoever asks for the page may change what is served.
+    pub fn may_change(&self) -> bool {
+        change(self.peer(), &self.parts.headers).is_ok()
+    }
+
+    fn peer(&self) -> Option<&Peer> {
+        self.parts.extensions.get::<Peer>()
+    }
+
+    async fn text(&self, body: Body) -> Result<String, ApiError> {
         let text = |bytes: &[u8]| match std::str::from_utf8(bytes) {
             Ok(text) => Ok(text.to_owned()),
             Err(_) => Err(ApiError::bad_request("the form is no UTF-8")),

@@ -72,6 +72,13 @@ pub fn elsewhere(url: &str) -> Response<Body> {
     response
 }
 
+/// A form was taken: what became of it is at another URL of this server, to be asked for by GET.
+pub fn see_other(path: &str) -> Response<Body> {
+    let mut response = elsewhere(path);
+    *response.status_mut() = StatusCode::SEE_OTHER;
+    response
+}
+
 /// A page. Pictures of other hosts may be shown where the catalogue's own items name them.
 pub fn html_page(app: &App, status: StatusCode, markup: maud::Markup) -> Response<Body> {
     let mut response = bytes(status, "text/html; charset=utf-8", markup.into_string());

@@ -46,7 +46,7 @@ impl UserRoute {
     }
 
     pub fn methods(&self) -> Methods {
-        Methods { get: self.route.get, post: self.route.post }
+        Methods { get: self.route.get, post: self.route.post, put: false }
     }
 
     pub fn is_path_parameter(&self, name: &str) -> bool {

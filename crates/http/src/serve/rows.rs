@@ -14,7 +14,7 @@ pub type Row = Map<String, Value>;
 /// Rows of one request.
 pub const ROWS_MAX: usize = 100_000;
 /// Values of one body: with about 130 bytes each, 130 MB, whatever the text looks like.
-const VALUES_MAX: usize = 1_000_000;
+pub const VALUES_MAX: usize = 1_000_000;
 
 /// `a=1&b=x%20y`, decoded once, each name once.
 pub fn parse_query(query: &str) -> Result<Vec<(String, String)>, ApiError> {
@@ -173,7 +173,12 @@ pub fn noun(value: &Value) -> &'static str {
 }
 
 pub fn parse_json(body: &[u8]) -> Result<Value, ApiError> {
-    json::read(body, VALUES_MAX).map_err(|fault| match fault {
+    json::read(body, VALUES_MAX).map_err(json_error)
+}
+
+/// What a client is told of a body that is no JSON of ours.
+pub fn json_error(fault: JsonFault) -> ApiError {
+    match fault {
         JsonFault::Empty => ApiError::not_json("the body is empty: expected a JSON object or a list of objects"),
         JsonFault::TooMany { most } => ApiError::too_large(format!("more than {most} values in one body")),
         JsonFault::Repeated { name } => repeated(&name),
@@ -189,7 +194,7 @@ pub fn parse_json(body: &[u8]) -> Result<Value, ApiError> {
             };
             ApiError::not_json(format!("the body is not JSON: {source}{hint}"))
         }
-    })
+    }
 }
 
 #[cfg(test)]

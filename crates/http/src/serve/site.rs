@@ -95,6 +95,15 @@ fn is_same(origin: &str, host: &str) -> bool {
     parts(site).is_some_and(|site| Some(site) == parts(host))
 }
 
+/// Whether no page of another site asks, as far as a browser says it: also of those that may read.
+pub fn is_of_own_page(headers: &HeaderMap) -> bool {
+    let text = |name: &HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    match (text(&header::ORIGIN), text(&header::HOST)) {
+        (None, _) => !matches!(text(&SEC_FETCH_SITE), Some("cross-site" | "same-site")),
+        (Some(given), host) => origin(given).is_ok_and(|origin| host.is_some_and(|host| is_same(&origin, host))),
+    }
+}
+
 fn foreign(origin: &str) -> ApiError {
     let origin = shortened(origin);
     let message = format!(

@@ -16,6 +16,7 @@ use super::{
 use millstream_answer::query::OutputFormat;
 use millstream_answer::views::{ProcessLimits, QUERY_PROCESS};
 use millstream_base::{address, host_and_port};
+use millstream_model::registry::check_reason;
 
 use crate::config::{Overrides, Retention, pipeline_name_fault, retention_age, retention_bytes};
 
@@ -135,7 +136,7 @@ enum TypedCommand {
     /// List, show or verify the committed batches
     #[command(subcommand)]
     Batches(TypedBatches),
-    /// List, show, verify or promote the trained versions
+    /// List, show or verify the trained versions; promote them, roll back, list their aliases
     #[command(subcommand)]
     Models(TypedModels),
     /// Answer SQL over the committed batches: the tables are `batches`, `catalogue` and each [[table]], names keep their case
@@ -257,9 +258,36 @@ enum TypedModels {
         model: String,
         /// The version's number, from 1
         version: NonZeroU32,
-        #[arg(long, default_value = "champion")]
-        alias: String,
+        #[command(flatten)]
+        moved: TypedMove,
     },
+    /// Let an alias name the version that it named before; again, the one before that
+    Rollback {
+        #[command(flatten)]
+        target: Target,
+        model: String,
+        #[command(flatten)]
+        moved: TypedMove,
+    },
+    /// List the aliases of a model: what each names, since when, by whom and why; and its history, the newest first
+    Aliases {
+        #[command(flatten)]
+        target: Target,
+        model: String,
+    },
+}
+
+#[derive(Debug, Args)]
+struct TypedMove {
+    #[arg(long, default_value = "champion")]
+    alias: String,
+    /// Why, in one line: kept with the alias
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    reason: Option<String>,
+}
+
+fn reason(text: &str) -> Result<String, String> {
+    check_reason(text).map(Option::unwrap_or_default)
 }
 
 /// The command line of this process. Ends it for `--help` and for what cannot be understood (exit code 2).
@@ -334,9 +362,13 @@ impl Ready<'_> {
                     }
                     TypedModels::Show { target, model, version } => (target, ModelsAction::Show { model, version }),
                     TypedModels::Verify { target, model, version } => (target, ModelsAction::Verify { model, version }),
-                    TypedModels::Promote { target, model, version, alias } => {
-                        (target, ModelsAction::Promote { model, version, alias })
+                    TypedModels::Promote { target, model, version, moved: TypedMove { alias, reason } } => {
+                        (target, ModelsAction::Promote { model, version, alias, reason })
                     }
+                    TypedModels::Rollback { target, model, moved: TypedMove { alias, reason } } => {
+                        (target, ModelsAction::Rollback { model, alias, reason })
+                    }
+                    TypedModels::Aliases { target, model } => (target, ModelsAction::Aliases { model }),
                 };
                 let (file, overrides) = self.target(target);
                 Command::Models { file, overrides, action }

@@ -30,7 +30,7 @@ use millstream_base::{ConfigFaults, Fault, Faults, error_chain};
 use millstream_model::mllib::{FoldIn, Folder, ImportOptions, Limits, import};
 use millstream_model::model::check::is_model_name;
 use millstream_model::registry::{
-    Found, OwnerTexts, Published, Registry, RegistryError, Remedy, RemovedVersion, Version,
+    Found, Moved, Occasion, OwnerTexts, Published, Registry, RegistryError, Remedy, RemovedVersion, Version,
 };
 use millstream_store::{LocalStore, S3Store, SharedStore, StoreUrl, read_optional};
 use millstream_stream::batch::{Batch, IDENTITY_KEY, StoredBatches};
@@ -446,20 +446,36 @@ fn models(loaded: Loaded, action: &ModelsAction) -> anyhow::Result<u8> {
             ));
             return Ok(if report.is_whole() { exit::DONE } else { exit::FAILED });
         }
-        ModelsAction::Promote { model, version, alias } => {
+        ModelsAction::Promote { model, version, alias, reason } => {
             let version = version.get();
-            // One that cannot be loaded would be promoted to nobody's use.
-            Version::load(store.as_ref(), model, version, &owner)?;
-            let writable = run::open_store(&loaded.pipeline.store)?;
-            let before = millstream_model::registry::promote(writable.as_ref(), model, version, alias)?;
-            let before = before.map_or("no version".to_owned(), |before| format!("version {before}"));
-            say(&format!("{model}: {alias} names version {version}; before, {before}"));
+            let writable = Registry::open_for(run::open_store(&loaded.pipeline.store)?, owner.clone())?;
+            say_moved(model, alias, &writable.promote(model, version, alias, &occasion(reason.as_ref()))?);
         }
+        ModelsAction::Rollback { model, alias, reason } => {
+            find(model)?;
+            let writable = Registry::open_for(run::open_store(&loaded.pipeline.store)?, owner.clone())?;
+            say_moved(model, alias, &writable.roll_back(model, alias, &occasion(reason.as_ref()))?);
+        }
+        ModelsAction::Aliases { model } => print(&super::aliases::listed(&registry, find(model)?)?)?,
     }
     for problem in &served.problems {
         say(&format!("warning: {problem}"));
     }
     Ok(exit::DONE)
+}
+
+/// Who gives the command.
+fn occasion(reason: Option<&String>) -> Occasion {
+    let user =
+        ["USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()));
+    let by = user.unwrap_or_else(|| format!("user {}", rustix::process::getuid().as_raw()));
+    let reason = reason.filter(|reason| !reason.is_empty()).cloned();
+    Occasion { by: by.chars().filter(|letter| !letter.is_control()).take(100).collect(), reason, now_ms: now_ms() }
+}
+
+fn say_moved(model: &str, alias: &str, moved: &Moved) {
+    let before = moved.before.map_or("no version".to_owned(), |before| format!("version {before}"));
+    say(&format!("{model}: {alias} names version {}; before, {before}", moved.version));
 }
 
 fn removed_row(removed: &RemovedVersion) -> Vec<String> {

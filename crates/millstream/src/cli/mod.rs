@@ -1,5 +1,6 @@
 //! The command line: arguments as typed (`arguments`) and arguments ready to use, which is all that `main` sees.
 
+mod aliases;
 mod arguments;
 mod demo;
 mod execute;
@@ -149,5 +150,14 @@ pub enum ModelsAction {
         model: String,
         version: NonZeroU32,
         alias: String,
+        reason: Option<String>,
+    },
+    Rollback {
+        model: String,
+        alias: String,
+        reason: Option<String>,
+    },
+    Aliases {
+        model: String,
     },
 }

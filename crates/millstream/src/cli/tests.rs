@@ -56,6 +56,12 @@ fn every_command_is_ready_to_use() {
     check("m models list p.toml", models(ModelsAction::List));
     check("m models show p.toml close", models(ModelsAction::Show { model: model(), version: None }));
     check("m models show p.toml close 2", models(ModelsAction::Show { model: model(), version: Some(two) }));
+    let (alias, why) = (|| "champion".to_owned(), Some("worse".to_owned()));
+    let promote = ModelsAction::Promote { model: model(), version: two, alias: alias(), reason: None };
+    check("m models promote p.toml close 2", models(promote));
+    let rollback = ModelsAction::Rollback { model: model(), alias: "best".to_owned(), reason: why };
+    check("m models rollback p.toml close --alias best --reason worse", models(rollback));
+    check("m models aliases p.toml close", models(ModelsAction::Aliases { model: model() }));
     let query = |format| Command::Query { file: file(), overrides: none(), sql: "select".to_owned(), format };
     check("m query p.toml select", query(OutputFormat::Table));
     check("m query p.toml select --format json", query(OutputFormat::Json));
@@ -101,6 +107,8 @@ fn a_bad_command_line_is_usage() {
     assert!(said.contains("bitcoin, movielens, products, movies, houses") && said.contains("'movies'"), "{said}");
     assert!(refused("m promote p.toml").contains("unrecognized subcommand"));
     assert!(refused("m models promote p.toml close 0").contains("0"));
+    let long = format!("m models rollback p.toml close --reason {}", "x".repeat(501));
+    assert!(refused(&long).contains("has 501 characters, 500 are the most"));
     assert!(refused("m replay p.toml --exit-when-done").contains("unexpected argument"));
 }
 

@@ -1,6 +1,7 @@
 //! The real binary, driven as a user would. One test binary: each would link DataFusion anew, a third of a gigabyte.
 #![allow(clippy::unwrap_used)]
 
+mod aliases;
 mod bad_input;
 mod batches;
 mod catalogue;
@@ -11,6 +12,7 @@ mod floors;
 mod golden;
 mod houses;
 mod imports;
+mod inference;
 mod insights;
 mod kafka;
 mod keys;

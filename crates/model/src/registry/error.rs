@@ -15,6 +15,23 @@ pub enum RegistryError {
     )]
     RemovedMeanwhile { model: String, version: u32, alias: String, named: String },
     #[error(
+        "the alias {alias} of model `{model}` was moved by another meanwhile: it names {named} now; look at that, and ask again"
+    )]
+    MovedMeanwhile { model: String, alias: String, named: String },
+    #[error(
+        "the alias {alias} of model `{model}` names {named}, and nothing before it that is still there: promote the version that it shall name"
+    )]
+    NothingBefore { model: String, alias: String, named: String },
+    #[error(
+        "whether the alias {alias} of model `{model}` was rolled back cannot be told: see what it names now before you ask again"
+    )]
+    RollbackUnknown {
+        model: String,
+        alias: String,
+        #[source]
+        source: StoreError,
+    },
+    #[error(
         "the alias {alias} of model `{model}` names version {version} now, but whether that was removed meanwhile cannot be told: promote it again"
     )]
     PromotionUnknown {
@@ -102,11 +119,19 @@ pub enum Remedy {
 }
 
 impl RegistryError {
+    /// Whoever asks may not write to the store.
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Self::Store(StoreError::Denied { .. }))
+    }
+
     pub fn remedy(&self) -> Remedy {
         match self {
             Self::UnknownVersion { .. }
             | Self::Removed { .. }
             | Self::RemovedMeanwhile { .. }
+            | Self::MovedMeanwhile { .. }
+            | Self::NothingBefore { .. }
+            | Self::RollbackUnknown { .. }
             | Self::NoAlias { .. } => Remedy::Config,
             Self::UnknownFormat { .. }
             | Self::NotTheRecord { .. }

@@ -1,6 +1,7 @@
 //! Versions as files, and the versions being served. A version is its arrays, then its `model.json`, created only if
 //! absent; it never changes. Evaluations and aliases are numbered records beside it.
 
+mod alias;
 mod arrays_file;
 mod bags;
 mod columns;
@@ -18,6 +19,8 @@ mod kinds;
 mod load;
 mod on_demand;
 mod promotion;
+#[cfg(test)]
+mod promotion_tests;
 mod removal;
 #[cfg(test)]
 mod removal_tests;
@@ -25,6 +28,7 @@ mod served;
 mod verdict;
 mod write;
 
+pub use alias::{Alias, DecidedOn, Measured, Named, read_alias, read_aliases};
 pub use arrays_file::{arrays_from_bytes, arrays_to_bytes};
 pub use bags::{load_bags, store_bags};
 pub use common::{CommonRecords, publish_common, read_common};
@@ -51,7 +55,7 @@ pub use millstream_untrusted::model::{
     Feedback, Holdout, IdColumn, Input, ModelFile, NeighbourhoodTask, Parent, PopularityTask, Provenance, RatingCounts,
     Recommendation, Scores, SimilarityTask, TargetSummary, Task, TextColumn, Tombstone, TrainedBatch,
 };
-pub use promotion::{Alias, promote, read_aliases};
+pub use promotion::{Moved, Mover, Occasion, check_alias, check_reason};
 pub use removal::{Sweeper, Swept, read_tombstone};
 pub use served::{Found, LATEST, Registry, Served, ServedModel};
 pub use verdict::Verdict;

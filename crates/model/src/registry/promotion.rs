@@ -1,95 +1,223 @@
 //! Letting an alias name a version, by its next record; its history stays.
 //!
-//! Whoever promotes a version writes the record and then looks for the version's tombstone; whoever removes one writes the tombstone
+//! An alias is a stack of promotions. A promotion lays its version on top. A rollback takes the top away, so that the alias names the version that it
+//! named before the newest promotion still in force; what is removed meanwhile, and what is the version that was on top, is passed over. Of
+//! P1 P2 P3 R R the first R names 2 and the second names 1, the last that there is: a third is an error. What was rolled back never comes again by a
+//! rollback: P1 P2 P3 R P4 R R names 2, then 4, then 2, then 1. The stack itself is stored nowhere: each record says which record is beneath it, and
+//! that of a rollback says what the record says to which it goes back. Records of earlier releases say nothing; beneath them is the record before.
+//! Records are numbered and create-only: of two who move an alias at the same moment one gets the number, and the other is told what the alias names now.
+//!
+//! Whoever moves an alias writes the record and then looks for the version's tombstone; whoever removes one writes the tombstone
 //! and then looks at the aliases. Whichever create came first, the writer of the second sees it: the arrays stay, or the promotion is taken back, or both.
 
-use std::collections::BTreeMap;
-
-use serde::{Deserialize, Serialize};
-
-use super::load::from_record;
-use super::removal::{is_gone, is_removed, read_tombstone};
-use super::{FORMAT, LATEST, RegistryError, foreign, number_in, read_model_file};
-use millstream_store::{RECORD_BYTES_MOST, Settled, Store, StoreError, record_bytes, settle};
+use super::alias::{Alias, DecidedOn, Measured, Named, Records, alias_key, first_beneath, records};
+use super::common::with_common;
+use super::removal::{is_removed, read_tombstone};
+use super::{CommonRecords, FORMAT, LATEST, RegistryError, Remedy, model_key, read_evaluations, read_model_file};
+use millstream_store::{Settled, Store, read_optional, record_bytes, settle};
 use millstream_stream::batch::fail_point;
 
-/// The keys of an alias's records by their numbers.
-pub(super) type Records = BTreeMap<u32, String>;
+const REASON_CHARS_MOST: usize = 500;
 
-/// Lets an alias name a version; answers the version that it named before. The alias names that one again, and this is an error, when
-/// the version is removed meanwhile. A crash before the record changes nothing. After it the alias names the version as long as its arrays are
-/// there, and else what it named before: see `in_force`.
-pub fn promote(store: &dyn Store, model: &str, version: u32, alias: &str) -> Result<Option<u32>, RegistryError> {
-    check_name(alias)?;
-    let records = records(store, model)?.remove(alias).unwrap_or_default();
-    let gone = |version| is_gone(store, model, version);
-    let before = in_force(store, &records, gone)?;
-    read_model_file(store, model, version)?;
-    if let Some(tombstone) = read_tombstone(store, model, version)? {
-        return Err(tombstone.into());
-    }
-    if before == Some(version) {
-        return Ok(before);
-    }
-    let newest = records.last_key_value().map_or(0, |(number, _)| *number);
-    let number = write_after(store, model, alias, newest, version)?;
-    fail_point("promotion.after_record");
-    let unknown =
-        |source| RegistryError::PromotionUnknown { model: model.to_owned(), version, alias: alias.to_owned(), source };
-    if !is_removed(store, model, version).map_err(unknown)? {
-        return Ok(before);
-    }
-    // Where another promotion has the next number already, that one is in force.
-    let key = alias_key(model, alias, number + 1);
-    let back = Alias { format: FORMAT, version: before.unwrap_or(0) };
-    settle(store, &key, &record_bytes(&key, &back)?).map_err(unknown)?;
-    let now = in_force(store, &self::records(store, model)?.remove(alias).unwrap_or_default(), gone)?;
-    let named = now.map_or("no version".to_owned(), |version| format!("version {version}"));
-    Err(RegistryError::RemovedMeanwhile { model: model.to_owned(), version, alias: alias.to_owned(), named })
+/// Who moves an alias, when, and why.
+#[derive(Debug, Clone, Default)]
+pub struct Occasion {
+    /// The user of a command, or `http`.
+    pub by: String,
+    pub reason: Option<String>,
+    pub now_ms: u64,
 }
 
-/// `aliases/<model>/<alias>/<NNNNNN>.json`: the newest record of an alias is where it points. Version 0: to none, for a
-/// promotion that had to be taken back and was the alias's first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Alias {
-    pub format: u32,
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved {
     pub version: u32,
+    /// What the alias named before; the version itself where nothing had to be written.
+    pub before: Option<u32>,
+    /// The number of the record in force.
+    pub record: u32,
 }
 
-/// The version that each alias of a model names, or what is wrong with its records.
-pub fn read_aliases(
-    store: &dyn Store,
-    model: &str,
-) -> Result<BTreeMap<String, Result<u32, RegistryError>>, RegistryError> {
-    let named = |records: &Records| in_force(store, records, |version| is_gone(store, model, version)).transpose();
-    let aliases = records(store, model)?.into_iter();
-    Ok(aliases.filter_map(|(alias, records)| Some((alias, named(&records)?))).collect())
+/// Moves one alias.
+pub struct Mover<'a> {
+    pub store: &'a dyn Store,
+    pub model: &'a str,
+    pub alias: &'a str,
+    pub occasion: &'a Occasion,
+    /// An error where a version cannot be served: it would be named to nobody's use.
+    pub usable: &'a dyn Fn(u32) -> Result<(), RegistryError>,
 }
 
-/// Under the first free number after `number`, which is answered.
-fn write_after(
-    store: &dyn Store,
-    model: &str,
-    alias: &str,
-    mut number: u32,
+/// A record to be written.
+struct Step<'a> {
     version: u32,
-) -> Result<u32, RegistryError> {
-    loop {
-        let place = || store.place(&format!("aliases/{model}/{alias}"));
+    beneath: u32,
+    rolled_back: bool,
+    named: Option<&'a Named>,
+    records: &'a Records,
+}
+
+impl Mover<'_> {
+    /// Lets the alias name a version. The alias names what it named before again, and this is an error, when the version is removed meanwhile.
+    /// A crash before the record changes nothing. After it the alias names the version as long as its arrays are there, and else what it named
+    /// before: see [`Named::find`].
+    pub fn promote(&self, version: u32) -> Result<Moved, RegistryError> {
+        check_alias(self.alias)?;
+        let (store, model) = (self.store, self.model);
+        read_model_file(store, model, version)?;
+        if let Some(tombstone) = read_tombstone(store, model, version)? {
+            return Err(tombstone.into());
+        }
+        (self.usable)(version)?;
+        let (records, named) = self.look()?;
+        if let Some(named) = named.as_ref().filter(|named| named.version() == version) {
+            return Ok(Moved { version, before: Some(version), record: named.number });
+        }
+        let beneath = named.as_ref().map_or(0, |named| named.number);
+        self.write(&Step { version, beneath, rolled_back: false, named: named.as_ref(), records: &records })
+    }
+
+    /// Lets the alias name the version of the promotion beneath the one that is in force. Killed before or after the record, or failing, as
+    /// `promote`.
+    pub fn roll_back(&self) -> Result<Moved, RegistryError> {
+        check_alias(self.alias)?;
+        let (records, named) = self.look()?;
+        let nothing = |named: Option<u32>| {
+            let named = named_words(named);
+            RegistryError::NothingBefore { model: self.model.to_owned(), alias: self.alias.to_owned(), named }
+        };
+        let Some(named) = named else { return Err(nothing(None)) };
+        let fits = |version| Ok(version != named.version() && self.is_there(version)?);
+        let first = named.beneath(self.store, &records)?;
+        let Some((found, beneath)) = first_beneath(self.store, &records, first, fits)? else {
+            return Err(nothing(Some(named.version())));
+        };
+        let version = found.version;
+        (self.usable)(version)?;
+        self.write(&Step { version, beneath, rolled_back: true, named: Some(&named), records: &records })
+    }
+
+    fn look(&self) -> Result<(Records, Option<Named>), RegistryError> {
+        let records = records(self.store, self.model)?.remove(self.alias).unwrap_or_default();
+        let named = Named::find(self.store, self.model, &records)?;
+        Ok((records, named))
+    }
+
+    /// It was not removed, and nobody deleted its folder.
+    fn is_there(&self, version: u32) -> Result<bool, RegistryError> {
+        let has_file = read_optional(self.store, &model_key(self.model, version))?.is_some();
+        Ok(has_file && !is_removed(self.store, self.model, version)?)
+    }
+
+    fn write(&self, step: &Step) -> Result<Moved, RegistryError> {
+        let (store, model, alias, version) = (self.store, self.model, self.alias, step.version);
+        let before = step.named.map(Named::version);
+        let newest = step.records.last_key_value().map_or(0, |(number, _)| *number);
         // One more is left for taking it back.
-        number = number
-            .checked_add(1)
-            .filter(|number| *number < u32::MAX)
-            .ok_or_else(|| RegistryError::NoNumber { place: place(), last: number })?;
-        let key = alias_key(model, alias, number);
-        let record = Alias { format: FORMAT, version };
-        if settle(store, &key, &record_bytes(&key, &record)?)? == Settled::Mine {
-            return Ok(number);
+        let number = newest.checked_add(1).filter(|number| *number < u32::MAX).ok_or_else(|| {
+            RegistryError::NoNumber { place: store.place(&format!("aliases/{model}/{alias}")), last: newest }
+        })?;
+        let measures = DecidedOn {
+            version: self.measured(version)?,
+            before: before.map(|before| self.measured(before)).transpose()?.flatten(),
+        };
+        let reason = self.occasion.reason.clone();
+        let measures = Some(measures).filter(|measures| measures.version.is_some() || measures.before.is_some());
+        let record = self.record(step, before, reason, measures);
+        fail_point("promotion.before_record");
+        match self.create(number, &record) {
+            Ok(Settled::Mine) => {}
+            Ok(Settled::There(_)) => return self.came_second(step),
+            // A rollback that was written after all would be one too many when it is asked for again.
+            Err(RegistryError::Store(source)) if step.rolled_back && source.is_transient() => {
+                let (model, alias) = (model.to_owned(), alias.to_owned());
+                return Err(RegistryError::RollbackUnknown { model, alias, source });
+            }
+            Err(error) => return Err(error),
+        }
+        fail_point("promotion.after_record");
+        let unknown = |source| RegistryError::PromotionUnknown {
+            model: model.to_owned(),
+            version,
+            alias: alias.to_owned(),
+            source,
+        };
+        if !is_removed(store, model, version).map_err(unknown)? {
+            return Ok(Moved { version, before, record: number });
+        }
+        // Its own version stands beneath it, and is passed over. Where another has the next number already, that one is in force.
+        let beneath = step.named.map_or(0, |named| named.number);
+        let back = Step { version: before.unwrap_or(0), beneath, rolled_back: true, ..*step };
+        let why = format!("version {version} was removed while it was promoted");
+        match self.create(number + 1, &self.record(&back, Some(version), Some(why), None)) {
+            Err(RegistryError::Store(source)) => return Err(unknown(source)),
+            created => drop(created?),
+        }
+        fail_point("promotion.after_return");
+        let named = named_words(self.look()?.1.map(|named| named.version()));
+        Err(RegistryError::RemovedMeanwhile { model: model.to_owned(), version, alias: alias.to_owned(), named })
+    }
+
+    fn record(&self, step: &Step, before: Option<u32>, reason: Option<String>, measures: Option<DecidedOn>) -> Alias {
+        Alias {
+            format: FORMAT,
+            version: step.version,
+            beneath: Some(step.beneath),
+            attempt: Some(uuid::Uuid::new_v4().simple().to_string()),
+            promoted_at_ms: Some(self.occasion.now_ms),
+            by: Some(self.occasion.by.clone()),
+            reason,
+            before,
+            measures,
+            rolled_back: step.rolled_back,
         }
     }
+
+    fn create(&self, number: u32, record: &Alias) -> Result<Settled, RegistryError> {
+        let key = alias_key(self.model, self.alias, number);
+        Ok(settle(self.store, &key, &record_bytes(&key, record)?)?)
+    }
+
+    /// Another has the number. Who wants what the alias names now has it.
+    fn came_second(&self, step: &Step) -> Result<Moved, RegistryError> {
+        let now = self.look()?.1;
+        match now {
+            Some(now) if now.version() == step.version && !step.rolled_back => {
+                Ok(Moved { version: step.version, before: Some(step.version), record: now.number })
+            }
+            now => Err(RegistryError::MovedMeanwhile {
+                model: self.model.to_owned(),
+                alias: self.alias.to_owned(),
+                named: named_words(now.map(|now| now.version())),
+            }),
+        }
+    }
+
+    /// The newest evaluation. What is damaged is told elsewhere, and holds up nobody who wants another version.
+    fn measured(&self, version: u32) -> Result<Option<Measured>, RegistryError> {
+        let (store, model) = (self.store, self.model);
+        let read = || -> Result<_, RegistryError> {
+            let common = CommonRecords::open(store, model)?.find(store, model, version)?;
+            Ok(with_common(read_evaluations(store, model, version)?, common))
+        };
+        let evaluations = match read() {
+            Err(error) if error.remedy() == Remedy::Retry => return Err(error),
+            read => read.unwrap_or_default(),
+        };
+        let newest = evaluations.into_iter().max_by_key(|evaluation| evaluation.evaluated_at_ms);
+        Ok(newest.map(|newest| Measured {
+            kind: newest.kind,
+            scores: newest.scores,
+            evaluated_at_ms: newest.evaluated_at_ms,
+        }))
+    }
 }
 
-fn check_name(alias: &str) -> Result<(), RegistryError> {
+fn named_words(version: Option<u32>) -> String {
+    version.map_or("no version".to_owned(), |version| format!("version {version}"))
+}
+
+pub fn check_alias(alias: &str) -> Result<(), RegistryError> {
     const BYTES_MOST: usize = 64;
     let known = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || "_-".contains(letter);
     let begins = alias.starts_with(|letter: char| letter.is_ascii_lowercase());
@@ -99,45 +227,15 @@ fn check_name(alias: &str) -> Result<(), RegistryError> {
     Err(RegistryError::NoAlias { alias: alias.to_owned() })
 }
 
-fn alias_key(model: &str, alias: &str, number: u32) -> String {
-    format!("aliases/{model}/{alias}/{number:06}.json")
-}
-
-/// Of every alias of a model.
-pub(super) fn records(store: &dyn Store, model: &str) -> Result<BTreeMap<String, Records>, StoreError> {
-    let prefix = format!("aliases/{model}/");
-    let mut found: BTreeMap<String, Records> = BTreeMap::new();
-    for key in store.list(&prefix)? {
-        let Some((alias, name)) = key.strip_prefix(&prefix).and_then(|rest| rest.split_once('/')) else { continue };
-        if let Some(number) = number_in(name) {
-            found.entry(alias.to_owned()).or_default().insert(number, key.clone());
-        }
+/// As it is kept: one line, in which nothing but text stands. Empty, it is none.
+pub fn check_reason(reason: &str) -> Result<Option<String>, String> {
+    let reason = reason.trim();
+    let count = reason.chars().count();
+    if count > REASON_CHARS_MOST {
+        return Err(format!("has {count} characters, {REASON_CHARS_MOST} are the most"));
     }
-    Ok(found)
-}
-
-pub(super) fn read_alias(store: &dyn Store, key: &str) -> Result<Alias, RegistryError> {
-    match foreign::read(store, key, RECORD_BYTES_MOST)? {
-        Some(bytes) => from_record(&bytes, || store.place(key)),
-        None => Err(StoreError::Missing { key: key.to_owned() }.into()),
+    if reason.chars().any(char::is_control) {
+        return Err("holds a line break or another control character: it is one line of text".to_owned());
     }
-}
-
-/// The version that an alias names: that of its newest record, or, where it was promoted while it was removed and nobody took that
-/// back, that of the record before.
-pub(super) fn in_force(
-    store: &dyn Store,
-    records: &Records,
-    is_gone: impl Fn(u32) -> Result<bool, StoreError>,
-) -> Result<Option<u32>, RegistryError> {
-    for key in records.values().rev() {
-        let Alias { version, .. } = read_alias(store, key)?;
-        if version == 0 {
-            return Ok(None);
-        }
-        if !is_gone(version)? {
-            return Ok(Some(version));
-        }
-    }
-    Ok(None)
+    Ok(Some(reason.to_owned()).filter(|reason| !reason.is_empty()))
 }

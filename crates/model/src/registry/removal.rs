@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 
+use super::alias::{read_record, records};
 use super::load::from_record;
-use super::promotion::{read_alias, records};
 use super::{
     Alias, FORMAT, ModelFile, Recommendation, RegistryError, Remedy, Task, Tombstone, foreign, number_in,
     read_model_file, version_folder,
@@ -163,7 +163,7 @@ fn held(store: &dyn Store, model: &str) -> Result<BTreeSet<u32>, RegistryError> 
     let mut held = BTreeSet::new();
     for records in records(store, model)?.values() {
         for key in records.values().rev() {
-            let Alias { version, .. } = read_alias(store, key)?;
+            let Alias { version, .. } = read_record(store, key)?;
             if version == 0 {
                 break;
             }

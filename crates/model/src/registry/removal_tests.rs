@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::promotion::{in_force, records};
-use super::removal::{arrays, is_gone, is_removed};
+use super::alias::records;
+use super::removal::{arrays, is_removed};
 use super::{
-    Found, OwnerTexts, Registry, RegistryError, Sweeper, Version, model_key, promote, read_tombstone, version_folder,
+    Found, Mover, Named, Occasion, OwnerTexts, Registry, RegistryError, Sweeper, Version, model_key, read_tombstone,
+    version_folder,
 };
 use millstream_store::counting::CountingStore;
 use millstream_store::faulty::FaultyStore;
@@ -21,7 +22,7 @@ const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../millstream/testdat
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Puts the golden version there under this number.
-fn put(store: &dyn Store, model: &str, number: u32, change: impl Fn(&mut Value)) {
+pub(super) fn put(store: &dyn Store, model: &str, number: u32, change: impl Fn(&mut Value)) {
     let golden = match model {
         "taste" => format!("{GOLDEN}/format-1-recommenders/models/taste/000001"),
         _ => format!("{GOLDEN}/format-1/models/close/000001"),
@@ -36,7 +37,7 @@ fn put(store: &dyn Store, model: &str, number: u32, change: impl Fn(&mut Value))
     store.create(&model_key(model, number), &serde_json::to_vec(&file).unwrap()).unwrap();
 }
 
-fn put_all(store: &dyn Store, numbers: std::ops::RangeInclusive<u32>) {
+pub(super) fn put_all(store: &dyn Store, numbers: std::ops::RangeInclusive<u32>) {
     numbers.for_each(|number| put(store, "close", number, |_| {}));
 }
 
@@ -55,12 +56,18 @@ fn with_arrays(store: &dyn Store, model: &str, numbers: std::ops::RangeInclusive
     numbers.filter(|number| !arrays(store, model, *number).unwrap().is_empty()).collect()
 }
 
-fn named(store: &dyn Store, alias: &str) -> Option<u32> {
+pub(super) fn named(store: &dyn Store, alias: &str) -> Option<u32> {
     let records = records(store, "close").unwrap().remove(alias).unwrap_or_default();
-    in_force(store, &records, |version| is_gone(store, "close", version)).unwrap()
+    Named::find(store, "close", &records).unwrap().map(|named| named.version())
 }
 
-fn local() -> (tempfile::TempDir, SharedStore) {
+/// The version that the alias named before.
+fn promote(store: &dyn Store, model: &str, version: u32, alias: &str) -> Result<Option<u32>, RegistryError> {
+    let mover = Mover { store, model, alias, occasion: &Occasion::default(), usable: &|_| Ok(()) };
+    mover.promote(version).map(|moved| moved.before)
+}
+
+pub(super) fn local() -> (tempfile::TempDir, SharedStore) {
     let folder = tempfile::tempdir().unwrap();
     let store = Arc::new(LocalStore::open(folder.path()).unwrap());
     (folder, store)
@@ -185,7 +192,7 @@ fn what_cannot_be_read_is_not_removed_and_told_once() {
 }
 
 /// Lets one actor at a time take its next step, a call of the store, in an order that is given.
-struct Turns {
+pub(super) struct Turns {
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -200,6 +207,14 @@ struct State {
 }
 
 impl Turns {
+    pub fn new(actors: usize) -> Self {
+        let none = || vec![false; actors];
+        Self {
+            state: Mutex::new(State { turn: None, waiting: none(), ended: none(), killed: none() }),
+            changed: Condvar::new(),
+        }
+    }
+
     fn step(&self, actor: usize) -> Result<(), StoreError> {
         let mut state = self.state.lock().unwrap();
         state.waiting[actor] = true;
@@ -225,7 +240,7 @@ impl Turns {
     }
 
     /// Lets `actor` take so many steps, or all that it has.
-    fn run(&self, actor: usize, steps: usize) {
+    pub fn run(&self, actor: usize, steps: usize) {
         let mut state = self.state.lock().unwrap();
         state.turn = Some((actor, steps));
         self.changed.notify_all();
@@ -243,14 +258,14 @@ impl Turns {
         self.run(actor, 0);
     }
 
-    fn end(&self, actor: usize) {
+    pub fn end(&self, actor: usize) {
         self.state.lock().unwrap().ended[actor] = true;
         self.changed.notify_all();
     }
 }
 
 #[derive(Default)]
-struct MemoryStore {
+pub(super) struct MemoryStore {
     files: Mutex<BTreeMap<String, Vec<u8>>>,
     verified: Verified,
 }
@@ -297,10 +312,10 @@ impl Store for MemoryStore {
 }
 
 /// The store as one actor sees it.
-struct Seen<'a> {
-    store: &'a MemoryStore,
-    turns: &'a Turns,
-    actor: usize,
+pub(super) struct Seen<'a> {
+    pub store: &'a MemoryStore,
+    pub turns: &'a Turns,
+    pub actor: usize,
 }
 
 impl Store for Seen<'_> {
@@ -350,15 +365,7 @@ fn check(order: &[(usize, usize)], killed: Option<usize>, sweepers: usize) {
     put_all(&store, 1..=3);
     promote(&store, "close", 2, "champion").unwrap();
     let actors = 1 + sweepers;
-    let turns = Turns {
-        state: Mutex::new(State {
-            turn: None,
-            waiting: vec![false; actors],
-            ended: vec![false; actors],
-            killed: vec![false; actors],
-        }),
-        changed: Condvar::new(),
-    };
+    let turns = Turns::new(actors);
     let promoted = std::thread::scope(|scope| {
         let seen = |actor| Seen { store: &store, turns: &turns, actor };
         let (turns, seen_by_promoter) = (&turns, seen(PROMOTER));
@@ -417,7 +424,7 @@ fn check(order: &[(usize, usize)], killed: Option<usize>, sweepers: usize) {
 }
 
 /// More than any of them takes.
-const STEPS: usize = 16;
+const STEPS: usize = 24;
 
 #[test]
 fn a_removal_and_a_promotion_in_any_order_of_their_steps_leave_what_the_alias_names() {

@@ -11,8 +11,9 @@ use super::load::{StreamNames, configured_scale, version_json};
 use super::on_demand::OnDemand;
 use super::removal::is_removed;
 use super::{
-    CommonRecords, Evaluation, EvaluationKind, RECENT_MOST, RegistryError, Remedy, RemovedVersion, Version, model_key,
-    number_in, read_aliases, read_evaluation, read_evaluations, read_model_file, read_tombstone,
+    Alias, CommonRecords, Evaluation, EvaluationKind, Moved, Mover, Named, Occasion, RECENT_MOST, RegistryError,
+    Remedy, RemovedVersion, Version, model_key, number_in, read_alias, read_aliases, read_evaluation, read_evaluations,
+    read_model_file, read_tombstone,
 };
 use millstream_base::error_chain;
 use millstream_store::{SharedStore, StoreError};
@@ -43,7 +44,9 @@ pub struct ServedModel {
     /// Of them those that cannot be loaded.
     broken: BTreeSet<u32>,
     loaded: BTreeMap<u32, Arc<Version>>,
+    /// Of those whose version is served.
     pub aliases: BTreeMap<String, u32>,
+    pub named: BTreeMap<String, Named>,
 }
 
 /// Which numbers are versions: runs of them, ascending, both ends included.
@@ -246,6 +249,40 @@ impl Registry {
         Ok(Some(RemovedVersion { file, evaluations: with_common(evaluations, self.common(model, number)?), tombstone }))
     }
 
+    /// Lets an alias name a version; by what is served when this answers.
+    pub fn promote(&self, model: &str, version: u32, alias: &str, why: &Occasion) -> Result<Moved, RegistryError> {
+        self.moved(model, alias, why, |mover| mover.promote(version))
+    }
+
+    /// Lets an alias name what it named before the newest promotion still in force; by what is served when this answers.
+    pub fn roll_back(&self, model: &str, alias: &str, why: &Occasion) -> Result<Moved, RegistryError> {
+        self.moved(model, alias, why, |mover| mover.roll_back())
+    }
+
+    fn moved(
+        &self,
+        model: &str,
+        alias: &str,
+        occasion: &Occasion,
+        by: impl FnOnce(&Mover) -> Result<Moved, RegistryError>,
+    ) -> Result<Moved, RegistryError> {
+        let usable = |number| match self.snapshot().models.get(model).and_then(|model| model.find(number)) {
+            Some(Found::Loaded(_)) => Ok(()),
+            _ => Version::load_unmeasured(&*self.store, model, number, &self.owner).map(drop),
+        };
+        let moved = by(&Mover { store: &*self.store, model, alias, occasion, usable: &usable });
+        // Of an error too: something may have been written. What cannot be read now is found by the next look.
+        if let Err(error) = self.refresh() {
+            tracing::warn!(%error, "what an alias names now is served after the next look at the store");
+        }
+        moved
+    }
+
+    /// A record of an alias; `None`: there is none of this number.
+    pub fn alias_record(&self, model: &str, alias: &str, number: u32) -> Result<Option<Alias>, RegistryError> {
+        read_alias(&*self.store, model, alias, number)
+    }
+
     fn common(&self, model: &str, number: u32) -> Result<Option<Evaluation>, RegistryError> {
         let mut followed = self.refreshing.lock().unwrap_or_else(PoisonError::into_inner);
         followed.get_mut(model).map_or(Ok(None), |followed| followed.common.find(&*self.store, model, number))
@@ -382,7 +419,7 @@ impl Registry {
         }
         let new_common = model.common.look_for_new(&*self.store, name)?;
         let named = read_aliases(&*self.store, name)?;
-        let held: BTreeSet<u32> = named.values().flatten().copied().collect();
+        let held: BTreeSet<u32> = named.values().flatten().map(Named::version).collect();
         // Before they are taken: a store that is away for this look changes nothing.
         self.forget_removed(name, &mut model.loaded, &held, &mut model.removed_up_to)?;
         let mut before = std::mem::take(&mut model.loaded);
@@ -394,15 +431,17 @@ impl Registry {
             }
             self.keep(name, number, model, (&mut before, held.contains(&number)), (&mut broken, problems));
         }
-        let mut aliases = BTreeMap::new();
-        for (alias, pointed) in named {
-            let number = match pointed {
-                Ok(number) => number,
+        let (mut aliases, mut readable) = (BTreeMap::new(), BTreeMap::new());
+        for (alias, named) in named {
+            let named = match named {
+                Ok(named) => named,
                 Err(error) => {
                     problems.push(format!("{name}@{alias}: {}", error_chain(&error)));
                     continue;
                 }
             };
+            let number = named.version();
+            readable.insert(alias.clone(), named);
             if model.numbers.contains(number) && !model.loaded.contains_key(&number) && !broken.contains(&number) {
                 self.keep(name, number, model, (&mut before, true), (&mut broken, problems));
             }
@@ -427,7 +466,7 @@ impl Registry {
         let algorithm = newest.file.algorithm.clone();
         broken.extend(self.on_demand.broken(name).into_iter().filter(|number| model.numbers.contains(*number)));
         let numbers = model.numbers.clone();
-        Ok(Some(ServedModel { name: name.to_owned(), algorithm, numbers, broken, loaded, aliases }))
+        Ok(Some(ServedModel { name: name.to_owned(), algorithm, numbers, broken, loaded, aliases, named: readable }))
     }
 
     /// Lets go of what was removed since. The oldest versions are removed first, and of those without an alias there stay, below the others, at

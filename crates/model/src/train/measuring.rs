@@ -64,7 +64,8 @@ impl Trainer {
         let mut due = Vec::new();
         for model in self.models.iter().filter(|_| complete > 0) {
             let known = known.models.entry(model.name.clone()).or_default();
-            let aliased = read_aliases(&*self.store, &model.name)?.into_values().flatten();
+            let aliased =
+                read_aliases(&*self.store, &model.name)?.into_values().flatten().map(|named| named.record.version);
             let mut versions: BTreeSet<u32> = known.recent().chain(aliased).collect();
             // One that cannot be loaded is said when it is to be measured.
             versions.retain(|&number| match known.load(&*self.store, &model.name, number, &self.owner) {

@@ -224,7 +224,7 @@ fn whole_number(number: &Number) -> Option<i64> {
     number.as_i64().or_else(|| number.as_f64().and_then(exact_integer))
 }
 
-fn read_id(name: &str, given: Given, kind: ColumnType) -> Result<OwnedId, ApiError> {
+pub fn read_id(name: &str, given: Given, kind: ColumnType) -> Result<OwnedId, ApiError> {
     let expected = if kind == ColumnType::Int64 { "a whole number (int64)" } else { "an id: text or a whole number" };
     let fault = |got: String| ApiError::value("bad_value", name, format!("{name}: expected {expected}, got {got}"));
     let id = match given {

@@ -17,9 +17,10 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::{Method, Request, Response};
+use millstream_answer::interactions::{Rule, Shown};
 use serde_json::{Map, Value};
 
-use arguments::{Arguments, argument, is_long};
+use arguments::{Arguments, OwnedId, argument, is_long, read_id};
 pub use arguments::{Given, Told, version_json};
 pub use binding::Bindings;
 use millstream_model::model::{Action, Ambiguous, Argument};
@@ -151,16 +152,61 @@ pub async fn ask(
     let said = std::mem::take(&mut arguments.said);
     let binding = app.bindings.of(&version);
     let shown = match &binding.rule {
-        Some(rule) if needs_interactions(action, &arguments, &version) => {
-            let shown = app.context.interactions.shown(rule, version.newest_batch()).await;
-            Some(shown.map_err(|fault| ApiError::unavailable("loading", format!("{fault}; ask again in a moment")))?)
-        }
+        Some(rule) if needs_interactions(action, &arguments, &version) => Some(shown(app, rule, &version).await?),
         Some(_) | None => None,
     };
     let catalogue = loaded(app)?;
     let work = Work { version, action, arguments, binding, shown, catalogue };
     let answer = if work.is_long() { blocking(move || work.run()).await? } else { work.run()? };
     Ok((answer, said))
+}
+
+/// Users and items of the rows of a request.
+pub struct Pairs {
+    ids: Vec<(OwnedId, OwnedId)>,
+    /// Whether the version knows all of the users.
+    are_known: bool,
+}
+
+impl Pairs {
+    /// In the types of the version's ids.
+    pub fn read(version: &Version, pairs: Vec<(Value, Value)>) -> Result<Self, ApiError> {
+        let task = version.file.task.recommendation();
+        let (Some(task), Some(model)) = (task, version.recommender()) else {
+            return Err(ApiError::internal("the version recommends nothing"));
+        };
+        let read = |(row, (user, item)): (usize, (Value, Value))| {
+            let id = |argument: Argument, value, kind| {
+                read_id(argument.name(), Given::Json(value), kind)
+                    .map_err(|error| ApiError { message: format!("row {row}: {}", error.message), ..error })
+            };
+            Ok((id(Argument::User, user, task.user.kind)?, id(Argument::Item, item, task.item.kind)?))
+        };
+        let ids: Vec<(OwnedId, OwnedId)> = pairs.into_iter().enumerate().map(read).collect::<Result<_, ApiError>>()?;
+        let are_known = ids.iter().all(|(user, _)| model.users.code(user.id()).is_some());
+        Ok(Self { ids, are_known })
+    }
+}
+
+/// So many are estimated in a fraction of a millisecond, of users whom the version knows.
+const PAIRS_SHORT: usize = 1_000;
+
+/// What is expected of each pair; what nothing is known of is refused as one estimate is.
+pub async fn estimates(app: &App, version: Arc<Version>, pairs: Pairs) -> Result<Vec<Value>, ApiError> {
+    let binding = app.bindings.of(&version);
+    let shown = match &binding.rule {
+        Some(rule) if !pairs.are_known => Some(shown(app, rule, &version).await?),
+        Some(_) | None => None,
+    };
+    let is_long = shown.is_some() || pairs.ids.len() > PAIRS_SHORT;
+    let arguments = Arguments::default();
+    let work = Work { version, action: Action::Estimate, arguments, binding, shown, catalogue: None };
+    if is_long { blocking(move || work.estimates(&pairs.ids)).await } else { work.estimates(&pairs.ids) }
+}
+
+async fn shown(app: &App, rule: &Rule, version: &Version) -> Result<Arc<Shown>, ApiError> {
+    let shown = app.context.interactions.shown(rule, version.newest_batch()).await;
+    shown.map_err(|fault| ApiError::unavailable("loading", format!("{fault}; ask again in a moment")))
 }
 
 fn needs_interactions(action: Action, arguments: &Arguments, version: &Version) -> bool {

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map};
 use std::sync::Arc;
 
 use millstream_answer::catalogue::{Catalogue, Filter};
@@ -31,6 +31,8 @@ use crate::serve::rows::Row;
 const RATINGS_SHORT: usize = 200;
 const LIST_SHORT: usize = 500;
 const SCORES_SHORT: usize = 2_000;
+/// Users of one request who are folded in: each costs their ratings, and a system of equations.
+const FOLDED_MOST: usize = 1_000;
 /// An answer names so many items that the version does not know; the rest are counted.
 const UNKNOWN_NAMED: usize = 100;
 
@@ -108,6 +110,34 @@ impl Work {
                 Asking { work: &self, model, filter, source }.answer()
             }
         }
+    }
+
+    /// What is expected of each pair of a user and an item. A user of whom only the interactions tell is folded in once.
+    pub fn estimates(&self, pairs: &[(OwnedId, OwnedId)]) -> Result<Vec<Value>, ApiError> {
+        let model = self.version.recommender().ok_or_else(|| ApiError::internal("the version recommends nothing"))?;
+        let asking = Asking { work: self, model, filter: None, source: self.version.algorithm.name() };
+        let mut vectors: HashMap<Id, Cow<[f32]>> = HashMap::new();
+        let mut n_folded = 0_usize;
+        let mut estimates = Vec::with_capacity(pairs.len());
+        for (user, item) in pairs {
+            let item = model.item(&self.version.file, item.id()).map_err(|fault| self.refused(fault))?;
+            let user = user.id();
+            let vector = match vectors.entry(user) {
+                hash_map::Entry::Occupied(known) => known.into_mut(),
+                hash_map::Entry::Vacant(place) => {
+                    n_folded += usize::from(model.users.code(user).is_none());
+                    if n_folded > FOLDED_MOST {
+                        let message =
+                            format!("more than {FOLDED_MOST} users who came after the version, in one request");
+                        return Err(ApiError::too_large(message));
+                    }
+                    let (vector, _) = asking.known(user)?.ok_or_else(|| asking.unknown_user(user))?;
+                    place.insert(vector)
+                }
+            };
+            estimates.push(asking.estimated(vector, item));
+        }
+        Ok(estimates)
     }
 
     /// What the version lists. `exclude`: of its items or users, ascending.
@@ -349,15 +379,18 @@ impl Asking<'_> {
     fn estimate(&self) -> Result<Answer, ApiError> {
         let (user, item) = (self.user()?, self.item()?);
         let Some((vector, source)) = self.known(user)? else { return Err(self.unknown_user(user)) };
-        let estimate = self.model.model.clamp(self.model.model.score(&vector, item));
         let mut head = self.head(source);
         self.insert_pair(&mut head, user, item);
-        head.insert("prediction".to_owned(), score_json(estimate));
+        head.insert("prediction".to_owned(), self.estimated(&vector, item));
         let shown = self.item_row(self.model.items.get(item), []);
         for (name, value) in shown {
             head.entry(name).or_insert(value);
         }
         Ok(Answer { head, list: None })
+    }
+
+    fn estimated(&self, vector: &[f32], item: u32) -> Value {
+        score_json(self.model.model.clamp(self.model.model.score(vector, item)))
     }
 
     /// Which of the user's ratings speak for the item: their parts of its score, largest first.

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::recommending;
 use crate::model::{Model, TrainOn};
 use crate::registry::{
-    EvaluationKind, OwnerTexts, model_key, promote, read_evaluations, read_model_file, read_tombstone,
+    EvaluationKind, Occasion, OwnerTexts, Registry, model_key, read_evaluations, read_model_file, read_tombstone,
 };
 use crate::train::fixture::*;
 use crate::train::{TrainSettings, Trainer, WhenBehind, verify};
@@ -76,7 +76,8 @@ fn a_removed_version_was_measured_and_is_not_trained_again() {
     assert!(kinds(1).contains(&EvaluationKind::Holdout) && kinds(1).contains(&EvaluationKind::NextBatch));
     // Another process trains what is new, and so does one that keeps less, or all.
     assert_eq!(fixture.run(&start(2)).trained, []);
-    promote(&*fixture.store, "close", 3, "champion").unwrap();
+    let registry = Registry::open(fixture.store.clone()).unwrap();
+    registry.promote("close", 3, "champion", &Occasion::default()).unwrap();
     commit(&fixture, 1);
     assert_eq!(fixture.run(&start(1)).trained, [("close".to_owned(), 5)]);
     assert_eq!(stored(&fixture, "close"), [3, 5]);

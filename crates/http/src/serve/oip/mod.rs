@@ -1,0 +1,134 @@
+//! The Open Inference Protocol, version 2, over REST, with its extension for binary data: docs/inference-protocol.md.
+
+mod document;
+mod infer;
+mod request;
+mod tensors;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, Response, StatusCode, header};
+use millstream_model::model::Action;
+use millstream_model::registry::version_name;
+use serde_json::{Value, json};
+
+use super::app::App;
+use super::endpoints::Answer;
+use super::error::{ApiError, shortened};
+use super::predict::{blocking, find_version, refuse_query, width};
+use super::{body, live, recommend, reply};
+pub use document::paths;
+use infer::TensorSpec;
+use request::{HEADER_LENGTH, InferRequest, rows_claimed};
+
+pub fn server() -> Response<Body> {
+    let server =
+        json!({"name": "millstream", "version": env!("CARGO_PKG_VERSION"), "extensions": ["binary_tensor_data"]});
+    reply::json(StatusCode::OK, &server)
+}
+
+pub fn alive() -> Response<Body> {
+    reply::json(StatusCode::OK, &json!({"live": true}))
+}
+
+/// As `/readyz`. The protocol's text calls the key of its answer `live`, its gRPC message `ready`.
+pub fn ready(app: &App) -> Response<Body> {
+    let is_ready = live::is_ready(app);
+    reply::json(readiness(is_ready), &json!({"live": true, "ready": is_ready}))
+}
+
+fn readiness(is_ready: bool) -> StatusCode {
+    if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+}
+
+pub async fn model(app: &App, model: &str, version: Option<&str>) -> Answer {
+    let version = find_version(app, model, version).await?;
+    let served = app.context.registry.snapshot();
+    let versions = served.models.get(model).map_or_else(Vec::new, |model| model.numbers().collect());
+    let specs = |specs: Vec<TensorSpec>| specs.iter().map(tensor_json).collect::<Value>();
+    let metadata = json!({
+        "name": model,
+        "versions": versions.iter().map(u32::to_string).collect::<Value>(),
+        "platform": "millstream",
+        "inputs": specs(infer::inputs(&version)),
+        "outputs": specs(infer::outputs(&version)),
+    });
+    Ok(reply::from_models(&metadata, &version_name(&version.file)))
+}
+
+fn tensor_json(spec: &TensorSpec) -> Value {
+    let TensorSpec { name, datatype, classes } = spec;
+    let mut tensor = json!({"name": name, "datatype": datatype.name(), "shape": [-1]});
+    if let Some(classes) = classes {
+        tensor["shape"] = json!([-1, classes.len()]);
+        tensor["parameters"] = json!({ "classes": classes });
+    }
+    tensor
+}
+
+pub async fn model_ready(app: &App, model: &str, version: Option<&str>) -> Answer {
+    let is_ready = match find_version(app, model, version).await {
+        Ok(_) => true,
+        Err(error) if error.status == StatusCode::SERVICE_UNAVAILABLE => false,
+        Err(error) => return Err(error),
+    };
+    Ok(reply::json(readiness(is_ready), &json!({"name": model, "ready": is_ready})))
+}
+
+pub async fn infer(app: &Arc<App>, request: Request<Body>, model: &str, version: Option<&str>) -> Answer {
+    let version = find_version(app, model, version).await?;
+    let action = infer::action(&version)?;
+    refuse_query(request.uri().query().unwrap_or_default())?;
+    let header_length = check_headers(request.headers())?;
+    let n_rows = move |bytes: &[u8]| rows_claimed(bytes, header_length);
+    let (asked, values_per_row) = (Arc::clone(&version), width(&version));
+    let body = request.into_body();
+    if action == Action::Predict {
+        let work =
+            move |bytes: &[u8]| infer::predict(&asked, &InferRequest::read(bytes, header_length)?)?.write(&asked);
+        return Ok(body::receive_counted(body, &app.bodies, n_rows, values_per_row, work).await?.0);
+    }
+    let work = move |bytes: &[u8]| {
+        let (pairs, outputs) = infer::pairs(&asked, &InferRequest::read(bytes, header_length)?)?;
+        Ok((recommend::Pairs::read(&asked, pairs)?, outputs))
+    };
+    let ((pairs, mut outputs), held) = body::receive_counted(body, &app.bodies, n_rows, values_per_row, work).await?;
+    let estimates = recommend::estimates(app, Arc::clone(&version), pairs).await?;
+    let is_long = estimates.len() > ESTIMATES_SHORT;
+    outputs.push_estimates(estimates)?;
+    let write = move || outputs.write(&version);
+    let answer = if is_long { blocking(write).await } else { write() };
+    drop(held);
+    answer
+}
+
+/// So many numbers are written in a fraction of a millisecond.
+const ESTIMATES_SHORT: usize = 1_000;
+
+/// Says how long the JSON is that binary data follows. No page of another site can send what passes here: of JSON, of
+/// `application/octet-stream` and of the header that tells the length a browser asks first, and without a content type it says which
+/// page sends (`tritonclient` has none).
+fn check_headers(headers: &HeaderMap) -> Result<Option<usize>, ApiError> {
+    if let Some(encoding) = headers.get(header::CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
+        let encoding = shortened(encoding.to_str().unwrap_or("something unreadable"));
+        return Err(ApiError::unsupported(format!("the body is encoded as {encoding}: send it as it is")));
+    }
+    let length = headers.get(HEADER_LENGTH).map(|length| {
+        let length = length.to_str().ok().and_then(|length| length.parse().ok());
+        length.ok_or_else(|| ApiError::bad_request(format!("the header {HEADER_LENGTH} is no number of bytes")))
+    });
+    let length = length.transpose()?;
+    match headers.get(header::CONTENT_TYPE) {
+        None if !headers.contains_key(header::ORIGIN) && !headers.contains_key("sec-fetch-site") => {}
+        Some(kind) if kind == "application/octet-stream" && length.is_some() => {}
+        Some(kind) if kind == "application/octet-stream" => {
+            let message = format!("a body of binary data needs the header {HEADER_LENGTH}: the bytes of its JSON");
+            return Err(ApiError::bad_request(message));
+        }
+        Some(_) | None => body::require_json(headers)?,
+    }
+    Ok(length)
+}
