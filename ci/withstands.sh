@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The README's main command to its end, then what its binary must withstand: hostile requests and files, readers of other languages, files of 60
-# dialects, and every page in Chromium. Prints what each part took.
+# dialects, clients of the Open Inference Protocol, and every page in Chromium. Prints what each part took.
 #
 # usage: withstands.sh BINARY
 set -euo pipefail
@@ -8,7 +8,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 [ $# -eq 1 ] && [ -x "$1" ] || { echo "usage: withstands.sh BINARY (cargo build --release first)" >&2; exit 2; }
 binary=$(realpath "$1")
 data=$(mktemp -d)
-trap 'rm -rf "$data"' EXIT
+trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$data"' EXIT
 
 part() { # its name
     [ -z "${began:-}" ] || echo "-- $((SECONDS - began)) s"
@@ -27,7 +27,7 @@ part "nothing that a client, a peer or a file sends can stop it"
 "$root/ci/hostile.sh" "$binary"
 
 part "a version opens in Python in one line; pandas and DuckDB read batches of every format as they lie"
-python3 -m venv "$data/venv" && "$data/venv/bin/pip" install --quiet numpy safetensors pandas pyarrow duckdb polars
+python3 -m venv "$data/venv" && "$data/venv/bin/pip" install --quiet numpy safetensors pandas pyarrow duckdb polars 'tritonclient[http]'
 "$data/venv/bin/python" -c "import safetensors.numpy as s; print(s.load_file('$data/demo/store/models/range/000001/model.safetensors'))"
 for format in parquet csv jsonl; do
     "$binary" demo --data "$data/demo-$format" --rows 3000 --exit-when-done --set batch.format=$format "${free[@]}"
@@ -36,6 +36,20 @@ done
 
 part "files of 60 dialects are read as DuckDB and polars read them, or as ci/readers.py says why not"
 "$data/venv/bin/python" "$root/ci/readers.py" "$binary"
+
+part "tritonclient asks the Open Inference Protocol, and gets the numbers of /v1"
+for system in bitcoin movielens houses; do
+    "$binary" demo $system --rows 6000 --data "$data/oip-$system" "${free[@]}" >"$data/oip.log" 2>&1 &
+    server=$!
+    for _ in $(seq 300); do
+        ! grep -q 'until stopped' "$data/oip.log" || break
+        kill -0 $server || { cat "$data/oip.log"; exit 1; }
+        sleep 1
+    done
+    "$data/venv/bin/python" "$root/ci/oip.py" "$(grep -o 'serving on http://[0-9.:]*' "$data/oip.log" | sed 's/serving on //')"
+    kill $server
+    wait $server
+done
 
 part "every page in Chromium: without an error, by keyboard, in the dark, on a phone, without JavaScript, live, of hostile data"
 "$root/ci/browser.sh" "$binary"

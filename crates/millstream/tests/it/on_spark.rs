@@ -250,7 +250,7 @@ fn a_cluster_takes_rows_from_a_bucket_and_leaves_nothing_there() {
         let arguments = [&["run", "test.toml", "--exit-when-done"], &set[..], more].concat();
         let served = bench.spawn_with(&arguments, |command| {
             cluster.set_variables(command);
-            command.envs(s3.variables.iter().map(|(name, value)| (name, value)));
+            command.envs(s3.variables.clone());
         });
         served.end()
     };

@@ -60,7 +60,7 @@ struct Step<'a> {
 impl Mover<'_> {
     /// Lets the alias name a version. The alias names what it named before again, and this is an error, when the version is removed meanwhile.
     /// A crash before the record changes nothing. After it the alias names the version as long as its arrays are there, and else what it named
-    /// before: see [`Named::find`].
+    /// before: see `Named::find`.
     pub fn promote(&self, version: u32) -> Result<Moved, RegistryError> {
         check_alias(self.alias)?;
         let (store, model) = (self.store, self.model);
