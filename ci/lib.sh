@@ -13,6 +13,41 @@ needs() { # program, what to do without it
     command -v "$1" >/dev/null || fail "$1 is missing: $2"
 }
 
+# The path of a folder of the cache, which a function fills once, in a folder that it is given. Two who do that at once are in nobody's way.
+# The function must fail where a step of it does (`&&`): in `$(…)` nothing else ends it.
+kept() { # name, function
+    local home=$cache/$1 making=$cache/$1.$$
+    if [ ! -d "$home" ]; then
+        rm -rf "$making" && mkdir -p "$making"
+        "$2" "$making" || { rm -rf "$making"; fail "$1 cannot be fetched"; }
+        mv -T "$making" "$home" 2>/dev/null || rm -rf "$making"
+    fi
+    echo "$home"
+}
+
+# The packages of PyPI in a venv.
+venv_of() { # folder, arguments of pip install…
+    needs python3 "install Python 3 with venv (Debian: apt-get install python3-venv)"
+    local folder=$1
+    shift
+    python3 -m venv "$folder" && "$folder/bin/pip" install --quiet --disable-pip-version-check "$@" >&2
+}
+
+# The jars of Maven, whose dependencies as XML are on standard input, to `lib` in the folder.
+jars_of() { # folder, more options of dependency:copy-dependencies…
+    needs mvn "install Maven (Debian: apt-get install maven)"
+    local folder=$1
+    shift
+    {
+        echo '<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>'
+        echo '<groupId>millstream</groupId><artifactId>for-tests</artifactId><version>1</version><dependencies>'
+        cat
+        echo '</dependencies></project>'
+    } >"$folder/pom.xml" &&
+        mvn --batch-mode --quiet -Dstyle.color=never -f "$folder/pom.xml" dependency:copy-dependencies \
+            -DoutputDirectory="$folder/lib" -DincludeScope=runtime "$@" >&2
+}
+
 # A port that nobody listens on, below the range that the kernel hands out for outgoing connections, so that it stays free
 # while the service is down. `taken` holds the ones given already.
 taken=" "

@@ -12,18 +12,15 @@ USER_NAME=tester
 PASSWORD=tester-secret
 REGION=us-east-1
 
+build() { # folder
+    needs go "install Go 1.24 or newer (https://go.dev/dl)"
+    echo "building MinIO, once; about 5 minutes on two cores" >&2
+    CGO_ENABLED=0 GOBIN=$1 GOFLAGS="${GOFLAGS:-}" nice -n 10 go install -trimpath -ldflags "-s -w" "github.com/minio/minio@$version" >&2
+}
+
 binary() {
-    local home=$cache/minio-$version
-    if [ ! -x "$home/minio" ]; then
-        needs go "install Go 1.24 or newer (https://go.dev/dl)"
-        echo "building MinIO, once; about 5 minutes on two cores" >&2
-        local making=$home.$$
-        mkdir -p "$making"
-        CGO_ENABLED=0 GOBIN=$making GOFLAGS="${GOFLAGS:-}" nice -n 10 go install -trimpath -ldflags "-s -w" \
-            "github.com/minio/minio@$version" >&2
-        mv -T "$making" "$home" 2>/dev/null || rm -rf "$making"
-        [ -x "$home/minio" ] || fail "$home is in the way and has no binary: remove it"
-    fi
+    local home
+    home=$(kept "minio-$version" build)
     echo "$home/minio"
 }
 

@@ -13,55 +13,36 @@ hadoop=3.4.1
 awssdk=2.35.0
 WORKERS="worker-1 worker-2"
 
+fetch_venv() { # folder
+    echo "fetching Spark $version, once; 430 MB" >&2
+    venv_of "$1" "pyspark==$version" "numpy==$numpy"
+}
+
 venv() {
-    local home=$cache/spark-$version
-    if [ ! -f "$home/.complete" ]; then
-        needs java "install a JDK 17 (Debian: apt-get install default-jdk-headless)"
-        needs python3 "install Python 3 with venv (Debian: apt-get install python3-venv)"
-        echo "fetching Spark $version, once; 430 MB" >&2
-        local making=$home.$$
-        python3 -m venv "$making"
-        "$making/bin/pip" install --quiet --disable-pip-version-check "pyspark==$version" "numpy==$numpy" >&2
-        touch "$making/.complete"
-        # Another start may have been faster; either is whole.
-        mv -T "$making" "$home" 2>/dev/null || rm -rf "$making"
-        [ -f "$home/.complete" ] || fail "$home is in the way and not complete: remove it"
-    fi
-    echo "$home"
+    needs java "install a JDK 17 (Debian: apt-get install default-jdk-headless)"
+    kept "spark-$version" fetch_venv
 }
 
 spark_home() { # venv
     echo "$1"/lib/python3*/site-packages/pyspark
 }
 
+# What Spark has itself is left out.
+fetch_jars() { # folder
+    jars_of "$1" -DexcludeGroupIds=io.netty,org.slf4j,commons-codec,commons-logging,org.apache.httpcomponents <<XML
+<dependency>
+  <groupId>org.apache.hadoop</groupId><artifactId>hadoop-aws</artifactId><version>$hadoop</version>
+  <exclusions><exclusion><groupId>*</groupId><artifactId>*</artifactId></exclusion></exclusions>
+</dependency>
+<dependency><groupId>software.amazon.awssdk</groupId><artifactId>s3-transfer-manager</artifactId><version>$awssdk</version></dependency>
+<dependency><groupId>software.amazon.awssdk</groupId><artifactId>sts</artifactId><version>$awssdk</version></dependency>
+XML
+}
+
 # The folder of the jars with which Spark reads and writes s3a://.
 jars() {
-    local home=$cache/hadoop-aws-$hadoop
-    if [ ! -f "$home/.complete" ]; then
-        needs mvn "install Maven (Debian: apt-get install maven)"
-        local making=$home.$$
-        rm -rf "$making" && mkdir -p "$making"
-        cat >"$making/pom.xml" <<XML
-<project xmlns="http://maven.apache.org/POM/4.0.0">
-  <modelVersion>4.0.0</modelVersion>
-  <groupId>millstream</groupId><artifactId>hadoop-aws-for-tests</artifactId><version>1</version>
-  <dependencies>
-    <dependency>
-      <groupId>org.apache.hadoop</groupId><artifactId>hadoop-aws</artifactId><version>$hadoop</version>
-      <exclusions><exclusion><groupId>*</groupId><artifactId>*</artifactId></exclusion></exclusions>
-    </dependency>
-    <dependency><groupId>software.amazon.awssdk</groupId><artifactId>s3-transfer-manager</artifactId><version>$awssdk</version></dependency>
-    <dependency><groupId>software.amazon.awssdk</groupId><artifactId>sts</artifactId><version>$awssdk</version></dependency>
-  </dependencies>
-</project>
-XML
-        # The rest Spark has itself.
-        mvn --batch-mode --quiet -Dstyle.color=never -f "$making/pom.xml" dependency:copy-dependencies -DoutputDirectory="$making/lib" \
-            -DincludeScope=runtime -DexcludeGroupIds=io.netty,org.slf4j,commons-codec,commons-logging,org.apache.httpcomponents >&2
-        touch "$making/.complete"
-        mv -T "$making" "$home" 2>/dev/null || rm -rf "$making"
-        [ -f "$home/.complete" ] || fail "$home is in the way and not complete: remove it"
-    fi
+    local home
+    home=$(kept "hadoop-aws-$hadoop" fetch_jars)
     echo "$home/lib"
 }
 

