@@ -96,8 +96,10 @@ fn curl(host: &str, path: &str, method: &str, operation: &Value) -> String {
         _ => None,
     };
     if let Some(how) = sent {
-        let shown = body.get("example").cloned().unwrap_or_else(|| example(&body["schema"]));
-        return format!("curl -s {how}http://{host}{path} -H 'content-type: application/json' -d '{shown}'");
+        return format!(
+            "curl -s {how}http://{host}{path} -H 'content-type: application/json' -d '{}'",
+            body["example"]
+        );
     }
     let query: Vec<String> = operation["parameters"]
         .as_array()
@@ -108,28 +110,4 @@ fn curl(host: &str, path: &str, method: &str, operation: &Value) -> String {
         .collect();
     let mark = if query.is_empty() { "" } else { "?" };
     format!("curl -s \"http://{host}{path}{mark}{}\"", query.join("&"))
-}
-
-/// A value of the right shape; of an object that says what it needs, no more than that.
-fn example(schema: &Value) -> Value {
-    if let Some(first) = schema["oneOf"].get(0) {
-        return example(first);
-    }
-    match schema["type"].as_str() {
-        Some("object") if schema["additionalProperties"].is_object() => {
-            [("…".to_owned(), example(&schema["additionalProperties"]))].into_iter().collect()
-        }
-        Some("object") => {
-            let required = schema["required"].as_array();
-            let is_needed = |name: &&String| required.is_none_or(|names| names.iter().any(|known| known == *name));
-            let properties = schema["properties"].as_object().into_iter().flatten();
-            let shown = properties.filter(|(name, _)| is_needed(name));
-            shown.map(|(name, schema)| (name.clone(), example(schema))).collect()
-        }
-        Some("array") => [example(&schema["items"])].into_iter().collect(),
-        Some("number") => Value::from(1.5),
-        Some("integer") => Value::from(1),
-        Some("boolean") => Value::from(true),
-        _ => Value::from("…"),
-    }
 }

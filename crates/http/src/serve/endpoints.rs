@@ -1,7 +1,7 @@
 //! What this server answers, in one table: pattern, methods, documentation, handler. From it come `Allow`, the document of the API, the
 //! nearest path of a 404, and the beginnings that no `[[route]]` may have. docs/decisions/0004-http-without-a-router.md says why it is our own.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::body::Body;
 use axum::http::{Method, Request, Response, StatusCode};
@@ -198,6 +198,10 @@ fn own_routes() -> impl Iterator<Item = &'static OwnRoute> + Clone {
     ABOUT.iter().chain(API).chain(INFERENCE).chain(actions)
 }
 
+/// Each with the parts of its pattern: they are not taken apart for every request.
+static OWN: LazyLock<Vec<(Vec<&str>, &OwnRoute)>> =
+    LazyLock::new(|| own_routes().map(|own| (parts(own.pattern).collect(), own)).collect());
+
 /// In the order of the document.
 pub fn documented() -> impl Iterator<Item = &'static OwnRoute> {
     API.iter().chain(ABOUT.iter().rev())
@@ -231,12 +235,13 @@ impl Endpoint {
         let segments: Vec<String> = segments.map(rows::decode).collect::<Result<_, _>>()?;
         // An action without its argument is another path; a model without a name is an unknown one.
         let is_argument = |name: &str| [Argument::User, Argument::Item].iter().any(|argument| argument.name() == name);
-        let own = own_routes().find_map(|own| Some((own, values(own.pattern, &segments, is_argument)?)));
+        let own = OWN.iter().find_map(|(parts, own)| Some((*own, values(parts, &segments, is_argument)?)));
         if let Some((own, values)) = own {
             return Ok(Self::Own(own, values));
         }
         let user = |route: &Arc<UserRoute>| {
-            Some(Self::User(Arc::clone(route), values(&route.route.path, &segments, |_| true)?))
+            let parts: Vec<&str> = parts(&route.route.path).collect();
+            Some(Self::User(Arc::clone(route), values(&parts, &segments, |_| true)?))
         };
         routes.iter().find_map(user).ok_or_else(|| {
             let message = format!("nothing at {}{}", shortened(path), hint(path, known(routes, is_of_inference(path))));
@@ -284,18 +289,21 @@ fn name(segment: &str) -> Option<&str> {
     segment.strip_prefix('{')?.strip_suffix('}')
 }
 
-/// What a path that fits the pattern says. `is_needed`: whether that name stands for some text.
-fn values(pattern: &str, path: &[String], is_needed: impl Fn(&str) -> bool) -> Option<PathParameters> {
-    let segments = || pattern.trim_start_matches('/').split('/');
-    let fits = |(segment, text): (&str, &String)| match name(segment) {
+fn parts(pattern: &str) -> impl Iterator<Item = &str> {
+    pattern.trim_start_matches('/').split('/')
+}
+
+/// What a path that fits the parts of a pattern says. `is_needed`: whether that name stands for some text.
+fn values(parts: &[&str], path: &[String], is_needed: impl Fn(&str) -> bool) -> Option<PathParameters> {
+    let fits = |(part, text): (&&str, &String)| match name(part) {
         Some(name) => !text.is_empty() || !is_needed(name),
-        None => segment == text,
+        None => part == text,
     };
     // Of all patterns one fits: nothing is copied before it is known which.
-    if segments().count() != path.len() || !segments().zip(path).all(fits) {
+    if parts.len() != path.len() || !parts.iter().zip(path).all(fits) {
         return None;
     }
-    let said = segments().zip(path).filter_map(|(segment, text)| Some((name(segment)?.to_owned(), text.clone())));
+    let said = parts.iter().zip(path).filter_map(|(part, text)| Some((name(part)?.to_owned(), text.clone())));
     Some(said.collect())
 }
 

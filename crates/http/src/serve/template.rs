@@ -6,6 +6,7 @@
 
 use serde_json::{Map, Value};
 
+use super::described::exactly;
 use super::error::ApiError;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -70,6 +71,21 @@ impl Template {
             Self::Each(item) => item.shows_rows(),
             Self::List(items) => items.iter().any(Self::shows_rows),
             Self::Object(entries) => entries.iter().any(|(key, value)| *key == Key::Splice || value.shows_rows()),
+        }
+    }
+
+    /// What it answers, as the document of the API describes it: the keys are known, and not what is in them.
+    pub fn outline(&self) -> Value {
+        match self {
+            Self::Literal(value) => value.clone(),
+            Self::Name(_) => Value::Null,
+            Self::Whole => Value::Object(Map::new()),
+            Self::Each(item) => Value::Array(vec![item.outline()]),
+            // Its values are each of another kind.
+            Self::List(_) => Value::Array(Vec::new()),
+            Self::Object(entries) => {
+                Value::Object(entries.iter().filter_map(|(key, value)| key.outline(value)).collect())
+            }
         }
     }
 
@@ -147,6 +163,14 @@ impl Key {
             ("*", _) => Self::Splice,
             (_, Some(name)) => Self::Column(name.to_owned()),
             (_, None) => Self::Fixed(key.to_owned()),
+        }
+    }
+
+    fn outline(&self, value: &Template) -> Option<(String, Value)> {
+        match self {
+            Self::Fixed(key) => Some((exactly(key), value.outline())),
+            Self::Column(_) => Some(("*".to_owned(), value.outline())),
+            Self::Splice => None,
         }
     }
 

@@ -1,15 +1,19 @@
-//! `/openapi.json`: OpenAPI 3.1, made from the models' inputs and the user's routes as they are now.
+//! `/openapi.json`: OpenAPI 3.1, made from the models' inputs and the user's routes as they are now. Each operation has a schema of its answer, an example of
+//! it, and one of its body where it takes one.
+
+mod answers;
 
 use std::sync::Arc;
 
 use millstream_answer::views::{View, ViewParameter};
 use millstream_learn::Algorithm;
 use millstream_model::model::{Action, Argument, Sort};
-use millstream_model::registry::{Input, ModelFile, ServedModel, Task};
+use millstream_model::registry::{Input, ModelFile, ServedModel, Task, Version};
 use millstream_stream::schema::ColumnType;
 use serde_json::{Map, Value, json};
 
 use super::app::App;
+use super::described;
 use super::endpoints::{OwnRoute, Told, documented, path_parameters};
 use super::oip;
 use super::recommend::{AskPath, PATHS};
@@ -24,7 +28,7 @@ pub fn document(app: &App) -> Value {
             let algorithm = Algorithm::from_name(&version.file.algorithm);
             let is_able = |action: Action| algorithm.is_some_and(|algorithm| action.suits(algorithm));
             if is_able(Action::Predict) {
-                paths.insert(format!("/v1/models/{name}/predict"), predict_path(&version.file, model));
+                paths.insert(format!("/v1/models/{name}/predict"), predict_path(version, model));
             }
             for path in PATHS.iter().filter(|path| is_able(path.action)) {
                 ask_path(path, &version.file, &mut paths);
@@ -67,7 +71,20 @@ fn built_in_paths(app: &App) -> Map<String, Value> {
         if is_list {
             parameters.extend(PAGE.map(page_parameter));
         }
-        Some((own.pattern.to_owned(), json!({"get": operation(summary, Some(parameters), None)})))
+        let mut operation = operation(summary, Some(parameters), None, &Value::Null);
+        operation["responses"]["200"]["content"] = match (answers::of_pattern(own.pattern), own.pattern) {
+            (Some(answer), _) => json!({"application/json": described::media(&answer)}),
+            (None, "/metrics") => text_media("text/plain", "millstream_rows_sent_total 6000\n"),
+            (None, "/v1/events") => {
+                text_media("text/event-stream", "event: batch_committed\ndata: {\"time_ms\":1764492000000}\n\n")
+            }
+            (None, _) => json!({"image/*": {}}),
+        };
+        // It is computed behind.
+        if own.pattern.ends_with("/insights") {
+            operation["responses"]["202"] = operation["responses"]["200"].clone();
+        }
+        Some((own.pattern.to_owned(), json!({ "get": operation })))
     };
     documented().filter_map(path).collect()
 }
@@ -83,7 +100,7 @@ fn view_path(view: &View) -> Value {
     let own = view.params.iter().map(|(name, parameter)| view_parameter(name, name, parameter, "query"));
     let page = PAGE.into_iter().filter(|name| view.params.iter().all(|(own, _)| own != name));
     let parameters = own.chain(page.map(page_parameter)).collect();
-    json!({"get": operation(&format!("Rows of the view {}", view.name), Some(parameters), None)})
+    json!({"get": operation(&format!("Rows of the view {}", view.name), Some(parameters), None, &answers::rows())})
 }
 
 /// `asked`: the request's name for it.
@@ -113,24 +130,22 @@ fn query_path() -> Value {
         "sql": {"type": "string"}, "params": {"type": "object"},
         "limit": {"type": "integer", "minimum": 0}, "offset": {"type": "integer", "minimum": 0}}});
     let summary = "Rows of a query over batches, the catalogue and the tables; on this machine alone";
-    json!({"post": operation(summary, None, Some(&body))})
+    let mut operation = operation(summary, None, Some(&body), &answers::rows());
+    operation["requestBody"]["content"]["application/json"]["example"] =
+        json!({"sql": "select count(*) as n from batches"});
+    json!({ "post": operation })
 }
 
-/// What moves an alias, and examples of what is told of it.
+/// What moves an alias.
 fn add_alias_paths(paths: &mut Map<String, Value>) {
     let reason = json!({"type": "string", "maxLength": 500, "description": "one line, kept with the alias"});
     let alias = json!({"type": "string", "pattern": "^[a-z][a-z0-9_-]*$", "maxLength": 64, "default": "champion"});
     let version = json!({"type": "integer", "minimum": 1, "maximum": u32::MAX});
     let of = |properties: Value, required: &[&str]| json!({"type": "object", "additionalProperties": false, "required": required, "properties": properties});
-    let number = json!({"type": "integer"});
-    let moved = json!({"type": "object", "required": ["model", "alias", "version", "before", "record"], "properties": {
-        "model": {"type": "string"}, "alias": {"type": "string"}, "version": number,
-        "before": {"type": ["integer", "null"]}, "record": number}});
-    let operation_of = |summary: &str, names: &[&str], body: &Value, given: Value, version: u32, before: u32| {
-        let mut operation = operation(summary, Some(names.iter().copied().map(text_in_path).collect()), Some(body));
+    let operation_of = |summary: &str, names: &[&str], body: &Value, given: Value| {
+        let parameters = names.iter().copied().map(text_in_path).collect();
+        let mut operation = operation(summary, Some(parameters), Some(body), &answers::moved());
         operation["requestBody"]["content"]["application/json"]["example"] = given;
-        let example = json!({"model": "close", "alias": "champion", "version": version, "before": before, "record": 4});
-        operation["responses"]["200"]["content"] = json!({"application/json": {"schema": moved, "example": example}});
         operation
     };
     let promote = operation_of(
@@ -138,36 +153,18 @@ fn add_alias_paths(paths: &mut Map<String, Value>) {
         &["model", "alias"],
         &of(json!({"version": version, "reason": reason}), &["version"]),
         json!({"version": 3, "reason": "less error on the next batch"}),
-        3,
-        2,
     );
     let mut roll_back = operation_of(
         "Let an alias name what it named before; on this machine alone",
         &["model"],
         &of(json!({"alias": alias, "reason": reason}), &[]),
         json!({"alias": "champion", "reason": "complaints since noon"}),
-        2,
-        3,
     );
     roll_back["requestBody"]["required"] = false.into();
-    let record = json!({"record": 4, "version": 3, "before": 2, "promoted_at_ms": 1_764_492_000_000_u64, "by": "http",
-        "reason": "less error on the next batch", "rolled_back": false, "measures": null});
-    let mut named = json!({"alias": "champion"});
-    if let (Some(named), Some(record)) = (named.as_object_mut(), record.as_object()) {
-        named.extend(record.clone());
-    }
-    let list = json!({"model": "close", "aliases": [named], "total": 1});
-    let history =
-        json!({"model": "close", "alias": "champion", "version": 3, "record": 4, "history": [record], "total": 4});
     for (path, method, operation) in
         [("/v1/models/{model}/aliases/{alias}", "put", promote), ("/v1/models/{model}/rollback", "post", roll_back)]
     {
         paths.entry(path).or_insert_with(|| json!({}))[method] = operation;
-    }
-    for (path, example) in [("/v1/models/{model}/aliases", list), ("/v1/models/{model}/aliases/{alias}", history)] {
-        if let Some(answer) = paths.get_mut(path).and_then(|path| path.pointer_mut("/get/responses/200")) {
-            answer["content"] = json!({"application/json": {"schema": {"type": "object"}, "example": example}});
-        }
     }
 }
 
@@ -197,19 +194,43 @@ fn catalogue_parameters(app: &App) -> Vec<Value> {
     texts.into_iter().chain(facets).collect()
 }
 
-fn predict_path(file: &ModelFile, model: &ServedModel) -> Value {
+fn predict_path(version: &Version, model: &ServedModel) -> Value {
+    let file = &version.file;
     let what = if file.target.is_empty() { "Cluster" } else { &file.target };
     let summary = format!("{what} of {} by {} (version {})", file.model, model.algorithm, file.version);
     let row = row_schema(file.inputs.iter().map(|input| (input.name.as_str(), input)));
     let body = json!({"oneOf": [row, {"type": "array", "items": row},
         {"type": "object", "required": ["rows"], "properties": {"rows": {"type": "array", "items": row}}}]});
-    let query = file.inputs.iter().map(|input| in_query(&input.name, &type_schema(input.kind))).collect();
-    json!({"get": operation(&summary, Some(query), None), "post": operation(&summary, None, Some(&body))})
+    let seen = seen(version);
+    let query = file.inputs.iter().map(|input| {
+        let mut parameter = in_query(&input.name, &type_schema(input.kind));
+        if let Some(value) = seen.get(&input.name) {
+            parameter["example"] = value.clone();
+        }
+        parameter
+    });
+    let answer = answers::of_action(Action::Predict, Some(file));
+    let get = operation(&summary, Some(query.collect()), None, &answer);
+    let mut post = operation(&summary, None, Some(&body), &answer);
+    post["requestBody"]["content"]["application/json"]["example"] = seen.into();
+    json!({"get": get, "post": post})
+}
+
+/// A row of values that training saw, as far as they are known.
+fn seen(version: &Version) -> Map<String, Value> {
+    let described = version.to_json();
+    let inputs = described["inputs"].as_array().into_iter().flatten();
+    let value = |input: &Value| {
+        let seen = input["categories"].get(0).or_else(|| input.get("min")).filter(|value| !value.is_null()).cloned()?;
+        Some((input["name"].as_str()?.to_owned(), seen))
+    };
+    inputs.filter_map(value).collect()
 }
 
 /// What a model answers besides predictions: below its champion, and below each version.
 fn ask_path(path: &AskPath, file: &ModelFile, paths: &mut Map<String, Value>) {
     let asked = Asked::of(Some(file));
+    let answer = answers::of_action(path.action, Some(file));
     let name = &file.model;
     let of_model = path.of_model.pattern.replacen("{model}", name, 1);
     let of_model = (of_model, format!("{} ({name})", path.summary), &[][..]);
@@ -223,10 +244,11 @@ fn ask_path(path: &AskPath, file: &ModelFile, paths: &mut Map<String, Value>) {
                 json!({"name": argument.name(), "in": "query", "description": argument.meaning(),
                     "schema": asked.schema(argument)})
             });
-            methods["get"] = operation(&summary, Some(parameters.iter().cloned().chain(query).collect()), None);
+            let parameters = parameters.iter().cloned().chain(query).collect();
+            methods["get"] = operation(&summary, Some(parameters), None, &answer);
         }
         if path.of_model.methods.post {
-            methods["post"] = operation(&summary, Some(parameters), Some(&posted(path, &asked)));
+            methods["post"] = operation(&summary, Some(parameters), Some(&posted(path, &asked)), &answer);
         }
     }
 }
@@ -388,12 +410,24 @@ fn route_operations(
 }
 
 fn methods_of(route: &UserRoute, summary: &str, path: Vec<Value>, query: Vec<Value>, body: &Value) -> Value {
+    // Without a template, several models are answered each under its name.
+    let answer = match (route.template(), &route.route.view, route.route.models.as_slice()) {
+        (Some(template), ..) => template.outline(),
+        (None, Some(_), _) => answers::rows(),
+        (None, None, [_]) => answers::of_action(route.route.action, None),
+        (None, None, models) => models.iter().map(|model| (model.clone(), json!({}))).collect(),
+    };
     let mut methods = json!({});
     if route.route.get {
-        methods["get"] = operation(summary, Some(path.iter().cloned().chain(query).collect()), None);
+        methods["get"] = operation(summary, Some(path.iter().cloned().chain(query).collect()), None, &answer);
     }
     if route.route.post {
-        methods["post"] = operation(summary, Some(path), Some(body));
+        let mut post = operation(summary, Some(path), Some(body), &answer);
+        // A posted list is answered by a list.
+        let content = &mut post["responses"]["200"]["content"]["application/json"];
+        let one = content["schema"].take();
+        content["schema"] = json!({"anyOf": [one, {"type": "array", "items": one}]});
+        methods["post"] = post;
     }
     methods
 }
@@ -406,18 +440,27 @@ fn in_body(route: &UserRoute, row: Value) -> Value {
     }
 }
 
-fn operation(summary: &str, parameters: Option<Vec<Value>>, body: Option<&Value>) -> Value {
+/// `answer`: an example of it, as `described` reads it.
+fn operation(summary: &str, parameters: Option<Vec<Value>>, body: Option<&Value>, answer: &Value) -> Value {
     let mut operation = json!({"summary": summary});
     if let Some(parameters) = parameters {
         operation["parameters"] = parameters.into();
     }
     if let Some(schema) = body {
-        operation["requestBody"] = json!({"required": true, "content": {"application/json": {"schema": schema}}});
+        let media = json!({"schema": schema, "example": described::sample(schema)});
+        operation["requestBody"] = json!({"required": true, "content": {"application/json": media}});
     }
-    let error = json!({"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}});
-    operation["responses"] =
-        json!({"200": {"description": "The answer"}, "default": {"description": "An error", "content": error}});
+    let error = json!({"schema": {"$ref": "#/components/schemas/Error"},
+        "example": {"error": {"code": "bad_value", "message": "`price` is missing: expected a number", "field": "price"}}});
+    operation["responses"] = json!({
+        "200": {"description": "The answer", "content": {"application/json": described::media(answer)}},
+        "default": {"description": "An error", "content": {"application/json": error}},
+    });
     operation
+}
+
+fn text_media(media: &str, example: &str) -> Value {
+    json!({media: {"schema": {"type": "string"}, "example": example}})
 }
 
 fn in_path(name: &str, schema: &Value) -> Value {
@@ -446,5 +489,33 @@ fn type_schema(kind: ColumnType) -> Value {
         ColumnType::Int64 => json!({"type": "integer", "format": "int64"}),
         ColumnType::Utf8 => json!({"type": "string"}),
         ColumnType::Boolean => json!({"type": "boolean"}),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::fixture;
+    use super::*;
+
+    #[tokio::test]
+    async fn every_operation_has_a_schema_and_an_example_of_its_answer_and_of_its_body() {
+        let response = serde_json::json!({"sum": "close.prediction", "*": 1, "each?": ["*"]});
+        let route = crate::serve::fixture::route("/mine", &["close"], &[], Some(response));
+        let document = document(&fixture(vec![route]).app);
+        let mut n_operations = 0;
+        for (path, methods) in document["paths"].as_object().unwrap() {
+            for (method, operation) in methods.as_object().unwrap() {
+                n_operations += 1;
+                let content = operation["responses"]["200"]["content"].as_object();
+                let (media, answer) =
+                    content.and_then(|content| content.iter().next()).unwrap_or_else(|| panic!("{method} {path}"));
+                let is_said = answer["schema"].is_object() && !answer["example"].is_null();
+                assert!(is_said || media == "image/*", "{method} {path}: {answer}");
+                if let Some(body) = operation.get("requestBody") {
+                    assert!(!body["content"]["application/json"]["example"].is_null(), "{method} {path}");
+                }
+            }
+        }
+        assert!(n_operations > 40, "{n_operations}");
     }
 }
