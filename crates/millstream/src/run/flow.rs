@@ -209,8 +209,6 @@ impl Flow {
         if !self.stopped() {
             done(trainer.finish(&self.batches.complete()?, &self.stop.pipeline)?)?;
         }
-        faults.sort();
-        faults.dedup();
         Ok(faults)
     }
 

@@ -182,6 +182,10 @@ impl Fixture {
         trainer.train_due(&self.batches.lock().unwrap(), &AtomicBool::new(false)).unwrap()
     }
 
+    pub fn finish(&self, trainer: &Trainer) -> TrainReport {
+        trainer.finish(&self.batches.lock().unwrap(), &AtomicBool::new(false)).unwrap()
+    }
+
     /// By the engine in this process, without a version to begin with.
     pub fn training<'a>(
         &'a self,

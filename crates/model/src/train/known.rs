@@ -17,6 +17,8 @@ pub(super) struct Known {
     pub models: BTreeMap<String, KnownModel>,
     /// Identities that are not tried again: their training failed for good, or another process has removed the version.
     pub failed: HashSet<String>,
+    /// Model and reason of those that are, by identity.
+    pub retried: BTreeMap<String, (String, String)>,
     /// When this process last began to train.
     pub begun_ms: Option<u64>,
     pub keeping: Keeping,

@@ -37,10 +37,18 @@ use millstream_stream::schema::StreamSchema;
 pub struct TrainReport {
     /// Model and version.
     pub trained: Vec<(String, u32)>,
-    /// Model and reason. A training that only another configuration can mend is tried, and reported, once.
+    /// Model and reason. A training that only another configuration can mend is tried, and reported, once; one that is tried again is told
+    /// as an event each time, and stands here when `finish` has tried it in vain.
     pub failed: Vec<(String, String)>,
     /// What is due begins in so long, on the clock of `train.every`.
     pub waits: Option<Duration>,
+}
+
+/// When a training is tried again: it waits for the clock or was stopped, or it failed by what may pass.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Again {
+    Later,
+    AfterFailure,
 }
 
 pub struct Trainer {
@@ -147,10 +155,9 @@ impl Trainer {
                     is_settled = false;
                     continue;
                 }
-                let failed = report.failed.len();
-                if self.train_one(known, model, &chosen, (batches, turn), &mut report).is_break() {
+                if let ControlFlow::Break(again) = self.train_one(known, model, &chosen, (batches, turn), &mut report) {
                     is_settled = false;
-                    if report.failed.len() > failed {
+                    if again == Again::AfterFailure {
                         passed_over.insert(&model.name);
                     }
                 }
@@ -183,7 +190,9 @@ impl Trainer {
         let mut known = self.known();
         let batches = whole_run(batches);
         self.refresh(&mut known)?;
-        let report = self.pass(&mut known, batches, Turn { stop, now_ms: now_ms(), wait: Duration::ZERO })?;
+        let mut report = self.pass(&mut known, batches, Turn { stop, now_ms: now_ms(), wait: Duration::ZERO })?;
+        // Nobody tries them once more.
+        report.failed.extend(std::mem::take(&mut known.retried).into_values());
         let due = self.common_due(&mut known, batches.last().map_or(0, Batch::number))?;
         self.measure(&mut known, &due, batches, Rows::HeldOut);
         Ok(report)
@@ -219,21 +228,22 @@ impl Trainer {
         chosen: &[u32],
         (batches, turn): (&[Batch], Turn),
         report: &mut TrainReport,
-    ) -> ControlFlow<()> {
+    ) -> ControlFlow<Again> {
         let recipe = Recipe::from_config(model, self.settings.holdout, self.schema.schema, self.schema.dialect);
         let chosen = select(batches, chosen.iter().copied());
         let trained_on: Vec<TrainedBatch> =
             chosen.iter().map(|batch| TrainedBatch { batch: batch.number(), digest: batch.digest() }).collect();
         let configuration = configuration_digest(&recipe);
         let identity = identity(&model.name, &configuration, &trained_on);
-        let Known { models, failed, begun_ms, .. } = known;
+        let Known { models, failed, retried, begun_ms, .. } = known;
         let of_model = models.entry(model.name.clone()).or_default();
         if of_model.has(&identity) || failed.contains(&identity) {
+            retried.remove(&identity);
             return ControlFlow::Continue(());
         }
         if !turn.wait.is_zero() {
             report.waits = Some(turn.wait);
-            return ControlFlow::Break(());
+            return ControlFlow::Break(Again::Later);
         }
         *begun_ms = Some(turn.now_ms);
         let numbers: Vec<u32> = trained_on.iter().map(|batch| batch.batch).collect();
@@ -271,6 +281,9 @@ impl Trainer {
             self.train_version(model, &run, &release, (identities, of_model.looked_through()))
         });
         self.status.update(|snapshot| snapshot.training.retain(|training| !is_this(training)));
+        if !matches!(version, Err(TrainError::Stopped)) {
+            retried.remove(&identity);
+        }
         match version {
             Ok(version) => {
                 self.say_trained(&version);
@@ -279,7 +292,7 @@ impl Trainer {
                 ControlFlow::Continue(())
             }
             // What is due is found again after the next start.
-            Err(TrainError::Stopped) => ControlFlow::Break(()),
+            Err(TrainError::Stopped) => ControlFlow::Break(Again::Later),
             // Another trainer was faster, and so many times that this one is old already.
             Err(TrainError::Registry(RegistryError::Removed { .. })) => {
                 failed.insert(identity);
@@ -293,10 +306,12 @@ impl Trainer {
                     message,
                     json!({ "model": model.name, "batches": numbers, "error": reason }),
                 );
-                report.failed.push((model.name.clone(), format!("on {}: {reason}", span(&numbers))));
+                let fault = (model.name.clone(), format!("on {}: {reason}", span(&numbers)));
                 if error.remedy() == Remedy::Retry {
-                    return ControlFlow::Break(());
+                    retried.insert(identity, fault);
+                    return ControlFlow::Break(Again::AfterFailure);
                 }
+                report.failed.push(fault);
                 failed.insert(identity);
                 ControlFlow::Continue(())
             }

@@ -1,6 +1,7 @@
 //! Whatever fits, it is asked through one seam, and what it does not fit leaves nothing behind.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use millstream_learn::als;
@@ -9,9 +10,9 @@ use millstream_learn::popularity::{self, Sums};
 use millstream_learn::{Algorithm, Column, FitError, ParamFault, ParamValue, Seed, Table, kmeans, neighbours};
 
 use super::grouping;
-use crate::engine::{Engine, EngineError, Job, Local, News, RatingRows, Target};
+use crate::engine::{Engine, EngineError, Failure, Job, Local, News, RatingRows, Target};
 use crate::model::{Missing, Model};
-use crate::registry::Fitted;
+use crate::registry::{Fitted, Remedy};
 use crate::train::fixture::*;
 use crate::train::{TrainReport, Trainer};
 
@@ -138,4 +139,28 @@ fn a_fit_of_many_steps_tells_how_far_it_is() {
     };
     assert_eq!(first(Algorithm::RandomForest, "trees"), News::Progress("tree 1 of 30".to_owned()));
     assert_eq!(first(Algorithm::GradientBoosting, "rounds"), News::Progress("round 1 of 30".to_owned()));
+}
+
+/// What may pass by itself.
+fn lost() -> Result<(), EngineError> {
+    let problem = "the cluster was lost".to_owned();
+    Err(Box::new(Failure { problem, exit_code: None, log_tail: Vec::new(), remedy: Remedy::Retry, is_lost: true })
+        .into())
+}
+
+#[test]
+fn a_training_that_fails_and_then_succeeds_has_not_failed() {
+    static ASKED: AtomicUsize = AtomicUsize::new(0);
+    let (fixture, models) = grouping::of_every_algorithm();
+    let never = trainer(&fixture, &Watched::new(|| Ok(()), lost), models.clone());
+    assert_eq!((fixture.run(&never), fixture.run(&never)), Default::default());
+    let failed = fixture.finish(&never).failed;
+    assert_eq!(failed.len(), Algorithm::ALL.len(), "each once: {failed:?}");
+    assert!(failed.iter().all(|(_, reason)| reason.ends_with("on batch 1: the cluster was lost")), "{failed:?}");
+
+    let at_last = || if ASKED.fetch_add(1, Ordering::Relaxed) < Algorithm::ALL.len() { lost() } else { Ok(()) };
+    let at_last = trainer(&fixture, &Watched::new(|| Ok(()), at_last), models);
+    assert_eq!(fixture.run(&at_last), TrainReport::default());
+    let report = fixture.finish(&at_last);
+    assert_eq!((report.failed, report.trained.len()), (vec![], Algorithm::ALL.len()));
 }

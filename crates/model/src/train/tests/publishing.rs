@@ -6,6 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use millstream_base::status::EventKind;
 use millstream_learn::Algorithm::{LinearRegression, RandomForest};
 use millstream_store::counting::{CountingStore, Counts};
 use millstream_store::faulty::{Fault, FaultyStore};
@@ -29,9 +30,12 @@ fn publish(fixture: &Fixture, arrange: impl Fn(FaultyStore) -> FaultyStore) -> (
     }
     let store = Arc::new(arrange(FaultyStore::new(Arc::clone(&fixture.store))));
     let trainer = fixture.trainer_over(Arc::clone(&store) as _, 0.0, vec![linear()]);
-    let report = trainer.train_due(&fixture.batches.lock().unwrap(), &AtomicBool::new(false)).unwrap();
+    let mut events = trainer.status.listen();
+    trainer.train_due(&fixture.batches.lock().unwrap(), &AtomicBool::new(false)).unwrap();
     assert!(store.is_spent());
-    (fixture.store.list("models/").unwrap(), report.failed.len())
+    // What will be tried again is told, and is not in the report.
+    let told = std::iter::from_fn(|| events.try_recv().ok());
+    (fixture.store.list("models/").unwrap(), told.filter(|event| event.kind == EventKind::TrainingFailed).count())
 }
 
 const ARRAYS: &str = "models/close/000001/model.safetensors";
