@@ -120,11 +120,12 @@ fn stage(loaded: Loaded, stage: Stage, exit_when_done: bool, bars: Option<MultiP
     Ok(exit_code(&outcome))
 }
 
-/// Says the warnings and starts the bars, which live as long as the answer.
+/// What all that goes on for long has: the warnings are said, memory is given back, and the bars live as long as the answer.
 fn begin(loaded: Loaded, bars: Option<MultiProgress>) -> (Pipeline, Arc<Status>, Option<Progress>) {
     for warning in &loaded.warnings {
         say(&format!("warning: {warning}"));
     }
+    run::give_back_memory();
     let status = Arc::new(Status::new(&loaded.pipeline.name));
     let progress = bars.map(|bars| Progress::start(bars, status.clone()));
     (loaded.pipeline, status, progress)

@@ -6,6 +6,7 @@
 mod alone;
 mod broker;
 mod flow;
+mod memory;
 mod prepare;
 mod progress;
 mod serving;
@@ -25,6 +26,7 @@ use serde_json::json;
 
 pub use alone::{Alone, ingest, replay, serve_alone, train};
 pub use broker::open_broker;
+pub use memory::give_back_memory;
 pub use millstream_stream::batch::{SCHEMA_KEY, read_schema};
 pub use prepare::{check_data, with_rules};
 pub use progress::Progress;
