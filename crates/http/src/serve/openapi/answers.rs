@@ -23,10 +23,10 @@ pub fn of_pattern(pattern: &str) -> Option<Value> {
         "/v1/batches" => json!({"batches": [batch()], "total": 3}),
         "/v1/batches/{batch}" => batch(),
         "/v1/batches/{batch}/rows" => {
-            json!({"batch": 1, "rows": [{"price": 37000, "_partition": 0, "_offset": 0, "_time~": TIME}], "total": 2000})
+            json!({"batch": 1, "rows": [{"price?": null, "_partition": 0, "_offset": 0, "_time~": TIME}], "total": 2000})
         }
         "/v1/batches/{batch}/rejects" => {
-            json!({"batch": 1, "rejects": [{"reason": "column \"price\" holds abc, expected float64"}], "total": 1})
+            json!({"batch": 1, "rejects": [{"partition": 0, "offset": 17, "reason": "column \"price\" holds abc, expected float64"}], "total": 1})
         }
         "/v1/batches/{batch}/statistics" => {
             json!({"batch": 1, "rows": 2000, "rows_read": 2000, "columns": [{"name": "price", "type": "float64",

@@ -58,13 +58,24 @@ pub fn document(app: &App) -> Value {
 
 /// The same for every pipeline.
 fn built_in_paths(app: &App) -> Map<String, Value> {
+    let served = app.context.registry.snapshot();
+    let first = served.models.keys().next().map_or("", String::as_str);
+    // Such that are there, in most pipelines.
+    let known = |name: &str| {
+        let mut parameter = text_in_path(name);
+        let examples = [("model", first), ("version", "latest"), ("batch", "1"), ("alias", "champion")];
+        if let Some((_, example)) = examples.iter().find(|(known, example)| *known == name && !example.is_empty()) {
+            parameter["example"] = (*example).into();
+        }
+        parameter
+    };
     let path = |own: &OwnRoute| {
         let (summary, is_list) = match own.told {
             Told::As(summary) => (summary, false),
             Told::AsList(summary) => (summary, true),
             Told::Nowhere | Told::InHints => return None,
         };
-        let mut parameters: Vec<Value> = path_parameters(own.pattern).map(text_in_path).collect();
+        let mut parameters: Vec<Value> = path_parameters(own.pattern).map(known).collect();
         if own.pattern == "/v1/catalogue" {
             parameters.extend(catalogue_parameters(app));
         }
