@@ -9,6 +9,7 @@ import broker
 import files
 import filters
 import sql
+import tensors
 import web
 from harness import Failed, Setup
 
@@ -16,6 +17,7 @@ GROUPS = {
     "filters": filters.group,
     "sql": sql.group,
     "bodies": bodies.group,
+    "tensors": tensors.group,
     "connections": web.connections,
     "sites": web.sites,
     "broker": broker.group,
