@@ -21,6 +21,7 @@ mod guard;
 mod history;
 mod hosts;
 mod insights;
+mod lineage;
 mod lists;
 mod live;
 mod metrics;

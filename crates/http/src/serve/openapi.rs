@@ -11,9 +11,9 @@ use serde_json::{Map, Value, json};
 
 use super::app::App;
 use super::endpoints::{OwnRoute, Told, documented, path_parameters};
-use super::oip;
 use super::recommend::{AskPath, PATHS};
 use super::route::{UserRoute, versions};
+use super::{lineage, oip};
 use crate::serve::{Origin, ViewCall};
 
 pub fn document(app: &App) -> Value {
@@ -36,6 +36,7 @@ pub fn document(app: &App) -> Value {
     }
     paths.insert("/v1/query".to_owned(), query_path());
     add_alias_paths(&mut paths);
+    lineage::describe(&mut paths);
     paths.extend(oip::paths(app));
     for route in &app.routes {
         paths.insert(route.route.path.clone(), route_path(app, route));

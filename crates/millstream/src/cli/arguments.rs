@@ -11,7 +11,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::{
     BatchesAction, Command, Demo, DemoSystem, Example, Invocation, LogFormat, ModelImport, ModelsAction, NewFrom,
-    NewKind, Stage,
+    NewKind, Said, Stage,
 };
 use millstream_answer::query::OutputFormat;
 use millstream_answer::views::{ProcessLimits, QUERY_PROCESS};
@@ -136,7 +136,7 @@ enum TypedCommand {
     /// List, show or verify the committed batches
     #[command(subcommand)]
     Batches(TypedBatches),
-    /// List, show or verify the trained versions; promote them, roll back, list their aliases
+    /// List, show or verify the trained versions; promote them, roll back, list their aliases, see where they came from
     #[command(subcommand)]
     Models(TypedModels),
     /// Answer SQL over the committed batches: the tables are `batches`, `catalogue` and each [[table]], names keep their case
@@ -275,6 +275,22 @@ enum TypedModels {
         target: Target,
         model: String,
     },
+    /// Show where a version came from: its configuration, its batches with their offsets and files, and when an alias named it
+    Lineage {
+        #[command(flatten)]
+        target: Target,
+        model: String,
+        /// The version's number or an alias [default: what serves]
+        version: Option<String>,
+        /// Batches to show
+        #[arg(long, value_name = "N", default_value_t = 100)]
+        limit: usize,
+        /// … from this one of the version's batches on, counted from 0
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        offset: usize,
+        #[arg(long, value_enum, default_value_t)]
+        format: Said,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -369,6 +385,9 @@ impl Ready<'_> {
                         (target, ModelsAction::Rollback { model, alias, reason })
                     }
                     TypedModels::Aliases { target, model } => (target, ModelsAction::Aliases { model }),
+                    TypedModels::Lineage { target, model, version, limit, offset, format } => {
+                        (target, ModelsAction::Lineage { model, version, offset, limit, format })
+                    }
                 };
                 let (file, overrides) = self.target(target);
                 Command::Models { file, overrides, action }

@@ -16,8 +16,8 @@ use tracing_subscriber::fmt::format::debug_fn;
 
 use super::table::table;
 use super::{
-    BatchesAction, Command, Demo, Invocation, KnownFile, LogFormat, ModelImport, ModelsAction, NewFrom, Stage, exit,
-    pipeline_for, said_of, write_new,
+    BatchesAction, Command, Demo, Invocation, KnownFile, LogFormat, ModelImport, ModelsAction, NewFrom, Said, Stage,
+    exit, pipeline_for, said_of, write_new,
 };
 use crate::config::{Loaded, Overrides, Pipeline, Retention, load, store_url};
 use crate::run::{
@@ -30,7 +30,7 @@ use millstream_base::{ConfigFaults, Fault, Faults, error_chain};
 use millstream_model::mllib::{FoldIn, Folder, ImportOptions, Limits, import};
 use millstream_model::model::check::is_model_name;
 use millstream_model::registry::{
-    Found, Moved, Occasion, OwnerTexts, Published, Registry, RegistryError, Remedy, RemovedVersion, Version,
+    Found, Moved, Occasion, OwnerTexts, Published, Registry, RegistryError, Remedy, RemovedVersion, Version, lineage,
 };
 use millstream_store::{LocalStore, S3Store, SharedStore, StoreUrl, read_optional};
 use millstream_stream::batch::{Batch, IDENTITY_KEY, StoredBatches};
@@ -457,6 +457,32 @@ fn models(loaded: Loaded, action: &ModelsAction) -> anyhow::Result<u8> {
             say_moved(model, alias, &writable.roll_back(model, alias, &occasion(reason.as_ref()))?);
         }
         ModelsAction::Aliases { model } => print(&super::aliases::listed(&registry, find(model)?)?)?,
+        ModelsAction::Lineage { model, version, offset, limit, format } => {
+            let known = find(model)?;
+            let found = match version {
+                Some(name) => known.resolve(name).with_context(|| {
+                    let aliases = known.aliases.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+                    format!(
+                        "model {model} has no version {name:?}; it has {} and the aliases: {aliases}",
+                        known.n_versions()
+                    )
+                })?,
+                None => known.champion_or_latest().cloned().map(Found::Loaded).context("no version of it is served")?,
+            };
+            let number = match found {
+                Found::Loaded(version) => version.file.version,
+                Found::Stored(number) => number,
+            };
+            let batches = StoredBatches::new(store.clone());
+            let lineage = lineage(store.as_ref(), &batches, (model, number), (*offset, *limit))?;
+            match format {
+                Said::Text => print(&super::lineage::listed(&lineage))?,
+                Said::Json => print(&pretty(&json!(lineage))?)?,
+            }
+            for fault in &lineage.faults {
+                say(&format!("warning: {fault}"));
+            }
+        }
     }
     for problem in &served.problems {
         say(&format!("warning: {problem}"));

@@ -4,6 +4,7 @@ mod aliases;
 mod arguments;
 mod demo;
 mod execute;
+mod lineage;
 mod new;
 mod proposal;
 mod query;
@@ -160,4 +161,20 @@ pub enum ModelsAction {
     Aliases {
         model: String,
     },
+    Lineage {
+        model: String,
+        /// A number or an alias; without one, what serves.
+        version: Option<String>,
+        offset: usize,
+        limit: usize,
+        format: Said,
+    },
+}
+
+/// How a command answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Said {
+    #[default]
+    Text,
+    Json,
 }

@@ -65,6 +65,13 @@ fn every_command_is_ready_to_use() {
     let query = |format| Command::Query { file: file(), overrides: none(), sql: "select".to_owned(), format };
     check("m query p.toml select", query(OutputFormat::Table));
     check("m query p.toml select --format json", query(OutputFormat::Json));
+    let lineage = |version: Option<&str>, offset, limit, format| {
+        let version = version.map(str::to_owned);
+        models(ModelsAction::Lineage { model: model(), version, offset, limit, format })
+    };
+    check("m models lineage p.toml close", lineage(None, 0, 100, Said::Text));
+    let asked = "m models lineage p.toml close champion --offset 7 --limit 5 --format json";
+    check(asked, lineage(Some("champion"), 7, 5, Said::Json));
     check("m models verify p.toml close 2", models(ModelsAction::Verify { model: model(), version: two }));
 }
 

@@ -17,6 +17,7 @@ mod insights;
 mod kafka;
 mod keys;
 mod kills;
+mod lineage;
 mod listen;
 mod movies;
 mod new_from;

@@ -18,7 +18,9 @@ use millstream_untrusted::insights::{Findings, Insights};
 
 use super::TrainError;
 use super::trainer::select;
-use crate::registry::{FORMAT, Registry, RegistryError, Remedy, Task, Version, keep_insights, read_insights};
+use crate::registry::{
+    FORMAT, Lineage, Registry, RegistryError, Remedy, Task, Version, keep_insights, lineage, read_insights,
+};
 use crate::rows::RowsError;
 use sample::Sample;
 
@@ -72,6 +74,15 @@ pub struct Unexplained(pub String);
 impl Explainer {
     pub fn new(store: SharedStore, registry: Arc<Registry>, batches: Arc<StoredBatches>) -> Self {
         Self { store, registry, batches }
+    }
+
+    /// Where a version came from, with so many of its batches. What is wrong is told in the log.
+    pub fn lineage(&self, model: &str, version: u32, offset: usize, limit: usize) -> Result<Lineage, RegistryError> {
+        let found = lineage(&*self.store, &self.batches, (model, version), (offset, limit))?;
+        for fault in &found.faults {
+            tracing::warn!("where {model}@{version} came from: {fault}");
+        }
+        Ok(found)
     }
 
     /// What is in the store. One that cannot be read is told in the log, and found anew.
