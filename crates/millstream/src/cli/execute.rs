@@ -14,7 +14,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::debug_fn;
 
-use super::table::table;
+use super::table::{plain_json, table};
 use super::{
     BatchesAction, Command, Demo, Invocation, KnownFile, LogFormat, ModelImport, ModelsAction, NewFrom, Said, Stage,
     exit, pipeline_for, said_of, write_new,
@@ -82,6 +82,7 @@ fn execute(command: Command, bars: Option<MultiProgress>) -> anyhow::Result<u8> 
         Command::Broker { listen, advertise, data, retention } => serve_broker(listen, advertise, &data, retention),
         Command::Batches { file, overrides, action } => batches(&load(&file, &overrides)?, &action),
         Command::Models { file, overrides, action } => models(load(&file, &overrides)?, &action),
+        Command::Status { url, watch, format } => super::status::status(&url, watch, format),
         Command::QueryProcess(limits) => {
             answer_questions(&limits)?;
             Ok(exit::DONE)
@@ -126,6 +127,7 @@ fn begin(loaded: Loaded, bars: Option<MultiProgress>) -> (Pipeline, Arc<Status>,
         say(&format!("warning: {warning}"));
     }
     let status = Arc::new(Status::new(&loaded.pipeline.name));
+    status.update(|snapshot| snapshot.source.topic.clone_from(&loaded.pipeline.stream.topic));
     let progress = bars.map(|bars| Progress::start(bars, status.clone()));
     (loaded.pipeline, status, progress)
 }
@@ -531,7 +533,7 @@ fn version_row(version: &Version) -> Vec<String> {
 }
 
 fn pretty(value: &Value) -> anyhow::Result<String> {
-    Ok(serde_json::to_string_pretty(value)? + "\n")
+    Ok(plain_json(serde_json::to_string_pretty(value)?) + "\n")
 }
 
 /// Data, to stdout. A reader that went away (`| head`) is no fault.

@@ -9,6 +9,7 @@ mod new;
 mod proposal;
 mod query;
 mod shape;
+mod status;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ pub use execute::main;
 pub use new::{Example, NewError, NewFrom, NewKind, write_new};
 pub use proposal::pipeline_for;
 pub use shape::{KnownFile, said_of};
+pub use status::server_url;
 
 use millstream_answer::query::OutputFormat;
 use millstream_answer::views::ProcessLimits;
@@ -95,6 +97,12 @@ pub enum Command {
         overrides: Overrides,
         sql: String,
         format: OutputFormat,
+    },
+    Status {
+        /// As `server_url` writes it.
+        url: String,
+        watch: bool,
+        format: Said,
     },
     /// Of the server's own: what answers SQL of requests.
     QueryProcess(ProcessLimits),

@@ -25,8 +25,24 @@ pub(super) fn instant(at_ms: impl TryInto<i64>) -> String {
 /// Whoever can write to the store, or answers at an address, can write anything: nothing of it moves a terminal's cursor, or turns its text
 /// around.
 pub(super) fn plain(text: &str) -> String {
+    text.chars().map(|letter| if is_harmful(letter) { ' ' } else { letter }).collect()
+}
+
+fn is_harmful(letter: char) -> bool {
     let turns = |letter| matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.chars().map(|letter| if letter.is_control() || turns(letter) { ' ' } else { letter }).collect()
+    letter.is_control() || turns(letter)
+}
+
+/// The same JSON, in which such characters are escaped; outside of its texts there are none but line ends.
+pub(super) fn plain_json(json: String) -> String {
+    if json.chars().all(|letter| letter == '\n' || !is_harmful(letter)) {
+        return json;
+    }
+    let escaped = |letter: char| match letter {
+        letter if letter != '\n' && is_harmful(letter) => format!("\\u{:04x}", u32::from(letter)),
+        letter => letter.to_string(),
+    };
+    json.chars().map(escaped).collect()
 }
 
 #[cfg(test)]

@@ -34,6 +34,7 @@ mod sources;
 mod status;
 mod stops;
 mod stored;
+mod terminal;
 mod topic;
 mod views;
 mod windows;
