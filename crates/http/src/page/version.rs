@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::cards::facts;
 use super::models::{MEASURED, batches, measures, subject, verdict};
 use super::values::{encode, list, number, text, whole, word};
-use super::{Made, Page, format, insights};
+use super::{Made, Page, drift, format, insights};
 use crate::serve::Asker;
 
 /// The newest of them; further ones stand in the line above.
@@ -18,6 +18,7 @@ pub async fn page(asker: &Asker<'_>, model: &str, version: &str) -> Made {
     let path = format!("/v1/models/{}/versions/{}", encode(model), encode(version));
     let described = asker.get(&path).await?;
     let insights = asker.get(&format!("{path}/insights")).await.ok();
+    let drifted = asker.get(&format!("{path}/drift")).await;
     let clusters = match word(&described, "task") {
         "clustering" => {
             asker.get(&format!("/v1/models/{}/versions/{}/clusters", encode(model), encode(version))).await.ok()
@@ -92,6 +93,7 @@ pub async fn page(asker: &Asker<'_>, model: &str, version: &str) -> Made {
         section { h2 { "How good it is" } (scores(&described)) }
         @if let Some(clusters) = &clusters { (insights::clusters(clusters)) }
         (insights::section(&described, insights.as_ref()))
+        (drift::section(&drifted, &path))
         section {
             h2 { "Where it came from" }
             (facts(&lineage))

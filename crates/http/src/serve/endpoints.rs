@@ -15,8 +15,8 @@ use super::pages::PageKind;
 use super::recommend::PATHS;
 use super::route::{PathParameters, UserRoute};
 use super::{
-    aliases, catalogue, history, insights, lineage, lists, live, oip, openapi, predict, reply, route, rows, statistics,
-    views,
+    aliases, catalogue, drift, history, insights, lineage, lists, live, oip, openapi, predict, reply, route, rows,
+    statistics, views,
 };
 
 /// HEAD comes with GET, GET with PUT, and OPTIONS is answered everywhere.
@@ -156,6 +156,9 @@ const API: &[OwnRoute] = table! {
     READ "/v1/models/{model}/versions/{version}/insights" As(
         "What a version goes by and where it is right, on its held-out rows; computed on first demand: 202 until it is there"
     ) => |app, [model, version], _| insights::answer(&app, &model, &version).await;
+    READ "/v1/models/{model}/versions/{version}/drift" As(
+        "How a batch's rows differ from those that a version was trained on: each feature and what it answers; computed on demand: 202 until it is there"
+    ) => |app, [model, version], request| drift::answer(&app, &model, &version, &query(&request)).await;
     READ "/v1/models/{model}/versions/{version}/lineage" AsList(
         "Where a version came from: its configuration, its batches with their offsets and files, and when an alias named it"
     ) => |app, [model, version], request| lineage::answer(&app, &model, &version, &query(&request)).await;

@@ -13,6 +13,7 @@ mod bounds_tests;
 mod catalogue;
 pub mod check;
 mod connections;
+mod drift;
 mod endpoints;
 mod error;
 #[cfg(test)]

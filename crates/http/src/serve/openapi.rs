@@ -13,7 +13,7 @@ use super::app::App;
 use super::endpoints::{OwnRoute, Told, documented, path_parameters};
 use super::recommend::{AskPath, PATHS};
 use super::route::{UserRoute, versions};
-use super::{lineage, oip};
+use super::{drift, lineage, oip};
 use crate::serve::{Origin, ViewCall};
 
 pub fn document(app: &App) -> Value {
@@ -37,6 +37,7 @@ pub fn document(app: &App) -> Value {
     paths.insert("/v1/query".to_owned(), query_path());
     add_alias_paths(&mut paths);
     lineage::describe(&mut paths);
+    drift::describe(&mut paths);
     paths.extend(oip::paths(app));
     for route in &app.routes {
         paths.insert(route.route.path.clone(), route_path(app, route));
