@@ -15,8 +15,8 @@ use super::pages::PageKind;
 use super::recommend::PATHS;
 use super::route::{PathParameters, UserRoute};
 use super::{
-    aliases, catalogue, drift, history, insights, lineage, lists, live, oip, openapi, predict, reply, route, rows,
-    statistics, views,
+    aliases, catalogue, drift, history, insights, lineage, lists, live, mlflow, oip, openapi, predict, reply, route,
+    rows, statistics, views,
 };
 
 /// HEAD comes with GET, GET with PUT, and OPTIONS is answered everywhere.
@@ -195,6 +195,16 @@ const INFERENCE: &[OwnRoute] = table! {
         |app, [model, version], request| oip::infer(&app, request, &model, Some(&version)).await;
 };
 
+/// MLflow's scoring protocol.
+const MLFLOW: &[OwnRoute] = table! {
+    POST "/invocations" InHints => |app, [], request| mlflow::of_query(&app, request).await;
+    READ "/ping" InHints => |app, [], _| mlflow::ping(&app);
+    READ "/version" InHints => |_, [], _| Ok(mlflow::release());
+    POST "/v1/models/{model}/invocations" InHints => |app, [model], request| mlflow::of_path(&app, request, &model, None).await;
+    POST "/v1/models/{model}/versions/{version}/invocations" InHints =>
+        |app, [model, version], request| mlflow::of_path(&app, request, &model, Some(&version)).await;
+};
+
 async fn page(app: Arc<App>, page: PageKind, request: Request<Body>) -> Answer {
     let pages = Arc::clone(&app.context.pages);
     pages.answer(page, app, request).await
@@ -202,7 +212,7 @@ async fn page(app: Arc<App>, page: PageKind, request: Request<Body>) -> Answer {
 
 fn own_routes() -> impl Iterator<Item = &'static OwnRoute> + Clone {
     let actions = PATHS.iter().flat_map(|path| [&path.of_model, &path.of_version]);
-    ABOUT.iter().chain(API).chain(INFERENCE).chain(actions)
+    ABOUT.iter().chain(API).chain(INFERENCE).chain(MLFLOW).chain(actions)
 }
 
 /// In the order of the document.

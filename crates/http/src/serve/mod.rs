@@ -26,6 +26,7 @@ mod lineage;
 mod lists;
 mod live;
 mod metrics;
+mod mlflow;
 mod oip;
 mod openapi;
 mod pages;

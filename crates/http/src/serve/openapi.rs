@@ -13,7 +13,7 @@ use super::app::App;
 use super::endpoints::{OwnRoute, Told, documented, path_parameters};
 use super::recommend::{AskPath, PATHS};
 use super::route::{UserRoute, versions};
-use super::{drift, lineage, oip};
+use super::{drift, lineage, mlflow, oip};
 use crate::serve::{Origin, ViewCall};
 
 pub fn document(app: &App) -> Value {
@@ -39,6 +39,7 @@ pub fn document(app: &App) -> Value {
     lineage::describe(&mut paths);
     drift::describe(&mut paths);
     paths.extend(oip::paths(app));
+    paths.extend(mlflow::paths(app));
     for route in &app.routes {
         paths.insert(route.route.path.clone(), route_path(app, route));
     }
