@@ -27,7 +27,7 @@ part "nothing that a client, a peer or a file sends can stop it"
 "$root/ci/hostile.sh" "$binary"
 
 part "a version opens in Python in one line; pandas and DuckDB read batches of every format as they lie"
-python3 -m venv "$data/venv" && "$data/venv/bin/pip" install --quiet numpy safetensors pandas pyarrow duckdb polars 'tritonclient[http]'
+python3 -m venv "$data/venv" && "$data/venv/bin/pip" install --quiet numpy safetensors pandas pyarrow duckdb polars 'tritonclient[http]' mlflow-skinny requests
 "$data/venv/bin/python" -c "import safetensors.numpy as s; print(s.load_file('$data/demo/store/models/range/000001/model.safetensors'))"
 for format in parquet csv jsonl; do
     "$binary" demo --data "$data/demo-$format" --rows 3000 --exit-when-done --set batch.format=$format "${free[@]}"
@@ -37,7 +37,7 @@ done
 part "files of 60 dialects are read as DuckDB and polars read them, or as ci/readers.py says why not"
 "$data/venv/bin/python" "$root/ci/readers.py" "$binary"
 
-part "tritonclient asks the Open Inference Protocol, and gets the numbers of /v1"
+part "tritonclient asks the Open Inference Protocol and MLflow's client its own, and both get the numbers of /v1"
 for system in bitcoin movielens houses; do
     "$binary" demo $system --rows 6000 --data "$data/oip-$system" "${free[@]}" >"$data/oip.log" 2>&1 &
     server=$!
@@ -46,7 +46,10 @@ for system in bitcoin movielens houses; do
         kill -0 $server || { cat "$data/oip.log"; exit 1; }
         sleep 1
     done
-    "$data/venv/bin/python" "$root/ci/oip.py" "$(grep -o 'serving on http://[0-9.:]*' "$data/oip.log" | sed 's/serving on //')"
+    url=$(grep -o 'serving on http://[0-9.:]*' "$data/oip.log" | sed 's/serving on //')
+    "$data/venv/bin/python" "$root/ci/oip.py" "$url"
+    # A recommender predicts no rows.
+    [ $system = movielens ] || "$data/venv/bin/python" "$root/ci/mlflow.py" "$url"
     kill $server
     wait $server
 done
