@@ -31,6 +31,7 @@ pub struct Snapshot {
 
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct SourceStatus {
+    pub topic: String,
     pub rows_sent: u64,
     /// `None` until the first pass has counted them.
     pub rows_total: Option<u64>,

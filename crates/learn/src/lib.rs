@@ -12,6 +12,7 @@ pub mod als;
 pub mod arrays;
 mod chunks;
 pub mod content;
+pub mod drift;
 pub mod error;
 pub mod explain;
 pub mod gradient_boosting;

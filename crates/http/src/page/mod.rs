@@ -12,6 +12,7 @@ mod cards;
 mod chart;
 mod declared;
 mod docs;
+mod drift;
 mod fields;
 mod format;
 mod insights;

@@ -6,22 +6,27 @@ use serde_json::Value;
 use super::cards::facts;
 use super::models::{MEASURED, batches, measures, subject, verdict};
 use super::values::{encode, list, number, text, whole, word};
-use super::{Made, Page, format, insights};
+use super::{Made, Page, drift, format, insights};
 use crate::serve::Asker;
 
-/// Further ones stand in the line above.
-const BATCHES_LINKED: usize = 20;
+/// The newest of them; further ones stand in the line above.
+const BATCHES_SHOWN: usize = 20;
+/// Of a batch.
+const PARTS_SHOWN: usize = 4;
 
 pub async fn page(asker: &Asker<'_>, model: &str, version: &str) -> Made {
     let path = format!("/v1/models/{}/versions/{}", encode(model), encode(version));
     let described = asker.get(&path).await?;
     let insights = asker.get(&format!("{path}/insights")).await.ok();
+    let drifted = asker.get(&format!("{path}/drift")).await;
     let clusters = match word(&described, "task") {
         "clustering" => {
             asker.get(&format!("/v1/models/{}/versions/{}/clusters", encode(model), encode(version))).await.ok()
         }
         _ => None,
     };
+    let first_shown = list(&described, "batches").len().saturating_sub(BATCHES_SHOWN);
+    let traced = asker.get(&format!("{path}/lineage?limit={BATCHES_SHOWN}&offset={first_shown}")).await;
     let number = whole(&described, "version");
     let trained = i64::try_from(whole(&described, "trained_at_ms")).unwrap_or(i64::MAX);
     let imported = described.get("imported");
@@ -88,14 +93,83 @@ pub async fn page(asker: &Asker<'_>, model: &str, version: &str) -> Made {
         section { h2 { "How good it is" } (scores(&described)) }
         @if let Some(clusters) = &clusters { (insights::clusters(clusters)) }
         (insights::section(&described, insights.as_ref()))
-        section { h2 { "Where it came from" } (facts(&lineage)) @if imported.is_none() { p { "Trained with batches" @if list(&described, "batches").len() > BATCHES_LINKED { ", the newest" } ": " @for batch in list(&described, "batches").iter().rev().take(BATCHES_LINKED) {
-            a href={ "/page/batches/" (text(batch)) } { (text(batch)) } " "
-        } } } }
+        (drift::section(&drifted, &path))
+        section {
+            h2 { "Where it came from" }
+            (facts(&lineage))
+            @match &traced {
+                Ok(traced) => (origin(traced, &path)),
+                Err(error) => p .notice { (error.message) },
+            }
+        }
         @if !list(&described, "features").is_empty() { section { h2 { "What it reads" } ul { @for feature in list(&described, "features") { li { code { (text(feature)) } } } } } }
         @if !parameters.is_empty() { section { h2 { "Parameters" } (facts(&parameters)) } }
         p { a href=(path) { "All of it as JSON" } }
     };
     Ok(Page::new(title, "/page/models", body))
+}
+
+/// When aliases named it, and the batches with their offsets and files. `path`: of the version in the API.
+fn origin(traced: &Value, path: &str) -> Markup {
+    let (named, batches) = (list(traced, "aliases"), list(traced, "batches"));
+    let topic = traced.get("stream").map_or("", |stream| word(stream, "topic"));
+    let shown_of = whole(traced, "total");
+    html! {
+        @if !named.is_empty() { ul { @for naming in named { li { (said_of(naming)) } } } }
+        @if !batches.is_empty() {
+            div .scroll tabindex="0" role="region" aria-label="Batches it was trained on" {
+                table {
+                    thead { tr {
+                        th scope="col" { "Batch" } th .num scope="col" { "Rows" } th scope="col" { "Times of the records (UTC)" }
+                        th scope="col" { "Offsets" @if !topic.is_empty() { " in " (topic) } } th scope="col" { "Files" } th scope="col" { "Digest" }
+                    } }
+                    tbody { @for batch in batches.iter().rev() { (traced_batch(batch)) } }
+                }
+            }
+            p .muted {
+                @if (batches.len() as u64) < shown_of { "The newest " (batches.len()) " of " (format::count(shown_of)) ". " }
+                "Whether the files are what was written, " code { "millstream batches verify" } " finds. "
+                a href={ (path) "/lineage" } { "As JSON" }
+            }
+        }
+    }
+}
+
+fn said_of(naming: &Value) -> Markup {
+    let at = |key: &str| naming.get(key).and_then(Value::as_i64).map(|at| format!("{} UTC", format::time(at)));
+    let is_in_force = naming.get("in_force").and_then(Value::as_bool) == Some(true);
+    html! {
+        code { (word(naming, "alias")) } " named it"
+        @if let Some(from) = at("from_ms") { " from " (from) }
+        @if is_in_force { " until now" } @else if let Some(until) = at("until_ms") { " until " (until) }
+        @if !word(naming, "by").is_empty() { ", by " (word(naming, "by")) }
+        @if !word(naming, "reason").is_empty() { ": " (word(naming, "reason")) }
+    }
+}
+
+fn traced_batch(batch: &Value) -> Markup {
+    let at = |key: &str| batch.get(key).and_then(Value::as_i64).map_or_else(|| "–".to_owned(), format::time);
+    let parts = list(batch, "parts");
+    let further = parts.len().saturating_sub(PARTS_SHOWN);
+    let digest = word(batch, "digest");
+    html! {
+        tr {
+            th scope="row" { a href={ "/page/batches/" (whole(batch, "batch")) } { (whole(batch, "batch")) } }
+            td .num { @match number(batch, "rows") { Some(_) => (format::count(whole(batch, "rows"))), None => "–" } }
+            td .nowrap { (at("min_time")) br; (at("max_time")) }
+            td .nowrap {
+                @for part in parts.iter().take(PARTS_SHOWN) {
+                    (whole(part, "partition")) ": " (whole(part, "first_offset")) ".." (whole(part, "end_offset")) br;
+                }
+                @if further > 0 { "and " (further) " more partitions" }
+            }
+            td {
+                @for file in parts.iter().map(|part| word(part, "file")).filter(|file| !file.is_empty()).take(PARTS_SHOWN) { code { (file) } br; }
+                @if word(batch, "state") != "there" { span .bad { (word(batch, "state")) } ": " (word(batch, "problem")) }
+            }
+            td { code title=(digest) { (digest.get(..10).unwrap_or(digest)) } }
+        }
+    }
 }
 
 fn number_of(value: &Value, key: &str) -> f64 {

@@ -15,7 +15,8 @@ use super::pages::PageKind;
 use super::recommend::PATHS;
 use super::route::{PathParameters, UserRoute};
 use super::{
-    aliases, catalogue, history, insights, lists, live, oip, openapi, predict, reply, route, rows, statistics, views,
+    aliases, catalogue, drift, history, insights, lineage, lists, live, mlflow, oip, openapi, predict, reply, route,
+    rows, statistics, views,
 };
 
 /// HEAD comes with GET, GET with PUT, and OPTIONS is answered everywhere.
@@ -155,6 +156,12 @@ const API: &[OwnRoute] = table! {
     READ "/v1/models/{model}/versions/{version}/insights" As(
         "What a version goes by and where it is right, on its held-out rows; computed on first demand: 202 until it is there"
     ) => |app, [model, version], _| insights::answer(&app, &model, &version).await;
+    READ "/v1/models/{model}/versions/{version}/drift" As(
+        "How a batch's rows differ from those that a version was trained on: each feature and what it answers; computed on demand: 202 until it is there"
+    ) => |app, [model, version], request| drift::answer(&app, &model, &version, &query(&request)).await;
+    READ "/v1/models/{model}/versions/{version}/lineage" AsList(
+        "Where a version came from: its configuration, its batches with their offsets and files, and when an alias named it"
+    ) => |app, [model, version], request| lineage::answer(&app, &model, &version, &query(&request)).await;
     BOTH "/v1/models/{model}/versions/{version}/predict" InHints => |app, [model, version], request| {
         let version = predict::find_version(&app, &model, Some(&version)).await?;
         predict::answer(&app, request, version).await
@@ -188,6 +195,16 @@ const INFERENCE: &[OwnRoute] = table! {
         |app, [model, version], request| oip::infer(&app, request, &model, Some(&version)).await;
 };
 
+/// MLflow's scoring protocol.
+const MLFLOW: &[OwnRoute] = table! {
+    POST "/invocations" InHints => |app, [], request| mlflow::of_query(&app, request).await;
+    READ "/ping" InHints => |app, [], _| mlflow::ping(&app);
+    READ "/version" InHints => |_, [], _| Ok(mlflow::release());
+    POST "/v1/models/{model}/invocations" InHints => |app, [model], request| mlflow::of_path(&app, request, &model, None).await;
+    POST "/v1/models/{model}/versions/{version}/invocations" InHints =>
+        |app, [model, version], request| mlflow::of_path(&app, request, &model, Some(&version)).await;
+};
+
 async fn page(app: Arc<App>, page: PageKind, request: Request<Body>) -> Answer {
     let pages = Arc::clone(&app.context.pages);
     pages.answer(page, app, request).await
@@ -195,7 +212,7 @@ async fn page(app: Arc<App>, page: PageKind, request: Request<Body>) -> Answer {
 
 fn own_routes() -> impl Iterator<Item = &'static OwnRoute> + Clone {
     let actions = PATHS.iter().flat_map(|path| [&path.of_model, &path.of_version]);
-    ABOUT.iter().chain(API).chain(INFERENCE).chain(actions)
+    ABOUT.iter().chain(API).chain(INFERENCE).chain(MLFLOW).chain(actions)
 }
 
 /// Each with the parts of its pattern: they are not taken apart for every request.

@@ -9,6 +9,7 @@ use millstream_base::NAME_BYTES;
 pub use millstream_base::{hint, quote, shortened};
 use serde_json::{Value, json};
 
+use super::mlflow::{error_code, is_of_mlflow};
 use super::reply;
 
 /// Seconds after which a client may ask again for a model that has no version yet.
@@ -136,8 +137,13 @@ impl ApiError {
         this.with_headers(reply::json(this.status, &body))
     }
 
-    /// The same at this path: below `/v2` an error is a text, as the Open Inference Protocol has it.
+    /// The same at this path: below `/v2` an error is a text, as the Open Inference Protocol has it, and MLflow's has a shape of its own.
     pub fn into_response_at(self, path: &str) -> Response<Body> {
+        if is_of_mlflow(path) {
+            let this = self.bounded();
+            let body = json!({"error_code": error_code(this.status), "message": this.message});
+            return this.with_headers(reply::json(this.status, &body));
+        }
         if !is_of_inference(path) {
             return self.into_response();
         }

@@ -30,9 +30,15 @@ use millstream_stream::schema::ColumnType;
 pub struct Fixture {
     pub app: Arc<App>,
     pub status: Arc<Status>,
-    _models: Models,
+    models: Models,
     /// Dropped, it would look like a stop.
     _running: watch::Sender<bool>,
+}
+
+impl Fixture {
+    pub fn models(&self) -> &Models {
+        &self.models
+    }
 }
 
 pub struct FakeBatches(pub BatchSnapshot);
@@ -129,7 +135,7 @@ pub fn add_catalogue(context: &mut ServeContext, models: &Models, items: &str, r
 pub fn of_context(context: ServeContext, models: Models) -> Fixture {
     let status = Arc::clone(&context.status);
     let (running, stopping) = watch::channel(false);
-    Fixture { app: Arc::new(App::new(context, stopping)), status, _models: models, _running: running }
+    Fixture { app: Arc::new(App::new(context, stopping)), status, models, _running: running }
 }
 
 /// A store of its own, and the registry that reads it.

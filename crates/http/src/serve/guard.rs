@@ -15,7 +15,7 @@ pub struct Peer(pub SocketAddr);
 
 /// What tells how the process is, and nothing of its data: answered to everybody, and when nothing else is.
 pub fn is_health(path: &str) -> bool {
-    matches!(path, "/livez" | "/readyz" | "/metrics" | "/v2/health/live" | "/v2/health/ready")
+    matches!(path, "/livez" | "/readyz" | "/metrics" | "/ping" | "/v2/health/live" | "/v2/health/ready")
 }
 
 /// A header that only a proxy sends: the client is somewhere else.

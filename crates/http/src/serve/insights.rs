@@ -1,5 +1,5 @@
-//! What is found of a version by asking it: on first demand, one version at a time, in the background. Nobody waits for it: a demand
-//! is told where it stands.
+//! What is found of a version by asking it (`insights` here, `drift` beside): on first demand, one thing at a time, in the background.
+//! Nobody waits for it: a demand is told where it stands.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
-use millstream_model::train::Unexplained;
+use millstream_model::registry::Version;
+use millstream_model::train::{BatchDrift, Reference, Unexplained};
 use millstream_untrusted::insights::Insights;
 use serde_json::{Map, Value, json};
 
@@ -26,11 +27,24 @@ const FAILED_MOST: usize = 64;
 /// What failed is not tried again before.
 const AGAIN_AFTER: Duration = Duration::from_secs(60);
 
-/// A model and a version.
-type Key = (String, u32);
+/// A model, a version, and what is asked of it.
+pub type Key = (String, u32, Question);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Question {
+    Insights,
+    /// Of a batch.
+    Drift(u32, Reference),
+}
+
+#[derive(Debug, Clone)]
+pub enum Finding {
+    Insights(Arc<Insights>),
+    Drift(Arc<BatchDrift>),
+}
 
 /// Takes as long as it takes.
-type Find = dyn Fn(&str, u32) -> Result<Insights, Unexplained> + Send + Sync;
+pub type Find = dyn Fn(&Key) -> Result<Finding, Unexplained> + Send + Sync;
 
 /// Where a version stands.
 #[derive(Debug, Clone)]
@@ -38,7 +52,7 @@ pub enum Insight {
     /// It waits, or is at work.
     Computing,
     Failed(Unexplained),
-    Ready(Arc<Insights>),
+    Ready(Finding),
 }
 
 #[derive(Default)]
@@ -50,7 +64,7 @@ pub struct Explaining {
 struct Queue {
     at_work: Option<Key>,
     waiting: VecDeque<Key>,
-    found: VecDeque<(Key, Arc<Insights>)>,
+    found: VecDeque<(Key, Finding)>,
     failed: BTreeMap<Key, (Unexplained, Instant)>,
 }
 
@@ -59,9 +73,9 @@ impl Queue {
     fn stands(&mut self, key: &Key) -> Option<Insight> {
         if let Some(place) = self.found.iter().position(|(found, _)| found == key) {
             let found = self.found.remove(place)?;
-            let insights = Arc::clone(&found.1);
+            let finding = found.1.clone();
             self.found.push_back(found);
-            return Some(Insight::Ready(insights));
+            return Some(Insight::Ready(finding));
         }
         if self.at_work.as_ref() == Some(key) || self.waiting.contains(key) {
             return Some(Insight::Computing);
@@ -70,15 +84,13 @@ impl Queue {
         (at.elapsed() < AGAIN_AFTER).then(|| Insight::Failed(why.clone()))
     }
 
-    fn keep(&mut self, key: Key, insights: Insights) -> Arc<Insights> {
-        let insights = Arc::new(insights);
+    fn keep(&mut self, key: Key, finding: Finding) {
         self.failed.remove(&key);
         self.found.retain(|(found, _)| *found != key);
-        self.found.push_back((key, Arc::clone(&insights)));
+        self.found.push_back((key, finding));
         if self.found.len() > FOUND_MOST {
             self.found.pop_front();
         }
-        insights
     }
 
     fn fail(&mut self, key: Key, why: Unexplained) {
@@ -96,7 +108,7 @@ impl Explaining {
     }
 
     /// Puts it into the queue, and begins to work where nobody does.
-    fn demand(self: &Arc<Self>, find: Arc<Find>, key: Key) -> Result<Insight, ApiError> {
+    pub fn demand(self: &Arc<Self>, find: Arc<Find>, key: Key) -> Result<Insight, ApiError> {
         let mut queue = self.queue();
         if let Some(stands) = queue.stands(&key) {
             return Ok(stands);
@@ -119,51 +131,84 @@ impl Explaining {
         Ok(Insight::Computing)
     }
 
+    /// Of each model the newest batch that was compared, of the newest version: its largest stability index.
+    pub fn newest_drift(&self) -> BTreeMap<String, f64> {
+        let queue = self.queue();
+        let mut newest: BTreeMap<&str, (u32, u32, f64)> = BTreeMap::new();
+        for ((model, version, _), finding) in &queue.found {
+            let Finding::Drift(drift) = finding else { continue };
+            let Some(psi) = drift.columns.iter().filter_map(|column| column.psi).reduce(f64::max) else { continue };
+            let known = newest.entry(model).or_insert((0, 0, psi));
+            if (known.0, known.1) <= (*version, drift.batch) {
+                *known = (*version, drift.batch, psi);
+            }
+        }
+        newest.into_iter().map(|(model, (.., psi))| (model.to_owned(), psi)).collect()
+    }
+
     /// Until nobody waits. Brought to its end also where whoever asked has gone.
     fn work(&self, find: &Find) {
         loop {
-            let Some((model, version)) = self.queue().at_work.clone() else { return };
-            let found = catch_unwind(AssertUnwindSafe(|| find(&model, version)));
+            let Some(key) = self.queue().at_work.clone() else { return };
+            let found = catch_unwind(AssertUnwindSafe(|| find(&key)));
             let found = found.unwrap_or_else(|_| {
-                tracing::error!("what was asked of {model}@{version} panicked");
+                tracing::error!("what was asked of {}@{} panicked", key.0, key.1);
                 Err(Unexplained("the server failed to compute it: its log says why".to_owned()))
             });
             let mut queue = self.queue();
             match found {
-                Ok(insights) => drop(queue.keep((model, version), insights)),
-                Err(why) => queue.fail((model, version), why),
+                Ok(finding) => queue.keep(key, finding),
+                Err(why) => queue.fail(key, why),
             }
             queue.at_work = queue.waiting.pop_front();
         }
     }
 }
 
-/// Where the version stands; it is demanded where it must be. `version`: a number or an alias.
-pub async fn insight(app: &App, model: &str, version: u32) -> Result<Insight, ApiError> {
-    let key = (model.to_owned(), version);
+/// Whatever is asked, by whoever has it.
+pub fn finder(app: &App) -> Arc<Find> {
+    let explainer = Arc::clone(&app.context.explainer);
+    Arc::new(move |(model, version, question): &Key| match question {
+        Question::Insights => explainer.find(model, *version).map(|found| Finding::Insights(Arc::new(found))),
+        Question::Drift(batch, reference) => {
+            explainer.drift(model, *version, *batch, *reference).map(|found| Finding::Drift(Arc::new(found)))
+        }
+    })
+}
+
+/// Where the version stands; it is demanded where it must be.
+async fn insight(app: &App, model: &str, version: u32) -> Result<Insight, ApiError> {
+    let key = (model.to_owned(), version, Question::Insights);
     if let Some(stands) = app.explaining.queue().stands(&key) {
         return Ok(stands);
     }
     let (explainer, name) = (Arc::clone(&app.context.explainer), model.to_owned());
     let kept = reading(move || explainer.kept(&name, version).map_err(|error| store_is_away(&error))).await?;
     match kept {
-        Some(insights) => Ok(Insight::Ready(app.explaining.queue().keep(key, insights))),
-        None => {
-            let explainer = Arc::clone(&app.context.explainer);
-            app.explaining.demand(Arc::new(move |model, version| explainer.find(model, version)), key)
+        Some(insights) => {
+            let finding = Finding::Insights(Arc::new(insights));
+            app.explaining.queue().keep(key, finding.clone());
+            Ok(Insight::Ready(finding))
         }
+        None => app.explaining.demand(finder(app), key),
     }
 }
 
+/// `version`: a number or an alias.
 pub async fn answer(app: &App, model: &str, version: &str) -> Result<Response<Body>, ApiError> {
     let version = find_version(app, model, Some(version)).await?;
     let insight = insight(app, model, version.file.version).await?;
+    Ok(told(&version, insight))
+}
+
+/// 202 while it is computed.
+pub fn told(version: &Version, insight: Insight) -> Response<Body> {
     let status = match &insight {
         Insight::Computing => StatusCode::ACCEPTED,
         Insight::Failed(_) | Insight::Ready(_) => StatusCode::OK,
     };
     let mut told = Map::new();
-    told.insert("model".to_owned(), model.into());
+    told.insert("model".to_owned(), version.file.model.clone().into());
     told.insert("version".to_owned(), version.file.version.into());
     match insight {
         Insight::Computing => drop(told.insert("status".to_owned(), "computing".into())),
@@ -171,14 +216,18 @@ pub async fn answer(app: &App, model: &str, version: &str) -> Result<Response<Bo
             told.insert("status".to_owned(), "failed".into());
             told.insert("reason".to_owned(), reason.into());
         }
-        Insight::Ready(insights) => {
+        Insight::Ready(finding) => {
             told.insert("status".to_owned(), "ready".into());
-            if let Value::Object(found) = json!(*insights) {
+            let found = match finding {
+                Finding::Insights(insights) => json!(*insights),
+                Finding::Drift(drift) => json!(*drift),
+            };
+            if let Value::Object(found) = found {
                 told.extend(found.into_iter().filter(|(name, _)| name != "format"));
             }
         }
     }
-    Ok(reply::with_versions(reply::json(status, &Value::Object(told)), &version_name(&version.file)))
+    reply::with_versions(reply::json(status, &Value::Object(told)), &version_name(&version.file))
 }
 
 #[cfg(test)]
@@ -192,12 +241,13 @@ mod tests {
     use super::super::tests::ask;
     use super::*;
 
-    fn nothing() -> Insights {
-        Insights { format: 1, rows: 0, of: 0, notes: Vec::new(), findings: Findings::Popularity }
+    fn nothing() -> Finding {
+        let findings = Findings::Popularity;
+        Finding::Insights(Arc::new(Insights { format: 1, rows: 0, of: 0, notes: Vec::new(), findings }))
     }
 
     fn key(version: u32) -> Key {
-        ("close".to_owned(), version)
+        ("close".to_owned(), version, Question::Insights)
     }
 
     fn until(is_so: impl Fn() -> bool) {
@@ -215,7 +265,7 @@ mod tests {
         let (begun, at_once) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let find: Arc<Find> = Arc::new({
             let (begun, at_once) = (Arc::clone(&begun), Arc::clone(&at_once));
-            move |_: &str, _| {
+            move |_: &Key| {
                 assert_eq!(at_once.fetch_add(1, Ordering::SeqCst), 0);
                 begun.fetch_add(1, Ordering::SeqCst);
                 go.lock().unwrap().recv().unwrap();
@@ -247,7 +297,7 @@ mod tests {
     #[test]
     fn what_failed_or_panicked_is_told_and_tried_again_after_a_while() {
         let explaining: Arc<Explaining> = Arc::default();
-        let find: Arc<Find> = Arc::new(|_: &str, version| match version {
+        let find: Arc<Find> = Arc::new(|key: &Key| match key.1 {
             1 => Err(Unexplained("the store is away".to_owned())),
             _ => panic!("as a fault of ours"),
         });

@@ -19,8 +19,8 @@ const LIMIT: usize = 100;
 const LIMIT_MAX: usize = 1000;
 
 pub struct Window {
-    offset: usize,
-    limit: usize,
+    pub offset: usize,
+    pub limit: usize,
 }
 
 impl Window {

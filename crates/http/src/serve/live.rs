@@ -17,7 +17,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::app::App;
 use super::error::ApiError;
-use super::{lists, reply, stopped};
+use super::{lists, metrics, reply, stopped};
 use millstream_base::status::Event;
 use millstream_stream::batch::Completeness;
 
@@ -184,6 +184,7 @@ fn sse(kind: &str, json: &str) -> SseEvent {
 pub fn metrics(app: &App) -> Response<Body> {
     let (status, served) = (app.context.status.snapshot(), app.context.registry.snapshot());
     // Of batches that are not known there is no number, and the other numbers go on.
-    let text = app.metrics.render(&status, &served, lists::all_batches(app).ok().as_deref());
+    let mut text = app.metrics.render(&status, &served, lists::all_batches(app).ok().as_deref());
+    metrics::add_drift(&mut text, &app.explaining.newest_drift());
     reply::bytes(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
 }

@@ -111,6 +111,15 @@ impl Metrics {
     }
 }
 
+/// Of models that somebody asked for it: nothing is computed for this.
+pub fn add_drift(text: &mut String, newest: &BTreeMap<String, f64>) {
+    head(text, "millstream_drift_psi", "gauge", "Largest stability index of the newest batch that was compared");
+    for (model, psi) in newest {
+        let model = escape(model);
+        line(text, format_args!("millstream_drift_psi{{model=\"{model}\"}} {psi}"));
+    }
+}
+
 fn family(text: &mut String, name: &str, kind: &str, help: &str, value: impl std::fmt::Display) {
     head(text, name, kind, help);
     line(text, format_args!("{name} {value}"));

@@ -1,6 +1,5 @@
 //! The predict endpoint of a model: rows in, predictions out. Pure but for the reading of the body.
 
-use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -203,18 +202,9 @@ fn posted_rows(version: &Version, bytes: &[u8]) -> Result<Posted, ApiError> {
         }
         other => other,
     };
-    let inputs: HashSet<&str> = file.inputs.iter().map(|input| input.name.as_str()).collect();
-    // Columns of the stream that the model does not use are left out: a row may be posted as it is.
     let keep_inputs = |row: &mut Row, index| {
-        *row = rows::by_columns(std::mem::take(row), version)?;
-        let is_known = |name: &str| inputs.contains(name) || version.knows(name);
-        match row.keys().find(|name| !is_known(name)) {
-            Some(name) => Err(unknown_input(file, name, index)),
-            None => {
-                row.retain(|name, _| inputs.contains(name.as_str()));
-                Ok(())
-            }
-        }
+        *row = kept_inputs(version, std::mem::take(row), index)?;
+        Ok::<(), ApiError>(())
     };
     match &mut posted {
         Posted::One(row) => keep_inputs(row, None)?,
@@ -226,6 +216,18 @@ fn posted_rows(version: &Version, bytes: &[u8]) -> Result<Posted, ApiError> {
         }
     }
     Ok(posted)
+}
+
+/// What of a row the model reads. Columns of the stream that it does not use are left out: a row may be posted as it is.
+pub fn kept_inputs(version: &Version, row: Row, index: Option<usize>) -> Result<Row, ApiError> {
+    let mut row = rows::by_columns(row, version)?;
+    match row.keys().find(|name| !version.is_input(name) && !version.knows(name)) {
+        Some(name) => Err(unknown_input(&version.file, name, index)),
+        None => {
+            row.retain(|name, _| version.is_input(name));
+            Ok(row)
+        }
+    }
 }
 
 impl RowNames for Version {

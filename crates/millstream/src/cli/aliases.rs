@@ -1,9 +1,8 @@
 //! `models aliases`: what each alias of a model names, and how it came to that.
 
 use millstream_model::registry::{Alias, Measured, Registry, RegistryError, ServedModel};
-use millstream_stream::record::write_instant;
 
-use super::table::table;
+use super::table::{instant, plain, table};
 
 /// Two tables: the aliases, and their records, the newest first.
 pub(super) fn listed(registry: &Registry, model: &ServedModel) -> Result<String, RegistryError> {
@@ -27,19 +26,10 @@ pub(super) fn listed(registry: &Registry, model: &ServedModel) -> Result<String,
 
 fn columns(alias: &str, record: &Alias) -> [String; 6] {
     let version = if record.version == 0 { "none".to_owned() } else { record.version.to_string() };
-    let at = record.promoted_at_ms.map_or(String::new(), |at| {
-        let mut text = Vec::new();
-        write_instant(i64::try_from(at).unwrap_or(i64::MAX), &mut text);
-        String::from_utf8_lossy(&text).into_owned()
-    });
+    let at = record.promoted_at_ms.map_or(String::new(), instant);
     let how = if record.rolled_back { "rolled back to" } else { "promoted" };
     let text = |text: &Option<String>| plain(text.as_deref().unwrap_or_default());
     [alias.to_owned(), version, at, text(&record.by), how.to_owned(), text(&record.reason)]
-}
-
-/// Whoever can write to the store can write anything there: nothing of it moves a terminal's cursor.
-fn plain(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
 }
 
 fn figures(measured: &Measured) -> String {

@@ -11,7 +11,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::{
     BatchesAction, Command, Demo, DemoSystem, Example, Invocation, LogFormat, ModelImport, ModelsAction, NewFrom,
-    NewKind, Stage,
+    NewKind, Said, Stage, server_url,
 };
 use millstream_answer::query::OutputFormat;
 use millstream_answer::views::{ProcessLimits, QUERY_PROCESS};
@@ -136,7 +136,7 @@ enum TypedCommand {
     /// List, show or verify the committed batches
     #[command(subcommand)]
     Batches(TypedBatches),
-    /// List, show or verify the trained versions; promote them, roll back, list their aliases
+    /// List, show or verify the trained versions; promote them, roll back, list their aliases, see where they came from
     #[command(subcommand)]
     Models(TypedModels),
     /// Answer SQL over the committed batches: the tables are `batches`, `catalogue` and each [[table]], names keep their case
@@ -147,6 +147,17 @@ enum TypedCommand {
         sql: String,
         #[arg(long, value_enum, default_value_t)]
         format: OutputFormat,
+    },
+    /// Show the pipeline behind an address: source, topic, batches, models with their measures, requests, problems
+    Status {
+        /// Such as http://127.0.0.1:8080; the environment variable MILLSTREAM_KEY holds the key, where one is needed
+        #[arg(value_parser = server_url)]
+        url: String,
+        /// Refresh every second, until Ctrl-C
+        #[arg(long)]
+        watch: bool,
+        #[arg(long, value_enum, default_value_t)]
+        format: Said,
     },
     /// Answer SQL of requests for the server that started this
     #[command(name = QUERY_PROCESS, hide = true)]
@@ -275,6 +286,22 @@ enum TypedModels {
         target: Target,
         model: String,
     },
+    /// Show where a version came from: its configuration, its batches with their offsets and files, and when an alias named it
+    Lineage {
+        #[command(flatten)]
+        target: Target,
+        model: String,
+        /// The version's number or an alias [default: what serves]
+        version: Option<String>,
+        /// Batches to show
+        #[arg(long, value_name = "N", default_value_t = 100)]
+        limit: usize,
+        /// … from this one of the version's batches on, counted from 0
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        offset: usize,
+        #[arg(long, value_enum, default_value_t)]
+        format: Said,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -302,7 +329,9 @@ pub fn parse_from<A: Into<OsString> + Clone>(
     environment: Option<&str>,
 ) -> Result<Invocation, clap::Error> {
     let Typed { command, global } = Typed::try_parse_from(arguments)?;
-    if matches!(command, TypedCommand::New { .. } | TypedCommand::Broker { .. }) && !global.set.is_empty() {
+    if matches!(command, TypedCommand::New { .. } | TypedCommand::Broker { .. } | TypedCommand::Status { .. })
+        && !global.set.is_empty()
+    {
         let message = "--set overrides a pipeline file, and this command reads none";
         return Err(Typed::command().error(ErrorKind::ArgumentConflict, message));
     }
@@ -369,10 +398,14 @@ impl Ready<'_> {
                         (target, ModelsAction::Rollback { model, alias, reason })
                     }
                     TypedModels::Aliases { target, model } => (target, ModelsAction::Aliases { model }),
+                    TypedModels::Lineage { target, model, version, limit, offset, format } => {
+                        (target, ModelsAction::Lineage { model, version, offset, limit, format })
+                    }
                 };
                 let (file, overrides) = self.target(target);
                 Command::Models { file, overrides, action }
             }
+            TypedCommand::Status { url, watch, format } => Command::Status { url, watch, format },
             TypedCommand::QueryProcess { memory, seconds, parent, scratch } => {
                 Command::QueryProcess(ProcessLimits { memory_bytes: memory, seconds, parent, scratch })
             }

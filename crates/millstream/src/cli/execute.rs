@@ -14,10 +14,10 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::debug_fn;
 
-use super::table::table;
+use super::table::{plain_json, table};
 use super::{
-    BatchesAction, Command, Demo, Invocation, KnownFile, LogFormat, ModelImport, ModelsAction, NewFrom, Stage, exit,
-    pipeline_for, said_of, write_new,
+    BatchesAction, Command, Demo, Invocation, KnownFile, LogFormat, ModelImport, ModelsAction, NewFrom, Said, Stage,
+    exit, pipeline_for, said_of, write_new,
 };
 use crate::config::{Loaded, Overrides, Pipeline, Retention, load, store_url};
 use crate::run::{
@@ -30,7 +30,7 @@ use millstream_base::{ConfigFaults, Fault, Faults, error_chain};
 use millstream_model::mllib::{FoldIn, Folder, ImportOptions, Limits, import};
 use millstream_model::model::check::is_model_name;
 use millstream_model::registry::{
-    Found, Moved, Occasion, OwnerTexts, Published, Registry, RegistryError, Remedy, RemovedVersion, Version,
+    Found, Moved, Occasion, OwnerTexts, Published, Registry, RegistryError, Remedy, RemovedVersion, Version, lineage,
 };
 use millstream_store::{LocalStore, S3Store, SharedStore, StoreUrl, read_optional};
 use millstream_stream::batch::{Batch, IDENTITY_KEY, StoredBatches};
@@ -82,6 +82,7 @@ fn execute(command: Command, bars: Option<MultiProgress>) -> anyhow::Result<u8> 
         Command::Broker { listen, advertise, data, retention } => serve_broker(listen, advertise, &data, retention),
         Command::Batches { file, overrides, action } => batches(&load(&file, &overrides)?, &action),
         Command::Models { file, overrides, action } => models(load(&file, &overrides)?, &action),
+        Command::Status { url, watch, format } => super::status::status(&url, watch, format),
         Command::QueryProcess(limits) => {
             answer_questions(&limits)?;
             Ok(exit::DONE)
@@ -127,6 +128,7 @@ fn begin(loaded: Loaded, bars: Option<MultiProgress>) -> (Pipeline, Arc<Status>,
     }
     run::give_back_memory();
     let status = Arc::new(Status::new(&loaded.pipeline.name));
+    status.update(|snapshot| snapshot.source.topic.clone_from(&loaded.pipeline.stream.topic));
     let progress = bars.map(|bars| Progress::start(bars, status.clone()));
     (loaded.pipeline, status, progress)
 }
@@ -458,6 +460,32 @@ fn models(loaded: Loaded, action: &ModelsAction) -> anyhow::Result<u8> {
             say_moved(model, alias, &writable.roll_back(model, alias, &occasion(reason.as_ref()))?);
         }
         ModelsAction::Aliases { model } => print(&super::aliases::listed(&registry, find(model)?)?)?,
+        ModelsAction::Lineage { model, version, offset, limit, format } => {
+            let known = find(model)?;
+            let found = match version {
+                Some(name) => known.resolve(name).with_context(|| {
+                    let aliases = known.aliases.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+                    format!(
+                        "model {model} has no version {name:?}; it has {} and the aliases: {aliases}",
+                        known.n_versions()
+                    )
+                })?,
+                None => known.champion_or_latest().cloned().map(Found::Loaded).context("no version of it is served")?,
+            };
+            let number = match found {
+                Found::Loaded(version) => version.file.version,
+                Found::Stored(number) => number,
+            };
+            let batches = StoredBatches::new(store.clone());
+            let lineage = lineage(store.as_ref(), &batches, (model, number), (*offset, *limit))?;
+            match format {
+                Said::Text => print(&super::lineage::listed(&lineage))?,
+                Said::Json => print(&pretty(&json!(lineage))?)?,
+            }
+            for fault in &lineage.faults {
+                say(&format!("warning: {fault}"));
+            }
+        }
     }
     for problem in &served.problems {
         say(&format!("warning: {problem}"));
@@ -506,7 +534,7 @@ fn version_row(version: &Version) -> Vec<String> {
 }
 
 fn pretty(value: &Value) -> anyhow::Result<String> {
-    Ok(serde_json::to_string_pretty(value)? + "\n")
+    Ok(plain_json(serde_json::to_string_pretty(value)?) + "\n")
 }
 
 /// Data, to stdout. A reader that went away (`| head`) is no fault.

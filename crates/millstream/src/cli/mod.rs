@@ -4,10 +4,12 @@ mod aliases;
 mod arguments;
 mod demo;
 mod execute;
+mod lineage;
 mod new;
 mod proposal;
 mod query;
 mod shape;
+mod status;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -22,6 +24,7 @@ pub use execute::main;
 pub use new::{Example, NewError, NewFrom, NewKind, write_new};
 pub use proposal::pipeline_for;
 pub use shape::{KnownFile, said_of};
+pub use status::server_url;
 
 use millstream_answer::query::OutputFormat;
 use millstream_answer::views::ProcessLimits;
@@ -95,6 +98,12 @@ pub enum Command {
         sql: String,
         format: OutputFormat,
     },
+    Status {
+        /// As `server_url` writes it.
+        url: String,
+        watch: bool,
+        format: Said,
+    },
     /// Of the server's own: what answers SQL of requests.
     QueryProcess(ProcessLimits),
 }
@@ -160,4 +169,20 @@ pub enum ModelsAction {
     Aliases {
         model: String,
     },
+    Lineage {
+        model: String,
+        /// A number or an alias; without one, what serves.
+        version: Option<String>,
+        offset: usize,
+        limit: usize,
+        format: Said,
+    },
+}
+
+/// How a command answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Said {
+    #[default]
+    Text,
+    Json,
 }

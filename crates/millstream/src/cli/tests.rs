@@ -65,6 +65,16 @@ fn every_command_is_ready_to_use() {
     let query = |format| Command::Query { file: file(), overrides: none(), sql: "select".to_owned(), format };
     check("m query p.toml select", query(OutputFormat::Table));
     check("m query p.toml select --format json", query(OutputFormat::Json));
+    let status = |watch, format| Command::Status { url: "http://127.0.0.1:8080".to_owned(), watch, format };
+    check("m status 127.0.0.1:8080", status(false, Said::Text));
+    check("m status http://127.0.0.1:8080/ --watch --format json", status(true, Said::Json));
+    let lineage = |version: Option<&str>, offset, limit, format| {
+        let version = version.map(str::to_owned);
+        models(ModelsAction::Lineage { model: model(), version, offset, limit, format })
+    };
+    check("m models lineage p.toml close", lineage(None, 0, 100, Said::Text));
+    let asked = "m models lineage p.toml close champion --offset 7 --limit 5 --format json";
+    check(asked, lineage(Some("champion"), 7, 5, Said::Json));
     check("m models verify p.toml close 2", models(ModelsAction::Verify { model: model(), version: two }));
 }
 
@@ -82,6 +92,8 @@ fn global_options_stand_anywhere() {
         }
     }
     assert!(refused("m --set name=q new x").contains("this command reads none"));
+    assert!(refused("m --set name=q status localhost").contains("this command reads none"));
+    assert!(refused("m status ftp://a").contains("http or https"));
     assert_eq!(parsed("m run p.toml --log-format json").log_format, LogFormat::Json);
 }
 

@@ -16,6 +16,7 @@ mod foreign;
 mod input;
 mod insights;
 mod kinds;
+mod lineage;
 mod load;
 mod on_demand;
 mod promotion;
@@ -47,6 +48,7 @@ pub use kinds::{
     NeighbourParts, Neighbourhood, Output, Popularity, Prediction, Predictor, Recommender, Refused, Subject,
     category_name, class_name, id_json, list_row, score_json, to_arrays, unknown_item, version_name,
 };
+pub use lineage::{BatchState, Lineage, Naming, TracedBatch, TracedPart, lineage};
 pub use load::{
     RemovedVersion, Version, from_record, read_evaluation, read_evaluations, read_model_file, version_numbers,
 };

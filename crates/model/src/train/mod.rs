@@ -35,7 +35,7 @@ mod verify;
 pub use error::TrainError;
 pub use evaluate::{Measured, Rows, evaluate};
 pub use fit::{Trained, TrainingRun, train};
-pub use insights::{Explainer, Unexplained, insights};
+pub use insights::{BatchDrift, ColumnDrift, Explainer, Reference, Unexplained, insights};
 pub use plan::WhenBehind;
 pub use prepare::{PreparedRows, prepare};
 pub use recipe::Recipe;

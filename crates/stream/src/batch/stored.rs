@@ -38,6 +38,18 @@ impl StoredError {
             Self::Decide(_) | Self::NoSuchBatch { .. } | Self::Unreadable(_) => false,
         }
     }
+
+    /// What the store said, where it is away; else the error itself.
+    pub fn into_away(self) -> Result<StoreError, Self> {
+        match self {
+            Self::Store(error) | Self::Decide(DecideError::Store(error))
+                if matches!(error, StoreError::Io { .. } | StoreError::Denied { .. }) =>
+            {
+                Ok(error)
+            }
+            other => Err(other),
+        }
+    }
 }
 
 /// The complete batches of a store, as a look at it found them.
@@ -127,6 +139,15 @@ impl StoredBatches {
             (Some(found), _) => Ok(found.clone()),
             (None, Ok(complete)) => Err(StoredError::NoSuchBatch { batch, complete: complete.len() }),
             (None, Err(error)) => Err(error),
+        }
+    }
+
+    /// One batch for itself, whatever is wrong with those before it; read where it is not among those that are known. `None`: it is not
+    /// complete.
+    pub fn find(&self, batch: u32) -> Result<Option<Batch>, StoredError> {
+        match self.snapshot().find(batch) {
+            Some(known) => Ok(Some(known.clone())),
+            None => Ok(read_complete(self.store.as_ref(), batch, None)?),
         }
     }
 

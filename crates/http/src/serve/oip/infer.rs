@@ -41,7 +41,7 @@ pub fn action(version: &Version) -> Result<Action, ApiError> {
 }
 
 /// The columns that its tensors are named after.
-fn columns(version: &Version) -> Vec<(String, ColumnType)> {
+pub fn columns(version: &Version) -> Vec<(String, ColumnType)> {
     let file = &version.file;
     match (action(version), file.task.recommendation()) {
         (Err(_), _) => Vec::new(),

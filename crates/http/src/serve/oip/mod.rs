@@ -22,6 +22,7 @@ use super::predict::{blocking, find_version, refuse_query, width};
 use super::{body, live, recommend, reply};
 pub use document::paths;
 use infer::TensorSpec;
+pub use infer::{action, columns};
 use request::{HEADER_LENGTH, InferRequest, rows_claimed};
 
 pub fn server() -> Response<Body> {

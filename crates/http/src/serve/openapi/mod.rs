@@ -15,9 +15,9 @@ use serde_json::{Map, Value, json};
 use super::app::App;
 use super::described;
 use super::endpoints::{OwnRoute, Told, documented, path_parameters};
-use super::oip;
 use super::recommend::{AskPath, PATHS};
 use super::route::{UserRoute, versions};
+use super::{drift, lineage, mlflow, oip};
 use crate::serve::{Origin, ViewCall};
 
 pub fn document(app: &App) -> Value {
@@ -40,7 +40,10 @@ pub fn document(app: &App) -> Value {
     }
     paths.insert("/v1/query".to_owned(), query_path());
     add_alias_paths(&mut paths);
+    lineage::describe(&mut paths);
+    drift::describe(&mut paths);
     paths.extend(oip::paths(app));
+    paths.extend(mlflow::paths(app));
     for route in &app.routes {
         paths.insert(route.route.path.clone(), route_path(app, route));
     }

@@ -4,6 +4,7 @@
 mod alike;
 mod clusters;
 mod coefficients;
+mod drift;
 mod ratings;
 mod rows;
 mod sample;
@@ -17,9 +18,13 @@ use millstream_stream::schema::StreamSchema;
 use millstream_untrusted::insights::{Findings, Insights};
 
 use super::TrainError;
+use super::evaluate::Rows;
 use super::trainer::select;
-use crate::registry::{FORMAT, Registry, RegistryError, Remedy, Task, Version, keep_insights, read_insights};
+use crate::registry::{
+    FORMAT, Lineage, Registry, RegistryError, Remedy, Task, Version, keep_insights, lineage, read_insights,
+};
 use crate::rows::RowsError;
+pub use drift::{BatchDrift, ColumnDrift, Reference};
 use sample::Sample;
 
 /// `batches`: the version's own.
@@ -30,7 +35,7 @@ pub fn insights(
     batches: &[Batch],
 ) -> Result<Insights, TrainError> {
     let of_rows = |of: fn(&Version, &Sample) -> Result<Insights, TrainError>| {
-        of(version, &Sample::take(store, schema, version, batches)?)
+        of(version, &Sample::take(store, schema, version, batches, Rows::HeldOut)?)
     };
     let mut found = match &version.file.task {
         Task::Regression | Task::Classification { .. } => of_rows(rows::of_rows),
@@ -74,6 +79,15 @@ impl Explainer {
         Self { store, registry, batches }
     }
 
+    /// Where a version came from, with so many of its batches. What is wrong is told in the log.
+    pub fn lineage(&self, model: &str, version: u32, offset: usize, limit: usize) -> Result<Lineage, RegistryError> {
+        let found = lineage(&*self.store, &self.batches, (model, version), (offset, limit))?;
+        for fault in &found.faults {
+            tracing::warn!("where {model}@{version} came from: {fault}");
+        }
+        Ok(found)
+    }
+
     /// What is in the store. One that cannot be read is told in the log, and found anew.
     pub fn kept(&self, model: &str, version: u32) -> Result<Option<Insights>, RegistryError> {
         match read_insights(&*self.store, model, version) {
@@ -87,16 +101,7 @@ impl Explainer {
 
     /// Takes as long as it takes. Where it cannot be kept, as on a store that can only be read, it is answered all the same.
     pub fn find(&self, model: &str, version: u32) -> Result<Insights, Unexplained> {
-        // One thread of its own: requests and trainings have the others. With the stack that versions are loaded with.
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).stack_size(STACK_BYTES).build();
-        let pool = pool.map_err(|error| {
-            tracing::warn!(%error, "no thread for what is asked of versions");
-            Unexplained("the server has no thread for it just now".to_owned())
-        })?;
-        let found = pool.install(|| self.compute(model, version)).map_err(|error| {
-            tracing::warn!("{model}@{version} cannot be explained: {}", error_chain(&error));
-            Unexplained(reason(&error))
-        })?;
+        let found = self.alone(model, version, || self.compute(model, version))?;
         let found = found.ok_or_else(|| Unexplained(OF_NO_ROWS.to_owned()))?;
         match keep_insights(&*self.store, model, version, &found) {
             Ok(kept) => Ok(kept),
@@ -107,17 +112,57 @@ impl Explainer {
         }
     }
 
-    /// `None`: of a version that was imported.
-    fn compute(&self, model: &str, number: u32) -> Result<Option<Insights>, TrainError> {
+    /// As `find`, of a batch's rows beside those of others. It is not kept.
+    pub fn drift(
+        &self,
+        model: &str,
+        version: u32,
+        batch: u32,
+        reference: Reference,
+    ) -> Result<BatchDrift, Unexplained> {
+        self.alone(model, version, || {
+            let loaded = self.load(model, version)?;
+            drift::drift(&*self.store, &self.schema()?, &self.batches, &loaded, batch, reference)
+        })
+    }
+
+    /// On one thread of its own: requests and trainings have the others. With the stack that versions are loaded with.
+    fn alone<T: Send>(
+        &self,
+        model: &str,
+        version: u32,
+        compute: impl FnOnce() -> Result<T, TrainError> + Send,
+    ) -> Result<T, Unexplained> {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).stack_size(STACK_BYTES).build();
+        let pool = pool.map_err(|error| {
+            tracing::warn!(%error, "no thread for what is asked of versions");
+            Unexplained("the server has no thread for it just now".to_owned())
+        })?;
+        pool.install(compute).map_err(|error| {
+            tracing::warn!("{model}@{version} cannot be explained: {}", error_chain(&error));
+            Unexplained(reason(&error))
+        })
+    }
+
+    fn load(&self, model: &str, number: u32) -> Result<Arc<Version>, TrainError> {
         let unknown = || RegistryError::UnknownVersion { model: model.to_owned(), version: number };
-        let version = self.registry.load(model, number)?.ok_or_else(unknown)?;
-        if version.file.imported.is_some() {
-            return Ok(None);
-        }
+        Ok(self.registry.load(model, number)?.ok_or_else(unknown)?)
+    }
+
+    fn schema(&self) -> Result<StreamSchema, TrainError> {
         let missing = || StoreError::Missing { key: "schema".to_owned() };
         let schema = read_schema(&*self.store)
             .map_err(|error| RowsError::Part { place: self.store.place("schema"), problem: error.to_string() })?;
-        let schema = schema.ok_or_else(missing)?;
+        Ok(schema.ok_or_else(missing)?)
+    }
+
+    /// `None`: of a version that was imported.
+    fn compute(&self, model: &str, number: u32) -> Result<Option<Insights>, TrainError> {
+        let version = self.load(model, number)?;
+        if version.file.imported.is_some() {
+            return Ok(None);
+        }
+        let schema = self.schema()?;
         let own: Vec<u32> = version.file.batches.iter().map(|batch| batch.batch).collect();
         let mut known = self.batches.snapshot().batches;
         if known.len() < version.newest_batch() as usize {
@@ -135,7 +180,7 @@ impl Explainer {
 /// Which file, and where, is the owner's to know: the log says it.
 fn reason(error: &TrainError) -> String {
     match error {
-        TrainError::Batch { batch, .. } => format!("batch {batch}, which it was trained on, cannot be read just now"),
+        TrainError::Batch { batch, .. } => format!("batch {batch}, whose rows it takes, cannot be read just now"),
         error if error.remedy() == Remedy::Retry => "the store does not answer just now".to_owned(),
         TrainError::Rows(RowsError::Expression { .. } | RowsError::Kind { .. }) => {
             "an expression of the version cannot be computed on its rows: the server's log says which".to_owned()

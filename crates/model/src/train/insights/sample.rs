@@ -1,4 +1,4 @@
-//! The held-out rows that a version is asked about: a bounded sample that is the same for whoever takes it.
+//! The rows that a version is asked about: a bounded sample that is the same for whoever takes it.
 
 use datafusion::arrow::array::{Array, BooleanArray, RecordBatch, UInt64Array};
 use datafusion::arrow::compute::{concat_batches, take_record_batch};
@@ -8,7 +8,7 @@ use millstream_stream::batch::Batch;
 use millstream_stream::schema::StreamSchema;
 
 use super::super::TrainError;
-use super::super::evaluate::VersionExpressions;
+use super::super::evaluate::{Rows, VersionExpressions};
 use crate::registry::Version;
 use crate::rows::{RowsError, for_each_block, held_out, holdout, identities, keep, keep_passing, narrow};
 
@@ -21,8 +21,8 @@ const ROWS_LEAST: usize = 500;
 /// … and what they take in memory, half of it while more are looked at: texts may be long.
 const BYTES_MOST: usize = 128 << 20;
 
-/// Rows that pass `where` and have a target, by the version's expressions, in an order that is theirs by chance: the first ones are a sample
-/// of the sample.
+/// Rows that pass `where`, and, of held-out ones, have a target, by the version's expressions, in an order that is theirs by chance: the first
+/// ones are a sample of the sample.
 pub(super) struct Sample {
     pub bound: VersionExpressions,
     pub rows: RecordBatch,
@@ -31,12 +31,13 @@ pub(super) struct Sample {
 }
 
 impl Sample {
-    /// `batches`: the version's own.
+    /// `batches`: of held-out rows the version's own.
     pub fn take(
         store: &dyn Store,
         schema: &StreamSchema,
         version: &Version,
         batches: &[Batch],
+        rows: Rows,
     ) -> Result<Self, TrainError> {
         let file = &version.file;
         let stream = schema.arrow();
@@ -44,13 +45,17 @@ impl Sample {
         let bound = VersionExpressions::compile(version, &columns)?;
         let width = bound.expressions().count() + file.task.classes().len();
         let mut pool = Pool::new(columns, (VALUES_MOST / width.max(1)).clamp(ROWS_LEAST, ROWS_MOST));
+        let is_held_out = rows == Rows::HeldOut;
         // Nothing is held out of a version that trained on all.
-        let read = if file.holdout.share > 0.0 { batches } else { &[] };
+        let read = if !is_held_out || file.holdout.share > 0.0 { batches } else { &[] };
         for batch in read {
             for_each_block(store, batch, &pool.schema.clone(), |block| {
-                let block = keep(block, &held_out(block, file.holdout)?, &mut 0)?;
+                let block = match rows {
+                    Rows::HeldOut => keep(block, &held_out(block, file.holdout)?, &mut 0)?,
+                    Rows::All => block.clone(),
+                };
                 let block = keep_passing(bound.filter.as_ref(), block, &mut 0)?;
-                let block = match &bound.target {
+                let block = match bound.target.as_ref().filter(|_| is_held_out) {
                     Some(target) => {
                         let targets = target.evaluate(&block).map_err(RowsError::of("target"))?;
                         let present: BooleanArray =
@@ -67,7 +72,8 @@ impl Sample {
     }
 }
 
-/// Of all rows that come those of the smallest hashes, the ones that the hold-out goes by: among rows that are held out they are chance.
+/// Of all rows that come those of the smallest hashes, the ones that the hold-out goes by: among rows that are held out they are chance, and
+/// among all rows they are held-out ones first.
 struct Pool {
     schema: SchemaRef,
     most: usize,

@@ -103,7 +103,7 @@ fn product(id: u64) -> Value {
     })
 }
 
-fn products(ids: std::ops::Range<u64>) -> Vec<Value> {
+pub fn products(ids: std::ops::Range<u64>) -> Vec<Value> {
     ids.map(product).collect()
 }
 
