@@ -24,6 +24,7 @@ mod sql;
 mod taste;
 #[cfg(test)]
 mod tests;
+mod traffic;
 mod values;
 mod version;
 
