@@ -34,6 +34,7 @@ mod status;
 mod stops;
 mod stored;
 mod topic;
+mod traffic;
 mod views;
 mod windows;
 mod workers;
