@@ -27,12 +27,8 @@ part "nothing that a client, a peer or a file sends can stop it"
 "$root/ci/hostile.sh" "$binary"
 
 part "a version opens in Python in one line; pandas and DuckDB read batches of every format as they lie"
-<<<<<<< HEAD
-python3 -m venv "$data/venv" && "$data/venv/bin/pip" install --quiet numpy safetensors pandas pyarrow duckdb polars 'tritonclient[http]' \
+python3 -m venv "$data/venv" && "$data/venv/bin/pip" install --quiet numpy safetensors pandas pyarrow duckdb polars 'tritonclient[http]' mlflow-skinny requests \
     schemathesis openapi-spec-validator
-=======
-python3 -m venv "$data/venv" && "$data/venv/bin/pip" install --quiet numpy safetensors pandas pyarrow duckdb polars 'tritonclient[http]' mlflow-skinny requests
->>>>>>> 1a4609282b4b21302973a743fffa68c3f96bbd5e
 "$data/venv/bin/python" -c "import safetensors.numpy as s; print(s.load_file('$data/demo/store/models/range/000001/model.safetensors'))"
 for format in parquet csv jsonl; do
     "$binary" demo --data "$data/demo-$format" --rows 3000 --exit-when-done --set batch.format=$format "${free[@]}"
@@ -42,13 +38,8 @@ done
 part "files of 60 dialects are read as DuckDB and polars read them, or as ci/readers.py says why not"
 "$data/venv/bin/python" "$root/ci/readers.py" "$binary"
 
-<<<<<<< HEAD
-part "tritonclient asks the Open Inference Protocol, and gets the numbers of /v1; schemathesis asks all of /openapi.json"
+part "tritonclient asks the Open Inference Protocol and MLflow's client its own, and both get the numbers of /v1; schemathesis asks all of it"
 for system in bitcoin movielens movies houses; do
-=======
-part "tritonclient asks the Open Inference Protocol and MLflow's client its own, and both get the numbers of /v1"
-for system in bitcoin movielens houses; do
->>>>>>> 1a4609282b4b21302973a743fffa68c3f96bbd5e
     "$binary" demo $system --rows 6000 --data "$data/oip-$system" "${free[@]}" >"$data/oip.log" 2>&1 &
     server=$!
     for _ in $(seq 300); do
@@ -58,12 +49,9 @@ for system in bitcoin movielens houses; do
     done
     url=$(grep -o 'serving on http://[0-9.:]*' "$data/oip.log" | sed 's/serving on //')
     "$data/venv/bin/python" "$root/ci/oip.py" "$url"
-<<<<<<< HEAD
-    "$data/venv/bin/python" "$root/ci/openapi.py" "$url" 5
-=======
     # A recommender predicts no rows.
     [ $system = movielens ] || "$data/venv/bin/python" "$root/ci/mlflow.py" "$url"
->>>>>>> 1a4609282b4b21302973a743fffa68c3f96bbd5e
+    "$data/venv/bin/python" "$root/ci/openapi.py" "$url" 5
     kill $server
     wait $server
 done

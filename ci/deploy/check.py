@@ -331,7 +331,7 @@ def main():
           "are of packages that it installs")
     print(f"compose.yaml: {files.composed()} services, by the schema of the Compose specification")
     files.prometheus(os.environ["DEPLOY_PROMTOOL"])
-    print("prometheus.yml: promtool")
+    print("prometheus.yml and its alerts: promtool")
     deployments, maps, objects = files.manifests()
     print(f"kubernetes: {objects} objects, strictly by the schemas of Kubernetes {files.KUBERNETES_VERSION}")
     for file in (files.DEPLOY / "pipeline.toml", files.DEPLOY / "kubernetes/pipeline.toml"):

@@ -198,7 +198,9 @@ def composed():
 
 
 def prometheus(promtool):
-    tool(promtool, "check", "config", DEPLOY / "prometheus.yml")
+    # With the rules that it names.
+    said = tool(promtool, "check", "config", DEPLOY / "prometheus.yml")
+    require("SUCCESS" in said and "rules found" in said, f"prometheus.yml: promtool finds no rules:\n{said}")
 
 
 def valid(objects):

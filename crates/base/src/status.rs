@@ -1,6 +1,7 @@
 //! What the pipeline is doing now, for the page, `/v1/status`, `/v1/events` and the progress bars. Stages write it, nobody
 //! decides by it: the store alone is the truth.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -24,6 +25,9 @@ pub struct Snapshot {
     /// Since this process's ingest began; `None` as above.
     pub rejects: Option<Rejects>,
     pub training: Vec<Training>,
+    /// By model, of this process: for `/metrics`.
+    #[serde(skip)]
+    pub trainings: BTreeMap<String, TrainingCounts>,
     pub broker: BrokerStatus,
     /// The newest last; at most 50.
     pub problems: Vec<String>,
@@ -168,6 +172,15 @@ pub struct Training {
     pub progress: Option<String>,
 }
 
+/// Since the process began.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TrainingCounts {
+    pub trained: u64,
+    pub failed: u64,
+    /// Of those that made a version.
+    pub seconds: f64,
+}
+
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct BrokerStatus {
     pub address: String,
@@ -262,6 +275,17 @@ impl Status {
 
     pub fn update(&self, change: impl FnOnce(&mut Snapshot)) {
         change(&mut self.snapshot.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+    }
+
+    /// A training ended: in so many seconds, or without a version.
+    pub fn trained(&self, model: &str, seconds: Option<f64>) {
+        self.update(|snapshot| {
+            let counts = snapshot.trainings.entry(model.to_owned()).or_default();
+            match seconds {
+                Some(seconds) => (counts.trained, counts.seconds) = (counts.trained + 1, counts.seconds + seconds),
+                None => counts.failed += 1,
+            }
+        });
     }
 
     /// A fault that stays until someone mends it: said once, and kept for `/v1/status` and `/healthz`.

@@ -25,6 +25,7 @@ mod sql;
 mod taste;
 #[cfg(test)]
 mod tests;
+mod traffic;
 mod values;
 mod version;
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::cards::pager;
 use super::chart::{Axes, Series, bars, lines};
 use super::values::{self, Query, encode, list, number, whole, word};
-use super::{Made, Page, aliases, format};
+use super::{Made, Page, aliases, format, traffic};
 use crate::serve::{Asker, loaded_versions};
 
 const PER_PAGE: usize = 20;
@@ -197,6 +197,7 @@ pub async fn one(asker: &Asker<'_>, model: &str, query: &Query) -> Made {
     let versions = asker.get(&path).await?;
     let newest = curve.versions.last();
     let aliases = aliases::section(asker, model, list(&described, "versions")).await?;
+    let traffic = traffic::section(asker, model, &described).await?;
     let here = format!("/page/models/{}", encode(model));
     let body = html! {
         p .trail { a href="/page/models" { "Models" } }
@@ -215,6 +216,7 @@ pub async fn one(asker: &Asker<'_>, model: &str, query: &Query) -> Made {
                     }
                 }
                 (aliases)
+                (traffic)
                 section #table data-live {
                     h2 { "Versions" }
                     (table(model, list(&versions, "versions").iter().rev().collect(), curve.serving, described.get("aliases").unwrap_or(&Value::Null)))

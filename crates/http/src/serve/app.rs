@@ -2,30 +2,37 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use axum::http::{HeaderMap, Method, Request, Response, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use futures_util::FutureExt;
-use millstream_model::registry::Served;
+use hyper::body::Body as _;
+use millstream_model::registry::{Served, Version};
 use tokio::sync::{Semaphore, watch};
 
 use super::answers::Answers;
 use super::body::Bodies;
 use super::endpoints::{Endpoint, Methods};
 use super::error::ApiError;
+use super::exchange::Exchange;
 use super::guard::is_health;
 use super::history::History;
 use super::insights::Explaining;
 use super::metrics::Metrics;
 use super::recommend::Bindings;
+use super::reply::MODEL_VERSION;
+use super::request_id::{self, REQUEST_ID};
 use super::route::UserRoute;
+use super::shadow::Shadows;
 use super::statistics::BatchAnswers;
 use super::verifying::Verifying;
 use super::{ServeContext, live, site};
 
 /// Open event streams; each holds a connection and a queue of 256 events.
 const EVENT_STREAMS_MAX: usize = 256;
+/// A request that takes longer is told in the log.
+const SLOW: Duration = Duration::from_secs(5);
 
 pub struct App {
     pub context: ServeContext,
@@ -38,6 +45,7 @@ pub struct App {
     pub batch_answers: BatchAnswers,
     pub verifying: Arc<Verifying>,
     pub explaining: Arc<Explaining>,
+    pub shadows: Shadows,
     pub event_streams: Arc<Semaphore>,
     pub status_text: live::StatusText,
     /// True once the server drains: event streams end.
@@ -57,6 +65,7 @@ impl App {
             batch_answers: BatchAnswers::default(),
             verifying: Arc::default(),
             explaining: Arc::default(),
+            shadows: Shadows::default(),
             event_streams: Arc::new(Semaphore::new(EVENT_STREAMS_MAX)),
             status_text: live::StatusText::default(),
             stopping,
@@ -70,9 +79,13 @@ impl App {
         names
     }
 
-    pub async fn handle(self: &Arc<Self>, request: Request<Body>) -> Response<Body> {
+    pub async fn handle(self: &Arc<Self>, mut request: Request<Body>) -> Response<Body> {
         let started = Instant::now();
-        let sites = &self.context.settings.serve.sites;
+        let serve = &self.context.settings.serve;
+        let sites = &serve.sites;
+        let exchange = Arc::new(Exchange::new(serve, request.headers()));
+        request.extensions_mut().insert(Arc::clone(&exchange));
+        let method = request.method().clone();
         let reader = match site::admit(sites, &request) {
             // A probe may come by any name; what it is told is no secret.
             Err(_) if is_health(request.uri().path()) => Ok(None),
@@ -84,7 +97,7 @@ impl App {
             Ok(_) => match Endpoint::find(path, &self.routes) {
                 Ok(endpoint) => {
                     let pattern = endpoint.pattern().to_owned();
-                    (self.answer(endpoint, &pattern, request).await, pattern)
+                    (self.answer(endpoint, &pattern, request, &exchange.id).await, pattern)
                 }
                 Err(_) if request.method() == Method::OPTIONS => {
                     (preflight(Methods::BOTH.allow(), request.headers()), "unmatched".to_owned())
@@ -93,11 +106,50 @@ impl App {
             },
         };
         site::mark(sites, reader.ok().flatten(), &mut response);
-        self.metrics.count(&pattern, response.status(), started.elapsed());
+        let (asked, shadows) = exchange.end(&mut response);
+        let elapsed = started.elapsed();
+        let versions = asked.iter().map(|asked| &*asked.version);
+        let is_named = |version: &Version| self.is_named(version);
+        self.metrics.count(&pattern, response.status(), elapsed, versions, is_named);
+        self.shadows.take(shadows);
+        if serve.access_log || elapsed >= SLOW {
+            self.log(&method, &pattern, &response, elapsed);
+        }
         response
     }
 
-    async fn answer(self: &Arc<Self>, endpoint: Endpoint, pattern: &str, request: Request<Body>) -> Response<Body> {
+    /// Whether an alias, or `latest`, names it.
+    fn is_named(&self, version: &Version) -> bool {
+        let served = self.context.registry.snapshot();
+        let number = version.file.version;
+        served.models.get(&version.file.model).is_some_and(|model| {
+            model.aliases.values().any(|named| *named == number)
+                || model.latest().is_some_and(|latest| latest.file.version == number)
+        })
+    }
+
+    /// The line of a request. Of its path only the pattern: what a client says there, and in its query, may be a secret.
+    fn log(&self, method: &Method, pattern: &str, response: &Response<Body>, elapsed: Duration) {
+        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let (request_id, version) = (header(&REQUEST_ID), header(&MODEL_VERSION));
+        let (status, bytes) = (response.status().as_u16(), response.body().size_hint().exact());
+        let milliseconds = elapsed.as_secs_f64() * 1e3;
+        if self.context.settings.serve.access_log {
+            tracing::info!(kind = "request", request_id, %method, pattern, status, version, milliseconds, bytes, "request");
+        }
+        if elapsed >= SLOW {
+            tracing::warn!(request_id, %method, pattern, status, version, milliseconds, "a request was slow");
+        }
+    }
+
+    async fn answer(
+        self: &Arc<Self>,
+        endpoint: Endpoint,
+        pattern: &str,
+        request: Request<Body>,
+        request_id: &HeaderValue,
+    ) -> Response<Body> {
+        let request_id = request_id::text(request_id);
         let allow = endpoint.methods().allow();
         if request.method() == Method::OPTIONS {
             return preflight(allow, request.headers());
@@ -108,15 +160,15 @@ impl App {
         match AssertUnwindSafe(endpoint.answer(self, request)).catch_unwind().await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {
-                if error.status.is_server_error() && error.status != StatusCode::SERVICE_UNAVAILABLE {
-                    tracing::error!(%pattern, message = error.message, "a request failed");
+                if error.is_fault() {
+                    tracing::error!(request_id, %pattern, code = error.code, message = error.message, "a request failed");
                 }
                 error.into_response_at(pattern)
             }
             Err(panic) => {
                 let message = panic.downcast_ref::<String>().map(String::as_str);
                 let message = message.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
-                tracing::error!(%pattern, message, "a request's handler panicked");
+                tracing::error!(request_id, %pattern, message, "a request's handler panicked");
                 ApiError::internal("the server failed to answer this; its log says why").into_response_at(pattern)
             }
         }

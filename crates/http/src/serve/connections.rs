@@ -28,6 +28,8 @@ use super::app::App;
 use super::error::ApiError;
 use super::guard::{Peer, is_health};
 use super::history::History;
+use super::request_id::{self, REQUEST_ID};
+use super::shadow;
 use super::stream::Paced;
 use crate::serve::ServeContext;
 
@@ -82,6 +84,7 @@ pub(super) async fn serve_most(listener: TcpListener, context: ServeContext, sto
     let (tell_streams, stopping) = watch::channel(false);
     let app = Arc::new(App::new(context, stopping));
     tokio::spawn(History::keep(Arc::clone(&app)));
+    tokio::spawn(shadow::keep(Arc::clone(&app)));
     let mut door = Door::new(app, most);
     let mut connections = JoinSet::new();
     let mut stop = std::pin::pin!(stop);
@@ -259,13 +262,20 @@ impl Connection {
         self.asked_after_ms.store(now, Ordering::Relaxed);
         if !self.has_place() && !is_health(request.uri().path()) && !self.takes_place().await {
             let busy = ApiError::busy("too many connections are open");
-            return closing(busy.into_response_at(request.uri().path()));
+            let mut response = busy.into_response_at(request.uri().path());
+            request_id::mark(&mut response, request_id::of(request.headers()));
+            return closing(response);
         }
         if let Some(peer) = self.peer {
             request.extensions_mut().insert(peer);
         }
         let response = self.app.handle(request.map(Body::new)).await;
-        let response = self.app.answers.held(response, &self.give_up).await;
+        let id = response.headers().get(REQUEST_ID).cloned();
+        let mut response = self.app.answers.held(response, &self.give_up).await;
+        // Where there was no room for it, this is another answer.
+        if let Some(id) = id {
+            request_id::mark(&mut response, id);
+        }
         if self.has_place() { response } else { closing(response) }
     }
 

@@ -11,12 +11,13 @@ use millstream_model::model::Argument;
 
 use super::app::App;
 use super::error::{ApiError, hint, is_of_inference, shortened};
+use super::exchange::Exchange;
 use super::pages::PageKind;
 use super::recommend::PATHS;
 use super::route::{PathParameters, UserRoute};
 use super::{
     aliases, catalogue, drift, history, insights, lineage, lists, live, mlflow, oip, openapi, predict, reply, route,
-    rows, statistics, views,
+    rows, shadow, statistics, views,
 };
 
 /// HEAD comes with GET, GET with PUT, and OPTIONS is answered everywhere.
@@ -120,7 +121,8 @@ const ABOUT: &[OwnRoute] = table! {
 /// What it answers from.
 const API: &[OwnRoute] = table! {
     READ "/livez" As("The process serves") => |_, [], _| Ok(live::alive());
-    READ "/readyz" As("200 once a version can be asked, else 503") => |app, [], _| Ok(live::ready(&app));
+    READ "/readyz" As("200 once a version can be asked, else 503; with ?model=, of that model") =>
+        |app, [], request| live::ready(&app, &query(&request));
     READ "/healthz" As("State and problems") => |app, [], _| Ok(live::health(&app));
     READ "/v1/status" As("The whole pipeline, now") => |app, [], _| Ok(live::status(&app));
     READ "/v1/status/history" As("Its numbers of the last ten minutes, a point a second") =>
@@ -137,8 +139,10 @@ const API: &[OwnRoute] = table! {
         |app, [batch], _| statistics::statistics(&app, &batch).await;
     READ "/v1/models" AsList("All models") => |app, [], request| lists::models(&app, &query(&request));
     READ "/v1/models/{model}" As("One model") => |app, [model], _| lists::model(&app, &model);
+    READ "/v1/models/{model}/shadow" As("How far the answers of a shadow, which are never sent, agree with those that were") =>
+        |app, [model], _| shadow::shadow(&app, &model);
     BOTH "/v1/models/{model}/predict" InHints => |app, [model], request| {
-        let version = predict::find_version(&app, &model, None).await?;
+        let version = Exchange::of(&request)?.responder(&app, &model, None, None).await?;
         predict::answer(&app, request, version).await
     };
     READ "/v1/models/{model}/aliases" AsList("What the aliases of a model name, since when, by whom and why") =>
@@ -163,7 +167,7 @@ const API: &[OwnRoute] = table! {
         "Where a version came from: its configuration, its batches with their offsets and files, and when an alias named it"
     ) => |app, [model, version], request| lineage::answer(&app, &model, &version, &query(&request)).await;
     BOTH "/v1/models/{model}/versions/{version}/predict" InHints => |app, [model, version], request| {
-        let version = predict::find_version(&app, &model, Some(&version)).await?;
+        let version = Exchange::of(&request)?.responder(&app, &model, Some(&version), None).await?;
         predict::answer(&app, request, version).await
     };
     READ "/v1/catalogue" AsList(

@@ -128,6 +128,11 @@ impl ApiError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
     }
 
+    /// Whether something is wrong here, and not with the request, and not merely too early or too much at once.
+    pub fn is_fault(&self) -> bool {
+        self.status.is_server_error() && !matches!(self.code, "busy" | "loading" | "no_version" | "not_ready")
+    }
+
     pub fn into_response(self) -> Response<Body> {
         let mut this = self.bounded();
         let mut body = json!({"error": {"code": this.code, "message": this.message, "field": this.field}});

@@ -349,6 +349,9 @@ fn settings(routes: Vec<Route>) -> ServeSettings {
             sites: crate::serve::Sites::default(),
             query: QueryLimits::default(),
             images: crate::serve::ImagesFrom::default(),
+            access_log: false,
+            split_header: crate::serve::check::SPLIT_HEADER,
+            traffic: BTreeMap::new(),
         },
     }
 }

@@ -1,5 +1,6 @@
 //! What there is: batches, their rows, models and their versions. Lists take `limit` and `offset` and answer `total`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -201,7 +202,7 @@ fn model_json(app: &App, served: &Served, name: &str) -> Value {
     let algorithm = model.map(|model| model.algorithm.as_str());
     let algorithm = algorithm.or_else(|| configured.map(|model| model.algorithm.name()));
     let number = |version: Option<&Arc<Version>>| version.map(|version| version.file.version);
-    json!({
+    let mut shown = json!({
         "name": name,
         "algorithm": algorithm,
         "latest": number(model.and_then(ServedModel::latest)),
@@ -210,7 +211,13 @@ fn model_json(app: &App, served: &Served, name: &str) -> Value {
         "aliases": model.map(|model| json!(model.aliases)).unwrap_or_else(|| json!({})),
         "versions": model.map(|model| model.numbers().collect::<Vec<_>>()).unwrap_or_default(),
         "inputs": model.and_then(ServedModel::champion_or_latest).map(|version| &version.file.inputs),
-    })
+    });
+    if let Some(traffic) = app.context.settings.serve.traffic.get(name) {
+        shown["split"] = json!(traffic.split);
+        shown["shadow"] =
+            json!(traffic.shadow.iter().map(|shadow| (&shadow.alias, shadow.share)).collect::<BTreeMap<_, _>>());
+    }
+    shown
 }
 
 pub async fn versions(app: &Arc<App>, name: &str, query: &str) -> Result<Response<Body>, ApiError> {

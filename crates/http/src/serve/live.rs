@@ -17,7 +17,8 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::app::App;
 use super::error::ApiError;
-use super::{lists, metrics, reply, stopped};
+use super::predict::{find_in, main_version};
+use super::{gauges, lists, reply, rows, stopped};
 use millstream_base::status::Event;
 use millstream_stream::batch::Completeness;
 
@@ -38,15 +39,21 @@ pub fn is_ready(app: &App) -> bool {
     !served.models.is_empty() || app.model_names(&served).is_empty()
 }
 
-pub fn ready(app: &App) -> Response<Body> {
-    if !is_ready(app) {
-        return ApiError::unavailable("not_ready", "no model has a version yet").into_response();
-    }
+/// Of a model where the query names one; what else a probe adds is left alone.
+pub fn ready(app: &App, query: &str) -> Result<Response<Body>, ApiError> {
+    let model = rows::parse_query(query)?.into_iter().find(|(name, _)| name == "model").map(|(_, model)| model);
     let mut ready = json!({"status": "ready"});
+    if let Some(model) = model {
+        let version = find_in(app, &model, main_version)?;
+        ready["model"] = model.into();
+        ready["version"] = version.file.version.into();
+    } else if !is_ready(app) {
+        return Err(ApiError::unavailable("not_ready", "no model has a version yet"));
+    }
     if app.context.batches.snapshot().away.is_some() {
         ready["detail"] = "the store does not answer just now; what was read before is served on".into();
     }
-    reply::json(StatusCode::OK, &ready)
+    Ok(reply::json(StatusCode::OK, &ready))
 }
 
 pub fn health(app: &App) -> Response<Body> {
@@ -184,7 +191,7 @@ fn sse(kind: &str, json: &str) -> SseEvent {
 pub fn metrics(app: &App) -> Response<Body> {
     let (status, served) = (app.context.status.snapshot(), app.context.registry.snapshot());
     // Of batches that are not known there is no number, and the other numbers go on.
-    let mut text = app.metrics.render(&status, &served, lists::all_batches(app).ok().as_deref());
-    metrics::add_drift(&mut text, &app.explaining.newest_drift());
+    let batches = lists::all_batches(app).ok();
+    let text = gauges::render(app, &status, &served, batches.as_deref());
     reply::bytes(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
 }

@@ -17,8 +17,10 @@ mod described;
 mod drift;
 mod endpoints;
 mod error;
+mod exchange;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod gauges;
 mod guard;
 mod history;
 mod hosts;
@@ -35,10 +37,12 @@ mod patience;
 mod predict;
 mod recommend;
 mod reply;
+mod request_id;
 mod route;
 mod route_action;
 mod rows;
 mod settings;
+mod shadow;
 mod shares;
 mod site;
 #[cfg(test)]
@@ -48,6 +52,8 @@ mod stream;
 mod template;
 #[cfg(test)]
 pub(crate) mod tests;
+#[cfg(test)]
+mod traffic_tests;
 mod verifying;
 mod views;
 
@@ -69,7 +75,8 @@ pub(crate) use reply::{asset, csv_answer, html_page, see_other};
 pub(crate) use route::UserRoute;
 pub(crate) use rows::parse_pairs;
 pub use settings::{
-    Ambiguous, Card, DeclaredPage, ImagesFrom, Origin, PageSubject, Route, Serve, ServeSettings, Show, ViewCall,
+    Ambiguous, Card, DeclaredPage, ImagesFrom, Origin, PageSubject, Route, Serve, ServeSettings, Shadow, Show, Traffic,
+    ViewCall,
 };
 
 use millstream_answer::catalogue::{Catalogues, Images};

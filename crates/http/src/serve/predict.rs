@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use super::app::App;
 use super::body;
 use super::error::{ApiError, hint, shortened};
+use super::exchange::Responder;
 use super::recommend::check_able;
 use super::reply;
 use super::rows::{self, Posted, Row, RowNames};
@@ -107,7 +108,7 @@ pub fn unknown_version(model: &ServedModel, wanted: &str, first: u32) -> ApiErro
     ApiError::not_found("unknown_version", message)
 }
 
-pub async fn answer(app: &App, request: Request<Body>, version: Arc<Version>) -> Result<Response<Body>, ApiError> {
+pub async fn answer(app: &App, request: Request<Body>, version: Responder) -> Result<Response<Body>, ApiError> {
     check_able(&version, Action::Predict)?;
     let query = request.uri().query().unwrap_or_default();
     if request.method() != Method::POST {
@@ -269,7 +270,7 @@ fn row_prefix(index: Option<usize>) -> String {
     index.map_or_else(String::new, |index| format!("row {index}: "))
 }
 
-fn predict_posted(version: &Version, posted: Posted) -> Result<Response<Body>, ApiError> {
+fn predict_posted(version: &Responder, posted: Posted) -> Result<Response<Body>, ApiError> {
     let file = &version.file;
     let mut answer = Map::new();
     answer.insert("model".to_owned(), file.model.clone().into());

@@ -8,6 +8,8 @@ use serde_json::Value;
 use super::{App, ImagesFrom};
 
 pub const MODEL_VERSION: HeaderName = HeaderName::from_static("x-model-version");
+/// By which the version was found, where it was by one.
+pub const MODEL_ALIAS: HeaderName = HeaderName::from_static("x-model-alias");
 
 /// Nothing but our own files may be loaded by our pages, and no other site may frame them.
 macro_rules! policy {

@@ -1,6 +1,7 @@
 //! The user's routes: compiled once at start, matched by path, answered from the newest good versions.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Deref;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -13,6 +14,7 @@ use super::app::App;
 use super::body;
 use super::endpoints::{Methods, path_parameters};
 use super::error::{ApiError, hint};
+use super::exchange::{Exchange, Responder};
 use super::predict::{
     check_cells, find_in, input_error, load_found, refuse_query, unknown_version, version_name, width,
 };
@@ -68,14 +70,19 @@ impl UserRoute {
     }
 
     /// The version that a request wants: by this API's number for it, or by alias; without a word of it the champion, else
-    /// the latest.
-    pub async fn version(&self, app: &App, model: &str, wanted: Option<&Given>) -> Result<Arc<Version>, ApiError> {
+    /// the latest. `user`: who is asked about.
+    pub async fn version(
+        &self,
+        app: &App,
+        exchange: &Arc<Exchange>,
+        model: &str,
+        wanted: Option<&Given>,
+        user: Option<&str>,
+    ) -> Result<Responder, ApiError> {
         let first = self.route.first_version;
-        let wanted = wanted.map(|given| match given {
-            Given::Text(text) | Given::Json(Value::String(text)) => text.clone(),
-            Given::Json(value) => value.to_string(),
-        });
-        let Some(wanted) = wanted.filter(|wanted| !wanted.is_empty()) else { return self.main_version(app, model) };
+        let Some(wanted) = wanted.map(Given::text).filter(|wanted| !wanted.is_empty()) else {
+            return exchange.unnamed(app, model, user, first);
+        };
         let found = find_in(app, model, |known| {
             // "007" is no name of version 7.
             let number = wanted.parse::<u64>().ok().filter(|number| number.to_string() == wanted);
@@ -87,7 +94,8 @@ impl UserRoute {
             };
             found.ok_or_else(|| unknown_version(known, &wanted, first))
         });
-        load_found(app, model, found?, |known| unknown_version(known, &wanted, first)).await
+        let found = load_found(app, model, found?, |known| unknown_version(known, &wanted, first)).await?;
+        Ok(exchange.named(found, &wanted))
     }
 
     fn main_version(&self, app: &App, model: &str) -> Result<Arc<Version>, ApiError> {
@@ -126,7 +134,7 @@ impl UserRoute {
     }
 
     /// What a request brings: each parameter once, in the order of the models' inputs.
-    pub fn parameters<'a>(&'a self, versions: &'a [Arc<Version>]) -> Vec<(&'a str, &'a Input)> {
+    pub fn parameters<'a, V: Deref<Target = Version>>(&'a self, versions: &'a [V]) -> Vec<(&'a str, &'a Input)> {
         let mut known = HashSet::new();
         let inputs = versions.iter().flat_map(|version| &version.file.inputs);
         let parameters = inputs.map(|input| (self.parameter(&input.name), input));
@@ -156,9 +164,10 @@ pub async fn answer(
         Some(Origin::Constant(value)) => Some(Given::Json(value.clone())),
         Some(Origin::Body) | None => None,
     };
+    let exchange = Exchange::of(&request)?;
     let mut versions = Vec::with_capacity(route.route.models.len());
     for model in &route.route.models {
-        versions.push(route.version(app, model, wanted.as_ref()).await?);
+        versions.push(route.version(app, &exchange, model, wanted.as_ref(), None).await?);
     }
     let query = request.uri().query().unwrap_or_default();
     if request.method() != Method::POST {
@@ -188,7 +197,7 @@ pub async fn answer(
 /// One request to a route.
 struct Call<'a> {
     route: &'a UserRoute,
-    versions: &'a [Arc<Version>],
+    versions: &'a [Responder],
     /// Texts of the URL: of the path, and for GET of the query.
     path: &'a [(String, String)],
 }
@@ -286,7 +295,7 @@ impl Call<'_> {
                 input_error(version, fault, Some(&parameter), list)
             })?;
             for (row, output) in answered.iter_mut().zip(outputs) {
-                row.outputs.push((Arc::clone(version), output));
+                row.outputs.push((Arc::clone(version.version()), output));
             }
         }
         Ok(answered)
@@ -361,7 +370,7 @@ impl Call<'_> {
 
 /// What the names of a row speak of, where several models answer: a parameter of the route is what it says.
 struct RouteNames<'a> {
-    versions: &'a [Arc<Version>],
+    versions: &'a [Responder],
     known: &'a HashMap<&'a str, &'a Input>,
 }
 

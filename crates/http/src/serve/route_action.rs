@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use super::app::App;
 use super::body;
 use super::error::{ApiError, hint};
+use super::exchange::Exchange;
 use super::predict::{refuse_query, version_name};
 use super::recommend::{Answer, Given, List, Told, ask, check_able};
 use super::reply;
@@ -42,7 +43,7 @@ pub async fn answer(
     path: PathParameters,
 ) -> Result<Response<Body>, ApiError> {
     let mut parameters: Parameters = path.into_iter().map(|(name, text)| (name, Given::Text(text))).collect();
-    let call = Call { app, route: &route };
+    let call = Call { app, route: &route, exchange: Exchange::of(&request)? };
     let query = request.uri().query().unwrap_or_default();
     if request.method() != Method::POST {
         let query = rows::parse_query(query)?;
@@ -76,6 +77,7 @@ pub fn add(
 struct Call<'a> {
     app: &'a App,
     route: &'a UserRoute,
+    exchange: Arc<Exchange>,
 }
 
 /// One question, answered.
@@ -180,9 +182,10 @@ impl Call<'_> {
                 format!("{name}: is missing; give one of {}", names.join(", ")),
             ));
         }
-        let wanted = told.iter().find(|(argument, ..)| *argument == Argument::Version).map(|(.., given)| given);
+        let of = |wanted| told.iter().find(|(argument, ..)| *argument == wanted).map(|(.., given)| given);
+        let (wanted, user) = (of(Argument::Version), of(Argument::User).map(Given::text));
         let Some(model) = route.models.first() else { return Err(ApiError::internal("the route asks no model")) };
-        let version = self.route.version(self.app, model, wanted).await?;
+        let version = self.route.version(self.app, &self.exchange, model, wanted, user.as_deref()).await?;
         check_able(&version, route.action)?;
         let name = version_name(&version.file);
         let number = self.route.number(version.file.version);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use axum::http::HeaderName;
 use millstream_answer::catalogue::CatalogueRules;
 use millstream_answer::views::{QueryLimits, View};
 pub use millstream_model::model::Ambiguous;
@@ -16,6 +17,28 @@ pub struct Serve {
     pub sites: Sites,
     pub query: QueryLimits,
     pub images: ImagesFrom,
+    /// A line of the log for each request.
+    pub access_log: bool,
+    /// Whose value says who asks, for splits.
+    pub split_header: HeaderName,
+    /// Of the models that have some.
+    pub traffic: BTreeMap<String, Traffic>,
+}
+
+/// Which versions answer the requests for a model that name none, beside its champion.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Traffic {
+    /// By alias, together at most 1.
+    pub split: BTreeMap<String, f64>,
+    pub shadow: Option<Shadow>,
+}
+
+/// An alias whose version computes answers that are compared and never sent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Shadow {
+    pub alias: String,
+    /// Of the requests.
+    pub share: f64,
 }
 
 /// Whether items may show pictures of other hosts.

@@ -136,7 +136,10 @@ pub fn mark<B>(sites: &Sites, reader: Reader, response: &mut Response<B>) {
     }
     let Some(reader) = reader else { return };
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, reader);
-    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("x-model-version, retry-after"));
+    headers.insert(
+        header::ACCESS_CONTROL_EXPOSE_HEADERS,
+        HeaderValue::from_static("x-model-version, x-model-alias, x-request-id, retry-after"),
+    );
 }
 
 /// Of OPTIONS, what scripts of another origin may send here.

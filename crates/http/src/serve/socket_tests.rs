@@ -405,3 +405,36 @@ async fn a_text_that_is_no_http_does_no_harm() {
     let answer = raw(running.address, "GET /livez HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 200 "));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hostile_request_id_reaches_no_head() {
+    let running = start_with("127.0.0.1:0", 1);
+    let ask = async |id: &str| {
+        raw(
+            running.address,
+            &format!("GET /livez HTTP/1.1\r\nhost: localhost\r\nx-request-id: {id}\r\nconnection: close\r\n\r\n"),
+        )
+        .await
+    };
+    assert!(ask("0f8fad5b-d9cb").await.contains("\r\nx-request-id: 0f8fad5b-d9cb\r\n"));
+    for id in ["a\rset-cookie: a=b", "a\nset-cookie: a=b", "a\r\n set-cookie: a=b", "a\0b"] {
+        let answer = ask(id).await;
+        assert!(answer.starts_with("HTTP/1.1 ") && !answer.contains("set-cookie"), "{answer}");
+    }
+    for id in [&"x".repeat(10_000), "é", "a b", ""] {
+        let answer = ask(id).await;
+        let found = answer.split("x-request-id: ").nth(1).and_then(|rest| rest.split("\r\n").next()).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 ") && found.parse::<u64>().is_ok(), "{answer}");
+    }
+    // Also an answer that there is no place has it.
+    let _idle = TcpStream::connect(running.address).await.unwrap();
+    let mut keeps_the_place = TcpStream::connect(running.address).await.unwrap();
+    let events = "GET /v1/events HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    keeps_the_place.write_all(events.as_bytes()).await.unwrap();
+    let answer = raw(
+        running.address,
+        "GET /v1/models HTTP/1.1\r\nhost: localhost\r\nx-request-id: refused-1\r\nconnection: close\r\n\r\n",
+    )
+    .await;
+    assert!(answer.contains("x-request-id: refused-1\r\n"), "{answer}");
+}

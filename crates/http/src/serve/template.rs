@@ -146,7 +146,7 @@ pub fn weight_of_row(row: &Map<String, Value>) -> usize {
     VALUE_BYTES + row.iter().map(|(key, value)| VALUE_BYTES + key.len() + weight(value)).sum::<usize>()
 }
 
-fn weight(value: &Value) -> usize {
+pub fn weight(value: &Value) -> usize {
     let own = match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => 0,
         Value::String(text) => text.len(),

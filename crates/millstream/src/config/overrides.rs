@@ -116,7 +116,7 @@ fn target<'a>(root: &'a mut Table, key: &str) -> Result<(&'a mut Table, String),
         return Err(format!("name a key of {first}, such as {first}.key=value"));
     }
     match first {
-        "model" => named_target(root, "model", rest, &["params", "categorical", "text"]),
+        "model" => named_target(root, "model", rest, &["params", "categorical", "split", "text"]),
         "schema" if rest.starts_with("columns.") => {
             let column = rest["columns.".len()..].to_owned();
             Ok((child(child(root, "schema")?, "columns")?, column))

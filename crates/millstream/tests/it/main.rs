@@ -37,6 +37,7 @@ mod stops;
 mod stored;
 mod terminal;
 mod topic;
+mod traffic;
 mod views;
 mod windows;
 mod workers;

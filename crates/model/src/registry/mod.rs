@@ -26,6 +26,7 @@ mod removal;
 #[cfg(test)]
 mod removal_tests;
 mod served;
+mod split;
 mod verdict;
 mod write;
 
@@ -59,7 +60,8 @@ pub use millstream_untrusted::model::{
 };
 pub use promotion::{Moved, Mover, Occasion, check_alias, check_reason};
 pub use removal::{Sweeper, Swept, read_tombstone};
-pub use served::{Found, LATEST, Registry, Served, ServedModel};
+pub use served::{CHAMPION, Found, LATEST, Registry, Served, ServedModel};
+pub use split::{drawn, lot};
 pub use verdict::Verdict;
 pub use write::{Draft, Published, publish, publish_evaluation};
 

@@ -68,7 +68,12 @@ impl ServedModel {
 
     /// What answers when a request names no version.
     pub fn champion_or_latest(&self) -> Option<&Arc<Version>> {
-        self.aliases.get(CHAMPION).and_then(|version| self.loaded.get(version)).or_else(|| self.latest())
+        self.of_alias(CHAMPION).or_else(|| self.latest())
+    }
+
+    /// What an alias, or `latest`, names.
+    pub fn of_alias(&self, alias: &str) -> Option<&Arc<Version>> {
+        if alias == LATEST { self.latest() } else { self.loaded.get(self.aliases.get(alias)?) }
     }
 
     /// A number, `latest`, or an alias.

@@ -58,8 +58,13 @@ fn chain(hash: u64, value: i64) -> u64 {
 }
 
 fn falls_under(hash: u64, share: f64) -> bool {
+    unit(hash) < share
+}
+
+/// A hash as a number from 0 up to, not including, 1.
+pub fn unit(hash: u64) -> f64 {
     // Exact: 53 bits fit an f64, and the division by a power of two only moves the exponent.
-    ((hash >> (64 - UNIT_BITS)) as f64 / (1_u64 << UNIT_BITS) as f64) < share
+    (hash >> (64 - UNIT_BITS)) as f64 / (1_u64 << UNIT_BITS) as f64
 }
 
 #[cfg(test)]

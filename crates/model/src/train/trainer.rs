@@ -301,6 +301,7 @@ impl Trainer {
             Err(error) => {
                 let reason = error_chain(&error);
                 let message = format!("{} on {}: {reason}", model.name, span(&numbers));
+                self.status.trained(&model.name, None);
                 self.status.event(
                     EventKind::TrainingFailed,
                     message,
@@ -402,6 +403,7 @@ impl Trainer {
     fn say_trained(&self, version: &Version) {
         let file = &version.file;
         let batches: Vec<u32> = file.batches.iter().map(|batch| batch.batch).collect();
+        self.status.trained(&file.model, Some(file.training_seconds));
         let message = format!(
             "{}@{} trained on {}: {} rows in {:.2} s",
             file.model,

@@ -4,11 +4,13 @@ mod action;
 mod page;
 mod route;
 mod template;
+mod traffic;
 mod view_route;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use axum::http::HeaderName;
 use millstream_answer::views::QueryLimits;
 use millstream_base::{Faults, Keys, Section, Takes, listen, size};
 use toml::Table;
@@ -29,6 +31,8 @@ pub const SERVE: Keys = Keys {
         ("query_seconds", Takes::Number),
         ("query_rows", Takes::Whole(1, QUERY_ROWS_MOST)),
         ("query_memory", Takes::Text),
+        ("access_log", Takes::Flag),
+        ("split_header", Takes::Text),
     ],
     later: &[("keys", "bind serve.listen to an address that only you reach")],
 };
@@ -49,7 +53,26 @@ pub fn serve(root: &Table, faults: &mut Faults) -> Serve {
     let listen = listen(&section, faults).unwrap_or(DEFAULT_SERVE);
     let images = [("linked", ImagesFrom::Anywhere), ("drawn", ImagesFrom::Here)];
     let images = section.choice("images", &images, faults).unwrap_or_default();
-    Serve { listen, sites: sites(&section, faults), query: query_limits(&section, faults), images }
+    Serve {
+        listen,
+        sites: sites(&section, faults),
+        query: query_limits(&section, faults),
+        images,
+        access_log: section.flag("access_log", faults).unwrap_or_default(),
+        split_header: split_header(&section, faults).unwrap_or(SPLIT_HEADER),
+        traffic: traffic::traffic(root, faults),
+    }
+}
+
+pub const SPLIT_HEADER: HeaderName = HeaderName::from_static("x-split-key");
+
+fn split_header(section: &Section, faults: &mut Faults) -> Option<HeaderName> {
+    let name = section.filled_text("split_header", faults)?;
+    let header = HeaderName::from_bytes(name.as_bytes()).ok();
+    if header.is_none() {
+        section.fault("split_header", "must be the name of a header, such as \"x-split-key\"", faults);
+    }
+    header
 }
 
 fn query_limits(section: &Section, faults: &mut Faults) -> QueryLimits {

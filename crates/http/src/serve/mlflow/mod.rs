@@ -16,7 +16,8 @@ use serde_json::{Map, Value, json};
 use super::app::App;
 use super::endpoints::Answer;
 use super::error::{ApiError, quote};
-use super::predict::{find_version, input_error, refuse_query, width};
+use super::exchange::{Exchange, Responder};
+use super::predict::{input_error, refuse_query, width};
 use super::rows::{self, Row};
 use super::{body, live, oip, recommend, reply};
 use frame::{Frame, rows_claimed};
@@ -76,7 +77,7 @@ pub async fn of_path(app: &Arc<App>, request: Request<Body>, model: &str, versio
 }
 
 async fn invoke(app: &Arc<App>, request: Request<Body>, model: &str, version: Option<&str>) -> Answer {
-    let version = find_version(app, model, version).await?;
+    let version = Exchange::of(&request)?.responder(app, model, version, None).await?;
     let action = oip::action(&version)?;
     if let Some(kind) = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok())
         && ["text/csv", "application/vnd.apache.parquet"].iter().any(|other| kind.starts_with(other))
@@ -84,14 +85,14 @@ async fn invoke(app: &Arc<App>, request: Request<Body>, model: &str, version: Op
         return Err(ApiError::unsupported(format!("{} is not taken here: send JSON", quote(kind))));
     }
     body::require_json(request.headers())?;
-    let (asked, values_per_row, posted) = (Arc::clone(&version), width(&version), request.into_body());
+    let (asked, values_per_row, posted) = (version.clone(), width(&version), request.into_body());
     if action == Action::Predict {
         let work = move |bytes: &[u8]| Ok(answer(&asked, predict(&asked, Frame::read(&asked, bytes)?)?));
         return Ok(body::receive_counted(posted, &app.bodies, rows_claimed, values_per_row, work).await?.0);
     }
     let work = move |bytes: &[u8]| recommend::Pairs::read(&asked, pairs(&asked, Frame::read(&asked, bytes)?)?);
     let (pairs, held) = body::receive_counted(posted, &app.bodies, rows_claimed, values_per_row, work).await?;
-    let estimates = recommend::estimates(app, Arc::clone(&version), pairs).await?;
+    let estimates = recommend::estimates(app, Arc::clone(version.version()), pairs).await?;
     let answer = answer(&version, estimates);
     drop(held);
     Ok(answer)
@@ -101,7 +102,7 @@ fn answer(version: &Version, predictions: Vec<Value>) -> Response<Body> {
     reply::from_models(&json!({ "predictions": predictions }), &version_name(&version.file))
 }
 
-fn predict(version: &Version, mut frame: Frame) -> Result<Vec<Value>, ApiError> {
+fn predict(version: &Responder, mut frame: Frame) -> Result<Vec<Value>, ApiError> {
     let n_rows = frame.n_rows();
     let mut predictions = Vec::with_capacity(n_rows);
     for first in (0..n_rows).step_by(ROWS_AT_ONCE) {

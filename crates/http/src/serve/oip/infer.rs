@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::{Number, Value, json};
 
 use super::super::error::{ApiError, hint};
+use super::super::exchange::Responder;
 use super::super::predict::{check_cells, input_error, width};
 use super::super::reply;
 use super::super::rows::{self, Row};
@@ -344,7 +345,7 @@ struct TensorParameters<'a> {
 }
 
 /// Predicts the rows of a request.
-pub fn predict(version: &Version, request: &InferRequest) -> Result<Outputs, ApiError> {
+pub fn predict(version: &Responder, request: &InferRequest) -> Result<Outputs, ApiError> {
     let mut rows = Rows::read(version, request)?;
     let mut outputs = Outputs::new(version, request, rows.n_rows)?;
     for first in (0..rows.n_rows).step_by(ROWS_AT_ONCE) {

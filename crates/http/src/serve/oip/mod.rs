@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use super::app::App;
 use super::endpoints::Answer;
 use super::error::{ApiError, shortened};
+use super::exchange::Exchange;
 use super::predict::{blocking, find_version, refuse_query, width};
 use super::{body, live, recommend, reply};
 pub use document::paths;
@@ -80,12 +81,12 @@ pub async fn model_ready(app: &App, model: &str, version: Option<&str>) -> Answe
 }
 
 pub async fn infer(app: &Arc<App>, request: Request<Body>, model: &str, version: Option<&str>) -> Answer {
-    let version = find_version(app, model, version).await?;
+    let version = Exchange::of(&request)?.responder(app, model, version, None).await?;
     let action = infer::action(&version)?;
     refuse_query(request.uri().query().unwrap_or_default())?;
     let header_length = check_headers(request.headers())?;
     let n_rows = move |bytes: &[u8]| rows_claimed(bytes, header_length);
-    let (asked, values_per_row) = (Arc::clone(&version), width(&version));
+    let (asked, values_per_row) = (version.clone(), width(&version));
     let body = request.into_body();
     if action == Action::Predict {
         let work =
@@ -97,7 +98,7 @@ pub async fn infer(app: &Arc<App>, request: Request<Body>, model: &str, version:
         Ok((recommend::Pairs::read(&asked, pairs)?, outputs))
     };
     let ((pairs, mut outputs), held) = body::receive_counted(body, &app.bodies, n_rows, values_per_row, work).await?;
-    let estimates = recommend::estimates(app, Arc::clone(&version), pairs).await?;
+    let estimates = recommend::estimates(app, Arc::clone(version.version()), pairs).await?;
     let is_long = estimates.len() > ESTIMATES_SHORT;
     outputs.push_estimates(estimates)?;
     let write = move || outputs.write(&version);

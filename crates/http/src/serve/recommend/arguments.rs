@@ -30,6 +30,13 @@ impl Given {
             Self::Json(value) => value.is_null(),
         }
     }
+
+    pub fn text(&self) -> String {
+        match self {
+            Self::Text(text) | Self::Json(Value::String(text)) => text.clone(),
+            Self::Json(value) => value.to_string(),
+        }
+    }
 }
 
 /// An argument, what the request calls it, and its value.

@@ -126,7 +126,7 @@ pub fn world_with_catalogue(routes: Vec<Route>) -> World {
     world_with(routes, |context, models| add_catalogue(context, models, items, rules))
 }
 
-fn world_with(routes: Vec<Route>, change: impl FnOnce(&mut ServeContext, &Models)) -> World {
+pub fn world_with(routes: Vec<Route>, change: impl FnOnce(&mut ServeContext, &Models)) -> World {
     let rows = FakeRows(Arc::new(Mutex::new(rows())));
     let (mut context, models) = context(routes, Vec::new());
     context.interactions = Arc::new(Interactions::new(rows.clone()));

@@ -33,6 +33,7 @@ use super::app::App;
 use super::body;
 use super::catalogue::loaded;
 use super::error::ApiError;
+use super::exchange::Responder;
 use super::predict::{blocking, refuse_query, version_name};
 use super::reply;
 use super::rows::{self, Posted};
@@ -41,7 +42,7 @@ use super::rows::{self, Posted};
 pub async fn answer(
     app: &Arc<App>,
     request: Request<Body>,
-    version: Arc<Version>,
+    version: Responder,
     action: Action,
     path: Vec<(Argument, String)>,
 ) -> Result<Response<Body>, ApiError> {
@@ -136,15 +137,16 @@ pub fn check_able(version: &Version, action: Action) -> Result<(), ApiError> {
 /// Answers one question; also what was said, in its types. The version can do it: see `check_able`.
 pub async fn ask(
     app: &App,
-    version: Arc<Version>,
+    version: Responder,
     action: Action,
     told: Vec<Told>,
     ambiguous: Ambiguous,
 ) -> Result<(Answer, Map<String, Value>), ApiError> {
+    let shadowed = version.told(&told);
     let mut arguments = match is_long(&told) {
         false => Arguments::read(action, told, &version)?,
         true => {
-            let version = Arc::clone(&version);
+            let version = version.clone();
             blocking(move || Arguments::read(action, told, &version)).await?
         }
     };
@@ -156,8 +158,11 @@ pub async fn ask(
         Some(_) | None => None,
     };
     let catalogue = loaded(app)?;
-    let work = Work { version, action, arguments, binding, shown, catalogue };
+    let work = Work { version: Arc::clone(version.version()), action, arguments, binding, shown, catalogue };
     let answer = if work.is_long() { blocking(move || work.run()).await? } else { work.run()? };
+    if let Some(told) = shadowed {
+        version.answered(action, told, ambiguous, &answer);
+    }
     Ok((answer, said))
 }
 

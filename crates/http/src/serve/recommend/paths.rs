@@ -10,7 +10,7 @@ use millstream_model::model::{Action, Argument};
 use crate::serve::app::App;
 use crate::serve::endpoints::{Answer, Methods, OwnRoute, Told};
 use crate::serve::error::ApiError;
-use crate::serve::predict::find_version;
+use crate::serve::exchange::Exchange;
 use crate::serve::route::PathParameters;
 
 pub struct AskPath {
@@ -78,8 +78,10 @@ async fn answer_path(
     let mut texts = path.into_iter().map(|(_, text)| text);
     let model = texts.next().ok_or_else(|| ApiError::internal("the path of an action names no model"))?;
     let version = if texts.len() > arguments.len() { texts.next() } else { None };
-    let version = find_version(&app, &model, version.as_deref()).await?;
-    super::answer(&app, request, version, action, arguments.iter().copied().zip(texts).collect()).await
+    let arguments: Vec<(Argument, String)> = arguments.iter().copied().zip(texts).collect();
+    let user = arguments.iter().find(|(argument, _)| *argument == Argument::User).map(|(_, user)| user.as_str());
+    let version = Exchange::of(&request)?.responder(&app, &model, version.as_deref(), user).await?;
+    super::answer(&app, request, version, action, arguments).await
 }
 
 #[cfg(test)]

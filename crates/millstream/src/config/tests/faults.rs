@@ -1099,3 +1099,34 @@ fn the_ids_of_items_in_the_stream_stay_integers() {
     assert!(ids("from = \"batches\"\nid = \"concat(a, b)\"").contains(&"a".to_owned()));
     assert!(ids("from = \"m.csv\"\nid = \"movieId\"").is_empty());
 }
+
+#[test]
+fn shares_of_traffic_are_aliases_and_together_at_most_all() {
+    let model = |more: &str, expected: &str| {
+        let model =
+            "[[model]]\nname = \"close\"\nalgorithm = \"linear_regression\"\nfeatures = [\"a\"]\ntarget = \"b\"\n";
+        check(&format!("{model}{more}"), expected);
+    };
+    model("split = { challenger = 0.1, latest = 0.9 }\nshadow = \"challenger\"", "");
+    model("split = {}\nshadow = { latest = 0 }", "");
+    model(
+        "split = { a = 0.5, b = 0.4, c = 0.2, champion = 0.1, Best = 0.1, d = \"x\", e = -0.1, f = nan }\nshadow = { a = 0.5, b = 0.5 }",
+        "model.close.split.champion = 0.1: has what the others leave; remove it
+        model.close.split.Best: \"Best\" is no alias: small letters, digits, `_` and `-`, a letter first, at most 64 of them, and not `latest`
+        model.close.split.d = \"x\": expected a number from 0 to 1, found text
+        model.close.split.e = -0.1: must be from 0 to 1; 0.1 is a tenth of the requests
+        model.close.split.f = nan: must be from 0 to 1; 0.1 is a tenth of the requests
+        model.close.split: the shares come to 1.100; together they are at most 1, and the champion has the rest
+        model.close.shadow: must name one alias: \"challenger\", or { challenger = 0.1 } for a share of the requests",
+    );
+    model(
+        "split = 0.1\nshadow = 0.1",
+        "model.close.split = 0.1: expected a table, such as { challenger = 0.1 }, found a number with a fraction
+        model.close.shadow = 0.1: expected \"challenger\", or { challenger = 0.1 } for a share of the requests, found a number with a fraction",
+    );
+    check(
+        "[serve]\nsplit_header = \"x split\"\naccess_log = 1",
+        "serve.access_log = 1: expected true or false, found a whole number
+        serve.split_header = \"x split\": must be the name of a header, such as \"x-split-key\"",
+    );
+}

@@ -31,6 +31,9 @@ pub const MODEL: Keys = Keys {
         ("where", Takes::Text),
         ("params", Takes::Table),
         ("seed", Takes::Whole(0, i64::MAX)),
+        // Read by those who serve.
+        ("split", Takes::Table),
+        ("shadow", Takes::OneOf(&[Takes::Text, Takes::Table])),
         ("features", Takes::Texts),
         ("target", Takes::Text),
         ("categorical", Takes::Named(&CATEGORICAL)),
@@ -54,7 +57,7 @@ pub const MODEL: Keys = Keys {
 };
 
 /// Keys that every model has; the others are of some kinds only.
-const OF_ALL: [&str; 7] = ["name", "engine", "algorithm", "train_on", "where", "params", "seed"];
+const OF_ALL: [&str; 9] = ["name", "engine", "algorithm", "train_on", "where", "params", "seed", "split", "shadow"];
 
 const CATEGORICAL: Keys = Keys {
     known: &[("max", Takes::Whole(1, CATEGORIES_MOST)), ("unseen", Takes::Choice(&["other", "error"]))],

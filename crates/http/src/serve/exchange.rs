@@ -1,0 +1,202 @@
+//! A request while it is answered: its id, who asks, and which versions were asked. What answers goes through a `Responder`, which notes
+//! for a shadow what was asked and answered; the shadow computes when the answer is made.
+
+use std::borrow::Cow;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderValue, Request, Response};
+use millstream_model::model::{Action, Ambiguous};
+use millstream_model::registry::{CHAMPION, InputFault, LATEST, Prediction, Row, ServedModel, Version, drawn, lot};
+
+use super::app::App;
+use super::error::ApiError;
+use super::predict::{find_in, find_version, unknown_version};
+use super::recommend::{self, Told};
+use super::reply::{MODEL_ALIAS, MODEL_VERSION};
+use super::request_id;
+use super::shadow::ShadowTask;
+use crate::serve::{Serve, Shadow};
+
+pub struct Exchange {
+    pub id: HeaderValue,
+    /// Who asks, where the client says it.
+    split_key: Option<HeaderValue>,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    asked: Vec<AskedVersion>,
+    shadows: Vec<ShadowTask>,
+}
+
+/// A version that answered the request, or refused it.
+pub struct AskedVersion {
+    pub version: Arc<Version>,
+    /// By which it was found; `None`: by its number.
+    alias: Option<Cow<'static, str>>,
+}
+
+impl Exchange {
+    pub fn new(serve: &Serve, headers: &HeaderMap) -> Self {
+        let given = || headers.get(&serve.split_header).filter(|key| !key.is_empty()).cloned();
+        let split_key = if serve.traffic.is_empty() { None } else { given() };
+        Self { id: request_id::of(headers), split_key, kept: Mutex::default() }
+    }
+
+    /// The one that a request is a part of.
+    pub fn of(request: &Request<Body>) -> Result<Arc<Self>, ApiError> {
+        let exchange = request.extensions().get::<Arc<Self>>().cloned();
+        exchange.ok_or_else(|| ApiError::internal("a request is not known to the server that answers it"))
+    }
+
+    /// The version that answers: by number, alias or `latest`; without a name as [`Self::unnamed`].
+    pub async fn responder(
+        self: &Arc<Self>,
+        app: &App,
+        model: &str,
+        version: Option<&str>,
+        user: Option<&str>,
+    ) -> Result<Responder, ApiError> {
+        let Some(name) = version else { return self.unnamed(app, model, user, 1) };
+        Ok(self.named(find_version(app, model, Some(name)).await?, name))
+    }
+
+    /// A version that the request names.
+    pub fn named(&self, version: Arc<Version>, name: &str) -> Responder {
+        let alias = name.parse::<u64>().is_err().then(|| Cow::Owned(name.to_owned()));
+        self.ask(&version, alias);
+        Responder::alone(version)
+    }
+
+    /// The version that answers a request which names none: of the split, the champion, or the latest. `user`: who is asked about;
+    /// `first`: what the API that was asked calls version 1.
+    pub fn unnamed(
+        self: &Arc<Self>,
+        app: &App,
+        model: &str,
+        user: Option<&str>,
+        first: u32,
+    ) -> Result<Responder, ApiError> {
+        let traffic = app.context.settings.serve.traffic.get(model);
+        let key = || user.map(str::as_bytes).unwrap_or_else(|| self.split_key.as_ref().unwrap_or(&self.id).as_bytes());
+        find_in(app, model, |known| {
+            let by_split = traffic.and_then(|traffic| {
+                let alias = drawn(model, &traffic.split, key())?;
+                Some((known.of_alias(alias)?, Cow::Owned(alias.to_owned())))
+            });
+            let main = || {
+                let of = |alias: &'static str| Some((known.of_alias(alias)?, Cow::Borrowed(alias)));
+                of(CHAMPION).or_else(|| of(LATEST))
+            };
+            let found = by_split.or_else(main);
+            let (version, alias) = found.ok_or_else(|| unknown_version(known, LATEST, first))?;
+            self.ask(version, Some(alias));
+            let shadow = traffic.and_then(|traffic| traffic.shadow.as_ref());
+            let shadow = shadow.and_then(|shadow| self.shadow(known, shadow, version));
+            Ok(Responder { version: Arc::clone(version), shadow: shadow.map(|shadow| (Arc::clone(self), shadow)) })
+        })
+    }
+
+    /// By chance of the request's id, and not of who asks: everybody is compared now and then.
+    fn shadow(&self, known: &ServedModel, shadow: &Shadow, answers: &Version) -> Option<Arc<Version>> {
+        let is_drawn = shadow.share >= 1.0
+            || lot(&known.name, &format!("{}/shadow", shadow.alias), self.id.as_bytes()) < shadow.share;
+        let version = known.of_alias(&shadow.alias).filter(|_| is_drawn)?;
+        (version.file.version != answers.file.version).then(|| Arc::clone(version))
+    }
+
+    fn ask(&self, version: &Arc<Version>, alias: Option<Cow<'static, str>>) {
+        let mut kept = self.kept();
+        // A posted list asks for each of its rows.
+        if !kept.asked.iter().any(|asked| Arc::ptr_eq(&asked.version, version) && asked.alias == alias) {
+            kept.asked.push(AskedVersion { version: Arc::clone(version), alias });
+        }
+    }
+
+    /// One task of each model.
+    fn note(&self, model: &str, task: impl FnOnce() -> ShadowTask) {
+        let mut kept = self.kept();
+        if kept.shadows.iter().all(|task| task.model() != model) {
+            kept.shadows.push(task());
+        }
+    }
+
+    /// What was asked, and what is left to compute. Marks an answer of models with the aliases that they were found by, in the order
+    /// in which they were asked.
+    pub fn end(&self, response: &mut Response<Body>) -> (Vec<AskedVersion>, Vec<ShadowTask>) {
+        let Kept { asked, shadows } = std::mem::take(&mut *self.kept());
+        if response.headers().contains_key(MODEL_VERSION) {
+            let aliases: Vec<&Cow<'static, str>> = asked.iter().filter_map(|asked| asked.alias.as_ref()).collect();
+            let value = match aliases.as_slice() {
+                [] => None,
+                // Of most requests.
+                [Cow::Borrowed(alias)] => Some(HeaderValue::from_static(alias)),
+                // An alias in a path is one that is there, and so a header's value.
+                several => {
+                    HeaderValue::from_str(&several.iter().map(|alias| &***alias).collect::<Vec<_>>().join(", ")).ok()
+                }
+            };
+            if let Some(value) = value {
+                response.headers_mut().insert(MODEL_ALIAS, value);
+            }
+        }
+        request_id::mark(response, self.id.clone());
+        (asked, shadows)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A version, as one request asks it.
+#[derive(Clone)]
+pub struct Responder {
+    version: Arc<Version>,
+    /// The version that computes the same after it.
+    shadow: Option<(Arc<Exchange>, Arc<Version>)>,
+}
+
+impl Deref for Responder {
+    type Target = Version;
+
+    fn deref(&self) -> &Version {
+        &self.version
+    }
+}
+
+impl Responder {
+    /// Without a shadow.
+    pub fn alone(version: Arc<Version>) -> Self {
+        Self { version, shadow: None }
+    }
+
+    pub fn version(&self) -> &Arc<Version> {
+        &self.version
+    }
+
+    /// One answer per row, or the first fault.
+    pub fn predict(&self, rows: &[Row]) -> Result<Vec<Prediction>, InputFault> {
+        let predictions = self.version.predict(rows)?;
+        if let Some((exchange, shadow)) = &self.shadow {
+            exchange.note(&self.file.model, || ShadowTask::of_rows(self.file.version, shadow, rows, &predictions));
+        }
+        Ok(predictions)
+    }
+
+    /// What a shadow will be told; `None`: there is none.
+    pub fn told(&self, told: &[Told]) -> Option<Vec<Told>> {
+        self.shadow.as_ref().filter(|_| ShadowTask::has_room_for(told)).map(|_| told.to_vec())
+    }
+
+    /// Notes what was answered to what was `told`.
+    pub fn answered(&self, action: Action, told: Vec<Told>, ambiguous: Ambiguous, answer: &recommend::Answer) {
+        if let Some((exchange, shadow)) = &self.shadow {
+            let task = || ShadowTask::of_action(self.file.version, shadow, (action, told, ambiguous), answer);
+            exchange.note(&self.file.model, task);
+        }
+    }
+}
