@@ -156,6 +156,7 @@ pub fn context(routes: Vec<Route>, batches: Vec<Batch>) -> (ServeContext, Models
         views: views(&settings, &store),
         images: None,
         pages: Arc::new(crate::page::LivePages),
+        gate: crate::serve::Gate::default(),
         settings,
         registry: Arc::clone(&registry),
         status: Arc::new(Status::new("bitcoin")),
@@ -352,6 +353,11 @@ fn settings(routes: Vec<Route>) -> ServeSettings {
             access_log: false,
             split_header: crate::serve::check::SPLIT_HEADER,
             traffic: BTreeMap::new(),
+            keys: None,
+            reads_by_key: false,
+            rate: None,
+            concurrency: None,
+            tls: None,
         },
     }
 }

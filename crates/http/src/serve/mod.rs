@@ -2,7 +2,8 @@
 //!
 //! A request takes one snapshot and keeps it: versions come and go without a failed request. What a client makes large has a bound:
 //! connections, heads and idleness in `connections`, unread answers in `stream` and `answers`, bodies in `body`, values and rows in
-//! `rows` and `predict`, what a template repeats in `template`. Pages of other sites are refused in `site`. docs/limits.md has the figures.
+//! `rows` and `predict`, what a template repeats in `template`. Who may ask for what is decided in `guard`, by what `gate` knows of them; pages of other
+//! sites are refused in `site`. docs/limits.md has the figures.
 
 mod aliases;
 mod answers;
@@ -21,10 +22,14 @@ mod exchange;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod gauges;
+mod gate;
 mod guard;
 mod history;
 mod hosts;
 mod insights;
+mod keys;
+#[cfg(test)]
+mod keys_tests;
 mod lineage;
 mod lists;
 mod live;
@@ -35,7 +40,9 @@ mod openapi;
 mod pages;
 mod patience;
 mod predict;
+mod rates;
 mod recommend;
+mod reloaded;
 mod reply;
 mod request_id;
 mod route;
@@ -52,6 +59,7 @@ mod stream;
 mod template;
 #[cfg(test)]
 pub(crate) mod tests;
+mod tls;
 #[cfg(test)]
 mod traffic_tests;
 mod verifying;
@@ -67,7 +75,9 @@ pub use app::App;
 pub use connections::serve;
 pub use endpoints::Answer;
 pub use error::ApiError;
+pub use gate::Gate;
 pub use hosts::{Sites, host_and_port, is_address, origin, sites};
+pub use keys::{DrawnKey, KeyScope, check_key_name, parse_rate};
 pub(crate) use lists::loaded_versions;
 pub(crate) use openapi::document;
 pub use pages::{Answered, Asker, PageKind, Pages};
@@ -106,6 +116,7 @@ pub struct ServeContext {
     pub views: Arc<Views>,
     pub explainer: Arc<Explainer>,
     pub pages: Arc<dyn Pages>,
+    pub gate: Gate,
 }
 
 /// The stored batches. What may read files runs off the serving threads.
