@@ -21,8 +21,8 @@ mod error;
 mod exchange;
 #[cfg(test)]
 pub(crate) mod fixture;
-mod gauges;
 mod gate;
+mod gauges;
 mod guard;
 mod history;
 mod hosts;

@@ -361,9 +361,7 @@ pub fn parse_from<A: Into<OsString> + Clone>(
         command,
         TypedCommand::New { .. } | TypedCommand::Broker { .. } | TypedCommand::Status { .. } | TypedCommand::Keys(_)
     );
-    if reads_no_file
-        && !global.set.is_empty()
-    {
+    if reads_no_file && !global.set.is_empty() {
         let message = "--set overrides a pipeline file, and this command reads none";
         return Err(Typed::command().error(ErrorKind::ArgumentConflict, message));
     }

@@ -173,10 +173,11 @@ pub fn paths(app: &App) -> Map<String, Value> {
         let parameters: Value = in_path.chain(of_query).collect();
         paths.insert(path, json!({"post": operation(&parameters, version)}));
     }
-    let text = json!({"description": "The answer", "content": {"text/plain": {"schema": {"type": "string"}}}});
-    for (path, summary) in
-        [("/ping", "200 once a version can be asked, for MLflow's clients"), ("/version", "The release")]
-    {
+    for (path, summary, example) in [
+        ("/ping", "200 once a version can be asked, for MLflow's clients", "\n"),
+        ("/version", "The release", env!("CARGO_PKG_VERSION")),
+    ] {
+        let text = json!({"description": "The answer", "content": {"text/plain": {"schema": {"type": "string"}, "example": example}}});
         paths.insert(
             path.to_owned(),
             json!({"get": {"summary": summary, "responses": {"200": text, "default": error()}}}),

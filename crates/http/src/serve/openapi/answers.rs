@@ -41,10 +41,12 @@ pub fn of_pattern(pattern: &str) -> Option<Value> {
             json!({"model": "price", "version": 2, "status": "ready", "rows?": 205, "of?": 205,
             "notes?": ["of 205 rows"], "kind?": "regression", "reason?": "the rows cannot be read"})
         }
-        "/v1/models/{model}/shadow" => json!({"model": "price", "alias~": "candidate", "share~": 0.5, "version~": 3, "dropped": 0, "waiting": 0,
+        "/v1/models/{model}/shadow" => {
+            json!({"model": "price", "alias~": "candidate", "share~": 0.5, "version~": 3, "dropped": 0, "waiting": 0,
             "numbers?": {"compared": 120, "mean": 0.1, "mean_absolute": 0.2, "max_absolute": 1.5, "p50": 0.1, "p90": 0.5, "p99": 1.1},
             "classes?": {"compared": 120, "other": 3, "share": 0.025}, "lists?": {"compared": 120, "overlap": 0.9, "same": 80}, "incomparable?": 1,
-            "comparisons": [{"version": 2, "shadow": 3, "since_ms": TIME}]}),
+            "comparisons": [{"version": 2, "shadow": 3, "since_ms": TIME}]})
+        }
         "/v1/models/{model}/aliases" => {
             let mut named = json!({"alias": "champion"});
             if let (Some(named), Value::Object(record)) = (named.as_object_mut(), record()) {
