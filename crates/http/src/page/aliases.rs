@@ -25,7 +25,7 @@ pub enum Way {
 
 /// `body`: the form.
 pub async fn moved(asker: &Asker<'_>, model: &str, way: Way, body: Body) -> Result<Response<Body>, ApiError> {
-    let form = Query::parse_form(&asker.changing_form(body).await?)?;
+    let form = Query::parse_form(&asker.form(body).await?)?;
     let (alias, model) = (form.get("alias").unwrap_or(CHAMPION), encode(model));
     let reason = form.get("reason");
     match way {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::cards::{columns, grid, likeness, pager, table};
 use super::fields::{self, Field, field};
 use super::items::{default_card, finder};
-use super::values::{self, Query, curl, encode, id, list, number, text, whole, word};
+use super::values::{self, Curl, Query, curl, encode, id, list, number, text, whole, word};
 use super::{Made, Page, chart, format, taste};
 use crate::serve::{Answered, ApiError, Asker, Card, document};
 
@@ -69,9 +69,11 @@ pub async fn index(asker: &Asker<'_>) -> Made {
     Ok(Page::new("Try it", "/page/try", body))
 }
 
-/// The name that the client knows this server by.
-pub fn host<'a>(asker: &Asker<'a>) -> &'a str {
-    asker.parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost")
+/// As whoever asks for the page reaches it; with a key where there are some.
+pub fn shell_line(asker: &Asker) -> Curl {
+    let host = asker.parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+    let key = if asker.app.context.gate.has_keys() { " -H \"authorization: Bearer $MILLSTREAM_KEY\"" } else { "" };
+    Curl { start: format!("curl -s{key}"), site: format!("{}://{host}", asker.app.context.settings.serve.scheme()) }
 }
 
 /// What was asked, and what came of it.
@@ -123,7 +125,7 @@ impl Asked {
 
 /// The same question from a shell.
 pub fn line(asker: &Asker<'_>, target: &str, body: Option<&Value>) -> Markup {
-    html! { pre .curl tabindex="0" aria-label="The same from a shell" { code { (curl(host(asker), target, body)) } } }
+    html! { pre .curl tabindex="0" aria-label="The same from a shell" { code { (curl(&shell_line(asker), target, body)) } } }
 }
 
 fn form(here: &str, fields: &[Field], query: &Query, faults: &[(&str, &str)], button: &str) -> Markup {

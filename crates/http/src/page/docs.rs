@@ -4,8 +4,8 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use super::Page;
-use super::ask::host;
-use super::values::encode;
+use super::ask::shell_line;
+use super::values::{Curl, encode};
 use crate::serve::{Asker, document};
 
 pub fn page(asker: &Asker<'_>) -> Page {
@@ -82,13 +82,13 @@ fn operations(asker: &Asker<'_>, path: &str, methods: &Value) -> Markup {
                         }
                     }
                 }
-                pre tabindex="0" { code { (curl(host(asker), path, method, operation)) } }
+                pre tabindex="0" { code { (curl(&shell_line(asker), path, method, operation)) } }
             }
         }
     }
 }
 
-fn curl(host: &str, path: &str, method: &str, operation: &Value) -> String {
+fn curl(Curl { start, site }: &Curl, path: &str, method: &str, operation: &Value) -> String {
     let body = &operation["requestBody"]["content"]["application/json"];
     let sent = match method {
         "post" => Some(""),
@@ -97,7 +97,7 @@ fn curl(host: &str, path: &str, method: &str, operation: &Value) -> String {
     };
     if let Some(how) = sent {
         let shown = body.get("example").cloned().unwrap_or_else(|| example(&body["schema"]));
-        return format!("curl -s {how}http://{host}{path} -H 'content-type: application/json' -d '{shown}'");
+        return format!("{start} {how}{site}{path} -H 'content-type: application/json' -d '{shown}'");
     }
     let query: Vec<String> = operation["parameters"]
         .as_array()
@@ -107,7 +107,7 @@ fn curl(host: &str, path: &str, method: &str, operation: &Value) -> String {
         .map(|parameter| format!("{}=…", parameter["name"].as_str().unwrap_or_default()))
         .collect();
     let mark = if query.is_empty() { "" } else { "?" };
-    format!("curl -s \"http://{host}{path}{mark}{}\"", query.join("&"))
+    format!("{start} \"{site}{path}{mark}{}\"", query.join("&"))
 }
 
 /// A value of the right shape; of an object that says what it needs, no more than that.

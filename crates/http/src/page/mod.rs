@@ -30,7 +30,7 @@ mod version;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::http::{Request, StatusCode};
+use axum::http::{Request, Response, StatusCode};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use maud::Markup;
@@ -91,13 +91,16 @@ impl Pages for LivePages {
                 },
                 (page, Ok(query)) => make(&asker, page, &query).await,
             };
-            let (status, page) = match made {
-                Ok(page) => (StatusCode::OK, page),
-                Err(error) => (error.status, shell::failure(&error)),
-            };
-            Ok(html_page(&app, status, shell::shell(&app, &page)))
+            Ok(match made {
+                Ok(page) => html_page(&app, StatusCode::OK, shell::shell(&app, &page)),
+                Err(error) => LivePages.failure(&app, &error),
+            })
         }
         .boxed()
+    }
+
+    fn failure(&self, app: &App, error: &ApiError) -> Response<Body> {
+        html_page(app, error.status, shell::shell(app, &shell::failure(error)))
     }
 }
 

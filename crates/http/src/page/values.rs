@@ -181,14 +181,21 @@ pub fn fill(template: &str, item: &Map<String, Value>) -> String {
     pieces.flatten().collect::<Vec<_>>().join(" · ")
 }
 
+/// How a line for a shell begins, and where it asks.
+pub struct Curl {
+    pub start: String,
+    /// Scheme and host.
+    pub site: String,
+}
+
 /// The line for a shell that asks the same.
-pub fn curl(host: &str, target: &str, body: Option<&Value>) -> String {
+pub fn curl(Curl { start, site }: &Curl, target: &str, body: Option<&Value>) -> String {
     let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
-    let url = quoted(&format!("http://{host}{target}"));
+    let url = quoted(&format!("{site}{target}"));
     match body {
-        None => format!("curl -s {url}"),
+        None => format!("{start} {url}"),
         Some(body) => {
-            format!("curl -s {url} -H 'content-type: application/json' -d {}", quoted(&body.to_string()))
+            format!("{start} {url} -H 'content-type: application/json' -d {}", quoted(&body.to_string()))
         }
     }
 }
@@ -266,7 +273,8 @@ mod tests {
 
     #[test]
     fn a_curl_line_is_one_word_of_the_shell() {
-        let line = curl("localhost:1", "/a?b='c", Some(&json!({"d": "it's"})));
+        let by = Curl { start: "curl -s".to_owned(), site: "http://localhost:1".to_owned() };
+        let line = curl(&by, "/a?b='c", Some(&json!({"d": "it's"})));
         assert_eq!(
             line,
             r#"curl -s 'http://localhost:1/a?b='\''c' -H 'content-type: application/json' -d '{"d":"it'\''s"}'"#

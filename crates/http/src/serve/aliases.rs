@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::app::App;
 use super::endpoints::Answer;
 use super::error::{ApiError, hint, quote, shortened};
-use super::guard::{Peer, change};
+use super::guard::who;
 use super::lists::{Window, store_away};
 use super::predict::{blocking, find_in, main_version, reading, refuse_query, store_is_away, unknown_version};
 use super::rows::{self, Posted, Row};
@@ -146,7 +146,6 @@ async fn wish(
     known: [&'static str; 2],
     is_optional: bool,
 ) -> Result<Wish, ApiError> {
-    change(request.extensions().get::<Peer>(), request.headers())?;
     body::require_json(request.headers())?;
     refuse_query(request.uri().query().unwrap_or_default())?;
     let parse = move |bytes: &[u8]| match is_optional && bytes.is_empty() {
@@ -158,11 +157,12 @@ async fn wish(
 
 /// `PUT /v1/models/{model}/aliases/{alias}`
 pub async fn promote(app: &Arc<App>, model: &str, alias: &str, request: Request<Body>) -> Answer {
+    let by = who(request.extensions());
     let Wish { version, reason, .. } = wish(app, request, Wish::OF_PROMOTION, false).await?;
     let missing =
         || ApiError::value("missing", "version", "version: is missing; expected the number of a version, from 1");
     let version = version.ok_or_else(missing)?;
-    moved(app, model, checked(alias)?, reason, move |registry, model, alias, why| {
+    moved(app, model, checked(alias)?, (by, reason), move |registry, model, alias, why| {
         registry.promote(model, version, alias, why)
     })
     .await
@@ -170,16 +170,17 @@ pub async fn promote(app: &Arc<App>, model: &str, alias: &str, request: Request<
 
 /// `POST /v1/models/{model}/rollback`
 pub async fn roll_back(app: &Arc<App>, model: &str, request: Request<Body>) -> Answer {
+    let by = who(request.extensions());
     let Wish { alias, reason, .. } = wish(app, request, Wish::OF_ROLLBACK, true).await?;
-    moved(app, model, alias.unwrap_or_else(|| CHAMPION.to_owned()), reason, Registry::roll_back).await
+    moved(app, model, alias.unwrap_or_else(|| CHAMPION.to_owned()), (by, reason), Registry::roll_back).await
 }
 
 async fn moved(
     app: &Arc<App>,
     model: &str,
     alias: String,
-    reason: Option<String>,
-    by: impl FnOnce(&Registry, &str, &str, &Occasion) -> Result<Moved, RegistryError> + Send + 'static,
+    (by, reason): (String, Option<String>),
+    moves: impl FnOnce(&Registry, &str, &str, &Occasion) -> Result<Moved, RegistryError> + Send + 'static,
 ) -> Answer {
     // Its name becomes a part of a path of the store: it is one that is known.
     find_in(app, model, main_version)?;
@@ -190,8 +191,8 @@ async fn moved(
     // Goes on to its end also when nobody waits for the answer any more.
     reading(move || {
         let _place = place;
-        let occasion = Occasion { by: "http".to_owned(), reason, now_ms: now_ms() };
-        match by(&app.context.registry, &model, &alias, &occasion) {
+        let occasion = Occasion { by, reason, now_ms: now_ms() };
+        match moves(&app.context.registry, &model, &alias, &occasion) {
             Ok(moved) => Ok(told(&app, &model, &alias, &moved)),
             Err(error) => Err(refused(&app, &model, &error)),
         }
@@ -249,6 +250,7 @@ mod tests {
     use http_body_util::BodyExt;
 
     use super::super::fixture::{Fixture, fixture};
+    use super::super::guard::Peer;
     use super::super::tests::{ask, check, refuse};
     use super::*;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::body::Body;
-use axum::http::{HeaderMap, Method, Request, Response, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use futures_util::FutureExt;
 use millstream_model::registry::Served;
 use tokio::sync::{Semaphore, watch};
@@ -14,9 +14,10 @@ use super::answers::Answers;
 use super::body::Bodies;
 use super::endpoints::{Endpoint, Methods};
 use super::error::ApiError;
-use super::guard::is_health;
+use super::guard::{Peer, admit, is_health};
 use super::history::History;
 use super::insights::Explaining;
+use super::keys::KeyScope;
 use super::metrics::Metrics;
 use super::recommend::Bindings;
 use super::route::UserRoute;
@@ -26,6 +27,8 @@ use super::{ServeContext, live, site};
 
 /// Open event streams; each holds a connection and a queue of 256 events.
 const EVENT_STREAMS_MAX: usize = 256;
+/// A browser forgets after thirty days without an answer that the name is asked by https.
+const HTTPS_ALONE: &str = "max-age=2592000";
 
 pub struct App {
     pub context: ServeContext,
@@ -70,7 +73,7 @@ impl App {
         names
     }
 
-    pub async fn handle(self: &Arc<Self>, request: Request<Body>) -> Response<Body> {
+    pub async fn handle(self: &Arc<Self>, mut request: Request<Body>) -> Response<Body> {
         let started = Instant::now();
         let sites = &self.context.settings.serve.sites;
         let reader = match site::admit(sites, &request) {
@@ -78,29 +81,65 @@ impl App {
             Err(_) if is_health(request.uri().path()) => Ok(None),
             admitted => admitted,
         };
-        let path = request.uri().path();
+        let is_for_ever_https = site::is_for_ever_https(sites, request.headers());
         let (mut response, pattern) = match &reader {
-            Err(error) => (error.clone().into_response_at(path), "refused".to_owned()),
-            Ok(_) => match Endpoint::find(path, &self.routes) {
-                Ok(endpoint) => {
-                    let pattern = endpoint.pattern().to_owned();
-                    (self.answer(endpoint, &pattern, request).await, pattern)
-                }
-                Err(_) if request.method() == Method::OPTIONS => {
-                    (preflight(Methods::BOTH.allow(), request.headers()), "unmatched".to_owned())
-                }
-                Err(error) => (error.into_response_at(path), "unmatched".to_owned()),
+            Err(error) => (error.clone().into_response_at(request.uri().path()), "refused".to_owned()),
+            Ok(_) => match self.counted(&mut request) {
+                Ok(()) => self.routed(request).await,
+                Err(error) => (error.into_response_at(request.uri().path()), "refused".to_owned()),
             },
         };
         site::mark(sites, reader.ok().flatten(), &mut response);
+        if is_for_ever_https {
+            response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(HTTPS_ALONE));
+        }
         self.metrics.count(&pattern, response.status(), started.elapsed());
+        response
+    }
+
+    /// Who asks is known from here on, and within their rate. Health has none.
+    fn counted(&self, request: &mut Request<Body>) -> Result<(), ApiError> {
+        let gate = &self.context.gate;
+        let credential = gate.credential(request.headers());
+        if !is_health(request.uri().path()) {
+            gate.count(&credential, request.extensions().get::<Peer>())?;
+        }
+        if gate.has_keys() {
+            request.extensions_mut().insert(credential);
+        }
+        Ok(())
+    }
+
+    async fn routed(self: &Arc<Self>, request: Request<Body>) -> (Response<Body>, String) {
+        let path = request.uri().path();
+        match Endpoint::find(path, &self.routes) {
+            Ok(endpoint) => {
+                let pattern = endpoint.pattern().to_owned();
+                (self.answer(endpoint, &pattern, request).await, pattern)
+            }
+            Err(_) if request.method() == Method::OPTIONS => {
+                (self.preflight(Methods::BOTH.allow(), request.headers()), "unmatched".to_owned())
+            }
+            Err(unknown) => {
+                // Which paths there are is read, too.
+                let admitted = admit(self, KeyScope::Read, request.extensions(), request.headers());
+                (admitted.err().unwrap_or(unknown).into_response_at(path), "unmatched".to_owned())
+            }
+        }
+    }
+
+    /// OPTIONS: what may be asked here, and by which scripts.
+    fn preflight(&self, allow: &'static str, asked: &HeaderMap) -> Response<Body> {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        site::preflight(allow, self.context.gate.has_keys(), asked, response.headers_mut());
         response
     }
 
     async fn answer(self: &Arc<Self>, endpoint: Endpoint, pattern: &str, request: Request<Body>) -> Response<Body> {
         let allow = endpoint.methods().allow();
         if request.method() == Method::OPTIONS {
-            return preflight(allow, request.headers());
+            return self.preflight(allow, request.headers());
         }
         if !allow.split(", ").any(|allowed| allowed == request.method().as_str()) {
             return ApiError::method(allow, pattern).into_response_at(pattern);
@@ -121,12 +160,4 @@ impl App {
             }
         }
     }
-}
-
-/// OPTIONS: what may be asked here, and by which scripts.
-fn preflight(allow: &'static str, asked: &HeaderMap) -> Response<Body> {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    site::preflight(allow, asked, response.headers_mut());
-    response
 }

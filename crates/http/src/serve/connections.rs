@@ -19,6 +19,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
@@ -26,9 +27,12 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::app::App;
 use super::error::ApiError;
+use super::gate::Gate;
 use super::guard::{Peer, is_health};
 use super::history::History;
+use super::predict::COMPUTING_MOST;
 use super::stream::Paced;
+use super::tls;
 use crate::serve::ServeContext;
 
 /// 1,024 × (a head, a small body and a small answer, each of 64 KiB) stay inside 192 MiB.
@@ -42,7 +46,9 @@ const PLACE_LOOKS: usize = 5;
 const HEAD_BYTES_MAX: usize = 64 << 10;
 /// For a request's head, and for an idle connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// The same without a place.
+/// For TLS before the first head.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// For either without a place.
 const HEAD_TIMEOUT_IN_RESERVE: Duration = Duration::from_secs(5);
 /// A connection that has asked for nothing for so long makes room when places run out; with an answer under way, after it.
 const SILENT_MOST: Duration = Duration::from_secs(1);
@@ -67,6 +73,10 @@ struct Word {
 
 /// Serves until `stop`, then lets the requests under way end.
 pub async fn serve(listener: TcpListener, context: ServeContext, stop: impl Future) {
+    if let Some(most) = context.settings.serve.concurrency {
+        // A second server of a process has the first one's.
+        let _ = COMPUTING_MOST.set(most);
+    }
     serve_most(listener, context, stop, connections_most()).await;
 }
 
@@ -82,6 +92,7 @@ pub(super) async fn serve_most(listener: TcpListener, context: ServeContext, sto
     let (tell_streams, stopping) = watch::channel(false);
     let app = Arc::new(App::new(context, stopping));
     tokio::spawn(History::keep(Arc::clone(&app)));
+    tokio::spawn(Gate::keep(Arc::clone(&app)));
     let mut door = Door::new(app, most);
     let mut connections = JoinSet::new();
     let mut stop = std::pin::pin!(stop);
@@ -294,6 +305,31 @@ fn closing(mut response: Response<Body>) -> Response<Body> {
 async fn converse(connection: Arc<Connection>, stream: TcpStream, mut told: watch::Receiver<Word>) {
     // Small answers must not wait for an acknowledgement of the one before; without it they are only slower.
     let _ = stream.set_nodelay(true);
+    let Some(acceptor) = connection.app.context.gate.tls() else {
+        return speak(connection, Paced::new(stream), told).await;
+    };
+    let most = if connection.has_place() { HANDSHAKE_TIMEOUT } else { HEAD_TIMEOUT_IN_RESERVE };
+    let mut shaking = std::pin::pin!(timeout(most, tls::accept(&acceptor, stream)));
+    // As a connection that has not asked for anything yet, which it is.
+    let shaken = loop {
+        tokio::select! {
+            shaken = shaking.as_mut() => break shaken,
+            word = next(&mut told) => if word.stopping || connection.makes_room() {
+                return;
+            },
+            () = connection.must_go.notified(), if !connection.has_place() => return,
+        }
+    };
+    if let Ok(Some(stream)) = shaken {
+        speak(connection, stream, told).await;
+    }
+}
+
+/// HTTP, to its end.
+async fn speak<S>(connection: Arc<Connection>, stream: S, mut told: watch::Receiver<Word>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let service = {
         let connection = Arc::clone(&connection);
         service_fn(move |request| {
@@ -304,7 +340,7 @@ async fn converse(connection: Arc<Connection>, stream: TcpStream, mut told: watc
     let head_timeout = if connection.has_place() { HEAD_TIMEOUT } else { HEAD_TIMEOUT_IN_RESERVE };
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(head_timeout).max_buf_size(HEAD_BYTES_MAX);
-    let mut served = std::pin::pin!(builder.serve_connection(TokioIo::new(Paced::new(stream)), service));
+    let mut served = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
     let mut is_last = false;
     let ended = loop {
         tokio::select! {

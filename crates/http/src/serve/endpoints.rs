@@ -11,6 +11,8 @@ use millstream_model::model::Argument;
 
 use super::app::App;
 use super::error::{ApiError, hint, is_of_inference, shortened};
+use super::guard::admit;
+use super::keys::KeyScope;
 use super::pages::PageKind;
 use super::recommend::PATHS;
 use super::route::{PathParameters, UserRoute};
@@ -46,6 +48,28 @@ impl Methods {
     }
 }
 
+/// What is needed to ask a route; `None`: nothing, whatever needs keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Needs {
+    /// By GET and HEAD.
+    get: Option<KeyScope>,
+    /// By any other method.
+    other: Option<KeyScope>,
+}
+
+impl Needs {
+    /// Of probes.
+    pub const NOTHING: Self = Self { get: None, other: None };
+    /// However it is asked.
+    pub const READING: Self = Self { get: Some(KeyScope::Read), other: Some(KeyScope::Read) };
+    pub const QUERYING: Self = Self { get: Some(KeyScope::Read), other: Some(KeyScope::Query) };
+    pub const WRITING: Self = Self { get: Some(KeyScope::Read), other: Some(KeyScope::Write) };
+
+    fn of(self, method: &Method) -> Option<KeyScope> {
+        if *method == Method::GET || *method == Method::HEAD { self.get } else { self.other }
+    }
+}
+
 /// Where a route is told of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Told {
@@ -62,20 +86,22 @@ use Told::{As, AsList, InHints, Nowhere};
 
 pub type Answer = Result<Response<Body>, ApiError>;
 
-/// A route of the server's own. One that changes something asks `guard` before it runs (DESIGN §8).
+/// A route of the server's own.
 pub struct OwnRoute {
     /// Names in braces are parameters.
     pub pattern: &'static str,
     pub methods: Methods,
+    pub needs: Needs,
     pub told: Told,
     pub handler: fn(Arc<App>, PathParameters, Request<Body>) -> BoxFuture<'static, Answer>,
 }
 
 macro_rules! table {
-    ($($methods:ident $pattern:literal $told:expr => |$app:pat_param, $path:pat_param, $request:pat_param| $answer:expr;)*) => {
+    ($($methods:ident $needs:ident $pattern:literal $told:expr => |$app:pat_param, $path:pat_param, $request:pat_param| $answer:expr;)*) => {
         &[$(OwnRoute {
             pattern: $pattern,
             methods: Methods::$methods,
+            needs: Needs::$needs,
             told: $told,
             handler: |$app, path, $request| {
                 async move {
@@ -90,101 +116,100 @@ macro_rules! table {
 
 /// About the server: its pages and its documents.
 const ABOUT: &[OwnRoute] = table! {
-    READ "/" InHints => |app, [], request| page(app, PageKind::Now, request).await;
-    READ "/page/batches" Nowhere => |app, [], request| page(app, PageKind::Batches, request).await;
-    READ "/page/batches/{batch}" Nowhere => |app, [batch], request| page(app, PageKind::Batch(batch), request).await;
-    BOTH "/page/sql" Nowhere => |app, [], request| page(app, PageKind::Sql, request).await;
-    READ "/page/models" Nowhere => |app, [], request| page(app, PageKind::Models, request).await;
-    READ "/page/models/{model}" Nowhere => |app, [model], request| page(app, PageKind::Model(model), request).await;
-    READ "/page/models/{model}/{version}" Nowhere => |app, [model, version], request| page(app, PageKind::Version(model, version), request).await;
-    POST "/page/models/{model}/aliases/promote" Nowhere => |app, [model], request| page(app, PageKind::Promote(model), request).await;
-    POST "/page/models/{model}/aliases/rollback" Nowhere => |app, [model], request| page(app, PageKind::RollBack(model), request).await;
-    READ "/page/try" Nowhere => |app, [], request| page(app, PageKind::Try, request).await;
-    READ "/page/try/model/{model}" Nowhere => |app, [model], request| page(app, PageKind::TryModel(model), request).await;
-    READ "/page/try/route/{route}" Nowhere => |app, [route], request| page(app, PageKind::TryRoute(route), request).await;
-    READ "/page/try/view/{view}" Nowhere => |app, [view], request| page(app, PageKind::TryView(view), request).await;
-    READ "/page/rate/{model}" Nowhere => |app, [model], request| page(app, PageKind::Rate(model), request).await;
-    READ "/page/catalogue" Nowhere => |app, [], request| page(app, PageKind::Catalogue, request).await;
-    READ "/page/catalogue/{id}" Nowhere => |app, [id], request| page(app, PageKind::Item(id), request).await;
-    READ "/page/pipeline" Nowhere => |app, [], request| page(app, PageKind::Pipeline, request).await;
-    READ "/p/{page}" InHints => |app, [name], request| page(app, PageKind::Declared(name), request).await;
-    READ "/assets/page.css" Nowhere => |app, [], request| page(app, PageKind::Style, request).await;
-    READ "/assets/page.js" Nowhere => |app, [], request| page(app, PageKind::Script, request).await;
-    READ "/assets/icon.svg" Nowhere => |app, [], request| page(app, PageKind::Icon, request).await;
-    READ "/docs" InHints => |app, [], request| page(app, PageKind::Docs, request).await;
-    READ "/openapi.json" As("This document") => |app, [], _| Ok(reply::json(StatusCode::OK, &openapi::document(&app)));
-    READ "/metrics" As("Counters, for Prometheus") => |app, [], _| Ok(live::metrics(&app));
+    READ READING "/" InHints => |app, [], request| page(app, PageKind::Now, request).await;
+    READ READING "/page/batches" Nowhere => |app, [], request| page(app, PageKind::Batches, request).await;
+    READ READING "/page/batches/{batch}" Nowhere => |app, [batch], request| page(app, PageKind::Batch(batch), request).await;
+    BOTH QUERYING "/page/sql" Nowhere => |app, [], request| page(app, PageKind::Sql, request).await;
+    READ READING "/page/models" Nowhere => |app, [], request| page(app, PageKind::Models, request).await;
+    READ READING "/page/models/{model}" Nowhere => |app, [model], request| page(app, PageKind::Model(model), request).await;
+    READ READING "/page/models/{model}/{version}" Nowhere => |app, [model, version], request| page(app, PageKind::Version(model, version), request).await;
+    POST WRITING "/page/models/{model}/aliases/promote" Nowhere => |app, [model], request| page(app, PageKind::Promote(model), request).await;
+    POST WRITING "/page/models/{model}/aliases/rollback" Nowhere => |app, [model], request| page(app, PageKind::RollBack(model), request).await;
+    READ READING "/page/try" Nowhere => |app, [], request| page(app, PageKind::Try, request).await;
+    READ READING "/page/try/model/{model}" Nowhere => |app, [model], request| page(app, PageKind::TryModel(model), request).await;
+    READ READING "/page/try/route/{route}" Nowhere => |app, [route], request| page(app, PageKind::TryRoute(route), request).await;
+    READ READING "/page/try/view/{view}" Nowhere => |app, [view], request| page(app, PageKind::TryView(view), request).await;
+    READ READING "/page/rate/{model}" Nowhere => |app, [model], request| page(app, PageKind::Rate(model), request).await;
+    READ READING "/page/catalogue" Nowhere => |app, [], request| page(app, PageKind::Catalogue, request).await;
+    READ READING "/page/catalogue/{id}" Nowhere => |app, [id], request| page(app, PageKind::Item(id), request).await;
+    READ READING "/page/pipeline" Nowhere => |app, [], request| page(app, PageKind::Pipeline, request).await;
+    READ READING "/p/{page}" InHints => |app, [name], request| page(app, PageKind::Declared(name), request).await;
+    READ READING "/assets/page.css" Nowhere => |app, [], request| page(app, PageKind::Style, request).await;
+    READ READING "/assets/page.js" Nowhere => |app, [], request| page(app, PageKind::Script, request).await;
+    READ READING "/assets/icon.svg" Nowhere => |app, [], request| page(app, PageKind::Icon, request).await;
+    READ READING "/docs" InHints => |app, [], request| page(app, PageKind::Docs, request).await;
+    READ READING "/openapi.json" As("This document") => |app, [], _| Ok(reply::json(StatusCode::OK, &openapi::document(&app)));
+    READ READING "/metrics" As("Counters, for Prometheus") => |app, [], _| Ok(live::metrics(&app));
 };
 
 /// What it answers from.
 const API: &[OwnRoute] = table! {
-    READ "/livez" As("The process serves") => |_, [], _| Ok(live::alive());
-    READ "/readyz" As("200 once a version can be asked, else 503") => |app, [], _| Ok(live::ready(&app));
-    READ "/healthz" As("State and problems") => |app, [], _| Ok(live::health(&app));
-    READ "/v1/status" As("The whole pipeline, now") => |app, [], _| Ok(live::status(&app));
-    READ "/v1/status/history" As("Its numbers of the last ten minutes, a point a second") =>
+    READ NOTHING "/livez" As("The process serves") => |_, [], _| Ok(live::alive());
+    READ NOTHING "/readyz" As("200 once a version can be asked, else 503") => |app, [], _| Ok(live::ready(&app));
+    READ NOTHING "/healthz" As("State and problems") => |app, [], request| Ok(live::health(&app, admit(&app, KeyScope::Read, request.extensions(), request.headers()).is_ok()));
+    READ READING "/v1/status" As("The whole pipeline, now") => |app, [], _| Ok(live::status(&app));
+    READ READING "/v1/status/history" As("Its numbers of the last ten minutes, a point a second") =>
         |app, [], _| Ok(history::history(&app));
-    READ "/v1/events" As("The whole pipeline, live (server-sent events)") => |app, [], _| live::events(&app);
-    READ "/v1/batches" AsList("Complete batches, oldest first") =>
+    READ READING "/v1/events" As("The whole pipeline, live (server-sent events)") => |app, [], request| live::events(&app, request.headers());
+    READ READING "/v1/batches" AsList("Complete batches, oldest first") =>
         |app, [], request| lists::batches(&app, &query(&request));
-    READ "/v1/batches/{batch}" As("One batch, with its parts") => |app, [batch], _| lists::batch(&app, &batch);
-    READ "/v1/batches/{batch}/rows" AsList("Rows of a batch, in stored order") =>
+    READ READING "/v1/batches/{batch}" As("One batch, with its parts") => |app, [batch], _| lists::batch(&app, &batch);
+    READ READING "/v1/batches/{batch}/rows" AsList("Rows of a batch, in stored order") =>
         |app, [batch], request| lists::batch_rows(&app, &batch, &query(&request)).await;
-    READ "/v1/batches/{batch}/rejects" AsList("Records of a batch that were kept aside, with their reasons") =>
+    READ READING "/v1/batches/{batch}/rejects" AsList("Records of a batch that were kept aside, with their reasons") =>
         |app, [batch], request| lists::batch_rejects(&app, &batch, &query(&request)).await;
-    READ "/v1/batches/{batch}/statistics" As("What the columns of a batch are like: numbers, histograms, frequent texts") =>
+    READ READING "/v1/batches/{batch}/statistics" As("What the columns of a batch are like: numbers, histograms, frequent texts") =>
         |app, [batch], _| statistics::statistics(&app, &batch).await;
-    READ "/v1/models" AsList("All models") => |app, [], request| lists::models(&app, &query(&request));
-    READ "/v1/models/{model}" As("One model") => |app, [model], _| lists::model(&app, &model);
-    BOTH "/v1/models/{model}/predict" InHints => |app, [model], request| {
+    READ READING "/v1/models" AsList("All models") => |app, [], request| lists::models(&app, &query(&request));
+    READ READING "/v1/models/{model}" As("One model") => |app, [model], _| lists::model(&app, &model);
+    BOTH READING "/v1/models/{model}/predict" InHints => |app, [model], request| {
         let version = predict::find_version(&app, &model, None).await?;
         predict::answer(&app, request, version).await
     };
-    READ "/v1/models/{model}/aliases" AsList("What the aliases of a model name, since when, by whom and why") =>
+    READ READING "/v1/models/{model}/aliases" AsList("What the aliases of a model name, since when, by whom and why") =>
         |app, [model], request| aliases::list(&app, &model, &query(&request));
-    PUT "/v1/models/{model}/aliases/{alias}" AsList("How an alias came to what it names, the newest first") =>
+    PUT WRITING "/v1/models/{model}/aliases/{alias}" AsList("How an alias came to what it names, the newest first") =>
         |app, [model, alias], request| match *request.method() {
             Method::PUT => aliases::promote(&app, &model, &alias, request).await,
             _ => aliases::history(&app, &model, &alias, &query(&request)).await,
         };
-    POST "/v1/models/{model}/rollback" InHints => |app, [model], request| aliases::roll_back(&app, &model, request).await;
-    READ "/v1/models/{model}/versions" AsList("Versions of a model") =>
+    POST WRITING "/v1/models/{model}/rollback" InHints => |app, [model], request| aliases::roll_back(&app, &model, request).await;
+    READ READING "/v1/models/{model}/versions" AsList("Versions of a model") =>
         |app, [model], request| lists::versions(&app, &model, &query(&request)).await;
-    READ "/v1/models/{model}/versions/{version}" As("One version (a number or an alias), with its metrics") =>
+    READ READING "/v1/models/{model}/versions/{version}" As("One version (a number or an alias), with its metrics") =>
         |app, [model, version], _| lists::version(&app, &model, &version).await;
-    READ "/v1/models/{model}/versions/{version}/insights" As(
+    READ READING "/v1/models/{model}/versions/{version}/insights" As(
         "What a version goes by and where it is right, on its held-out rows; computed on first demand: 202 until it is there"
     ) => |app, [model, version], _| insights::answer(&app, &model, &version).await;
-    BOTH "/v1/models/{model}/versions/{version}/predict" InHints => |app, [model, version], request| {
+    BOTH READING "/v1/models/{model}/versions/{version}/predict" InHints => |app, [model, version], request| {
         let version = predict::find_version(&app, &model, Some(&version)).await?;
         predict::answer(&app, request, version).await
     };
-    READ "/v1/catalogue" AsList(
+    READ READING "/v1/catalogue" AsList(
         "Items: q searches titles, filter is a condition on their columns, sort names columns (-year,title), a facet takes any of its values"
     ) => |app, [], request| catalogue::list(&app, &query(&request)).await;
-    READ "/v1/catalogue/{id}" As("One item") => |app, [id], _| catalogue::item(&app, &id).await;
-    READ "/v1/catalogue/{id}/image" As("Its picture; a drawn one for an item without") =>
+    READ READING "/v1/catalogue/{id}" As("One item") => |app, [id], _| catalogue::item(&app, &id).await;
+    READ READING "/v1/catalogue/{id}/image" As("Its picture; a drawn one for an item without") =>
         |app, [id], _| catalogue::image(&app, &id).await;
-    READ "/v1/views" As("All views, with their parameters") => |app, [], _| Ok(views::list(&app));
-    READ "/v1/views/{view}" InHints => |app, [view], request| views::view(&app, &view, &query(&request)).await;
-    // Loopback and same-origin requests only: it checks that itself.
-    POST "/v1/query" InHints => |app, [], request| views::query(&app, request).await;
+    READ READING "/v1/views" As("All views, with their parameters") => |app, [], _| Ok(views::list(&app));
+    READ READING "/v1/views/{view}" InHints => |app, [view], request| views::view(&app, &view, &query(&request)).await;
+    POST QUERYING "/v1/query" InHints => |app, [], request| views::query(&app, request).await;
 };
 
 /// The Open Inference Protocol.
 const INFERENCE: &[OwnRoute] = table! {
-    READ "/v2" InHints => |_, [], _| Ok(oip::server());
-    READ "/v2/" Nowhere => |_, [], _| Ok(oip::server());
-    READ "/v2/health/live" InHints => |_, [], _| Ok(oip::alive());
-    READ "/v2/health/ready" InHints => |app, [], _| Ok(oip::ready(&app));
-    READ "/v2/models/{model}" InHints => |app, [model], _| oip::model(&app, &model, None).await;
-    READ "/v2/models/{model}/ready" InHints => |app, [model], _| oip::model_ready(&app, &model, None).await;
-    POST "/v2/models/{model}/infer" InHints => |app, [model], request| oip::infer(&app, request, &model, None).await;
-    READ "/v2/models/{model}/versions/{version}" InHints =>
+    READ READING "/v2" InHints => |_, [], _| Ok(oip::server());
+    READ READING "/v2/" Nowhere => |_, [], _| Ok(oip::server());
+    READ NOTHING "/v2/health/live" InHints => |_, [], _| Ok(oip::alive());
+    READ NOTHING "/v2/health/ready" InHints => |app, [], _| Ok(oip::ready(&app));
+    READ READING "/v2/models/{model}" InHints => |app, [model], _| oip::model(&app, &model, None).await;
+    READ READING "/v2/models/{model}/ready" InHints => |app, [model], _| oip::model_ready(&app, &model, None).await;
+    POST READING "/v2/models/{model}/infer" InHints => |app, [model], request| oip::infer(&app, request, &model, None).await;
+    READ READING "/v2/models/{model}/versions/{version}" InHints =>
         |app, [model, version], _| oip::model(&app, &model, Some(&version)).await;
-    READ "/v2/models/{model}/versions/{version}/ready" InHints =>
+    READ READING "/v2/models/{model}/versions/{version}/ready" InHints =>
         |app, [model, version], _| oip::model_ready(&app, &model, Some(&version)).await;
-    POST "/v2/models/{model}/versions/{version}/infer" InHints =>
+    POST READING "/v2/models/{model}/versions/{version}/infer" InHints =>
         |app, [model, version], request| oip::infer(&app, request, &model, Some(&version)).await;
 };
 
@@ -193,7 +218,7 @@ async fn page(app: Arc<App>, page: PageKind, request: Request<Body>) -> Answer {
     pages.answer(page, app, request).await
 }
 
-fn own_routes() -> impl Iterator<Item = &'static OwnRoute> + Clone {
+pub(super) fn own_routes() -> impl Iterator<Item = &'static OwnRoute> + Clone {
     let actions = PATHS.iter().flat_map(|path| [&path.of_model, &path.of_version]);
     ABOUT.iter().chain(API).chain(INFERENCE).chain(actions)
 }
@@ -259,7 +284,21 @@ impl Endpoint {
         }
     }
 
+    fn needs(&self, method: &Method) -> Option<KeyScope> {
+        match self {
+            Self::Own(own, _) => own.needs.of(method),
+            Self::User(..) => Some(KeyScope::Read),
+        }
+    }
+
+    /// Of whoever may ask it: nothing is answered that was not admitted here, to pages neither.
     pub async fn answer(self, app: &Arc<App>, request: Request<Body>) -> Answer {
+        let needs = self.needs(request.method());
+        if let Some(Err(error)) = needs.map(|scope| admit(app, scope, request.extensions(), request.headers())) {
+            // Who may see the page is told on it.
+            let is_shown = self.pattern().starts_with("/page/") && error.status == StatusCode::FORBIDDEN;
+            return if is_shown { Ok(app.context.pages.failure(app, &error)) } else { Err(error) };
+        }
         match self {
             Self::Own(own, path) => (own.handler)(Arc::clone(app), path, request).await,
             Self::User(route, path) if route.route.view.is_some() => views::route(app, request, route, path).await,

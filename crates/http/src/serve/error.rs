@@ -25,11 +25,30 @@ pub struct ApiError {
     pub allow: Option<&'static str>,
     /// What may have been meant; said only when there are some.
     pub candidates: Vec<Value>,
+    /// Of a 401.
+    pub challenge: Option<Challenge>,
+}
+
+/// How a client may make itself known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Challenge {
+    /// It tried, by a key that is none.
+    pub is_unknown: bool,
+    /// A browser may ask for the key, as a password.
+    pub with_basic: bool,
 }
 
 impl ApiError {
     fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), field: None, allow: None, candidates: Vec::new() }
+        Self {
+            status,
+            code,
+            message: message.into(),
+            field: None,
+            allow: None,
+            candidates: Vec::new(),
+            challenge: None,
+        }
     }
 
     pub fn not_json(message: impl Into<String>) -> Self {
@@ -46,6 +65,10 @@ impl ApiError {
 
     pub fn forbidden(code: &'static str, message: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, code, message)
+    }
+
+    pub fn unauthorized(code: &'static str, message: impl Into<String>, challenge: Challenge) -> Self {
+        Self { challenge: Some(challenge), ..Self::new(StatusCode::UNAUTHORIZED, code, message) }
     }
 
     /// More than one thing may be meant.
@@ -152,6 +175,21 @@ impl ApiError {
         }
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+        }
+        if self.status == StatusCode::TOO_MANY_REQUESTS {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if let Some(Challenge { is_unknown, with_basic }) = self.challenge {
+            let bearer = if is_unknown {
+                "Bearer realm=\"millstream\", error=\"invalid_token\""
+            } else {
+                "Bearer realm=\"millstream\""
+            };
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(bearer));
+            if with_basic {
+                let basic = "Basic realm=\"millstream\", charset=\"UTF-8\"";
+                headers.append(header::WWW_AUTHENTICATE, HeaderValue::from_static(basic));
+            }
         }
         response
     }

@@ -150,6 +150,7 @@ pub fn context(routes: Vec<Route>, batches: Vec<Batch>) -> (ServeContext, Models
         views: views(&settings, &store),
         images: None,
         pages: Arc::new(crate::page::LivePages),
+        gate: crate::serve::Gate::default(),
         settings,
         registry: Arc::clone(&registry),
         status: Arc::new(Status::new("bitcoin")),
@@ -343,6 +344,11 @@ fn settings(routes: Vec<Route>) -> ServeSettings {
             sites: crate::serve::Sites::default(),
             query: QueryLimits::default(),
             images: crate::serve::ImagesFrom::default(),
+            keys: None,
+            reads_by_key: false,
+            rate: None,
+            concurrency: None,
+            tls: None,
         },
     }
 }

@@ -1,11 +1,14 @@
-//! Who may ask for what not everybody may: whoever is on this machine, by no other name of it. What pages of other sites may ask is
-//! decided before (`site`).
+//! Who may ask for what: with keys (`serve.keys`) whoever has one of that scope, without them whoever is on this machine, by no other name of it. What pages
+//! of other sites may ask is decided before (`site`).
 
 use std::net::{IpAddr, SocketAddr};
 
-use axum::http::{HeaderMap, HeaderName, header};
+use axum::http::{Extensions, HeaderMap, HeaderName, header};
 
-use super::error::ApiError;
+use super::app::App;
+use super::error::{ApiError, Challenge};
+use super::gate::Credential;
+use super::keys::KeyScope;
 use super::site::is_of_own_page;
 use crate::serve::host_and_port;
 
@@ -13,7 +16,7 @@ use crate::serve::host_and_port;
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub SocketAddr);
 
-/// What tells how the process is, and nothing of its data: answered to everybody, and when nothing else is.
+/// What tells how the process is, and nothing of its data: answered by any name, and when nothing else is.
 pub fn is_health(path: &str) -> bool {
     matches!(path, "/livez" | "/readyz" | "/metrics" | "/v2/health/live" | "/v2/health/ready")
 }
@@ -24,24 +27,63 @@ fn is_of_a_proxy(name: &HeaderName) -> bool {
     name == "forwarded" || name == "via" || name == "x-real-ip" || name.starts_with("x-forwarded-")
 }
 
-/// SQL of requests: from this machine, to this machine.
-pub fn loopback(peer: Option<&Peer>, headers: &HeaderMap) -> Result<(), ApiError> {
-    let message =
-        "SQL is answered on this machine alone, at 127.0.0.1 or localhost; for others, write it as a [[view]]";
-    if is_local(peer, headers) { Ok(()) } else { Err(ApiError::forbidden("not_local", message)) }
-}
-
-/// What changes something: from this machine, to this machine, and by no page of another site, whatever that may read.
-pub fn change(peer: Option<&Peer>, headers: &HeaderMap) -> Result<(), ApiError> {
-    if !is_local(peer, headers) {
-        let message = "what is served is changed on this machine alone, at 127.0.0.1 or localhost; elsewhere `millstream models promote` and `rollback` do it";
-        return Err(ApiError::forbidden("not_local", message));
+/// Whether whoever sent this may do what needs that scope.
+pub fn admit(app: &App, scope: KeyScope, extensions: &Extensions, headers: &HeaderMap) -> Result<(), ApiError> {
+    let gate = &app.context.gate;
+    let peer = extensions.get::<Peer>();
+    match scope {
+        KeyScope::Read if !gate.is_closed() => return Ok(()),
+        KeyScope::Read => by_key(app, scope, extensions)?,
+        KeyScope::Query | KeyScope::Write if gate.has_keys() => by_key(app, scope, extensions)?,
+        KeyScope::Query => return loopback(peer, headers),
+        KeyScope::Write => changes_here(peer, headers)?,
     }
-    if !is_of_own_page(headers) {
+    if scope == KeyScope::Write && !is_of_own_page(&app.context.settings.serve.sites, headers) {
         let message = "a page of another site changes nothing here; serve.cors lets it read";
         return Err(ApiError::forbidden("origin", message));
     }
     Ok(())
+}
+
+/// The name by which a change is remembered.
+pub fn who(extensions: &Extensions) -> String {
+    match extensions.get::<Credential>() {
+        Some(Credential::Key(key)) => format!("key {}", key.name),
+        Some(Credential::None | Credential::Unknown) | None => "http".to_owned(),
+    }
+}
+
+fn by_key(app: &App, scope: KeyScope, extensions: &Extensions) -> Result<(), ApiError> {
+    let with_basic = app.context.gate.is_closed();
+    let scope_name = scope.name();
+    match extensions.get::<Credential>() {
+        Some(Credential::Key(key)) if key.allows(scope) => Ok(()),
+        Some(Credential::Key(key)) => {
+            let message = format!("the key {} has not the scope {scope_name}, which this needs", key.name);
+            Err(ApiError::forbidden("scope", message))
+        }
+        Some(Credential::Unknown) => {
+            let message = "the header Authorization has no key of this server: it was mistyped, or is not in the file of keys any more";
+            Err(ApiError::unauthorized("unknown_key", message, Challenge { is_unknown: true, with_basic }))
+        }
+        Some(Credential::None) | None => {
+            let message =
+                format!("this needs a key with the scope {scope_name}: send the header Authorization: Bearer KEY");
+            Err(ApiError::unauthorized("no_key", message, Challenge { is_unknown: false, with_basic }))
+        }
+    }
+}
+
+/// SQL of requests: from this machine, to this machine.
+fn loopback(peer: Option<&Peer>, headers: &HeaderMap) -> Result<(), ApiError> {
+    let message = "SQL is answered on this machine alone, at 127.0.0.1 or localhost; for others, write it as a [[view]], or set serve.keys";
+    if is_local(peer, headers) { Ok(()) } else { Err(ApiError::forbidden("not_local", message)) }
+}
+
+/// What changes something: from this machine, to this machine.
+fn changes_here(peer: Option<&Peer>, headers: &HeaderMap) -> Result<(), ApiError> {
+    let message = "what is served is changed on this machine alone, at 127.0.0.1 or localhost; elsewhere with a key (serve.keys), or by `millstream models promote` and `rollback`";
+    if is_local(peer, headers) { Ok(()) } else { Err(ApiError::forbidden("not_local", message)) }
 }
 
 /// By one of this machine's own names.

@@ -11,13 +11,16 @@ pub struct Sites {
     pub cors: Vec<String>,
     /// Names beside `localhost`, in lower case.
     pub hosts: Vec<String>,
+    /// Its own pages come by https, and by nothing else.
+    pub is_tls: bool,
 }
 
 const NAME_BYTES_MOST: usize = 253;
 const LABEL_BYTES_MOST: usize = 63;
 
 pub fn sites(section: &Section, faults: &mut Faults) -> Sites {
-    Sites { cors: each(section, "cors", origin, faults), hosts: each(section, "hosts", host_alone, faults) }
+    let (cors, hosts) = (each(section, "cors", origin, faults), each(section, "hosts", host_alone, faults));
+    Sites { cors, hosts, is_tls: section.has("tls") }
 }
 
 fn each(

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use axum::http::{HeaderValue, Response, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use futures_util::stream;
@@ -49,15 +49,18 @@ pub fn ready(app: &App) -> Response<Body> {
     reply::json(StatusCode::OK, &ready)
 }
 
-pub fn health(app: &App) -> Response<Body> {
+/// `may_read`: whoever asks; a probe that may not is told no names.
+pub fn health(app: &App, may_read: bool) -> Response<Body> {
     let snapshot = app.context.status.snapshot();
     let served = app.context.registry.snapshot();
     let problems: Vec<&String> = snapshot.problems.iter().chain(&served.problems).collect();
     let status = if problems.is_empty() { "ok" } else { "degraded" };
-    reply::json(
-        StatusCode::OK,
-        &json!({"status": status, "state": snapshot.state, "broker": snapshot.broker, "problems": problems}),
-    )
+    let mut health = json!({"status": status, "state": snapshot.state});
+    if may_read {
+        health["broker"] = json!(snapshot.broker);
+        health["problems"] = json!(problems);
+    }
+    reply::json(StatusCode::OK, &health)
 }
 
 pub fn status(app: &App) -> Response<Body> {
@@ -107,7 +110,7 @@ impl StatusText {
 }
 
 /// `status` at once and whenever it changes, and every event as it comes, under its own kind.
-pub fn events(app: &Arc<App>) -> Result<Response<Body>, ApiError> {
+pub fn events(app: &Arc<App>, headers: &HeaderMap) -> Result<Response<Body>, ApiError> {
     let permit = Arc::clone(&app.event_streams).try_acquire_owned();
     let permit = permit.map_err(|_| ApiError::too_many("too_many_listeners", "too many event streams are open"))?;
     let mut tick = interval(STATUS_EVERY);
@@ -119,6 +122,11 @@ pub fn events(app: &Arc<App>) -> Result<Response<Body>, ApiError> {
         tick,
         told: Arc::from(""),
         ready: VecDeque::from([SseEvent::default().retry(RECONNECT_AFTER)]),
+        authorization: headers
+            .get_all(header::AUTHORIZATION)
+            .iter()
+            .map(|key| (header::AUTHORIZATION, key.clone()))
+            .collect(),
         _permit: permit,
     };
     let stream = stream::unfold(listener, |mut listener| async move {
@@ -140,11 +148,13 @@ struct Listener {
     /// The status last sent.
     told: Arc<str>,
     ready: VecDeque<SseEvent>,
+    /// A key may be taken away while its owner listens.
+    authorization: HeaderMap,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Listener {
-    /// `None` when the server stops.
+    /// `None` when the server stops, or who listens may read no more.
     async fn next(&mut self) -> Option<SseEvent> {
         loop {
             if let Some(event) = self.ready.pop_front() {
@@ -158,7 +168,10 @@ impl Listener {
                     // The sender lives in `self.app`.
                     Err(RecvError::Closed) => return None,
                 },
-                _ = self.tick.tick() => None,
+                _ = self.tick.tick() => match self.app.context.gate.lets_read(&self.authorization) {
+                    true => None,
+                    false => return None,
+                },
             };
             match event {
                 Some(event) => self.ready.push_back(event),

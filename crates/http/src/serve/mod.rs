@@ -2,7 +2,8 @@
 //!
 //! A request takes one snapshot and keeps it: versions come and go without a failed request. What a client makes large has a bound:
 //! connections, heads and idleness in `connections`, unread answers in `stream` and `answers`, bodies in `body`, values and rows in
-//! `rows` and `predict`, what a template repeats in `template`. Pages of other sites are refused in `site`. docs/limits.md has the figures.
+//! `rows` and `predict`, what a template repeats in `template`. Who may ask for what is decided in `guard`, by what `gate` knows of them; pages of other
+//! sites are refused in `site`. docs/limits.md has the figures.
 
 mod aliases;
 mod answers;
@@ -17,10 +18,14 @@ mod endpoints;
 mod error;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod gate;
 mod guard;
 mod history;
 mod hosts;
 mod insights;
+mod keys;
+#[cfg(test)]
+mod keys_tests;
 mod lists;
 mod live;
 mod metrics;
@@ -29,7 +34,9 @@ mod openapi;
 mod pages;
 mod patience;
 mod predict;
+mod rates;
 mod recommend;
+mod reloaded;
 mod reply;
 mod route;
 mod route_action;
@@ -44,6 +51,7 @@ mod stream;
 mod template;
 #[cfg(test)]
 pub(crate) mod tests;
+mod tls;
 mod verifying;
 mod views;
 
@@ -57,7 +65,9 @@ pub use app::App;
 pub use connections::serve;
 pub use endpoints::Answer;
 pub use error::ApiError;
+pub use gate::Gate;
 pub use hosts::{Sites, host_and_port, is_address, origin, sites};
+pub use keys::{DrawnKey, KeyScope, check_key_name, parse_rate};
 pub(crate) use lists::loaded_versions;
 pub(crate) use openapi::document;
 pub use pages::{Answered, Asker, PageKind, Pages};
@@ -95,6 +105,7 @@ pub struct ServeContext {
     pub views: Arc<Views>,
     pub explainer: Arc<Explainer>,
     pub pages: Arc<dyn Pages>,
+    pub gate: Gate,
 }
 
 /// The stored batches. What may read files runs off the serving threads.

@@ -40,7 +40,7 @@ pub fn document(app: &App) -> Value {
     for route in &app.routes {
         paths.insert(route.route.path.clone(), route_path(app, route));
     }
-    json!({
+    let mut document = json!({
         "openapi": "3.1.0",
         "info": {"title": app.context.settings.name, "version": env!("CARGO_PKG_VERSION"),
                  "description": "Served by Millstream"},
@@ -49,7 +49,15 @@ pub fn document(app: &App) -> Value {
             "type": "object", "required": ["error"],
             "properties": {"error": {"type": "object", "required": ["code", "message", "field"], "properties": {
                 "code": {"type": "string"}, "message": {"type": "string"}, "field": {"type": ["string", "null"]}}}}}}}
-    })
+    });
+    let gate = &app.context.gate;
+    if gate.has_keys() {
+        let key = json!({"type": "http", "scheme": "bearer", "description": "a key of the file that serve.keys names"});
+        document["components"]["securitySchemes"] = json!({ "key": key });
+        let with_key = json!({"key": []});
+        document["security"] = if gate.is_closed() { json!([with_key]) } else { json!([{}, with_key]) };
+    }
+    document
 }
 
 /// The same for every pipeline.
@@ -112,7 +120,7 @@ fn query_path() -> Value {
     let body = json!({"type": "object", "required": ["sql"], "additionalProperties": false, "properties": {
         "sql": {"type": "string"}, "params": {"type": "object"},
         "limit": {"type": "integer", "minimum": 0}, "offset": {"type": "integer", "minimum": 0}}});
-    let summary = "Rows of a query over batches, the catalogue and the tables; on this machine alone";
+    let summary = "Rows of a query over batches, the catalogue and the tables; with a key of the scope query, or on this machine alone";
     json!({"post": operation(summary, None, Some(&body))})
 }
 
@@ -134,7 +142,7 @@ fn add_alias_paths(paths: &mut Map<String, Value>) {
         operation
     };
     let promote = operation_of(
-        "Let an alias name a version; on this machine alone",
+        "Let an alias name a version; with a key of the scope write, or on this machine alone",
         &["model", "alias"],
         &of(json!({"version": version, "reason": reason}), &["version"]),
         json!({"version": 3, "reason": "less error on the next batch"}),
@@ -142,7 +150,7 @@ fn add_alias_paths(paths: &mut Map<String, Value>) {
         2,
     );
     let mut roll_back = operation_of(
-        "Let an alias name what it named before; on this machine alone",
+        "Let an alias name what it named before; with a key of the scope write, or on this machine alone",
         &["model"],
         &of(json!({"alias": alias, "reason": reason}), &[]),
         json!({"alias": "champion", "reason": "complaints since noon"}),

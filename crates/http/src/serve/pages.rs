@@ -13,7 +13,8 @@ use super::App;
 use super::body;
 use super::endpoints::{Answer, Endpoint};
 use super::error::ApiError;
-use super::guard::{Peer, change, loopback};
+use super::guard::admit;
+use super::keys::KeyScope;
 use super::reply::MODEL_VERSION;
 
 /// More is no page's: it asks for a window of what there is.
@@ -52,6 +53,9 @@ pub enum PageKind {
 /// Renders the pages of an app.
 pub trait Pages: Send + Sync {
     fn answer(&self, page: PageKind, app: Arc<App>, request: Request<Body>) -> BoxFuture<'static, Answer>;
+
+    /// What is shown in place of a page.
+    fn failure(&self, app: &App, error: &ApiError) -> Response<Body>;
 }
 
 /// What the API answered.
@@ -69,28 +73,13 @@ pub struct Asker<'a> {
 }
 
 impl Asker<'_> {
-    /// The posted form of a query in SQL: of this machine alone, as the query itself, and with the same bounds on what a client sends.
-    pub async fn form(&self, body: Body) -> Result<String, ApiError> {
-        loopback(self.peer(), &self.parts.headers)?;
-        self.text(body).await
-    }
-
-    /// The posted form of something that changes what is served.
-    pub async fn changing_form(&self, body: Body) -> Result<String, ApiError> {
-        change(self.peer(), &self.parts.headers)?;
-        self.text(body).await
-    }
-
     /// Whether whoever asks for the page may change what is served.
     pub fn may_change(&self) -> bool {
-        change(self.peer(), &self.parts.headers).is_ok()
+        admit(self.app, KeyScope::Write, &self.parts.extensions, &self.parts.headers).is_ok()
     }
 
-    fn peer(&self) -> Option<&Peer> {
-        self.parts.extensions.get::<Peer>()
-    }
-
-    async fn text(&self, body: Body) -> Result<String, ApiError> {
+    /// A posted form, with the same bounds on what a client sends.
+    pub async fn form(&self, body: Body) -> Result<String, ApiError> {
         let text = |bytes: &[u8]| match std::str::from_utf8(bytes) {
             Ok(text) => Ok(text.to_owned()),
             Err(_) => Err(ApiError::bad_request("the form is no UTF-8")),

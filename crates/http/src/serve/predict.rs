@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -126,8 +126,10 @@ pub async fn answer(app: &App, request: Request<Body>, version: Arc<Version>) ->
 /// So much is computed for requests at once: more would not be faster, and each has its memory.
 static COMPUTING: LazyLock<Semaphore> = LazyLock::new(|| {
     let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    Semaphore::new(COMPUTING_LEAST.max(processors))
+    Semaphore::new(COMPUTING_MOST.get().copied().unwrap_or(COMPUTING_LEAST.max(processors)))
 });
+/// `serve.concurrency`: of the process, as its processors are. Set before the first request.
+pub static COMPUTING_MOST: OnceLock<usize> = OnceLock::new();
 const COMPUTING_LEAST: usize = 16;
 /// Who waits longer for a place is told to ask again.
 const COMPUTING_WAIT: Duration = Duration::from_secs(20);

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
 
 use millstream_answer::catalogue::CatalogueRules;
 use millstream_answer::views::{QueryLimits, View};
@@ -16,6 +18,23 @@ pub struct Serve {
     pub sites: Sites,
     pub query: QueryLimits,
     pub images: ImagesFrom,
+    /// The file of keys.
+    pub keys: Option<PathBuf>,
+    /// Reading needs one, too.
+    pub reads_by_key: bool,
+    /// Requests a second of each address that has no key.
+    pub rate: Option<NonZeroU32>,
+    /// Requests that are computed at once, of those that take long.
+    pub concurrency: Option<usize>,
+    /// The files of a certificate and its key.
+    pub tls: Option<(PathBuf, PathBuf)>,
+}
+
+impl Serve {
+    /// Of its URLs.
+    pub fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
 }
 
 /// Whether items may show pictures of other hosts.

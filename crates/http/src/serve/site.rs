@@ -78,7 +78,7 @@ fn ours(sites: &Sites, host: &str) -> Result<(), ApiError> {
 fn of_origin(sites: &Sites, host: &str, given: &str) -> Result<Reader, ApiError> {
     // Of a sandboxed frame or a file it is "null", which is nobody's.
     let Ok(origin) = origin(given) else { return Err(foreign(given)) };
-    if is_same(&origin, host) {
+    if is_same(sites, &origin, host) {
         return Ok(None);
     }
     if !sites.cors.contains(&origin) {
@@ -87,20 +87,24 @@ fn of_origin(sites: &Sites, host: &str, given: &str) -> Result<Reader, ApiError>
     HeaderValue::from_str(given).map(Some).map_err(|_| foreign(given))
 }
 
-/// Whether a page of this origin is of this server; behind a proxy it may have come by https.
-fn is_same(origin: &str, host: &str) -> bool {
+/// Whether a page of this origin is of this server; behind a proxy it may have come by https. With TLS one that came without is not: whoever is on the way
+/// could have made it.
+fn is_same(sites: &Sites, origin: &str, host: &str) -> bool {
     let Some((scheme, site)) = origin.split_once("://") else { return false };
+    if sites.is_tls && scheme != "https" {
+        return false;
+    }
     let usual = if scheme == "https" { 443 } else { 80 };
     let parts = |text| host_and_port(text).map(|(host, port)| (host, port.unwrap_or(usual)));
     parts(site).is_some_and(|site| Some(site) == parts(host))
 }
 
 /// Whether no page of another site asks, as far as a browser says it: also of those that may read.
-pub fn is_of_own_page(headers: &HeaderMap) -> bool {
+pub fn is_of_own_page(sites: &Sites, headers: &HeaderMap) -> bool {
     let text = |name: &HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or_default());
     match (text(&header::ORIGIN), text(&header::HOST)) {
         (None, _) => !matches!(text(&SEC_FETCH_SITE), Some("cross-site" | "same-site")),
-        (Some(given), host) => origin(given).is_ok_and(|origin| host.is_some_and(|host| is_same(&origin, host))),
+        (Some(given), host) => origin(given).is_ok_and(|origin| host.is_some_and(|host| is_same(sites, &origin, host))),
     }
 }
 
@@ -139,14 +143,24 @@ pub fn mark<B>(sites: &Sites, reader: Reader, response: &mut Response<B>) {
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("x-model-version, retry-after"));
 }
 
+/// With TLS, browsers that came by a name of the pipeline file come by https from then on. `localhost` is everybody's, and addresses have no such thing.
+pub fn is_for_ever_https(sites: &Sites, headers: &HeaderMap) -> bool {
+    if !sites.is_tls {
+        return false;
+    }
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).and_then(host_and_port);
+    host.is_some_and(|(name, _)| sites.hosts.contains(&name))
+}
+
 /// Of OPTIONS, what scripts of another origin may send here.
-pub fn preflight(allow: &'static str, asked: &HeaderMap, headers: &mut HeaderMap) {
+pub fn preflight(allow: &'static str, has_keys: bool, asked: &HeaderMap, headers: &mut HeaderMap) {
     headers.insert(header::ALLOW, HeaderValue::from_static(allow));
     if !asked.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD) {
         return;
     }
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(allow));
-    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("content-type"));
+    let sent = if has_keys { "content-type, authorization" } else { "content-type" };
+    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(sent));
     headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("3600"));
     if asked.contains_key("access-control-request-private-network") {
         headers.insert(ALLOW_PRIVATE_NETWORK, HeaderValue::from_static("true"));
@@ -158,7 +172,8 @@ mod tests {
     use super::*;
 
     fn sites() -> Sites {
-        Sites { cors: vec!["https://app.example".to_owned()], hosts: vec!["models.example".to_owned()] }
+        let [cors, hosts] = ["https://app.example", "models.example"].map(|one| vec![one.to_owned()]);
+        Sites { cors, hosts, is_tls: false }
     }
 
     fn asked(sites: &Sites, target: &str, pairs: &[(&str, &str)]) -> Result<Option<String>, (u16, String)> {
@@ -262,6 +277,27 @@ mod tests {
         let (_, message) =
             asked(&sites(), "/", &[("host", "localhost"), ("origin", "https://new.example")]).unwrap_err();
         assert!(message.contains(r#"serve.cors = ["https://new.example"]"#), "{message}");
+    }
+
+    #[test]
+    fn with_tls_a_page_that_came_without_is_another_sites() {
+        let tls = Sites { is_tls: true, ..sites() };
+        let check = |origin: &str, is_own: bool| {
+            let pairs = [("host", "models.example:8443"), ("origin", origin)];
+            assert_eq!(asked(&tls, "/", &pairs).is_ok(), is_own, "{origin}");
+            let headers: HeaderMap =
+                pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
+            assert_eq!(is_of_own_page(&tls, &headers), is_own, "{origin}");
+        };
+        check("https://models.example:8443", true);
+        for origin in ["http://models.example:8443", "https://models.example", "http://models.example"] {
+            check(origin, false);
+        }
+        let for_ever = |sites: &Sites, host: &str| {
+            is_for_ever_https(sites, &[(header::HOST, host.parse().unwrap())].into_iter().collect())
+        };
+        assert!(for_ever(&tls, "models.example:8443") && !for_ever(&sites(), "models.example"));
+        assert!(!for_ever(&tls, "localhost:8443") && !for_ever(&tls, "127.0.0.1"));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use super::{
 use millstream_answer::query::OutputFormat;
 use millstream_answer::views::{ProcessLimits, QUERY_PROCESS};
 use millstream_base::{address, host_and_port};
+use millstream_http::serve::{KeyScope, check_key_name, parse_rate};
 use millstream_model::registry::check_reason;
 
 use crate::config::{Overrides, Retention, pipeline_name_fault, retention_age, retention_bytes};
@@ -139,6 +140,9 @@ enum TypedCommand {
     /// List, show or verify the trained versions; promote them, roll back, list their aliases
     #[command(subcommand)]
     Models(TypedModels),
+    /// Draw keys for who may ask the server what
+    #[command(subcommand)]
+    Keys(TypedKeys),
     /// Answer SQL over the committed batches: the tables are `batches`, `catalogue` and each [[table]], names keep their case
     Query {
         #[command(flatten)]
@@ -277,6 +281,30 @@ enum TypedModels {
     },
 }
 
+#[derive(Debug, Subcommand)]
+enum TypedKeys {
+    /// Draw a key: prints the key, which is shown this once, and the line for the file of serve.keys
+    New {
+        /// Whose it is
+        #[arg(value_parser = key_name)]
+        name: String,
+        /// What it is for: read, write, query, several with commas between them
+        #[arg(long, value_name = "SCOPES", value_delimiter = ',', required = true, value_parser = key_scope)]
+        scope: Vec<KeyScope>,
+        /// Requests a second that it may send [default: any number]
+        #[arg(long, value_name = "N", value_parser = parse_rate)]
+        rate: Option<NonZeroU32>,
+    },
+}
+
+fn key_name(name: &str) -> Result<String, String> {
+    check_key_name(name).map(|()| name.to_owned())
+}
+
+fn key_scope(text: &str) -> Result<KeyScope, String> {
+    KeyScope::parse(text)
+}
+
 #[derive(Debug, Args)]
 struct TypedMove {
     #[arg(long, default_value = "champion")]
@@ -302,7 +330,9 @@ pub fn parse_from<A: Into<OsString> + Clone>(
     environment: Option<&str>,
 ) -> Result<Invocation, clap::Error> {
     let Typed { command, global } = Typed::try_parse_from(arguments)?;
-    if matches!(command, TypedCommand::New { .. } | TypedCommand::Broker { .. }) && !global.set.is_empty() {
+    if matches!(command, TypedCommand::New { .. } | TypedCommand::Broker { .. } | TypedCommand::Keys(_))
+        && !global.set.is_empty()
+    {
         let message = "--set overrides a pipeline file, and this command reads none";
         return Err(Typed::command().error(ErrorKind::ArgumentConflict, message));
     }
@@ -336,6 +366,7 @@ impl Ready<'_> {
                 };
                 Command::New { name, from }
             }
+            TypedCommand::Keys(TypedKeys::New { name, scope, rate }) => Command::NewKey { name, scopes: scope, rate },
             TypedCommand::Check(target) => {
                 let (file, overrides) = self.target(target);
                 Command::Check { file, overrides }

@@ -1,7 +1,6 @@
 //! `millstream demo`: an example's pipeline file, pointed at generated data in a folder of its own.
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use millstream_base::ConfigFaults;
@@ -93,11 +92,10 @@ impl Demo {
     }
 
     /// Requests that the served demo answers.
-    pub fn curl_lines(&self, address: SocketAddr) -> String {
-        let get = |path: &&str| format!("\n  curl 'http://{address}{path}'");
-        let post = |path: &str, body: &str| {
-            format!("\n  curl -H 'content-type: application/json' -d '{body}' 'http://{address}{path}'")
-        };
+    pub fn curl_lines(&self, site: &str) -> String {
+        let get = |path: &&str| format!("\n  curl '{site}{path}'");
+        let post =
+            |path: &str, body: &str| format!("\n  curl -H 'content-type: application/json' -d '{body}' '{site}{path}'");
         let lines = |paths: &[&str]| paths.iter().map(get).collect::<String>();
         match self.system {
             DemoSystem::Bitcoin => lines(&[

@@ -27,6 +27,7 @@ use millstream_answer::catalogue::{CatalogueFrom, Lookups, check_file};
 use millstream_answer::views::{answer_questions, check_files};
 use millstream_base::status::{EventKind, Status, now_ms};
 use millstream_base::{ConfigFaults, Fault, Faults, error_chain};
+use millstream_http::serve::{DrawnKey, Gate, KeyScope};
 use millstream_model::mllib::{FoldIn, Folder, ImportOptions, Limits, import};
 use millstream_model::model::check::is_model_name;
 use millstream_model::registry::{
@@ -79,6 +80,7 @@ fn execute(command: Command, bars: Option<MultiProgress>) -> anyhow::Result<u8> 
         }
         Command::New { name, from } => new(&name, &from),
         Command::Check { file, overrides } => check(&file, &overrides),
+        Command::NewKey { name, scopes, rate } => new_key(&name, &scopes, rate),
         Command::Broker { listen, advertise, data, retention } => serve_broker(listen, advertise, &data, retention),
         Command::Batches { file, overrides, action } => batches(&load(&file, &overrides)?, &action),
         Command::Models { file, overrides, action } => models(load(&file, &overrides)?, &action),
@@ -98,10 +100,10 @@ fn run_pipeline(
     loaded: Loaded,
     exit_when_done: bool,
     bars: Option<MultiProgress>,
-    announce: impl FnOnce(std::net::SocketAddr) + 'static,
+    announce: impl FnOnce(&str) + 'static,
 ) -> anyhow::Result<u8> {
     let (pipeline, status, _progress) = begin(loaded, bars);
-    let options = Options { exit_when_done, announce: announcing(status.clone(), announce) };
+    let options = Options { exit_when_done, announce: announcing(&pipeline, status.clone(), announce) };
     run(&Arc::new(pipeline), options, &status).map(|outcome| exit_code(&outcome))
 }
 
@@ -113,7 +115,7 @@ fn stage(loaded: Loaded, stage: Stage, exit_when_done: bool, bars: Option<MultiP
         Stage::Ingest => run::ingest(&pipeline, &alone)?,
         Stage::Train => run::train(pipeline, &alone)?,
         Stage::Serve => {
-            let options = Options { exit_when_done, announce: announcing(status.clone(), |_| {}) };
+            let options = Options { exit_when_done, announce: announcing(&pipeline, status.clone(), |_| {}) };
             run::serve_alone(&Arc::new(pipeline), options, &status)?
         }
     };
@@ -130,14 +132,18 @@ fn begin(loaded: Loaded, bars: Option<MultiProgress>) -> (Pipeline, Arc<Status>,
     (loaded.pipeline, status, progress)
 }
 
+/// `announce`: is told scheme and host.
 fn announcing(
+    pipeline: &Pipeline,
     status: Arc<Status>,
-    announce: impl FnOnce(std::net::SocketAddr) + 'static,
+    announce: impl FnOnce(&str) + 'static,
 ) -> Box<dyn FnOnce(std::net::SocketAddr)> {
+    let scheme = pipeline.serve.scheme();
     Box::new(move |address: std::net::SocketAddr| {
         let data = json!({ "address": address.to_string() });
-        status.event(EventKind::Listening, format!("the page and the API: http://{address}"), data);
-        announce(address);
+        let site = format!("{scheme}://{address}");
+        status.event(EventKind::Listening, format!("the page and the API: {site}"), data);
+        announce(&site);
     })
 }
 
@@ -153,8 +159,8 @@ fn run_demo(demo: Demo, bars: Option<MultiProgress>) -> anyhow::Result<u8> {
     demo.generate().with_context(|| format!("{}: cannot be written", demo.data.display()))?;
     let csv = demo.csv();
     tracing::info!(target: "millstream", kind = "generated", rows = demo.rows, seed = demo.seed, "{}", csv.display());
-    run_pipeline(loaded, demo.exit_when_done, bars, move |address| {
-        say(&format!("try, once the first batches are trained:{}", demo.curl_lines(address)));
+    run_pipeline(loaded, demo.exit_when_done, bars, move |site| {
+        say(&format!("try, once the first batches are trained:{}", demo.curl_lines(site)));
     })
 }
 
@@ -182,6 +188,7 @@ fn check(file: &Path, overrides: &Overrides) -> anyhow::Result<u8> {
     for warning in &loaded.warnings {
         say(&format!("warning: {warning}"));
     }
+    Gate::open(&pipeline.serve, &file.display().to_string())?;
     let mut faults = Faults::new(file.display().to_string());
     if let Some(rules) = &pipeline.catalogue
         && let CatalogueFrom::File(items) = &rules.from
@@ -230,6 +237,14 @@ fn check(file: &Path, overrides: &Overrides) -> anyhow::Result<u8> {
         if pipeline.views.is_empty() { String::new() } else { format!("{} views, ", pipeline.views.len()) },
         pipeline.routes.len()
     ));
+    Ok(exit::DONE)
+}
+
+/// The key stands on stdout this once.
+fn new_key(name: &str, scopes: &[KeyScope], rate: Option<NonZeroU32>) -> anyhow::Result<u8> {
+    let key = DrawnKey::draw(name, scopes, rate).context("this machine gives no random numbers")?;
+    say("the key, which is shown this once, and its line for the file of serve.keys:");
+    print(&format!("{}\n{}\n", key.secret, key.line))?;
     Ok(exit::DONE)
 }
 

@@ -25,6 +25,7 @@ pub use shape::{KnownFile, said_of};
 
 use millstream_answer::query::OutputFormat;
 use millstream_answer::views::ProcessLimits;
+use millstream_http::serve::KeyScope;
 
 use crate::config::{Overrides, Retention};
 
@@ -72,6 +73,12 @@ pub enum Command {
     Check {
         file: PathBuf,
         overrides: Overrides,
+    },
+    /// Draws a key, for the file of `serve.keys`.
+    NewKey {
+        name: String,
+        scopes: Vec<KeyScope>,
+        rate: Option<NonZeroU32>,
     },
     Broker {
         listen: SocketAddr,

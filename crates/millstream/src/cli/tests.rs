@@ -153,7 +153,7 @@ fn every_system_has_an_example_and_a_demo_with_rows_of_its_own() {
         // A demo has no file: it shows the text that it runs, which has no secret.
         assert_eq!(of_demo.text, example.text());
         // What it says to try is what it answers.
-        let lines = demo.curl_lines("127.0.0.1:8080".parse().unwrap());
+        let lines = demo.curl_lines("http://127.0.0.1:8080");
         let paths = lines.lines().filter_map(|line| line.split("http://127.0.0.1:8080").nth(1));
         let paths: Vec<&str> = paths.map(|path| path.trim_end_matches('\'').split('?').next().unwrap()).collect();
         assert!(paths.len() >= 4, "{lines}");

@@ -30,6 +30,7 @@ pub(super) const KEYS: &[(&str, &Keys)] = &[
     ("train", &TRAIN),
     ("train.spark", &spark::SPARK),
     ("serve", &serve::check::SERVE),
+    ("serve.tls", &serve::check::TLS),
     ("catalogue", &catalogue::check::CATALOGUE),
     ("model", &model::check::MODEL),
     ("route", &serve::check::ROUTE),

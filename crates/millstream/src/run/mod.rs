@@ -119,7 +119,7 @@ pub fn run(pipeline: &Arc<Pipeline>, options: Options, status: &Arc<Status>) -> 
     // What was trained is served on, even when the pipeline failed.
     let serve_on = matches!(outcome, Ok(Outcome::Done | Outcome::Failed(_))) && !options.exit_when_done;
     if serve_on {
-        let message = format!("serving on http://{} until stopped", server.address);
+        let message = format!("serving on {}://{} until stopped", pipeline.serve.scheme(), server.address);
         status.event(EventKind::Serving, message, json!({}));
         server.wait(&stop);
     }

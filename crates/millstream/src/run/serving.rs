@@ -12,7 +12,7 @@ use millstream_answer::views::{Now, ProcessCommand, Views};
 use millstream_base::error_chain;
 use millstream_base::status::{Event, EventKind, Status};
 use millstream_http::page::LivePages;
-use millstream_http::serve::{BatchReadError, BatchSource, ServeContext, bind, serve};
+use millstream_http::serve::{BatchReadError, BatchSource, Gate, ServeContext, bind, serve};
 use millstream_model::registry::{OwnerTexts, Registry};
 use millstream_model::train::Explainer;
 use millstream_store::SharedStore;
@@ -61,6 +61,7 @@ impl Server {
         stop: &Arc<Stop>,
         pace: Pace,
     ) -> anyhow::Result<Self> {
+        let gate = Gate::open(&pipeline.serve, &pipeline.file.display().to_string())?;
         let runtime = ServingRuntime::start()?;
         let tasks = runtime.handle().clone();
         let _inside = tasks.enter();
@@ -82,6 +83,7 @@ impl Server {
             views: views.clone(),
             explainer: Arc::new(Explainer::new(store.clone(), registry.clone(), batches.clone())),
             pages: Arc::new(LivePages),
+            gate,
         };
         tasks.spawn(end_questions(views.clone(), stop.clone()));
         let answering = tasks.spawn(serve(listener, context, stop.serving.clone().cancelled_owned()));

@@ -7,6 +7,8 @@ mod template;
 mod view_route;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use millstream_answer::views::QueryLimits;
@@ -17,6 +19,7 @@ pub use page::{CARD, PAGE, Shown, pages};
 pub use route::{ROUTE, columns_and_parameters, routes};
 pub use view_route::check_view_route;
 
+use super::keys::RATE_MOST;
 use super::{ImagesFrom, Serve, sites};
 
 pub const SERVE: Keys = Keys {
@@ -29,9 +32,20 @@ pub const SERVE: Keys = Keys {
         ("query_seconds", Takes::Number),
         ("query_rows", Takes::Whole(1, QUERY_ROWS_MOST)),
         ("query_memory", Takes::Text),
+        ("keys", Takes::Text),
+        ("read", Takes::Choice(&["open", "keys"])),
+        ("open", Takes::Flag),
+        ("rate", Takes::Whole(1, RATE_MOST as i64)),
+        ("concurrency", Takes::Whole(1, CONCURRENCY_MOST)),
+        ("tls", Takes::Table),
     ],
-    later: &[("keys", "bind serve.listen to an address that only you reach")],
+    later: &[],
 };
+
+pub const TLS: Keys = Keys { known: &[("cert", Takes::Text), ("key", Takes::Text)], later: &[] };
+
+/// As many as there are connections.
+const CONCURRENCY_MOST: i64 = 1024;
 
 /// A longer query is no request's.
 const QUERY_SECONDS_MOST: f64 = 3600.0;
@@ -49,7 +63,38 @@ pub fn serve(root: &Table, faults: &mut Faults) -> Serve {
     let listen = listen(&section, faults).unwrap_or(DEFAULT_SERVE);
     let images = [("linked", ImagesFrom::Anywhere), ("drawn", ImagesFrom::Here)];
     let images = section.choice("images", &images, faults).unwrap_or_default();
-    Serve { listen, sites: sites(&section, faults), query: query_limits(&section, faults), images }
+    let keys = section.filled_text("keys", faults).map(PathBuf::from);
+    let is_open = section.flag("open", faults).unwrap_or_default();
+    if !is_open && !section.has("keys") && !listen.ip().to_canonical().is_loopback() {
+        let message = "others than this machine reach it, and there are no keys: name a file of them (serve.keys = \"keys.txt\", where \
+            `millstream keys new` writes the lines), or let everybody read (serve.open = true)";
+        section.fault("listen", message, faults);
+    }
+    let reads_by_key = section.choice("read", &[("open", false), ("keys", true)], faults).unwrap_or_default();
+    if reads_by_key && !section.has("keys") {
+        section.fault("read", "needs serve.keys, the file of the keys", faults);
+    }
+    let rate = section.whole("rate", "for no limit, remove it", faults);
+    let concurrency = section.whole("concurrency", "", faults);
+    Serve {
+        listen,
+        sites: sites(&section, faults),
+        query: query_limits(&section, faults),
+        images,
+        keys,
+        reads_by_key,
+        rate: rate.and_then(|rate| NonZeroU32::new(u32::try_from(rate).ok()?)),
+        concurrency: concurrency.and_then(|most| usize::try_from(most).ok()),
+        tls: tls(&section, faults),
+    }
+}
+
+fn tls(section: &Section, faults: &mut Faults) -> Option<(PathBuf, PathBuf)> {
+    let tls = Section::new(section.key("tls"), Some(section.table("tls", faults)?), &TLS, faults);
+    let cert =
+        tls.required_text("cert", "the file of the certificates, as PEM: the server's own, then those between", faults);
+    let key = tls.required_text("key", "the file of the certificate's private key, as PEM", faults);
+    Some((cert?.into(), key?.into()))
 }
 
 fn query_limits(section: &Section, faults: &mut Faults) -> QueryLimits {

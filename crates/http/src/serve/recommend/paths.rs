@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use millstream_model::model::{Action, Argument};
 
 use crate::serve::app::App;
-use crate::serve::endpoints::{Answer, Methods, OwnRoute, Told};
+use crate::serve::endpoints::{Answer, Methods, Needs, OwnRoute, Told};
 use crate::serve::error::ApiError;
 use crate::serve::predict::find_version;
 use crate::serve::route::PathParameters;
@@ -43,6 +43,7 @@ macro_rules! path {
         OwnRoute {
             pattern: $pattern,
             methods: Methods::$methods,
+            needs: Needs::READING,
             told: Told::$told,
             handler: |app, path, request| answer_path(app, path, request, Action::$action, $arguments).boxed(),
         }

@@ -439,10 +439,24 @@ fn store_train_and_serve_are_checked() {
         "train.when_behind = \"newst\": must be \"all\" or \"newest\"; did you mean \"newest\"?",
     );
     train("kep = 3", "train.kep: unknown key; did you mean `keep`?");
-    check(
-        "[serve]\nkeys = \"k\"",
-        "serve.keys = \"k\": not yet in this version; bind serve.listen to an address that only you reach",
-    );
+    let serve = |lines: &str, expected: &str| check(&format!("[serve]\n{lines}"), expected);
+    let reached = "others than this machine reach it, and there are no keys: name a file of them (serve.keys = \"keys.txt\", where `millstream keys new` writes the lines), or let everybody read (serve.open = true)";
+    for address in ["0.0.0.0:80", "[::]:80", "10.0.0.1:80"] {
+        let listen = format!("listen = \"{address}\"");
+        serve(&listen, &format!("serve.listen = \"{address}\": {reached}"));
+        serve(&format!("{listen}\nopen = false"), &format!("serve.listen = \"{address}\": {reached}"));
+        serve(&format!("{listen}\nopen = true"), "");
+        serve(&format!("{listen}\nkeys = \"k\"\nread = \"keys\""), "");
+    }
+    for address in ["127.0.0.2:80", "[::1]:80", "[::ffff:127.0.0.1]:80"] {
+        serve(&format!("listen = \"{address}\""), "");
+    }
+    serve("keys = \"\"", "serve.keys = \"\": must not be empty; fill it in or remove it");
+    serve("read = \"keys\"", "serve.read = \"keys\": needs serve.keys, the file of the keys");
+    serve("rate = 0", "serve.rate = 0: must be at least 1; for no limit, remove it");
+    serve("tls = \"cert.pem\"", "serve.tls = \"cert.pem\": expected a table, such as { name = value }, found text");
+    serve("tls = { cert = \"c\" }", "serve.tls.key: missing; the file of the certificate's private key, as PEM");
+    serve("tls = { cert = \"c\", key = \"k\", ca = \"a\" }", "serve.tls.ca: unknown key; the keys here are cert, key");
     check(
         "[serve]\nlisten = \"me:80\"",
         "serve.listen = \"me:80\": must be an IP address and a port, such as \"127.0.0.1:8080\" or \"0.0.0.0:8080\"",

@@ -24,6 +24,8 @@ const PIPELINE: &str = r#"
     rows = 10
     [train]
     spark = { encode = "local" }
+    [serve]
+    tls = { cert = "cert.pem", key = "key.pem" }
     [catalogue]
     from = "items.csv"
     id = "a"
