@@ -1,6 +1,7 @@
 //! The real binary, driven as a user would. One test binary: each would link DataFusion anew, a third of a gigabyte.
 #![allow(clippy::unwrap_used)]
 
+mod access;
 mod aliases;
 mod bad_input;
 mod batches;

@@ -170,10 +170,10 @@ impl Bench {
 }
 
 /// What a command says once the API answers.
-const SERVING: &str = "the page and the API: http://";
+const SERVING: &str = "the page and the API: http";
 
 fn address_of(line: &str) -> String {
-    let address = line.split("http://").nth(1).unwrap();
+    let address = line.split("://").nth(1).unwrap();
     address.split_whitespace().next().unwrap().to_owned()
 }
 
@@ -342,9 +342,14 @@ impl Served {
 
     /// Status, headers and JSON (or text) of a request.
     pub fn request(&self, method: &str, path: &str, body: Option<&str>) -> Answer {
+        self.request_with(method, path, "", body)
+    }
+
+    /// With more headers, a line each.
+    pub fn request_with(&self, method: &str, path: &str, headers: &str, body: Option<&str>) -> Answer {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n", self.address);
+        let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n{headers}", self.address);
         if let Some(body) = body {
             write!(head, "content-type: application/json\r\ncontent-length: {}\r\n", body.len()).unwrap();
         }
