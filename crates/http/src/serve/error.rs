@@ -151,9 +151,13 @@ impl ApiError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
     }
 
-    /// Whether something is wrong here, and not with the request, and not merely too early or too much at once.
+    /// Whether something broke here: not with the request, not merely too early or too much at once, and no store that is away, of which
+    /// the status tells already.
     pub fn is_fault(&self) -> bool {
-        self.status.is_server_error() && !matches!(self.code, "busy" | "loading" | "no_version" | "not_ready")
+        match self.status {
+            StatusCode::SERVICE_UNAVAILABLE => matches!(self.code, "damaged_store" | "not_known" | "query_lost"),
+            status => status.is_server_error(),
+        }
     }
 
     pub fn into_response(self) -> Response<Body> {
