@@ -51,9 +51,10 @@ pub use load::{
     RemovedVersion, Version, from_record, read_evaluation, read_evaluations, read_model_file, version_numbers,
 };
 pub use millstream_untrusted::model::{
-    Baseline, BatchRange, ClusteringTask, CommonRecord, Encoding, EngineRecord, Evaluation, EvaluationKind, Feature,
-    Feedback, Holdout, IdColumn, Input, ModelFile, NeighbourhoodTask, Parent, PopularityTask, Provenance, RatingCounts,
-    Recommendation, Scores, SimilarityTask, TargetSummary, Task, TextColumn, Tombstone, TrainedBatch,
+    Baseline, BatchRange, ClusteringTask, CommonRecord, ComparedOn, Encoding, EngineRecord, Evaluation, EvaluationKind,
+    Feature, Feedback, Holdout, IdColumn, Input, MeasureDifference, ModelFile, NeighbourhoodTask, Parent,
+    PopularityTask, Provenance, RatingCounts, Recommendation, Scores, SimilarityTask, TargetSummary, Task, TextColumn,
+    Tombstone, TrainedBatch,
 };
 pub use promotion::{Moved, Mover, Occasion, check_alias, check_reason};
 pub use removal::{Sweeper, Swept, read_tombstone};

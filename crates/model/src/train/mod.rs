@@ -3,6 +3,7 @@
 
 mod clock;
 mod columns;
+mod compare;
 mod encode;
 mod error;
 mod evaluate;
@@ -20,6 +21,7 @@ mod insights;
 mod items;
 mod keeping;
 mod known;
+mod losses;
 mod measure;
 mod measure_ratings;
 mod measuring;
@@ -32,10 +34,11 @@ mod tests;
 mod trainer;
 mod verify;
 
+pub use compare::{Comparison, compare, verdict};
 pub use error::TrainError;
 pub use evaluate::{Measured, Rows, evaluate};
 pub use fit::{Trained, TrainingRun, train};
-pub use insights::{Explainer, Unexplained, insights};
+pub use insights::{Explainer, Unexplained, insights, shown_reason};
 pub use plan::WhenBehind;
 pub use prepare::{PreparedRows, prepare};
 pub use recipe::Recipe;

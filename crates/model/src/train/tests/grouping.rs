@@ -79,7 +79,7 @@ fn neighbours() -> Model {
     neighbours_on(&["price", "rating", "genre"])
 }
 
-fn popularity(votes: Option<&str>) -> Model {
+pub fn popularity(votes: Option<&str>) -> Model {
     let columns = PopularityColumns {
         item: "id".to_owned(),
         score: Some("rating".to_owned()),
@@ -103,7 +103,7 @@ fn product(id: u64) -> Value {
     })
 }
 
-fn products(ids: std::ops::Range<u64>) -> Vec<Value> {
+pub fn products(ids: std::ops::Range<u64>) -> Vec<Value> {
     ids.map(product).collect()
 }
 
