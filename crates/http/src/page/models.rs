@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::cards::pager;
 use super::chart::{Axes, Series, bars, lines};
 use super::values::{self, Query, encode, list, number, whole, word};
-use super::{Made, Page, aliases, format};
+use super::{Made, Page, aliases, compare, format};
 use crate::serve::{Asker, loaded_versions};
 
 const PER_PAGE: usize = 20;
@@ -204,6 +204,7 @@ pub async fn one(asker: &Asker<'_>, model: &str, query: &Query) -> Made {
         p .muted {
             (curve.algorithm.replace('_', " ")) @if let Some(newest) = newest { " → " (subject(newest)) }
             " · " a href={ "/page/try/model/" (encode(model)) } { "try it" }
+            @if curve.n_versions > 1 { " · " a href={ "/page/compare/" (encode(model)) } { "compare versions" } }
         }
         @match newest {
             None => p .empty { "No version yet: its first training is still to come." },
@@ -215,6 +216,7 @@ pub async fn one(asker: &Asker<'_>, model: &str, query: &Query) -> Made {
                     }
                 }
                 (aliases)
+                @if curve.n_versions > 1 { section { h2 { "Compare two versions" } (compare::form(model, &described, &Query::default())) } }
                 section #table data-live {
                     h2 { "Versions" }
                     (table(model, list(&versions, "versions").iter().rev().collect(), curve.serving, described.get("aliases").unwrap_or(&Value::Null)))

@@ -12,6 +12,7 @@ mod body;
 mod bounds_tests;
 mod catalogue;
 pub mod check;
+mod compare;
 mod connections;
 mod endpoints;
 mod error;

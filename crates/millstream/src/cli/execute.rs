@@ -16,8 +16,8 @@ use tracing_subscriber::fmt::format::debug_fn;
 
 use super::table::table;
 use super::{
-    BatchesAction, Command, Demo, Invocation, KnownFile, LogFormat, ModelImport, ModelsAction, NewFrom, Stage, exit,
-    pipeline_for, said_of, write_new,
+    BatchesAction, Command, Demo, Invocation, KnownFile, LogFormat, ModelImport, ModelsAction, NewFrom, ReportFormat,
+    Stage, exit, pipeline_for, said_of, write_new,
 };
 use crate::config::{Loaded, Overrides, Pipeline, Retention, load, store_url};
 use crate::run::{
@@ -32,6 +32,7 @@ use millstream_model::model::check::is_model_name;
 use millstream_model::registry::{
     Found, Moved, Occasion, OwnerTexts, Published, Registry, RegistryError, Remedy, RemovedVersion, Version,
 };
+use millstream_model::train::{Explainer, Unexplained};
 use millstream_store::{LocalStore, S3Store, SharedStore, StoreUrl, read_optional};
 use millstream_stream::batch::{Batch, IDENTITY_KEY, StoredBatches};
 use millstream_stream::record::write_instant;
@@ -455,6 +456,22 @@ fn models(loaded: Loaded, action: &ModelsAction) -> anyhow::Result<u8> {
             find(model)?;
             let writable = Registry::open_for(run::open_store(&loaded.pipeline.store)?, owner.clone())?;
             say_moved(model, alias, &writable.roll_back(model, alias, &occasion(reason.as_ref()))?);
+        }
+        ModelsAction::Compare { model, versions, on, format } => {
+            let known = find(model)?;
+            let number = |name: &String| match known.resolve(name) {
+                Some(Found::Loaded(version)) => Ok(version.file.version),
+                Some(Found::Stored(number)) => Ok(number),
+                None => bail!("model {model} has no version {name:?}; it has versions 1 to {}", known.n_versions()),
+            };
+            let numbers = (number(&versions[0])?, number(&versions[1])?);
+            let batches = Arc::new(StoredBatches::new(store.clone()));
+            let explainer = Explainer::new(store, Arc::new(registry), batches);
+            let found = explainer.compare(model, numbers, *on).map_err(|Unexplained(why)| anyhow!(why))??;
+            print(&match format {
+                ReportFormat::Json => pretty(&found.to_json())?,
+                ReportFormat::Table => super::compare::told(&found),
+            })?;
         }
         ModelsAction::Aliases { model } => print(&super::aliases::listed(&registry, find(model)?)?)?,
     }

@@ -2,6 +2,7 @@
 
 mod aliases;
 mod arguments;
+mod compare;
 mod demo;
 mod execute;
 mod new;
@@ -25,6 +26,7 @@ pub use shape::{KnownFile, said_of};
 
 use millstream_answer::query::OutputFormat;
 use millstream_answer::views::ProcessLimits;
+use millstream_model::registry::ComparedOn;
 
 use crate::config::{Overrides, Retention};
 
@@ -160,4 +162,21 @@ pub enum ModelsAction {
     Aliases {
         model: String,
     },
+    Compare {
+        model: String,
+        /// Numbers or aliases.
+        versions: [String; 2],
+        /// Without it, what the versions have.
+        on: Option<ComparedOn>,
+        format: ReportFormat,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum ReportFormat {
+    /// For people
+    #[default]
+    Table,
+    /// As the API answers
+    Json,
 }

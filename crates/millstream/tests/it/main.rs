@@ -7,6 +7,7 @@ mod batches;
 mod catalogue;
 mod cleaning;
 mod common;
+mod comparing;
 mod eight;
 mod floors;
 mod golden;
