@@ -192,6 +192,7 @@ pub enum EventKind {
     SourceWasSent,
     TrainingFailed,
     Verdict,
+    VersionDecided,
     VersionMeasured,
     VersionRemoved,
     VersionTrained,
@@ -202,7 +203,14 @@ pub enum EventKind {
 impl EventKind {
     /// What is served has changed.
     pub fn is_of_version(self) -> bool {
-        matches!(self, Self::VersionTrained | Self::VersionMeasured | Self::VersionRemoved)
+        matches!(
+            self,
+            Self::AliasMoved
+                | Self::VersionDecided
+                | Self::VersionMeasured
+                | Self::VersionRemoved
+                | Self::VersionTrained
+        )
     }
 
     /// As in the log and in `/v1/events`.
@@ -224,6 +232,7 @@ impl EventKind {
             Self::SourceWasSent => "source_was_sent",
             Self::TrainingFailed => "training_failed",
             Self::Verdict => "verdict",
+            Self::VersionDecided => "version_decided",
             Self::VersionMeasured => "version_measured",
             Self::VersionRemoved => "version_removed",
             Self::VersionTrained => "version_trained",

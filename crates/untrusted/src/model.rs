@@ -491,6 +491,42 @@ impl MeasureDifference {
     }
 }
 
+/// `decision.json`: what the model's `promote` decided of the version. Create-only: a version is decided once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Decision {
+    pub format: u32,
+    pub model: String,
+    pub version: u32,
+    /// `always` or `if_better`.
+    pub rule: String,
+    pub promote: bool,
+    /// In words and numbers.
+    pub reason: String,
+    /// The version that the alias named then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub champion: Option<u32>,
+    /// The number of the alias's newest record then; 0: there was none. Where another one is the newest, somebody has moved the alias since, and the
+    /// decision moves it no more.
+    pub after: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compared: Option<DecidedBy>,
+    pub decided_at_ms: u64,
+}
+
+/// What was compared: the champion is a, the version b.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DecidedBy {
+    pub on: ComparedOn,
+    pub batches: BatchRange,
+    /// Records, or users.
+    pub compared: u64,
+    pub level: f64,
+    /// In the measure's units.
+    pub margin: f64,
+    #[serde(flatten)]
+    pub measure: MeasureDifference,
+}
+
 /// Measures by name (`rmse`, `mae`, `r2` or `accuracy`, `log_loss`, `auc`, or `rmse`, `mae`, `ndcg_10`, `recall_10`, `map_10`,
 /// `coverage`, or `silhouette`, `inertia`, or `known_items`, `rmse`, `votes`), beside the trivial baseline on the same rows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

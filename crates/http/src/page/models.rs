@@ -255,13 +255,19 @@ fn table(model: &str, versions: Vec<&Value>, serving: u64, aliases: &Value) -> M
                             }
                             td { (batches(version)) div .muted { (format::count(whole(version, "rows"))) " rows" } }
                             @for (place, _) in MEASURED { td { (measured(version, place, measures)) } }
-                            td { (verdict(version)) }
+                            td { (verdict(version)) @if let Some(decision) = version.get("decision") { div .muted { (decided(decision)) } } }
                         }
                     }
                 }
             }
         }
     }
+}
+
+/// What `promote` said of it, in short.
+pub fn decided(decision: &Value) -> String {
+    let said = if decision.get("promote") == Some(&Value::Bool(true)) { "promoted" } else { "not promoted" };
+    format!("{said} ({})", word(decision, "rule"))
 }
 
 pub fn batches(version: &Value) -> String {

@@ -410,7 +410,10 @@ fn models(loaded: Loaded, action: &ModelsAction) -> anyhow::Result<u8> {
                     }
                 }
             }
-            print(&table(&["model", "version", "batches", "rows", "measured", "baseline", "verdict"], &rows))?;
+            print(&table(
+                &["model", "version", "batches", "rows", "measured", "baseline", "verdict", "promote"],
+                &rows,
+            ))?;
         }
         ModelsAction::Show { model, version } => {
             let found = find(model)?;
@@ -518,6 +521,11 @@ fn version_row(version: &Version) -> Vec<String> {
         verdict.model,
         verdict.baseline,
         verdict.lists.map_or_else(|| verdict.words.to_owned(), |lists| format!("{}; {lists}", verdict.words)),
+        match &version.decision {
+            Some(decision) if decision.promote => "promoted".to_owned(),
+            Some(decision) => format!("not promoted ({})", decision.rule),
+            None => String::new(),
+        },
     ]
 }
 

@@ -32,6 +32,7 @@ pub(super) const KEYS: &[(&str, &Keys)] = &[
     ("serve", &serve::check::SERVE),
     ("catalogue", &catalogue::check::CATALOGUE),
     ("model", &model::check::MODEL),
+    ("model.promote", &model::check::PROMOTE),
     ("route", &serve::check::ROUTE),
     ("page", &serve::check::PAGE),
     ("page.card", &serve::check::CARD),

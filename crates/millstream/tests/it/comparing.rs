@@ -1,4 +1,4 @@
-//! Two versions on the same records, by the real binary: by command, over HTTP and on the page.
+//! Two versions on the same records, and `promote`, by the real binary: by command, over HTTP and on the page, killed in between.
 
 use serde_json::{Value, json};
 
@@ -18,10 +18,14 @@ features = ["Open"]
 target = "Close"
 "#;
 
+/// Three versions.
+fn bench(promote: &str) -> Bench {
+    Bench::new(1200, &format!("{PIPELINE}{promote}"))
+}
+
 #[test]
 fn two_versions_are_compared_by_command_over_http_and_on_a_page() {
-    // Three versions.
-    let bench = Bench::new(1200, PIPELINE);
+    let bench = bench("");
     bench.run_well(&[]);
     let compare = |more: &[&str]| bench.output(&[&["models", "compare", "test.toml", "close"], more].concat());
     let table = String::from_utf8(compare(&["1", "2"]).stdout).unwrap();
@@ -66,4 +70,51 @@ fn two_versions_are_compared_by_command_over_http_and_on_a_page() {
     let names: Vec<&Value> = operation["parameters"].as_array().unwrap().iter().map(|own| &own["name"]).collect();
     assert_eq!(names, ["model", "a", "b", "on"]);
     serving.stopped();
+}
+
+/// The versions that the champion named, and what moved it.
+fn history(bench: &Bench) -> Vec<(Value, Value)> {
+    let records = (1..).map(|number| format!("millstream-data/aliases/close/champion/{number:06}.json"));
+    let records = records.take_while(|path| bench.path(path).exists());
+    let record =
+        |path: String| -> Value { serde_json::from_slice(&std::fs::read(bench.path(&path)).unwrap()).unwrap() };
+    records.map(record).map(|record| (record["version"].clone(), record["by"].clone())).collect()
+}
+
+#[test]
+fn promotion_decides_itself_once_also_when_it_is_killed_in_between() {
+    let rule = "promote = { when = \"if_better\", on = \"next_batch\" }\n";
+    let whole = bench(rule);
+    let said = whole.run_well(&[]);
+    assert!(said.contains("close@1 is promoted: there was no champion"), "{said}");
+    assert!(said.contains("close@2 is ") && said.contains("on next_batch (400 records)"), "{said}");
+    let expected = history(&whole);
+    assert_eq!(expected[0], (json!(1), json!("if_better")));
+    let listed = String::from_utf8(whole.output(&["models", "list", "test.toml"]).stdout).unwrap();
+    let ends: Vec<bool> = listed.lines().map(|line| line.contains("promoted")).collect();
+    assert_eq!(ends, [false, true, true, false], "{listed}");
+    let shown = whole.output(&["models", "show", "test.toml", "close", "2"]);
+    let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
+    assert_eq!((&shown["decision"]["rule"], &shown["decision"]["on"]), (&json!("if_better"), &Value::Null));
+    assert_eq!(shown["decision"]["compared"]["on"], "next_batch");
+    let serving = whole.serving(&["serve", "test.toml"], |_| {});
+    assert_eq!(serving.ask("/v1/models/close/versions/2")["decision"], shown["decision"]);
+    let reason = shown["decision"]["reason"].as_str().unwrap();
+    assert!(serving.get("/page/models/close/2").text.contains(reason), "{reason}");
+    assert!(serving.get("/page/models/close").text.contains("promoted (if_better)"));
+    serving.stopped();
+
+    for point in
+        ["decision.before_record", "decision.after_record", "promotion.before_record", "promotion.after_record"]
+    {
+        let bench = bench(rule);
+        let mut command = bench.command(&["run", "test.toml", "--exit-when-done"]);
+        let killed = command.env("MILLSTREAM_KILL_AT", point).output().unwrap();
+        assert_eq!(killed.status.code(), None, "{point} was not reached: {}", finish(&killed).1);
+        bench.run_well(&[]);
+        assert_eq!(history(&bench), expected, "{point}");
+        // And nothing is left to decide.
+        bench.run_well(&[]);
+        assert_eq!(history(&bench), expected, "{point}");
+    }
 }

@@ -4,6 +4,7 @@
 mod clock;
 mod columns;
 mod compare;
+mod decide;
 mod encode;
 mod error;
 mod evaluate;

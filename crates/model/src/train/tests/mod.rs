@@ -9,6 +9,7 @@ mod engines;
 pub mod golden;
 mod grouping;
 mod keeping;
+mod promoting;
 mod publishing;
 mod recommending;
 mod serving;
