@@ -206,6 +206,7 @@ pub enum EventKind {
     SourceWasSent,
     TrainingFailed,
     Verdict,
+    VersionDecided,
     VersionMeasured,
     VersionRemoved,
     VersionTrained,
@@ -216,7 +217,14 @@ pub enum EventKind {
 impl EventKind {
     /// What is served has changed.
     pub fn is_of_version(self) -> bool {
-        matches!(self, Self::VersionTrained | Self::VersionMeasured | Self::VersionRemoved)
+        matches!(
+            self,
+            Self::AliasMoved
+                | Self::VersionDecided
+                | Self::VersionMeasured
+                | Self::VersionRemoved
+                | Self::VersionTrained
+        )
     }
 
     /// As in the log and in `/v1/events`.
@@ -238,6 +246,7 @@ impl EventKind {
             Self::SourceWasSent => "source_was_sent",
             Self::TrainingFailed => "training_failed",
             Self::Verdict => "verdict",
+            Self::VersionDecided => "version_decided",
             Self::VersionMeasured => "version_measured",
             Self::VersionRemoved => "version_removed",
             Self::VersionTrained => "version_trained",

@@ -433,6 +433,100 @@ pub enum EvaluationKind {
     NextBatch,
 }
 
+/// On which records two versions are compared: none of them was trained on by either.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ComparedOn {
+    /// The held-out records of all batches so far.
+    Common,
+    /// All records of the first batch after the newest of both.
+    NextBatch,
+}
+
+impl ComparedOn {
+    pub const NAMES: [&'static str; 2] = ["common", "next_batch"];
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "common" => Some(Self::Common),
+            "next_batch" => Some(Self::NextBatch),
+            _ => None,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Common => "common",
+            Self::NextBatch => "next_batch",
+        }
+    }
+}
+
+/// A measure of two versions, a and b, on the same records, and the interval of the difference, b − a.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MeasureDifference {
+    pub measure: String,
+    pub less_is_better: bool,
+    pub a: f64,
+    pub b: f64,
+    pub difference: f64,
+    pub low: f64,
+    pub high: f64,
+}
+
+impl MeasureDifference {
+    /// By how much b is better, as an interval.
+    fn gain(&self) -> (f64, f64) {
+        if self.less_is_better { (-self.high, -self.low) } else { (self.low, self.high) }
+    }
+
+    /// Whether the whole interval says that b is better by more than `margin`.
+    pub fn b_is_better(&self, margin: f64) -> bool {
+        self.gain().0 > margin
+    }
+
+    /// The same of worse.
+    pub fn b_is_worse(&self) -> bool {
+        self.gain().1 < 0.0
+    }
+}
+
+/// `decision.json`: what the model's `promote` decided of the version. Create-only: a version is decided once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Decision {
+    pub format: u32,
+    pub model: String,
+    pub version: u32,
+    /// `always` or `if_better`.
+    pub rule: String,
+    pub promote: bool,
+    /// In words and numbers.
+    pub reason: String,
+    /// The version that the alias named then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub champion: Option<u32>,
+    /// The number of the alias's newest record then; 0: there was none. Where another one is the newest, somebody has moved the alias since, and the
+    /// decision moves it no more.
+    pub after: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compared: Option<DecidedBy>,
+    pub decided_at_ms: u64,
+}
+
+/// What was compared: the champion is a, the version b.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DecidedBy {
+    pub on: ComparedOn,
+    pub batches: BatchRange,
+    /// Records, or users.
+    pub compared: u64,
+    pub level: f64,
+    /// In the measure's units.
+    pub margin: f64,
+    #[serde(flatten)]
+    pub measure: MeasureDifference,
+}
+
 /// Measures by name (`rmse`, `mae`, `r2` or `accuracy`, `log_loss`, `auc`, or `rmse`, `mae`, `ndcg_10`, `recall_10`, `map_10`,
 /// `coverage`, or `silhouette`, `inertia`, or `known_items`, `rmse`, `votes`), beside the trivial baseline on the same rows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

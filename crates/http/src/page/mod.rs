@@ -10,6 +10,7 @@ mod ask;
 mod batches;
 mod cards;
 mod chart;
+mod compare;
 mod declared;
 mod docs;
 mod drift;
@@ -114,6 +115,7 @@ async fn make(asker: &Asker<'_>, page: PageKind, query: &Query) -> Made {
         PageKind::Models => models::all(asker).await,
         PageKind::Model(model) => models::one(asker, &model, query).await,
         PageKind::Version(model, version) => version::page(asker, &model, &version).await,
+        PageKind::Compare(model) => compare::page(asker, &model, query).await,
         PageKind::Try => ask::index(asker).await,
         PageKind::TryModel(model) => ask::model(asker, &model, query).await,
         PageKind::TryRoute(route) => ask::route(asker, &route, query).await,

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::cards::pager;
 use super::chart::{Axes, Series, bars, lines};
 use super::values::{self, Query, encode, list, number, whole, word};
-use super::{Made, Page, aliases, format, traffic};
+use super::{Made, Page, aliases, compare, format, traffic};
 use crate::serve::{Asker, loaded_versions};
 
 const PER_PAGE: usize = 20;
@@ -205,6 +205,7 @@ pub async fn one(asker: &Asker<'_>, model: &str, query: &Query) -> Made {
         p .muted {
             (curve.algorithm.replace('_', " ")) @if let Some(newest) = newest { " → " (subject(newest)) }
             " · " a href={ "/page/try/model/" (encode(model)) } { "try it" }
+            @if curve.n_versions > 1 { " · " a href={ "/page/compare/" (encode(model)) } { "compare versions" } }
         }
         @match newest {
             None => p .empty { "No version yet: its first training is still to come." },
@@ -217,6 +218,7 @@ pub async fn one(asker: &Asker<'_>, model: &str, query: &Query) -> Made {
                 }
                 (aliases)
                 (traffic)
+                @if curve.n_versions > 1 { section { h2 { "Compare two versions" } (compare::form(model, &described, &Query::default())) } }
                 section #table data-live {
                     h2 { "Versions" }
                     (table(model, list(&versions, "versions").iter().rev().collect(), curve.serving, described.get("aliases").unwrap_or(&Value::Null)))
@@ -255,13 +257,19 @@ fn table(model: &str, versions: Vec<&Value>, serving: u64, aliases: &Value) -> M
                             }
                             td { (batches(version)) div .muted { (format::count(whole(version, "rows"))) " rows" } }
                             @for (place, _) in MEASURED { td { (measured(version, place, measures)) } }
-                            td { (verdict(version)) }
+                            td { (verdict(version)) @if let Some(decision) = version.get("decision") { div .muted { (decided(decision)) } } }
                         }
                     }
                 }
             }
         }
     }
+}
+
+/// What `promote` said of it, in short.
+pub fn decided(decision: &Value) -> String {
+    let said = if decision.get("promote") == Some(&Value::Bool(true)) { "promoted" } else { "not promoted" };
+    format!("{said} ({})", word(decision, "rule"))
 }
 
 pub fn batches(version: &Value) -> String {

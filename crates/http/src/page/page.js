@@ -63,7 +63,7 @@ function listen() {
     skipped.textContent = lost + " events skipped";
     refresh();
   });
-  for (const kind of ["batch_committed", "version_trained", "version_removed", "alias_moved", "training_failed", "source_ended", "problem", "problem_over"]) {
+  for (const kind of ["batch_committed", "version_trained", "version_removed", "version_decided", "alias_moved", "training_failed", "source_ended", "problem", "problem_over"]) {
     events.addEventListener(kind, (event) => {
       refresh();
       const message = JSON.parse(event.data).message;

@@ -4,7 +4,7 @@ use crate::serve::fixture::{batch, context, fixture, fixture_with_catalogue, of_
 use crate::serve::tests::ask;
 use crate::serve::{Card, DeclaredPage, PageSubject, Show};
 
-const PAGES: [&str; 15] = [
+const PAGES: [&str; 17] = [
     "/",
     "/page/batches",
     "/page/batches/1",
@@ -12,6 +12,8 @@ const PAGES: [&str; 15] = [
     "/page/models/close",
     "/page/models/close/2",
     "/page/models/waiting",
+    "/page/compare/close",
+    "/page/compare/close?a=1&b=%3Cb%3E&on=",
     "/page/try",
     "/page/try/model/close",
     "/page/try/model/close?Timestamp=5&_ask=1",

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use super::cards::facts;
-use super::models::{MEASURED, batches, measures, subject, verdict};
+use super::models::{MEASURED, batches, decided, measures, subject, verdict};
 use super::values::{encode, list, number, text, whole, word};
 use super::{Made, Page, drift, format, insights};
 use crate::serve::Asker;
@@ -90,6 +90,7 @@ pub async fn page(asker: &Asker<'_>, model: &str, version: &str) -> Made {
         @if let Some(removed) = described.get("removed") {
             p .notice { "Removed at " (format::time(removed.get("at_ms").and_then(Value::as_i64).unwrap_or_default())) " UTC: " (word(removed, "reason")) }
         }
+        @if let Some(decision) = described.get("decision") { p .notice { (decided(decision)) ": " (word(decision, "reason")) } }
         section { h2 { "How good it is" } (scores(&described)) }
         @if let Some(clusters) = &clusters { (insights::clusters(clusters)) }
         (insights::section(&described, insights.as_ref()))

@@ -18,8 +18,8 @@ use super::pages::PageKind;
 use super::recommend::PATHS;
 use super::route::{PathParameters, UserRoute};
 use super::{
-    aliases, catalogue, drift, history, insights, lineage, lists, live, mlflow, oip, openapi, predict, reply, route,
-    rows, shadow, statistics, views,
+    aliases, catalogue, compare, drift, history, insights, lineage, lists, live, mlflow, oip, openapi, predict, reply,
+    route, rows, shadow, statistics, views,
 };
 
 /// HEAD comes with GET, GET with PUT, and OPTIONS is answered everywhere.
@@ -124,6 +124,7 @@ const ABOUT: &[OwnRoute] = table! {
     BOTH QUERYING "/page/sql" Nowhere => |app, [], request| page(app, PageKind::Sql, request).await;
     READ READING "/page/models" Nowhere => |app, [], request| page(app, PageKind::Models, request).await;
     READ READING "/page/models/{model}" Nowhere => |app, [model], request| page(app, PageKind::Model(model), request).await;
+    READ READING "/page/compare/{model}" Nowhere => |app, [model], request| page(app, PageKind::Compare(model), request).await;
     READ READING "/page/models/{model}/{version}" Nowhere => |app, [model, version], request| page(app, PageKind::Version(model, version), request).await;
     POST WRITING "/page/models/{model}/aliases/promote" Nowhere => |app, [model], request| page(app, PageKind::Promote(model), request).await;
     POST WRITING "/page/models/{model}/aliases/rollback" Nowhere => |app, [model], request| page(app, PageKind::RollBack(model), request).await;
@@ -179,6 +180,8 @@ const API: &[OwnRoute] = table! {
             _ => aliases::history(&app, &model, &alias, &query(&request)).await,
         };
     POST WRITING "/v1/models/{model}/rollback" InHints => |app, [model], request| aliases::roll_back(&app, &model, request).await;
+    READ READING "/v1/models/{model}/compare" As("Two versions on the same records, which neither was trained on: each measure, with an interval of the difference") =>
+        |app, [model], request| compare::answer(&app, &model, &query(&request)).await;
     READ READING "/v1/models/{model}/versions" AsList("Versions of a model") =>
         |app, [model], request| lists::versions(&app, &model, &query(&request)).await;
     READ READING "/v1/models/{model}/versions/{version}" As("One version (a number or an alias), with its metrics") =>

@@ -336,6 +336,7 @@ fn settings(routes: Vec<Route>) -> ServeSettings {
         }),
         seed: 1,
         engine: millstream_model::model::EngineKind::Local,
+        promote: millstream_model::model::PromoteRule::Manual,
     };
     ServeSettings {
         name: "bitcoin".to_owned(),

@@ -13,6 +13,7 @@ mod body;
 mod bounds_tests;
 mod catalogue;
 pub mod check;
+mod compare;
 mod connections;
 mod described;
 mod drift;

@@ -30,6 +30,8 @@ pub enum PageKind {
     Models,
     Model(String),
     Version(String, String),
+    /// Of a model: two versions of it.
+    Compare(String),
     /// Forms, posted.
     Promote(String),
     RollBack(String),

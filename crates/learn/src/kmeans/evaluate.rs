@@ -7,7 +7,7 @@ use crate::table::{Column, Table};
 
 use super::model::Model;
 use super::sample::sample_rows;
-use super::silhouette::silhouette_in;
+use super::silhouette::{silhouette_in, silhouettes_in};
 use super::space::Space;
 
 /// Inertias are sums of squared distances over the same rows, so they can be compared; the lower the better.
@@ -52,6 +52,21 @@ impl Model {
             silhouette: silhouette_in(&self.space, &sample, &own),
             random_silhouette: silhouette_in(&self.space, &sample, &drawn),
         })
+    }
+}
+
+impl Model {
+    /// The silhouette of each row among the rows of the table, which are few; `None` of one without a cluster, and of all where there are
+    /// fewer than two clusters among them.
+    pub fn silhouettes(&self, table: &Table) -> Result<Vec<Option<f64>>, PredictError> {
+        let nearest = self.predict(table)?;
+        let usable: Vec<usize> = (0..table.n_rows()).filter(|&row| nearest[row].is_some()).collect();
+        let clusters: Vec<u32> = nearest.iter().flatten().map(|nearest| nearest.cluster).collect();
+        let mut all = vec![None; table.n_rows()];
+        if let Some(found) = silhouettes_in(&self.space, &table.rows(&usable), &clusters) {
+            usable.iter().zip(found).for_each(|(&row, value)| all[row] = Some(value));
+        }
+        Ok(all)
     }
 }
 

@@ -30,6 +30,19 @@ pub fn silhouette(points: &[f64], n_columns: usize, clusters: &[u32]) -> Option<
 /// The same of the rows of a table in a space; every row has a cluster.
 pub(super) fn silhouette_in(space: &Space, table: &Table, clusters: &[u32]) -> Option<f64> {
     let order = order(clusters);
+    mean_silhouette(&rows_in(space, table, &order), &ranges(&order, clusters))
+}
+
+/// What each of the rows adds to that mean.
+pub(super) fn silhouettes_in(space: &Space, table: &Table, clusters: &[u32]) -> Option<Vec<f64>> {
+    let order = order(clusters);
+    let ordered = silhouettes(&rows_in(space, table, &order), &ranges(&order, clusters))?;
+    let mut all = vec![0.0; ordered.len()];
+    order.iter().zip(ordered).for_each(|(&row, value)| all[row] = value);
+    Some(all)
+}
+
+fn rows_in(space: &Space, table: &Table, order: &[usize]) -> Rows {
     let mut rows = Rows { numeric: Vec::new(), coded: Vec::new() };
     for (column, values) in table.columns().iter().enumerate() {
         let weight = space.weight(column);
@@ -46,7 +59,7 @@ pub(super) fn silhouette_in(space: &Space, table: &Table, clusters: &[u32]) -> O
             }
         }
     }
-    mean_silhouette(&rows, &ranges(&order, clusters))
+    rows
 }
 
 /// Rows by cluster.
@@ -75,14 +88,18 @@ struct Rows {
 }
 
 fn mean_silhouette(rows: &Rows, ranges: &[Range<usize>]) -> Option<f64> {
+    let values = silhouettes(rows, ranges)?;
+    Some(values.iter().sum::<f64>() / values.len() as f64)
+}
+
+fn silhouettes(rows: &Rows, ranges: &[Range<usize>]) -> Option<Vec<f64>> {
     if ranges.len() < 2 {
         return None;
     }
     let all = ranges.iter().enumerate().flat_map(|(cluster, range)| range.clone().map(move |row| (row, cluster)));
     let all: Vec<(usize, usize)> = all.collect();
     let of_row = |&(row, cluster): &(usize, usize)| of_row(rows, ranges, row, cluster);
-    let values: Vec<f64> = all.par_iter().with_min_len(64).map(of_row).collect();
-    Some(values.iter().sum::<f64>() / values.len() as f64)
+    Some(all.par_iter().with_min_len(64).map(of_row).collect())
 }
 
 fn of_row(rows: &Rows, ranges: &[Range<usize>], row: usize, own: usize) -> f64 {

@@ -1,9 +1,11 @@
 //! Measures of predictions against what came true. Each is `None` for no rows, for slices of unequal length, and
-//! where its definition says so. Lists of items against what a user chose: [`Ranking`].
+//! where its definition says so. Lists of items against what a user chose: [`Ranking`]. Two models on the same records: [`paired`].
 
+mod paired;
 mod ranking;
 
-pub use ranking::Ranking;
+pub use paired::{Difference, LEVEL, Paired, RESAMPLES, paired};
+pub use ranking::{ListGains, Ranking};
 
 /// Mean over rows of `term`, in row order.
 fn mean<A: Copy, B: Copy>(a: &[A], b: &[B], term: impl Fn(A, B) -> f64) -> Option<f64> {

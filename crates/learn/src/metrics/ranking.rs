@@ -20,6 +20,14 @@ pub struct Ranking {
     relevant: Vec<u32>,
 }
 
+/// The measures of one user's list.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ListGains {
+    pub ndcg: f64,
+    pub recall: f64,
+    pub average_precision: f64,
+}
+
 impl Ranking {
     /// No users yet. Lists count up to their `k`-th item; there are `n_items` that could be in one.
     pub fn new(k: usize, n_items: usize) -> Ranking {
@@ -35,10 +43,10 @@ impl Ranking {
         }
     }
 
-    /// Adds one user: the list shown, best first and of distinct items, and the items chosen, in any order.
-    pub fn add(&mut self, ranked: &[u32], relevant: &[u32]) {
+    /// Adds one user: the list shown, best first and of distinct items, and the items chosen, in any order. Answers what was added.
+    pub fn add(&mut self, ranked: &[u32], relevant: &[u32]) -> Option<ListGains> {
         if self.k == 0 || relevant.is_empty() {
-            return;
+            return None;
         }
         self.relevant.extend_from_slice(relevant);
         self.relevant.sort_unstable();
@@ -55,11 +63,17 @@ impl Ranking {
                 precision += hits as f64 / (at + 1) as f64;
             }
         }
+        let gains = ListGains {
+            ndcg: gain / (0..n_ideal).map(discount).sum::<f64>(),
+            recall: hits as f64 / self.relevant.len() as f64,
+            average_precision: precision / n_ideal as f64,
+        };
         self.n_users += 1;
-        self.ndcg += gain / (0..n_ideal).map(discount).sum::<f64>();
-        self.recall += hits as f64 / self.relevant.len() as f64;
-        self.average_precision += precision / n_ideal as f64;
+        self.ndcg += gains.ndcg;
+        self.recall += gains.recall;
+        self.average_precision += gains.average_precision;
         self.relevant.clear();
+        Some(gains)
     }
 
     /// Adds the users of `later`, which must be of the same `k` and items.

@@ -17,7 +17,7 @@ use millstream_answer::query::OutputFormat;
 use millstream_answer::views::{ProcessLimits, QUERY_PROCESS};
 use millstream_base::{address, host_and_port};
 use millstream_http::serve::{KeyScope, check_key_name, parse_rate};
-use millstream_model::registry::check_reason;
+use millstream_model::registry::{ComparedOn, check_reason};
 
 use crate::config::{Overrides, Retention, pipeline_name_fault, retention_age, retention_bytes};
 
@@ -137,7 +137,7 @@ enum TypedCommand {
     /// List, show or verify the committed batches
     #[command(subcommand)]
     Batches(TypedBatches),
-    /// List, show or verify the trained versions; promote them, roll back, list their aliases, see where they came from
+    /// List, show, compare or verify the trained versions; promote them, roll back, list their aliases, see where they came from
     #[command(subcommand)]
     Models(TypedModels),
     /// Draw keys for who may ask the server what
@@ -284,6 +284,21 @@ enum TypedModels {
         #[command(flatten)]
         moved: TypedMove,
     },
+    /// Hold two versions against each other on the same records, which neither was trained on: each measure, with an interval of the difference
+    Compare {
+        #[command(flatten)]
+        target: Target,
+        model: String,
+        /// A version's number, or an alias
+        a: String,
+        /// The one that is held against it
+        b: String,
+        /// The held-out records of all batches (common), or the batch after both (next_batch) [default: common where there are some]
+        #[arg(long, value_name = "RECORDS", value_parser = compared_on)]
+        on: Option<ComparedOn>,
+        #[arg(long, value_enum, default_value_t)]
+        format: Said,
+    },
     /// List the aliases of a model: what each names, since when, by whom and why; and its history, the newest first
     Aliases {
         #[command(flatten)]
@@ -339,6 +354,10 @@ struct TypedMove {
     /// Why, in one line: kept with the alias
     #[arg(long, value_name = "TEXT", value_parser = reason)]
     reason: Option<String>,
+}
+
+fn compared_on(text: &str) -> Result<ComparedOn, String> {
+    ComparedOn::from_name(text).ok_or_else(|| format!("expected {}", ComparedOn::NAMES.join(" or ")))
 }
 
 fn reason(text: &str) -> Result<String, String> {
@@ -431,6 +450,9 @@ impl Ready<'_> {
                     TypedModels::Aliases { target, model } => (target, ModelsAction::Aliases { model }),
                     TypedModels::Lineage { target, model, version, limit, offset, format } => {
                         (target, ModelsAction::Lineage { model, version, offset, limit, format })
+                    }
+                    TypedModels::Compare { target, model, a, b, on, format } => {
+                        (target, ModelsAction::Compare { model, versions: [a, b], on, format })
                     }
                 };
                 let (file, overrides) = self.target(target);

@@ -33,6 +33,7 @@ use millstream_model::model::check::is_model_name;
 use millstream_model::registry::{
     Found, Moved, Occasion, OwnerTexts, Published, Registry, RegistryError, Remedy, RemovedVersion, Version, lineage,
 };
+use millstream_model::train::{Explainer, Unexplained};
 use millstream_store::{LocalStore, S3Store, SharedStore, StoreUrl, read_optional};
 use millstream_stream::batch::{Batch, IDENTITY_KEY, StoredBatches};
 use millstream_stream::record::write_instant;
@@ -427,7 +428,10 @@ fn models(loaded: Loaded, action: &ModelsAction) -> anyhow::Result<u8> {
                     }
                 }
             }
-            print(&table(&["model", "version", "batches", "rows", "measured", "baseline", "verdict"], &rows))?;
+            print(&table(
+                &["model", "version", "batches", "rows", "measured", "baseline", "verdict", "promote"],
+                &rows,
+            ))?;
         }
         ModelsAction::Show { model, version } => {
             let found = find(model)?;
@@ -473,6 +477,22 @@ fn models(loaded: Loaded, action: &ModelsAction) -> anyhow::Result<u8> {
             find(model)?;
             let writable = Registry::open_for(run::open_store(&loaded.pipeline.store)?, owner.clone())?;
             say_moved(model, alias, &writable.roll_back(model, alias, &occasion(reason.as_ref()))?);
+        }
+        ModelsAction::Compare { model, versions, on, format } => {
+            let known = find(model)?;
+            let number = |name: &String| match known.resolve(name) {
+                Some(Found::Loaded(version)) => Ok(version.file.version),
+                Some(Found::Stored(number)) => Ok(number),
+                None => bail!("model {model} has no version {name:?}; it has versions 1 to {}", known.n_versions()),
+            };
+            let numbers = (number(&versions[0])?, number(&versions[1])?);
+            let batches = Arc::new(StoredBatches::new(store.clone()));
+            let explainer = Explainer::new(store, Arc::new(registry), batches);
+            let found = explainer.compare(model, numbers, *on).map_err(|Unexplained(why)| anyhow!(why))??;
+            print(&match format {
+                Said::Json => pretty(&found.to_json())?,
+                Said::Text => super::compare::told(&found),
+            })?;
         }
         ModelsAction::Aliases { model } => print(&super::aliases::listed(&registry, find(model)?)?)?,
         ModelsAction::Lineage { model, version, offset, limit, format } => {
@@ -545,6 +565,11 @@ fn version_row(version: &Version) -> Vec<String> {
         verdict.model,
         verdict.baseline,
         verdict.lists.map_or_else(|| verdict.words.to_owned(), |lists| format!("{}; {lists}", verdict.words)),
+        match &version.decision {
+            Some(decision) if decision.promote => "promoted".to_owned(),
+            Some(decision) => format!("not promoted ({})", decision.rule),
+            None => String::new(),
+        },
     ]
 }
 

@@ -2,6 +2,7 @@
 
 mod aliases;
 mod arguments;
+mod compare;
 mod demo;
 mod execute;
 mod lineage;
@@ -29,6 +30,7 @@ pub use status::server_url;
 use millstream_answer::query::OutputFormat;
 use millstream_answer::views::ProcessLimits;
 use millstream_http::serve::KeyScope;
+use millstream_model::registry::ComparedOn;
 
 use crate::config::{Overrides, Retention};
 
@@ -175,6 +177,14 @@ pub enum ModelsAction {
     },
     Aliases {
         model: String,
+    },
+    Compare {
+        model: String,
+        /// Numbers or aliases.
+        versions: [String; 2],
+        /// Without it, what the versions have.
+        on: Option<ComparedOn>,
+        format: Said,
     },
     Lineage {
         model: String,

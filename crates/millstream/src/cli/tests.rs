@@ -62,6 +62,15 @@ fn every_command_is_ready_to_use() {
     let rollback = ModelsAction::Rollback { model: model(), alias: "best".to_owned(), reason: why };
     check("m models rollback p.toml close --alias best --reason worse", models(rollback));
     check("m models aliases p.toml close", models(ModelsAction::Aliases { model: model() }));
+    let compare = |on, format| {
+        let versions = ["2", "champion"].map(str::to_owned);
+        models(ModelsAction::Compare { model: model(), versions, on, format })
+    };
+    check("m models compare p.toml close 2 champion", compare(None, ReportFormat::Table));
+    check(
+        "m models compare p.toml close 2 champion --on next_batch --format json",
+        compare(Some(ComparedOn::NextBatch), ReportFormat::Json),
+    );
     let query = |format| Command::Query { file: file(), overrides: none(), sql: "select".to_owned(), format };
     check("m query p.toml select", query(OutputFormat::Table));
     check("m query p.toml select --format json", query(OutputFormat::Json));

@@ -33,6 +33,7 @@ pub(super) const KEYS: &[(&str, &Keys)] = &[
     ("serve.tls", &serve::check::TLS),
     ("catalogue", &catalogue::check::CATALOGUE),
     ("model", &model::check::MODEL),
+    ("model.promote", &model::check::PROMOTE),
     ("route", &serve::check::ROUTE),
     ("page", &serve::check::PAGE),
     ("page.card", &serve::check::CARD),

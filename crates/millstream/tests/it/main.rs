@@ -8,6 +8,7 @@ mod batches;
 mod catalogue;
 mod cleaning;
 mod common;
+mod comparing;
 mod drift;
 mod eight;
 mod floors;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 use millstream_learn::{Algorithm, ParamValue};
-use millstream_untrusted::model::Recommendation;
+use millstream_untrusted::model::{ComparedOn, Recommendation};
 
 pub use action::{Action, Ambiguous, Argument, ITEMS_DEFAULT, ITEMS_MOST, Sort};
 pub use kinds::{ActionSpec, KindSpec};
@@ -31,6 +31,28 @@ pub struct Model {
     pub seed: u64,
     pub columns: Columns,
     pub engine: EngineKind,
+    pub promote: PromoteRule,
+}
+
+/// When training lets the champion name a new version.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum PromoteRule {
+    #[default]
+    Manual,
+    Always,
+    IfBetter(IfBetter),
+}
+
+/// Beside the champion, on the same records.
+#[derive(Debug, Clone, PartialEq)]
+pub struct IfBetter {
+    /// `None`: the main one of the version's task.
+    pub measure: Option<String>,
+    /// In the measure's units, from 0.
+    pub margin: f64,
+    pub on: ComparedOn,
+    /// Of the interval that must lie beyond the margin.
+    pub level: f64,
 }
 
 /// What fits a model's arrays.

@@ -10,14 +10,16 @@ use millstream_untrusted::record::{self, RecordFault};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
+use super::decision::shown_decision;
 use super::foreign::{self, OwnerTexts};
 use super::kinds::{LoadedKind, LoadedModel};
 use super::removal::removed_at;
 use super::{
-    Clusters, CommonRecords, Content, ContentParts, Encoding, Evaluation, EvaluationKind, FORMAT, FeatureSet, Feedback,
-    Fitted, InputFault, ListFault, ListPage, ListQuestion, ModelFile, NeighbourParts, Neighbourhood, Popularity,
-    Prediction, Predictor, Recommender, RegistryError, Row, TargetSummary, Task, Tombstone, arrays_from_bytes,
-    evaluation_key, evaluations_prefix, load_bags, model_key, number_in, read_tombstone, version_folder,
+    Clusters, CommonRecords, Content, ContentParts, Decision, Encoding, Evaluation, EvaluationKind, FORMAT, FeatureSet,
+    Feedback, Fitted, InputFault, ListFault, ListPage, ListQuestion, ModelFile, NeighbourParts, Neighbourhood,
+    Popularity, Prediction, Predictor, Recommender, RegistryError, Row, TargetSummary, Task, Tombstone,
+    arrays_from_bytes, evaluation_key, evaluations_prefix, load_bags, model_key, number_in, read_tombstone,
+    version_folder,
 };
 use crate::model::Action;
 
@@ -27,6 +29,8 @@ pub struct Version {
     pub file: ModelFile,
     /// In the order of their numbers.
     pub evaluations: Vec<Evaluation>,
+    /// What `promote` decided of it.
+    pub decision: Option<Arc<Decision>>,
     pub algorithm: Algorithm,
     pub(super) loaded: Arc<LoadedModel>,
     arrays_bytes: u64,
@@ -50,7 +54,8 @@ impl Version {
         foreign::apart(&place, || {
             let loaded = Self::load_here(store, model, version, owner)?;
             let common = CommonRecords::open(store, model)?.find(store, model, version)?;
-            Ok(loaded.measured(read_evaluations(store, model, version)?, common))
+            let measured = loaded.measured(read_evaluations(store, model, version)?, common);
+            Ok(measured.decided(shown_decision(store, model, version)?))
         })
     }
 
@@ -96,11 +101,15 @@ impl Version {
         let loaded = Arc::new(loaded(&file, algorithm, arrays, &place)?);
         let (arrays_bytes, stream) = (bytes.len() as u64, Arc::default());
         let input_names = file.inputs.iter().map(|input| input.name.clone()).collect();
-        Ok(Self { file, evaluations, algorithm, loaded, arrays_bytes, stream, input_names })
+        Ok(Self { file, evaluations, decision: None, algorithm, loaded, arrays_bytes, stream, input_names })
     }
 
     pub(super) fn of_stream(self, stream: Arc<StreamNames>) -> Self {
         Self { stream, ..self }
+    }
+
+    pub(super) fn decided(self, decision: Option<Decision>) -> Self {
+        Self { decision: decision.map(Arc::new), ..self }
     }
 
     /// Whether a row may hold this: an input, or a column of the stream that the model does not use.
@@ -205,7 +214,7 @@ impl Version {
     /// A version in `/v1/models/{m}/versions/{v}` (DESIGN §8).
     pub fn to_json(&self) -> Value {
         let scale = self.recommender().and_then(|recommender| recommender.model.scale());
-        version_json(&self.file, &self.evaluations, &json!(scale))
+        version_json(&self.file, &self.evaluations, self.decision.as_deref(), &json!(scale))
     }
 }
 
@@ -215,6 +224,7 @@ pub struct RemovedVersion {
     pub file: ModelFile,
     /// In the order of their numbers.
     pub evaluations: Vec<Evaluation>,
+    pub decision: Option<Decision>,
     pub tombstone: Tombstone,
 }
 
@@ -227,7 +237,7 @@ impl RemovedVersion {
     /// As a version, with what became of it.
     pub fn to_json(&self) -> Value {
         let scale = self.file.task.recommendation().and_then(|task| task.scale);
-        let mut shown = version_json(&self.file, &self.evaluations, &json!(scale));
+        let mut shown = version_json(&self.file, &self.evaluations, self.decision.as_ref(), &json!(scale));
         shown["removed"] = json!({ "at_ms": self.tombstone.removed_at_ms, "reason": self.tombstone.reason });
         shown
     }
@@ -257,7 +267,12 @@ pub(super) fn configured_scale(file: &ModelFile) -> Option<Value> {
 }
 
 /// `scale`: of a recommender, else null.
-pub(super) fn version_json(file: &ModelFile, evaluations: &[Evaluation], scale: &Value) -> Value {
+pub(super) fn version_json(
+    file: &ModelFile,
+    evaluations: &[Evaluation],
+    decision: Option<&Decision>,
+    scale: &Value,
+) -> Value {
     let scores = |kind| newest_of(evaluations, kind).map(scores_json);
     let holdout = scores(EvaluationKind::Holdout);
     let baseline = holdout.as_ref().and_then(|scores| scores.get("baseline")).cloned();
@@ -291,6 +306,9 @@ pub(super) fn version_json(file: &ModelFile, evaluations: &[Evaluation], scale: 
         "seed": file.seed,
         "notes": file.notes,
     });
+    if let Some(decision) = decision {
+        shown["decision"] = json!(decision);
+    }
     if let Some(provenance) = &file.imported {
         shown["imported"] = json!(provenance);
     }

@@ -6,6 +6,7 @@ mod arrays_file;
 mod bags;
 mod columns;
 mod common;
+mod decision;
 mod encoder;
 mod error;
 #[cfg(test)]
@@ -34,6 +35,7 @@ pub use alias::{Alias, DecidedOn, Measured, Named, read_alias, read_aliases};
 pub use arrays_file::{arrays_from_bytes, arrays_to_bytes};
 pub use bags::{load_bags, store_bags};
 pub use common::{CommonRecords, publish_common, read_common};
+pub use decision::{DECISION_FILE, decision_key, keep_decision, read_decision};
 pub use encoder::{EncodedRows, RowEncoder};
 pub use error::{RegistryError, Remedy};
 pub use features::{
@@ -54,9 +56,10 @@ pub use load::{
     RemovedVersion, Version, from_record, read_evaluation, read_evaluations, read_model_file, version_numbers,
 };
 pub use millstream_untrusted::model::{
-    Baseline, BatchRange, ClusteringTask, CommonRecord, Encoding, EngineRecord, Evaluation, EvaluationKind, Feature,
-    Feedback, Holdout, IdColumn, Input, ModelFile, NeighbourhoodTask, Parent, PopularityTask, Provenance, RatingCounts,
-    Recommendation, Scores, SimilarityTask, TargetSummary, Task, TextColumn, Tombstone, TrainedBatch,
+    Baseline, BatchRange, ClusteringTask, CommonRecord, ComparedOn, DecidedBy, Decision, Encoding, EngineRecord,
+    Evaluation, EvaluationKind, Feature, Feedback, Holdout, IdColumn, Input, MeasureDifference, ModelFile,
+    NeighbourhoodTask, Parent, PopularityTask, Provenance, RatingCounts, Recommendation, Scores, SimilarityTask,
+    TargetSummary, Task, TextColumn, Tombstone, TrainedBatch,
 };
 pub use promotion::{Moved, Mover, Occasion, check_alias, check_reason};
 pub use removal::{Sweeper, Swept, read_tombstone};

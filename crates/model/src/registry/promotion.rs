@@ -22,7 +22,7 @@ const REASON_CHARS_MOST: usize = 500;
 /// Who moves an alias, when, and why.
 #[derive(Debug, Clone, Default)]
 pub struct Occasion {
-    /// The user of a command, or `http`.
+    /// The user of a command, `http`, or the rule of `promote`.
     pub by: String,
     pub reason: Option<String>,
     pub now_ms: u64,
@@ -62,6 +62,21 @@ impl Mover<'_> {
     /// A crash before the record changes nothing. After it the alias names the version as long as its arrays are there, and else what it named
     /// before: see `Named::find`.
     pub fn promote(&self, version: u32) -> Result<Moved, RegistryError> {
+        self.promote_where(version, |_| true)
+    }
+
+    /// As `promote`, where `after` still is the number of the alias's newest record.
+    pub fn promote_after(&self, version: u32, after: u32) -> Result<Moved, RegistryError> {
+        self.promote_where(version, |newest| newest == after)
+    }
+
+    /// The number of the alias's newest record, 0 where there is none, and what it names.
+    pub fn stands(&self) -> Result<(u32, Option<Named>), RegistryError> {
+        let (records, named) = self.look()?;
+        Ok((newest(&records), named))
+    }
+
+    fn promote_where(&self, version: u32, fits: impl Fn(u32) -> bool) -> Result<Moved, RegistryError> {
         check_alias(self.alias)?;
         let (store, model) = (self.store, self.model);
         read_model_file(store, model, version)?;
@@ -72,6 +87,9 @@ impl Mover<'_> {
         let (records, named) = self.look()?;
         if let Some(named) = named.as_ref().filter(|named| named.version() == version) {
             return Ok(Moved { version, before: Some(version), record: named.number });
+        }
+        if !fits(newest(&records)) {
+            return Err(self.moved_meanwhile(named));
         }
         let beneath = named.as_ref().map_or(0, |named| named.number);
         self.write(&Step { version, beneath, rolled_back: false, named: named.as_ref(), records: &records })
@@ -112,7 +130,7 @@ impl Mover<'_> {
     fn write(&self, step: &Step) -> Result<Moved, RegistryError> {
         let (store, model, alias, version) = (self.store, self.model, self.alias, step.version);
         let before = step.named.map(Named::version);
-        let newest = step.records.last_key_value().map_or(0, |(number, _)| *number);
+        let newest = newest(step.records);
         // One more is left for taking it back.
         let number = newest.checked_add(1).filter(|number| *number < u32::MAX).ok_or_else(|| {
             RegistryError::NoNumber { place: store.place(&format!("aliases/{model}/{alias}")), last: newest }
@@ -185,12 +203,13 @@ impl Mover<'_> {
             Some(now) if now.version() == step.version && !step.rolled_back => {
                 Ok(Moved { version: step.version, before: Some(step.version), record: now.number })
             }
-            now => Err(RegistryError::MovedMeanwhile {
-                model: self.model.to_owned(),
-                alias: self.alias.to_owned(),
-                named: named_words(now.map(|now| now.version())),
-            }),
+            now => Err(self.moved_meanwhile(now)),
         }
+    }
+
+    fn moved_meanwhile(&self, now: Option<Named>) -> RegistryError {
+        let named = named_words(now.map(|now| now.version()));
+        RegistryError::MovedMeanwhile { model: self.model.to_owned(), alias: self.alias.to_owned(), named }
     }
 
     /// The newest evaluation. What is damaged is told elsewhere, and holds up nobody who wants another version.
@@ -211,6 +230,10 @@ impl Mover<'_> {
             evaluated_at_ms: newest.evaluated_at_ms,
         }))
     }
+}
+
+fn newest(records: &Records) -> u32 {
+    records.last_key_value().map_or(0, |(number, _)| *number)
 }
 
 fn named_words(version: Option<u32>) -> String {

@@ -6,14 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use super::common::with_common;
+use super::decision::shown_decision;
 use super::foreign::{OwnerTexts, check_apart};
 use super::load::{StreamNames, configured_scale, version_json};
 use super::on_demand::OnDemand;
 use super::removal::is_removed;
 use super::{
     Alias, CommonRecords, Evaluation, EvaluationKind, Moved, Mover, Named, Occasion, RECENT_MOST, RegistryError,
-    Remedy, RemovedVersion, Version, model_key, number_in, read_alias, read_aliases, read_evaluation, read_evaluations,
-    read_model_file, read_tombstone,
+    Remedy, RemovedVersion, Version, model_key, number_in, read_alias, read_aliases, read_decision, read_evaluation,
+    read_evaluations, read_model_file, read_tombstone,
 };
 use millstream_base::error_chain;
 use millstream_store::{SharedStore, StoreError};
@@ -23,6 +24,9 @@ use serde_json::Value;
 
 pub const CHAMPION: &str = "champion";
 pub const LATEST: &str = "latest";
+
+/// Of the newest versions that are not decided so many are looked at: the last one, and one that waits for its next batch.
+const OPEN_LOOKED_AT: usize = 2;
 
 /// So many of the newest numbers are tried to find those that can be loaded.
 const TRIED_MOST: usize = 2 * RECENT_MOST;
@@ -228,7 +232,8 @@ impl Registry {
     pub fn read(&self, model: &str, number: u32) -> Result<Arc<Version>, RegistryError> {
         let version = self.load_live(model, number, self.is_named(model, number))?;
         let evaluations = read_evaluations(&*self.store, model, number)?;
-        Ok(Arc::new(version.measured(evaluations, self.common(model, number)?)))
+        let measured = version.measured(evaluations, self.common(model, number)?);
+        Ok(Arc::new(measured.decided(shown_decision(&*self.store, model, number)?)))
     }
 
     /// As [`Version::to_json`] of it; its arrays are read only where they alone know a part of that.
@@ -238,7 +243,8 @@ impl Registry {
         let Some(scale) = configured_scale(&file) else { return Ok(self.read(model, number)?.to_json()) };
         check_apart(&file, &self.owner, &self.store.place(&model_key(model, number)))?;
         let evaluations = read_evaluations(&*self.store, model, number)?;
-        Ok(version_json(&file, &with_common(evaluations, self.common(model, number)?), &scale))
+        let decision = shown_decision(&*self.store, model, number)?;
+        Ok(version_json(&file, &with_common(evaluations, self.common(model, number)?), decision.as_ref(), &scale))
     }
 
     /// Whether an alias holds it.
@@ -251,7 +257,9 @@ impl Registry {
         let Some(tombstone) = read_tombstone(&*self.store, model, number)? else { return Ok(None) };
         let file = read_model_file(&*self.store, model, number)?;
         let evaluations = read_evaluations(&*self.store, model, number)?;
-        Ok(Some(RemovedVersion { file, evaluations: with_common(evaluations, self.common(model, number)?), tombstone }))
+        let evaluations = with_common(evaluations, self.common(model, number)?);
+        let decision = shown_decision(&*self.store, model, number)?;
+        Ok(Some(RemovedVersion { file, evaluations, decision, tombstone }))
     }
 
     /// Lets an alias name a version; by what is served when this answers.
@@ -465,6 +473,7 @@ impl Registry {
                 looked => looked?,
             }
         }
+        self.look_for_decisions(name, &mut model.loaded)?;
         let loaded: BTreeMap<u32, Arc<Version>> =
             model.loaded.iter().map(|(number, loaded)| (*number, Arc::clone(&loaded.version))).collect();
         let Some(newest) = loaded.values().next_back() else { return Ok(None) };
@@ -511,7 +520,9 @@ impl Registry {
             let version = self.load_live(name, number, is_named)?;
             let evaluations = read_evaluations(&*self.store, name, number)?;
             let found = common.find(&*self.store, name, number)?;
-            Ok(LoadedVersion { version: Arc::new(version.measured(evaluations.clone(), found)), evaluations })
+            let version = version.measured(evaluations.clone(), found);
+            let version = version.decided(shown_decision(&*self.store, name, number)?);
+            Ok(LoadedVersion { version: Arc::new(version), evaluations })
         };
         let loaded = match before.remove(&number) {
             Some(loaded) => Ok(loaded),
@@ -525,6 +536,23 @@ impl Registry {
                 broken.insert(number);
             }
         }
+    }
+
+    /// What `promote` has decided since. It goes through the versions in their order, so that what is new is near the newest.
+    fn look_for_decisions(&self, name: &str, loaded: &mut BTreeMap<u32, LoadedVersion>) -> Result<(), RegistryError> {
+        let mut n_open = 0;
+        for (number, loaded) in loaded.iter_mut().rev().take_while(|(_, loaded)| loaded.version.decision.is_none()) {
+            match read_decision(&*self.store, name, *number) {
+                Ok(Some(decision)) => Arc::make_mut(&mut loaded.version).decision = Some(Arc::new(decision)),
+                Err(error) if error.remedy() == Remedy::Retry => return Err(error),
+                // A damaged one was told when the version was loaded.
+                Ok(None) | Err(_) => n_open += 1,
+            }
+            if n_open == OPEN_LOOKED_AT {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// The evaluations that came since, and the newest measure on `common`.

@@ -14,7 +14,7 @@ use millstream_stream::schema::{OFFSET_COLUMN, PARTITION_COLUMN};
 use millstream_untrusted::model::Holdout;
 
 use super::RowsError;
-use super::holdout::Sieve;
+use super::holdout::{self, Sieve};
 
 /// Enough to keep both threads at work; 4 blocks of 20 columns are 10 MiB.
 const BLOCKS_AHEAD: usize = 4;
@@ -215,6 +215,13 @@ pub fn identities(block: &RecordBatch) -> Result<(&[i32], &[i64]), RowsError> {
         (Some(partitions), Some(offsets)) => Ok((partitions.values(), offsets.values())),
         (None, _) | (_, None) => Err(RowsError::Impossible("a block of rows does not say which records they are")),
     }
+}
+
+/// The hash of each row's record that the hold-out goes by.
+pub fn record_hashes(block: &RecordBatch, seed: i64) -> Result<Vec<u64>, RowsError> {
+    let (partitions, offsets) = identities(block)?;
+    let records = partitions.iter().zip(offsets);
+    Ok(records.map(|(&partition, &offset)| holdout::hash(seed, i64::from(partition), offset)).collect())
 }
 
 #[cfg(test)]

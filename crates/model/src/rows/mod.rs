@@ -7,7 +7,7 @@ mod error;
 pub mod holdout;
 mod kinds;
 
-pub use blocks::{block_schema, for_each_block, for_each_block_in_order, held_out, identities};
+pub use blocks::{block_schema, for_each_block, for_each_block_in_order, held_out, identities, record_hashes};
 pub use condition::{compile, compile_filter, condition, keep, keep_passing, keep_trained, narrow};
 pub use error::RowsError;
 pub use kinds::{id_kind, is_time};

@@ -47,6 +47,8 @@ pub enum TrainError {
     },
     #[error(transparent)]
     Engine(EngineError),
+    #[error("versions {a} and {b} of `{model}` cannot be compared: {why}")]
+    Incomparable { model: String, a: u32, b: u32, why: String },
     #[error("the training was stopped before its end")]
     Stopped,
     #[error("batch {batch} is not in the store any more, or not the one that was trained on: {problem}")]
@@ -76,6 +78,7 @@ impl TrainError {
             | Self::NoValues { .. }
             | Self::TooManyCategories { .. }
             | Self::MissingNumbers { .. }
+            | Self::Incomparable { .. }
             | Self::Fit { .. } => Remedy::Config,
             Self::Engine(error) => error.remedy(),
             // What serves goes on; only another Millstream mends it.

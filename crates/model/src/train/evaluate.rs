@@ -16,9 +16,10 @@ use super::TrainError;
 use super::evaluate_clusters::ClusteredRows;
 use super::evaluate_items::evaluate_items;
 use super::evaluate_ratings::evaluate_ratings;
+use super::losses::{Losses, RecordLosses, Terms};
 use super::measure::{Classes, Numbers, UNKNOWN_CLASS};
 use crate::registry::{FeatureSet, Holdout, Outcome, Predictor, Scores, Task, Values, Version, evaluate_as};
-use crate::rows::{RowsError, compile, for_each_block, held_out, keep, keep_passing, narrow};
+use crate::rows::{RowsError, compile, for_each_block, held_out, holdout, keep, keep_passing, narrow, record_hashes};
 
 /// The rows of so many versions with clusters are in memory at a time, and read in one pass.
 const CLUSTERS_AT_ONCE: usize = 4;
@@ -45,6 +46,9 @@ impl Measured<'_> {
     }
 }
 
+/// With what it was summed of, where that is asked for.
+pub(super) type Costed = (Scores, Option<Losses>);
+
 /// The scores of each, in their order. `batches`: all there are; those that any of them names are read once.
 pub fn evaluate(
     store: &dyn Store,
@@ -53,7 +57,19 @@ pub fn evaluate(
     batches: &[Batch],
     rows: Rows,
 ) -> Result<Vec<Scores>, TrainError> {
-    let mut scored: Vec<(usize, Scores)> = Vec::with_capacity(measured.len());
+    let costed = evaluate_costs(store, schema, measured, batches, (rows, false))?;
+    Ok(costed.into_iter().map(|(scores, _)| scores).collect())
+}
+
+/// As `evaluate`; with the losses of each where it `keeps` them.
+pub(super) fn evaluate_costs(
+    store: &dyn Store,
+    schema: &StreamSchema,
+    measured: &[Measured],
+    batches: &[Batch],
+    (rows, keeps): (Rows, bool),
+) -> Result<Vec<Costed>, TrainError> {
+    let mut scored: Vec<(usize, Costed)> = Vec::with_capacity(measured.len());
     for way in [Way::Rows, Way::Ratings, Way::Clusters, Way::Items] {
         let places: Vec<usize> =
             (0..measured.len()).filter(|&place| Way::of(&measured[place].version.file.task) == way).collect();
@@ -62,14 +78,14 @@ pub fn evaluate(
         }
         let measured: Vec<Measured> = places.iter().map(|&place| measured[place]).collect();
         let scores = match way {
-            Way::Rows => evaluate_rows(store, schema, &measured, batches, rows)?,
+            Way::Rows => evaluate_rows(store, schema, &measured, batches, (rows, keeps))?,
             Way::Clusters => {
                 let of_some = measured.chunks(CLUSTERS_AT_ONCE);
-                let scores = of_some.map(|some| evaluate_rows(store, schema, some, batches, rows));
+                let scores = of_some.map(|some| evaluate_rows(store, schema, some, batches, (rows, keeps)));
                 scores.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect()
             }
-            Way::Ratings => evaluate_ratings(store, schema, &measured, batches, rows)?,
-            Way::Items => evaluate_items(store, schema, &measured, batches)?,
+            Way::Ratings => evaluate_ratings(store, schema, &measured, batches, (rows, keeps))?,
+            Way::Items => evaluate_items(store, schema, &measured, batches, keeps)?,
         };
         scored.extend(places.into_iter().zip(scores));
     }
@@ -102,15 +118,15 @@ fn evaluate_rows(
     schema: &StreamSchema,
     measured: &[Measured],
     batches: &[Batch],
-    rows: Rows,
-) -> Result<Vec<Scores>, TrainError> {
+    (rows, keeps): (Rows, bool),
+) -> Result<Vec<Costed>, TrainError> {
     let bound = |schema: &SchemaRef| {
         measured.iter().map(|one| VersionExpressions::compile(one.version, schema)).collect::<Result<Vec<_>, _>>()
     };
     let stream = schema.arrow();
     let block_schema = narrow(bound(&stream)?.iter().flat_map(VersionExpressions::expressions), &stream);
     let bound = bound(&block_schema)?;
-    let tallies = measured.iter().map(|one| Ok((RowTally::new(one.version)?, PendingBlocks::default())));
+    let tallies = measured.iter().map(|one| Ok((RowTally::new(one.version, keeps)?, PendingBlocks::default())));
     let mut tallies = tallies.collect::<Result<Vec<_>, RowsError>>()?;
     for batch in batches.iter().filter(|batch| measured.iter().any(|one| one.is_on(batch))) {
         for_each_block(store, batch, &block_schema, |block| {
@@ -206,7 +222,12 @@ impl VersionExpressions {
     }
 }
 
-enum RowTally<'a> {
+struct RowTally<'a> {
+    sums: RowSums<'a>,
+    losses: Option<RecordLosses>,
+}
+
+enum RowSums<'a> {
     Numbers { predictor: &'a Predictor, numbers: Numbers },
     Classes { predictor: &'a Predictor, classes: Classes, lookup: Lookup },
     Clusters(ClusteredRows<'a>),
@@ -261,34 +282,38 @@ fn bits(value: f64) -> u64 {
 }
 
 impl<'a> RowTally<'a> {
-    fn new(version: &'a Version) -> Result<Self, RowsError> {
-        match (&version.file.task, version.predictor(), version.clusters()) {
+    fn new(version: &'a Version, keeps: bool) -> Result<Self, RowsError> {
+        let sums = match (&version.file.task, version.predictor(), version.clusters()) {
             (Task::Classification { classes }, Some(predictor), _) => {
                 let (classes, lookup) = (Classes::new(classes.len()), Lookup::new(classes));
-                Ok(Self::Classes { predictor, classes, lookup })
+                RowSums::Classes { predictor, classes, lookup }
             }
-            (_, Some(predictor), _) => Ok(Self::Numbers { predictor, numbers: Numbers::default() }),
-            (_, None, Some(clusters)) => Ok(Self::Clusters(ClusteredRows::new(clusters))),
-            (_, None, None) => Err(NOT_OF_ROWS),
-        }
+            (_, Some(predictor), _) => RowSums::Numbers { predictor, numbers: Numbers::default() },
+            (_, None, Some(clusters)) => RowSums::Clusters(ClusteredRows::new(clusters, keeps)),
+            (_, None, None) => return Err(NOT_OF_ROWS),
+        };
+        Ok(Self { sums, losses: keeps.then(RecordLosses::default) })
     }
 
-    fn scores(self, version: &Version) -> Result<Scores, TrainError> {
+    fn scores(self, version: &Version) -> Result<Costed, TrainError> {
         let (baseline, summary) = (version.file.baseline.as_deref(), &version.file.target_summary);
-        match self {
-            Self::Numbers { numbers, .. } => Ok(numbers.scores(baseline, summary)),
-            Self::Classes { classes, .. } => Ok(classes.scores(baseline, summary)),
-            Self::Clusters(rows) => rows.scores(&version.file),
+        let losses = self.losses.map(RecordLosses::finish);
+        match self.sums {
+            RowSums::Numbers { numbers, .. } => Ok((numbers.scores(baseline, summary), losses)),
+            RowSums::Classes { classes, .. } => Ok((classes.scores(baseline, summary), losses)),
+            RowSums::Clusters(rows) => rows.scores(&version.file),
         }
     }
 
     fn add(&mut self, version: &Version, bound: &VersionExpressions, block: RecordBatch) -> Result<(), TrainError> {
         let of = RowsError::of;
         let block = keep_passing(bound.filter.as_ref(), block, &mut 0)?;
-        let (target, predictor) = match (&mut *self, &bound.target) {
-            (Self::Clusters(rows), _) => return Ok(rows.add(&bound.features, &block)?),
-            (Self::Numbers { predictor, .. } | Self::Classes { predictor, .. }, Some(target)) => (target, *predictor),
-            (Self::Numbers { .. } | Self::Classes { .. }, None) => return Err(NOT_OF_ROWS.into()),
+        let (target, predictor) = match (&mut self.sums, &bound.target) {
+            (RowSums::Clusters(rows), _) => return Ok(rows.add(&bound.features, &block)?),
+            (RowSums::Numbers { predictor, .. } | RowSums::Classes { predictor, .. }, Some(target)) => {
+                (target, *predictor)
+            }
+            (RowSums::Numbers { .. } | RowSums::Classes { .. }, None) => return Err(NOT_OF_ROWS.into()),
         };
         let targets = target.evaluate(&block).map_err(of("target"))?;
         let present: BooleanArray = (0..block.num_rows()).map(|row| Some(targets.is_valid(row))).collect();
@@ -307,19 +332,28 @@ impl<'a> RowTally<'a> {
             place: format!("{}@{}", version.file.model, version.file.version),
             problem,
         })?;
-        match (self, answers, target) {
-            (Self::Numbers { numbers, .. }, Outcome::Numbers(answers), Values::Numbers(target)) => {
+        let mut kept = match &mut self.losses {
+            Some(losses) => Some((losses, record_hashes(&block, holdout::SEED)?)),
+            None => None,
+        };
+        let each = |row: usize, terms: Terms| {
+            if let Some((losses, records)) = &mut kept {
+                losses.push(records[row], terms);
+            }
+        };
+        match (&mut self.sums, answers, target) {
+            (RowSums::Numbers { numbers, .. }, Outcome::Numbers(answers), Values::Numbers(target)) => {
                 let target = match predictor.output() {
                     Some(output) => output.apply(target).map_err(of("output"))?,
                     None => target,
                 };
-                add_numbers(numbers, &fits, &target, &answers, baseline.as_ref());
+                add_numbers(numbers, (&fits, &target, &answers), baseline.as_ref(), each);
             }
-            (Self::Classes { classes, lookup, .. }, Outcome::Probabilities(answers), target) => {
-                add_classes(classes, lookup, &fits, &target, &answers, baseline.as_ref());
+            (RowSums::Classes { classes, lookup, .. }, Outcome::Probabilities(answers), target) => {
+                add_classes(classes, lookup, (&fits, &target, &answers), baseline.as_ref(), each);
             }
             // Loading refuses a version whose arrays are not of its task.
-            (Self::Numbers { .. } | Self::Classes { .. } | Self::Clusters(_), ..) => {
+            (RowSums::Numbers { .. } | RowSums::Classes { .. } | RowSums::Clusters(_), ..) => {
                 return Err(RowsError::Impossible("a version answers otherwise than its task says").into());
             }
         }
@@ -327,7 +361,13 @@ impl<'a> RowTally<'a> {
     }
 }
 
-fn add_numbers(numbers: &mut Numbers, fits: &[bool], target: &[f64], answers: &[f64], baseline: Option<&Values>) {
+/// `each` is told what a row costs: the squared error, the absolute one, and the value itself.
+fn add_numbers(
+    numbers: &mut Numbers,
+    (fits, target, answers): (&[bool], &[f64], &[f64]),
+    baseline: Option<&Values>,
+    mut each: impl FnMut(usize, Terms),
+) {
     for row in (0..fits.len()).filter(|&row| fits[row] && target[row].is_finite() && answers[row].is_finite()) {
         let said = match baseline {
             Some(Values::Numbers(values)) => Some(values[row]),
@@ -340,20 +380,22 @@ fn add_numbers(numbers: &mut Numbers, fits: &[bool], target: &[f64], answers: &[
         numbers.actual.push(target[row]);
         numbers.predicted.push(answers[row]);
         numbers.baseline.extend(said);
+        let error = answers[row] - target[row];
+        each(row, [error * error, error.abs(), target[row], 0.0]);
     }
 }
 
 fn add_classes(
     classes: &mut Classes,
     lookup: &Lookup,
-    fits: &[bool],
-    target: &Values,
-    answers: &[f64],
+    (fits, target, answers): (&[bool], &Values, &[f64]),
     baseline: Option<&Values>,
+    mut each: impl FnMut(usize, Terms),
 ) {
     let n_classes = answers.len() / fits.len();
     let (actual, said) = (lookup.codes(target), baseline.map(|baseline| lookup.codes(baseline)));
     let (mut kept, mut kept_answers, mut kept_said) = (Vec::new(), Vec::new(), Vec::new());
+    let mut rows = Vec::new();
     for (row, answer) in answers.chunks_exact(n_classes).enumerate() {
         let said = said.as_ref().map(|said| said[row]);
         let (true, Some(class)) = (fits[row] && answer.iter().all(|p| p.is_finite()), actual[row]) else { continue };
@@ -362,8 +404,9 @@ fn add_classes(
             Some(None) => continue,
             Some(Some(said)) => kept_said.push(said),
         }
+        rows.push(row);
         kept.push(class);
         kept_answers.extend_from_slice(answer);
     }
-    classes.add(&kept, &kept_answers, said.is_some().then_some(&kept_said));
+    classes.add(&kept, &kept_answers, said.is_some().then_some(&kept_said), |at, terms| each(rows[at], terms));
 }

@@ -5,28 +5,37 @@ use millstream_learn::kmeans::Params;
 use millstream_learn::{Column, Seed, Table};
 
 use super::TrainError;
+use super::evaluate::Costed;
 use super::fit::faults;
+use super::losses::RecordLosses;
 use super::measure::named;
 use super::recipe::Recipe;
 use crate::registry::{Baseline, Clusters, FeatureSet, ModelFile, Scores};
-use crate::rows::RowsError;
+use crate::rows::{RowsError, holdout, record_hashes};
 
 /// A version's rows, as they are gathered.
 pub(super) struct ClusteredRows<'a> {
     clusters: &'a Clusters,
     columns: Vec<Column>,
     rows: u64,
+    /// Of each row the hash of its record, where they are asked for.
+    records: Option<Vec<u64>>,
 }
 
 impl<'a> ClusteredRows<'a> {
-    pub fn new(clusters: &'a Clusters) -> Self {
-        Self { clusters, columns: Vec::new(), rows: 0 }
+    /// `keeps`: with the silhouette of each record.
+    pub fn new(clusters: &'a Clusters, keeps: bool) -> Self {
+        Self { clusters, columns: Vec::new(), rows: 0, records: keeps.then(Vec::new) }
     }
 
     /// The rows that the version would answer.
     pub fn add(&mut self, features: &FeatureSet, block: &RecordBatch) -> Result<(), RowsError> {
         let (places, columns) = features.encode_fitting(block).map_err(RowsError::of("features"))?;
         self.rows += places.len() as u64;
+        if let Some(records) = &mut self.records {
+            let hashes = record_hashes(block, holdout::SEED)?;
+            records.extend(places.iter().map(|&row| hashes[row]));
+        }
         if self.columns.is_empty() {
             self.columns = columns;
             return Ok(());
@@ -43,7 +52,7 @@ impl<'a> ClusteredRows<'a> {
         Ok(())
     }
 
-    pub fn scores(self, file: &ModelFile) -> Result<Scores, TrainError> {
+    pub fn scores(self, file: &ModelFile) -> Result<Costed, TrainError> {
         let place = || format!("{}@{}", file.model, file.version);
         let silhouette_rows = match Recipe::from_file(file) {
             Some(recipe) => Params::from_values(&recipe.params).map_err(faults)?.silhouette_rows(),
@@ -53,7 +62,8 @@ impl<'a> ClusteredRows<'a> {
         let kind = "one cluster (inertia), random clusters (silhouette)".to_owned();
         if self.rows == 0 {
             let baseline = Baseline { kind, measures: both(None, None) };
-            return Ok(Scores { rows: 0, counts: None, measures: both(None, None), baseline, beats_baseline: None });
+            let scores = Scores { rows: 0, counts: None, measures: both(None, None), baseline, beats_baseline: None };
+            return Ok((scores, self.records.map(|_| RecordLosses::default().finish())));
         }
         let part = |problem: String| RowsError::Part { place: place(), problem };
         let table = Table::new(self.columns).map_err(|error| part(error.to_string()))?;
@@ -64,12 +74,26 @@ impl<'a> ClusteredRows<'a> {
             // With one cluster, or all rows in one, there is nothing to hold it against.
             (_, _) => None,
         };
-        Ok(Scores {
+        let losses = self.records.map(|records| {
+            // Each is held against all others: the sample is small.
+            let mut order: Vec<(u64, usize)> = records.iter().copied().zip(0..).collect();
+            order.sort_unstable();
+            order.truncate(silhouette_rows as usize);
+            let rows: Vec<usize> = order.iter().map(|(_, row)| *row).collect();
+            let silhouettes = self.clusters.model.silhouettes(&table.rows(&rows));
+            let mut losses = RecordLosses::default();
+            for ((record, _), silhouette) in order.iter().zip(silhouettes.map_err(|error| part(error.to_string()))?) {
+                silhouette.into_iter().for_each(|silhouette| losses.push(*record, [silhouette, 0.0, 0.0, 0.0]));
+            }
+            Ok::<_, RowsError>(losses.finish())
+        });
+        let scores = Scores {
             rows: measured.rows as u64,
             counts: None,
             measures: both(Some(measured.inertia), measured.silhouette),
             baseline: Baseline { kind, measures: both(Some(measured.one_cluster_inertia), measured.random_silhouette) },
             beats_baseline,
-        })
+        };
+        Ok((scores, losses.transpose()?))
     }
 }

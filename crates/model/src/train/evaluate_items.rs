@@ -10,12 +10,13 @@ use millstream_stream::batch::Batch;
 use millstream_stream::schema::StreamSchema;
 
 use super::TrainError;
-use super::evaluate::Measured;
+use super::evaluate::{Costed, Measured};
 use super::fit_items::popularity_reader;
 use super::items::ItemReader;
+use super::losses::RecordLosses;
 use crate::model::PopularityColumns;
 use crate::registry::{Baseline, Popularity, PopularityTask, Scores, Task, Version};
-use crate::rows::RowsError;
+use crate::rows::{RowsError, holdout};
 
 /// The scores of each, in their order. Every record counts: none was held out.
 pub(super) fn evaluate_items(
@@ -23,8 +24,9 @@ pub(super) fn evaluate_items(
     schema: &StreamSchema,
     measured: &[Measured],
     batches: &[Batch],
-) -> Result<Vec<Scores>, TrainError> {
-    measured.iter().map(|one| evaluate_one(store, schema, one, batches)).collect()
+    keeps: bool,
+) -> Result<Vec<Costed>, TrainError> {
+    measured.iter().map(|one| evaluate_one(store, schema, one, batches, keeps)).collect()
 }
 
 fn evaluate_one(
@@ -32,7 +34,8 @@ fn evaluate_one(
     schema: &StreamSchema,
     one: &Measured,
     batches: &[Batch],
-) -> Result<Scores, TrainError> {
+    keeps: bool,
+) -> Result<Costed, TrainError> {
     let filter = one.version.file.filter.as_deref();
     let votes = votes(one.version);
     let reader = match (&one.version.file.task, &votes) {
@@ -56,6 +59,7 @@ fn evaluate_one(
         .into());
     };
     let mut tally = ItemTally::default();
+    let mut losses = keeps.then(RecordLosses::default);
     for batch in batches.iter().filter(|batch| one.is_on(batch)) {
         reader.for_each(store, batch, |block| {
             for row in (0..block.len()).filter(|&row| block.passes(row)) {
@@ -63,14 +67,21 @@ fn evaluate_one(
                 let code = ids.code(id);
                 tally.rows += 1;
                 tally.known += u64::from(code.is_some());
-                if let (Some(votes), Some(code), Some(score)) = (&votes, code, block.values.first()) {
-                    tally.add(votes, code, score.number(row));
+                let square = match (&votes, code, block.values.first()) {
+                    (Some(votes), Some(code), Some(score)) => tally.add(votes, code, score.number(row)),
+                    _ => None,
+                };
+                if let Some(losses) = &mut losses {
+                    let (offset, partition) = block.place(row);
+                    let record = holdout::hash(holdout::SEED, i64::from(partition), offset);
+                    let flag = |is: bool| f64::from(u8::from(is));
+                    losses.push(record, [flag(code.is_some()), flag(square.is_some()), square.unwrap_or(0.0), 0.0]);
                 }
             }
             Ok(())
         })?;
     }
-    Ok(tally.scores(votes.is_some()))
+    Ok((tally.scores(votes.is_some()), losses.map(RecordLosses::finish)))
 }
 
 fn id_of(task: &Task) -> (&'static str, &str) {
@@ -105,12 +116,14 @@ struct ItemTally {
 }
 
 impl ItemTally {
-    fn add(&mut self, votes: &Votes, item: u32, score: f64) {
-        if let Some((weighted, mean)) = votes.get(&item).filter(|_| score.is_finite()) {
-            self.votes += 1;
-            self.own += (score - weighted).powi(2);
-            self.plain += (score - mean).powi(2);
-        }
+    /// Answers the squared error of a vote that counts.
+    fn add(&mut self, votes: &Votes, item: u32, score: f64) -> Option<f64> {
+        let (weighted, mean) = votes.get(&item).filter(|_| score.is_finite())?;
+        let square = (score - weighted).powi(2);
+        self.votes += 1;
+        self.own += square;
+        self.plain += (score - mean).powi(2);
+        Some(square)
     }
 
     fn scores(&self, has_votes: bool) -> Scores {

@@ -15,11 +15,12 @@ use millstream_stream::schema::StreamSchema;
 use xxhash_rust::xxh64::xxh64;
 
 use super::TrainError;
-use super::evaluate::{Measured, Rows};
+use super::evaluate::{Costed, Measured, Rows};
+use super::losses::{Losses, UserLosses};
 use super::measure_ratings::{self, Errors, RankedUser, Rankings};
 use crate::model::RatingColumns;
 use crate::ratings::{RatingReader, no_ids};
-use crate::registry::{RatingCounts, Recommendation, Recommender, Scores, Task, Version};
+use crate::registry::{RatingCounts, Recommendation, Recommender, Task, Version};
 
 /// At most so many users are ranked, the ones of the smallest hash: for every version and every batch the same, as far as they are
 /// there.
@@ -43,8 +44,8 @@ pub(super) fn evaluate_ratings(
     schema: &StreamSchema,
     measured: &[Measured],
     batches: &[Batch],
-    rows: Rows,
-) -> Result<Vec<Scores>, TrainError> {
+    (rows, keeps): (Rows, bool),
+) -> Result<Vec<Costed>, TrainError> {
     let asked = measured.iter().enumerate().filter_map(|(place, one)| {
         let (Task::Recommendation(task), Some(recommender)) = (&one.version.file.task, one.version.recommender())
         else {
@@ -59,10 +60,10 @@ pub(super) fn evaluate_ratings(
             None => groups.push(vec![one]),
         }
     }
-    let mut scored: Vec<(usize, Scores)> = Vec::with_capacity(measured.len());
+    let mut scored: Vec<(usize, Costed)> = Vec::with_capacity(measured.len());
     for group in groups {
         let found = gather(store, schema, &group, batches, rows)?;
-        scored.extend(group.iter().map(|one| (one.place, score(one, &found, rows))));
+        scored.extend(group.iter().map(|one| (one.place, score(one, &found, (rows, keeps)))));
     }
     scored.sort_by_key(|(place, _)| *place);
     Ok(scored.into_iter().map(|(_, scores)| scores).collect())
@@ -172,7 +173,7 @@ impl Known {
     }
 }
 
-fn score(one: &MeasuredRecommender, found: &Found, rows: Rows) -> Scores {
+fn score(one: &MeasuredRecommender, found: &Found, (rows, keeps): (Rows, bool)) -> Costed {
     let known = Known::of(one, found);
     let mut tests: Vec<Test> = one
         .batches
@@ -184,17 +185,30 @@ fn score(one: &MeasuredRecommender, found: &Found, rows: Rows) -> Scores {
     let mut counts = RatingCounts { repeated: keep_latest(&mut tests), ..RatingCounts::default() };
     let (of_known, of_new): (Vec<Test>, Vec<Test>) =
         tests.into_iter().partition(|test| known.users[test.user as usize] != UNKNOWN);
-    let of_known_users = known_users(one, found, &known, &of_known, &mut counts);
+    let mut losses = keeps.then(UserLosses::default);
+    let mut cost = |test: &Test, error: f64| {
+        if let Some(losses) = &mut losses {
+            losses.add_estimate(hash(found.users.get(test.user)), hash(found.items.get(test.item)), error);
+        }
+    };
+    let of_known_users = known_users(one, found, &known, &of_known, (&mut counts, &mut cost));
     let of_new_users = match rows {
         Rows::HeldOut => {
             counts.unknown_pairs += of_new.len() as u64;
             None
         }
-        Rows::All => Some(new_users(one, found, &known, of_new, &mut counts)),
+        Rows::All => Some(new_users(one, found, &known, of_new, (&mut counts, &mut cost))),
     };
+    if let Some(losses) = &mut losses {
+        let rankings = [Some(&of_known_users), of_new_users.as_ref()];
+        losses.lists = rankings.into_iter().flatten().flat_map(|(_, rankings)| &rankings.gains).copied().collect();
+    }
     let measured = measure_ratings::Measured { known: of_known_users, new: of_new_users, counts };
-    measured.scores(one.recommender.model.feedback())
+    (measured.scores(one.recommender.model.feedback()), losses.map(Losses::Users))
 }
+
+/// Told of each scored record what the estimate misses it by.
+type Cost<'a> = &'a mut dyn FnMut(&Test, f64);
 
 /// Of the records of a user and an item the latest stays, of equal times the last, all in their order. Answers how many went.
 pub(super) fn keep_latest(tests: &mut Vec<Test>) -> u64 {
@@ -223,7 +237,7 @@ fn known_users(
     found: &Found,
     known: &Known,
     tests: &[Test],
-    counts: &mut RatingCounts,
+    (counts, cost): (&mut RatingCounts, Cost),
 ) -> (Errors, Rankings) {
     let model = &one.recommender.model;
     let mut errors = Errors::default();
@@ -243,34 +257,37 @@ fn known_users(
         }
         counts.known_pairs += 1;
         let mean = f64::from(model.item_means()[item as usize]);
-        errors.add(f64::from(test.value), one.recommender.estimate(user, item), mean);
+        let estimate = one.recommender.estimate(user, item);
+        errors.add(f64::from(test.value), estimate, mean);
+        cost(test, estimate - f64::from(test.value));
         if f64::from(test.value) >= threshold {
             relevant.entry(test.user).or_default().push(item);
         }
     }
-    let mut candidates: Vec<(u32, RankedUser)> = Vec::with_capacity(relevant.len());
+    let mut candidates: Vec<RankedUser> = Vec::with_capacity(relevant.len());
     for (user, relevant) in relevant {
-        let vector = model.user(known.users[user as usize]).to_vec();
-        candidates.extend(ranked(vector, seen.items_of(user).to_vec(), relevant).map(|ranked| (user, ranked)));
+        let (id, vector) = (hash(found.users.get(user)), model.user(known.users[user as usize]).to_vec());
+        candidates.extend(ranked(RankedUser { id, vector, seen: seen.items_of(user).to_vec(), relevant }));
     }
-    (errors, Rankings::of(one.recommender, &chosen(candidates, &found.users)))
+    (errors, Rankings::of(one.recommender, &chosen(candidates)))
 }
 
 /// `None`: nothing that could be listed is relevant.
-fn ranked(vector: Vec<f32>, seen: Vec<u32>, mut relevant: Vec<u32>) -> Option<RankedUser> {
+fn ranked(mut user: RankedUser) -> Option<RankedUser> {
+    let RankedUser { seen, relevant, .. } = &mut user;
     relevant.retain(|item| seen.binary_search(item).is_err());
-    (!relevant.is_empty()).then_some(RankedUser { vector, seen, relevant })
+    (!relevant.is_empty()).then_some(user)
 }
 
 /// The users to be ranked, in the order they came.
-fn chosen(mut candidates: Vec<(u32, RankedUser)>, users: &Ids) -> Vec<RankedUser> {
+fn chosen(mut candidates: Vec<RankedUser>) -> Vec<RankedUser> {
     if candidates.len() > RANKED_USERS_MOST {
-        let mut hashes: Vec<u64> = candidates.iter().map(|(user, _)| hash(users.get(*user))).collect();
-        let (_, &mut last, _) = hashes.select_nth_unstable(RANKED_USERS_MOST - 1);
-        candidates.retain(|(user, _)| hash(users.get(*user)) <= last);
+        let mut ids: Vec<u64> = candidates.iter().map(|user| user.id).collect();
+        let (_, &mut last, _) = ids.select_nth_unstable(RANKED_USERS_MOST - 1);
+        candidates.retain(|user| user.id <= last);
         candidates.truncate(RANKED_USERS_MOST);
     }
-    candidates.into_iter().map(|(_, user)| user).collect()
+    candidates
 }
 
 /// Of an id, whatever its code is.
@@ -342,7 +359,7 @@ fn new_users(
     found: &Found,
     known: &Known,
     mut tests: Vec<Test>,
-    counts: &mut RatingCounts,
+    (counts, cost): (&mut RatingCounts, Cost),
 ) -> (Errors, Rankings) {
     // Stable: of equal times the order of the stream.
     tests.sort_by_key(|test| (test.user, test.time));
@@ -374,13 +391,15 @@ fn new_users(
             scored = true;
             counts.new_user_pairs += 1;
             let mean = f64::from(model.item_means()[item as usize]);
-            errors.add(f64::from(test.value), model.clamp(model.score(&vector, item)), mean);
+            let estimate = model.clamp(model.score(&vector, item));
+            errors.add(f64::from(test.value), estimate, mean);
+            cost(test, estimate - f64::from(test.value));
             if f64::from(test.value) >= threshold {
                 relevant.push(item);
             }
         }
         counts.folded_in_users += u64::from(scored);
-        candidates.extend(ranked(vector, seen, relevant).map(|ranked| (of_user[0].user, ranked)));
+        candidates.extend(ranked(RankedUser { id: hash(found.users.get(of_user[0].user)), vector, seen, relevant }));
     }
-    (errors, Rankings::of(one.recommender, &chosen(candidates, &found.users)))
+    (errors, Rankings::of(one.recommender, &chosen(candidates)))
 }

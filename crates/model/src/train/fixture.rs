@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::engine::spark::SparkSettings;
 use crate::engine::{Local, Target};
-use crate::model::{Columns, EngineKind, Missing, Model, Supervised, TextRule, TrainOn};
+use crate::model::{Columns, EngineKind, Missing, Model, PromoteRule, Supervised, TextRule, TrainOn};
 use crate::registry::{Feature, OwnerTexts, Row, Version};
 use crate::train::encode::EncodedTable;
 use crate::train::prepare::{Counts, PreparedRows, prepare};
@@ -246,6 +246,7 @@ pub fn model(name: &str, algorithm: Algorithm, features: &[&str], target: &str) 
             baseline: None,
         }),
         engine: EngineKind::Local,
+        promote: PromoteRule::Manual,
     }
 }
 

@@ -140,6 +140,7 @@ mod tests {
                 baseline: None,
             }),
             engine: EngineKind::Local,
+            promote: crate::model::PromoteRule::Manual,
         };
         Recipe::from_config(&model, 0.1, 1, Dialect::First)
     }

@@ -175,6 +175,11 @@ impl ItemBlock {
         self.ids.get(row).filter(|id| *id != Id::Text(""))
     }
 
+    /// Offset, then partition.
+    pub fn place(&self, row: usize) -> (i64, i32) {
+        self.places[row]
+    }
+
     /// Whether `where` holds.
     pub fn passes(&self, row: usize) -> bool {
         self.passes.as_ref().is_none_or(|passes| passes.value(row))

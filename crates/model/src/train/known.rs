@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::keeping::Keeping;
 use crate::registry::{
-    CommonRecord, Evaluation, EvaluationKind, ModelFile, OwnerTexts, RECENT_MOST, RegistryError, Remedy, Version,
-    number_in, read_common, read_evaluations, read_model_file,
+    CommonRecord, DECISION_FILE, Evaluation, EvaluationKind, ModelFile, OwnerTexts, RECENT_MOST, RegistryError, Remedy,
+    Version, number_in, read_common, read_evaluations, read_model_file,
 };
 use millstream_store::Store;
 
@@ -62,6 +62,18 @@ pub(super) struct KnownModel {
     pub common: Common,
     /// When the training of the latest one began.
     pub begun_ms: Option<u64>,
+    pub decided: Decided,
+}
+
+/// How far `promote` has come.
+#[derive(Default)]
+pub(super) struct Decided {
+    /// What was decided of versions up to this one was carried out, or never will be.
+    pub up_to: u32,
+    /// Those of which nothing can be decided, until the next start.
+    pub given_up: BTreeSet<u32>,
+    /// What is in the way now.
+    pub problem: Option<String>,
 }
 
 /// The newest measure on `common`.
@@ -103,7 +115,7 @@ impl KnownModel {
     pub fn open(store: &dyn Store, model: &str) -> Result<(Self, Vec<Unreadable>), RegistryError> {
         let prefix = format!("models/{model}/");
         let mut evaluations: BTreeMap<u32, usize> = BTreeMap::new();
-        let mut common = 0;
+        let (mut common, mut decided) = (0, 0);
         for key in store.list(&prefix)? {
             let Some((folder, name)) = key.strip_prefix(&prefix).and_then(|rest| rest.split_once('/')) else {
                 continue;
@@ -112,6 +124,10 @@ impl KnownModel {
                 common = number_in(name).unwrap_or(0).max(common);
             }
             let Some(number) = number_in(folder) else { continue };
+            if name == DECISION_FILE {
+                // The last one may not have been carried out.
+                decided = decided.max(number - 1);
+            }
             match name.strip_prefix("evaluations/") {
                 Some(_) => *evaluations.entry(number).or_default() += 1,
                 None if name == "model.json" => drop(evaluations.entry(number).or_default()),
@@ -119,6 +135,7 @@ impl KnownModel {
             }
         }
         let mut known = Self::default();
+        known.decided.up_to = decided;
         let mut unreadable = Vec::new();
         let first_recent = evaluations.len().saturating_sub(RECENT_MOST);
         for (place, (&number, &count)) in evaluations.iter().enumerate() {

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use millstream_learn::metrics::{accuracy, auc, log_loss, mae, most_probable, r2, rmse};
+use millstream_learn::metrics::{auc, log_loss, mae, most_probable, r2, rmse};
 
+use super::losses::Terms;
 use crate::registry::{Baseline, Scores, TargetSummary};
 
 type Measures = BTreeMap<String, Option<f64>>;
@@ -83,30 +84,31 @@ impl Classes {
     }
 
     /// `actual`: a class, or `UNKNOWN_CLASS`. `probabilities`: n_rows × n_classes, row-major. `baseline`: the classes that
-    /// the baseline's expression gives.
-    pub fn add(&mut self, actual: &[u32], probabilities: &[f64], baseline: Option<&[u32]>) {
-        let mut known = Vec::with_capacity(actual.len());
-        let mut of_known = Vec::with_capacity(probabilities.len());
-        for (&class, row) in actual.iter().zip(probabilities.chunks_exact(self.n_classes)) {
+    /// the baseline's expression gives. `each` is told what a row costs: the log-loss, 1 where its class is the most probable, the class (NaN:
+    /// unknown), and of two classes the probability of the second.
+    pub fn add(
+        &mut self,
+        actual: &[u32],
+        probabilities: &[f64],
+        baseline: Option<&[u32]>,
+        mut each: impl FnMut(usize, Terms),
+    ) {
+        let answers = most_probable(probabilities, self.n_classes);
+        let rows = actual.iter().zip(&answers).zip(probabilities.chunks_exact(self.n_classes));
+        for (row, ((&class, &answer), of_row)) in rows.enumerate() {
             self.counts[(class as usize).min(self.n_classes)] += 1;
-            if class == UNKNOWN_CLASS {
-                self.log_loss += worst_log_loss();
-                continue;
-            }
-            known.push(class);
-            of_known.extend_from_slice(row);
-            if self.n_classes == 2 {
+            let loss = log_loss(&[class], of_row, self.n_classes).unwrap_or_else(worst_log_loss);
+            self.log_loss += loss;
+            self.correct += u64::from(class == answer);
+            let is_known = class != UNKNOWN_CLASS;
+            let score = if self.n_classes == 2 { of_row[1] } else { f64::NAN };
+            if is_known && self.n_classes == 2 {
                 self.positive.push(class == 1);
-                self.positive_scores.push(row[1]);
+                self.positive_scores.push(score);
             }
+            let code = if is_known { f64::from(class) } else { f64::NAN };
+            each(row, [loss, f64::from(u8::from(class == answer)), code, score]);
         }
-        let n_known = known.len() as f64;
-        let sum = |mean: Option<f64>| mean.map_or(0.0, |mean| mean * n_known);
-        self.log_loss += sum(log_loss(&known, &of_known, self.n_classes));
-        let right = sum(accuracy(&known, &most_probable(&of_known, self.n_classes))).round();
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // A count of rows.
-        let right = right as u64;
-        self.correct += right;
         self.rows += actual.len() as u64;
         if let Some(baseline) = baseline {
             let right =
@@ -182,8 +184,8 @@ mod tests {
     fn classes_are_held_against_the_frequencies_of_training() {
         let summary = TargetSummary::Frequencies { frequencies: vec![0.75, 0.25] };
         let mut classes = Classes::new(2);
-        classes.add(&[0, 1], &[0.9, 0.1, 0.2, 0.8], None);
-        classes.add(&[0, 0], &[0.9, 0.1, 0.9, 0.1], None);
+        classes.add(&[0, 1], &[0.9, 0.1, 0.2, 0.8], None, |_, _| {});
+        classes.add(&[0, 0], &[0.9, 0.1, 0.9, 0.1], None, |_, _| {});
         let scores = classes.scores(None, &summary);
         assert_eq!((scores.rows, scores.measures["accuracy"], scores.measures["auc"]), (4, Some(1.0), Some(1.0)));
         assert_eq!((scores.baseline.measures["accuracy"], scores.beats_baseline), (Some(0.75), Some(true)));
@@ -195,7 +197,9 @@ mod tests {
     fn a_class_that_training_did_not_see_is_wrong_for_both() {
         let summary = TargetSummary::Frequencies { frequencies: vec![0.5, 0.5] };
         let mut classes = Classes::new(2);
-        classes.add(&[UNKNOWN_CLASS], &[0.9, 0.1], Some(&[UNKNOWN_CLASS]));
+        let mut told = Vec::new();
+        classes.add(&[UNKNOWN_CLASS], &[0.9, 0.1], Some(&[UNKNOWN_CLASS]), |row, terms| told.push((row, terms)));
+        assert!(told[0].0 == 0 && told[0].1[..2] == [worst_log_loss(), 0.0] && told[0].1[2].is_nan(), "{told:?}");
         let scores = classes.scores(None, &summary);
         assert_eq!((scores.rows, scores.measures["accuracy"], scores.beats_baseline), (1, Some(0.0), Some(false)));
         assert_eq!(scores.measures["log_loss"], scores.baseline.measures["log_loss"]);

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use millstream_learn::als::Feedback;
-use millstream_learn::metrics::Ranking;
+use millstream_learn::metrics::{ListGains, Ranking};
 use millstream_learn::top_n::Admit;
 use rayon::prelude::*;
 
@@ -56,6 +56,8 @@ impl Errors {
 /// One whose list is measured.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RankedUser {
+    /// The hash of its id.
+    pub id: u64,
     pub vector: Vec<f32>,
     /// Items rated in training, ascending.
     pub seen: Vec<u32>,
@@ -68,20 +70,24 @@ pub struct RankedUser {
 pub struct Rankings {
     model: Ranking,
     popularity: Ranking,
+    /// Of each user by the hash of the id what the model's sums are made of.
+    pub gains: Vec<(u64, ListGains)>,
 }
 
 impl Rankings {
     pub fn of(recommender: &Recommender, users: &[RankedUser]) -> Self {
         let n_items = recommender.items.len();
         let popular = by_popularity(recommender.model.item_counts());
-        let empty = || Self { model: Ranking::new(TOP, n_items), popularity: Ranking::new(TOP, n_items) };
+        let empty =
+            || Self { model: Ranking::new(TOP, n_items), popularity: Ranking::new(TOP, n_items), gains: Vec::new() };
         let of_chunk = |users: &[RankedUser]| {
             let mut rankings = empty();
             for user in users {
                 let admit = Admit { exclude: &user.seen, only: None };
                 let listed = recommender.top.search(recommender.model.list_factors(), &user.vector, TOP, &admit);
                 let listed: Vec<u32> = listed.iter().map(|scored| scored.item).collect();
-                rankings.model.add(&listed, &user.relevant);
+                let gains = rankings.model.add(&listed, &user.relevant);
+                rankings.gains.extend(gains.map(|gains| (user.id, gains)));
                 let unseen = popular.iter().copied().filter(|&item| admit.admits(item));
                 let listed: Vec<u32> = unseen.take(TOP).collect();
                 rankings.popularity.add(&listed, &user.relevant);
@@ -97,6 +103,7 @@ impl Rankings {
     fn merge(&mut self, later: &Self) {
         self.model.merge(&later.model);
         self.popularity.merge(&later.popularity);
+        self.gains.extend_from_slice(&later.gains);
     }
 }
 
@@ -166,7 +173,7 @@ impl Shown {
             let mean = |sum: f64| errors.mean(sum);
             self.insert(&format!("mae{suffix}"), mean(errors.absolutes), mean(errors.baseline_absolutes));
         }
-        let Rankings { model, popularity } = rankings;
+        let Rankings { model, popularity, .. } = rankings;
         self.insert(&format!("ndcg_10{suffix}"), model.ndcg(), popularity.ndcg());
         self.insert(&format!("recall_10{suffix}"), model.recall(), popularity.recall());
         self.insert(&format!("map_10{suffix}"), model.map(), popularity.map());

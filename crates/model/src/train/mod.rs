@@ -3,6 +3,8 @@
 
 mod clock;
 mod columns;
+mod compare;
+mod decide;
 mod encode;
 mod error;
 mod evaluate;
@@ -20,6 +22,7 @@ mod insights;
 mod items;
 mod keeping;
 mod known;
+mod losses;
 mod measure;
 mod measure_ratings;
 mod measuring;
@@ -32,10 +35,11 @@ mod tests;
 mod trainer;
 mod verify;
 
+pub use compare::{Comparison, compare, verdict};
 pub use error::TrainError;
 pub use evaluate::{Measured, Rows, evaluate};
 pub use fit::{Trained, TrainingRun, train};
-pub use insights::{BatchDrift, ColumnDrift, Explainer, Reference, Unexplained, insights};
+pub use insights::{BatchDrift, ColumnDrift, Explainer, Reference, Unexplained, insights, shown_reason};
 pub use plan::WhenBehind;
 pub use prepare::{PreparedRows, prepare};
 pub use recipe::Recipe;

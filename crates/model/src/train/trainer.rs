@@ -139,6 +139,8 @@ impl Trainer {
             // Scored before anything trains on it.
             let next = self.next_batch_due(known, newest);
             self.measure(known, &next, batches, Rows::All);
+            // Before `train.keep` lets the version go.
+            self.decide(known, batches);
             let trained = report.trained.len();
             // Where one waits for the clock, those after it do.
             let mut is_settled = report.waits.is_none();
@@ -165,6 +167,7 @@ impl Trainer {
             if is_settled {
                 known.settle(newest);
             }
+            self.decide(known, batches);
             // With the last batch comes the pass over all of them.
             if newest < complete {
                 let due = self.holdout_due(known);
@@ -180,6 +183,7 @@ impl Trainer {
                 due.extend(self.common_due(known, complete)?);
             }
             self.measure(known, &due, batches, Rows::HeldOut);
+            self.decide(known, batches);
             self.sweep(known);
         }
         Ok(report)
@@ -195,6 +199,7 @@ impl Trainer {
         report.failed.extend(std::mem::take(&mut known.retried).into_values());
         let due = self.common_due(&mut known, batches.last().map_or(0, Batch::number))?;
         self.measure(&mut known, &due, batches, Rows::HeldOut);
+        self.decide(&mut known, batches);
         Ok(report)
     }
 

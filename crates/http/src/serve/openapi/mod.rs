@@ -8,7 +8,7 @@ use std::sync::Arc;
 use millstream_answer::views::{View, ViewParameter};
 use millstream_learn::Algorithm;
 use millstream_model::model::{Action, Argument, Sort};
-use millstream_model::registry::{Input, ModelFile, ServedModel, Task, Version};
+use millstream_model::registry::{ComparedOn, Input, ModelFile, ServedModel, Task, Version};
 use millstream_stream::schema::ColumnType;
 use serde_json::{Map, Value, json};
 
@@ -90,6 +90,9 @@ fn built_in_paths(app: &App) -> Map<String, Value> {
         if own.pattern == "/v1/catalogue" {
             parameters.extend(catalogue_parameters(app));
         }
+        if own.pattern == COMPARE {
+            parameters.extend(compared_parameters());
+        }
         if is_list {
             parameters.extend(PAGE.map(page_parameter));
         }
@@ -104,6 +107,9 @@ fn built_in_paths(app: &App) -> Map<String, Value> {
             // It says it of itself, below.
             (None, _) => Value::Null,
         };
+        if own.pattern == COMPARE {
+            operation["responses"]["200"]["content"] = compared_content();
+        }
         // It is computed behind.
         if own.pattern.ends_with("/insights") {
             operation["responses"]["202"] = operation["responses"]["200"].clone();
@@ -111,6 +117,26 @@ fn built_in_paths(app: &App) -> Map<String, Value> {
         Some((own.pattern.to_owned(), json!({ "get": operation })))
     };
     documented().filter_map(path).collect()
+}
+
+const COMPARE: &str = "/v1/models/{model}/compare";
+
+fn compared_parameters() -> impl Iterator<Item = Value> {
+    let version = |name| {
+        let mut parameter = in_query(name, &json!({"type": "string"}));
+        parameter["required"] = true.into();
+        parameter
+    };
+    ["a", "b"].into_iter().map(version).chain([in_query("on", &json!({ "enum": ComparedOn::NAMES }))])
+}
+
+fn compared_content() -> Value {
+    let difference = json!({"measure": "rmse", "less_is_better": true, "a": 3.25, "b": 3.0, "difference": -0.25,
+        "low": -0.375, "high": -0.125, "b_is": "better"});
+    let example = json!({"model": "close", "a": 2, "b": 3, "on": "common", "batches": {"first": 1, "last": 9},
+        "units": "records", "compared": 900, "level": 0.95, "resamples": 2000, "measures": [difference], "notes": []});
+    let required: Vec<&str> = example.as_object().into_iter().flat_map(Map::keys).map(String::as_str).collect();
+    json!({"application/json": {"schema": {"type": "object", "required": required}, "example": example}})
 }
 
 /// Of every list.

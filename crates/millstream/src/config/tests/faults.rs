@@ -1144,3 +1144,34 @@ fn shares_of_traffic_are_aliases_and_together_at_most_all() {
         serve.split_header = \"x split\": must be the name of a header, such as \"x-split-key\"",
     );
 }
+
+#[test]
+fn promotion_says_when_and_by_what() {
+    let m = |lines: &str, expected: &str| check(&model(lines), expected);
+    let whole = "{ when = \"if_better\", measure = \"r2\", margin = 0.01, level = 0.99, on = \"next_batch\" }";
+    for rule in ["\"manual\"", "\"always\"", "\"if_better\"", whole] {
+        assert!(load(&model(&format!("promote = {rule}")), &Overrides::default()).is_ok(), "{rule}");
+    }
+    m(
+        "promote = \"if_beter\"",
+        "model.m.promote = \"if_beter\": must be \"manual\" or \"always\" or \"if_better\"; did you mean \"if_better\"?",
+    );
+    m(
+        "promote = 3",
+        "model.m.promote = 3: expected \"manual\", \"always\", \"if_better\" or a table, such as { when = \"if_better\", margin = 0.1 }, found a whole number",
+    );
+    m("promote = { margin = 1 }", "model.m.promote.when: missing; write when = \"if_better\"");
+    m("promote = { when = \"always\", margin = 1 }", "model.m.promote.margin: is for when = \"if_better\"; remove it");
+    m(
+        "promote = { when = \"if_better\", measure = \"auc\", margin = -1, level = 1, on = \"holdout\", margn = 3 }",
+        "model.m.promote.margn: unknown key; did you mean `margin`?
+        model.m.promote.measure = \"auc\": is no measure of linear_regression; take one of rmse, mae, r2
+        model.m.promote.margin = -1: must be a number from 0 on: by how much better a version has to be
+        model.m.promote.level = 1: must be at least 0.5 and below 1; with 0.95 chance promotes about one version in forty
+        model.m.promote.on = \"holdout\": must be \"common\" or \"next_batch\"",
+    );
+    check(
+        "[[model]]\nname = \"m\"\nalgorithm = \"content\"\nid = \"a\"\ntext = [\"b\"]\npromote = { when = \"if_better\", on = \"common\" }\n",
+        "model.m.promote.on = \"common\": content takes every record, so that none is held out; write on = \"next_batch\"",
+    );
+}

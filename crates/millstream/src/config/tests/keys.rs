@@ -41,6 +41,7 @@ const PIPELINE: &str = r#"
     algorithm = "random_forest"
     features = ["a"]
     target = "b"
+    promote = { when = "if_better" }
     [[model]]
     name = "ratings"
     algorithm = "als"
@@ -213,7 +214,10 @@ fn of_takes(page: &str, name: &str, takes: &Takes) -> Json {
         Takes::Whole(least, most) => json!({"type": "integer", "minimum": least, "maximum": most}),
         Takes::Choice(choices) => json!({ "enum": choices }),
         Takes::ChoiceOf(choices) => json!({ "enum": choices() }),
-        Takes::Table => json!({"type": "object"}),
+        Takes::Table => match KEYS.iter().find(|(table, _)| *table == name) {
+            Some((_, keys)) => of_keys(page, name, keys),
+            None => json!({"type": "object"}),
+        },
         Takes::Tables => json!({"type": "array", "items": {"type": "object"}}),
         Takes::Named(keys) => {
             json!({"type": "object", "additionalProperties": {"anyOf": [{"type": "string"}, of_keys(page, name, keys)]}})
@@ -230,7 +234,6 @@ fn of_keys(page: &str, name: &str, keys: &Keys) -> Json {
     for (key, takes) in keys.known {
         let below = if name.is_empty() { (*key).to_owned() } else { format!("{name}.{key}") };
         let mut schema = match KEYS.iter().find(|(table, _)| *table == below) {
-            Some((_, keys)) if matches!(takes, Takes::Table) => of_keys(page, &below, keys),
             Some((_, keys)) if matches!(takes, Takes::Tables) => {
                 json!({"type": "array", "items": of_keys(page, &below, keys)})
             }

@@ -1,6 +1,7 @@
 //! `[[model]]`: what can be said of a model without the data. What needs the columns is in `check_models`.
 
 mod columns;
+mod promote;
 mod ratings;
 mod similar;
 mod text;
@@ -13,6 +14,7 @@ use millstream_learn::{Algorithm, Kind, ParamValue, TargetKind};
 use toml::{Table, Value};
 
 pub use columns::{ModelColumns, check_columns};
+pub use promote::PROMOTE;
 
 use super::kinds::spec;
 use super::{Categorical, Columns, EngineKind, Missing, Model, Supervised, TrainOn, Unseen};
@@ -28,6 +30,7 @@ pub const MODEL: Keys = Keys {
         ("engine", Takes::Choice(&["local", "spark"])),
         ("algorithm", Takes::ChoiceOf(|| Algorithm::ALL.iter().map(|algorithm| algorithm.name()).collect())),
         ("train_on", Takes::OneOf(&[Takes::Choice(&["each", "cumulative"]), Takes::Table])),
+        ("promote", Takes::OneOf(&[Takes::Choice(&promote::RULES), Takes::Table])),
         ("where", Takes::Text),
         ("params", Takes::Table),
         ("seed", Takes::Whole(0, i64::MAX)),
@@ -57,7 +60,8 @@ pub const MODEL: Keys = Keys {
 };
 
 /// Keys that every model has; the others are of some kinds only.
-const OF_ALL: [&str; 9] = ["name", "engine", "algorithm", "train_on", "where", "params", "seed", "split", "shadow"];
+const OF_ALL: [&str; 10] =
+    ["name", "engine", "algorithm", "train_on", "promote", "where", "params", "seed", "split", "shadow"];
 
 const CATEGORICAL: Keys = Keys {
     known: &[("max", Takes::Whole(1, CATEGORIES_MOST)), ("unseen", Takes::Choice(&["other", "error"]))],
@@ -107,6 +111,7 @@ fn model(
     let algorithm = algorithm(&section, faults);
     let engine = engine(&section, "engine", faults);
     let train_on = train_on(&section, batch, faults);
+    let promote = promote::promote(&section, algorithm, faults);
     let mut params = algorithm.and_then(|algorithm| params(&section, algorithm, faults));
     let filter = section.filled_text("where", faults).map(str::to_owned);
     let seed = seed(&section, DEFAULT_SEED, faults);
@@ -131,6 +136,7 @@ fn model(
             columns: columns?,
             // What the engine of all has not is trained in this process.
             engine: engine.unwrap_or(if of_all.has(algorithm?) { of_all } else { EngineKind::Local }),
+            promote,
         })
     })();
     if let (Some(engine), Some(algorithm)) = (engine, algorithm)

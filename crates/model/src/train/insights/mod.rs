@@ -12,16 +12,19 @@ mod sample;
 use std::sync::Arc;
 
 use millstream_base::error_chain;
+use millstream_learn::metrics::LEVEL;
 use millstream_store::{SharedStore, Store, StoreError};
 use millstream_stream::batch::{Batch, StoredBatches, read_schema};
 use millstream_stream::schema::StreamSchema;
 use millstream_untrusted::insights::{Findings, Insights};
 
 use super::TrainError;
+use super::compare::{Comparison, compare};
 use super::evaluate::Rows;
 use super::trainer::select;
 use crate::registry::{
-    FORMAT, Lineage, Registry, RegistryError, Remedy, Task, Version, keep_insights, lineage, read_insights,
+    ComparedOn, FORMAT, Found, Lineage, Registry, RegistryError, Remedy, Task, Version, keep_insights, lineage,
+    read_insights,
 };
 use crate::rows::RowsError;
 pub use drift::{BatchDrift, ColumnDrift, Reference};
@@ -126,25 +129,40 @@ impl Explainer {
         })
     }
 
-    /// On one thread of its own: requests and trainings have the others. With the stack that versions are loaded with.
+    /// What goes wrong is told in the log.
     fn alone<T: Send>(
         &self,
         model: &str,
         version: u32,
         compute: impl FnOnce() -> Result<T, TrainError> + Send,
     ) -> Result<T, Unexplained> {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).stack_size(STACK_BYTES).build();
-        let pool = pool.map_err(|error| {
-            tracing::warn!(%error, "no thread for what is asked of versions");
-            Unexplained("the server has no thread for it just now".to_owned())
-        })?;
-        pool.install(compute).map_err(|error| {
+        apart(compute)?.map_err(|error| {
             tracing::warn!("{model}@{version} cannot be explained: {}", error_chain(&error));
-            Unexplained(reason(&error))
+            Unexplained(shown_reason(&error))
+        })
+    }
+
+    /// Two versions on the same records; without `on`, on those that they have. Takes as long as it takes.
+    pub fn compare(
+        &self,
+        model: &str,
+        (a, b): (u32, u32),
+        on: Option<ComparedOn>,
+    ) -> Result<Result<Comparison, TrainError>, Unexplained> {
+        apart(|| {
+            let (a, b) = (self.load(model, a)?, self.load(model, b)?);
+            let has_holdout = [&a, &b].iter().all(|version| version.file.holdout.share > 0.0);
+            let on = on.unwrap_or(if has_holdout { ComparedOn::Common } else { ComparedOn::NextBatch });
+            compare(&*self.store, &self.schema()?, (&a, &b), on, LEVEL, &self.batches(u32::MAX))
         })
     }
 
     fn load(&self, model: &str, number: u32) -> Result<Arc<Version>, TrainError> {
+        if let Some(Found::Loaded(version)) =
+            self.registry.snapshot().models.get(model).and_then(|known| known.find(number))
+        {
+            return Ok(version);
+        }
         let unknown = || RegistryError::UnknownVersion { model: model.to_owned(), version: number };
         Ok(self.registry.load(model, number)?.ok_or_else(unknown)?)
     }
@@ -156,6 +174,16 @@ impl Explainer {
         Ok(schema.ok_or_else(missing)?)
     }
 
+    /// From 1 on, up to `newest` where there are as many.
+    fn batches(&self, newest: u32) -> Vec<Batch> {
+        let known = self.batches.snapshot().batches;
+        if known.len() >= newest as usize {
+            return known.to_vec();
+        }
+        // One that is damaged hides those behind it alone, and is told where batches are read.
+        self.batches.complete().unwrap_or_else(|_| known.clone()).to_vec()
+    }
+
     /// `None`: of a version that was imported.
     fn compute(&self, model: &str, number: u32) -> Result<Option<Insights>, TrainError> {
         let version = self.load(model, number)?;
@@ -164,12 +192,7 @@ impl Explainer {
         }
         let schema = self.schema()?;
         let own: Vec<u32> = version.file.batches.iter().map(|batch| batch.batch).collect();
-        let mut known = self.batches.snapshot().batches;
-        if known.len() < version.newest_batch() as usize {
-            // One that is damaged hides those behind it alone, and is told where batches are read.
-            known = self.batches.complete().unwrap_or_else(|_| self.batches.snapshot().batches);
-        }
-        let batches = select(&known, own.iter().copied());
+        let batches = select(&self.batches(version.newest_batch()), own.iter().copied());
         if let Some(&batch) = own.iter().find(|number| batches.iter().all(|batch| batch.number() != **number)) {
             return Err(TrainError::Batch { batch, problem: "its held-out rows are asked for".to_owned() });
         }
@@ -177,9 +200,20 @@ impl Explainer {
     }
 }
 
+/// On one thread of its own: requests and trainings have the others. With the stack that versions are loaded with.
+fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Unexplained> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).stack_size(STACK_BYTES).build();
+    let pool = pool.map_err(|error| {
+        tracing::warn!(%error, "no thread for what is asked of versions");
+        Unexplained("the server has no thread for it just now".to_owned())
+    })?;
+    Ok(pool.install(work))
+}
+
 /// Which file, and where, is the owner's to know: the log says it.
-fn reason(error: &TrainError) -> String {
+pub fn shown_reason(error: &TrainError) -> String {
     match error {
+        TrainError::Incomparable { why, .. } => why.clone(),
         TrainError::Batch { batch, .. } => format!("batch {batch}, whose rows it takes, cannot be read just now"),
         error if error.remedy() == Remedy::Retry => "the store does not answer just now".to_owned(),
         TrainError::Rows(RowsError::Expression { .. } | RowsError::Kind { .. }) => {

@@ -10,7 +10,7 @@ use millstream_stream::schema::StreamSchema;
 use super::super::TrainError;
 use super::super::evaluate::{Rows, VersionExpressions};
 use crate::registry::Version;
-use crate::rows::{RowsError, for_each_block, held_out, holdout, identities, keep, keep_passing, narrow};
+use crate::rows::{RowsError, for_each_block, held_out, keep, keep_passing, narrow, record_hashes};
 
 /// Rows of a sample, …
 const ROWS_MOST: usize = 20_000;
@@ -92,10 +92,7 @@ impl Pool {
 
     fn add(&mut self, block: RecordBatch, seed: i64) -> Result<(), RowsError> {
         self.of += block.num_rows() as u64;
-        let (partitions, offsets) = identities(&block)?;
-        let records = partitions.iter().zip(offsets);
-        let hashes: Vec<u64> =
-            records.map(|(&partition, &offset)| holdout::hash(seed, i64::from(partition), offset)).collect();
+        let hashes = record_hashes(&block, seed)?;
         let near: BooleanArray = hashes.iter().map(|hash| Some(*hash <= self.last)).collect();
         let block = keep(&block, &near, &mut 0)?;
         self.hashes.extend(hashes.into_iter().filter(|hash| *hash <= self.last));

@@ -13,8 +13,8 @@ use super::grouping;
 use super::recommending::recommenders;
 use crate::model::{Action, Ambiguous, Categorical, Missing, Model, Unseen};
 use crate::registry::{
-    ListQuestion, OwnerTexts, Subject, Version, evaluations_prefix, insights_key, keep_insights, model_key,
-    read_insights,
+    ListQuestion, OwnerTexts, Subject, Version, decision_key, evaluations_prefix, insights_key, keep_decision,
+    keep_insights, model_key, read_decision, read_insights,
 };
 use crate::train::fixture::*;
 
@@ -212,6 +212,22 @@ fn what_format_1_stored_of_insights_still_loads() {
     }
     assert_eq!(store.list("models/").unwrap().len(), 5);
     assert_eq!(read_insights(&store, "price", 2).unwrap(), None);
+}
+
+/// One where there was no champion, one that promotes, one that does not.
+#[test]
+fn what_format_1_stored_of_decisions_still_loads() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../millstream/testdata/golden/format-1-decisions");
+    let folder = tempfile::tempdir().unwrap();
+    copy(&golden, folder.path());
+    let store = LocalStore::open(folder.path()).unwrap();
+    for (version, promote) in [(1, true), (2, true), (3, false)] {
+        let found = read_decision(&store, "close", version).unwrap().unwrap();
+        let stored: Value = serde_json::from_slice(&store.read(&decision_key("close", version)).unwrap()).unwrap();
+        assert_eq!((serde_json::to_value(&found).unwrap(), found.promote), (stored, promote));
+        assert_eq!(keep_decision(&store, &found).unwrap(), found);
+    }
+    assert_eq!(read_decision(&store, "close", 4).unwrap(), None);
 }
 
 fn golden_groups() -> PathBuf {

@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 
 use crate::model::{
     Categorical, ClusterColumns, Columns, ContentColumns, EngineKind, Missing, Model, NeighbourColumns,
-    PopularityColumns, RatingColumns, TrainOn, Unseen,
+    PopularityColumns, PromoteRule, RatingColumns, TrainOn, Unseen,
 };
 use crate::registry::{Encoding, EvaluationKind, OwnerTexts, RegistryError, Row, Version, version_folder};
 use crate::train::fixture::*;
@@ -44,6 +44,7 @@ fn of(name: &str, algorithm: Algorithm, columns: Columns, params: &[(&str, Param
         seed: 1,
         columns,
         engine: EngineKind::Local,
+        promote: PromoteRule::Manual,
     }
 }
 
@@ -79,7 +80,7 @@ fn neighbours() -> Model {
     neighbours_on(&["price", "rating", "genre"])
 }
 
-fn popularity(votes: Option<&str>) -> Model {
+pub fn popularity(votes: Option<&str>) -> Model {
     let columns = PopularityColumns {
         item: "id".to_owned(),
         score: Some("rating".to_owned()),

@@ -2,6 +2,7 @@
 
 #![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_possible_wrap)]
 
+mod comparing;
 mod costs;
 mod drift;
 mod encoding;
@@ -9,6 +10,7 @@ mod engines;
 pub mod golden;
 mod grouping;
 mod keeping;
+mod promoting;
 mod publishing;
 mod recommending;
 mod serving;

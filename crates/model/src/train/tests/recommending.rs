@@ -15,7 +15,7 @@ use millstream_learn::{Algorithm, Array, Id, ParamValue};
 use millstream_stream::schema::ColumnType;
 use serde_json::{Value, json};
 
-use crate::model::{Columns, EngineKind, Model, RatingColumns, TrainOn};
+use crate::model::{Columns, EngineKind, Model, PromoteRule, RatingColumns, TrainOn};
 use crate::registry::{EvaluationKind, Holdout, OwnerTexts, Recommendation, Remedy, Task, Version};
 use crate::rows::holdout;
 use crate::train::fixture::*;
@@ -48,6 +48,7 @@ pub fn als(params: &[(&str, ParamValue)]) -> Model {
             relevant: None,
         }),
         engine: EngineKind::Local,
+        promote: PromoteRule::Manual,
     }
 }
 
