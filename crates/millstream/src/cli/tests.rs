@@ -66,10 +66,10 @@ fn every_command_is_ready_to_use() {
         let versions = ["2", "champion"].map(str::to_owned);
         models(ModelsAction::Compare { model: model(), versions, on, format })
     };
-    check("m models compare p.toml close 2 champion", compare(None, ReportFormat::Table));
+    check("m models compare p.toml close 2 champion", compare(None, Said::Text));
     check(
         "m models compare p.toml close 2 champion --on next_batch --format json",
-        compare(Some(ComparedOn::NextBatch), ReportFormat::Json),
+        compare(Some(ComparedOn::NextBatch), Said::Json),
     );
     let query = |format| Command::Query { file: file(), overrides: none(), sql: "select".to_owned(), format };
     check("m query p.toml select", query(OutputFormat::Table));
