@@ -71,6 +71,10 @@ fn every_command_is_ready_to_use() {
         "m models compare p.toml close 2 champion --on next_batch --format json",
         compare(Some(ComparedOn::NextBatch), Said::Json),
     );
+    let key = |scopes: &[KeyScope], rate| Command::NewKey { name: "shop".to_owned(), scopes: scopes.to_vec(), rate };
+    check("m keys new shop --scope write", key(&[KeyScope::Write], None));
+    let rate = 5.try_into().ok();
+    check("m keys new shop --scope read,query --rate 5", key(&[KeyScope::Read, KeyScope::Query], rate));
     let query = |format| Command::Query { file: file(), overrides: none(), sql: "select".to_owned(), format };
     check("m query p.toml select", query(OutputFormat::Table));
     check("m query p.toml select --format json", query(OutputFormat::Json));
@@ -131,6 +135,10 @@ fn a_bad_command_line_is_usage() {
     let long = format!("m models rollback p.toml close --reason {}", "x".repeat(501));
     assert!(refused(&long).contains("has 501 characters, 500 are the most"));
     assert!(refused("m replay p.toml --exit-when-done").contains("unexpected argument"));
+    assert!(refused("m keys new shop").contains("--scope <SCOPES>"));
+    assert!(refused("m keys new shop --scope read,all").contains("a scope is read, write or query"));
+    assert!(refused("m keys new ms_x --scope read").contains("does not begin with ms_"));
+    assert!(refused("m keys new shop --scope read --rate 0").contains("from 1 to 1000000"));
 }
 
 #[test]
