@@ -65,7 +65,8 @@ fn ticks(from: f64, to: f64, counts: bool) -> Vec<f64> {
     let step = if counts { step.max(1.0) } else { step };
     let first = (from / step).ceil();
     let marks = (0..=2 * TICKS).map(|index| (first + index as f64) * step);
-    marks.take_while(|mark| *mark <= to + step * 1e-9).collect()
+    // At the end of what floats hold the bound is infinite, and the next mark is too.
+    marks.take_while(|mark| mark.is_finite() && *mark <= to + step * 1e-9).collect()
 }
 
 fn range(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
@@ -291,6 +292,14 @@ mod tests {
             let marks = ticks(from, from + width, false);
             prop_assert!(marks.len() <= 2 * TICKS + 1);
             prop_assert!(marks.iter().all(|mark| *mark >= from - width * 1e-3 && *mark <= from + width * 1.001), "{marks:?}");
+        }
+    }
+
+    #[test]
+    fn marks_end_where_floats_do() {
+        for (from, to) in [(1.6136604413945989e308, f64::MAX), (f64::MIN, -1.6136604413945989e308)] {
+            let marks = ticks(from, to, false);
+            assert!(!marks.is_empty() && marks.iter().all(|mark| (from..=to).contains(mark)), "{marks:?}");
         }
     }
 

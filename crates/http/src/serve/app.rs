@@ -177,7 +177,7 @@ impl App {
     fn preflight(&self, allow: &'static str, asked: &HeaderMap) -> Response<Body> {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NO_CONTENT;
-        site::preflight(allow, self.context.gate.has_keys(), asked, response.headers_mut());
+        site::preflight(allow, &self.context.settings.serve, asked, response.headers_mut());
         response
     }
 

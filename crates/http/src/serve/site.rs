@@ -9,6 +9,8 @@ use axum::http::header::{self, HeaderName};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 
 use super::error::{ApiError, shortened};
+use super::request_id::REQUEST_ID;
+use super::settings::Serve;
 use crate::serve::{Sites, host_and_port, is_address, origin};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -156,14 +158,16 @@ pub fn is_for_ever_https(sites: &Sites, headers: &HeaderMap) -> bool {
 }
 
 /// Of OPTIONS, what scripts of another origin may send here.
-pub fn preflight(allow: &'static str, has_keys: bool, asked: &HeaderMap, headers: &mut HeaderMap) {
+pub fn preflight(allow: &'static str, serve: &Serve, asked: &HeaderMap, headers: &mut HeaderMap) {
     headers.insert(header::ALLOW, HeaderValue::from_static(allow));
     if !asked.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD) {
         return;
     }
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(allow));
-    let sent = if has_keys { "content-type, authorization" } else { "content-type" };
-    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(sent));
+    let own = [&header::CONTENT_TYPE, &REQUEST_ID, &serve.split_header].into_iter();
+    for name in own.chain(serve.keys.is_some().then_some(&header::AUTHORIZATION)) {
+        headers.append(header::ACCESS_CONTROL_ALLOW_HEADERS, name.clone().into());
+    }
     headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("3600"));
     if asked.contains_key("access-control-request-private-network") {
         headers.insert(ALLOW_PRIVATE_NETWORK, HeaderValue::from_static("true"));
