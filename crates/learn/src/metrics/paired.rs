@@ -35,9 +35,25 @@ pub struct Difference {
     pub difference: f64,
     pub low: f64,
     pub high: f64,
+    /// So many units make the measure: those that count; of an AUC those of the rarer class, which say how well it is known.
+    pub n_units: usize,
 }
 
-/// Each measure's difference, `None` where the units or too many of the draws do not have it. `level`: between 0 and 1, of the intervals.
+impl Paired<'_> {
+    fn n_units(&self) -> usize {
+        match self {
+            Self::Mean { counts, .. } => counts.iter().filter(|count| **count > 0.0).count(),
+            Self::R2 { actual, .. } => actual.len(),
+            Self::Auc { positive, .. } => {
+                let of = |class: bool| positive.iter().filter(|positive| **positive == Some(class)).count();
+                of(true).min(of(false))
+            }
+        }
+    }
+}
+
+/// Each measure's difference, `None` where the units or too many of the draws do not have it, or where so many draws have no interval of this
+/// level: its ends would be the outermost ones. `level`: between 0 and 1, of the intervals.
 pub fn paired(measures: &[Paired], n_units: usize, level: f64, seed: Seed) -> Vec<Option<Difference>> {
     let measures: Vec<Ready> = measures.iter().map(Ready::new).collect();
     let whole = vec![1.0; n_units];
@@ -50,6 +66,7 @@ pub fn paired(measures: &[Paired], n_units: usize, level: f64, seed: Seed) -> Ve
         measures.iter().map(|measure| difference(measure.values(weights))).collect()
     };
     let draws: Vec<Vec<f64>> = (0..RESAMPLES as u64).into_par_iter().map_init(|| vec![0.0; n_units], draw).collect();
+    let n_units_of: Vec<usize> = measures.iter().map(|measure| measure.measure.n_units()).collect();
     let of_measure = |(place, &[first, second]): (usize, &[f64; 2])| {
         let mut drawn: Vec<f64> = draws.iter().map(|draw| draw[place]).filter(|drawn| drawn.is_finite()).collect();
         if drawn.len() < MEASURED_LEAST || !(second - first).is_finite() {
@@ -58,9 +75,12 @@ pub fn paired(measures: &[Paired], n_units: usize, level: f64, seed: Seed) -> Ve
         drawn.sort_unstable_by(f64::total_cmp);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of the draws")]
         let cut = ((1.0 - level) / 2.0 * drawn.len() as f64) as usize;
+        if cut == 0 {
+            return None;
+        }
         let low = *drawn.get(cut)?;
         let high = *drawn.get(drawn.len().checked_sub(cut + 1)?)?;
-        Some(Difference { first, second, difference: second - first, low, high })
+        Some(Difference { first, second, difference: second - first, low, high, n_units: n_units_of[place] })
     };
     values.iter().enumerate().map(of_measure).collect()
 }
@@ -264,6 +284,26 @@ mod tests {
             Paired::Auc { positive: &[Some(true), Some(false)], scores: [ones; 2] },
         ];
         assert_eq!(paired(&unfit, 2, LEVEL, Seed(1)), [None; 4]);
+    }
+
+    #[test]
+    fn a_measure_says_how_many_units_it_goes_by() {
+        let n = 60_usize;
+        let scores: Vec<f64> = (0..n).map(|at| at as f64).collect();
+        let losses = [scores.as_slice(); 2];
+        let known: Vec<Option<bool>> = (0..n).map(|at| (at < 55).then_some(at % 5 == 0)).collect();
+        let counts: Vec<f64> = (0..n).map(|at| if at % 3 == 0 { 2.0 } else { 0.0 }).collect();
+        let measures = [
+            Paired::Mean { sums: losses, counts: &counts, is_root: false },
+            Paired::R2 { squares: losses, actual: &scores },
+            Paired::Auc { positive: &known, scores: losses },
+        ];
+        let found = paired(&measures, n, LEVEL, Seed(1));
+        let n_units: Vec<usize> = found.iter().map(|found| found.unwrap().n_units).collect();
+        assert_eq!(n_units, [20, 60, 11]);
+        // Its ends would be the outermost draws, whatever more is asked for.
+        assert_eq!(paired(&measures, n, 0.9995, Seed(1)), [None; 3]);
+        assert!(paired(&measures, n, 0.99, Seed(1)).iter().all(Option::is_some));
     }
 
     proptest! {

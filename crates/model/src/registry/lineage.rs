@@ -16,7 +16,7 @@ use super::{
 };
 
 /// Records of aliases that are read for one answer, the newest of each alias.
-const RECORDS_MOST: usize = 500;
+const RECORDS_MOST: usize = 50;
 /// Parts of one answer, unless one batch alone has more: there are fewer batches than were asked for then.
 const PARTS_MOST: usize = 10_000;
 

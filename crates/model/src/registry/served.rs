@@ -25,7 +25,7 @@ use serde_json::Value;
 pub const CHAMPION: &str = "champion";
 pub const LATEST: &str = "latest";
 
-/// Of the newest versions that are not decided so many are looked at: the last one, and one that waits for its next batch.
+/// Where no version is decided, as without `promote`, so many of the newest are looked at: the last one, and one that waits for its next batch.
 const OPEN_LOOKED_AT: usize = 2;
 
 /// So many of the newest numbers are tried to find those that can be loaded.
@@ -538,17 +538,23 @@ impl Registry {
         }
     }
 
-    /// What `promote` has decided since. It goes through the versions in their order, so that what is new is near the newest.
+    /// What `promote` has decided since: of any version that is loaded and was not decided, since an older one may come after a newer one, or have
+    /// been unreadable while that was found.
     fn look_for_decisions(&self, name: &str, loaded: &mut BTreeMap<u32, LoadedVersion>) -> Result<(), RegistryError> {
+        let mut is_decided = loaded.values().any(|loaded| loaded.version.decision.is_some());
         let mut n_open = 0;
-        for (number, loaded) in loaded.iter_mut().rev().take_while(|(_, loaded)| loaded.version.decision.is_none()) {
+        let open = loaded.iter_mut().rev().filter(|(_, loaded)| loaded.version.decision.is_none());
+        for (number, loaded) in open.take(RECENT_MOST) {
             match read_decision(&*self.store, name, *number) {
-                Ok(Some(decision)) => Arc::make_mut(&mut loaded.version).decision = Some(Arc::new(decision)),
+                Ok(Some(decision)) => {
+                    is_decided = true;
+                    Arc::make_mut(&mut loaded.version).decision = Some(Arc::new(decision));
+                }
                 Err(error) if error.remedy() == Remedy::Retry => return Err(error),
                 // A damaged one was told when the version was loaded.
                 Ok(None) | Err(_) => n_open += 1,
             }
-            if n_open == OPEN_LOOKED_AT {
+            if n_open >= OPEN_LOOKED_AT && !is_decided {
                 break;
             }
         }

@@ -74,6 +74,18 @@ pub fn compare(
     level: f64,
     batches: &[Batch],
 ) -> Result<Comparison, TrainError> {
+    compare_counted(store, schema, (a, b), on, level, batches).map(|(found, _)| found)
+}
+
+/// As `compare`; and how many units each measure goes by, in their order.
+pub(super) fn compare_counted(
+    store: &dyn Store,
+    schema: &StreamSchema,
+    (a, b): (&Version, &Version),
+    on: ComparedOn,
+    level: f64,
+    batches: &[Batch],
+) -> Result<(Comparison, Vec<usize>), TrainError> {
     comparable(a, b, on)?;
     let range = range(&[a, b], on, batches).map_err(|why| incomparable(a, b, why))?;
     let losses = losses(store, schema, &[a, b], (on, range), batches)?;
@@ -189,13 +201,13 @@ pub(super) fn losses(
     costed.into_iter().map(|(_, losses)| losses).collect::<Option<_>>().ok_or_else(|| lacking.into())
 }
 
-/// Of a and b by their losses on the same records.
+/// Of a and b by their losses on the same records; and how many units each measure goes by, in their order.
 pub(super) fn difference(
     (a, a_losses): (&Version, &Losses),
     (b, b_losses): (&Version, &Losses),
     (on, batches): (ComparedOn, BatchRange),
     level: f64,
-) -> Result<Comparison, RowsError> {
+) -> Result<(Comparison, Vec<usize>), RowsError> {
     let (units, compared, measures) = match (a_losses, b_losses) {
         (Losses::Records(a_losses), Losses::Records(b_losses)) => {
             let joined = joined(a_losses, b_losses);
@@ -212,17 +224,21 @@ pub(super) fn difference(
     let found = paired(&measures.iter().map(MeasureTerms::paired).collect::<Vec<_>>(), compared, level, SEED);
     let mut notes = notes(a, b, on);
     let mut told = Vec::with_capacity(measures.len());
+    let mut n_units = Vec::with_capacity(measures.len());
     for (terms, found) in measures.iter().zip(found) {
         match found {
-            Some(found) => told.push(MeasureDifference {
-                measure: terms.name.to_owned(),
-                less_is_better: is_less_better(terms.name),
-                a: found.first,
-                b: found.second,
-                difference: found.difference,
-                low: found.low,
-                high: found.high,
-            }),
+            Some(found) => {
+                n_units.push(found.n_units);
+                told.push(MeasureDifference {
+                    measure: terms.name.to_owned(),
+                    less_is_better: is_less_better(terms.name),
+                    a: found.first,
+                    b: found.second,
+                    difference: found.difference,
+                    low: found.low,
+                    high: found.high,
+                });
+            }
             None => notes.push(format!("{} cannot be measured on these {units}", terms.name)),
         }
     }
@@ -231,10 +247,17 @@ pub(super) fn difference(
         few if few < UNITS_LEAST => {
             notes.push(format!("{few} {units} are too few for an interval to be trusted, {UNITS_LEAST} are the least"));
         }
-        UNITS_MOST.. => notes.push(format!("of the {units} the {UNITS_MOST} of the smallest hashes were taken")),
-        _ => {}
+        _ => {
+            for (measure, &n) in told.iter().zip(&n_units).filter(|(_, n)| **n < UNITS_LEAST) {
+                let few = goes_by(&measure.measure, n, units);
+                notes.push(format!("{few}, too few for its interval to be trusted, {UNITS_LEAST} are the least"));
+            }
+        }
     }
-    Ok(Comparison {
+    if compared >= UNITS_MOST {
+        notes.push(format!("of the {units} the {UNITS_MOST} of the smallest hashes were taken"));
+    }
+    let found = Comparison {
         model: a.file.model.clone(),
         a: a.file.version,
         b: b.file.version,
@@ -245,7 +268,14 @@ pub(super) fn difference(
         level,
         measures: told,
         notes,
-    })
+    };
+    Ok((found, n_units))
+}
+
+/// Of a measure that goes by so many units.
+pub(super) fn goes_by(measure: &str, n_units: usize, units: &str) -> String {
+    let of = if measure == "auc" { " of the rarer class" } else { "" };
+    format!("{measure} goes by {n_units} {units}{of}")
 }
 
 fn notes(a: &Version, b: &Version, on: ComparedOn) -> Vec<String> {

@@ -2,7 +2,10 @@
 //! decision is kept beside it (`decision.json`, create-only) before the champion moves. So one trainer of several decides, and a crash between is
 //! made up for by whoever looks next; where somebody has moved the alias since, theirs stands: the decision names the alias's record that it saw.
 //!
-//! Decided are versions newer than the champion, and newer than any that was decided: who goes back to an older one has the newer ones left alone.
+//! Decided are versions newer than any that was decided and than any that the alias ever named: who goes back to an older one has the newer ones
+//! left alone, whether those were decided or promoted by hand.
+
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use millstream_base::error_chain;
 use millstream_base::status::{EventKind, now_ms};
@@ -10,16 +13,18 @@ use millstream_stream::batch::Batch;
 use serde_json::json;
 
 use super::TrainError;
-use super::compare::{UNITS_LEAST, compare, is_chosen_by_holdout};
+use super::compare::{UNITS_LEAST, compare_counted, goes_by, is_chosen_by_holdout};
 use super::known::{Known, KnownModel};
 use super::trainer::Trainer;
 use crate::model::{IfBetter, Model, PromoteRule};
 use crate::registry::{
     CHAMPION, ComparedOn, DecidedBy, Decision, FORMAT, Mover, Occasion, RegistryError, Remedy, Version, keep_decision,
-    read_decision,
+    number_in, read_alias, read_decision,
 };
 
 const REASON_CHARS_MOST: usize = 500;
+const ALWAYS: &str = "always";
+const IF_BETTER: &str = "if_better";
 
 /// What is decided of a version, and by what.
 struct Judgement {
@@ -35,8 +40,10 @@ impl Judgement {
 }
 
 impl Trainer {
-    /// Decides what can be decided now. What fails is said, and tried again by the next look.
-    pub(super) fn decide(&self, known: &mut Known, batches: &[Batch]) {
+    /// Decides what can be decided now; `stop` is looked at between versions. What fails is said, and tried again by the next look; answered
+    /// are the model and the reason of each that failed.
+    pub(super) fn decide(&self, known: &mut Known, batches: &[Batch], stop: &AtomicBool) -> Vec<(String, String)> {
+        let mut all_failed = Vec::new();
         for model in &self.models {
             let rule = match &model.promote {
                 PromoteRule::Manual => continue,
@@ -44,11 +51,13 @@ impl Trainer {
                 PromoteRule::IfBetter(rule) => Some(rule),
             };
             let of_model = known.models.entry(model.name.clone()).or_default();
-            let failed = self.decide_of(of_model, model, rule, batches).err();
-            let problem =
-                failed.map(|error| format!("{}: no version is promoted: {}", model.name, error_chain(&error)));
+            let failed = self.decide_of(of_model, model, rule, (batches, stop)).err();
+            let reason = failed.map(|error| format!("no version is promoted: {}", error_chain(&error)));
+            all_failed.extend(reason.iter().map(|reason| (model.name.clone(), reason.clone())));
+            let problem = reason.map(|reason| format!("{}: {reason}", model.name));
             self.status.tell(&mut of_model.decided.problem, problem);
         }
+        all_failed
     }
 
     /// `rule`: `None` promotes always.
@@ -57,15 +66,16 @@ impl Trainer {
         known: &mut KnownModel,
         model: &Model,
         rule: Option<&IfBetter>,
-        batches: &[Batch],
+        (batches, stop): (&[Batch], &AtomicBool),
     ) -> Result<(), TrainError> {
         let is_open = |number: &u32| *number > known.decided.up_to && !known.decided.given_up.contains(number);
         let mut newer: Vec<u32> = known.recent().filter(is_open).collect();
         if newer.is_empty() {
             return Ok(());
         }
-        let champion = self.champion(model)?.1;
-        newer.retain(|number| champion.is_none_or(|champion| *number > champion));
+        let highest = self.highest_named(model)?;
+        known.decided.up_to = known.decided.up_to.max(highest);
+        newer.retain(|number| *number > highest);
         let mut open: Vec<u32> = Vec::new();
         for number in newer {
             match read_decision(&*self.store, &model.name, number) {
@@ -80,16 +90,20 @@ impl Trainer {
         }
         let mut next = open.into_iter().peekable();
         while let Some(number) = next.next() {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(());
+            }
             let (after, champion) = self.champion(model)?;
-            if champion.is_some_and(|champion| number <= champion) {
+            // Asked for after the record: who moves the alias between changes that.
+            if number <= self.highest_named(model)? {
                 continue;
             }
             // Of several it is the newest.
             let is_last = next.peek().is_none();
             let judged = match (champion, rule) {
                 (None, _) | (_, None) if !is_last => continue,
-                (None, _) => Ok(Some(Judgement::of(true, "there was no champion"))),
-                (Some(_), None) => Ok(Some(Judgement::of(true, "each new version is promoted"))),
+                (None, _) => self.unopposed(known, model, number, "there was no champion"),
+                (Some(_), None) => self.unopposed(known, model, number, "each new version is promoted"),
                 (Some(champion), Some(rule)) => self.judge(known, model, rule, (champion, number), batches),
             };
             let Judgement { promote, reason, compared } = match judged {
@@ -106,7 +120,7 @@ impl Trainer {
                 format: FORMAT,
                 model: model.name.clone(),
                 version: number,
-                rule: if rule.is_some() { "if_better" } else { "always" }.to_owned(),
+                rule: if rule.is_some() { IF_BETTER } else { ALWAYS }.to_owned(),
                 promote,
                 reason: reason.chars().take(REASON_CHARS_MOST).collect(),
                 champion,
@@ -114,9 +128,10 @@ impl Trainer {
                 compared,
                 decided_at_ms: now_ms(),
             };
-            // Where somebody has moved the alias meanwhile, the next look judges beside what it names now.
+            // Where somebody has moved the alias meanwhile, the next look judges beside what it names now. Not the later ones first: once one of
+            // them is decided, this one never is.
             if self.champion(model)?.0 != after {
-                continue;
+                return Ok(());
             }
             // Another's, where that came first.
             let decision = keep_decision(&*self.store, &decision)?;
@@ -135,6 +150,37 @@ impl Trainer {
     fn champion(&self, model: &Model) -> Result<(u32, Option<u32>), RegistryError> {
         let (after, named) = self.mover(&model.name, &Occasion::default()).stands()?;
         Ok((after, named.map(|named| named.record.version)))
+    }
+
+    /// The highest version that any record of the alias names, 0 where none does. The newest promotion by a rule ends the search: it was of a
+    /// version higher than all that were named before.
+    fn highest_named(&self, model: &Model) -> Result<u32, RegistryError> {
+        let prefix = format!("aliases/{}/{CHAMPION}/", model.name);
+        let keys = self.store.list(&prefix)?;
+        let mut numbers: Vec<u32> = keys.iter().filter_map(|key| number_in(key.strip_prefix(&prefix)?)).collect();
+        numbers.sort_unstable();
+        let mut highest = 0;
+        for number in numbers.into_iter().rev() {
+            let Some(record) = read_alias(&*self.store, &model.name, CHAMPION, number)? else { continue };
+            highest = record.version.max(highest);
+            let by_rule = record.by.as_deref().is_some_and(|by| [ALWAYS, IF_BETTER].contains(&by));
+            if by_rule && !record.rolled_back {
+                break;
+            }
+        }
+        Ok(highest)
+    }
+
+    /// Promoted without a comparison, where it can be loaded.
+    fn unopposed(
+        &self,
+        known: &mut KnownModel,
+        model: &Model,
+        number: u32,
+        reason: &str,
+    ) -> Result<Option<Judgement>, TrainError> {
+        known.load(&*self.store, &model.name, number, &self.owner)?;
+        Ok(Some(Judgement::of(true, reason)))
     }
 
     fn give_up(&self, known: &mut KnownModel, model: &Model, number: u32, error: &TrainError) {
@@ -171,9 +217,20 @@ impl Trainer {
                 self.status.event(EventKind::AliasMoved, message, data);
                 Ok(())
             }
-            Err(error) if error.remedy() == Remedy::Retry => Err(error.into()),
             // The alias names it already; or somebody moved it, or removed the version.
-            Ok(_) | Err(_) => Ok(()),
+            Ok(_)
+            | Err(
+                RegistryError::MovedMeanwhile { .. }
+                | RegistryError::Removed { .. }
+                | RegistryError::RemovedMeanwhile { .. },
+            ) => Ok(()),
+            Err(error) if error.remedy() == Remedy::Retry => Err(error.into()),
+            // Decided when it could be loaded still.
+            Err(error) => {
+                let error = error_chain(&error);
+                self.problem(&format!("{model}@{version}: is to be promoted and cannot be: {error}"));
+                Ok(())
+            }
         }
     }
 
@@ -203,7 +260,8 @@ impl Trainer {
             }
             ComparedOn::NextBatch => batches,
         };
-        let found = compare(&*self.store, &self.schema, (&champion, &version), on, rule.level, batches)?;
+        let (found, counts) =
+            compare_counted(&*self.store, &self.schema, (&champion, &version), on, rule.level, batches)?;
         let only =
             if is_moved { "; held-out records had a say in one of both, so that common is not fair" } else { "" };
         let place = format!("on {} ({} {}){only}", on.name(), found.compared, found.units);
@@ -212,10 +270,16 @@ impl Trainer {
             return Ok(Some(Judgement::of(false, reason)));
         }
         let wanted = |measure: &str| rule.measure.as_ref().is_none_or(|wanted| wanted == measure);
-        let Some(measure) = found.measures.iter().find(|difference| wanted(&difference.measure)) else {
+        let mut measures = found.measures.iter().zip(&counts);
+        let Some((measure, n_units)) = measures.find(|(difference, _)| wanted(&difference.measure)) else {
             let name = rule.measure.as_deref().unwrap_or("measure");
             return Ok(Some(Judgement::of(false, format!("there is no {name} {place}"))));
         };
+        if *n_units < UNITS_LEAST {
+            let few = goes_by(&measure.measure, *n_units, found.units);
+            let reason = format!("{place}: {few}, too few to decide by, {UNITS_LEAST} are the least");
+            return Ok(Some(Judgement::of(false, reason)));
+        }
         let promote = measure.b_is_better(rule.margin);
         let verdict = match (promote, measure.b_is_worse()) {
             (true, _) => "better by more than the margin",

@@ -140,7 +140,7 @@ impl Trainer {
             let next = self.next_batch_due(known, newest);
             self.measure(known, &next, batches, Rows::All);
             // Before `train.keep` lets the version go.
-            self.decide(known, batches);
+            self.decide(known, batches, stop);
             let trained = report.trained.len();
             // Where one waits for the clock, those after it do.
             let mut is_settled = report.waits.is_none();
@@ -167,7 +167,7 @@ impl Trainer {
             if is_settled {
                 known.settle(newest);
             }
-            self.decide(known, batches);
+            self.decide(known, batches, stop);
             // With the last batch comes the pass over all of them.
             if newest < complete {
                 let due = self.holdout_due(known);
@@ -183,7 +183,7 @@ impl Trainer {
                 due.extend(self.common_due(known, complete)?);
             }
             self.measure(known, &due, batches, Rows::HeldOut);
-            self.decide(known, batches);
+            self.decide(known, batches, stop);
             self.sweep(known);
         }
         Ok(report)
@@ -199,7 +199,8 @@ impl Trainer {
         report.failed.extend(std::mem::take(&mut known.retried).into_values());
         let due = self.common_due(&mut known, batches.last().map_or(0, Batch::number))?;
         self.measure(&mut known, &due, batches, Rows::HeldOut);
-        self.decide(&mut known, batches);
+        // Nobody looks once more.
+        report.failed.extend(self.decide(&mut known, batches, stop));
         Ok(report)
     }
 

@@ -1167,8 +1167,12 @@ fn promotion_says_when_and_by_what() {
         "model.m.promote.margn: unknown key; did you mean `margin`?
         model.m.promote.measure = \"auc\": is no measure of linear_regression; take one of rmse, mae, r2
         model.m.promote.margin = -1: must be a number from 0 on: by how much better a version has to be
-        model.m.promote.level = 1: must be at least 0.5 and below 1; with 0.95 chance promotes about one version in forty
+        model.m.promote.level = 1: must be 0.5 to 0.99, more cannot be told by the 2000 draws of an interval; with 0.95 chance promotes about one version in forty
         model.m.promote.on = \"holdout\": must be \"common\" or \"next_batch\"",
+    );
+    m(
+        "promote = { when = \"if_better\", level = 0.9995 }",
+        "model.m.promote.level = 0.9995: must be 0.5 to 0.99, more cannot be told by the 2000 draws of an interval; with 0.95 chance promotes about one version in forty",
     );
     check(
         "[[model]]\nname = \"m\"\nalgorithm = \"content\"\nid = \"a\"\ntext = [\"b\"]\npromote = { when = \"if_better\", on = \"common\" }\n",

@@ -138,7 +138,17 @@ pub(super) fn drift(
         return Ok(found);
     }
     let read = |numbers: &[u32]| numbers.iter().map(|number| stored(batches, *number)).collect::<Result<Vec<_>, _>>();
-    let side = |batches: &[Batch]| Side::of(version, &Sample::take(store, schema, version, batches, Rows::All)?);
+    let sample = |batches: &[Batch], rows| Sample::take(store, schema, version, batches, rows);
+    let is_own = |numbers: &[u32]| version.file.batches.iter().any(|own| numbers.contains(&own.batch));
+    // What a version answers to rows that it was trained on is spread otherwise than to new ones.
+    let side = |numbers: &[u32]| -> Result<Side, TrainError> {
+        let batches = read(numbers)?;
+        let all = sample(&batches, Rows::All)?;
+        match is_own(numbers) && version.file.holdout.share > 0.0 {
+            true => Side::of(version, &all, &sample(&batches, Rows::HeldOut)?),
+            false => Side::of(version, &all, &all),
+        }
+    };
     let n_features = version.file.features.len();
     if n_features > FEATURES_MOST {
         found.notes.push(format!("the first {FEATURES_MOST} of {n_features} features"));
@@ -149,15 +159,21 @@ pub(super) fn drift(
         found.notes.push(format!("{read} of the {n_own} batches it is held against, at equal steps, were read"));
     }
     // The one after the other: a sample is in memory only until its values are.
-    let reference = side(&read(&found.reference_batches)?)?;
-    let current = side(&read(&[batch])?)?;
+    let reference = side(&found.reference_batches)?;
+    let current = side(&[batch])?;
+    if is_own(&found.reference_batches) || is_own(&[batch]) {
+        found.notes.push(match version.file.holdout.share > 0.0 {
+            true => "of batches that it was trained on, what it answers is taken from held-out rows alone".to_owned(),
+            false => "nothing was held out: what it answers to rows that it was trained on is spread otherwise than to new ones".to_owned(),
+        });
+    }
     (found.rows, found.of) = (current.rows, current.of);
     (found.reference_rows, found.reference_of) = (reference.rows, reference.of);
     for (name, side) in [("the batch", &current), ("the reference", &reference)] {
         if side.rows == 0 {
             found.notes.push(format!("{name} has no row that passes `where`"));
         } else if side.unanswered > 0 {
-            found.notes.push(format!("{name}: {} of {} rows get no answer", side.unanswered, side.rows));
+            found.notes.push(format!("{name}: {} of {} rows get no answer", side.unanswered, side.asked));
         }
     }
     let features = version.file.features.iter().zip(reference.features.iter().zip(&current.features));
@@ -206,11 +222,14 @@ struct Side {
     of: u64,
     features: Vec<Sampled>,
     answers: Sampled,
+    /// Rows that an answer was asked to.
+    asked: usize,
     unanswered: usize,
 }
 
 impl Side {
-    fn of(version: &Version, sample: &Sample) -> Result<Self, TrainError> {
+    /// `asked`: the rows that an answer is asked to.
+    fn of(version: &Version, sample: &Sample, asked: &Sample) -> Result<Self, TrainError> {
         let (file, set, rows) = (&version.file, &sample.bound.features, &sample.rows);
         let features = set.features().iter().zip(set.expressions()).take(FEATURES_MOST);
         let features = features.map(|(feature, expression)| -> Result<Sampled, ExpressionError> {
@@ -221,7 +240,7 @@ impl Side {
             })
         });
         let features = features.collect::<Result<Vec<_>, _>>().map_err(RowsError::of("features"))?;
-        let (places, columns) = set.encode_fitting(rows).map_err(RowsError::of("features"))?;
+        let (places, columns) = set.encode_fitting(&asked.rows).map_err(RowsError::of("features"))?;
         let of_problem = |problem: String| fault(version, problem);
         let answers = match (version.predictor(), version.clusters(), &file.task) {
             _ if places.is_empty() => Sampled::Numbers(Vec::new()),
@@ -253,13 +272,14 @@ impl Side {
             Sampled::Texts(answers) => answers.len(),
             Sampled::Words => 0,
         };
-        let n_rows = rows.num_rows();
+        let n_asked = asked.rows.num_rows();
         Ok(Self {
-            rows: n_rows as u64,
+            rows: rows.num_rows() as u64,
             of: sample.of,
             features,
             answers,
-            unanswered: n_rows.saturating_sub(n_answered),
+            asked: n_asked,
+            unanswered: n_asked.saturating_sub(n_answered),
         })
     }
 }

@@ -181,7 +181,7 @@ impl Explainer {
             return known.to_vec();
         }
         // One that is damaged hides those behind it alone, and is told where batches are read.
-        self.batches.complete().unwrap_or_else(|_| known.clone()).to_vec()
+        self.batches.complete().unwrap_or_else(|_| self.batches.snapshot().batches).to_vec()
     }
 
     /// `None`: of a version that was imported.

@@ -141,3 +141,20 @@ fn what_cannot_be_compared_says_why() {
     let few = found(&fixture, &one, &two, ComparedOn::NextBatch).unwrap();
     assert!(few.compared == 10 && few.notes.iter().any(|note| note.contains("too few")), "{few:?}");
 }
+
+#[test]
+fn a_measure_that_goes_by_few_units_says_so() {
+    let fixture = fixture(1);
+    let rare = |range: std::ops::Range<u64>| -> Vec<serde_json::Value> {
+        let class = |index: u64| if index.is_multiple_of(20) { "Up" } else { "Down" };
+        range.map(|index| row_with(index, "trend", class(index).into())).collect()
+    };
+    fixture.commit(&rare(0..200)).commit(&rare(200..400));
+    fixture.train(0.0, vec![model("trend", LogisticRegression, &["Open"], "trend")]);
+    fixture.commit(&rare(400..600));
+    let (a, b) = (fixture.load("trend", 1), fixture.load("trend", 2));
+    let few = found(&fixture, &a, &b, ComparedOn::NextBatch).unwrap();
+    let expected =
+        "auc goes by 10 records of the rarer class, too few for its interval to be trusted, 30 are the least";
+    assert_eq!((few.compared, few.notes.as_slice()), (200, &[expected.to_owned()][..]));
+}

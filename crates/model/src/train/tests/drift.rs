@@ -125,3 +125,29 @@ fn a_version_of_every_algorithm_is_compared_or_says_that_there_is_nothing() {
         }
     }
 }
+
+/// A forest answers rows that it was trained on with more spread than new ones, where the target is noise.
+#[test]
+fn what_was_answered_by_heart_is_no_drift() {
+    let mixed = |seed: u64| {
+        let first = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let second = (first ^ (first >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (second >> 11) as f64 / (1_u64 << 53) as f64
+    };
+    let noise = |index: u64| {
+        let mut row = row_with(index, "Close", json!(mixed(0x9e37_79b9 * (2 * index + 1))));
+        row["Open"] = json!(mixed(0x9e37_79b9 * (2 * index + 2)));
+        row
+    };
+    let fixture = fixture(1);
+    fixture.commit(&(0..2000).map(noise).collect::<Vec<Value>>());
+    let forest = model("m", Algorithm::RandomForest, &["Open"], "Close");
+    assert_eq!(fixture.train(0.2, vec![forest]).failed, []);
+    fixture.commit(&(2000..4000).map(noise).collect::<Vec<Value>>());
+    let found = drift(&fixture, "m", 1, 2, Reference::Training);
+    let answers = column(&found, "prediction");
+    assert_eq!(answers.verdict, "stable", "{answers:?}");
+    let n_held: u64 = answers.bins.iter().map(|bin| bin.reference).sum();
+    assert!((300..500).contains(&n_held) && found.reference_rows == 2000, "{n_held}");
+    assert!(found.notes.iter().any(|note| note.contains("held-out rows alone")), "{found:?}");
+}

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use millstream_base::status::Status;
-use millstream_learn::Algorithm::{GradientBoosting, LinearRegression};
+use millstream_learn::Algorithm::{GradientBoosting, LinearRegression, LogisticRegression};
 use millstream_learn::ParamValue;
 use millstream_learn::metrics::LEVEL;
 use millstream_store::faulty::FaultyStore;
@@ -98,6 +98,124 @@ fn a_served_version_shows_what_was_decided_since() {
     registry.refresh().unwrap();
     assert_eq!(shown(&registry), [false, true]);
     assert_eq!(history(&*fixture.store, "close"), [(2, "if_better".to_owned())]);
+    // Of an older one it may come after that of a newer one.
+    let older = Decision { version: 1, promote: false, ..decision(&fixture, "close", 2) };
+    keep_decision(&*fixture.store, &older).unwrap();
+    registry.refresh().unwrap();
+    assert_eq!(shown(&registry), [true, true]);
+}
+
+#[test]
+fn what_was_promoted_by_hand_and_rolled_back_is_not_promoted_again() {
+    for promote in [if_better(ComparedOn::Common), PromoteRule::Always] {
+        let fixture = improving(3);
+        fixture.train(0.2, with_rule(PromoteRule::Manual));
+        let occasion = Occasion { by: "somebody".to_owned(), reason: None, now_ms: 0 };
+        let mover = Mover {
+            store: &*fixture.store,
+            model: "close",
+            alias: "champion",
+            occasion: &occasion,
+            usable: &|_| Ok(()),
+        };
+        // Version 3 has no decision when the user goes back from it.
+        for version in [1, 3, 2] {
+            mover.promote(version).unwrap();
+        }
+        assert_eq!((mover.roll_back().unwrap().version, mover.roll_back().unwrap().version), (3, 1));
+        let by_hand = history(&*fixture.store, "close");
+        let trainer = fixture.trainer(0.2, with_rule(promote));
+        fixture.run(&trainer);
+        fixture.run(&trainer);
+        assert_eq!(history(&*fixture.store, "close"), by_hand);
+        for version in [2, 3] {
+            assert_eq!(read_decision(&*fixture.store, "close", version).unwrap(), None, "{version}");
+        }
+        // A new one is held against what the user went back to.
+        fixture.commit(&rows(1200..1600));
+        fixture.run(&trainer);
+        assert_eq!(decision(&fixture, "close", 4).champion, Some(1));
+    }
+}
+
+#[test]
+fn a_version_that_cannot_be_loaded_is_not_decided_and_one_that_was_is_told() {
+    let arrays = |version: u32| format!("models/close/{version:06}/model.safetensors");
+    for is_decided in [false, true] {
+        let fixture = improving(3);
+        fixture.train(0.2, with_rule(PromoteRule::Manual));
+        fixture.store.delete(&arrays(3)).unwrap();
+        fixture.store.create(&arrays(3), b"torn").unwrap();
+        if is_decided {
+            let decided = Decision {
+                format: 1,
+                model: "close".to_owned(),
+                version: 3,
+                rule: "always".to_owned(),
+                promote: true,
+                reason: "each new version is promoted".to_owned(),
+                champion: None,
+                after: 0,
+                compared: None,
+                decided_at_ms: 0,
+            };
+            keep_decision(&*fixture.store, &decided).unwrap();
+        }
+        let status = Arc::new(Status::new("test"));
+        let models = with_rule(PromoteRule::Always);
+        let store = Arc::clone(&fixture.store);
+        let trainer = Trainer::new(store, models, settings(0.2), fixture.schema.clone(), Arc::clone(&status));
+        fixture.run(&trainer);
+        fixture.run(&trainer);
+        let problems = status.snapshot().problems;
+        let expected = if is_decided { "is to be promoted and cannot be" } else { "cannot be decided" };
+        assert!(problems.iter().any(|problem| problem.contains(expected)), "{problems:?}");
+        assert_eq!(read_decision(&*fixture.store, "close", 3).unwrap().is_some(), is_decided);
+        // The newest of those that can be.
+        let expected = if is_decided { vec![] } else { vec![(2, "always".to_owned())] };
+        assert_eq!(history(&*fixture.store, "close"), expected);
+    }
+}
+
+#[test]
+fn what_is_not_decided_after_the_last_batch_is_told_and_a_stop_decides_nothing() {
+    let fixture = improving(2);
+    fixture.train(0.2, with_rule(PromoteRule::Manual));
+    // Nothing is due when it is stopped: as it was.
+    let trainer = fixture.trainer(0.2, with_rule(PromoteRule::Always));
+    let batches = fixture.batches.lock().unwrap().clone();
+    trainer.finish(&batches, &AtomicBool::new(true)).unwrap();
+    assert_eq!(read_decision(&*fixture.store, "close", 2).unwrap(), None);
+    // A record of the alias that cannot be read.
+    fixture.store.create("aliases/close/champion/000001.json", b"{").unwrap();
+    let failed = fixture.finish(&trainer).failed;
+    assert!(
+        matches!(failed.as_slice(), [(model, reason)] if model == "close" && reason.contains("no version is promoted")),
+        "{failed:?}"
+    );
+    fixture.store.delete("aliases/close/champion/000001.json").unwrap();
+    assert_eq!(fixture.finish(&trainer).failed, []);
+    assert_eq!(history(&*fixture.store, "close"), [(2, "always".to_owned())]);
+}
+
+#[test]
+fn a_measure_of_few_units_decides_nothing() {
+    let fixture = fixture(1);
+    // Of 200 records that are compared ten are of the rarer class.
+    let rare = |range: std::ops::Range<u64>| -> Vec<serde_json::Value> {
+        range.map(|index| row_with(index, "trend", json!(if index % 20 == 0 { "Up" } else { "Down" }))).collect()
+    };
+    let rule = IfBetter { measure: Some("auc".to_owned()), margin: 0.0, on: ComparedOn::NextBatch, level: LEVEL };
+    let trend =
+        Model { promote: PromoteRule::IfBetter(rule), ..model("trend", LogisticRegression, &["Open"], "trend") };
+    let trainer = fixture.trainer(0.0, vec![trend]);
+    for batch in 0..3 {
+        fixture.commit(&rare(200 * batch..200 * (batch + 1)));
+        fixture.run(&trainer);
+    }
+    let not = decision(&fixture, "trend", 2);
+    let expected = "(200 records): auc goes by 10 records of the rarer class, too few to decide by, 30 are the least";
+    assert!(!not.promote && not.reason.contains(expected), "{}", not.reason);
 }
 
 #[test]
