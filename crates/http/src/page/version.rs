@@ -1,5 +1,6 @@
 //! One version: where it came from, what it was told, how good it is, and what its kind shows.
 
+use axum::http::header;
 use maud::{Markup, html};
 use serde_json::Value;
 
@@ -26,7 +27,10 @@ pub async fn page(asker: &Asker<'_>, model: &str, version: &str) -> Made {
         _ => None,
     };
     let first_shown = list(&described, "batches").len().saturating_sub(BATCHES_SHOWN);
-    let traced = asker.get(&format!("{path}/lineage?limit={BATCHES_SHOWN}&offset={first_shown}")).await;
+    let traced = match is_for_live_parts(asker) {
+        true => None,
+        false => Some(asker.get(&format!("{path}/lineage?limit={BATCHES_SHOWN}&offset={first_shown}")).await),
+    };
     let number = whole(&described, "version");
     let trained = i64::try_from(whole(&described, "trained_at_ms")).unwrap_or(i64::MAX);
     let imported = described.get("imported");
@@ -99,8 +103,9 @@ pub async fn page(asker: &Asker<'_>, model: &str, version: &str) -> Made {
             h2 { "Where it came from" }
             (facts(&lineage))
             @match &traced {
-                Ok(traced) => (origin(traced, &path)),
-                Err(error) => p .notice { (error.message) },
+                Some(Ok(traced)) => (origin(traced, &path)),
+                Some(Err(error)) => p .notice { (error.message) },
+                None => p { a href={ (path) "/lineage" } { "Batches, offsets and files as JSON" } },
             }
         }
         @if !list(&described, "features").is_empty() { section { h2 { "What it reads" } ul { @for feature in list(&described, "features") { li { code { (text(feature)) } } } } } }
@@ -108,6 +113,11 @@ pub async fn page(asker: &Asker<'_>, model: &str, version: &str) -> Made {
         p { a href=(path) { "All of it as JSON" } }
     };
     Ok(Page::new(title, "/page/models", body))
+}
+
+/// The page's script asks again and again, for the parts that are live: what is none of them, and is dear, is not asked for then.
+fn is_for_live_parts(asker: &Asker<'_>) -> bool {
+    asker.parts.headers.get(header::ACCEPT).is_some_and(|accept| accept.as_bytes() == b"text/html")
 }
 
 /// When aliases named it, and the batches with their offsets and files. `path`: of the version in the API.
@@ -208,6 +218,30 @@ fn scores(version: &Value) -> Markup {
                     }
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::{Request, header};
+    use http_body_util::BodyExt;
+
+    use crate::serve::fixture::fixture;
+
+    #[tokio::test]
+    async fn where_it_came_from_is_not_looked_up_for_the_live_parts() {
+        let fixture = fixture(Vec::new());
+        for (accept, is_whole) in
+            [("text/html,application/xhtml+xml,*/*;q=0.8", true), ("*/*", true), ("text/html", false)]
+        {
+            let request = Request::get("/page/models/close/2").header(header::HOST, "localhost");
+            let request = request.header(header::ACCEPT, accept).body(Body::empty()).unwrap();
+            let bytes = fixture.app.handle(request).await.into_body().collect().await.unwrap().to_bytes();
+            let page = String::from_utf8_lossy(&bytes);
+            assert_eq!(page.contains("Batches it was trained on"), is_whole, "{accept}: {page}");
+            assert!(page.contains("id=\"drift\"") && page.contains("/versions/2/lineage"), "{accept}: {page}");
         }
     }
 }

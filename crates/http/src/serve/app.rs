@@ -16,7 +16,7 @@ use super::body::Bodies;
 use super::endpoints::{Endpoint, Methods};
 use super::error::ApiError;
 use super::exchange::Exchange;
-use super::guard::{Peer, admit, is_health};
+use super::guard::{Peer, admit, is_for_any_host, is_probe};
 use super::history::History;
 use super::insights::Explaining;
 use super::keys::KeyScope;
@@ -91,7 +91,7 @@ impl App {
         let method = request.method().clone();
         let reader = match site::admit(sites, &request) {
             // A probe may come by any name; what it is told is no secret.
-            Err(_) if is_health(request.uri().path()) => Ok(None),
+            Err(_) if is_for_any_host(request.uri()) => Ok(None),
             admitted => admitted,
         };
         let is_for_ever_https = site::is_for_ever_https(sites, request.headers());
@@ -142,11 +142,11 @@ impl App {
         }
     }
 
-    /// Who asks is known from here on, and within their rate. Health has none.
+    /// Who asks is known from here on, and within their rate. Probes have none.
     fn counted(&self, request: &mut Request<Body>) -> Result<(), ApiError> {
         let gate = &self.context.gate;
         let credential = gate.credential(request.headers());
-        if !is_health(request.uri().path()) {
+        if !is_probe(request.uri()) {
             gate.count(&credential, request.extensions().get::<Peer>())?;
         }
         if gate.has_keys() {
@@ -166,11 +166,14 @@ impl App {
                 (self.preflight(Methods::BOTH.allow(), request.headers()), "unmatched".to_owned())
             }
             Err(unknown) => {
-                // Which paths there are is read, too.
-                let admitted = admit(self, KeyScope::Read, request.extensions(), request.headers());
-                (admitted.err().unwrap_or(unknown).into_response_at(path), "unmatched".to_owned())
+                (self.may_not_read(&request).unwrap_or(unknown).into_response_at(path), "unmatched".to_owned())
             }
         }
+    }
+
+    /// Which paths there are, and by which methods, is read, too. `None`: who asks may.
+    fn may_not_read(&self, request: &Request<Body>) -> Option<ApiError> {
+        admit(self, KeyScope::Read, request.extensions(), request.headers()).err()
     }
 
     /// OPTIONS: what may be asked here, and by which scripts.
@@ -191,10 +194,13 @@ impl App {
         let request_id = request_id::text(request_id);
         let allow = endpoint.methods().allow();
         if request.method() == Method::OPTIONS {
+            // A browser sends no key with it, and is told the same of every path.
+            let allow = if self.may_not_read(&request).is_none() { allow } else { Methods::BOTH.allow() };
             return self.preflight(allow, request.headers());
         }
         if !allow.split(", ").any(|allowed| allowed == request.method().as_str()) {
-            return ApiError::method(allow, pattern).into_response_at(pattern);
+            let refused = self.may_not_read(&request).unwrap_or_else(|| ApiError::method(allow, pattern));
+            return refused.into_response_at(pattern);
         }
         match AssertUnwindSafe(endpoint.answer(self, request)).catch_unwind().await {
             Ok(Ok(response)) => response,

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use millstream_base::error_chain;
 use millstream_model::registry::{ComparedOn, RegistryError, Remedy};
+use millstream_model::rows::RowsError;
 use millstream_model::train::{TrainError, Unexplained, shown_reason};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -60,17 +62,59 @@ pub async fn answer(app: &Arc<App>, model: &str, query: &str) -> Answer {
     .await
 }
 
+/// 409 says of the two what makes them no pair; all else is the store's, or ours.
 fn refused(error: &TrainError) -> ApiError {
     match error {
         TrainError::Incomparable { .. } => ApiError::conflict("not_comparable", error.to_string()),
         TrainError::Registry(RegistryError::Removed { .. }) => ApiError::gone("version_removed", error.to_string()),
-        error if error.remedy() == Remedy::Retry => {
-            tracing::warn!(%error, "versions cannot be compared");
-            store_away("no versions are compared")
+        TrainError::Rows(RowsError::Impossible(_)) => {
+            tracing::error!("versions cannot be compared: {}", error_chain(error));
+            ApiError::internal("the versions cannot be compared; the server's log says why")
         }
+        // The status tells of a store that is away.
+        error if error.remedy() == Remedy::Retry => store_away("no versions are compared"),
+        // It was there when it was asked for: its files cannot be read.
+        TrainError::Registry(RegistryError::UnknownVersion { .. }) => damaged(error),
+        error if error.remedy() == Remedy::Store => damaged(error),
         error => {
-            tracing::warn!(%error, "versions cannot be compared");
+            tracing::warn!("versions cannot be compared: {}", error_chain(error));
             ApiError::conflict("not_comparable", shown_reason(error))
         }
+    }
+}
+
+fn damaged(error: &TrainError) -> ApiError {
+    tracing::error!("versions cannot be compared: {}", error_chain(error));
+    let reason = match error {
+        TrainError::Registry(_) => {
+            "a version cannot be read: the server's log and its status say which file".to_owned()
+        }
+        error => shown_reason(error),
+    };
+    ApiError::unavailable("damaged_store", reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use millstream_store::StoreError;
+
+    use super::*;
+
+    #[test]
+    fn only_what_is_no_pair_is_a_conflict() {
+        let said = |error: TrainError| {
+            let refused = refused(&error);
+            (refused.status.as_u16(), refused.code)
+        };
+        let why = "their target is not the same".to_owned();
+        let unlike = TrainError::Incomparable { model: "close".to_owned(), a: 1, b: 2, why };
+        assert_eq!(said(unlike), (409, "not_comparable"));
+        assert_eq!(said(TrainError::Batch { batch: 3, problem: "gone".to_owned() }), (503, "damaged_store"));
+        let unknown = RegistryError::UnknownVersion { model: "close".to_owned(), version: 2 };
+        assert_eq!(said(unknown.into()), (503, "damaged_store"));
+        assert_eq!(said(TrainError::Stopped), (503, "store_away"));
+        assert_eq!(said(RowsError::Impossible("no losses").into()), (500, "internal"));
+        let missing = StoreError::Missing { key: "models/close/000002/model.safetensors".to_owned() };
+        assert!(!refused(&TrainError::Store(missing)).message.contains("models/"), "a file is the owner's to know");
     }
 }

@@ -65,19 +65,6 @@ pub fn describe(paths: &mut Map<String, Value>) {
                 .map(|(name, schema)| json!({"name": name, "in": "query", "required": false, "schema": schema})),
         );
     }
-    let example = json!({
-        "model": "close", "version": 2, "status": "ready", "batch": 5, "against": "training", "reference_batches": [1, 2],
-        "rows": 20_000, "of": 89_951, "reference_rows": 20_000, "reference_of": 180_102,
-        "thresholds": {"moderate": 0.1, "major": 0.25, "by_chance": 0.01},
-        "columns": [{"name": "Open", "role": "feature", "kind": "number", "verdict": "moderate", "psi": 0.18, "chance": 0.0022,
-            "test": "kolmogorov_smirnov", "statistic": 0.16, "p": 1e-200, "missing": 0.0, "reference_missing": 0.0, "new": [],
-            "bins": [{"from": 1.5, "to": 2.5, "reference": 2000, "rows": 3104}]}],
-        "notes": []
-    });
-    let computing = json!({"model": "close", "version": 2, "status": "computing"});
-    let content = |example: Value| json!({"application/json": {"schema": {"type": "object"}, "example": example}});
-    get["responses"]["200"]["content"] = content(example);
-    get["responses"]["202"] = json!({"description": "It is computed: ask again", "content": content(computing)});
 }
 
 #[cfg(test)]

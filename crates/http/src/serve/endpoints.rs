@@ -149,7 +149,7 @@ const ABOUT: &[OwnRoute] = table! {
 const API: &[OwnRoute] = table! {
     READ NOTHING "/livez" As("The process serves") => |_, [], _| Ok(live::alive());
     READ NOTHING "/readyz" As("200 once a version can be asked, else 503; with ?model=, of that model") =>
-        |app, [], request| live::ready(&app, &query(&request));
+        |app, [], request| live::ready(&app, &query(&request), admit(&app, KeyScope::Read, request.extensions(), request.headers()));
     READ NOTHING "/healthz" As("State and problems") => |app, [], request| Ok(live::health(&app, admit(&app, KeyScope::Read, request.extensions(), request.headers()).is_ok()));
     READ READING "/v1/status" As("The whole pipeline, now") => |app, [], _| Ok(live::status(&app));
     READ READING "/v1/status/history" As("Its numbers of the last ten minutes, a point a second") =>

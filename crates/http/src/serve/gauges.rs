@@ -9,7 +9,7 @@ use millstream_stream::batch::Batch;
 
 use super::app::App;
 use super::metrics::{escape, family, head, line};
-use super::shadow::Agreement;
+use super::shadow::AgreementSums;
 
 /// `batches`: `None` where they are not known.
 pub fn render(app: &App, status: &Snapshot, served: &Served, batches: Option<&[Batch]>) -> String {
@@ -29,7 +29,7 @@ pub fn render(app: &App, status: &Snapshot, served: &Served, batches: Option<&[B
 /// Of models that somebody asked for it: nothing is computed for this.
 fn drift(text: &mut String, app: &App) {
     let name = "millstream_drift_psi";
-    head(text, name, "gauge", "Largest stability index of the newest batch that was compared");
+    head(text, name, "gauge", "Largest stability index above chance of the newest batch that was compared");
     for (model, psi) in app.explaining.newest_drift() {
         line(text, format_args!("{name}{{model=\"{}\"}} {psi}", escape(&model)));
     }
@@ -140,22 +140,22 @@ fn shadows(text: &mut String, app: &App) {
     let waiting = app.shadows.waiting();
     family(text, "millstream_shadow_waiting", "gauge", "Requests that shadows have still to answer", waiting);
     let traffic = &app.context.settings.serve.traffic;
-    let counts = app.shadows.counts();
+    let sums = app.shadows.sums();
     let all: Vec<_> = traffic
         .iter()
         .filter(|(_, traffic)| traffic.shadow.is_some())
-        .map(|(model, _)| (escape(model), counts.get(model).cloned().unwrap_or_default()))
+        .map(|(model, _)| (escape(model), sums.get(model).copied().unwrap_or_default()))
         .collect();
     let name = "millstream_shadow_requests_total";
     head(text, name, "counter", "Requests that a shadow answered, failed at, or had no room for");
     for (model, of) in &all {
-        for (outcome, count) in [("compared", of.all.compared), ("failed", of.all.failed), ("dropped", of.dropped)] {
+        for (outcome, count) in [("compared", of.compared), ("failed", of.failed), ("dropped", of.dropped)] {
             line(text, format_args!("{name}{{model=\"{model}\",outcome=\"{outcome}\"}} {count}"));
         }
     }
-    let families: [NumberOf<Agreement>; 7] = [
-        ("millstream_shadow_numbers_total", "Numbers that were compared", |of| of.numbers() as f64),
-        ("millstream_shadow_difference_total", "The sum of their absolute differences", |of| of.difference()),
+    let families: [NumberOf<AgreementSums>; 7] = [
+        ("millstream_shadow_numbers_total", "Numbers that were compared", |of| of.numbers as f64),
+        ("millstream_shadow_difference_total", "The sum of their absolute differences", |of| of.difference),
         ("millstream_shadow_classes_total", "Classes that were compared", |of| of.classes as f64),
         ("millstream_shadow_other_classes_total", "Of them those that differ", |of| of.other_classes as f64),
         ("millstream_shadow_lists_total", "Lists that were compared", |of| of.lists as f64),
@@ -165,7 +165,7 @@ fn shadows(text: &mut String, app: &App) {
     for (name, help, value) in families {
         head(text, name, "counter", help);
         for (model, of) in &all {
-            line(text, format_args!("{name}{{model=\"{model}\"}} {}", value(&of.all.agreement)));
+            line(text, format_args!("{name}{{model=\"{model}\"}} {}", value(&of.agreement)));
         }
     }
 }

@@ -3,12 +3,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use axum::http::{Extensions, HeaderMap, HeaderName, header};
+use axum::http::{Extensions, HeaderMap, HeaderName, Uri, header};
 
 use super::app::App;
 use super::error::{ApiError, Challenge};
 use super::gate::Credential;
 use super::keys::KeyScope;
+use super::rows::parse_query;
 use super::site::is_of_own_page;
 use crate::serve::host_and_port;
 
@@ -19,6 +20,25 @@ pub struct Peer(pub SocketAddr);
 /// What tells how the process is, and nothing of its data: answered by any name, and when nothing else is.
 pub fn is_health(path: &str) -> bool {
     matches!(path, "/livez" | "/readyz" | "/metrics" | "/ping" | "/v2/health/live" | "/v2/health/ready")
+}
+
+/// Of it what is answered by any name: a question about one model tells names and versions.
+pub fn is_for_any_host(uri: &Uri) -> bool {
+    is_health(uri.path()) && !names_model(uri)
+}
+
+/// Of it what a probe asks, which has no rate: `/metrics` is read as all else.
+pub fn is_probe(uri: &Uri) -> bool {
+    is_for_any_host(uri) && uri.path() != "/metrics"
+}
+
+/// `/readyz?model=`
+fn names_model(uri: &Uri) -> bool {
+    let names = |query: &str| match parse_query(query) {
+        Ok(said) => said.iter().any(|(name, _)| name == "model"),
+        Err(_) => true,
+    };
+    uri.path() == "/readyz" && uri.query().is_some_and(names)
 }
 
 /// A header that only a proxy sends: the client is somewhere else.
@@ -105,6 +125,23 @@ mod tests {
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         pairs.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn a_question_about_a_model_is_no_probe_and_metrics_have_a_rate() {
+        for (target, for_any_host, probe) in [
+            ("/livez", true, true),
+            ("/readyz", true, true),
+            ("/readyz?probe=1", true, true),
+            ("/readyz?model=close", false, false),
+            ("/readyz?probe=1&%6dodel=close", false, false),
+            ("/livez?model=close", true, true),
+            ("/metrics", true, false),
+            ("/v1/models", false, false),
+        ] {
+            let uri: Uri = target.parse().unwrap();
+            assert_eq!((is_for_any_host(&uri), is_probe(&uri)), (for_any_host, probe), "{target}");
+        }
     }
 
     #[test]

@@ -23,6 +23,8 @@ const WAITING_MOST: usize = 16;
 /// Found ones in memory, the last asked for last: a store that can only be read keeps none. The largest of ours have about 300 KB, and none is
 /// read that has more than 1 MiB.
 const FOUND_MOST: usize = 64;
+/// Of their JSON, unless one alone has more.
+const FOUND_BYTES_MOST: usize = 16 << 20;
 const FAILED_MOST: usize = 64;
 /// What failed is not tried again before.
 const AGAIN_AFTER: Duration = Duration::from_secs(60);
@@ -41,6 +43,17 @@ pub enum Question {
 pub enum Finding {
     Insights(Arc<Insights>),
     Drift(Arc<BatchDrift>),
+}
+
+impl Finding {
+    /// About what it takes.
+    fn bytes(&self) -> usize {
+        let json = match self {
+            Self::Insights(insights) => serde_json::to_vec(&**insights),
+            Self::Drift(drift) => serde_json::to_vec(&**drift),
+        };
+        json.map_or(0, |json| json.len())
+    }
 }
 
 /// Takes as long as it takes.
@@ -64,14 +77,15 @@ pub struct Explaining {
 struct Queue {
     at_work: Option<Key>,
     waiting: VecDeque<Key>,
-    found: VecDeque<(Key, Finding)>,
+    /// Each with its bytes.
+    found: VecDeque<(Key, Finding, usize)>,
     failed: BTreeMap<Key, (Unexplained, Instant)>,
 }
 
 impl Queue {
     /// `None`: it must be demanded.
     fn stands(&mut self, key: &Key) -> Option<Insight> {
-        if let Some(place) = self.found.iter().position(|(found, _)| found == key) {
+        if let Some(place) = self.found.iter().position(|(found, ..)| found == key) {
             let found = self.found.remove(place)?;
             let finding = found.1.clone();
             self.found.push_back(found);
@@ -86,10 +100,13 @@ impl Queue {
 
     fn keep(&mut self, key: Key, finding: Finding) {
         self.failed.remove(&key);
-        self.found.retain(|(found, _)| *found != key);
-        self.found.push_back((key, finding));
-        if self.found.len() > FOUND_MOST {
-            self.found.pop_front();
+        self.found.retain(|(found, ..)| *found != key);
+        let bytes = finding.bytes();
+        self.found.push_back((key, finding, bytes));
+        let mut bytes: usize = self.found.iter().map(|(.., bytes)| bytes).sum();
+        while self.found.len() > FOUND_MOST || (self.found.len() > 1 && bytes > FOUND_BYTES_MOST) {
+            let Some((.., freed)) = self.found.pop_front() else { break };
+            bytes = bytes.saturating_sub(freed);
         }
     }
 
@@ -131,13 +148,14 @@ impl Explaining {
         Ok(Insight::Computing)
     }
 
-    /// Of each model the newest batch that was compared, of the newest version: its largest stability index.
+    /// Of each model the newest batch that was compared, of the newest version: its largest stability index above what chance alone gives, or 0.
     pub fn newest_drift(&self) -> BTreeMap<String, f64> {
         let queue = self.queue();
         let mut newest: BTreeMap<&str, (u32, u32, f64)> = BTreeMap::new();
-        for ((model, version, _), finding) in &queue.found {
+        for ((model, version, _), finding, _) in &queue.found {
             let Finding::Drift(drift) = finding else { continue };
-            let Some(psi) = drift.columns.iter().filter_map(|column| column.psi).reduce(f64::max) else { continue };
+            let indices = drift.columns.iter().map(|column| (column.psi, column.chance));
+            let Some(psi) = largest_above_chance(indices) else { continue };
             let known = newest.entry(model).or_insert((0, 0, psi));
             if (known.0, known.1) <= (*version, drift.batch) {
                 *known = (*version, drift.batch, psi);
@@ -163,6 +181,12 @@ impl Explaining {
             queue.at_work = queue.waiting.pop_front();
         }
     }
+}
+
+/// Of stability indices, each with what chance alone gives; 0 where none is above that. `None`: there is none.
+fn largest_above_chance(indices: impl Iterator<Item = (Option<f64>, Option<f64>)>) -> Option<f64> {
+    let known = indices.filter_map(|(psi, chance)| Some((psi?, chance)));
+    known.map(|(psi, chance)| if chance.is_some_and(|chance| psi > chance) { psi } else { 0.0 }).reduce(f64::max)
 }
 
 /// Whatever is asked, by whoever has it.
@@ -315,6 +339,15 @@ mod tests {
     }
 
     #[test]
+    fn what_chance_gives_is_no_drift() {
+        let largest = |indices: &[(Option<f64>, Option<f64>)]| largest_above_chance(indices.iter().copied());
+        let (by_chance, drifted) = ((Some(0.9), Some(1.5)), (Some(0.3), Some(0.01)));
+        assert_eq!(largest(&[by_chance, (None, None), drifted, (Some(0.2), Some(0.01))]), Some(0.3));
+        assert_eq!(largest(&[by_chance, (Some(0.5), None)]), Some(0.0));
+        assert_eq!(largest(&[(None, None)]), None);
+    }
+
+    #[test]
     fn what_is_in_memory_has_a_bound_and_the_last_asked_for_stay() {
         let mut queue = Queue::default();
         for version in 0..=64 {
@@ -322,6 +355,18 @@ mod tests {
             assert!(queue.stands(&key(1)).is_some() || version == 0);
         }
         assert!(queue.stands(&key(0)).is_none() && queue.stands(&key(1)).is_some());
+        let large = || {
+            let notes = vec!["x".repeat(1 << 20)];
+            Finding::Insights(Arc::new(Insights { format: 1, rows: 0, of: 0, notes, findings: Findings::Popularity }))
+        };
+        (100..200).for_each(|version| queue.keep(key(version), large()));
+        assert!((10..17).contains(&queue.found.len()), "{}", queue.found.len());
+        assert!(queue.stands(&key(199)).is_some() && queue.stands(&key(100)).is_none());
+        let huge =
+            Insights { format: 1, rows: 0, of: 0, notes: vec!["x".repeat(20 << 20)], findings: Findings::Popularity };
+        queue.keep(key(200), Finding::Insights(Arc::new(huge)));
+        assert!(queue.found.len() == 1 && queue.stands(&key(200)).is_some());
+        (0..=64).for_each(|version| queue.keep(key(version), nothing()));
         (0..=64).for_each(|version| queue.fail(key(version), Unexplained(String::new())));
         assert_eq!((queue.found.len(), queue.failed.len()), (FOUND_MOST, FAILED_MOST));
     }

@@ -1,17 +1,25 @@
 //! `/v1/models/{model}/versions/{version}/lineage`: where a version came from, from its configuration to the offsets of its records.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::StatusCode;
 use millstream_model::registry::{Found, RegistryError, Remedy};
-use serde_json::{Map, Value, json};
+use serde_json::json;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use super::app::App;
 use super::endpoints::Answer;
 use super::error::ApiError;
 use super::lists::Window;
-use super::predict::{blocking, find_in, store_is_away, unknown_version};
+use super::predict::{find_in, reading, store_is_away, unknown_version};
 use super::reply;
+
+/// Each asks the store for one thing after another, and takes no place of what is computed.
+static TRACING: Semaphore = Semaphore::const_new(TRACING_MOST);
+const TRACING_MOST: usize = 2;
+const TRACING_WAIT: Duration = Duration::from_secs(20);
 
 pub async fn answer(app: &App, model: &str, version: &str, query: &str) -> Answer {
     let window = Window::parse(query)?;
@@ -21,55 +29,62 @@ pub async fn answer(app: &App, model: &str, version: &str, query: &str) -> Answe
         Some(Found::Stored(number)) => Ok(number),
         None => Err(unknown_version(known, version, 1)),
     })?;
+    let Ok(Ok(place)) = timeout(TRACING_WAIT, TRACING.acquire()).await else {
+        return Err(ApiError::busy("where other versions came from is looked up"));
+    };
     let (explainer, model, asked) = (Arc::clone(&app.context.explainer), model.to_owned(), version.to_owned());
-    blocking(move || match explainer.lineage(&model, number, window.offset, window.limit) {
-        Ok(lineage) => {
-            let answer = reply::json(StatusCode::OK, &json!(lineage));
-            Ok(reply::with_versions(answer, &format!("{model}@{number}")))
-        }
-        Err(error @ RegistryError::UnknownVersion { .. }) => {
-            tracing::warn!(%error, "{model}@{asked} has no model.json any more");
-            Err(ApiError::not_found("unknown_version", format!("model {model} has no version {number}")))
-        }
-        Err(error) if error.remedy() == Remedy::Retry => Err(store_is_away(&error)),
-        Err(error) => {
-            tracing::warn!(%error, "where {model}@{number} came from cannot be told");
-            let message = "the version's model.json cannot be read; the server's log says why";
-            Err(ApiError::unavailable("damaged_version", message))
+    // Goes on to its end, and keeps its place, also when nobody waits for the answer any more.
+    reading(move || {
+        let _place = place;
+        match explainer.lineage(&model, number, window.offset, window.limit) {
+            Ok(lineage) => {
+                let answer = reply::json(StatusCode::OK, &json!(lineage));
+                Ok(reply::with_versions(answer, &format!("{model}@{number}")))
+            }
+            Err(error @ RegistryError::UnknownVersion { .. }) => {
+                tracing::warn!(%error, "{model}@{asked} has no model.json any more");
+                Err(ApiError::not_found("unknown_version", format!("model {model} has no version {number}")))
+            }
+            Err(error) if error.remedy() == Remedy::Retry => Err(store_is_away(&error)),
+            Err(error) => {
+                tracing::warn!(%error, "where {model}@{number} came from cannot be told");
+                let message = "the version's model.json cannot be read; the server's log says why";
+                Err(ApiError::unavailable("damaged_version", message))
+            }
         }
     })
     .await
 }
 
-/// What `/openapi.json` shows of it.
-pub fn describe(paths: &mut Map<String, Value>) {
-    let digest = "3f1c…";
-    let example = json!({
-        "model": "close", "version": 2, "algorithm": "linear_regression", "identity": digest, "configuration_digest": digest,
-        "file": "models/close/000002/model.safetensors", "file_digest": digest, "trained_at_ms": 1_764_492_000_000_u64,
-        "rows": 89_951, "where": null, "holdout": {"share": 0.1, "seed": 1}, "parent": null, "imported": null, "removed": null,
-        "stream": {"cluster": "millstream", "topic": "bitcoin", "topic_id": null},
-        "aliases": [{"alias": "champion", "record": 1, "from_ms": 1_764_492_060_000_u64, "until_ms": null, "in_force": true,
-            "by": "http", "reason": "less error", "rolled_back": false}],
-        "aliases_cut": false,
-        "batches": [{"batch": 2, "digest": digest, "state": "there", "problem": null, "rows": 100_000, "rejects": 0,
-            "min_time": 0, "max_time": 99_999, "committed_at_ms": 1_764_491_990_000_u64,
-            "parts": [{"partition": 0, "first_offset": 100_000, "end_offset": 200_000, "rows": 100_000,
-                "file": "batches/batch=000002/part-0000-5d41….parquet", "file_digest": digest}],
-            "sql": "select * from batches where _batch = 2", "rows_at": "/v1/batches/2/rows"}],
-        "total": 1
-    });
-    let path = "/v1/models/{model}/versions/{version}/lineage";
-    if let Some(answer) = paths.get_mut(path).and_then(|path| path.pointer_mut("/get/responses/200")) {
-        answer["content"] = json!({"application/json": {"schema": {"type": "object"}, "example": example}});
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::fixture;
+    use serde_json::Value;
+
+    use super::super::fixture::{context, fixture, of_context};
     use super::super::tests::{ask, refuse};
     use super::*;
+
+    #[tokio::test]
+    async fn few_are_looked_up_at_once_and_of_the_records_of_aliases_the_newest_are_read() {
+        let (context, models) = context(Vec::new(), Vec::new());
+        for record in 1..=60 {
+            let named = json!({"format": 1, "version": 2}).to_string();
+            models.store.create(&format!("aliases/close/best/{record:06}.json"), named.as_bytes()).unwrap();
+        }
+        models.publish_all(3);
+        let f = of_context(context, models);
+        let target = "/v1/models/close/versions/2/lineage";
+        let all = TRACING.acquire_many(u32::try_from(TRACING_MOST).unwrap()).await.unwrap();
+        assert!(timeout(Duration::from_millis(50), ask(&f.app, "GET", target, "")).await.is_err());
+        drop(all);
+        let (status, _, body) = ask(&f.app, "GET", target, "").await;
+        assert_eq!(status, 200, "{body}");
+        let found: Value = serde_json::from_str(&body).unwrap();
+        let numbers: Vec<u64> =
+            found["aliases"].as_array().unwrap().iter().map(|named| named["record"].as_u64().unwrap()).collect();
+        assert!((10..=50).contains(&numbers.len()) && numbers.contains(&60) && !numbers.contains(&10), "{numbers:?}");
+        assert_eq!(found["aliases_cut"], json!(true));
+    }
 
     #[tokio::test]
     async fn what_the_store_has_not_is_said_and_the_rest_stands() {

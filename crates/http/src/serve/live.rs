@@ -39,11 +39,12 @@ pub fn is_ready(app: &App) -> bool {
     !served.models.is_empty() || app.model_names(&served).is_empty()
 }
 
-/// Of a model where the query names one; what else a probe adds is left alone.
-pub fn ready(app: &App, query: &str) -> Result<Response<Body>, ApiError> {
+/// Of a model where the query names one, to whoever may read; what else a probe adds is left alone. `reads`: whether who asks may.
+pub fn ready(app: &App, query: &str, reads: Result<(), ApiError>) -> Result<Response<Body>, ApiError> {
     let model = rows::parse_query(query)?.into_iter().find(|(name, _)| name == "model").map(|(_, model)| model);
     let mut ready = json!({"status": "ready"});
     if let Some(model) = model {
+        reads?;
         let version = find_in(app, &model, main_version)?;
         ready["model"] = model.into();
         ready["version"] = version.file.version.into();

@@ -1,7 +1,8 @@
 //! What a few small files say, read again when they change: keys and certificates are replaced under a server that goes on.
 //!
-//! They are compared by their bytes, once a second and off the serving threads, so that a file of the same length and time is seen too. A file that is
-//! gone, or means nothing, changes nothing: what was read before stays in force, and the problem is told until it is mended.
+//! They are compared by their bytes, once a second and off the serving threads, so that a file of the same length and time is seen too. New bytes are
+//! taken when two looks in a row find them: what is seen once may be half written. A file that is gone, or means nothing, changes
+//! nothing: what was read before stays in force, and the problem is told until it is mended.
 
 use std::fs::File;
 use std::io::Read;
@@ -27,6 +28,8 @@ pub struct Reloaded<T> {
 struct LastLook {
     /// `None`: they could not be read.
     digest: Option<[u8; 32]>,
+    /// Of other bytes, which the next look takes if it finds them too.
+    coming: Option<[u8; 32]>,
     told: Option<String>,
 }
 
@@ -39,7 +42,7 @@ impl<T> Reloaded<T> {
     ) -> Result<Self, String> {
         let texts = read_all(&files)?;
         let current = RwLock::new(Arc::new(read(&texts)?));
-        let seen = Mutex::new(LastLook { digest: digest_of(&texts), told: None });
+        let seen = Mutex::new(LastLook { digest: digest_of(&texts), coming: None, told: None });
         Ok(Self { key, files, read, current, seen })
     }
 
@@ -50,10 +53,15 @@ impl<T> Reloaded<T> {
     /// Reads files, and so may wait for a disk.
     pub fn look(&self, status: &Status) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let coming = seen.coming.take();
         let (digest, found) = match read_all(&self.files) {
             Ok(texts) => {
                 let digest = digest_of(&texts);
                 if digest == seen.digest {
+                    return;
+                }
+                if digest != coming {
+                    seen.coming = digest;
                     return;
                 }
                 (digest, (self.read)(&texts))
@@ -116,7 +124,7 @@ mod tests {
         std::fs::write(&path, "1").unwrap();
         let (reloaded, status) = (open().unwrap(), Status::new("p"));
         let check = |value: u64, problem: Option<&str>| {
-            reloaded.look(&status);
+            (0..2).for_each(|_| reloaded.look(&status));
             let problems = status.snapshot().problems;
             assert_eq!((*reloaded.current(), problems.len()), (value, usize::from(problem.is_some())), "{problems:?}");
             assert!(problem.is_none_or(|problem| problems[0].contains(problem)), "{problems:?}");
@@ -136,5 +144,22 @@ mod tests {
         check(2, Some("larger than"));
         std::fs::write(&path, "2").unwrap();
         check(2, None);
+    }
+
+    #[test]
+    fn what_is_half_written_is_not_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("n");
+        std::fs::write(&path, "1").unwrap();
+        let (reloaded, status) = (Reloaded::open("serve.n", vec![path.clone()], number).unwrap(), Status::new("p"));
+        let check = |text: &str, value: u64| {
+            std::fs::write(&path, text).unwrap();
+            reloaded.look(&status);
+            assert_eq!((*reloaded.current(), status.snapshot().problems.len()), (value, 0), "{text}");
+        };
+        for (text, value) in [("2", 1), ("", 1), ("23", 1), ("1", 1), ("23", 1), ("234", 1), ("234", 234), ("234", 234)]
+        {
+            check(text, value);
+        }
     }
 }

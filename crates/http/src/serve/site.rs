@@ -164,9 +164,9 @@ pub fn preflight(allow: &'static str, serve: &Serve, asked: &HeaderMap, headers:
         return;
     }
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(allow));
-    let own = [&header::CONTENT_TYPE, &REQUEST_ID, &serve.split_header].into_iter();
-    for name in own.chain(serve.keys.is_some().then_some(&header::AUTHORIZATION)) {
-        headers.append(header::ACCESS_CONTROL_ALLOW_HEADERS, name.clone().into());
+    let own = [header::CONTENT_TYPE, REQUEST_ID, serve.split_header.clone()].into_iter();
+    for name in own.chain(serve.keys.is_some().then_some(header::AUTHORIZATION)) {
+        headers.append(header::ACCESS_CONTROL_ALLOW_HEADERS, name.into());
     }
     headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("3600"));
     if asked.contains_key("access-control-request-private-network") {

@@ -283,6 +283,11 @@ async fn a_model_s_readiness_is_its_own() {
     refuse(&fixture, "GET /readyz?model=waiting", 503, "no_version", None, &["waiting"]).await;
     refuse(&fixture, "GET /readyz?model=clse", 404, "unknown_model", None, &["did you mean close"]).await;
     assert_eq!(ask(&fixture.app, "GET", "/readyz?probe=1", "").await.0, 200);
+    // It tells names, to no page of another site.
+    for (target, expected) in [("/readyz", 200), ("/readyz?model=close", 403)] {
+        let (status, _, body) = send(&fixture.app, ("GET", target, ""), &[("origin", "https://evil.example")]).await;
+        assert_eq!(status, expected, "{target}: {body}");
+    }
 }
 
 #[tokio::test]

@@ -9,10 +9,10 @@ pub fn of_pattern(pattern: &str) -> Option<Value> {
     Some(match pattern {
         "/livez" => json!({"status": "alive"}),
         "/readyz" => {
-            json!({"status": "ready", "detail?": "the store does not answer just now; what was read before is served on"})
+            json!({"status": "ready", "model?": "price", "version?": 2, "detail?": "the store does not answer just now; what was read before is served on"})
         }
         "/healthz" => {
-            json!({"status": "ok", "state": "running", "broker": broker(), "problems": ["the broker does not answer"]})
+            json!({"status": "ok", "state": "running", "broker?": broker(), "problems?": ["the broker does not answer"]})
         }
         "/openapi.json" => json!({"openapi": "3.1.0", "info": {"*": "…"}, "paths": {"*": {}}, "components": {"*": {}}}),
         "/v1/status" => status(),
@@ -41,6 +41,9 @@ pub fn of_pattern(pattern: &str) -> Option<Value> {
             json!({"model": "price", "version": 2, "status": "ready", "rows?": 205, "of?": 205,
             "notes?": ["of 205 rows"], "kind?": "regression", "reason?": "the rows cannot be read"})
         }
+        "/v1/models/{model}/versions/{version}/drift" => drift(),
+        "/v1/models/{model}/versions/{version}/lineage" => lineage(),
+        "/v1/models/{model}/compare" => comparison(),
         "/v1/models/{model}/shadow" => {
             json!({"model": "price", "alias~": "candidate", "share~": 0.5, "version~": 3, "dropped": 0, "waiting": 0,
             "numbers?": {"compared": 120, "mean": 0.1, "mean_absolute": 0.2, "max_absolute": 1.5, "p50": 0.1, "p90": 0.5, "p99": 1.1},
@@ -64,6 +67,11 @@ pub fn of_pattern(pattern: &str) -> Option<Value> {
         }
         _ => return None,
     })
+}
+
+/// Of what is computed behind.
+pub fn computing() -> Value {
+    json!({"model": "price", "version": 2, "status": "computing"})
 }
 
 /// Of an alias that was moved.
@@ -158,6 +166,52 @@ fn version() -> Value {
         "metrics": {"holdout~": measured, "common~": measured, "next_batch~": measured, "baseline~": {"kind": "mean"}},
         "beats_baseline~": true, "trained_at_ms": TIME, "training_seconds~": 0.5, "identity": "a6bbdb079980ee41…", "seed": 1, "notes": ["…"],
         "removed?": {"at_ms": TIME, "reason": "train.keep = 20"},
+    })
+}
+
+/// Without what was found while it is computed, and where that failed.
+fn drift() -> Value {
+    json!({
+        "model": "price", "version": 2, "status": "ready", "reason?": "the rows cannot be read", "batch?": 5, "against?": "training",
+        "reference_batches?": [1, 2], "rows?": 20_000, "of?": 89_951, "reference_rows?": 20_000, "reference_of?": 180_102,
+        "thresholds?": {"moderate": 0.1, "major": 0.25, "by_chance": 0.01},
+        "columns?": [{"name": "area", "role": "feature", "kind": "number", "verdict": "moderate", "psi~": 0.18, "chance~": 0.0022,
+            "test": "kolmogorov_smirnov", "statistic~": 0.16, "p~": 1e-200, "missing~": 0.5, "reference_missing~": 0.5,
+            "new": [{"value": "garage", "rows": 3}],
+            "bins": [{"from?": 1.5, "to?": 2.5, "value?": "house", "group?": "others", "reference": 2000, "rows": 3104}]}],
+        "notes?": ["…"],
+    })
+}
+
+fn lineage() -> Value {
+    const DIGEST: &str = "3f1c55857430e9a6…";
+    json!({
+        "model": "price", "version": 2, "algorithm": "linear_regression", "identity": DIGEST, "configuration_digest": DIGEST,
+        "file": "models/price/000002/model.safetensors", "file_digest": DIGEST, "trained_at_ms": TIME, "rows": 1795, "where~": "price > 0",
+        "holdout": {"share": 0.1, "seed": 1}, "parent~": {"version": 1, "file_digest": DIGEST},
+        "imported~": {"from": "Spark 4.0.1", "class": "LinearRegressionModel", "uid": "linReg_1", "digest": DIGEST, "imported_at_ms": TIME,
+            "parameters?": {"*": null}},
+        "removed~": {"at_ms": TIME, "reason": "train.keep = 20"},
+        "stream~": {"cluster": "millstream", "topic": "houses", "topic_id~": "3jXKp0mQSfWnT8m0k1c0Zg"},
+        "aliases": [{"alias": "champion", "record": 1, "from_ms~": TIME, "until_ms~": TIME, "in_force": true, "by~": "http",
+            "reason~": "less error", "rolled_back": false}],
+        "aliases_cut": false,
+        "batches": [{"batch": 1, "digest": DIGEST, "state": "there", "problem~": "the store does not have it", "rows~": 2000, "rejects~": 0,
+            "min_time~": TIME, "max_time~": TIME, "committed_at_ms~": TIME,
+            "parts": [{"partition": 0, "first_offset": 0, "end_offset": 2000, "rows": 2000,
+                "file~": "batches/batch=000001/part-0000-….parquet", "file_digest~": DIGEST}],
+            "sql": "select * from batches where _batch = 1", "rows_at": "/v1/batches/1/rows"}],
+        "total": 1,
+    })
+}
+
+fn comparison() -> Value {
+    json!({
+        "model": "price", "a": 2, "b": 3, "on": "common", "batches": {"first": 1, "last": 9}, "units": "records", "compared": 900,
+        "level": 0.95, "resamples": 2000,
+        "measures": [{"measure": "rmse", "less_is_better": true, "a": 3.25, "b": 3.0, "difference": -0.25, "low": -0.375, "high": -0.125,
+            "b_is": "better"}],
+        "notes": ["…"],
     })
 }
 

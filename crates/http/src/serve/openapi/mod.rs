@@ -17,7 +17,7 @@ use super::described;
 use super::endpoints::{OwnRoute, Told, documented, path_parameters};
 use super::recommend::{AskPath, PATHS};
 use super::route::{UserRoute, versions};
-use super::{drift, lineage, mlflow, oip};
+use super::{drift, mlflow, oip};
 use crate::serve::{Origin, ViewCall};
 
 pub fn document(app: &App) -> Value {
@@ -40,7 +40,6 @@ pub fn document(app: &App) -> Value {
     }
     paths.insert("/v1/query".to_owned(), query_path());
     add_alias_paths(&mut paths);
-    lineage::describe(&mut paths);
     drift::describe(&mut paths);
     paths.extend(oip::paths(app));
     paths.extend(mlflow::paths(app));
@@ -93,6 +92,9 @@ fn built_in_paths(app: &App) -> Map<String, Value> {
         if own.pattern == COMPARE {
             parameters.extend(compared_parameters());
         }
+        if own.pattern == "/readyz" {
+            parameters.push(in_query("model", &json!({"type": "string"})));
+        }
         if is_list {
             parameters.extend(PAGE.map(page_parameter));
         }
@@ -107,12 +109,9 @@ fn built_in_paths(app: &App) -> Map<String, Value> {
             // It says it of itself, below.
             (None, _) => Value::Null,
         };
-        if own.pattern == COMPARE {
-            operation["responses"]["200"]["content"] = compared_content();
-        }
-        // It is computed behind.
-        if own.pattern.ends_with("/insights") {
-            operation["responses"]["202"] = operation["responses"]["200"].clone();
+        if ["/insights", "/drift"].iter().any(|end| own.pattern.ends_with(end)) {
+            let computing = json!({"application/json": described::media(&answers::computing())});
+            operation["responses"]["202"] = json!({"description": "It is computed: ask again", "content": computing});
         }
         Some((own.pattern.to_owned(), json!({ "get": operation })))
     };
@@ -128,15 +127,6 @@ fn compared_parameters() -> impl Iterator<Item = Value> {
         parameter
     };
     ["a", "b"].into_iter().map(version).chain([in_query("on", &json!({ "enum": ComparedOn::NAMES }))])
-}
-
-fn compared_content() -> Value {
-    let difference = json!({"measure": "rmse", "less_is_better": true, "a": 3.25, "b": 3.0, "difference": -0.25,
-        "low": -0.375, "high": -0.125, "b_is": "better"});
-    let example = json!({"model": "close", "a": 2, "b": 3, "on": "common", "batches": {"first": 1, "last": 9},
-        "units": "records", "compared": 900, "level": 0.95, "resamples": 2000, "measures": [difference], "notes": []});
-    let required: Vec<&str> = example.as_object().into_iter().flat_map(Map::keys).map(String::as_str).collect();
-    json!({"application/json": {"schema": {"type": "object", "required": required}, "example": example}})
 }
 
 /// Of every list.
@@ -545,7 +535,70 @@ fn type_schema(kind: ColumnType) -> Value {
 #[cfg(test)]
 mod tests {
     use super::super::fixture::fixture;
+    use super::super::tests::ask;
     use super::*;
+
+    /// An answer has what its schema needs, and nothing that the schema does not tell of.
+    fn check(schema: &Value, answer: &Value, place: &str) {
+        if let Some(first) = schema["anyOf"].get(0) {
+            if !answer.is_null() {
+                check(first, answer, place);
+            }
+            return;
+        }
+        match schema["type"].as_str() {
+            Some("object") => {
+                let names = answer.as_object().unwrap_or_else(|| panic!("{place}: {answer}"));
+                for needed in schema["required"].as_array().into_iter().flatten() {
+                    assert!(names.contains_key(needed.as_str().unwrap()), "{place}: no {needed}");
+                }
+                let any = schema.get("additionalProperties").filter(|any| any.is_object());
+                for (name, value) in names {
+                    let schema = schema["properties"].get(name).or(any);
+                    check(schema.unwrap_or_else(|| panic!("{place}: {name} is not told of")), value, name);
+                }
+            }
+            Some("array") => {
+                let items = answer.as_array().unwrap_or_else(|| panic!("{place}: {answer}"));
+                items.iter().for_each(|item| check(&schema["items"], item, place));
+            }
+            Some("string") => assert!(answer.is_string(), "{place}: {answer}"),
+            Some("integer") => assert!(answer.is_i64() || answer.is_u64(), "{place}: {answer}"),
+            Some("number") => assert!(answer.is_number(), "{place}: {answer}"),
+            Some("boolean") => assert!(answer.is_boolean(), "{place}: {answer}"),
+            other => assert_eq!(other, None, "{place}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_answered_is_what_the_document_says() {
+        let app = fixture(Vec::new()).app;
+        let document = document(&app);
+        let schema = |pattern: &str, status: u16| {
+            let operation = &document["paths"][pattern]["get"];
+            operation["responses"][status.to_string()]["content"]["application/json"]["schema"].clone()
+        };
+        for (pattern, target, expected) in [
+            ("/readyz", "/readyz", 200),
+            ("/readyz", "/readyz?model=close", 200),
+            ("/healthz", "/healthz", 200),
+            ("/v1/models/{model}/versions/{version}/lineage", "/v1/models/close/versions/2/lineage", 200),
+            ("/v1/models/{model}/versions/{version}/drift", "/v1/models/close/versions/1/drift", 202),
+            ("/v1/models/{model}/versions/{version}/insights", "/v1/models/close/versions/1/insights", 202),
+        ] {
+            let (status, _, body) = ask(&app, "GET", target, "").await;
+            assert_eq!(status, expected, "{target}: {body}");
+            check(&schema(pattern, status), &serde_json::from_str::<Value>(&body).unwrap(), target);
+        }
+        assert_eq!(schema("/healthz", 200)["required"], json!(["status", "state"]));
+        assert_eq!(document["paths"]["/readyz"]["get"]["parameters"][0]["name"], "model");
+        for name in ["a", "measures", "notes"] {
+            let needed = schema(COMPARE, 200)["required"].as_array().unwrap().clone();
+            assert!(needed.contains(&json!(name)), "{needed:?}");
+        }
+        let drift = schema("/v1/models/{model}/versions/{version}/drift", 200);
+        assert!(drift["properties"]["columns"]["items"]["properties"]["psi"]["anyOf"].is_array(), "{drift}");
+    }
 
     #[tokio::test]
     async fn every_operation_has_a_schema_and_an_example_of_its_answer_and_of_its_body() {

@@ -18,13 +18,26 @@ pub enum Comparable {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Agreement {
     numbers: Differences,
+    classes: u64,
+    other_classes: u64,
+    lists: u64,
+    /// Of all lists, each from 0 to 1.
+    overlap: f64,
+    same_lists: u64,
+    /// A number beside none, a class beside a number, and the like.
+    incomparable: u64,
+}
+
+/// What counters say of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct AgreementSums {
+    pub numbers: u64,
+    /// Of the absolute differences.
+    pub difference: f64,
     pub classes: u64,
     pub other_classes: u64,
     pub lists: u64,
-    /// Of all lists, each from 0 to 1.
     pub overlap: f64,
-    same_lists: u64,
-    /// A number beside none, a class beside a number, and the like.
     pub incomparable: u64,
 }
 
@@ -60,13 +73,16 @@ impl Agreement {
         }
     }
 
-    pub fn numbers(&self) -> u64 {
-        self.numbers.count
-    }
-
-    /// The sum of the absolute differences.
-    pub fn difference(&self) -> f64 {
-        self.numbers.absolute
+    pub fn sums(&self) -> AgreementSums {
+        AgreementSums {
+            numbers: self.numbers.count,
+            difference: self.numbers.absolute,
+            classes: self.classes,
+            other_classes: self.other_classes,
+            lists: self.lists,
+            overlap: self.overlap,
+            incomparable: self.incomparable,
+        }
     }
 
     /// Of what was compared alone.
@@ -146,6 +162,28 @@ mod tests {
         let mut agreement = Agreement::default();
         pairs.iter().for_each(|(answered, shadow)| agreement.add(answered, shadow));
         agreement.to_json()
+    }
+
+    #[test]
+    fn the_sums_are_those_of_what_is_told() {
+        let pairs = [
+            (Comparable::Number(1.0), Comparable::Number(3.0)),
+            (Comparable::Class("a".into()), Comparable::Class("b".into())),
+            (items("a b"), items("b c")),
+            (Comparable::Number(1.0), Comparable::Nothing),
+        ];
+        let mut agreement = Agreement::default();
+        pairs.iter().for_each(|(answered, shadow)| agreement.add(answered, shadow));
+        let expected = AgreementSums {
+            numbers: 1,
+            difference: 2.0,
+            classes: 1,
+            other_classes: 1,
+            lists: 1,
+            overlap: 0.5,
+            incomparable: 1,
+        };
+        assert_eq!(agreement.sums(), expected);
     }
 
     #[test]

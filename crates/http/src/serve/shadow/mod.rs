@@ -21,8 +21,8 @@ use super::predict::{find_in, main_version, reading};
 use super::recommend::{self, Given, Told};
 use super::template::{weight, weight_of_row};
 use super::{reply, stopped};
-pub use agreement::Agreement;
-use agreement::Comparable;
+pub use agreement::AgreementSums;
+use agreement::{Agreement, Comparable};
 
 /// Waiting tasks; more are dropped.
 const QUEUE_MOST: usize = 64;
@@ -131,19 +131,28 @@ pub struct Shadows {
 
 /// What became of a model's shadow since the process began.
 #[derive(Debug, Clone, Default)]
-pub struct OfShadow {
-    pub all: ShadowCounts,
+struct OfShadow {
+    all: ShadowCounts,
     /// The queue was full.
-    pub dropped: u64,
+    dropped: u64,
     /// The last that were begun at the end.
     pairs: Vec<ShadowPair>,
 }
 
-#[derive(Debug, Clone, Default)]
-pub struct ShadowCounts {
+/// The same for counters.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ShadowSums {
     pub compared: u64,
     pub failed: u64,
-    pub agreement: Agreement,
+    pub dropped: u64,
+    pub agreement: AgreementSums,
+}
+
+#[derive(Debug, Clone, Default)]
+struct ShadowCounts {
+    compared: u64,
+    failed: u64,
+    agreement: Agreement,
 }
 
 /// Two versions: the one that answered, and the one whose answers were not sent.
@@ -189,8 +198,14 @@ impl Shadows {
     }
 
     /// By model.
-    pub fn counts(&self) -> BTreeMap<String, OfShadow> {
-        lock(&self.models).clone()
+    pub fn sums(&self) -> BTreeMap<String, ShadowSums> {
+        let sums = |OfShadow { all, dropped, .. }: &OfShadow| ShadowSums {
+            compared: all.compared,
+            failed: all.failed,
+            dropped: *dropped,
+            agreement: all.agreement.sums(),
+        };
+        lock(&self.models).iter().map(|(model, of)| (model.clone(), sums(of))).collect()
     }
 
     pub fn waiting(&self) -> usize {
@@ -304,12 +319,12 @@ mod tests {
         let (status, _, body) = ask(&app, "GET", "/v1/models/close/predict?Timestamp=10", "").await;
         assert_eq!(status, 200, "{body}");
         let_go.send(()).unwrap();
-        let of = || app.shadows.counts()["close"].clone();
-        while of().all.compared < 1 + QUEUE_MOST as u64 {
+        let of = || app.shadows.sums()["close"];
+        while of().compared < 1 + QUEUE_MOST as u64 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        let OfShadow { all, dropped, .. } = of();
-        assert_eq!((all.failed, dropped), (1, too_many as u64));
+        let ShadowSums { failed, dropped, .. } = of();
+        assert_eq!((failed, dropped), (1, too_many as u64));
         working.abort();
     }
 
