@@ -572,8 +572,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_answered_is_what_the_document_says() {
-        let app = fixture(Vec::new()).app;
-        let document = document(&app);
+        let f = fixture(Vec::new());
+        let document = document(&f.app);
         let schema = |pattern: &str, status: u16| {
             let operation = &document["paths"][pattern]["get"];
             operation["responses"][status.to_string()]["content"]["application/json"]["schema"].clone()
@@ -586,7 +586,7 @@ mod tests {
             ("/v1/models/{model}/versions/{version}/drift", "/v1/models/close/versions/1/drift", 202),
             ("/v1/models/{model}/versions/{version}/insights", "/v1/models/close/versions/1/insights", 202),
         ] {
-            let (status, _, body) = ask(&app, "GET", target, "").await;
+            let (status, _, body) = ask(&f.app, "GET", target, "").await;
             assert_eq!(status, expected, "{target}: {body}");
             check(&schema(pattern, status), &serde_json::from_str::<Value>(&body).unwrap(), target);
         }
