@@ -2,22 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::common::{Bench, Served, finish, until};
-
-const PIPELINE: &str = r#"
-batch.rows = 100
-
-[[model]]
-name = "close"
-algorithm = "linear_regression"
-train_on = "each"
-features = ["Open"]
-target = "Close"
-"#;
+use crate::common::{Bench, CLOSE_OF_EACH, Served, finish, until};
 
 /// Three versions.
 fn bench() -> Bench {
-    let bench = Bench::new(300, PIPELINE);
+    let bench = Bench::new(300, CLOSE_OF_EACH);
     bench.run_well(&[]);
     bench
 }

@@ -8,18 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::common::{Bench, PATIENCE, finish};
-
-const PIPELINE: &str = r#"
-batch.rows = 100
-
-[[model]]
-name = "close"
-algorithm = "linear_regression"
-train_on = "each"
-features = ["Open"]
-target = "Close"
-"#;
+use crate::common::{Bench, CLOSE_OF_EACH, PATIENCE, finish};
 
 fn asked(bench: &Bench, arguments: &[&str]) -> (i32, String, String) {
     let output = bench.output(&[&["status"], arguments].concat());
@@ -29,7 +18,7 @@ fn asked(bench: &Bench, arguments: &[&str]) -> (i32, String, String) {
 
 #[test]
 fn a_pipeline_is_shown_with_its_models_and_its_problems() {
-    let bench = Bench::new(300, PIPELINE);
+    let bench = Bench::new(300, CLOSE_OF_EACH);
     bench.run_well(&[]);
     let serving = bench.serving(&["serve", "test.toml"], |_| {});
     let (code, text, said) = asked(&bench, &[&serving.address]);

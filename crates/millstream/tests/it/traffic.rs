@@ -7,18 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::common::{Bench, Served, until};
-
-const MODEL: &str = r#"
-batch.rows = 100
-
-[[model]]
-name = "close"
-algorithm = "linear_regression"
-train_on = "each"
-features = ["Open"]
-target = "Close"
-"#;
+use crate::common::{Bench, CLOSE_OF_EACH, Served, until};
 
 /// Head and body of a request with a header more.
 fn asked(served: &Served, path: &str, header: &str) -> (String, Value) {
@@ -39,11 +28,11 @@ fn put(served: &Served, alias: &str, version: u32) {
 
 #[test]
 fn a_split_is_sticky_and_a_shadow_that_cannot_answer_is_only_counted() {
-    let bench = Bench::new(300, MODEL);
+    let bench = Bench::new(300, CLOSE_OF_EACH);
     bench.run_well(&[]);
     // The versions from now on take another column: as a shadow they refuse what the others are asked.
     let rules = "split = { challenger = 0.25 }\nshadow = \"newest\"\n";
-    bench.pipeline(&format!("{}{rules}", MODEL.replace("[\"Open\"]", "[\"Open\", \"Volume\"]")));
+    bench.pipeline(&format!("{}{rules}", CLOSE_OF_EACH.replace("[\"Open\"]", "[\"Open\", \"Volume\"]")));
     bench.run_well(&[]);
     let mut served = bench.serving(&["serve", "test.toml", "--set", "serve.access_log=true"], |_| {});
     put(&served, "champion", 1);
@@ -85,7 +74,7 @@ fn a_split_is_sticky_and_a_shadow_that_cannot_answer_is_only_counted() {
 
 #[test]
 fn a_request_id_is_a_field_of_the_log_in_json() {
-    let bench = Bench::new(100, MODEL);
+    let bench = Bench::new(100, CLOSE_OF_EACH);
     bench.run_well(&[]);
     let mut served = bench.spawn(&["serve", "test.toml", "--log-format", "json", "--set", "serve.access_log=true"]);
     let line: Value = serde_json::from_str(&served.wait_for("the page and the API: http://")).unwrap();
@@ -115,7 +104,7 @@ fn metrics(text: &str) -> BTreeSet<&str> {
 
 #[test]
 fn what_the_alerts_and_the_dashboard_name_is_told() {
-    let bench = Bench::new(300, &format!("{MODEL}shadow = \"latest\"\n"));
+    let bench = Bench::new(300, &format!("{CLOSE_OF_EACH}shadow = \"latest\"\n"));
     let served = bench.serve(&[]);
     served.wait_until("the run is done", |status| status["state"] == "done");
     put(&served, "champion", 1);

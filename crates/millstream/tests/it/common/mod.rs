@@ -21,6 +21,18 @@ const RUN_MOST: Duration = Duration::from_secs(240);
 /// (batch, partition, first offset, end offset, rows, rejects, digest) of a manifest.
 pub type Part = (u64, u64, i64, i64, u64, u64, String);
 
+/// A version of each 100 rows.
+pub const CLOSE_OF_EACH: &str = r#"
+batch.rows = 100
+
+[[model]]
+name = "close"
+algorithm = "linear_regression"
+train_on = "each"
+features = ["Open"]
+target = "Close"
+"#;
+
 /// A folder of its own with a source, a pipeline file and a store.
 pub struct Bench {
     pub folder: TempDir,
