@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt fuzz hostile browser withstands screenshots bench bench-learn bench-pipeline bench-workers bench-http bench-recommend bench-views bench-query bench-build bench-beside bench-versions bench-spark bench-import soak soak-page docs
+.PHONY: help demo test check style fmt fuzz hostile load browser withstands screenshots bench bench-learn bench-pipeline bench-workers bench-http bench-recommend bench-views bench-query bench-build bench-beside bench-versions bench-spark bench-import soak soak-page docs
 
 help: ## List these targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -10,14 +10,16 @@ demo: ## Generated data, streamed, cut, trained and served at http://127.0.0.1:8
 test: ## Every test that needs no service
 	cargo test --workspace
 
-check: ## Format, links of documents, dependencies, lints, documentation; warnings as errors (once before: ci/tools.sh install)
+check: style ## Format, links of documents, dependencies, lints, documentation; warnings as errors (once before: ci/tools.sh install)
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+
+style: ## Of `check` what compiles nothing
 	cargo fmt --all --check
 	python3 ci/links.py
 	python3 -c 'compile(open("crates/model/src/engine/spark/job.py").read(), "job.py", "exec")'
 	ci/tools.sh cargo-deny --locked check --deny warnings bans licenses sources
 	ci/tools.sh cargo-shear --locked --deny-warnings
-	cargo clippy --workspace --all-targets --locked -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 
 fmt: ## Format the code
 	cargo fmt --all
@@ -29,6 +31,10 @@ fuzz: ## Fuzz the broker's codec path and the parsers of what others wrote, SECO
 hostile: ## Some 400 hostile requests, records and files against the release binary, in a cgroup of 2 GiB
 	cargo build --release
 	ci/hostile.sh
+
+load: ## Ten minutes of requests while brokers, trainers, stores, versions and keys come and go: no answer but the owed one
+	cargo build --release
+	ci/load.py target/release/millstream $(or $(SECONDS),600)
 
 browser: ## Every page of the release binary in Chromium (ONLY=movies: one system's, ONLY=live, ONLY=rules)
 	cargo build --release

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The README's main command to its end, then what its binary must withstand: hostile requests and files, readers of other languages, files of 60
-# dialects, clients of the Open Inference Protocol, and every page in Chromium. Prints what each part took.
+# dialects, clients of the Open Inference Protocol, clients while everything around the server goes wrong, and every page in Chromium. Prints what each part took.
 #
 # usage: withstands.sh BINARY
 set -euo pipefail
@@ -25,6 +25,9 @@ done
 
 part "nothing that a client, a peer or a file sends can stop it"
 "$root/ci/hostile.sh" "$binary"
+
+part "no answer but the owed one while brokers, trainers, stores, versions and keys come and go"
+"$root/ci/load.py" "$binary" 30
 
 part "a version opens in Python in one line; pandas and DuckDB read batches of every format as they lie"
 python3 -m venv "$data/venv" && "$data/venv/bin/pip" install --quiet numpy safetensors pandas pyarrow duckdb polars 'tritonclient[http]' mlflow-skinny requests scipy \

@@ -3,10 +3,11 @@
 //! A create writes a hidden file of its own name, fsyncs it, `link`s it to the key (which fails when the key exists) and
 //! fsyncs the folder: a crash in between leaves only the hidden file, which the next start removes. Nothing is renamed over.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use super::{Created, PartWriter, Store, StoreError, StoredFile, Verified, too_large};
@@ -20,8 +21,9 @@ const WRITE_BUFFER_BYTES: usize = 1 << 20;
 pub struct LocalStore {
     root: PathBuf,
     verified: Verified,
-    /// Something was found or made in it. An empty folder, or none, is then the place where the store was mounted, and no empty store.
-    begun: AtomicBool,
+    /// The folders at its top in which something was found or made. A place that has none of them is then the place where the store was
+    /// mounted, and no empty store: not even where somebody who starts just now tries whether it can be written to.
+    begun: RwLock<BTreeSet<String>>,
 }
 
 impl LocalStore {
@@ -43,18 +45,22 @@ impl LocalStore {
     /// Opens the folder for who only reads: nothing is made or removed in it, so it may be one that cannot be written to, or that
     /// is not there yet.
     pub fn open_reading(root: &Path) -> Self {
-        Self { root: root.to_owned(), verified: Verified::default(), begun: AtomicBool::new(false) }
+        Self { root: root.to_owned(), verified: Verified::default(), begun: RwLock::default() }
     }
 
-    fn found<T>(&self, found: T) -> T {
-        self.begun.store(true, Ordering::Relaxed);
-        found
+    /// Something is at `key`.
+    fn found(&self, key: &str) {
+        let Some((top, _)) = key.split_once('/') else { return };
+        let is_known = self.begun.read().unwrap_or_else(PoisonError::into_inner).contains(top);
+        if !is_known {
+            self.begun.write().unwrap_or_else(PoisonError::into_inner).insert(top.to_owned());
+        }
     }
 
     /// Nothing was found at `key`, or something is to be made there: an error where the whole store is gone.
     fn is_there(&self, key: &str) -> Result<(), StoreError> {
-        let is_empty = || fs::read_dir(&self.root).is_ok_and(|mut entries| entries.next().is_none());
-        if !self.begun.load(Ordering::Relaxed) || (self.root.exists() && !is_empty()) {
+        let begun = self.begun.read().unwrap_or_else(PoisonError::into_inner);
+        if begun.is_empty() || begun.iter().any(|top| self.root.join(top).exists()) {
             return Ok(());
         }
         let message = format!("{} is gone or empty, and held the store: mount or restore it", self.root.display());
@@ -110,7 +116,8 @@ impl Store for LocalStore {
         match linked {
             Ok(()) => {
                 sync_folder(&self.path(key)).map_err(|error| classify(error, key, &self.root))?;
-                Ok(self.found(Created::Mine))
+                self.found(key);
+                Ok(Created::Mine)
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Created::Exists),
             Err(error) => Err(classify(error, key, &self.root)),
@@ -131,7 +138,7 @@ impl Store for LocalStore {
     fn read_up_to(&self, key: &str, bytes_most: u64) -> Result<Vec<u8>, StoreError> {
         let path = self.path(key);
         regular(&path, key).map_err(|error| self.absent(error, key))?;
-        self.found(());
+        self.found(key);
         let fault = |error| missing_or_else(error, key, &path);
         let file = File::open(&path).map_err(fault)?;
         let length = file.metadata().map_err(fault)?.len();
@@ -149,7 +156,7 @@ impl Store for LocalStore {
     fn open(&self, key: &str) -> Result<StoredFile, StoreError> {
         let path = self.path(key);
         regular(&path, key).map_err(|error| self.absent(error, key))?;
-        self.found(());
+        self.found(key);
         File::open(&path).map(StoredFile::Local).map_err(|error| missing_or_else(error, key, &path))
     }
 
@@ -167,11 +174,11 @@ impl Store for LocalStore {
             .filter(|key| key.starts_with(prefix))
             .collect();
         keys.sort();
-        if keys.is_empty() {
-            self.is_there(prefix)?;
-            return Ok(keys);
+        match keys.first() {
+            Some(first) => self.found(first),
+            None => self.is_there(prefix)?,
         }
-        Ok(self.found(keys))
+        Ok(keys)
     }
 
     fn folders(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
@@ -369,11 +376,17 @@ mod tests {
         assert_eq!(store.create("models/a", b"1").unwrap(), Created::Mine);
         assert_eq!(reading.read("models/a").unwrap(), b"1");
         let away = above.path().join("away");
-        for instead in [false, true] {
+        let nothing = |_: &Path| {};
+        let empty = |root: &Path| fs::create_dir(root).unwrap();
+        // Who starts while it is away makes the folder, and tries it.
+        let tried = |root: &Path| {
+            LocalStore::open(root).unwrap();
+            fs::write(root.join("_probe-1"), b"first").unwrap();
+        };
+        let instead: [&dyn Fn(&Path); 3] = [&nothing, &empty, &tried];
+        for instead in instead {
             fs::rename(&root, &away).unwrap();
-            if instead {
-                fs::create_dir(&root).unwrap();
-            }
+            instead(&root);
             for store in [&store, &reading] {
                 let found = [
                     store.list("models/").map(drop),
@@ -383,9 +396,8 @@ mod tests {
                 ];
                 assert!(found.iter().all(|found| matches!(found, Err(error) if error.is_transient())), "{found:?}");
             }
-            if instead {
-                fs::remove_dir(&root).unwrap();
-            }
+            // Restored as it was.
+            let _ = fs::remove_dir_all(&root);
             fs::rename(&away, &root).unwrap();
             assert_eq!(store.list("models/").unwrap(), ["models/a"]);
             assert_eq!(reading.folders("").unwrap(), ["models"]);

@@ -32,6 +32,7 @@ mod query;
 mod questions;
 mod recommend;
 mod removal;
+mod replicas;
 mod s3;
 mod sources;
 mod status;
