@@ -28,6 +28,25 @@ serving() {
     return 1
 }
 
+# generated SYSTEM ROWS: the csv of a demo's data of so many rows, kept from run to run. The demo writes all of it before it streams.
+generated() {
+    local csv=$cache/bench-data/$1-$2.csv demo
+    if [ ! -f "$csv" ]; then
+        mkdir -p "$cache/bench-data"
+        (cd "$work" && exec "$millstream" demo "$1" --rows "$2" --data generate \
+            --set serve.listen=127.0.0.1:0 --set stream.listen=127.0.0.1:0 >/dev/null 2>"$work/generated") &
+        demo=$!
+        while [ ! -f "$work/generate/rows.csv" ]; do
+            kill -0 $demo 2>/dev/null || { cat "$work/generated" >&2; return 1; }
+            sleep 0.2
+        done
+        kill $demo && wait $demo 2>/dev/null || true
+        mv "$work/generate/rows.csv" "$csv"
+        rm -rf "$work/generate"
+    fi
+    echo "$csv"
+}
+
 # A port that nobody listens on now.
 free_port() {
     python3 -c 'import socket; one = socket.create_server(("127.0.0.1", 0)); print(one.getsockname()[1])'

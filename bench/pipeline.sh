@@ -8,13 +8,7 @@ rounds=${2:-3}
 release
 cargo build --quiet --release --manifest-path "$root/Cargo.toml" --target-dir "$target" -p millstream-broker --example broker_bench
 machine
-mkdir -p "$cache/bench-data"
-csv=$cache/bench-data/minutes-$rows.csv
-if [ ! -f "$csv" ]; then
-    (cd "$work" && "$millstream" demo --rows "$rows" --data generate --exit-when-done \
-        --set serve.listen=127.0.0.1:0 --set stream.listen=127.0.0.1:0 >/dev/null 2>&1)
-    mv "$work/generate/rows.csv" "$csv"
-fi
+csv=$(generated bitcoin "$rows")
 cat >"$work/ingest.toml" <<TOML
 name = "bench"
 source.path = "$csv"

@@ -9,18 +9,10 @@ page=${3:-}
 release
 machine
 rows=$((minutes * 60 * rate))
-(cd "$work" && "$millstream" demo --rows "$rows" --data generate --exit-when-done \
-    --set serve.listen=127.0.0.1:0 --set stream.listen=127.0.0.1:0 >/dev/null 2>"$work/generated") &
-generating=$!
-while [ ! -f "$work/generate/rows.csv" ]; do
-    kill -0 $generating 2>/dev/null || { cat "$work/generated" >&2; exit 1; }
-    sleep 0.2
-done
-pkill -P $generating 2>/dev/null || true
-wait $generating 2>/dev/null || true
+csv=$(generated bitcoin "$rows")
 cat >"$work/soak.toml" <<TOML
 name = "soak"
-source.path = "$work/generate/rows.csv"
+source.path = "$csv"
 source.rate = $rate
 stream.partitions = 3
 batch.window = "1s"

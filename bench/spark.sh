@@ -13,19 +13,6 @@ export SPARK_HOME=$MILLSTREAM_SPARK PYSPARK_PYTHON=$MILLSTREAM_SPARK_PYTHON SPAR
 cd "$work"
 machine
 
-# generated SYSTEM ROWS: the demo's data of so many rows. The demo writes all of it first; of the stream one small batch is enough here.
-generated() {
-    local data=$cache/bench-data/$1-$2
-    if [ ! -f "$data/rows.csv" ]; then
-        mkdir -p "$data"
-        "$millstream" demo "$1" --rows "$2" --data generate --exit-when-done --set batch.parts=$(($2 / 1000)) --set batch.limit=1 \
-            --set serve.listen=127.0.0.1:0 --set stream.listen=127.0.0.1:0 >/dev/null 2>&1
-        mv generate/rows.csv "$data/"
-        rm -rf generate
-    fi
-    echo "$data/rows.csv"
-}
-
 # trained NAME MODEL MEASURE FILE: one model by each engine, on the store that FILE fills.
 trained() {
     local name=$1 model=$2 measure=$3 file=$4 engine master

@@ -5,8 +5,7 @@
 rows=${1:-7000000}
 release
 machine
-csv=$cache/bench-data/minutes-$rows.csv
-[ -f "$csv" ] || { echo "$csv is not there: bench/pipeline.sh $rows makes it" >&2; exit 1; }
+csv=$(generated bitcoin "$rows")
 cat >"$work/workers.toml" <<TOML
 name = "workers"
 source.path = "$csv"

@@ -59,7 +59,8 @@ impl LocalStore {
 
     /// Nothing was found at `key`, or something is to be made there: an error where the whole store is gone.
     fn is_there(&self, key: &str) -> Result<(), StoreError> {
-        let begun = self.begun.read().unwrap_or_else(PoisonError::into_inner);
+        // Not held while the disk is asked, which may hang.
+        let begun = self.begun.read().unwrap_or_else(PoisonError::into_inner).clone();
         if begun.is_empty() || begun.iter().any(|top| self.root.join(top).exists()) {
             return Ok(());
         }
@@ -174,9 +175,9 @@ impl Store for LocalStore {
             .filter(|key| key.starts_with(prefix))
             .collect();
         keys.sort();
-        match keys.first() {
-            Some(first) => self.found(first),
-            None => self.is_there(prefix)?,
+        keys.iter().for_each(|key| self.found(key));
+        if keys.is_empty() {
+            self.is_there(prefix)?;
         }
         Ok(keys)
     }

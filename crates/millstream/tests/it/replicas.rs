@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use crate::common::services::{self, S3};
 use crate::common::{Answer, Bench, BrokerProcess, Served, finish, until};
@@ -15,6 +16,7 @@ const BATCH_ROWS: u64 = 100;
 const BATCHES: u64 = 40;
 /// So that versions come for some 15 seconds.
 const RATE: u64 = 250;
+const LONGEST: Duration = Duration::from_secs(300);
 const MODELS: [&str; 2] = ["rule", "other"];
 
 /// Batch n has y = 1000 n + 2 a + 3 b: what a version answers says of which batch it is.
@@ -108,7 +110,7 @@ impl Scene<'_> {
         let mut command = self.command(&["models", "promote", "test.toml", "rule", &version.to_string()]);
         if self.chance.random_bool(0.3) {
             let mut child = command.spawn().unwrap();
-            std::thread::sleep(std::time::Duration::from_millis(self.chance.random_range(5..80)));
+            std::thread::sleep(Duration::from_millis(self.chance.random_range(5..80)));
             child.kill().unwrap();
             child.wait().unwrap();
             return;
@@ -150,7 +152,9 @@ fn check(s3: Option<&S3>) {
         scene.promote(1);
     }
     let mut least = [0; 3].map(|_| None);
+    let began = Instant::now();
     loop {
+        assert!(began.elapsed() < LONGEST, "versions stopped coming: {:?}", scene.batches);
         let place = scene.chance.random_range(0..3);
         match scene.chance.random_range(0..100) {
             0..3 => {

@@ -234,7 +234,8 @@ impl Run<'_> {
         self.advance(consumer)?;
         while !self.outside.stop.load(Ordering::Relaxed) {
             let began = listens.then(Instant::now);
-            let polled = consumer.poll(POLL);
+            // What is there already is had without a look at the clock.
+            let polled = consumer.poll(Duration::ZERO).or_else(|| consumer.poll(POLL));
             listens = polled.is_none();
             if let Some(began) = began.filter(|_| listens) {
                 self.stuck.listened(began.elapsed());

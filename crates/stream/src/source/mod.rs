@@ -2,6 +2,7 @@
 //! A row is one record whatever it looks like; a malformed one becomes a stub with its reason, never a hole.
 
 pub mod check;
+mod csv_ahead;
 mod csv_bytes;
 mod csv_rows;
 mod dataset;

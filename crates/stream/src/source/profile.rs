@@ -10,7 +10,8 @@ use csv::{ByteRecord, ReaderBuilder};
 use serde::{Deserialize, Serialize};
 
 use super::SourceError;
-use super::csv_rows::{CsvRows, column_name};
+use super::csv_ahead::each_row;
+use super::csv_rows::{CsvRows, Lines, column_name};
 use super::file_records::same_columns;
 use super::files::FILE_COLUMN;
 use super::infer::{Columns, Coverage, Mixed, TooMany, regression_note};
@@ -221,21 +222,13 @@ impl<'a> Pass<'a> {
         let header = rows.columns().to_vec();
         self.columns(file, Some(&header))?;
         self.ends_unnamed = rows.ends_unnamed();
-        let mut record = ByteRecord::new();
         let before = self.rows;
-        while rows.next(&mut record)? && !self.is_cut_off() {
-            self.rows = before + rows.rows_read();
-            let (row, lines) = (self.rows, rows.lines());
-            if record.len() == header.len() && !lines.is_unclosed {
-                self.columns(file, None)?.see_fields(record.iter(), row);
-            } else {
-                self.bad_rows += 1;
-                self.bad_row.get_or_insert_with(|| match lines.is_unclosed {
-                    true => format!("a quote that begins in line {} is never closed", lines.first),
-                    false => {
-                        format!("line {} has {} fields, the header has {}", lines.first, record.len(), header.len())
-                    }
-                });
+        if self.cut.is_none() {
+            rows = each_row(rows, |fields, lines| self.csv_row(fields, lines, &header))?;
+        } else {
+            let mut record = ByteRecord::new();
+            while rows.next(&mut record)? && !self.is_cut_off() {
+                self.csv_row(record.iter(), rows.lines(), &header);
             }
         }
         if self.rows == before {
@@ -243,6 +236,20 @@ impl<'a> Pass<'a> {
         }
         self.notes.extend(rows.notes());
         Ok(rows.fingerprint())
+    }
+
+    fn csv_row<'f>(&mut self, fields: impl ExactSizeIterator<Item = &'f [u8]>, lines: Lines, header: &[String]) {
+        self.rows += 1;
+        let (found, n_columns) = (fields.len(), header.len());
+        if found == n_columns && !lines.is_unclosed {
+            let (key, rules, row) = (self.key, self.rules, self.rows);
+            return self.columns.get_or_insert_with(|| Columns::new(rules, key, header)).see_fields(fields, row);
+        }
+        self.bad_rows += 1;
+        self.bad_row.get_or_insert_with(|| match lines.is_unclosed {
+            true => format!("a quote that begins in line {} is never closed", lines.first),
+            false => format!("line {} has {found} fields, the header has {n_columns}", lines.first),
+        });
     }
 
     pub fn jsonl(&mut self, file: &str, mut lines: JsonLines) -> Result<Option<Fingerprint>, SourceError> {
