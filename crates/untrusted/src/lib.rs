@@ -8,8 +8,14 @@
 
 pub mod batch;
 pub mod filter;
+pub mod inference;
 pub mod insights;
 pub mod json;
 pub mod model;
 pub mod query_string;
 pub mod record;
+
+/// Rows of one request.
+pub const ROWS_MAX: usize = 100_000;
+/// Values of one body: with about 130 bytes each, 130 MB, whatever the text looks like.
+pub const VALUES_MAX: usize = 1_000_000;

@@ -7,10 +7,12 @@ use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use millstream_base::NAME_BYTES;
 pub use millstream_base::{hint, quote, shortened};
+use millstream_untrusted::inference::InferenceFault;
 use serde_json::{Value, json};
 
 use super::mlflow::{error_code, is_of_mlflow};
 use super::reply;
+use super::rows::json_error;
 
 /// Seconds after which a client may ask again for a model that has no version yet.
 const RETRY_AFTER_SECONDS: &str = "5";
@@ -222,6 +224,18 @@ impl ApiError {
             self.message = cut;
         }
         self
+    }
+}
+
+impl From<InferenceFault> for ApiError {
+    fn from(fault: InferenceFault) -> Self {
+        match fault {
+            InferenceFault::Json(fault) => json_error(fault),
+            InferenceFault::Unreadable(message) => Self::bad_request(message),
+            InferenceFault::Shape(message) => Self::shape(message),
+            InferenceFault::TooLarge(message) => Self::too_large(message),
+            InferenceFault::Value { code, field, message } => Self::value(code, field, message),
+        }
     }
 }
 

@@ -5,16 +5,12 @@ use std::collections::HashSet;
 use millstream_stream::schema::ColumnType;
 use millstream_untrusted::json::{self, JsonFault};
 use millstream_untrusted::query_string;
+pub use millstream_untrusted::{ROWS_MAX, VALUES_MAX};
 use serde_json::{Map, Number, Value};
 
 use super::error::{ApiError, quote};
 
 pub type Row = Map<String, Value>;
-
-/// Rows of one request.
-pub const ROWS_MAX: usize = 100_000;
-/// Values of one body: with about 130 bytes each, 130 MB, whatever the text looks like.
-pub const VALUES_MAX: usize = 1_000_000;
 
 /// `a=1&b=x%20y`, decoded once, each name once.
 pub fn parse_query(query: &str) -> Result<Vec<(String, String)>, ApiError> {

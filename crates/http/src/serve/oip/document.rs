@@ -1,12 +1,12 @@
 //! What `/openapi.json` says of these paths, each with an example from the models as they are now.
 
 use millstream_model::registry::Version;
+use millstream_untrusted::inference::tensors::Datatype;
 use serde_json::{Map, Value, json};
 
 use super::super::app::App;
 use super::infer::{self, TensorSpec};
 use super::tensor_json;
-use super::tensors::Datatype;
 
 pub fn paths(app: &App) -> Map<String, Value> {
     let served = app.context.registry.snapshot();

@@ -7,6 +7,8 @@ use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
 use millstream_model::model::{Action, Argument};
 use millstream_model::registry::{Prediction, Task, Version, class_name, version_name};
 use millstream_stream::schema::ColumnType;
+use millstream_untrusted::inference::request::{HEADER_LENGTH, InferRequest, OutputChoice};
+use millstream_untrusted::inference::tensors::{Datatype, TensorValues};
 use serde::Serialize;
 use serde_json::{Number, Value, json};
 
@@ -15,8 +17,6 @@ use super::super::exchange::Responder;
 use super::super::predict::{check_cells, input_error, width};
 use super::super::reply;
 use super::super::rows::{self, Row};
-use super::request::{HEADER_LENGTH, InferRequest, OutputChoice};
-use super::tensors::{Datatype, TensorValues};
 
 /// A tensor of this name holds all columns of a model of numbers, side by side.
 const ALL_COLUMNS: &str = "input";

@@ -2,8 +2,6 @@
 
 mod document;
 mod infer;
-mod request;
-mod tensors;
 #[cfg(test)]
 mod tests;
 
@@ -13,6 +11,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, Response, StatusCode, header};
 use millstream_model::model::Action;
 use millstream_model::registry::version_name;
+use millstream_untrusted::inference::request::{HEADER_LENGTH, InferRequest, rows_claimed};
 use serde_json::{Value, json};
 
 use super::app::App;
@@ -24,7 +23,6 @@ use super::{body, live, recommend, reply};
 pub use document::paths;
 use infer::TensorSpec;
 pub use infer::{action, columns};
-use request::{HEADER_LENGTH, InferRequest, rows_claimed};
 
 pub fn server() -> Response<Body> {
     let server =

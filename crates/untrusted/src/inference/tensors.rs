@@ -5,13 +5,11 @@
 use std::cell::RefCell;
 use std::fmt;
 
-use millstream_base::hint;
+use millstream_base::{hint, quote};
 use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeSeq, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Number, Value};
-
-use super::super::error::quote;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Datatype {

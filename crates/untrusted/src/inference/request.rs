@@ -3,13 +3,14 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use millstream_untrusted::json::JsonFault;
+use millstream_base::{hint, shortened};
 use serde::de::{Deserialize, Deserializer, Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::super::error::{ApiError, hint, shortened};
-use super::super::rows::{self, ROWS_MAX, VALUES_MAX};
+use super::InferenceFault;
 use super::tensors::{Datatype, TensorValues, n_elements};
+use crate::json::JsonFault;
+use crate::{ROWS_MAX, VALUES_MAX};
 
 /// Tensors of one request, in or out.
 const TENSORS_MAX: usize = 10_000;
@@ -131,21 +132,21 @@ pub fn rows_claimed(bytes: &[u8], header_length: Option<usize>) -> usize {
 
 impl<'a> InferRequest<'a> {
     /// `header_length`: of the JSON object, where binary data follows it.
-    pub fn read(bytes: &'a [u8], header_length: Option<usize>) -> Result<Self, ApiError> {
+    pub fn read(bytes: &'a [u8], header_length: Option<usize>) -> Result<Self, InferenceFault> {
         let length = header_length.unwrap_or(bytes.len());
         let Some((json, binary)) = bytes.split_at_checked(length) else {
             let message = format!("{HEADER_LENGTH}: {length}, but the body has {} bytes", bytes.len());
-            return Err(ApiError::bad_request(message));
+            return Err(InferenceFault::Unreadable(message));
         };
         if json.iter().all(u8::is_ascii_whitespace) {
-            return Err(rows::json_error(JsonFault::Empty));
+            return Err(InferenceFault::Json(JsonFault::Empty));
         }
         if json.trim_ascii_start().first() != Some(&b'{') {
-            return Err(ApiError::shape("the body must be an object with inputs"));
+            return Err(InferenceFault::Shape("the body must be an object with inputs".to_owned()));
         }
         let head: RequestHead = serde_json::from_slice(json).map_err(|source| match source.is_data() {
-            true => ApiError::shape(format!("the body is no inference request: {source}")),
-            false => rows::json_error(JsonFault::Syntax { source }),
+            true => InferenceFault::Shape(format!("the body is no inference request: {source}")),
+            false => InferenceFault::Json(JsonFault::Syntax { source }),
         })?;
         let mut left = Binary { bytes: binary, may_be: header_length.is_some() };
         let mut n_values = 0_usize;
@@ -155,13 +156,13 @@ impl<'a> InferRequest<'a> {
             let input = InputTensor::read(input, &mut left)?;
             n_values = n_values.saturating_add(n_elements(&input.shape));
             if n_values > VALUES_MAX {
-                return Err(ApiError::too_large(format!("more than {VALUES_MAX} values in one body")));
+                return Err(InferenceFault::TooLarge(format!("more than {VALUES_MAX} values in one body")));
             }
             inputs.push(input);
         }
         if !left.bytes.is_empty() {
             let message = format!("{} bytes are left after the tensors' binary data", left.bytes.len());
-            return Err(ApiError::shape(message));
+            return Err(InferenceFault::Shape(message));
         }
         let outputs = head.outputs.map_or_else(Vec::new, |outputs| outputs.0);
         let outputs = outputs.into_iter().map(OutputChoice::read).collect::<Result<_, _>>()?;
@@ -180,8 +181,8 @@ struct Binary<'a> {
 }
 
 impl<'a> Binary<'a> {
-    fn take(&mut self, name: &str, size: u64) -> Result<&'a [u8], ApiError> {
-        let fault = |message: String| ApiError::value("bad_value", name, format!("{name}: {message}"));
+    fn take(&mut self, name: &str, size: u64) -> Result<&'a [u8], InferenceFault> {
+        let fault = |message: String| InferenceFault::value("bad_value", name, format!("{name}: {message}"));
         if !self.may_be {
             return Err(fault(format!("binary_data_size needs the header {HEADER_LENGTH}")));
         }
@@ -194,14 +195,14 @@ impl<'a> Binary<'a> {
     }
 }
 
-fn missing(name: &str, expected: &str) -> ApiError {
-    ApiError::value("missing", name, format!("{name}: is missing; expected {expected}"))
+fn missing(name: &str, expected: &str) -> InferenceFault {
+    InferenceFault::value("missing", name, format!("{name}: is missing; expected {expected}"))
 }
 
 impl<'a> InputTensor<'a> {
-    fn read(head: InputHead<'a>, left: &mut Binary<'a>) -> Result<Self, ApiError> {
+    fn read(head: InputHead<'a>, left: &mut Binary<'a>) -> Result<Self, InferenceFault> {
         let InputHead { name, datatype, shape: AtMost(shape), parameters, data } = head;
-        let fault = |message: String| ApiError::value("bad_value", &name, format!("{name}: {message}"));
+        let fault = |message: String| InferenceFault::value("bad_value", &name, format!("{name}: {message}"));
         let datatype = Datatype::from_name(&datatype).map_err(fault)?;
         let lengths = || shape.iter().map(|length| usize::try_from(*length).unwrap_or(usize::MAX)).collect();
         let shape: Vec<usize> = match shape.as_slice() {
@@ -209,7 +210,8 @@ impl<'a> InputTensor<'a> {
             other => return Err(fault(format!("its shape is {other:?}: expected [n] or [n, 1]"))),
         };
         if shape.first().is_some_and(|n_rows| *n_rows > ROWS_MAX) {
-            return Err(ApiError::too_large(format!("{name}: {} rows in one request: at most {ROWS_MAX}", shape[0])));
+            let message = format!("{name}: {} rows in one request: at most {ROWS_MAX}", shape[0]);
+            return Err(InferenceFault::TooLarge(message));
         }
         let size = parameters.and_then(|parameters| parameters.binary_data_size);
         let data = match (data, size) {
@@ -230,17 +232,17 @@ impl<'a> InputTensor<'a> {
         self.shape.get(1).copied().unwrap_or(1)
     }
 
-    pub fn values(&self) -> Result<TensorValues, ApiError> {
+    pub fn values(&self) -> Result<TensorValues, InferenceFault> {
         let values = match self.data {
             TensorData::Json(data) => TensorValues::from_json(self.datatype, &self.shape, data),
             TensorData::Binary(bytes) => TensorValues::from_binary(self.datatype, n_elements(&self.shape), bytes),
         };
-        values.map_err(|message| ApiError::value("bad_value", &self.name, format!("{}: {message}", self.name)))
+        values.map_err(|message| InferenceFault::value("bad_value", &self.name, format!("{}: {message}", self.name)))
     }
 }
 
 impl OutputChoice {
-    fn read(head: OutputHead) -> Result<Self, ApiError> {
+    fn read(head: OutputHead) -> Result<Self, InferenceFault> {
         let OutputHead { name, parameters } = head;
         let Some(parameters) = parameters else { return Ok(Self { name, binary: None }) };
         let extension = [
@@ -250,7 +252,7 @@ impl OutputChoice {
         match extension.into_iter().flatten().next() {
             Some(extension) => {
                 let message = format!("{name}: the parameter {extension} is of an extension that this server has not");
-                Err(ApiError::value("unknown_parameter", name, message))
+                Err(InferenceFault::value("unknown_parameter", name, message))
             }
             None => Ok(Self { name, binary: parameters.binary_data }),
         }
@@ -261,19 +263,19 @@ impl OutputChoice {
         choices: &[Self],
         names: &[&'static str],
         binary_output: bool,
-    ) -> Result<Vec<(usize, bool)>, ApiError> {
+    ) -> Result<Vec<(usize, bool)>, InferenceFault> {
         if choices.is_empty() {
             return Ok((0..names.len()).map(|place| (place, binary_output)).collect());
         }
         let mut chosen: Vec<(usize, bool)> = Vec::new();
         for choice in choices {
             let name = &choice.name;
-            let fault = |message: String| ApiError::value("unknown_parameter", name, message);
+            let fault = |message: String| InferenceFault::value("unknown_parameter", name, message);
             let place = names.iter().position(|known| known == name).ok_or_else(|| {
                 fault(format!("{}: no output of this model{}", shortened(name), hint(name, names.iter().copied())))
             })?;
             if chosen.iter().any(|(other, _)| *other == place) {
-                return Err(rows::repeated(name));
+                return Err(InferenceFault::Json(JsonFault::Repeated { name: name.clone() }));
             }
             chosen.push((place, choice.binary.unwrap_or(binary_output)));
         }
