@@ -6,11 +6,13 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod alias;
 pub mod batch;
 pub mod filter;
 pub mod inference;
 pub mod insights;
 pub mod json;
+pub mod keys;
 pub mod model;
 pub mod query_string;
 pub mod record;

@@ -1,62 +1,25 @@
-//! The file of keys: who may ask for what, a line for each key. Knows how keys are written, and nothing of requests.
+//! The file of keys: who may ask for what, a line for each key, which `untrusted` reads. Knows nothing of requests.
 //!
 //! A key is 256 random bits that `millstream keys new` draws; the file has its SHA-256 alone. Nothing slower is needed, as it would be for passwords: nobody
 //! tries out 2²⁵⁶ of them, whatever one try costs. A shorter key is none, so no weak one can be among them.
 
-use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use millstream_untrusted::keys::{self, HASH, HASH_BYTES, KeyLine, PREFIX, from_hex};
+pub use millstream_untrusted::keys::{KeyScope, RATE_MOST, check_key_name, parse_rate};
 use ring::digest::{SHA256, digest};
 use ring::rand::{SecureRandom, SystemRandom};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use super::rates::Bucket;
 
-/// Each request is compared with all of them.
-const KEYS_MOST: usize = 1000;
-const NAME_CHARS_MOST: usize = 64;
-/// By which people, and those who look for leaked secrets, see what it is.
-const PREFIX: &str = "ms_";
-const BYTES: usize = 32;
-const HASH: &str = "sha256:";
-/// Of `rate=`, and of `serve.rate`.
-pub const RATE_MOST: u32 = 1_000_000;
-
-/// What a key is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum KeyScope {
-    /// Whatever is served: models, views, batches, pages, counters.
-    Read,
-    /// What changes something.
-    Write,
-    /// SQL of requests.
-    Query,
-}
-
-impl KeyScope {
-    pub const ALL: [Self; 3] = [Self::Read, Self::Write, Self::Query];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Write => "write",
-            Self::Query => "query",
-        }
-    }
-
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let found = Self::ALL.into_iter().find(|scope| scope.name() == text);
-        found.ok_or_else(|| "a scope is read, write or query, several with commas between them".to_owned())
-    }
-}
-
 #[derive(Debug)]
 pub struct AccessKey {
     pub name: String,
     scopes: Vec<KeyScope>,
-    hash: [u8; BYTES],
+    hash: [u8; HASH_BYTES],
     /// Requests a second, and what is left of them; `None`: any number.
     rate: Option<(NonZeroU32, Mutex<Bucket>)>,
 }
@@ -80,26 +43,12 @@ pub struct KeyFile {
 }
 
 impl KeyFile {
-    /// A message names the line and the rule. It repeats nothing of the line: somebody may have put a key there itself.
     pub fn parse(text: &[u8]) -> Result<Self, String> {
-        let text = std::str::from_utf8(text).map_err(|_| "the file is no UTF-8".to_owned())?;
-        let mut names = BTreeSet::new();
-        let mut keys = Vec::new();
-        for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
-            let line = line.split('#').next().unwrap_or_default().trim();
-            if line.is_empty() {
-                continue;
-            }
-            let key = key(line).map_err(|message| format!("line {}: {message}", index + 1))?;
-            if !names.insert(key.name.clone()) {
-                return Err(format!("line {}: a key of this name stands above", index + 1));
-            }
-            keys.push(Arc::new(key));
-        }
-        if keys.len() > KEYS_MOST {
-            return Err(format!("{} keys: at most {KEYS_MOST}", keys.len()));
-        }
-        Ok(Self { keys })
+        let key = |KeyLine { name, scopes, hash, rate }| {
+            let rate = rate.map(|rate| (rate, Mutex::new(Bucket::full(rate, Instant::now()))));
+            Arc::new(AccessKey { name, scopes, hash, rate })
+        };
+        Ok(Self { keys: keys::parse(text)?.into_iter().map(key).collect() })
     }
 
     /// The key with this secret. All are compared whole, so that the time says nothing of any.
@@ -118,45 +67,6 @@ impl KeyFile {
     }
 }
 
-fn key(line: &str) -> Result<AccessKey, String> {
-    let shape = || {
-        format!(
-            "must be a name, its scopes and the hash of its key, such as: shop read,write {HASH}…; `millstream keys new` writes it"
-        )
-    };
-    let mut words = line.split_whitespace();
-    let (Some(name), Some(scopes), Some(hash)) = (words.next(), words.next(), words.next()) else {
-        return Err(shape());
-    };
-    check_key_name(name)?;
-    let scopes = scopes.split(',').map(KeyScope::parse).collect::<Result<_, _>>()?;
-    let hash = hash.strip_prefix(HASH).and_then(from_hex).ok_or_else(shape)?;
-    let mut rate = None;
-    for word in words {
-        let Some(text) = word.strip_prefix("rate=").filter(|_| rate.is_none()) else {
-            return Err("what follows the hash is rate=N, requests a second".to_owned());
-        };
-        rate = Some(parse_rate(text)?);
-    }
-    let rate = rate.map(|rate| (rate, Mutex::new(Bucket::full(rate, Instant::now()))));
-    Ok(AccessKey { name: name.to_owned(), scopes, hash, rate })
-}
-
-pub fn parse_rate(text: &str) -> Result<NonZeroU32, String> {
-    let rate = text.parse::<NonZeroU32>().ok().filter(|rate| rate.get() <= RATE_MOST);
-    rate.ok_or_else(|| format!("a rate is a whole number of requests a second, from 1 to {RATE_MOST}"))
-}
-
-pub fn check_key_name(name: &str) -> Result<(), String> {
-    let is_letter = |letter: char| letter.is_ascii_alphanumeric() || "_-.@".contains(letter);
-    if !name.is_empty() && name.len() <= NAME_CHARS_MOST && name.chars().all(is_letter) && !name.starts_with(PREFIX) {
-        return Ok(());
-    }
-    Err(format!(
-        "a key's name has letters, digits, `_`, `-`, `.` and `@`, at most {NAME_CHARS_MOST}, and does not begin with {PREFIX}"
-    ))
-}
-
 /// A key that was just drawn.
 pub struct DrawnKey {
     /// What its owner sends. It is nowhere else.
@@ -168,7 +78,7 @@ pub struct DrawnKey {
 impl DrawnKey {
     /// `None`: the machine has no random numbers.
     pub fn draw(name: &str, scopes: &[KeyScope], rate: Option<NonZeroU32>) -> Option<Self> {
-        let mut bytes = [0; BYTES];
+        let mut bytes = [0; HASH_BYTES];
         SystemRandom::new().fill(&mut bytes).ok()?;
         let secret = format!("{PREFIX}{}", hex(&bytes));
         let rate = rate.map_or_else(String::new, |rate| format!(" rate={rate}"));
@@ -178,7 +88,7 @@ impl DrawnKey {
     }
 }
 
-fn hash(secret: &str) -> Option<[u8; BYTES]> {
+fn hash(secret: &str) -> Option<[u8; HASH_BYTES]> {
     digest(&SHA256, secret.as_bytes()).as_ref().try_into().ok()
 }
 
@@ -187,22 +97,14 @@ fn is_secret_of_ours(text: &str) -> bool {
     text.strip_prefix(PREFIX).is_some_and(|digits| from_hex(digits).is_some())
 }
 
-fn hex(bytes: &[u8; BYTES]) -> String {
+fn hex(bytes: &[u8; HASH_BYTES]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn from_hex(text: &str) -> Option<[u8; BYTES]> {
-    let is_hex = text.len() == 2 * BYTES && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    let bytes = |text: &str| {
-        (0..BYTES)
-            .map(|place| u8::from_str_radix(text.get(2 * place..2 * place + 2)?, 16).ok())
-            .collect::<Option<Vec<u8>>>()
-    };
-    bytes(text).filter(|_| is_hex)?.try_into().ok()
 }
 
 #[cfg(test)]
 mod tests {
+    use millstream_untrusted::keys::KEYS_MOST;
+
     use super::*;
 
     #[test]

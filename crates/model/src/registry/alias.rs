@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+pub use millstream_untrusted::alias::{Alias, DecidedOn, Measured};
 
 use super::load::from_record;
 use super::removal::is_gone;
-use super::{EvaluationKind, RegistryError, Scores, foreign, number_in};
+use super::{RegistryError, foreign, number_in};
 use millstream_store::{Store, StoreError};
 
 /// The keys of an alias's records by their numbers.
@@ -15,49 +14,6 @@ pub(super) type Records = BTreeMap<u32, String>;
 
 /// A record has a reason of 500 characters and the measures of two versions.
 const RECORD_BYTES_MOST: u64 = 64 << 10;
-
-/// `aliases/<model>/<alias>/<NNNNNN>.json`: the newest record of an alias is where it points. Earlier releases wrote `format` and `version`
-/// alone, and read no more than these.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Alias {
-    pub format: u32,
-    /// 0: none, for a promotion that had to be taken back and was the alias's first.
-    pub version: u32,
-    /// The record that is in force again when this one is rolled back; 0: there is none. Absent: the one before.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub beneath: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub attempt: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub promoted_at_ms: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub by: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// The version that the alias named before.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub before: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub measures: Option<DecidedOn>,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub rolled_back: bool,
-}
-
-/// The newest evaluation of a version and of the one before it, as far as there was one.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct DecidedOn {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub version: Option<Measured>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub before: Option<Measured>,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Measured {
-    pub kind: EvaluationKind,
-    pub scores: Scores,
-    pub evaluated_at_ms: u64,
-}
 
 /// Where an alias points.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,31 +23,6 @@ pub struct Named {
     pub record: Alias,
     /// Of all its records, ascending.
     pub numbers: Vec<u32>,
-}
-
-impl Alias {
-    /// The number of the record beneath; `number`: its own. 0: there is none.
-    fn beneath(&self, number: u32, records: &Records) -> Result<u32, String> {
-        match self.beneath {
-            None => Ok(records.range(..number).next_back().map_or(0, |(before, _)| *before)),
-            Some(beneath) if beneath == 0 || (beneath < number && records.contains_key(&beneath)) => Ok(beneath),
-            Some(beneath) => Err(format!("names record {beneath} beneath it, which is none of those before it")),
-        }
-    }
-
-    /// As the API has it.
-    pub fn to_json(&self, number: u32) -> Value {
-        json!({
-            "record": number,
-            "version": Some(self.version).filter(|version| *version > 0),
-            "before": self.before,
-            "promoted_at_ms": self.promoted_at_ms,
-            "by": self.by,
-            "reason": self.reason,
-            "rolled_back": self.rolled_back,
-            "measures": self.measures,
-        })
-    }
 }
 
 impl Named {
