@@ -14,6 +14,7 @@ pub mod insights;
 pub mod json;
 pub mod keys;
 pub mod model;
+pub mod protobuf;
 pub mod query_string;
 pub mod record;
 

@@ -1,5 +1,9 @@
 //! Requests of the Open Inference Protocol: their tensors, in every encoding that they come in. Pure: knows no model.
 
+mod contents;
+#[cfg(test)]
+mod message_tests;
+pub mod messages;
 pub mod request;
 pub mod tensors;
 #[cfg(test)]

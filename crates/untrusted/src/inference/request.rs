@@ -13,9 +13,9 @@ use crate::json::JsonFault;
 use crate::{ROWS_MAX, VALUES_MAX};
 
 /// Tensors of one request, in or out.
-const TENSORS_MAX: usize = 10_000;
+pub(super) const TENSORS_MAX: usize = 10_000;
 /// One more than any tensor here has.
-const DIMENSIONS_MAX: usize = 3;
+pub(super) const DIMENSIONS_MAX: usize = 3;
 
 #[derive(Debug)]
 pub struct InferRequest<'a> {
@@ -31,16 +31,18 @@ pub struct InferRequest<'a> {
 #[derive(Debug)]
 pub struct InputTensor<'a> {
     pub name: String,
-    datatype: Datatype,
+    pub datatype: Datatype,
     /// `[n]` or `[n, d]`.
     shape: Vec<usize>,
     data: TensorData<'a>,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum TensorData<'a> {
+pub(super) enum TensorData<'a> {
     Json(&'a RawValue),
     Binary(&'a [u8]),
+    /// An `InferTensorContents`.
+    Contents(&'a [u8]),
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -154,10 +156,7 @@ impl<'a> InferRequest<'a> {
         let heads = head.inputs.ok_or_else(|| missing("inputs", "a list of tensors"))?.0;
         for input in heads {
             let input = InputTensor::read(input, &mut left)?;
-            n_values = n_values.saturating_add(n_elements(&input.shape));
-            if n_values > VALUES_MAX {
-                return Err(InferenceFault::TooLarge(format!("more than {VALUES_MAX} values in one body")));
-            }
+            input.count(&mut n_values)?;
             inputs.push(input);
         }
         if !left.bytes.is_empty() {
@@ -202,25 +201,47 @@ fn missing(name: &str, expected: &str) -> InferenceFault {
 impl<'a> InputTensor<'a> {
     fn read(head: InputHead<'a>, left: &mut Binary<'a>) -> Result<Self, InferenceFault> {
         let InputHead { name, datatype, shape: AtMost(shape), parameters, data } = head;
-        let fault = |message: String| InferenceFault::value("bad_value", &name, format!("{name}: {message}"));
-        let datatype = Datatype::from_name(&datatype).map_err(fault)?;
-        let lengths = || shape.iter().map(|length| usize::try_from(*length).unwrap_or(usize::MAX)).collect();
-        let shape: Vec<usize> = match shape.as_slice() {
-            [_] | [_, _] => lengths(),
-            other => return Err(fault(format!("its shape is {other:?}: expected [n] or [n, 1]"))),
+        let mut tensor = Self::new(name, &datatype, &shape, TensorData::Binary(&[]))?;
+        let fault = |message: &str| Err(tensor.fault(message));
+        let size = parameters.and_then(|parameters| parameters.binary_data_size);
+        tensor.data = match (data, size) {
+            (Some(data), None) => TensorData::Json(data),
+            (None, Some(size)) => TensorData::Binary(left.take(&tensor.name, size)?),
+            (None, None) => return fault("it has neither data nor binary_data_size"),
+            (Some(_), Some(_)) => return fault("it has data and binary_data_size: give one of them"),
         };
-        if shape.first().is_some_and(|n_rows| *n_rows > ROWS_MAX) {
-            let message = format!("{name}: {} rows in one request: at most {ROWS_MAX}", shape[0]);
+        Ok(tensor)
+    }
+
+    /// Of a shape that a tensor can have here.
+    pub(super) fn new(
+        name: String,
+        datatype: &str,
+        shape: &[u64],
+        data: TensorData<'a>,
+    ) -> Result<Self, InferenceFault> {
+        let mut tensor = Self { name, datatype: Datatype::Bool, shape: Vec::new(), data };
+        tensor.datatype = Datatype::from_name(datatype).map_err(|message| tensor.fault(&message))?;
+        if !matches!(shape, [_] | [_, _]) {
+            return Err(tensor.fault(&format!("its shape is {shape:?}: expected [n] or [n, 1]")));
+        }
+        tensor.shape = shape.iter().map(|length| usize::try_from(*length).unwrap_or(usize::MAX)).collect();
+        if tensor.n_rows() > ROWS_MAX {
+            let message = format!("{}: {} rows in one request: at most {ROWS_MAX}", tensor.name, shape[0]);
             return Err(InferenceFault::TooLarge(message));
         }
-        let size = parameters.and_then(|parameters| parameters.binary_data_size);
-        let data = match (data, size) {
-            (Some(data), None) => TensorData::Json(data),
-            (None, Some(size)) => TensorData::Binary(left.take(&name, size)?),
-            (None, None) => return Err(fault("it has neither data nor binary_data_size".to_owned())),
-            (Some(_), Some(_)) => return Err(fault("it has data and binary_data_size: give one of them".to_owned())),
-        };
-        Ok(Self { name, datatype, shape, data })
+        Ok(tensor)
+    }
+
+    fn fault(&self, message: &str) -> InferenceFault {
+        InferenceFault::value("bad_value", &self.name, format!("{}: {message}", self.name))
+    }
+
+    /// Adds its values to those of the tensors before it.
+    pub(super) fn count(&self, n_values: &mut usize) -> Result<(), InferenceFault> {
+        *n_values = n_values.saturating_add(n_elements(&self.shape));
+        let fault = || InferenceFault::TooLarge(format!("more than {VALUES_MAX} values in one body"));
+        if *n_values > VALUES_MAX { Err(fault()) } else { Ok(()) }
     }
 
     pub fn n_rows(&self) -> usize {
@@ -236,8 +257,9 @@ impl<'a> InputTensor<'a> {
         let values = match self.data {
             TensorData::Json(data) => TensorValues::from_json(self.datatype, &self.shape, data),
             TensorData::Binary(bytes) => TensorValues::from_binary(self.datatype, n_elements(&self.shape), bytes),
+            TensorData::Contents(bytes) => TensorValues::from_contents(self.datatype, n_elements(&self.shape), bytes),
         };
-        values.map_err(|message| InferenceFault::value("bad_value", &self.name, format!("{}: {message}", self.name)))
+        values.map_err(|message| self.fault(&message))
     }
 }
 
@@ -250,12 +272,15 @@ impl OutputChoice {
             parameters.shared_memory_region.map(|_| "shared_memory_region"),
         ];
         match extension.into_iter().flatten().next() {
-            Some(extension) => {
-                let message = format!("{name}: the parameter {extension} is of an extension that this server has not");
-                Err(InferenceFault::value("unknown_parameter", name, message))
-            }
+            Some(extension) => Err(Self::unknown_extension(&name, extension)),
             None => Ok(Self { name, binary: parameters.binary_data }),
         }
+    }
+
+    /// Of a parameter whose answer would be another than the one that is waited for.
+    pub(super) fn unknown_extension(name: &str, parameter: &str) -> InferenceFault {
+        let message = format!("{name}: the parameter {parameter} is of an extension that this server has not");
+        InferenceFault::value("unknown_parameter", name, message)
     }
 
     /// The place of each choice among these names, and whether it is binary; without a choice all of them.

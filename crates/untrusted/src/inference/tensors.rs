@@ -1,4 +1,4 @@
-//! Tensors of the Open Inference Protocol: their datatypes, and their values from JSON or binary data and back. Pure: knows no model.
+//! Tensors of the Open Inference Protocol: their datatypes, and their values from JSON or binary data and back (`contents` has them as messages).
 //!
 //! What a client claims of a size is compared with what it sent before anything is allocated for it.
 
@@ -82,7 +82,7 @@ impl Datatype {
     }
 
     /// The least and the greatest of its whole numbers; `None`: its elements are no whole numbers.
-    fn bounds(self) -> Option<(i64, u64)> {
+    pub(super) fn bounds(self) -> Option<(i64, u64)> {
         match self {
             Self::Uint8 => Some((0, u8::MAX.into())),
             Self::Uint16 => Some((0, u16::MAX.into())),
@@ -97,7 +97,7 @@ impl Datatype {
     }
 }
 
-/// In row-major order; `None` is a missing value: null in JSON, NaN in binary data.
+/// In row-major order; `None` is a missing value: null in JSON, else NaN.
 #[derive(Debug, Clone, PartialEq)]
 pub enum TensorValues {
     Flags(Vec<Option<bool>>),
@@ -123,6 +123,7 @@ impl TensorValues {
         }
     }
 
+    #[expect(clippy::len_without_is_empty, reason = "nobody asks whether there are none")]
     pub fn len(&self) -> usize {
         match self {
             Self::Flags(flags) => flags.len(),
@@ -154,7 +155,7 @@ impl TensorValues {
         Ok(())
     }
 
-    fn push_missing(&mut self) {
+    pub(super) fn push_missing(&mut self) {
         match self {
             Self::Flags(flags) => flags.push(None),
             Self::Numbers(numbers) => numbers.push(None),
@@ -257,12 +258,17 @@ fn whole<const N: usize, T: Into<Number>>(bytes: &[u8], read: impl Fn([u8; N]) -
 }
 
 fn floats(values: impl Iterator<Item = f64>) -> Result<TensorValues, String> {
-    let number = |(index, value): (usize, f64)| match Number::from_f64(value) {
+    let number = |(index, value): (usize, f64)| float(index, value);
+    values.enumerate().map(number).collect::<Result<_, _>>().map(TensorValues::Numbers)
+}
+
+/// `None`: it is missing.
+pub(super) fn float(index: usize, value: f64) -> Result<Option<Number>, String> {
+    match Number::from_f64(value) {
         Some(number) => Ok(Some(number)),
         None if value.is_nan() => Ok(None),
         None => Err(format!("element {index} is {value}: expected a finite number, or NaN for a missing one")),
-    };
-    values.enumerate().map(number).collect::<Result<_, _>>().map(TensorValues::Numbers)
+    }
 }
 
 /// There are four bytes for each at least.

@@ -39,7 +39,7 @@ fn values(datatype: Datatype) -> BoxedStrategy<TensorValues> {
     }
 }
 
-fn any_values() -> impl Strategy<Value = (Datatype, TensorValues)> {
+pub(super) fn any_values() -> impl Strategy<Value = (Datatype, TensorValues)> {
     proptest::sample::select(Datatype::ALL.to_vec())
         .prop_flat_map(|datatype| values(datatype).prop_map(move |values| (datatype, values)))
 }
