@@ -46,16 +46,17 @@ impl AsRef<[u8]> for Held {
 impl Answers {
     /// The answer with its share of the memory, or the word that there is none left. Event streams have no size, and a bound of
     /// their own. `give_up` is told when the client has had its time and others need the room.
-    pub async fn held(&self, response: Response<Body>, give_up: &Arc<Notify>) -> Response<Body> {
+    /// `path`: what was asked.
+    pub async fn held(&self, response: Response<Body>, path: &str, give_up: &Arc<Notify>) -> Response<Body> {
         let size = response.body().size_hint().exact().and_then(|size| usize::try_from(size).ok());
         let Some(size) = size.filter(|size| *size > SMALL_ANSWER_BYTES) else { return response };
         if size > ANSWERS_BYTES {
             let message = format!("an answer of {size} bytes: at most {ANSWERS_BYTES}; ask for fewer rows");
-            return ApiError::too_large(message).into_response();
+            return ApiError::too_large(message).into_response_at(path);
         }
         let Some(share) = self.0.take(size, give_up, SHARE_WAIT).await else {
             return ApiError::busy("large answers that others have not read yet take all the memory for them")
-                .into_response();
+                .into_response_at(path);
         };
         let (head, mut body) = response.into_parts();
         match body.frame().now_or_never() {
@@ -63,9 +64,9 @@ impl Answers {
                 .into_data()
             {
                 Ok(bytes) => Response::from_parts(head, Body::from(Bytes::from_owner(Held { bytes, _share: share }))),
-                Err(_) => ApiError::internal("an answer has no data").into_response(),
+                Err(_) => ApiError::internal("an answer has no data").into_response_at(path),
             },
-            _ => ApiError::internal("an answer of a known size is not in one piece").into_response(),
+            _ => ApiError::internal("an answer of a known size is not in one piece").into_response_at(path),
         }
     }
 }
@@ -82,7 +83,7 @@ mod tests {
         let answers = Answers::default();
         let give_up: Arc<Notify> = Arc::default();
         let answer = async |bytes: usize| {
-            answers.held(reply::bytes(StatusCode::OK, "text/plain", "x".repeat(bytes)), &give_up).await
+            answers.held(reply::bytes(StatusCode::OK, "text/plain", "x".repeat(bytes)), "/", &give_up).await
         };
         assert_eq!(answer(ANSWERS_BYTES + 1).await.status(), 413);
         let mut held = Vec::new();

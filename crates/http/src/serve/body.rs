@@ -120,29 +120,44 @@ pub async fn receive_counted<T: Send + 'static>(
     values_per_row: usize,
     work: impl FnOnce(&[u8]) -> Result<T, ApiError> + Send + 'static,
 ) -> Result<(T, Place), ApiError> {
-    let Received { bytes, share } = read(body, bodies).await?;
-    match Workplace::of(&bytes, share.is_some(), n_rows, values_per_row) {
-        Workplace::Connection => return Ok((work(&bytes)?, None)),
-        Workplace::Thread => return Ok((blocking(move || work(&bytes)).await?, None)),
-        Workplace::Place => {}
-    }
-    let place = timeout(PLACE_WAIT, Arc::clone(&bodies.places).acquire_owned()).await;
-    let Ok(Ok(place)) = place else { return Err(ApiError::busy("other large bodies are worked on")) };
-    blocking(move || {
-        let done = work(&bytes)?;
-        drop((bytes, share));
-        Ok((done, Some(place)))
-    })
-    .await
+    read(body, bodies).await?.work(bodies, n_rows, values_per_row, work).await
 }
 
-struct Received {
-    bytes: Bytes,
+/// A whole body that nobody has looked at yet.
+pub struct Received {
+    pub bytes: Bytes,
     /// Of the memory for large bodies; `None`: it is small.
     share: Option<Share>,
 }
 
-async fn read(mut body: Body, bodies: &Bodies) -> Result<Received, ApiError> {
+impl Received {
+    /// As `receive_counted`.
+    pub async fn work<T: Send + 'static>(
+        self,
+        bodies: &Bodies,
+        n_rows: impl Fn(&[u8]) -> usize,
+        values_per_row: usize,
+        work: impl FnOnce(&[u8]) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<(T, Place), ApiError> {
+        let Self { bytes, share } = self;
+        match Workplace::of(&bytes, share.is_some(), n_rows, values_per_row) {
+            Workplace::Connection => return Ok((work(&bytes)?, None)),
+            Workplace::Thread => return Ok((blocking(move || work(&bytes)).await?, None)),
+            Workplace::Place => {}
+        }
+        let place = timeout(PLACE_WAIT, Arc::clone(&bodies.places).acquire_owned()).await;
+        let Ok(Ok(place)) = place else { return Err(ApiError::busy("other large bodies are worked on")) };
+        blocking(move || {
+            let done = work(&bytes)?;
+            drop((bytes, share));
+            Ok((done, Some(place)))
+        })
+        .await
+    }
+}
+
+/// Reads a body to its end.
+pub async fn read(mut body: Body, bodies: &Bodies) -> Result<Received, ApiError> {
     let declared = body.size_hint().lower();
     if declared > BODY_BYTES_MAX as u64 {
         return Err(refuse(body, Some(declared)));

@@ -3,33 +3,38 @@
 //! Up to `CONNECTIONS_MAX` have a place. Beyond, a connection waits in a small reserve: health and metrics are answered there, anything
 //! else as soon as a place is free, or with 503. A new one always gets in, for the one that has waited longest in the reserve goes.
 //! Where no place is left, connections that have asked for nothing for a while are closed, and of those that are idle just now as many
-//! as wait for a place. One that prepares an answer is left alone for a second, and then closed after its answer.
+//! as wait for a place. One that prepares an answer is left alone for a second, and then closed after its answer. Over HTTP/2 (`http2`) a
+//! connection has several requests at once: each beyond the first takes a place of its own, until its answer is read.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{HeaderValue, Request, Response, header};
-use hyper::body::Incoming;
+use axum::http::{HeaderValue, Request, Response, Version, header};
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::app::App;
-use super::error::ApiError;
+use super::error::{ApiError, shortened};
 use super::gate::Gate;
 use super::guard::{Peer, is_health};
 use super::history::History;
+use super::http2;
+use super::oip::grpc;
 use super::predict::COMPUTING_MOST;
 use super::request_id::{self, REQUEST_ID};
 use super::shadow;
@@ -181,7 +186,7 @@ impl Door {
             place: place.map_or_else(OnceLock::new, OnceLock::from),
             opened: Instant::now(),
             asked_after_ms: AtomicU64::new(NOT_ASKED),
-            is_preparing: AtomicBool::new(false),
+            under_way: AtomicUsize::new(0),
             must_go: Notify::new(),
             give_up: Arc::default(),
         });
@@ -230,7 +235,8 @@ struct Connection {
     opened: Instant,
     /// When the newest request came, in milliseconds after `opened`.
     asked_after_ms: AtomicU64,
-    is_preparing: AtomicBool,
+    /// Requests that are prepared; over HTTP/2 also those whose answers are not read yet.
+    under_way: AtomicUsize,
     /// The reserve is full.
     must_go: Notify,
     /// The client reads a large answer for too long, and others need the room.
@@ -248,7 +254,7 @@ impl Connection {
 
     /// Whether it goes when places run out.
     fn makes_room(&self) -> bool {
-        let is_idle = self.has_asked() && !self.is_preparing.load(Ordering::Relaxed);
+        let is_idle = self.has_asked() && self.under_way.load(Ordering::Relaxed) == 0;
         self.silence() >= SILENT_MOST || is_idle && self.call.is_wanted()
     }
 
@@ -261,33 +267,80 @@ impl Connection {
         self.opened.elapsed().saturating_sub(since)
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
-        self.is_preparing.store(true, Ordering::Relaxed);
-        let response = self.answer_in_place(request).await;
-        self.is_preparing.store(false, Ordering::Relaxed);
-        response
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
+        let under_way = UnderWay::new(&self);
+        if request.version() != Version::HTTP_2 {
+            return self.answer_in_place(request).await;
+        }
+        self.answer_call(request, under_way).await
+    }
+
+    /// A call of gRPC, for which alone HTTP/2 is spoken: what answers without an end, as events do, has its bounds by HTTP/1.1.
+    async fn answer_call(&self, mut request: Request<Incoming>, mut under_way: UnderWay) -> Response<Body> {
+        let path = request.uri().path();
+        if !grpc::is_of_grpc(path) {
+            let message = format!("nothing at {} by HTTP/2, which is for gRPC: ask by HTTP/1.1", shortened(path));
+            return refused(ApiError::not_found("unknown_path", message), &request);
+        }
+        // What HTTP/1.1 has as a header stands in the target.
+        let host = request.uri().authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
+        if let Some(host) = host.filter(|_| !request.headers().contains_key(header::HOST)) {
+            request.headers_mut().insert(header::HOST, host);
+        }
+        let is_call = grpc::is_call(&request);
+        let mut response = match under_way.takes_place() {
+            true => self.answer_in_place(request).await,
+            false => refused(too_many_connections(), &request),
+        };
+        response.headers_mut().remove(header::CONNECTION);
+        if !is_call {
+            return response;
+        }
+        let most = http2::read_within(response.body().size_hint().lower());
+        let (unread, read) = oneshot::channel::<Infallible>();
+        tokio::spawn(async move {
+            // A client that grants no room for an answer looks to its connection as one with nothing to read.
+            if timeout(most, read).await.is_err() {
+                under_way.connection.give_up.notify_one();
+            }
+            drop(under_way);
+        });
+        grpc::ended(response, unread)
     }
 
     async fn answer_in_place(&self, mut request: Request<Incoming>) -> Response<Body> {
         let now = u64::try_from(self.opened.elapsed().as_millis()).map_or(NOT_ASKED - 1, |now| now.min(NOT_ASKED - 1));
         self.asked_after_ms.store(now, Ordering::Relaxed);
         if !self.has_place() && !is_health(request.uri().path()) && !self.takes_place().await {
-            let busy = ApiError::busy("too many connections are open");
-            let mut response = busy.into_response_at(request.uri().path());
-            request_id::mark(&mut response, request_id::of(request.headers()));
-            return closing(response);
+            return closing(refused(too_many_connections(), &request));
         }
+        let target = request.uri().clone();
         if let Some(peer) = self.peer {
             request.extensions_mut().insert(peer);
         }
         let response = self.app.handle(request.map(Body::new)).await;
         let id = response.headers().get(REQUEST_ID).cloned();
-        let mut response = self.app.answers.held(response, &self.give_up).await;
+        let mut response = self.app.answers.held(response, target.path(), &self.give_up).await;
         // Where there was no room for it, this is another answer.
         if let Some(id) = id {
             request_id::mark(&mut response, id);
         }
         if self.has_place() { response } else { closing(response) }
+    }
+
+    /// Ends when the connection has been idle for so long, or has had its time after the `farewell`, which its client need not answer.
+    async fn rests(&self, idle_most: Option<Duration>, farewell: Option<Instant>) {
+        let Some(idle_most) = idle_most else { return std::future::pending().await };
+        loop {
+            let left = match farewell {
+                Some(said) => http2::FAREWELL.saturating_sub(said.elapsed()),
+                None => idle_most.saturating_sub(self.silence()),
+            };
+            if left.is_zero() && self.under_way.load(Ordering::Relaxed) == 0 {
+                return;
+            }
+            sleep(left.max(http2::LOOK_EVERY)).await;
+        }
     }
 
     /// Waits a moment for a place, while idle connections make room.
@@ -306,6 +359,51 @@ impl Connection {
     }
 }
 
+/// A request while it is under way.
+struct UnderWay {
+    connection: Arc<Connection>,
+    /// Others of its connection are, too.
+    is_beside_others: bool,
+    /// Given back with it.
+    place: Option<OwnedSemaphorePermit>,
+}
+
+impl UnderWay {
+    fn new(connection: &Arc<Connection>) -> Self {
+        let is_beside_others = connection.under_way.fetch_add(1, Ordering::Relaxed) > 0;
+        Self { connection: Arc::clone(connection), is_beside_others, place: None }
+    }
+
+    /// A place beside that of its connection, where it needs one. It does not wait: its body would stand in memory meanwhile.
+    fn takes_place(&mut self) -> bool {
+        if !self.is_beside_others {
+            return true;
+        }
+        self.place = Arc::clone(&self.connection.places).try_acquire_owned().ok();
+        if self.place.is_none() {
+            self.connection.call.crowded(1);
+        }
+        self.place.is_some()
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.connection.under_way.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn too_many_connections() -> ApiError {
+    ApiError::busy("too many connections are open")
+}
+
+/// An answer to a request that is not looked into.
+fn refused(error: ApiError, request: &Request<Incoming>) -> Response<Body> {
+    let mut response = error.into_response_at(request.uri().path());
+    request_id::mark(&mut response, request_id::of(request.headers()));
+    response
+}
+
 fn closing(mut response: Response<Body>) -> Response<Body> {
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
@@ -315,28 +413,46 @@ fn closing(mut response: Response<Body>) -> Response<Body> {
 async fn converse(connection: Arc<Connection>, stream: TcpStream, mut told: watch::Receiver<Word>) {
     // Small answers must not wait for an acknowledgement of the one before; without it they are only slower.
     let _ = stream.set_nodelay(true);
-    let Some(acceptor) = connection.app.context.gate.tls() else {
-        return speak(connection, Paced::new(stream), told).await;
-    };
-    let most = if connection.has_place() { HANDSHAKE_TIMEOUT } else { HEAD_TIMEOUT_IN_RESERVE };
-    let mut shaking = std::pin::pin!(timeout(most, tls::accept(&acceptor, stream)));
-    // As a connection that has not asked for anything yet, which it is.
-    let shaken = loop {
-        tokio::select! {
-            shaken = shaking.as_mut() => break shaken,
-            word = next(&mut told) => if word.stopping || connection.makes_room() {
-                return;
-            },
-            () = connection.must_go.notified(), if !connection.has_place() => return,
+    let has_place = connection.has_place();
+    let within = |most| if has_place { most } else { HEAD_TIMEOUT_IN_RESERVE };
+    match connection.app.context.gate.tls() {
+        None => {
+            let greeting = timeout(within(HEAD_TIMEOUT), http2::is_spoken(&stream));
+            if let Some(is_http2) = greeted(&connection, &mut told, greeting).await {
+                speak(connection, Paced::new(stream), is_http2, told).await;
+            }
         }
-    };
-    if let Ok(Some(stream)) = shaken {
-        speak(connection, stream, told).await;
+        Some(acceptor) => {
+            let greeting = timeout(within(HANDSHAKE_TIMEOUT), tls::accept(&acceptor, stream));
+            if let Some(stream) = greeted(&connection, &mut told, greeting).await {
+                let is_http2 = tls::is_http2(&stream);
+                speak(connection, stream, is_http2, told).await;
+            }
+        }
+    }
+}
+
+/// What comes of a connection's first bytes; `None`: nothing that can be answered. It may have to make room meanwhile, as one that has not asked for
+/// anything yet, which it is.
+async fn greeted<T>(
+    connection: &Connection,
+    told: &mut watch::Receiver<Word>,
+    greeting: impl Future<Output = Result<Option<T>, Elapsed>>,
+) -> Option<T> {
+    let mut greeting = std::pin::pin!(greeting);
+    loop {
+        tokio::select! {
+            greeted = greeting.as_mut() => return greeted.ok().flatten(),
+            word = next(told) => if word.stopping || connection.makes_room() {
+                return None;
+            },
+            () = connection.must_go.notified(), if !connection.has_place() => return None,
+        }
     }
 }
 
 /// HTTP, to its end.
-async fn speak<S>(connection: Arc<Connection>, stream: S, mut told: watch::Receiver<Word>)
+async fn speak<S>(connection: Arc<Connection>, stream: S, is_http2: bool, told: watch::Receiver<Word>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -348,22 +464,53 @@ where
         })
     };
     let head_timeout = if connection.has_place() { HEAD_TIMEOUT } else { HEAD_TIMEOUT_IN_RESERVE };
+    if is_http2 {
+        let served = http2::builder().serve_connection(TokioIo::new(stream), service);
+        return attend(
+            connection,
+            served,
+            hyper::server::conn::http2::Connection::graceful_shutdown,
+            Some(head_timeout),
+            told,
+        )
+        .await;
+    }
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(head_timeout).max_buf_size(HEAD_BYTES_MAX);
-    let mut served = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let mut is_last = false;
+    let served = builder.serve_connection(TokioIo::new(stream), service);
+    attend(connection, served, http1::Connection::graceful_shutdown, None, told).await;
+}
+
+/// Until a connection ends, or has to. `shut_down` takes no more requests; `idle_most`: where it does not see to it itself.
+async fn attend<C: Future<Output = hyper::Result<()>>>(
+    connection: Arc<Connection>,
+    served: C,
+    shut_down: impl Fn(Pin<&mut C>),
+    idle_most: Option<Duration>,
+    mut told: watch::Receiver<Word>,
+) {
+    let mut served = std::pin::pin!(served);
+    // Since when it takes no more requests.
+    let mut farewell: Option<Instant> = None;
     let ended = loop {
         tokio::select! {
             ended = served.as_mut() => break ended,
-            word = next(&mut told), if !is_last => {
+            word = next(&mut told), if farewell.is_none() => {
                 if word.stopping || connection.makes_room() {
                     if !connection.has_asked() {
                         return;
                     }
                     // Closes an idle connection at once, another one after its answer.
-                    is_last = true;
-                    served.as_mut().graceful_shutdown();
+                    farewell = Some(Instant::now());
+                    shut_down(served.as_mut());
                 }
+            }
+            () = connection.rests(idle_most, farewell) => {
+                if farewell.is_some() {
+                    return;
+                }
+                farewell = Some(Instant::now());
+                shut_down(served.as_mut());
             }
             () = connection.give_up.notified() => return,
             () = connection.must_go.notified(), if !connection.has_place() && !connection.has_asked() => {

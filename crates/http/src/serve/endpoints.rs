@@ -14,6 +14,7 @@ use super::error::{ApiError, hint, is_of_inference, shortened};
 use super::exchange::Exchange;
 use super::guard::admit;
 use super::keys::KeyScope;
+use super::oip::grpc::is_of_grpc;
 use super::pages::PageKind;
 use super::recommend::PATHS;
 use super::route::{PathParameters, UserRoute};
@@ -227,6 +228,16 @@ const INFERENCE: &[OwnRoute] = table! {
         |app, [model, version], request| oip::infer(&app, request, &model, Some(&version)).await;
 };
 
+/// The same over gRPC.
+const GRPC: &[OwnRoute] = table! {
+    POST NOTHING "/inference.GRPCInferenceService/ServerLive" InHints => |app, [], request| oip::grpc::server_live(&app, request).await;
+    POST NOTHING "/inference.GRPCInferenceService/ServerReady" InHints => |app, [], request| oip::grpc::server_ready(&app, request).await;
+    POST READING "/inference.GRPCInferenceService/ModelReady" InHints => |app, [], request| oip::grpc::model_ready(&app, request).await;
+    POST READING "/inference.GRPCInferenceService/ServerMetadata" InHints => |app, [], request| oip::grpc::server(&app, request).await;
+    POST READING "/inference.GRPCInferenceService/ModelMetadata" InHints => |app, [], request| oip::grpc::model(&app, request).await;
+    POST READING "/inference.GRPCInferenceService/ModelInfer" InHints => |app, [], request| oip::grpc::infer(&app, request).await;
+};
+
 /// MLflow's scoring protocol.
 const MLFLOW: &[OwnRoute] = table! {
     POST READING "/invocations" InHints => |app, [], request| mlflow::of_query(&app, request).await;
@@ -244,7 +255,7 @@ async fn page(app: Arc<App>, page: PageKind, request: Request<Body>) -> Answer {
 
 pub(super) fn own_routes() -> impl Iterator<Item = &'static OwnRoute> + Clone {
     let actions = PATHS.iter().flat_map(|path| [&path.of_model, &path.of_version]);
-    ABOUT.iter().chain(API).chain(INFERENCE).chain(MLFLOW).chain(actions)
+    ABOUT.iter().chain(API).chain(INFERENCE).chain(GRPC).chain(MLFLOW).chain(actions)
 }
 
 /// Each with the parts of its pattern: they are not taken apart for every request.
@@ -293,7 +304,7 @@ impl Endpoint {
             Some(Self::User(Arc::clone(route), values(&parts, &segments, |_| true)?))
         };
         routes.iter().find_map(user).ok_or_else(|| {
-            let message = format!("nothing at {}{}", shortened(path), hint(path, known(routes, is_of_inference(path))));
+            let message = format!("nothing at {}{}", shortened(path), hint(path, known(routes, path)));
             ApiError::not_found("unknown_path", message)
         })
     }
@@ -336,11 +347,13 @@ impl Endpoint {
     }
 }
 
-/// What a 404 names: of the Open Inference Protocol its own paths, else all others.
-fn known(routes: &[Arc<UserRoute>], of_inference: bool) -> impl Iterator<Item = &str> + Clone {
+/// What a 404 at this path names: of the Open Inference Protocol its own paths, by REST or gRPC, else all others.
+fn known<'a>(routes: &'a [Arc<UserRoute>], path: &str) -> impl Iterator<Item = &'a str> + Clone {
+    let family = |path: &str| (is_of_inference(path), is_of_grpc(path));
+    let wanted = family(path);
     let own = own_routes().filter(|own| own.told != Nowhere).map(|own| own.pattern);
     let all = routes.iter().map(|route| route.route.path.as_str()).chain(own);
-    all.filter(move |path| is_of_inference(path) == of_inference)
+    all.filter(move |path| family(path) == wanted)
 }
 
 /// The names in braces, in order.
@@ -405,6 +418,7 @@ mod tests {
     #[tokio::test]
     async fn a_404_names_all_paths_that_are_there_and_no_other() {
         let app = fixture(vec![route("/mine/{town}", &["typed"], &[], None)]).app;
+        let family = |path: &str| (is_of_inference(path), is_of_grpc(path));
         for (target, own, pointer) in
             [("/a/b/c/d/e/f/g/h", 1, "/error/message"), ("/v2/b/c/d/e/f/g/h/i/j", 0, "/error")]
         {
@@ -413,7 +427,7 @@ mod tests {
             let message = message.pointer(pointer).unwrap().as_str().unwrap();
             let known = message.split("; known: ").nth(1).unwrap_or_else(|| panic!("{message}"));
             let told = own_routes().filter(|own| own.told != Nowhere);
-            let expected = told.filter(|own| is_of_inference(own.pattern) == is_of_inference(target)).count();
+            let expected = told.filter(|own| family(own.pattern) == family(target)).count();
             assert_eq!(known.split(", ").count(), own + expected);
             for path in known.split(", ") {
                 assert_ne!(status(&app, "TRACE", path).await, 404, "{path}");

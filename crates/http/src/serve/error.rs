@@ -11,6 +11,7 @@ use millstream_untrusted::inference::InferenceFault;
 use serde_json::{Value, json};
 
 use super::mlflow::{error_code, is_of_mlflow};
+use super::oip::grpc::{self, is_of_grpc};
 use super::reply;
 use super::rows::json_error;
 
@@ -171,12 +172,17 @@ impl ApiError {
         this.with_headers(reply::json(this.status, &body))
     }
 
-    /// The same at this path: below `/v2` an error is a text, as the Open Inference Protocol has it, and MLflow's has a shape of its own.
+    /// The same at this path: below `/v2` an error is a text, as the Open Inference Protocol has it; MLflow's has a shape of its own, and gRPC's is
+    /// no body at all.
     pub fn into_response_at(self, path: &str) -> Response<Body> {
         if is_of_mlflow(path) {
             let this = self.bounded();
             let body = json!({"error_code": error_code(this.status), "message": this.message});
             return this.with_headers(reply::json(this.status, &body));
+        }
+        if is_of_grpc(path) {
+            let this = self.bounded();
+            return this.with_headers(grpc::refused(&this));
         }
         if !is_of_inference(path) {
             return self.into_response();

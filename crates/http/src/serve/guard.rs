@@ -9,6 +9,7 @@ use super::app::App;
 use super::error::{ApiError, Challenge};
 use super::gate::Credential;
 use super::keys::KeyScope;
+use super::oip::grpc;
 use super::rows::parse_query;
 use super::site::is_of_own_page;
 use crate::serve::host_and_port;
@@ -20,6 +21,8 @@ pub struct Peer(pub SocketAddr);
 /// What tells how the process is, and nothing of its data: answered by any name, and when nothing else is.
 pub fn is_health(path: &str) -> bool {
     matches!(path, "/livez" | "/readyz" | "/metrics" | "/ping" | "/v2/health/live" | "/v2/health/ready")
+        || path == grpc::SERVER_LIVE
+        || path == grpc::SERVER_READY
 }
 
 /// Of it what is answered by any name: a question about one model tells names and versions.

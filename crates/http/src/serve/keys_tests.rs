@@ -93,7 +93,8 @@ fn needed(method: &str, pattern: &str) -> Option<KeyScope> {
     let is_reading = ["GET", "HEAD"].contains(&method);
     match pattern {
         "/livez" | "/readyz" | "/healthz" | "/v2/health/live" | "/v2/health/ready" | "/ping" => None,
-        _ if is_reading => Some(KeyScope::Read),
+        "/inference.GRPCInferenceService/ServerLive" | "/inference.GRPCInferenceService/ServerReady" => None,
+        _ if is_reading || pattern.starts_with("/inference.GRPCInferenceService/") => Some(KeyScope::Read),
         "/v1/query" | "/page/sql" => Some(KeyScope::Query),
         // What posts its question.
         _ if ["predict", "infer", "recommend", "similar", "invocations"].iter().any(|end| pattern.ends_with(end)) => {

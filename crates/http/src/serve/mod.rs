@@ -27,6 +27,9 @@ mod gauges;
 mod guard;
 mod history;
 mod hosts;
+mod http2;
+#[cfg(test)]
+mod http2_tests;
 mod insights;
 mod keys;
 #[cfg(test)]

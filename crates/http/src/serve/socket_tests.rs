@@ -19,19 +19,19 @@ use super::fixture::{Models, batch, context, fixture};
 use super::tests::routes;
 use super::{ServeError, bind};
 
-struct Running {
-    address: std::net::SocketAddr,
+pub(super) struct Running {
+    pub address: std::net::SocketAddr,
     models: Models,
     status: Arc<millstream_base::status::Status>,
-    stop: oneshot::Sender<()>,
-    served: tokio::task::JoinHandle<()>,
+    pub stop: oneshot::Sender<()>,
+    pub served: tokio::task::JoinHandle<()>,
 }
 
-fn start(address: &str) -> Running {
+pub(super) fn start(address: &str) -> Running {
     start_with(address, 1024)
 }
 
-fn start_with(address: &str, connections: usize) -> Running {
+pub(super) fn start_with(address: &str, connections: usize) -> Running {
     let (context, models) = context(routes(), vec![batch(1, 2_330_000, 0), batch(2, 2_330_000, 17)]);
     models.publish_all(3);
     let status = Arc::clone(&context.status);

@@ -12,9 +12,9 @@ use tokio::time::{Instant, Sleep, sleep};
 use super::patience::Patience;
 
 /// A client that reads nothing is given up after so long, …
-const UNREAD_MOST: Duration = Duration::from_secs(10);
+pub const UNREAD_MOST: Duration = Duration::from_secs(10);
 /// … and one that reads more slowly than this a little later.
-const READ_PER_SECOND_LEAST: u32 = 32 << 10;
+pub const READ_PER_SECOND_LEAST: u32 = 32 << 10;
 
 pub struct Paced {
     stream: TcpStream,

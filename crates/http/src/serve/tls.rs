@@ -1,4 +1,4 @@
-//! TLS before HTTP: a chain of certificates and its key, from files, and the handshake. HTTP/1.1 alone, as without it.
+//! TLS before HTTP: a chain of certificates and its key, from files, and the handshake. HTTP/1.1 for all who take it, HTTP/2 for gRPC.
 
 use std::sync::Arc;
 
@@ -12,6 +12,13 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::stream::Paced;
+
+const HTTP2: &[u8] = b"h2";
+
+/// Whether that was agreed on.
+pub fn is_http2(stream: &TlsStream<Paced>) -> bool {
+    stream.get_ref().1.alpn_protocol() == Some(HTTP2)
+}
 
 /// Of a certificate's text and its key's. A message repeats nothing of either.
 pub fn acceptor(texts: &[Vec<u8>]) -> Result<TlsAcceptor, String> {
@@ -28,7 +35,8 @@ pub fn acceptor(texts: &[Vec<u8>]) -> Result<TlsAcceptor, String> {
         ServerConfig::builder_with_provider(Arc::new(default_provider())).with_safe_default_protocol_versions();
     let config = config.and_then(|config| config.with_no_client_auth().with_single_cert(chain, key));
     let mut config = config.map_err(|error| format!("certificate and key cannot be used together: {error}"))?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    // The first that the client has, too: browsers have both, clients of gRPC the second alone.
+    config.alpn_protocols = vec![b"http/1.1".to_vec(), HTTP2.to_vec()];
     Ok(Arc::new(config).into())
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::app::App;
 use super::infer::{self, TensorSpec};
-use super::tensor_json;
+use super::{NAME, server_json, tensor_json};
 
 pub fn paths(app: &App) -> Map<String, Value> {
     let served = app.context.registry.snapshot();
@@ -17,8 +17,7 @@ pub fn paths(app: &App) -> Map<String, Value> {
     let mut get = |path: &str, summary: &str, schema: &Value, example: &Value| {
         paths.insert(path.to_owned(), json!({"get": operation(path, summary, answer(schema, example))}));
     };
-    let server =
-        json!({"name": "millstream", "version": env!("CARGO_PKG_VERSION"), "extensions": ["binary_tensor_data"]});
+    let server = server_json();
     let server_schema = object(
         &["name", "version", "extensions"],
         &json!({"name": text(), "version": text(), "extensions": list(&text())}),
@@ -137,7 +136,7 @@ fn metadata(version: &Version) -> Value {
     json!({
         "name": version.file.model,
         "versions": [version.file.version.to_string()],
-        "platform": "millstream",
+        "platform": NAME,
         "inputs": infer::inputs(version).iter().map(tensor_json).collect::<Value>(),
         "outputs": infer::outputs(version).iter().map(tensor_json).collect::<Value>(),
     })

@@ -7,8 +7,10 @@ use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
 use millstream_model::model::{Action, Argument};
 use millstream_model::registry::{Prediction, Task, Version, class_name, version_name};
 use millstream_stream::schema::ColumnType;
+use millstream_untrusted::inference::messages;
 use millstream_untrusted::inference::request::{HEADER_LENGTH, InferRequest, OutputChoice};
 use millstream_untrusted::inference::tensors::{Datatype, TensorValues};
+use millstream_untrusted::protobuf::Message;
 use serde::Serialize;
 use serde_json::{Number, Value, json};
 
@@ -262,16 +264,42 @@ impl Outputs {
         Ok(())
     }
 
-    pub fn write(self, version: &Version) -> Result<Response<Body>, ApiError> {
+    /// Of a tensor that has all of its values.
+    fn shape(&self, tensor: &OutputTensor) -> Result<Vec<usize>, ApiError> {
+        let OutputTensor { spec, values, .. } = tensor;
+        let n_classes = spec.classes.as_ref().map(Vec::len);
+        if values.len() != self.n_rows * n_classes.unwrap_or(1) {
+            let message = format!("{} values of {} for {} rows", values.len(), spec.name, self.n_rows);
+            return Err(ApiError::internal(message));
+        }
+        Ok([self.n_rows].into_iter().chain(n_classes).collect())
+    }
+
+    /// As a `ModelInferResponse`, which has no lists in its parameters: classes and warnings are written as JSON.
+    pub fn to_message(&self, version: &Version) -> Result<Message, ApiError> {
+        let file = &version.file;
+        let mut message = messages::inferred(&file.model, file.version, self.id.as_deref().unwrap_or_default());
+        if !self.warnings.is_empty() {
+            messages::push_parameter(&mut message, "warnings", &json!(self.warnings).to_string());
+        }
+        for tensor in &self.tensors {
+            let OutputTensor { spec, values, is_binary } = tensor;
+            let mut output = messages::tensor(&spec.name, spec.datatype, self.shape(tensor)?.into_iter());
+            if let Some(classes) = &spec.classes {
+                messages::push_parameter(&mut output, "classes", &json!(classes).to_string());
+            }
+            let pushed = messages::push_output(&mut message, output, spec.datatype, values, *is_binary);
+            pushed.map_err(ApiError::internal)?;
+        }
+        Ok(message)
+    }
+
+    pub fn write(&self, version: &Version) -> Result<Response<Body>, ApiError> {
         let mut binary: Vec<u8> = Vec::new();
         let mut written = Vec::with_capacity(self.tensors.len());
         for tensor in &self.tensors {
             let OutputTensor { spec, values, is_binary } = tensor;
-            let n_classes = spec.classes.as_ref().map(Vec::len);
-            if values.len() != self.n_rows * n_classes.unwrap_or(1) {
-                let message = format!("{} values of {} for {} rows", values.len(), spec.name, self.n_rows);
-                return Err(ApiError::internal(message));
-            }
+            let shape = self.shape(tensor)?;
             let mut size = None;
             if *is_binary {
                 let bytes = values.to_binary(spec.datatype).map_err(ApiError::internal)?;
@@ -282,7 +310,7 @@ impl Outputs {
             written.push(WrittenTensor {
                 name: &spec.name,
                 datatype: spec.datatype.name(),
-                shape: [self.n_rows].into_iter().chain(n_classes).collect(),
+                shape,
                 parameters: (parameters.classes.is_some() || size.is_some()).then_some(parameters),
                 data: (!is_binary).then_some(values),
             });

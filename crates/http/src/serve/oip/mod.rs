@@ -1,6 +1,9 @@
-//! The Open Inference Protocol, version 2, over REST, with its extension for binary data: docs/inference-protocol.md.
+//! The Open Inference Protocol, version 2, over REST, with its extension for binary data, and over gRPC: docs/inference-protocol.md.
 
 mod document;
+pub mod grpc;
+#[cfg(test)]
+mod grpc_tests;
 mod infer;
 #[cfg(test)]
 mod tests;
@@ -10,24 +13,32 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, Response, StatusCode, header};
 use millstream_model::model::Action;
-use millstream_model::registry::version_name;
+use millstream_model::registry::{Served, Version, version_name};
+use millstream_untrusted::inference::messages;
 use millstream_untrusted::inference::request::{HEADER_LENGTH, InferRequest, rows_claimed};
 use serde_json::{Value, json};
 
 use super::app::App;
+use super::body::Received;
 use super::endpoints::Answer;
 use super::error::{ApiError, shortened};
-use super::exchange::Exchange;
+use super::exchange::{Exchange, Responder};
 use super::predict::{blocking, find_version, refuse_query, width};
 use super::{body, live, recommend, reply};
 pub use document::paths;
-use infer::TensorSpec;
+use infer::{Outputs, TensorSpec};
 pub use infer::{action, columns};
 
+const NAME: &str = "millstream";
+const RELEASE: &str = env!("CARGO_PKG_VERSION");
+const EXTENSIONS: [&str; 1] = ["binary_tensor_data"];
+
+fn server_json() -> Value {
+    json!({"name": NAME, "version": RELEASE, "extensions": EXTENSIONS})
+}
+
 pub fn server() -> Response<Body> {
-    let server =
-        json!({"name": "millstream", "version": env!("CARGO_PKG_VERSION"), "extensions": ["binary_tensor_data"]});
-    reply::json(StatusCode::OK, &server)
+    reply::json(StatusCode::OK, &server_json())
 }
 
 pub fn alive() -> Response<Body> {
@@ -47,16 +58,21 @@ fn readiness(is_ready: bool) -> StatusCode {
 pub async fn model(app: &App, model: &str, version: Option<&str>) -> Answer {
     let version = find_version(app, model, version).await?;
     let served = app.context.registry.snapshot();
-    let versions = served.models.get(model).map_or_else(Vec::new, |model| model.numbers().collect());
+    let versions = numbers(&served, model);
     let specs = |specs: Vec<TensorSpec>| specs.iter().map(tensor_json).collect::<Value>();
     let metadata = json!({
         "name": model,
         "versions": versions.iter().map(u32::to_string).collect::<Value>(),
-        "platform": "millstream",
+        "platform": NAME,
         "inputs": specs(infer::inputs(&version)),
         "outputs": specs(infer::outputs(&version)),
     });
     Ok(reply::from_models(&metadata, &version_name(&version.file)))
+}
+
+/// Of the versions that can be asked.
+fn numbers(served: &Served, model: &str) -> Vec<u32> {
+    served.models.get(model).map_or_else(Vec::new, |model| model.numbers().collect())
 }
 
 fn tensor_json(spec: &TensorSpec) -> Value {
@@ -70,36 +86,78 @@ fn tensor_json(spec: &TensorSpec) -> Value {
 }
 
 pub async fn model_ready(app: &App, model: &str, version: Option<&str>) -> Answer {
-    let is_ready = match find_version(app, model, version).await {
-        Ok(_) => true,
-        Err(error) if error.status == StatusCode::SERVICE_UNAVAILABLE => false,
-        Err(error) => return Err(error),
-    };
+    let is_ready = is_model_ready(app, model, version).await?;
     Ok(reply::json(readiness(is_ready), &json!({"name": model, "ready": is_ready})))
+}
+
+async fn is_model_ready(app: &App, model: &str, version: Option<&str>) -> Result<bool, ApiError> {
+    match find_version(app, model, version).await {
+        Ok(_) => Ok(true),
+        Err(error) if error.status == StatusCode::SERVICE_UNAVAILABLE => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 pub async fn infer(app: &Arc<App>, request: Request<Body>, model: &str, version: Option<&str>) -> Answer {
     let version = Exchange::of(&request)?.responder(app, model, version, None).await?;
-    let action = infer::action(&version)?;
+    // What cannot infer says so, whatever is sent to it.
+    infer::action(&version)?;
     refuse_query(request.uri().query().unwrap_or_default())?;
-    let header_length = check_headers(request.headers())?;
-    let n_rows = move |bytes: &[u8]| rows_claimed(bytes, header_length);
+    let encoding = Encoding::Rest { header_length: check_headers(request.headers())? };
+    let received = body::read(request.into_body(), &app.bodies).await?;
+    answer(app, version, received, encoding).await
+}
+
+/// How a request comes, and its answer goes.
+#[derive(Debug, Clone, Copy)]
+enum Encoding {
+    /// JSON; `header_length`: its bytes, where binary data follows it.
+    Rest {
+        header_length: Option<usize>,
+    },
+    Grpc,
+}
+
+impl Encoding {
+    fn read(self, bytes: &[u8]) -> Result<InferRequest<'_>, ApiError> {
+        match self {
+            Self::Rest { header_length } => Ok(InferRequest::read(bytes, header_length)?),
+            Self::Grpc => Ok(InferRequest::from_message(grpc::message(bytes)?)?),
+        }
+    }
+
+    fn rows_claimed(self, bytes: &[u8]) -> usize {
+        match self {
+            Self::Rest { header_length } => rows_claimed(bytes, header_length),
+            Self::Grpc => grpc::message(bytes).map_or(0, messages::rows_claimed),
+        }
+    }
+
+    fn write(self, outputs: &Outputs, version: &Version) -> Answer {
+        match self {
+            Self::Rest { .. } => outputs.write(version),
+            Self::Grpc => grpc::write(outputs, version),
+        }
+    }
+}
+
+async fn answer(app: &Arc<App>, version: Responder, received: Received, encoding: Encoding) -> Answer {
+    let action = infer::action(&version)?;
+    let n_rows = move |bytes: &[u8]| encoding.rows_claimed(bytes);
     let (asked, values_per_row) = (version.clone(), width(&version));
-    let body = request.into_body();
     if action == Action::Predict {
-        let work =
-            move |bytes: &[u8]| infer::predict(&asked, &InferRequest::read(bytes, header_length)?)?.write(&asked);
-        return Ok(body::receive_counted(body, &app.bodies, n_rows, values_per_row, work).await?.0);
+        let work = move |bytes: &[u8]| encoding.write(&infer::predict(&asked, &encoding.read(bytes)?)?, &asked);
+        return Ok(received.work(&app.bodies, n_rows, values_per_row, work).await?.0);
     }
     let work = move |bytes: &[u8]| {
-        let (pairs, outputs) = infer::pairs(&asked, &InferRequest::read(bytes, header_length)?)?;
+        let (pairs, outputs) = infer::pairs(&asked, &encoding.read(bytes)?)?;
         Ok((recommend::Pairs::read(&asked, pairs)?, outputs))
     };
-    let ((pairs, mut outputs), held) = body::receive_counted(body, &app.bodies, n_rows, values_per_row, work).await?;
+    let ((pairs, mut outputs), held) = received.work(&app.bodies, n_rows, values_per_row, work).await?;
     let estimates = recommend::estimates(app, Arc::clone(version.version()), pairs).await?;
     let is_long = estimates.len() > ESTIMATES_SHORT;
     outputs.push_estimates(estimates)?;
-    let write = move || outputs.write(&version);
+    let write = move || encoding.write(&outputs, &version);
     let answer = if is_long { blocking(write).await } else { write() };
     drop(held);
     answer
