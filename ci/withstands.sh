@@ -30,7 +30,7 @@ part "no answer but the owed one while brokers, trainers, stores, versions and k
 "$root/ci/load.py" "$binary" 30
 
 part "a version opens in Python in one line; pandas and DuckDB read batches of every format as they lie"
-python3 -m venv "$data/venv" && "$data/venv/bin/pip" install --quiet numpy safetensors pandas pyarrow duckdb polars 'tritonclient[http]' mlflow-skinny requests scipy \
+python3 -m venv "$data/venv" && "$data/venv/bin/pip" install --quiet numpy safetensors pandas pyarrow duckdb polars 'tritonclient[http,grpc]' grpcio-tools mlflow-skinny requests scipy \
     schemathesis openapi-spec-validator
 "$data/venv/bin/python" -c "import safetensors.numpy as s; print(s.load_file('$data/demo/store/models/range/000001/model.safetensors'))"
 for format in parquet csv jsonl; do

@@ -17,7 +17,7 @@ use crate::common::{Bench, PATIENCE, Served, finish, until};
 const BATCHES: &str = "[batch]\nrows = 100\n";
 
 /// The key and the line of `keys new`.
-fn new_key(bench: &Bench, arguments: &[&str]) -> (String, String) {
+pub fn new_key(bench: &Bench, arguments: &[&str]) -> (String, String) {
     let output = bench.output(&[&["keys", "new"], arguments].concat());
     assert!(output.status.success(), "{}", finish(&output).1);
     let text = String::from_utf8_lossy(&output.stdout);
@@ -125,7 +125,7 @@ fn install(bench: &Bench, name: &str) {
     }
 }
 
-fn trusting(certificates: &[&Path]) -> Arc<ClientConfig> {
+pub fn trusting(certificates: &[&Path]) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     for path in certificates {
         roots.add(CertificateDer::from_pem_file(path).unwrap()).unwrap();
@@ -150,7 +150,7 @@ fn ask(config: &Arc<ClientConfig>, address: &str, host: &str, path: &str) -> Res
     Ok((answer, shown.unwrap_or_default()))
 }
 
-fn served_by_tls() -> (Bench, Served) {
+pub fn served_by_tls() -> (Bench, Served) {
     let files = "serve.tls = { cert = \"cert.pem\", key = \"key.pem\" }\n";
     let bench = Bench::new(300, &format!("serve.hosts = [\"models.example\"]\n{files}{BATCHES}"));
     ["first", "second"].iter().for_each(|name| certificate(&bench, name));

@@ -13,6 +13,7 @@ mod drift;
 mod eight;
 mod floors;
 mod golden;
+mod grpc;
 mod houses;
 mod imports;
 mod inference;

@@ -1,5 +1,6 @@
 //! Drives the real binary, as a user would.
 
+pub mod grpc;
 pub mod proxy;
 pub mod services;
 
