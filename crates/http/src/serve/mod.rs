@@ -39,6 +39,8 @@ mod lists;
 mod live;
 mod metrics;
 mod mlflow;
+#[cfg(test)]
+mod mutation_tests;
 mod oip;
 mod openapi;
 mod pages;

@@ -3,6 +3,7 @@
 mod documents;
 mod faults;
 mod keys;
+mod mutations;
 mod overrides;
 mod pipelines;
 mod schema;
