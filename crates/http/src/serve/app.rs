@@ -22,6 +22,7 @@ use super::insights::Explaining;
 use super::keys::KeyScope;
 use super::metrics::Metrics;
 use super::recommend::Bindings;
+use super::records::Posts;
 use super::reply::MODEL_VERSION;
 use super::request_id::{self, REQUEST_ID};
 use super::route::UserRoute;
@@ -49,6 +50,7 @@ pub struct App {
     pub verifying: Arc<Verifying>,
     pub explaining: Arc<Explaining>,
     pub shadows: Shadows,
+    pub posts: Posts,
     pub event_streams: Arc<Semaphore>,
     pub status_text: live::StatusText,
     /// True once the server drains: event streams end.
@@ -69,6 +71,7 @@ impl App {
             verifying: Arc::default(),
             explaining: Arc::default(),
             shadows: Shadows::default(),
+            posts: Posts::default(),
             event_streams: Arc::new(Semaphore::new(EVENT_STREAMS_MAX)),
             status_text: live::StatusText::default(),
             stopping,

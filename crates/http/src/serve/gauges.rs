@@ -6,6 +6,7 @@ use std::fmt::Display;
 use millstream_base::status::{Snapshot, TrainingCounts, clock_ms};
 use millstream_model::registry::{LATEST, Served};
 use millstream_stream::batch::Batch;
+use millstream_stream::posting::PostedCounts;
 
 use super::app::App;
 use super::metrics::{escape, family, head, line};
@@ -15,7 +16,7 @@ use super::shadow::AgreementSums;
 pub fn render(app: &App, status: &Snapshot, served: &Served, batches: Option<&[Batch]>) -> String {
     let mut text = String::with_capacity(16 << 10);
     app.metrics.render(&mut text);
-    stream(&mut text, status, batches);
+    stream(&mut text, status, batches, app.context.posting.counts());
     let n_problems = status.problems.len() + served.problems.len();
     family(&mut text, "millstream_problems", "gauge", "Problems of /healthz", n_problems);
     models(&mut text, served, batches);
@@ -35,7 +36,7 @@ fn drift(text: &mut String, app: &App) {
     }
 }
 
-fn stream(text: &mut String, status: &Snapshot, batches: Option<&[Batch]>) {
+fn stream(text: &mut String, status: &Snapshot, batches: Option<&[Batch]>, posted: PostedCounts) {
     let (sent, rejects) = (status.source.rows_sent, status.batch.rejects_total);
     family(text, "millstream_rows_sent_total", "counter", "Records sent to the topic", sent);
     family(text, "millstream_rejects_total", "counter", "Records that do not fit the schema", rejects);
@@ -55,6 +56,10 @@ fn stream(text: &mut String, status: &Snapshot, batches: Option<&[Batch]>) {
     optional(text, "millstream_batch_rows", "Rows in complete batches", rows);
     let newest = batches.and_then(<[Batch]>::last).and_then(committed_ms).map(seconds);
     optional(text, "millstream_newest_batch_timestamp_seconds", "When the newest batch was complete", newest);
+    let PostedCounts { rows, unknown } = posted;
+    family(text, "millstream_posted_rows_total", "counter", "Rows of /v1/records that the topic has", rows);
+    let help = "Requests of /v1/records whose outcome was not known when they were answered";
+    family(text, "millstream_posted_unknown_total", "counter", help, unknown);
     let broker = u8::from(status.broker.reachable);
     family(text, "millstream_broker_reachable", "gauge", "1 while the broker answers", broker);
 }

@@ -43,6 +43,7 @@ mod patience;
 mod predict;
 mod rates;
 mod recommend;
+mod records;
 mod reloaded;
 mod reply;
 mod request_id;
@@ -97,6 +98,7 @@ use millstream_base::status::Status;
 use millstream_model::registry::Registry;
 use millstream_model::train::Explainer;
 use millstream_stream::batch::{Batch, BatchSnapshot, BatchStatistics};
+use millstream_stream::posting::Posting;
 
 const BACKLOG: u32 = 1024;
 /// What the kernel keeps of an answer that is not read, and of a body that we do not read (it doubles this): 1,024 connections hold
@@ -118,6 +120,8 @@ pub struct ServeContext {
     pub explainer: Arc<Explainer>,
     pub pages: Arc<dyn Pages>,
     pub gate: Gate,
+    /// Takes what clients send to the topic.
+    pub posting: Arc<Posting>,
 }
 
 /// The stored batches. What may read files runs off the serving threads.

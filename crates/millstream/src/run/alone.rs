@@ -15,6 +15,7 @@ use millstream_stream::topic::pause;
 use serde_json::json;
 
 use super::broker::{Reached, reach};
+use super::posting::{posting, reach_others};
 use super::prepare::{Join, prepare, wait_for_schema};
 use super::serving::{Pace, Server};
 use super::stages::{Stages, is_last, say_batch, say_source_ended, source_ends};
@@ -232,7 +233,9 @@ impl Training<'_> {
 pub fn serve_alone(pipeline: &Arc<Pipeline>, options: Options, status: &Arc<Status>) -> anyhow::Result<Outcome> {
     let store = open_store_reading(&pipeline.store)?;
     let stop = Arc::new(Stop::default());
-    let server = Server::start(pipeline, &store, status, &stop, Pace { stop: STOP_MOST, look: LOOK_PAUSE })?;
+    let pace = Pace { stop: STOP_MOST, look: LOOK_PAUSE };
+    let posting = posting(pipeline, &store, reach_others(pipeline));
+    let server = Server::start(pipeline, &store, status, &stop, pace, posting)?;
     server.announce(options.announce, status);
     server.wait(&stop);
     server.end(&stop)?;

@@ -7,6 +7,7 @@ mod alone;
 mod broker;
 mod flow;
 mod memory;
+mod posting;
 mod prepare;
 mod progress;
 mod serving;
@@ -36,6 +37,7 @@ use crate::config::Pipeline;
 use flow::Flow;
 use millstream_base::status::{EventKind, Status};
 use millstream_store::{LocalStore, S3Store, SharedStore, StoreUrl};
+use posting::OwnTopic;
 use serving::{Pace, Server};
 use stop::{Stop, stop_most};
 
@@ -103,7 +105,10 @@ pub fn run(pipeline: &Arc<Pipeline>, options: Options, status: &Arc<Status>) -> 
     // Who listens only sends nothing twice.
     let _ours = pipeline.source.as_ref().map(|_| lock_store(&pipeline.store)).transpose()?;
     let stop = Arc::new(Stop::default());
-    let server = Server::start(pipeline, &store, status, &stop, Pace { stop: stop_most(pipeline), look: LOOK })?;
+    let topic = OwnTopic::default();
+    let posting = posting::posting(pipeline, &store, posting::reach_own(&topic));
+    let pace = Pace { stop: stop_most(pipeline), look: LOOK };
+    let server = Server::start(pipeline, &store, status, &stop, pace, posting)?;
     server.announce(options.announce, status);
     let flow = Flow {
         pipeline: pipeline.clone(),
@@ -112,6 +117,7 @@ pub fn run(pipeline: &Arc<Pipeline>, options: Options, status: &Arc<Status>) -> 
         registry: server.registry.clone(),
         status: status.clone(),
         stop: stop.clone(),
+        topic,
     };
     // Lives until the end: others may read the topic while the models are served.
     let mut broker = None;

@@ -19,6 +19,7 @@ use millstream_store::SharedStore;
 use millstream_stream::batch::{
     Batch, BatchSnapshot, BatchStatistics, Completeness, StoredBatches, StoredError, batch_folder,
 };
+use millstream_stream::posting::Posting;
 use serde_json::json;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
@@ -60,6 +61,7 @@ impl Server {
         status: &Arc<Status>,
         stop: &Arc<Stop>,
         pace: Pace,
+        posting: Posting,
     ) -> anyhow::Result<Self> {
         let gate = Gate::open(&pipeline.serve, &pipeline.file.display().to_string())?;
         let runtime = ServingRuntime::start()?;
@@ -84,6 +86,7 @@ impl Server {
             explainer: Arc::new(Explainer::new(store.clone(), registry.clone(), batches.clone())),
             pages: Arc::new(LivePages),
             gate,
+            posting: Arc::new(posting),
         };
         tasks.spawn(end_questions(views.clone(), stop.clone()));
         let answering = tasks.spawn(serve(listener, context, stop.serving.clone().cancelled_owned()));

@@ -31,6 +31,7 @@ mod proxy;
 mod query;
 mod questions;
 mod recommend;
+mod records;
 mod removal;
 mod replicas;
 mod s3;

@@ -74,6 +74,11 @@ pub fn computing() -> Value {
     json!({"model": "price", "version": 2, "status": "computing"})
 }
 
+/// Of rows that the topic has.
+pub fn taken() -> Value {
+    json!({"rows": 20, "partition": 0, "first_offset": 1200, "last_offset": 1219})
+}
+
 /// Of an alias that was moved.
 pub fn moved() -> Value {
     json!({"model": "price", "alias": "champion", "version": 3, "before~": 2, "record": 4})
