@@ -9,6 +9,7 @@
 
 mod claim;
 mod connection;
+mod queue;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,6 +21,7 @@ use millstream_store::{SharedStore, StoreError};
 
 use self::claim::{Answer, Claim, ClaimError, Id};
 use self::connection::Connection;
+pub use self::queue::{QueueCounts, TopicQueue};
 use crate::batch::ingest::SyncLog;
 use crate::batch::{DecideError, IdentityError, fail_point, read as read_identity, read_schema};
 use crate::record::{Encoding, PostedRecords};
