@@ -6,7 +6,7 @@ use std::fmt::Display;
 use millstream_base::status::{Snapshot, TrainingCounts, clock_ms};
 use millstream_model::registry::{LATEST, Served};
 use millstream_stream::batch::Batch;
-use millstream_stream::posting::PostedCounts;
+use millstream_stream::posting::{PostedCounts, QueueCounts};
 
 use super::app::App;
 use super::metrics::{escape, family, head, line};
@@ -23,8 +23,18 @@ pub fn render(app: &App, status: &Snapshot, served: &Served, batches: Option<&[B
     let names = app.model_names(served);
     trainings(&mut text, status, &names);
     shadows(&mut text, app);
+    answer_log(&mut text, app);
     drift(&mut text, app);
     text
+}
+
+fn answer_log(text: &mut String, app: &App) {
+    let Some(log) = &app.context.answer_log else { return };
+    let QueueCounts { written, waiting, dropped } = log.queue.counts();
+    family(text, "millstream_answers_written_total", "counter", "Records of answers that their topic has", written);
+    family(text, "millstream_answers_waiting", "gauge", "Records of answers on their way", waiting);
+    let help = "Records of answers for which there was no room, or which the broker refused";
+    family(text, "millstream_answers_dropped_total", "counter", help, dropped);
 }
 
 /// Of models that somebody asked for it: nothing is computed for this.

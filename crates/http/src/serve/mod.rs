@@ -6,6 +6,7 @@
 //! sites are refused in `site`. docs/limits.md has the figures.
 
 mod aliases;
+mod answer_log;
 mod answers;
 mod app;
 mod body;
@@ -73,6 +74,7 @@ use std::sync::Arc;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 
+pub use answer_log::{ANSWER_COLUMNS, AnswerLog};
 pub use app::App;
 pub use connections::serve;
 pub use endpoints::Answer;
@@ -87,8 +89,8 @@ pub(crate) use reply::{asset, csv_answer, html_page, see_other};
 pub(crate) use route::UserRoute;
 pub(crate) use rows::parse_pairs;
 pub use settings::{
-    Ambiguous, Card, DeclaredPage, ImagesFrom, Origin, PageSubject, Route, Serve, ServeSettings, Shadow, Show, Traffic,
-    ViewCall,
+    Ambiguous, Card, DeclaredPage, ImagesFrom, LogSettings, Origin, PageSubject, Route, Serve, ServeSettings, Shadow,
+    Show, Traffic, ViewCall,
 };
 
 use millstream_answer::catalogue::{Catalogues, Images};
@@ -122,6 +124,8 @@ pub struct ServeContext {
     pub gate: Gate,
     /// Takes what clients send to the topic.
     pub posting: Arc<Posting>,
+    /// `None`: no answer is kept.
+    pub answer_log: Option<Arc<AnswerLog>>,
 }
 
 /// The stored batches. What may read files runs off the serving threads.

@@ -1,10 +1,15 @@
-//! How rows that clients post reach the topic: by what this process reached already, or, where it only serves, by what is there.
+//! How rows that clients post, and answers that are kept, reach their topics: by what this process reached already, or, where it only serves, by what is there.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
 
+use millstream_base::error_chain;
+use millstream_base::status::Status;
+use millstream_http::serve::AnswerLog;
 use millstream_store::SharedStore;
-use millstream_stream::posting::{Posting, PostingSettings, Reach, Reached};
+use millstream_stream::posting::{Posting, PostingSettings, Reach, Reached, TopicQueue};
 use millstream_stream::topic::Topic;
 
 use super::stages::sync_log;
@@ -43,6 +48,45 @@ pub(super) fn reach_others(pipeline: &Arc<Pipeline>) -> Reach {
         let topic = Topic::new(&stream.topic, &servers, &stream.properties);
         Ok(Reached { topic, sync_log: sync_log(log) })
     })
+}
+
+/// Sends the answers that are kept to their topic.
+pub(super) struct Answers {
+    pub log: Arc<AnswerLog>,
+    stop: Arc<AtomicBool>,
+    sending: JoinHandle<()>,
+}
+
+impl Answers {
+    /// `None`: the pipeline keeps none.
+    pub fn start(
+        pipeline: &Pipeline,
+        status: &Arc<Status>,
+        reach: &dyn Fn() -> Reach,
+    ) -> std::io::Result<Option<Self>> {
+        let Some(settings) = &pipeline.serve.log else { return Ok(None) };
+        let topic = settings.topic_of(&pipeline.stream.topic);
+        let queue = Arc::new(TopicQueue::default());
+        let stop = Arc::new(AtomicBool::new(false));
+        let (sender, name, reach) = (queue.clone(), topic.clone(), reach());
+        let (stopped, status) = (stop.clone(), status.clone());
+        let send = move || {
+            if let Err(error) = sender.run(&name, &reach, &stopped) {
+                status.tell(&mut None, Some(format!("answers are not kept any more: {}", error_chain(&error))));
+            }
+        };
+        let sending = std::thread::Builder::new().name("answers".to_owned()).spawn(send)?;
+        let log = Arc::new(AnswerLog { share: settings.share, topic, queue });
+        Ok(Some(Self { log, stop, sending }))
+    }
+
+    /// Once no request is answered any more.
+    pub fn end(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if self.sending.join().is_err() {
+            tracing::error!("the thread that keeps answers panicked");
+        }
+    }
 }
 
 fn embedded(data: &Path) -> Result<String, String> {

@@ -3,6 +3,7 @@
 
 mod access;
 mod aliases;
+mod answers;
 mod bad_input;
 mod batches;
 mod catalogue;

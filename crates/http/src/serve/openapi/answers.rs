@@ -141,6 +141,7 @@ fn status() -> Value {
         "rejects~": {"newest": [{"partition": 0, "offset": 17, "reason": "no JSON"}], "reasons": [{"reason": "no JSON", "records": 1}], "others": 0},
         "training": [{"model": "price", "batches": [1], "started_ms": TIME, "progress?": "tree 7 of 100"}],
         "broker": broker(), "problems": ["the broker does not answer"], "serving": {"*~": null}, "loading": ["batches"],
+        "answer_log~": {"topic": "houses.answers", "share": 0.5, "written": 1200, "waiting": 3, "dropped": 0},
         "registry_problems": ["models/price/000003/model.json is damaged"],
     })
 }
