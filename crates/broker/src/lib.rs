@@ -59,6 +59,7 @@ mod trouble;
 mod wire;
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 pub use catalogue::sync_through;
 pub use config::Config;
@@ -100,6 +101,14 @@ pub fn open(config: Config) -> Result<Opened, BrokerError> {
         cluster_id: running.cluster_id().to_owned(),
         running: Some(running),
     }))
+}
+
+/// The address at which a process serves the data folder; `None`: none does. Opens nothing and makes nothing.
+///
+/// # Errors
+/// [`BrokerError::Disk`] and [`BrokerError::Damaged`] when the lock file cannot be read.
+pub fn served_at(data: &Path) -> Result<Option<SocketAddr>, BrokerError> {
+    lock_file::holder(data)
 }
 
 impl Broker {

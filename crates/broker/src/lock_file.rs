@@ -75,6 +75,29 @@ pub(crate) fn claim(data: &Path) -> Result<Claim, BrokerError> {
     }
 }
 
+/// The address of the process that serves `data`, without serving it; `None`: nobody does.
+pub(crate) fn holder(data: &Path) -> Result<Option<SocketAddr>, BrokerError> {
+    let path = data.join("lock");
+    let mut file = match File::open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened.map_err(BrokerError::disk("open", &path))?,
+    };
+    match file.try_lock_shared() {
+        // Given back at once: whoever opens the folder meanwhile waits longer than that.
+        Ok(()) => return Ok(None),
+        Err(TryLockError::WouldBlock) => {}
+        Err(TryLockError::Error(source)) => return Err(BrokerError::disk("lock", &path)(source)),
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text).map_err(BrokerError::disk("read", &path))?;
+    // Before it serves, the file is empty.
+    if !text.ends_with('\n') {
+        return Ok(None);
+    }
+    let holder: Holder = files::parse_json(&path, text.as_bytes())?;
+    Ok(Some(holder.address))
+}
+
 impl LockFile {
     /// Tells other processes where this one serves.
     pub(crate) fn publish(&mut self, address: SocketAddr) -> io::Result<()> {

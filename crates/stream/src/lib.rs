@@ -2,12 +2,13 @@
 //!
 //! The modules look only down, in this order: `expression` and `schema` (SQL of one row, types of columns), `record` (what a row
 //! looks like as a Kafka message), `source` (readers of datasets), `topic` (librdkafka), `batch` (cuts, parts, manifests), `replay`
-//! (sends a source into a topic and decides the cuts).
+//! (sends a source into a topic and decides the cuts), `posting` (sends rows that clients post).
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod batch;
 pub mod expression;
+pub mod posting;
 pub mod record;
 pub mod replay;
 pub mod schema;

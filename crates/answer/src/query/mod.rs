@@ -60,6 +60,8 @@ use watch::{Watch, watched};
 pub const TABLE: &str = "batches";
 /// The table of the items, where the pipeline has a catalogue.
 pub const CATALOGUE: &str = "catalogue";
+/// The table of kept answers, where the pipeline keeps some.
+pub const ANSWERS: &str = "answers";
 /// The number of a row's batch: added to what a part holds.
 pub const BATCH_COLUMN: &str = "_batch";
 
@@ -136,6 +138,11 @@ impl<'a> Records<'a> {
             Err(why) => Self::Unreadable(why),
         }
     }
+}
+
+/// Batches of another stream, as a table of their own.
+pub fn batches_table(store: &SharedStore, schema: &StreamSchema, batches: &[Batch]) -> Arc<dyn TableProvider> {
+    Arc::new(BatchesTable::new(Arc::clone(store), schema, batches, None))
 }
 
 /// What a session has besides the batches.

@@ -9,14 +9,16 @@ use millstream_stream::batch::{Batch, read_schema};
 
 use super::{functions, in_memory};
 use crate::catalogue::{Catalogues, Lookups, empty_items, load_tables};
-use crate::query::{CATALOGUE, Extras, Limits, Records, Session};
+use crate::query::{ANSWERS, CATALOGUE, Extras, Limits, Records, Session, batches_table};
 use crate::views::ViewSettings;
 
-/// All that a pipeline's views see, for one query by its owner: without the limits of what is served, and nothing kept.
+/// All that a pipeline's views see, for one query by its owner: without the limits of what is served, and nothing kept. `answers`:
+/// the store of kept answers, and its complete batches.
 pub fn session_of_owner(
     settings: &ViewSettings,
     store: &SharedStore,
     batches: &[Batch],
+    answers: Option<(&SharedStore, &[Batch])>,
     sql: &str,
     limits: Limits,
 ) -> anyhow::Result<Option<Session>> {
@@ -43,6 +45,11 @@ pub fn session_of_owner(
             (None, None) => None,
         };
         extras.tables.extend(items.and_then(|items| Some((CATALOGUE.to_owned(), in_memory(&items)?))));
+    }
+    if let Some((store, batches)) = answers
+        && let Some(schema) = read_schema(store.as_ref())?
+    {
+        extras.tables.push((ANSWERS.to_owned(), batches_table(store, &schema, batches)));
     }
     if sql.to_lowercase().contains("predict_") {
         extras.functions =

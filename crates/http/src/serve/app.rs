@@ -11,17 +11,19 @@ use hyper::body::Body as _;
 use millstream_model::registry::{Served, Version};
 use tokio::sync::{Semaphore, watch};
 
+use super::answer_log::{self, LoggedRequest};
 use super::answers::Answers;
 use super::body::Bodies;
 use super::endpoints::{Endpoint, Methods};
 use super::error::ApiError;
-use super::exchange::Exchange;
-use super::guard::{Peer, admit, is_for_any_host, is_probe};
+use super::exchange::{Ended, Exchange};
+use super::guard::{Peer, admit, is_for_any_host, is_probe, key_name};
 use super::history::History;
 use super::insights::Explaining;
 use super::keys::KeyScope;
 use super::metrics::Metrics;
 use super::recommend::Bindings;
+use super::records::Posts;
 use super::reply::MODEL_VERSION;
 use super::request_id::{self, REQUEST_ID};
 use super::route::UserRoute;
@@ -49,6 +51,7 @@ pub struct App {
     pub verifying: Arc<Verifying>,
     pub explaining: Arc<Explaining>,
     pub shadows: Shadows,
+    pub posts: Posts,
     pub event_streams: Arc<Semaphore>,
     pub status_text: live::StatusText,
     /// True once the server drains: event streams end.
@@ -69,6 +72,7 @@ impl App {
             verifying: Arc::default(),
             explaining: Arc::default(),
             shadows: Shadows::default(),
+            posts: Posts::default(),
             event_streams: Arc::new(Semaphore::new(EVENT_STREAMS_MAX)),
             status_text: live::StatusText::default(),
             stopping,
@@ -86,7 +90,8 @@ impl App {
         let started = Instant::now();
         let serve = &self.context.settings.serve;
         let sites = &serve.sites;
-        let exchange = Arc::new(Exchange::new(serve, request.headers()));
+        let answer_log = self.context.answer_log.as_deref();
+        let exchange = Arc::new(Exchange::new(serve, request.headers(), answer_log));
         request.extensions_mut().insert(Arc::clone(&exchange));
         let method = request.method().clone();
         let reader = match site::admit(sites, &request) {
@@ -95,10 +100,14 @@ impl App {
             admitted => admitted,
         };
         let is_for_ever_https = site::is_for_ever_https(sites, request.headers());
+        let mut key = None;
         let (mut response, pattern) = match &reader {
             Err(error) => (error.clone().into_response_at(request.uri().path()), "refused".to_owned()),
             Ok(_) => match self.counted(&mut request) {
-                Ok(()) => self.routed(request, &exchange.id).await,
+                Ok(()) => {
+                    key = exchange.is_logged.then(|| key_name(request.extensions())).flatten();
+                    self.routed(request, &exchange.id).await
+                }
                 Err(error) => (error.into_response_at(request.uri().path()), "refused".to_owned()),
             },
         };
@@ -106,12 +115,21 @@ impl App {
         if is_for_ever_https {
             response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(HTTPS_ALONE));
         }
-        let (asked, shadows) = exchange.end(&mut response);
+        let Ended { asked, shadows, logged } = exchange.end(&mut response);
         let elapsed = started.elapsed();
         let versions = asked.iter().map(|asked| &*asked.version);
         let is_named = |version: &Version| self.is_named(version);
         self.metrics.count(&pattern, response.status(), elapsed, versions, is_named);
         self.shadows.take(shadows);
+        if let Some(log) = answer_log.filter(|_| exchange.is_logged) {
+            let (id, key) = (request_id::text(&exchange.id), key.as_deref());
+            answer_log::put(
+                log,
+                &LoggedRequest { id, route: &pattern, key, status: response.status() },
+                &asked,
+                &logged,
+            );
+        }
         if serve.access_log || elapsed >= SLOW {
             self.log(&method, &pattern, &response, elapsed);
         }

@@ -19,8 +19,8 @@ use super::pages::PageKind;
 use super::recommend::PATHS;
 use super::route::{PathParameters, UserRoute};
 use super::{
-    aliases, catalogue, compare, drift, history, insights, lineage, lists, live, mlflow, oip, openapi, predict, reply,
-    route, rows, shadow, statistics, views,
+    aliases, catalogue, compare, drift, history, insights, lineage, lists, live, mlflow, oip, openapi, predict,
+    records, reply, route, rows, shadow, statistics, views,
 };
 
 /// HEAD comes with GET, GET with PUT, and OPTIONS is answered everywhere.
@@ -208,6 +208,7 @@ const API: &[OwnRoute] = table! {
         |app, [id], _| catalogue::image(&app, &id).await;
     READ READING "/v1/views" As("All views, with their parameters") => |app, [], _| Ok(views::list(&app));
     READ READING "/v1/views/{view}" InHints => |app, [view], request| views::view(&app, &view, &query(&request)).await;
+    POST WRITING "/v1/records" InHints => |app, [], request| records::post(&app, request).await;
     POST QUERYING "/v1/query" InHints => |app, [], request| views::query(&app, request).await;
 };
 

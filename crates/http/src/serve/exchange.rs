@@ -1,5 +1,5 @@
 //! A request while it is answered: its id, who asks, and which versions were asked. What answers goes through a `Responder`, which notes
-//! for a shadow what was asked and answered; the shadow computes when the answer is made.
+//! what was asked and answered, for a shadow, which computes when the answer is made, and for the log of answers.
 
 use std::borrow::Cow;
 use std::ops::Deref;
@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, HeaderValue, Request, Response};
 use millstream_model::model::{Action, Ambiguous};
 use millstream_model::registry::{CHAMPION, InputFault, LATEST, Prediction, Row, ServedModel, Version, drawn, lot};
 
+use super::answer_log::{AnswerLog, LoggedAnswer};
 use super::app::App;
 use super::error::ApiError;
 use super::predict::{find_in, find_version, unknown_version};
@@ -23,6 +24,8 @@ pub struct Exchange {
     pub id: HeaderValue,
     /// Who asks, where the client says it.
     split_key: Option<HeaderValue>,
+    /// What is answered is kept.
+    pub is_logged: bool,
     kept: Mutex<Kept>,
 }
 
@@ -30,20 +33,30 @@ pub struct Exchange {
 struct Kept {
     asked: Vec<AskedVersion>,
     shadows: Vec<ShadowTask>,
+    logged: Vec<LoggedAnswer>,
+}
+
+/// What is left of a request when its answer is made.
+pub struct Ended {
+    pub asked: Vec<AskedVersion>,
+    pub shadows: Vec<ShadowTask>,
+    pub logged: Vec<LoggedAnswer>,
 }
 
 /// A version that answered the request, or refused it.
 pub struct AskedVersion {
     pub version: Arc<Version>,
     /// By which it was found; `None`: by its number.
-    alias: Option<Cow<'static, str>>,
+    pub alias: Option<Cow<'static, str>>,
 }
 
 impl Exchange {
-    pub fn new(serve: &Serve, headers: &HeaderMap) -> Self {
+    pub fn new(serve: &Serve, headers: &HeaderMap, log: Option<&AnswerLog>) -> Self {
         let given = || headers.get(&serve.split_header).filter(|key| !key.is_empty()).cloned();
         let split_key = if serve.traffic.is_empty() { None } else { given() };
-        Self { id: request_id::of(headers), split_key, kept: Mutex::default() }
+        let id = request_id::of(headers);
+        let is_logged = log.is_some_and(|log| log.keeps(id.as_bytes()));
+        Self { id, split_key, is_logged, kept: Mutex::default() }
     }
 
     /// The one that a request is a part of.
@@ -65,10 +78,10 @@ impl Exchange {
     }
 
     /// A version that the request names.
-    pub fn named(&self, version: Arc<Version>, name: &str) -> Responder {
+    pub fn named(self: &Arc<Self>, version: Arc<Version>, name: &str) -> Responder {
         let alias = name.parse::<u64>().is_err().then(|| Cow::Owned(name.to_owned()));
         self.ask(&version, alias);
-        Responder::alone(version)
+        Responder { exchange: Some(Arc::clone(self)), ..Responder::alone(version) }
     }
 
     /// The version that answers a request which names none: of the split, the champion, or the latest. `user`: who is asked about;
@@ -96,7 +109,7 @@ impl Exchange {
             self.ask(version, Some(alias));
             let shadow = traffic.and_then(|traffic| traffic.shadow.as_ref());
             let shadow = shadow.and_then(|shadow| self.shadow(known, shadow, version));
-            Ok(Responder { version: Arc::clone(version), shadow: shadow.map(|shadow| (Arc::clone(self), shadow)) })
+            Ok(Responder { version: Arc::clone(version), exchange: Some(Arc::clone(self)), shadow })
         })
     }
 
@@ -124,10 +137,22 @@ impl Exchange {
         }
     }
 
-    /// What was asked, and what is left to compute. Marks an answer of models with the aliases that they were found by, in the order
+    /// What was answered by a version, for the log; several answers of one request are told together.
+    fn log(&self, version: &Arc<Version>, add: impl FnOnce(&mut LoggedAnswer)) {
+        let mut kept = self.kept();
+        let known = kept.logged.iter_mut().find(|logged| Arc::ptr_eq(&logged.version, version));
+        if let Some(logged) = known {
+            return add(logged);
+        }
+        let mut logged = LoggedAnswer::new(version);
+        add(&mut logged);
+        kept.logged.push(logged);
+    }
+
+    /// What was asked and answered, and what is left to compute. Marks an answer of models with the aliases that they were found by, in the order
     /// in which they were asked.
-    pub fn end(&self, response: &mut Response<Body>) -> (Vec<AskedVersion>, Vec<ShadowTask>) {
-        let Kept { asked, shadows } = std::mem::take(&mut *self.kept());
+    pub fn end(&self, response: &mut Response<Body>) -> Ended {
+        let Kept { asked, shadows, logged } = std::mem::take(&mut *self.kept());
         if response.headers().contains_key(MODEL_VERSION) {
             let aliases: Vec<&Cow<'static, str>> = asked.iter().filter_map(|asked| asked.alias.as_ref()).collect();
             let value = match aliases.as_slice() {
@@ -144,7 +169,7 @@ impl Exchange {
             }
         }
         request_id::mark(response, self.id.clone());
-        (asked, shadows)
+        Ended { asked, shadows, logged }
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -156,8 +181,10 @@ impl Exchange {
 #[derive(Clone)]
 pub struct Responder {
     version: Arc<Version>,
+    /// The request that it answers.
+    exchange: Option<Arc<Exchange>>,
     /// The version that computes the same after it.
-    shadow: Option<(Arc<Exchange>, Arc<Version>)>,
+    shadow: Option<Arc<Version>>,
 }
 
 impl Deref for Responder {
@@ -169,9 +196,14 @@ impl Deref for Responder {
 }
 
 impl Responder {
-    /// Without a shadow.
+    /// Of no request.
     pub fn alone(version: Arc<Version>) -> Self {
-        Self { version, shadow: None }
+        Self { version, exchange: None, shadow: None }
+    }
+
+    /// The request, where what is answered to it is kept.
+    fn logging(&self) -> Option<&Exchange> {
+        self.exchange.as_deref().filter(|exchange| exchange.is_logged)
     }
 
     pub fn version(&self) -> &Arc<Version> {
@@ -181,20 +213,27 @@ impl Responder {
     /// One answer per row, or the first fault.
     pub fn predict(&self, rows: &[Row]) -> Result<Vec<Prediction>, InputFault> {
         let predictions = self.version.predict(rows)?;
-        if let Some((exchange, shadow)) = &self.shadow {
+        if let (Some(exchange), Some(shadow)) = (&self.exchange, &self.shadow) {
             exchange.note(&self.file.model, || ShadowTask::of_rows(self.file.version, shadow, rows, &predictions));
+        }
+        if let Some(exchange) = self.logging() {
+            exchange.log(&self.version, |logged| logged.add_rows(rows, &predictions));
         }
         Ok(predictions)
     }
 
-    /// What a shadow will be told; `None`: there is none.
+    /// What a shadow and the log will be told; `None`: there are none, or it is too long for them.
     pub fn told(&self, told: &[Told]) -> Option<Vec<Told>> {
-        self.shadow.as_ref().filter(|_| ShadowTask::has_room_for(told)).map(|_| told.to_vec())
+        let is_noted = self.shadow.is_some() || self.logging().is_some();
+        (is_noted && ShadowTask::has_room_for(told)).then(|| told.to_vec())
     }
 
     /// Notes what was answered to what was `told`.
     pub fn answered(&self, action: Action, told: Vec<Told>, ambiguous: Ambiguous, answer: &recommend::Answer) {
-        if let Some((exchange, shadow)) = &self.shadow {
+        if let Some(exchange) = self.logging() {
+            exchange.log(&self.version, |logged| logged.add_action(action, &told, answer));
+        }
+        if let (Some(exchange), Some(shadow)) = (&self.exchange, &self.shadow) {
             let task = || ShadowTask::of_action(self.file.version, shadow, (action, told, ambiguous), answer);
             exchange.note(&self.file.model, task);
         }

@@ -25,7 +25,9 @@ use millstream_model::registry::{
 use millstream_model::train::Explainer;
 pub use millstream_stream::batch::fixture::batch;
 use millstream_stream::batch::{Batch, BatchSnapshot, BatchStatistics, Completeness, StoredBatches};
-use millstream_stream::schema::ColumnType;
+use millstream_stream::posting::{Posting, PostingSettings};
+use millstream_stream::record::Encoding as RecordEncoding;
+use millstream_stream::schema::{ColumnType, SchemaRules};
 
 pub struct Fixture {
     pub app: Arc<App>,
@@ -157,6 +159,8 @@ pub fn context(routes: Vec<Route>, batches: Vec<Batch>) -> (ServeContext, Models
         images: None,
         pages: Arc::new(crate::page::LivePages),
         gate: crate::serve::Gate::default(),
+        posting: Arc::new(posting(&store)),
+        answer_log: None,
         settings,
         registry: Arc::clone(&registry),
         status: Arc::new(Status::new("bitcoin")),
@@ -169,6 +173,12 @@ pub fn context(routes: Vec<Route>, batches: Vec<Batch>) -> (ServeContext, Models
         catalogue: None,
     };
     (context, Models { store, registry, folder })
+}
+
+/// To a topic that cannot be reached.
+fn posting(store: &SharedStore) -> Posting {
+    let settings = PostingSettings { rules: SchemaRules::default(), encoding: RecordEncoding::Json, replays: false };
+    Posting::new(Arc::clone(store), settings, Box::new(|| Err("there is no broker".to_owned())))
 }
 
 impl Models {
@@ -354,6 +364,7 @@ fn settings(routes: Vec<Route>) -> ServeSettings {
             access_log: false,
             split_header: crate::serve::check::SPLIT_HEADER,
             traffic: BTreeMap::new(),
+            log: None,
             keys: None,
             reads_by_key: false,
             rate: None,

@@ -6,6 +6,7 @@ use std::fmt::Display;
 use millstream_base::status::{Snapshot, TrainingCounts, clock_ms};
 use millstream_model::registry::{LATEST, Served};
 use millstream_stream::batch::Batch;
+use millstream_stream::posting::{PostedCounts, QueueCounts};
 
 use super::app::App;
 use super::metrics::{escape, family, head, line};
@@ -15,15 +16,25 @@ use super::shadow::AgreementSums;
 pub fn render(app: &App, status: &Snapshot, served: &Served, batches: Option<&[Batch]>) -> String {
     let mut text = String::with_capacity(16 << 10);
     app.metrics.render(&mut text);
-    stream(&mut text, status, batches);
+    stream(&mut text, status, batches, app.context.posting.counts());
     let n_problems = status.problems.len() + served.problems.len();
     family(&mut text, "millstream_problems", "gauge", "Problems of /healthz", n_problems);
     models(&mut text, served, batches);
     let names = app.model_names(served);
     trainings(&mut text, status, &names);
     shadows(&mut text, app);
+    answer_log(&mut text, app);
     drift(&mut text, app);
     text
+}
+
+fn answer_log(text: &mut String, app: &App) {
+    let Some(log) = &app.context.answer_log else { return };
+    let QueueCounts { written, waiting, dropped } = log.queue.counts();
+    family(text, "millstream_answers_written_total", "counter", "Records of answers that their topic has", written);
+    family(text, "millstream_answers_waiting", "gauge", "Records of answers on their way", waiting);
+    let help = "Records of answers for which there was no room, or which the broker refused";
+    family(text, "millstream_answers_dropped_total", "counter", help, dropped);
 }
 
 /// Of models that somebody asked for it: nothing is computed for this.
@@ -35,7 +46,7 @@ fn drift(text: &mut String, app: &App) {
     }
 }
 
-fn stream(text: &mut String, status: &Snapshot, batches: Option<&[Batch]>) {
+fn stream(text: &mut String, status: &Snapshot, batches: Option<&[Batch]>, posted: PostedCounts) {
     let (sent, rejects) = (status.source.rows_sent, status.batch.rejects_total);
     family(text, "millstream_rows_sent_total", "counter", "Records sent to the topic", sent);
     family(text, "millstream_rejects_total", "counter", "Records that do not fit the schema", rejects);
@@ -55,6 +66,10 @@ fn stream(text: &mut String, status: &Snapshot, batches: Option<&[Batch]>) {
     optional(text, "millstream_batch_rows", "Rows in complete batches", rows);
     let newest = batches.and_then(<[Batch]>::last).and_then(committed_ms).map(seconds);
     optional(text, "millstream_newest_batch_timestamp_seconds", "When the newest batch was complete", newest);
+    let PostedCounts { rows, unknown } = posted;
+    family(text, "millstream_posted_rows_total", "counter", "Rows of /v1/records that the topic has", rows);
+    let help = "Requests of /v1/records whose outcome was not known when they were answered";
+    family(text, "millstream_posted_unknown_total", "counter", help, unknown);
     let broker = u8::from(status.broker.reachable);
     family(text, "millstream_broker_reachable", "gauge", "1 while the broker answers", broker);
 }

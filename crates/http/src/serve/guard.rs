@@ -70,9 +70,14 @@ pub fn admit(app: &App, scope: KeyScope, extensions: &Extensions, headers: &Head
 
 /// The name by which a change is remembered.
 pub fn who(extensions: &Extensions) -> String {
+    key_name(extensions).map_or_else(|| "http".to_owned(), |name| format!("key {name}"))
+}
+
+/// Of the key that came with the request.
+pub fn key_name(extensions: &Extensions) -> Option<String> {
     match extensions.get::<Credential>() {
-        Some(Credential::Key(key)) => format!("key {}", key.name),
-        Some(Credential::None | Credential::Unknown) | None => "http".to_owned(),
+        Some(Credential::Key(key)) => Some(key.name.clone()),
+        Some(Credential::None | Credential::Unknown) | None => None,
     }
 }
 
@@ -105,7 +110,7 @@ fn loopback(peer: Option<&Peer>, headers: &HeaderMap) -> Result<(), ApiError> {
 
 /// What changes something: from this machine, to this machine.
 fn changes_here(peer: Option<&Peer>, headers: &HeaderMap) -> Result<(), ApiError> {
-    let message = "what is served is changed on this machine alone, at 127.0.0.1 or localhost; elsewhere with a key (serve.keys), or by `millstream models promote` and `rollback`";
+    let message = "what is served, and its stream, is changed on this machine alone, at 127.0.0.1 or localhost; elsewhere with a key (serve.keys); aliases also by `millstream models promote` and `rollback`";
     if is_local(peer, headers) { Ok(()) } else { Err(ApiError::forbidden("not_local", message)) }
 }
 

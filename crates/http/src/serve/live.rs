@@ -86,6 +86,7 @@ fn status_json(app: &App) -> Value {
         object.insert("serving".to_owned(), Value::Object(serving.collect()));
         object.insert("loading".to_owned(), json!(loading(app)));
         object.insert("registry_problems".to_owned(), json!(served.problems));
+        object.insert("answer_log".to_owned(), json!(app.context.answer_log.as_ref().map(|log| log.to_json())));
         object.insert("millstream".to_owned(), env!("CARGO_PKG_VERSION").into());
     }
     value

@@ -6,6 +6,7 @@
 //! sites are refused in `site`. docs/limits.md has the figures.
 
 mod aliases;
+mod answer_log;
 mod answers;
 mod app;
 mod body;
@@ -48,6 +49,7 @@ mod patience;
 mod predict;
 mod rates;
 mod recommend;
+mod records;
 mod reloaded;
 mod reply;
 mod request_id;
@@ -77,6 +79,7 @@ use std::sync::Arc;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 
+pub use answer_log::{ANSWER_COLUMNS, AnswerLog};
 pub use app::App;
 pub use connections::serve;
 pub use endpoints::Answer;
@@ -91,8 +94,8 @@ pub(crate) use reply::{asset, csv_answer, html_page, see_other};
 pub(crate) use route::UserRoute;
 pub(crate) use rows::parse_pairs;
 pub use settings::{
-    Ambiguous, Card, DeclaredPage, ImagesFrom, Origin, PageSubject, Route, Serve, ServeSettings, Shadow, Show, Traffic,
-    ViewCall,
+    Ambiguous, Card, DeclaredPage, ImagesFrom, LogSettings, Origin, PageSubject, Route, Serve, ServeSettings, Shadow,
+    Show, Traffic, ViewCall,
 };
 
 use millstream_answer::catalogue::{Catalogues, Images};
@@ -102,6 +105,7 @@ use millstream_base::status::Status;
 use millstream_model::registry::Registry;
 use millstream_model::train::Explainer;
 use millstream_stream::batch::{Batch, BatchSnapshot, BatchStatistics};
+use millstream_stream::posting::Posting;
 
 const BACKLOG: u32 = 1024;
 /// What the kernel keeps of an answer that is not read, and of a body that we do not read (it doubles this): 1,024 connections hold
@@ -123,6 +127,10 @@ pub struct ServeContext {
     pub explainer: Arc<Explainer>,
     pub pages: Arc<dyn Pages>,
     pub gate: Gate,
+    /// Takes what clients send to the topic.
+    pub posting: Arc<Posting>,
+    /// `None`: no answer is kept.
+    pub answer_log: Option<Arc<AnswerLog>>,
 }
 
 /// The stored batches. What may read files runs off the serving threads.

@@ -191,20 +191,8 @@ fn row_of_query(version: &Version, query: &str) -> Result<Row, ApiError> {
 
 /// One object, a list, or `{"rows": […]}` (unless the model has a column of that name).
 fn posted_rows(version: &Version, bytes: &[u8]) -> Result<Posted, ApiError> {
-    let file = &version.file;
-    let mut posted = match rows::parse_body(bytes)? {
-        Posted::One(mut row) if row.len() == 1 && file.inputs.iter().all(|input| input.name != "rows") => {
-            match row.remove("rows") {
-                Some(Value::Array(values)) => Posted::Many(rows::rows_of(values, Some("rows"))?),
-                Some(other) => {
-                    let message = format!("rows: expected a list of objects, got {}", rows::noun(&other));
-                    return Err(ApiError::value("bad_value", "rows", message));
-                }
-                None => Posted::One(row),
-            }
-        }
-        other => other,
-    };
+    let has_rows = version.file.inputs.iter().any(|input| input.name == "rows");
+    let mut posted = rows::listed(rows::parse_body(bytes)?, has_rows)?;
     let keep_inputs = |row: &mut Row, index| {
         *row = kept_inputs(version, std::mem::take(row), index)?;
         Ok::<(), ApiError>(())
@@ -268,7 +256,7 @@ fn unknown_input(file: &ModelFile, name: &str, index: Option<usize>) -> ApiError
     ApiError::value("unknown_parameter", name, message)
 }
 
-fn row_prefix(index: Option<usize>) -> String {
+pub fn row_prefix(index: Option<usize>) -> String {
     index.map_or_else(String::new, |index| format!("row {index}: "))
 }
 

@@ -101,6 +101,21 @@ pub fn posted(value: Value) -> Result<Posted, ApiError> {
     }
 }
 
+/// The rows of `{"rows": […]}`, unless `is_column`: there is a column of that name.
+pub fn listed(posted: Posted, is_column: bool) -> Result<Posted, ApiError> {
+    match posted {
+        Posted::One(mut row) if row.len() == 1 && !is_column => match row.remove("rows") {
+            Some(Value::Array(values)) => Ok(Posted::Many(rows_of(values, Some("rows"))?)),
+            Some(other) => {
+                let message = format!("rows: expected a list of objects, got {}", noun(&other));
+                Err(ApiError::value("bad_value", "rows", message))
+            }
+            None => Ok(Posted::One(row)),
+        },
+        other => Ok(other),
+    }
+}
+
 /// The columns that a row's names speak of.
 pub trait RowNames {
     /// Whether there is a column within an object of this name, such as `after.id` in `after`.

@@ -10,6 +10,7 @@ use millstream_answer::catalogue::CatalogueRules;
 use millstream_answer::views::{QueryLimits, View};
 pub use millstream_model::model::Ambiguous;
 use millstream_model::model::{Action, Argument, Model};
+use millstream_stream::batch::BatchRule;
 
 use super::hosts::Sites;
 
@@ -25,6 +26,8 @@ pub struct Serve {
     pub split_header: HeaderName,
     /// Of the models that have some.
     pub traffic: BTreeMap<String, Traffic>,
+    /// Answers that are kept.
+    pub log: Option<LogSettings>,
     /// The file of keys.
     pub keys: Option<PathBuf>,
     /// Reading needs one, too.
@@ -41,6 +44,24 @@ impl Serve {
     /// Of its URLs.
     pub fn scheme(&self) -> &'static str {
         if self.tls.is_some() { "https" } else { "http" }
+    }
+}
+
+/// `serve.log`: which answers are kept, and where.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LogSettings {
+    /// Of the requests.
+    pub share: f64,
+    /// `None`: that of the stream with `.answers` behind it.
+    pub topic: Option<String>,
+    /// Where its batches are cut.
+    pub rule: BatchRule,
+}
+
+impl LogSettings {
+    /// `stream`: the stream's own topic.
+    pub fn topic_of(&self, stream: &str) -> String {
+        self.topic.clone().unwrap_or_else(|| format!("{stream}.answers"))
     }
 }
 

@@ -3,12 +3,13 @@
 use std::io::{self, BufWriter, ErrorKind, Write};
 
 use anyhow::Context;
-use millstream_answer::query::{Answer, Limits, OutputFormat, QueryError, RowWriter};
+use millstream_answer::query::{ANSWERS, Answer, Limits, OutputFormat, QueryError, RowWriter};
 use millstream_answer::views::session_of_owner;
 use millstream_store::SharedStore;
 use millstream_stream::batch::StoredBatches;
 
 use crate::config::Pipeline;
+use crate::run::open_store_reading;
 
 const WRITTEN_AT_ONCE_BYTES: usize = 64 * 1024;
 /// Expressions are computed as deep as they are nested, on the runtime's threads (see `query::check`).
@@ -16,7 +17,17 @@ const STACK_BYTES: usize = 16 << 20;
 
 pub(super) fn query(pipeline: &Pipeline, store: &SharedStore, sql: &str, format: OutputFormat) -> anyhow::Result<()> {
     let batches = StoredBatches::new(store.clone()).complete()?;
-    let session = session_of_owner(&pipeline.view_settings(), store, &batches, sql, Limits::default())?
+    // What the query does not name is not read.
+    let answers = match pipeline.serve.log.as_ref().filter(|_| sql.contains(ANSWERS)) {
+        Some(_) => {
+            let store = open_store_reading(&pipeline.answers_store())?;
+            let batches = StoredBatches::new(store.clone()).complete()?;
+            Some((store, batches))
+        }
+        None => None,
+    };
+    let answers = answers.as_ref().map(|(store, batches)| (store, &**batches));
+    let session = session_of_owner(&pipeline.view_settings(), store, &batches, answers, sql, Limits::default())?
         .context("the store has no schema yet, so there is no column to ask for: run the pipeline first")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(STACK_BYTES).build()?;
     let out = BufWriter::with_capacity(WRITTEN_AT_ONCE_BYTES, io::stdout().lock());

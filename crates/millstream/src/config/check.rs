@@ -16,6 +16,7 @@ use toml::Table;
 
 use super::check_stream;
 use super::{Overrides, Pipeline};
+use millstream_answer::query::ANSWERS;
 use millstream_answer::views;
 use millstream_http::serve;
 
@@ -31,6 +32,7 @@ pub(super) const KEYS: &[(&str, &Keys)] = &[
     ("train.spark", &spark::SPARK),
     ("serve", &serve::check::SERVE),
     ("serve.tls", &serve::check::TLS),
+    ("serve.log", &serve::check::LOG),
     ("catalogue", &catalogue::check::CATALOGUE),
     ("model", &model::check::MODEL),
     ("model.promote", &model::check::PROMOTE),
@@ -146,6 +148,13 @@ fn checked(file: &Path, text: &str, overrides: &Overrides, faults: &mut Faults) 
         serve::check::Shown { models: &models, views: &views, routes: &routes, has_catalogue: catalogue.is_some() };
     let pages = serve::check::pages(&root, &shown, faults);
     let serve = serve::check::serve(&root, faults);
+    if let (Some(log), Some(stream)) = (&serve.log, &stream) {
+        check_stream::answers_topic(log, &stream.topic, faults);
+        if tables.iter().any(|table| table.name == ANSWERS) {
+            let rule = "`answers` is the table of what serve.log keeps; choose another name";
+            faults.add_text("table[answers].name", ANSWERS, rule);
+        }
+    }
     Some(Pipeline {
         file: file.to_owned(),
         text: secrets::without_secrets(text),

@@ -14,6 +14,7 @@ use super::check::DEFAULT_STORE;
 use super::{BrokerChoice, Retention, Start, Stream};
 use millstream_base::secrets::is_secret;
 use millstream_base::{Faults, Keys, Section, Takes, duration, host_and_port, listen, nearest, size, type_name};
+use millstream_http::serve::LogSettings;
 use millstream_store::StoreUrl;
 use millstream_stream::record::Encoding;
 
@@ -226,13 +227,31 @@ fn topic(section: &Section, name: Option<&str>, faults: &mut Faults) -> Option<S
         return name.map(str::to_owned);
     }
     let topic = section.filled_text("topic", faults)?;
-    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-    if topic.chars().all(legal) && topic.len() <= TOPIC_CHARS_MOST && topic != "." && topic != ".." {
+    if is_topic(topic) {
         return Some(topic.to_owned());
     }
-    let rule = format!("must hold only letters, digits, `_`, `-` and `.`, at most {TOPIC_CHARS_MOST} of them");
-    section.fault("topic", rule, faults);
+    section.fault("topic", topic_rule(), faults);
     None
+}
+
+fn is_topic(name: &str) -> bool {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    name.chars().all(legal) && name.len() <= TOPIC_CHARS_MOST && name != "." && name != ".."
+}
+
+fn topic_rule() -> String {
+    format!("must hold only letters, digits, `_`, `-` and `.`, at most {TOPIC_CHARS_MOST} of them")
+}
+
+/// The topic of kept answers is one of its own: a record of another kind in the stream's would be a reject.
+pub(super) fn answers_topic(log: &LogSettings, stream: &str, faults: &mut Faults) {
+    let topic = log.topic_of(stream);
+    let rule = match () {
+        () if !is_topic(&topic) => topic_rule(),
+        () if topic == stream => "is the stream's own topic; name another one, or remove it".to_owned(),
+        () => return,
+    };
+    faults.add_text("serve.log.topic", &topic, rule);
 }
 
 fn broker(section: &Section, store: Option<&StoreUrl>, faults: &mut Faults) -> Option<BrokerChoice> {

@@ -3,6 +3,7 @@
 //!
 //! Paths in the file are relative to the working directory, as on the command line.
 
+mod answers;
 mod check;
 mod check_models;
 mod check_stream;

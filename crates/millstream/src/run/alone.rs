@@ -1,7 +1,7 @@
 //! One stage alone, from the same pipeline file, on any machine that reaches the broker and the store: any number of each, but one replay.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use millstream_base::status::{EventKind, Status};
@@ -14,7 +14,9 @@ use millstream_stream::source::Dataset;
 use millstream_stream::topic::pause;
 use serde_json::json;
 
+use super::answers::AnswerBatches;
 use super::broker::{Reached, reach};
+use super::posting::{OwnTopic, reach_others};
 use super::prepare::{Join, prepare, wait_for_schema};
 use super::serving::{Pace, Server};
 use super::stages::{Stages, is_last, say_batch, say_source_ended, source_ends};
@@ -100,6 +102,8 @@ pub fn ingest(pipeline: &Pipeline, alone: &Alone) -> anyhow::Result<Outcome> {
     }
     let stages =
         Stages { pipeline, store: &store, status: &alone.status, topic: &topic, prepared: &prepared, log: &log };
+    let reached = OwnTopic::new(OnceLock::from((topic.clone(), log.clone())));
+    let answers = AnswerBatches::start(pipeline, &reached, Sharing::Group, &alone.status)?;
     let (ingest, decider) = (stages.ingest(Sharing::Group), stages.decider());
     let cuts_at_stop = pipeline.batch.on_stop == OnStop::Cut && !prepared.plan.replay_decides();
     let batches = StoredBatches::new(store.clone());
@@ -107,7 +111,7 @@ pub fn ingest(pipeline: &Pipeline, alone: &Alone) -> anyhow::Result<Outcome> {
     let (leads, stop_ingest) = (AtomicBool::new(false), AtomicBool::new(false));
     let stopped_at_cut = AtomicBool::new(false);
     let supervisor = Supervisor { status: &alone.status, stop };
-    std::thread::scope(|scope| {
+    let outcome = std::thread::scope(|scope| {
         let deciding = scope.spawn(|| {
             let over = || end.ends();
             let signals = Signals {
@@ -155,7 +159,11 @@ pub fn ingest(pipeline: &Pipeline, alone: &Alone) -> anyhow::Result<Outcome> {
         let decided = deciding.join().unwrap_or_else(|_| Err(panicked("the decider")));
         ingested.and(decided)?;
         Ok(if stopped { Outcome::Stopped } else { Outcome::Done })
-    })
+    });
+    if let Some(answers) = answers {
+        answers.end();
+    }
+    outcome
 }
 
 /// Trains every due version as batches become complete, until told to stop.
@@ -232,7 +240,8 @@ impl Training<'_> {
 pub fn serve_alone(pipeline: &Arc<Pipeline>, options: Options, status: &Arc<Status>) -> anyhow::Result<Outcome> {
     let store = open_store_reading(&pipeline.store)?;
     let stop = Arc::new(Stop::default());
-    let server = Server::start(pipeline, &store, status, &stop, Pace { stop: STOP_MOST, look: LOOK_PAUSE })?;
+    let pace = Pace { stop: STOP_MOST, look: LOOK_PAUSE };
+    let server = Server::start(pipeline, &store, status, &stop, pace, &|| reach_others(pipeline))?;
     server.announce(options.announce, status);
     server.wait(&stop);
     server.end(&stop)?;

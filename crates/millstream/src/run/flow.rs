@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::Outcome;
 use super::broker::{Reached, reach};
+use super::posting::OwnTopic;
 use super::prepare::{Join, Prepared, prepare};
 use super::stages::{Stages, say_batch, say_source_ended, source_ends};
 use super::stop::{CUT_MOST, Stop};
@@ -34,12 +35,16 @@ pub(super) struct Flow {
     pub registry: Arc<Registry>,
     pub status: Arc<Status>,
     pub stop: Arc<Stop>,
+    /// Told once the broker is reached.
+    pub topic: OwnTopic,
 }
 
 impl Flow {
     pub fn run(&self, broker: &mut Option<millstream_broker::Broker>) -> anyhow::Result<Outcome> {
         let Reached { broker: started, topic, log } = reach(&self.pipeline, &self.status)?;
         *broker = started;
+        // Who posts rows waits for nothing else.
+        let _ = self.topic.set((topic.clone(), log.clone()));
         let until = || self.stop.pipeline.clone();
         let dataset = self.pipeline.source.as_ref().map(|source| Arc::new(Dataset::new(source).until(until())));
         let begin = dataset.as_deref().map_or(Join::Listen, Join::Begin);

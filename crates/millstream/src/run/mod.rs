@@ -4,9 +4,11 @@
 //! stay up whatever happens to the pipeline, until the process is told to stop.
 
 mod alone;
+mod answers;
 mod broker;
 mod flow;
 mod memory;
+mod posting;
 mod prepare;
 mod progress;
 mod serving;
@@ -33,9 +35,12 @@ pub use progress::Progress;
 pub(crate) use stop::{StopSignals, end_broker};
 
 use crate::config::Pipeline;
+use answers::AnswerBatches;
 use flow::Flow;
 use millstream_base::status::{EventKind, Status};
 use millstream_store::{LocalStore, S3Store, SharedStore, StoreUrl};
+use millstream_stream::batch::ingest::Sharing;
+use posting::OwnTopic;
 use serving::{Pace, Server};
 use stop::{Stop, stop_most};
 
@@ -103,8 +108,11 @@ pub fn run(pipeline: &Arc<Pipeline>, options: Options, status: &Arc<Status>) -> 
     // Who listens only sends nothing twice.
     let _ours = pipeline.source.as_ref().map(|_| lock_store(&pipeline.store)).transpose()?;
     let stop = Arc::new(Stop::default());
-    let server = Server::start(pipeline, &store, status, &stop, Pace { stop: stop_most(pipeline), look: LOOK })?;
+    let topic = OwnTopic::default();
+    let pace = Pace { stop: stop_most(pipeline), look: LOOK };
+    let server = Server::start(pipeline, &store, status, &stop, pace, &|| posting::reach_own(&topic))?;
     server.announce(options.announce, status);
+    let answers = AnswerBatches::start(pipeline, &topic, Sharing::Alone, status)?;
     let flow = Flow {
         pipeline: pipeline.clone(),
         store,
@@ -112,6 +120,7 @@ pub fn run(pipeline: &Arc<Pipeline>, options: Options, status: &Arc<Status>) -> 
         registry: server.registry.clone(),
         status: status.clone(),
         stop: stop.clone(),
+        topic,
     };
     // Lives until the end: others may read the topic while the models are served.
     let mut broker = None;
@@ -126,6 +135,9 @@ pub fn run(pipeline: &Arc<Pipeline>, options: Options, status: &Arc<Status>) -> 
         server.wait(&stop);
     }
     let _hears_signals = server.end(&stop)?;
+    if let Some(answers) = answers {
+        answers.end();
+    }
     end_broker(broker);
     // A failure that was served on is still one: the exit code says so.
     outcome

@@ -19,12 +19,14 @@ use millstream_store::SharedStore;
 use millstream_stream::batch::{
     Batch, BatchSnapshot, BatchStatistics, Completeness, StoredBatches, StoredError, batch_folder,
 };
+use millstream_stream::posting::Reach;
 use serde_json::json;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
+use super::posting::{Answers, posting};
 use super::stop::{ServingRuntime, Stop, StopSignals, stop_on_signal};
 use crate::config::Pipeline;
 
@@ -44,6 +46,7 @@ pub(super) struct Server {
     pub batches: Arc<StoredBatches>,
     pub address: SocketAddr,
     answering: JoinHandle<()>,
+    answers: Option<Answers>,
     runtime: ServingRuntime,
 }
 
@@ -60,6 +63,7 @@ impl Server {
         status: &Arc<Status>,
         stop: &Arc<Stop>,
         pace: Pace,
+        reach: &dyn Fn() -> Reach,
     ) -> anyhow::Result<Self> {
         let gate = Gate::open(&pipeline.serve, &pipeline.file.display().to_string())?;
         let runtime = ServingRuntime::start()?;
@@ -71,6 +75,7 @@ impl Server {
         let registry = Arc::new(Registry::open_for(store.clone(), OwnerTexts::of(&pipeline.models))?);
         let batches = Arc::new(StoredBatches::new(store.clone()));
         let catalogue = open_catalogue(pipeline, store, status)?;
+        let answers = Answers::start(pipeline, status, reach)?;
         let views = Arc::new(Views::open(&pipeline.view_settings(), store, ProcessCommand::own()?)?);
         let context = ServeContext {
             settings: pipeline.serve_settings(),
@@ -84,6 +89,8 @@ impl Server {
             explainer: Arc::new(Explainer::new(store.clone(), registry.clone(), batches.clone())),
             pages: Arc::new(LivePages),
             gate,
+            posting: Arc::new(posting(pipeline, store, reach())),
+            answer_log: answers.as_ref().map(|answers| answers.log.clone()),
         };
         tasks.spawn(end_questions(views.clone(), stop.clone()));
         let answering = tasks.spawn(serve(listener, context, stop.serving.clone().cancelled_owned()));
@@ -103,7 +110,7 @@ impl Server {
         while batches.snapshot().completeness == Completeness::Unread && began.elapsed() < FIRST_LOOK {
             std::thread::sleep(Duration::from_millis(1));
         }
-        Ok(Self { registry, batches, address, answering, runtime })
+        Ok(Self { registry, batches, address, answering, answers, runtime })
     }
 
     /// The API answers, and the pipeline may begin.
@@ -121,6 +128,9 @@ impl Server {
     pub fn end(self, stop: &Stop) -> anyhow::Result<ServingRuntime> {
         stop.all();
         self.runtime.handle().block_on(self.answering)?;
+        if let Some(answers) = self.answers {
+            answers.end();
+        }
         Ok(self.runtime)
     }
 }

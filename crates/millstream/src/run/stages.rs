@@ -1,6 +1,6 @@
 //! Makes each stage from what was prepared, for `run` and for the stages alone.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -58,11 +58,7 @@ impl Stages<'_> {
             sharing,
             max_rejects: self.pipeline.batch.max_rejects,
             idle: self.pipeline.batch.idle,
-            sync_log: self.log.clone().map(|data| -> SyncLog {
-                Box::new(move |topic, partition, end| {
-                    millstream_broker::sync_through(&data, topic, partition, end).map_err(Into::into)
-                })
-            }),
+            sync_log: sync_log(self.log.as_deref()),
             status: self.status.clone(),
         }
     }
@@ -86,6 +82,14 @@ impl Stages<'_> {
             format: self.pipeline.batch.format,
         }
     }
+}
+
+/// Makes records durable in the embedded broker's log.
+pub(super) fn sync_log(log: Option<&Path>) -> Option<SyncLog> {
+    let data = log?.to_owned();
+    Some(Box::new(move |topic, partition, end| {
+        millstream_broker::sync_through(&data, topic, partition, end).map_err(Into::into)
+    }))
 }
 
 /// The end offsets of a source that has ended.

@@ -3,6 +3,7 @@
 
 mod access;
 mod aliases;
+mod answers;
 mod bad_input;
 mod batches;
 mod catalogue;
@@ -32,6 +33,7 @@ mod proxy;
 mod query;
 mod questions;
 mod recommend;
+mod records;
 mod removal;
 mod replicas;
 mod s3;

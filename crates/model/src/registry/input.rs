@@ -149,7 +149,8 @@ fn text(value: &Value) -> Option<Cow<'_, str>> {
     }
 }
 
-fn mismatch(value: &Value, name: &str, kind: ColumnType) -> String {
+/// What a client is told of a value that its column cannot take.
+pub fn mismatch(value: &Value, name: &str, kind: ColumnType) -> String {
     let found = match value {
         Value::Null => "null".to_owned(),
         Value::Bool(value) => format!("the boolean {value}"),

@@ -44,7 +44,7 @@ pub use features::{
 };
 pub use fitted::{Fitted, Outcome};
 pub use foreign::{OwnerTexts, check_apart};
-pub use input::Row;
+pub use input::{Row, mismatch};
 pub use insights::{insights_key, keep_insights, read_insights};
 pub use kinds::{
     Assigned, Clusters, Content, ContentParts, InputFault, ListFault, ListPage, ListQuestion, LoadedKind,

@@ -6,7 +6,7 @@ use millstream_untrusted::batch::check_offsets;
 use serde::{Deserialize, Serialize};
 
 use crate::source::Fingerprint;
-use crate::topic::TopicState;
+use crate::topic::{FoundTopic, TopicState};
 
 pub const IDENTITY_KEY: &str = "_millstream.json";
 
@@ -146,7 +146,19 @@ impl Identity {
         let id = |id: &Option<String>| id.clone().unwrap_or_default();
         same("cluster", &self.cluster, &state.cluster, RECREATED)?;
         same("topic id", &id(&self.topic_id), &id(&state.topic_id), RECREATED)?;
-        let found = state.watermarks.len();
+        self.has_partitions(state.watermarks.len())
+    }
+
+    /// As `matches`, of a topic whose id the broker may not have said.
+    pub fn matches_found(&self, found: &FoundTopic) -> Result<(), IdentityError> {
+        same("cluster", &self.cluster, &found.cluster, RECREATED)?;
+        if let (Some(own), Some(found)) = (&self.topic_id, &found.topic_id) {
+            same("topic id", own, found, RECREATED)?;
+        }
+        self.has_partitions(found.partitions)
+    }
+
+    fn has_partitions(&self, found: usize) -> Result<(), IdentityError> {
         if self.has_other_partitions(found) { Err(self.partitions_changed(found)) } else { Ok(()) }
     }
 

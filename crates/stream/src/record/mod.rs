@@ -11,6 +11,7 @@ mod mend;
 mod number;
 mod object;
 mod payload;
+mod posted;
 mod row_clock;
 mod time;
 mod value;
@@ -29,6 +30,7 @@ pub use object::{Member, doubled, flattened, object_members};
 pub use payload::{
     Cell, MAX_RECORD_BYTES, Payload, REJECT_HEADER, RowEncoder, STUB_BYTES, is_json_number, key_prefix, stub, too_large,
 };
+pub use posted::{PostedRecords, PostedRows, StreamNames, Unfit, UnfitRow};
 pub use row_clock::RowClock;
 pub use time::{TimeReader, is_compact_date, unit_of};
 pub use value::{Misfit, Value, exact_integer};

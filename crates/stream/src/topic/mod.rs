@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use rdkafka::ClientConfig;
 use rdkafka::ClientContext;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::client::{Client, DefaultClientContext};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
-use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
+use rdkafka::producer::{BaseProducer, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::{Message, Offset, TopicPartitionList};
 
 use crate::source::Sampled;
@@ -73,9 +73,23 @@ pub struct TopicState {
     pub watermarks: Vec<(i64, i64)>,
 }
 
+/// A topic that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundTopic {
+    pub cluster: String,
+    /// As in `TopicState`; `None` also where the broker did not say it in time.
+    pub topic_id: Option<String>,
+    pub partitions: usize,
+}
+
 impl Topic {
     pub fn new(name: &str, servers: &str, properties: &BTreeMap<String, String>) -> Self {
         Self { name: name.to_owned(), servers: servers.to_owned(), properties: properties.clone() }
+    }
+
+    /// Another topic of the same broker.
+    pub fn named(&self, name: &str) -> Self {
+        Self { name: name.to_owned(), ..self.clone() }
     }
 
     fn client(&self) -> ClientConfig {
@@ -97,6 +111,22 @@ impl Topic {
 
     /// An idempotent producer that never gives a record up and never sends one twice.
     pub fn producer<C: ProducerContext>(&self, context: C, linger_ms: u32) -> Result<BaseProducer<C>, TopicError> {
+        self.producer_config(linger_ms, Duration::ZERO).create_with_context(context).map_err(TopicError::Properties)
+    }
+
+    /// An idempotent producer with a thread for what becomes of records. It sends none twice, and gives up one that was not
+    /// acknowledged in `give_up`: its topic may have it or not.
+    pub fn bounded_producer<C: ProducerContext + 'static>(
+        &self,
+        context: C,
+        linger_ms: u32,
+        give_up: Duration,
+    ) -> Result<ThreadedProducer<C>, TopicError> {
+        self.producer_config(linger_ms, give_up).create_with_context(context).map_err(TopicError::Properties)
+    }
+
+    /// `give_up`: of a record that is not acknowledged; zero: never.
+    fn producer_config(&self, linger_ms: u32, give_up: Duration) -> ClientConfig {
         let mut config = ClientConfig::new();
         // Settings that pack well, by measurement; the user's own go over them.
         config
@@ -108,8 +138,11 @@ impl Topic {
             // Bounds the memory of what waits for the broker.
             .set("queue.buffering.max.kbytes", "65536");
         self.lay_over(&mut config);
-        config.set("enable.idempotence", "true").set("message.timeout.ms", "0").set_log_level(RDKafkaLogLevel::Error);
-        config.create_with_context(context).map_err(TopicError::Properties)
+        config
+            .set("enable.idempotence", "true")
+            .set("message.timeout.ms", give_up.as_millis().to_string())
+            .set_log_level(RDKafkaLogLevel::Error);
+        config
     }
 
     /// A consumer whose positions come from the manifests alone.
@@ -150,6 +183,31 @@ impl Topic {
         let mut config = self.consumer_config("millstream-look");
         config.set("queued.min.messages", "10000").set("queued.max.messages.kbytes", "4096");
         config.create_with_context(Quiet).map_err(TopicError::Properties)
+    }
+
+    /// As `scout`, and records that are not committed yet by a transaction of others hide none behind them.
+    pub fn finder(&self) -> Result<BaseConsumer<Quiet>, TopicError> {
+        let mut config = self.consumer_config("millstream-look");
+        config.set("queued.min.messages", "10000").set("queued.max.messages.kbytes", "4096");
+        config.set("isolation.level", "read_uncommitted");
+        config.create_with_context(Quiet).map_err(TopicError::Properties)
+    }
+
+    /// The topic as `client` finds it within `timeout` for each request; `None`: there is none of this name.
+    pub fn look<C: ClientContext>(
+        &self,
+        client: &Client<C>,
+        timeout: Duration,
+    ) -> Result<Option<FoundTopic>, KafkaError> {
+        // All topics: asking for one by name would make it, with the broker's default number of partitions.
+        let metadata = client.fetch_metadata(None, timeout)?;
+        let found = metadata.topics().iter().find(|topic| topic.name() == self.name && topic.error().is_none());
+        let Some(partitions) = found.map(|topic| topic.partitions().len()).filter(|count| *count > 0) else {
+            return Ok(None);
+        };
+        let away = || KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut);
+        let cluster = client.fetch_cluster_id(timeout).ok_or_else(away)?;
+        Ok(Some(FoundTopic { cluster, topic_id: describe::topic_id(client, &self.name, timeout), partitions }))
     }
 
     /// The value of one record; `None` when it cannot be read within the request's time.

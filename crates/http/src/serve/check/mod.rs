@@ -8,13 +8,14 @@ mod traffic;
 mod view_route;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::http::HeaderName;
 use millstream_answer::views::QueryLimits;
-use millstream_base::{Faults, Keys, Section, Takes, listen, size};
+use millstream_base::{Faults, Keys, Section, Takes, listen, size, time_span};
+use millstream_stream::batch::{BatchRule, WindowTime};
 use toml::Table;
 
 pub use page::{CARD, PAGE, Shown, pages};
@@ -22,7 +23,7 @@ pub use route::{ROUTE, columns_and_parameters, routes};
 pub use view_route::check_view_route;
 
 use super::keys::RATE_MOST;
-use super::{ImagesFrom, Serve, sites};
+use super::{ImagesFrom, LogSettings, Serve, sites};
 
 pub const SERVE: Keys = Keys {
     known: &[
@@ -42,9 +43,23 @@ pub const SERVE: Keys = Keys {
         ("rate", Takes::Whole(1, RATE_MOST as i64)),
         ("concurrency", Takes::Whole(1, CONCURRENCY_MOST)),
         ("tls", Takes::Table),
+        ("log", Takes::Table),
     ],
     later: &[],
 };
+
+pub const LOG: Keys = Keys {
+    known: &[
+        ("share", Takes::Number),
+        ("topic", Takes::Text),
+        ("rows", Takes::Whole(1, i64::MAX)),
+        ("window", Takes::Text),
+    ],
+    later: &[],
+};
+
+/// Of kept answers, unless it is said otherwise.
+const LOG_WINDOW_MS: NonZeroU64 = NonZeroU64::new(3_600_000).unwrap();
 
 pub const TLS: Keys = Keys { known: &[("cert", Takes::Text), ("key", Takes::Text)], later: &[] };
 
@@ -90,6 +105,7 @@ pub fn serve(root: &Table, faults: &mut Faults) -> Serve {
         rate: rate.and_then(|rate| NonZeroU32::new(u32::try_from(rate).ok()?)),
         concurrency: concurrency.and_then(|most| usize::try_from(most).ok()),
         tls: tls(&section, faults),
+        log: log(&section, faults),
         access_log: section.flag("access_log", faults).unwrap_or_default(),
         split_header: split_header(&section, faults).unwrap_or(SPLIT_HEADER),
         traffic: traffic::traffic(root, faults),
@@ -113,6 +129,24 @@ fn tls(section: &Section, faults: &mut Faults) -> Option<(PathBuf, PathBuf)> {
         tls.required_text("cert", "the file of the certificates, as PEM: the server's own, then those between", faults);
     let key = tls.required_text("key", "the file of the certificate's private key, as PEM", faults);
     Some((cert?.into(), key?.into()))
+}
+
+fn log(section: &Section, faults: &mut Faults) -> Option<LogSettings> {
+    let log = Section::new(section.key("log"), Some(section.table("log", faults)?), &LOG, faults);
+    let share = log.number("share", faults);
+    if share.is_some_and(|share| !(share > 0.0 && share <= 1.0)) {
+        log.fault("share", "must be above 0 and at most 1; to keep no answers, remove serve.log", faults);
+    }
+    let topic = log.filled_text("topic", faults).map(str::to_owned);
+    let rows = log.whole("rows", "it counts the records of a batch", faults);
+    let window = time_span(&log, "window", faults);
+    if log.has("rows") && log.has("window") {
+        log.fault("window", "batches are cut by rows or by window; keep one of them", faults);
+    }
+    let rows = rows.and_then(|rows| NonZeroU64::new(u64::try_from(rows).ok()?)).map(BatchRule::Rows);
+    let length_ms = window.and_then(|window| NonZeroU64::new(u64::try_from(window.as_millis()).ok()?));
+    let window = BatchRule::Window { length_ms: length_ms.unwrap_or(LOG_WINDOW_MS), time: WindowTime::Arrival };
+    Some(LogSettings { share: share.unwrap_or(1.0), topic, rule: rows.unwrap_or(window) })
 }
 
 fn query_limits(section: &Section, faults: &mut Faults) -> QueryLimits {

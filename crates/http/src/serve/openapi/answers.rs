@@ -74,6 +74,11 @@ pub fn computing() -> Value {
     json!({"model": "price", "version": 2, "status": "computing"})
 }
 
+/// Of rows that the topic has.
+pub fn taken() -> Value {
+    json!({"rows": 20, "partition": 0, "first_offset": 1200, "last_offset": 1219})
+}
+
 /// Of an alias that was moved.
 pub fn moved() -> Value {
     json!({"model": "price", "alias": "champion", "version": 3, "before~": 2, "record": 4})
@@ -136,6 +141,7 @@ fn status() -> Value {
         "rejects~": {"newest": [{"partition": 0, "offset": 17, "reason": "no JSON"}], "reasons": [{"reason": "no JSON", "records": 1}], "others": 0},
         "training": [{"model": "price", "batches": [1], "started_ms": TIME, "progress?": "tree 7 of 100"}],
         "broker": broker(), "problems": ["the broker does not answer"], "serving": {"*~": null}, "loading": ["batches"],
+        "answer_log~": {"topic": "houses.answers", "share": 0.5, "written": 1200, "waiting": 3, "dropped": 0},
         "registry_problems": ["models/price/000003/model.json is damaged"],
     })
 }

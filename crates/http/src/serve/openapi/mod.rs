@@ -16,6 +16,7 @@ use super::app::App;
 use super::described;
 use super::endpoints::{OwnRoute, Told, documented, path_parameters};
 use super::recommend::{AskPath, PATHS};
+use super::records::IDEMPOTENCY_KEY;
 use super::route::{UserRoute, versions};
 use super::{drift, mlflow, oip};
 use crate::serve::{Origin, ViewCall};
@@ -39,6 +40,7 @@ pub fn document(app: &App) -> Value {
         paths.insert(format!("/v1/views/{}", view.name), view_path(view));
     }
     paths.insert("/v1/query".to_owned(), query_path());
+    paths.insert("/v1/records".to_owned(), records_path(app));
     add_alias_paths(&mut paths);
     drift::describe(&mut paths);
     paths.extend(oip::paths(app));
@@ -174,6 +176,21 @@ fn query_path() -> Value {
     operation["requestBody"]["content"]["application/json"]["example"] =
         json!({"sql": "select count(*) as n from batches"});
     json!({ "post": operation })
+}
+
+/// Rows of the stream, as far as its columns are known.
+fn records_path(app: &App) -> Value {
+    let row = match app.context.posting.known_schema() {
+        Some(schema) => object(schema.columns.iter().map(|column| (column.name.clone(), type_schema(column.kind)))),
+        None => json!({"type": "object", "not": {"required": ["rows"]}}),
+    };
+    let list = json!({"type": "array", "minItems": 1, "items": row});
+    let body = json!({"oneOf": [row, list, {"type": "object", "required": ["rows"], "properties": {"rows": list}}]});
+    let id = json!({"name": IDEMPOTENCY_KEY.as_str(), "in": "header", "description": "rows of an id are taken once, however often they are sent",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"}});
+    let summary =
+        "Rows into the topic, answered once it has them; with a key of the scope write, or on this machine alone";
+    json!({ "post": operation(summary, Some(vec![id]), Some(&body), &answers::taken()) })
 }
 
 /// What moves an alias.

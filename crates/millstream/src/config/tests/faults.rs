@@ -457,6 +457,23 @@ fn store_train_and_serve_are_checked() {
     serve("tls = \"cert.pem\"", "serve.tls = \"cert.pem\": expected a table, such as { name = value }, found text");
     serve("tls = { cert = \"c\" }", "serve.tls.key: missing; the file of the certificate's private key, as PEM");
     serve("tls = { cert = \"c\", key = \"k\", ca = \"a\" }", "serve.tls.ca: unknown key; the keys here are cert, key");
+    serve("log = {}", "");
+    serve("log = true", "serve.log = true: expected a table, such as { name = value }, found true or false");
+    let share = "must be above 0 and at most 1; to keep no answers, remove serve.log";
+    serve("log = { share = 0 }", &format!("serve.log.share = 0: {share}"));
+    serve("log = { share = 1.5 }", &format!("serve.log.share = 1.5: {share}"));
+    let both = "batches are cut by rows or by window; keep one of them";
+    serve("log = { rows = 1, window = \"1h\" }", &format!("serve.log.window = \"1h\": {both}"));
+    let rule = "must hold only letters, digits, `_`, `-` and `.`, at most 249 of them";
+    serve("log = { topic = \"a b\" }", &format!("serve.log.topic = \"a b\": {rule}"));
+    serve(
+        "log = { topic = \"p\" }",
+        "serve.log.topic = \"p\": is the stream's own topic; name another one, or remove it",
+    );
+    serve(
+        "log = {}\n[[table]]\nname = \"answers\"\npath = \"a.csv\"",
+        "table[answers].name = \"answers\": `answers` is the table of what serve.log keeps; choose another name",
+    );
     check(
         "[serve]\nlisten = \"me:80\"",
         "serve.listen = \"me:80\": must be an IP address and a port, such as \"127.0.0.1:8080\" or \"0.0.0.0:8080\"",

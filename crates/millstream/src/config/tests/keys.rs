@@ -26,6 +26,7 @@ const PIPELINE: &str = r#"
     spark = { encode = "local" }
     [serve]
     tls = { cert = "cert.pem", key = "key.pem" }
+    log = { share = 0.5 }
     [catalogue]
     from = "items.csv"
     id = "a"

@@ -360,24 +360,7 @@ impl Served {
 
     /// With more headers, a line each.
     pub fn request_with(&self, method: &str, path: &str, headers: &str, body: Option<&str>) -> Answer {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n{headers}", self.address);
-        if let Some(body) = body {
-            write!(head, "content-type: application/json\r\ncontent-length: {}\r\n", body.len()).unwrap();
-        }
-        write!(stream, "{head}\r\n{}", body.unwrap_or_default()).unwrap();
-        let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).unwrap();
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        let status = head.split_whitespace().nth(1).unwrap().parse().unwrap();
-        Answer {
-            status,
-            head: head.to_ascii_lowercase(),
-            json: serde_json::from_str(body).unwrap_or_default(),
-            text: body.to_owned(),
-        }
+        request_at(&self.address, method, path, headers, body)
     }
 
     /// The JSON of a request that must succeed.
@@ -441,6 +424,28 @@ impl Served {
         }
         let said = std::mem::take(&mut self.said);
         (code.unwrap_or_else(|| panic!("the run did not end in {} s; said:\n{said}", RUN_MOST.as_secs())), said)
+    }
+}
+
+/// A request to a server at this address, from any thread.
+pub fn request_at(address: &str, method: &str, path: &str, headers: &str, body: Option<&str>) -> Answer {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{headers}");
+    if let Some(body) = body {
+        write!(head, "content-type: application/json\r\ncontent-length: {}\r\n", body.len()).unwrap();
+    }
+    write!(stream, "{head}\r\n{}", body.unwrap_or_default()).unwrap();
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    let status = head.split_whitespace().nth(1).unwrap().parse().unwrap();
+    Answer {
+        status,
+        head: head.to_ascii_lowercase(),
+        json: serde_json::from_str(body).unwrap_or_default(),
+        text: body.to_owned(),
     }
 }
 
