@@ -51,7 +51,9 @@ fn read(mut rows: CsvRows, blocks: &SyncSender<Block>, empty: &Receiver<Block>) 
 /// Its memory is used again, but for that of a row beyond the usual.
 fn give_back(mut block: Block, back: &Sender<Block>) {
     if held(block.text.capacity(), block.ends.capacity(), block.rows.capacity()) <= 4 * BLOCK_BYTES {
-        (block.text.clear(), block.ends.clear(), block.rows.clear());
+        block.text.clear();
+        block.ends.clear();
+        block.rows.clear();
         // The reader is done.
         let _ = back.send(block);
     }
@@ -150,7 +152,7 @@ mod tests {
             ahead.push((fields.map(<[u8]>::to_vec).collect(), lines));
         });
         if let Ok(read) = &read {
-            assert_eq!((read.rows_read(), read.fingerprint()), (one.rows_read(), one.fingerprint()));
+            assert_eq!(read.fingerprint(), one.fingerprint());
         }
         [(seen, error), (ahead, read.err().map(|error| format!("{error:?}")))]
     }

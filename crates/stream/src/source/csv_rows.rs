@@ -204,11 +204,6 @@ impl CsvRows {
         &self.columns
     }
 
-    /// Rows given out so far.
-    pub fn rows_read(&self) -> u64 {
-        self.rows_read
-    }
-
     /// Of the row that was given out last.
     pub fn lines(&self) -> Lines {
         self.lines

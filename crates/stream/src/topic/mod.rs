@@ -154,7 +154,7 @@ impl Topic {
         let mut config = ClientConfig::new();
         // Bounds the memory of what was fetched ahead.
         config
-            .set("queued.min.messages", "200000")
+            .set("queued.min.messages", "50000")
             .set("queued.max.messages.kbytes", "65536")
             .set("fetch.wait.max.ms", "100")
             // The default pauses a second whenever the queue is full: 8 M rows then take 5 to 20 s instead of 4.
