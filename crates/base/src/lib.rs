@@ -23,5 +23,5 @@ pub use fault::{ConfigFaults, Fault, Faults};
 pub use grouped::grouped;
 pub use names::{NAME_BYTES, did_you_mean, hint, nearest, quote, shortened};
 pub use scratch::{ScratchLock, sweep_scratch};
-pub use section::{Keys, Section, Takes, is_table_list, json, later_choice, table_list, time_span, type_name};
+pub use section::{Keys, Section, Takes, is_table_list, json, table_list, time_span, type_name};
 pub use size::size;

@@ -311,18 +311,6 @@ pub fn table_list<'a>(root: &'a Table, name: &'static str, faults: &mut Faults) 
     tables
 }
 
-/// A key with one value that works and others that a later release will know.
-pub fn later_choice(section: &Section, key: &str, works: &str, later: &[&str], instead: &str, faults: &mut Faults) {
-    match section.text(key, faults) {
-        None => {}
-        Some(text) if text == works => {}
-        Some(text) if later.contains(&text) => {
-            section.fault(key, format!("not yet in this version; {instead}"), faults);
-        }
-        Some(_) => section.fault(key, format!("must be \"{works}\"; {instead}"), faults),
-    }
-}
-
 /// A TOML value as JSON; a date is its text.
 pub fn json(value: &Value) -> Json {
     match value {

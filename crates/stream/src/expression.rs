@@ -10,6 +10,7 @@ mod integers;
 mod json_list;
 mod lists;
 mod real;
+mod spark;
 mod strangers;
 mod unread;
 mod words;
@@ -39,6 +40,7 @@ use millstream_untrusted::model::Dialect;
 
 pub use division::RealDivision;
 pub use integers::CheckedIntegers;
+pub use spark::{quoted_name, spark_sql};
 pub use strangers::{FUNCTIONS as OF_ROWS, WEIGHT_OF_ALL, check as check_of_others, is_nested_deeper};
 pub use unread::unread_clause;
 pub use words::words;
@@ -151,6 +153,8 @@ pub enum ExpressionFault {
         "casts, functions and lists are nested too deep in it: write the same text into the pipeline file, or train again"
     )]
     TooHeavy,
+    #[error("`{name}` is not known to mean the same in Spark's SQL: {instead}, or take encode = \"local\"")]
+    NotOnSpark { name: String, instead: &'static str },
     #[error("{0}")]
     Plan(String),
     #[error("it cannot be computed: {0}")]
@@ -209,18 +213,8 @@ impl Expression {
     }
 
     fn plan(rules: Rules, text: &str, schema: &Schema, dialect: Dialect) -> Result<Self, ExpressionError> {
-        let sql = parse_of_one_row(text)?;
-        let is_deep = is_nested_deeper(&sql, depth::FLAT_LEVELS);
         let df_schema = DFSchema::try_from(schema.clone()).map_err(|error| planning(text, schema, &error))?;
-        let logical = planner(dialect)
-            .create_logical_expr_from_sql_expr(sql, &df_schema)
-            .map_err(|error| planning(text, schema, &error))?
-            .unalias();
-        refuse_what_is_not_of_one_row(text, &logical)?;
-        let logical = lists::ask_what_they_hold(logical, &df_schema).map_err(|error| planning(text, schema, &error))?;
-        let logical = rewritten(logical, &df_schema).map_err(|error| planning(text, schema, &error))?;
-        let logical = checked(logical, &df_schema).map_err(|error| planning(text, schema, &error))?;
-        let logical = coerced(logical, &df_schema).map_err(|error| planning(text, schema, &error))?;
+        let (logical, is_deep) = logical(text, schema, &df_schema, dialect)?;
         // Before casts that do nothing are gone: to a whole number is one that means something.
         let of_any_number = real::columns_of_any_number(&logical, &df_schema);
         let of_any_number = of_any_number.map_err(|error| planning(text, schema, &error))?;
@@ -286,6 +280,47 @@ impl Expression {
         let value = if self.is_deep { depth::on_deep_stack(evaluate).map_err(failed)? } else { evaluate() };
         value.map_err(|error| failed(first_line(&error)))
     }
+}
+
+/// The texts that an expression chooses from, where each of them stands in it; `None`: it gives others, or no texts.
+pub fn written_texts(text: &str, schema: &Schema, dialect: Dialect) -> Option<BTreeSet<String>> {
+    fn add(part: &Expr, texts: &mut BTreeSet<String>) -> bool {
+        match part {
+            Expr::Literal(value, _) => {
+                texts.extend(value.try_as_str().flatten().map(str::to_owned));
+                value.is_null() || value.try_as_str().is_some()
+            }
+            Expr::Cast(cast) => add(&cast.expr, texts),
+            Expr::Case(case) => {
+                let mut branches = case.when_then_expr.iter().map(|(_, then)| then).chain(&case.else_expr);
+                branches.all(|branch| add(branch, texts))
+            }
+            _ => false,
+        }
+    }
+    let plan = || logical(text, schema, &DFSchema::try_from(schema.clone()).ok()?, dialect).ok();
+    let (logical, _) = depth::on_deep_stack(plan).ok()??;
+    let mut texts = BTreeSet::new();
+    add(&logical, &mut texts).then_some(texts)
+}
+
+/// Planned, with the casts that its types ask for and integers that are checked; and whether it is deep.
+fn logical(
+    text: &str,
+    schema: &Schema,
+    df_schema: &DFSchema,
+    dialect: Dialect,
+) -> Result<(Expr, bool), ExpressionError> {
+    let sql = parse_of_one_row(text)?;
+    let is_deep = is_nested_deeper(&sql, depth::FLAT_LEVELS);
+    let planned = planner(dialect).create_logical_expr_from_sql_expr(sql, df_schema);
+    let logical = planned.map_err(|error| planning(text, schema, &error))?.unalias();
+    refuse_what_is_not_of_one_row(text, &logical)?;
+    let logical = lists::ask_what_they_hold(logical, df_schema)
+        .and_then(|logical| rewritten(logical, df_schema))
+        .and_then(|logical| checked(logical, df_schema))
+        .and_then(|logical| coerced(logical, df_schema));
+    Ok((logical.map_err(|error| planning(text, schema, &error))?, is_deep))
 }
 
 /// The columns that any of these read, in the schema's order, as a schema of its own.

@@ -137,7 +137,7 @@ fn checked(file: &Path, text: &str, overrides: &Overrides, faults: &mut Faults) 
     let views = views::keys::views(&root, faults);
     let routes = serve::check::routes(&root, &models, &views, faults);
     let mut models: Vec<Model> = models.into_iter().filter_map(|model| model.checked).collect();
-    spark::check(&models, faults);
+    spark::check(&models, train.spark.encode, batch.as_ref().map(|batch| batch.format), faults);
     model::check::name_ids(&models, &mut schema);
     let catalogue = catalogue::check::catalogue(&root, faults);
     catalogue::check::name_titles(&mut models, catalogue.as_ref());

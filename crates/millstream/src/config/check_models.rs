@@ -2,6 +2,7 @@
 
 use millstream_base::{Faults, did_you_mean};
 use millstream_http::serve::check::columns_and_parameters;
+use millstream_model::engine::spark;
 use millstream_model::model::check::{ModelColumns, check_columns};
 use millstream_stream::schema::StreamSchema;
 
@@ -19,6 +20,7 @@ pub fn check_models(pipeline: &Pipeline, schema: &StreamSchema, faults: &mut Fau
     }
     let models: Vec<Option<ModelColumns>> =
         pipeline.models.iter().map(|model| check_columns(model, schema, faults)).collect();
+    spark::check_columns(&pipeline.models, pipeline.train.spark.encode, schema, faults);
     for route in pipeline.routes.iter().filter(|route| route.view.is_none()) {
         let asked = route.models.iter().map(|name| {
             let model = models.iter().flatten().find(|model| model.name == name)?;

@@ -1,6 +1,6 @@
 //! Wrong inputs: a clear error that says what to mend, exit code 1 or 78, nothing lost, nothing panics.
 
-use crate::common::{Bench, MODELS, finish};
+use crate::common::{Bench, MODELS, finish, small_disk};
 
 const GOOD: &[u8] = b"a,b,c\n1,2,x\n2,3,y\n3,5,x\n4,7,y\n5,9,x\n6,11,y\n";
 const MODEL: &str = "batch.parts = 1\ntrain.holdout = 0\n[[model]]\nname = \"m\"\nalgorithm = \"linear_regression\"\nfeatures = [\"a\"]\ntarget = \"b\"\n";
@@ -133,22 +133,13 @@ fn a_store_that_cannot_be_written() {
 /// Runs on a disk of `size`, expects `said`; then on a larger one, where all must be whole.
 fn check_full_disk(size: &str, rest: &str, said: &str, whole: &str) {
     let bench = Bench::new(60_000, rest);
-    std::fs::create_dir(bench.path("small")).unwrap();
-    let small = bench.path("small").display().to_string();
-    let mount = |options: &[&str]| std::process::Command::new("mount").args(options).arg(&small).status();
-    if !mount(&["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).is_ok_and(|status| status.success()) {
-        assert!(std::env::var_os("CI").is_none(), "in CI this runs as root and must be able to mount a small tmpfs");
-        eprintln!("SKIPPED a full disk: a small tmpfs cannot be mounted here");
-        return;
-    }
+    let Some(disk) = small_disk(&bench, size, "a full disk") else { return };
     let store = ["--set", "store.url=file:small/store"];
     let full = bench.run(&store);
     // Room again: the same command goes on.
-    let grown = mount(&["-o", "remount,size=64m"]).unwrap();
+    disk.grow("64m");
     let again = bench.run(&store);
     let verified = finish(&bench.output(&[&["batches", "verify", "test.toml"], &store[..]].concat()));
-    std::process::Command::new("umount").arg(&small).status().unwrap();
-    assert!(grown.success());
     assert_eq!(full.0, 1, "{}", full.1);
     assert!(full.1.contains(said), "{}", full.1);
     assert_eq!(again.0, 0, "{}", again.1);

@@ -1,6 +1,9 @@
 //! Training on Spark: the real binary, with a real Spark where one is there (`ci/spark.sh start FOLDER`, and export what it prints), and
 //! with a script in its place where the script can tell as much.
 
+mod encode;
+mod expressions;
+
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
@@ -16,7 +19,7 @@ use serde_json::{Value, json};
 use millstream_store::{S3Store, Store};
 
 use crate::common::services::s3;
-use crate::common::{Bench, Served, until};
+use crate::common::{Bench, Served, small_disk, until};
 
 const ROWS: u64 = 8000;
 /// Of one whole run with a job for every algorithm, on a machine that does much else.
@@ -177,20 +180,7 @@ fn both(cluster: &Cluster, master: &str, models: &[Compared]) -> (Bench, Served)
         }
     }
     let bench = Bench::with_source(rows().as_bytes(), &format!("{}{lines}", train(master, "")));
-    let served = bench.serve_with(&[], |command| cluster.set_variables(command));
-    let begun = Instant::now();
-    let mut progress = false;
-    loop {
-        let status = served.ask("/v1/status");
-        progress |= status["training"].to_string().contains("Spark, stage ");
-        assert_ne!(status["state"], "failed", "{status}");
-        if status["state"] == "done" {
-            break;
-        }
-        assert!(begun.elapsed() < JOBS_MOST, "{status}");
-        std::thread::sleep(Duration::from_millis(200));
-    }
-    assert!(progress, "no stage was ever told");
+    let served = done(&bench, cluster);
     for (name, measure, tolerance, _) in models {
         let version = |engine: &str| served.ask(&format!("/v1/models/{name}_{engine}/versions/1"));
         let of = |engine: &str| {
@@ -209,6 +199,25 @@ fn both(cluster: &Cluster, master: &str, models: &[Compared]) -> (Bench, Served)
         assert_eq!(bench.read(&format!("models/{name}_local/000001/model.json")).get("engine"), None);
     }
     (bench, served)
+}
+
+/// Serves, once all is trained.
+fn done(bench: &Bench, cluster: &Cluster) -> Served {
+    let served = bench.serve_with(&[], |command| cluster.set_variables(command));
+    let begun = Instant::now();
+    let mut progress = false;
+    loop {
+        let status = served.ask("/v1/status");
+        progress |= status["training"].to_string().contains("Spark, stage ");
+        assert_ne!(status["state"], "failed", "{status}");
+        if status["state"] == "done" {
+            break;
+        }
+        assert!(begun.elapsed() < JOBS_MOST, "{status}");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert!(progress, "no stage was ever told");
+    served
 }
 
 #[test]
@@ -421,7 +430,7 @@ fn a_job_that_fails_leaves_what_serves_and_says_what_to_mend() {
 
 #[test]
 fn check_says_what_spark_cannot_be_told() {
-    let bench = scripted("", "master = \"mesos://x\"\nencode = \"cluster\"\nconf = { driver = 1 }");
+    let bench = scripted("", "master = \"mesos://x\"\nencode = \"elsewhere\"\nconf = { driver = 1 }");
     let model = "[[model]]\nname = \"m\"\nengine = \"spark\"\nalgorithm = \"kmeans\"\nfeatures = [\"Open\"]\nparams = { inits = 7 }\n\
                  [[model]]\nname = \"best\"\nengine = \"spark\"\nalgorithm = \"popularity\"\nitem = \"Open\"\n";
     let file = std::fs::read_to_string(bench.path("test.toml")).unwrap();
@@ -431,7 +440,7 @@ fn check_says_what_spark_cannot_be_told() {
     assert_eq!(output.status.code(), Some(78), "{said}");
     for expected in [
         "train.spark.master = \"mesos://x\": must be \"local[*]\"",
-        "train.spark.encode = \"cluster\": not yet in this version",
+        "train.spark.encode = \"elsewhere\": must be \"local\" or \"cluster\"",
         "train.spark.conf.driver: must be a key of Spark's",
         "model.m.params.inits: engine = \"spark\" begins once",
         "model.m.params.k: engine = \"spark\" needs the number of clusters",
@@ -439,4 +448,72 @@ fn check_says_what_spark_cannot_be_told() {
     ] {
         assert!(said.contains(expected), "{said} lacks {expected}");
     }
+}
+
+const RISE: &str =
+    "[[model]]\nname = \"rise\"\nengine = \"spark\"\nalgorithm = \"gradient_boosting\"\nfeatures = [\"x\"]\n";
+
+#[test]
+fn more_classes_than_spark_boosts_are_refused_as_soon_as_they_are_known() {
+    let bench = scripted("echo ran > $here/ran; exit 1", "");
+    let pipeline = |target: &str| {
+        std::fs::write(bench.path("rows.csv"), rows()).unwrap();
+        bench.pipeline(&format!("batch.rows = {ROWS}\n[train.spark]\nsubmit = \"submit\"\n{RISE}target = {target}\n"));
+    };
+    let check = || {
+        let output = bench.output(&["check", "test.toml"]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+        (output.status.code(), said)
+    };
+    // The text of the target says it.
+    pipeline("\"case when y > 6 then 'high' when y > 3 then 'mid' else 'low' end\"");
+    let (code, said) = check();
+    assert!(
+        code == Some(78) && said.contains("has 3 classes, and engine = \"spark\" boosts two: take random_forest"),
+        "{said}"
+    );
+    pipeline("\"case when y > 5 then 'high' else 'low' end\"");
+    assert_eq!(check().0, Some(0));
+    // The rows say it, before any of them is encoded or sent.
+    pipeline("\"kind\"");
+    let (code, said) = check();
+    assert!(code == Some(0) && said.contains("engine = \"spark\" boosts two classes"), "{said}");
+    let (code, said) = bench.run(&[]);
+    assert!(
+        code == 1 && said.contains("target: Spark boosts two classes, and the target has 3: take random_forest"),
+        "{said}"
+    );
+    assert!(!bench.path("ran").exists());
+}
+
+#[test]
+fn a_full_scratch_folder_is_told_and_holds_up_nothing() {
+    let what = "a full scratch folder of a Spark job";
+    // The rows do not fit; and then they do, and what the job writes does not.
+    for (size, script) in [
+        ("64k", "echo ran > $here/ran"),
+        ("16m", "dd if=/dev/zero of=more bs=1M 2>&1; echo 'java.io.IOException: No space left on device' >&2; exit 1"),
+    ] {
+        let bench = scripted(script, "");
+        let Some(disk) = small_disk(&bench, size, what) else { return };
+        std::fs::write(bench.path("rows.csv"), many_candles()).unwrap();
+        let served =
+            bench.spawn_with(&["run", "test.toml", "--exit-when-done", "--set", "batch.rows=20000"], |command| {
+                command.env("TMPDIR", &disk.folder);
+            });
+        let (code, said) = served.end();
+        assert_eq!(code, 1, "{said}");
+        assert!(said.contains("No space left on device") && said.contains("here@1 trained"), "{said}");
+        assert!(!bench.path("ran").exists(), "a job began without its rows");
+        let left = std::fs::read_dir(&disk.folder).unwrap().filter_map(Result::ok);
+        let left: Vec<_> =
+            left.filter(|entry| entry.file_name().to_string_lossy().starts_with("millstream-spark-")).collect();
+        assert!(left.is_empty() && running(&disk.folder.display().to_string()).is_empty(), "{left:?}");
+    }
+}
+
+fn many_candles() -> Vec<u8> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    millstream_stream::source::demo::write_bitcoin(file.path(), 20_000, 1).unwrap();
+    std::fs::read(file.path()).unwrap()
 }

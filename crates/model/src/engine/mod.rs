@@ -4,6 +4,7 @@
 
 mod failure;
 mod local;
+pub mod raw;
 pub mod spark;
 
 use std::collections::BTreeMap;
@@ -38,6 +39,16 @@ pub trait Engine: Send + Sync {
     /// What `model.json` says of it; `None`: this process, which says nothing.
     fn record(&self) -> Option<EngineRecord> {
         None
+    }
+
+    /// Of an engine that reads and encodes rows with a target itself.
+    fn encodes(&self) -> Option<&dyn raw::Encodes> {
+        None
+    }
+
+    /// Asked once the classes of a target are known, before any row is encoded.
+    fn supports_classes(&self, _: Algorithm, _n_classes: usize) -> Result<(), EngineError> {
+        Ok(())
     }
 
     fn fit_rows(&self, job: &Job, table: &Table, target: &Target) -> Result<Fitted, EngineError>;

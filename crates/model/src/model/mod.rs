@@ -7,6 +7,7 @@ mod kinds;
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
+use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use millstream_learn::{Algorithm, ParamValue};
 use millstream_untrusted::model::{ComparedOn, Recommendation};
 
@@ -16,6 +17,14 @@ pub use millstream_untrusted::model::{Categorical, Missing, Unseen};
 
 /// What a recommender is asked with, whatever the stream's columns are called.
 pub const RATING_INPUTS: [&str; 2] = ["user", "item"];
+
+/// The one column that `output` sees.
+pub const PREDICTION: &str = "prediction";
+
+/// What `output` is compiled against.
+pub fn prediction_schema() -> Schema {
+    Schema::new(vec![Field::new(PREDICTION, DataType::Float64, true)])
+}
 
 /// One `[[model]]`.
 #[derive(Debug, Clone, PartialEq)]

@@ -10,6 +10,7 @@ use super::encode::EncodedTable;
 use super::fit_clusters::train_clusters;
 use super::fit_items::{train_content, train_neighbours, train_popularity};
 use super::fit_ratings::train_ratings;
+use super::fit_raw::train_raw;
 use super::prepare::{Counts, PreparedRows, prepare};
 use super::recipe::Recipe;
 use crate::engine::{Engine, EngineError, Job, News, Target};
@@ -63,7 +64,10 @@ impl<'a> TrainingRun<'a> {
 pub fn train(run: &TrainingRun) -> Result<Trained, TrainError> {
     run.engine.supports(run.recipe.algorithm, &run.recipe.params, run.recipe.columns.missing())?;
     match &run.recipe.columns {
-        Columns::Supervised(columns) => train_supervised(run, columns),
+        Columns::Supervised(columns) => match run.engine.encodes() {
+            Some(engine) => train_raw(run, columns, engine),
+            None => train_supervised(run, columns),
+        },
         Columns::Ratings(columns) => train_ratings(run, columns),
         Columns::Clusters(columns) => train_clusters(run, columns),
         Columns::Content(columns) => train_content(run, columns),
@@ -167,8 +171,7 @@ fn summary(columns: &Supervised, target: &Target, dialect: Dialect) -> Result<Ta
         (Target::Classes { codes, classes }, None) => {
             let mut counts = vec![0_u64; classes.len()];
             codes.iter().for_each(|&code| counts[code as usize] += 1);
-            let frequencies = counts.iter().map(|&count| count as f64 / codes.len() as f64).collect();
-            Ok(TargetSummary::Frequencies { frequencies })
+            Ok(frequencies(&counts))
         }
         (Target::Classes { .. }, Some(output)) => Err(RowsError::Kind {
             key: "output",
@@ -178,6 +181,12 @@ fn summary(columns: &Supervised, target: &Target, dialect: Dialect) -> Result<Ta
         }
         .into()),
     }
+}
+
+/// `counts`: rows of each class.
+pub(super) fn frequencies(counts: &[u64]) -> TargetSummary {
+    let total = counts.iter().sum::<u64>();
+    TargetSummary::Frequencies { frequencies: counts.iter().map(|&count| count as f64 / total as f64).collect() }
 }
 
 fn mean(numbers: &[f64]) -> f64 {

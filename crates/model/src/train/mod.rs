@@ -15,6 +15,7 @@ mod fit;
 mod fit_clusters;
 mod fit_items;
 mod fit_ratings;
+mod fit_raw;
 #[cfg(any(test, feature = "testing"))]
 pub mod fixture;
 pub mod identity;

@@ -97,24 +97,32 @@ fn prepare_as<T>(
 ) -> Result<PreparedRows<T>, TrainError> {
     let compiled = RowExpressions::new(run.recipe, wanted, run.schema)?;
     let (mut features, mut target, mut counts) = gather(run, &compiled)?;
-    let with_target = (counts.total - counts.held_out - counts.filtered) - counts.no_target;
-    if let Some(target) = wanted.target.filter(|_| with_target == 0 && counts.no_target > 0) {
-        return Err(TrainError::TargetAllNull { target: target.to_owned(), rows: counts.no_target });
-    }
     let flags = whole_rows(&features, &compiled.kinds, wanted.missing, run.recipe.algorithm);
     counts.fitted = flags.iter().filter(|flag| **flag).count() as u64;
     counts.missing = flags.len() as u64 - counts.fitted;
     if counts.missing > 0 {
         features.iter_mut().chain([&mut target]).for_each(|gathered| gathered.keep(&flags));
     }
-    if counts.fitted == 0 {
-        let Counts { total, held_out, filtered, no_target, missing, .. } = counts;
-        return Err(TrainError::NoRows { total, held_out, filtered, no_target, missing });
+    refuse_without_rows(wanted.target, counts)?;
+    if let GatheredColumn::Texts(classes) = &target {
+        let n_classes = classes.counts().iter().filter(|count| **count > 0).count();
+        run.engine.supports_classes(run.recipe.algorithm, n_classes)?;
     }
     let encoded = encode(wanted, run.recipe.algorithm, features)?;
     let is_number = |place: usize| compiled.kinds.get(place) == Some(&FeatureKind::Number);
     let inputs = inputs(&compiled.features, is_number, run.schema);
     Ok(PreparedRows { encoded, inputs, target: finish(&compiled, target)?, counts })
+}
+
+pub fn refuse_without_rows(target: Option<&str>, counts: Counts) -> Result<(), TrainError> {
+    let Counts { total, held_out, filtered, no_target, missing, fitted } = counts;
+    match target {
+        Some(target) if no_target > 0 && no_target == total - held_out - filtered => {
+            Err(TrainError::TargetAllNull { target: target.to_owned(), rows: no_target })
+        }
+        _ if fitted == 0 => Err(TrainError::NoRows { total, held_out, filtered, no_target, missing }),
+        _ => Ok(()),
+    }
 }
 
 impl RowExpressions {
@@ -243,13 +251,19 @@ fn finish_target(
         GatheredColumn::Texts(texts) => text_classes(&texts),
         GatheredColumn::Words(_) => return Err(RowsError::Impossible("a target is taken by its words").into()),
     };
-    if let [class] = classes.as_slice() {
-        return Err(TrainError::OneClass { target: columns.target.clone(), class: class.to_string() });
-    }
+    refuse_one_class(&columns.target, &classes)?;
     Ok(Target::Classes { codes, classes })
 }
 
-fn number_classes(
+pub fn refuse_one_class(target: &str, classes: &[Value]) -> Result<(), TrainError> {
+    match classes {
+        [class] => Err(TrainError::OneClass { target: target.to_owned(), class: class.to_string() }),
+        _ => Ok(()),
+    }
+}
+
+/// The code of each value, and the classes by their codes.
+pub fn number_classes(
     values: &[f64],
     data_type: &DataType,
     dialect: Dialect,

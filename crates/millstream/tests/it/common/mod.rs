@@ -208,6 +208,40 @@ fn served_whole(bench: &Bench, arguments: &[&str]) -> Served {
     served
 }
 
+/// A folder of a bench with little room; unmounted when dropped.
+pub struct SmallDisk {
+    pub folder: PathBuf,
+}
+
+/// `small` in the bench, of this size; `None` after saying that `what` is skipped.
+pub fn small_disk(bench: &Bench, size: &str, what: &str) -> Option<SmallDisk> {
+    let disk = SmallDisk { folder: bench.path("small") };
+    std::fs::create_dir(&disk.folder).unwrap();
+    if disk.mount(&["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]) {
+        return Some(disk);
+    }
+    assert!(std::env::var_os("CI").is_none(), "in CI this runs as root and must be able to mount a small tmpfs");
+    // Past the capture of the test harness: a skipped test must be seen.
+    std::io::stderr().write_all(format!("SKIPPED {what}: a small tmpfs cannot be mounted here\n").as_bytes()).unwrap();
+    None
+}
+
+impl SmallDisk {
+    fn mount(&self, options: &[&str]) -> bool {
+        Command::new("mount").args(options).arg(&self.folder).status().is_ok_and(|status| status.success())
+    }
+
+    pub fn grow(&self, size: &str) {
+        assert!(self.mount(&["-o", &format!("remount,size={size}")]));
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.folder).stderr(Stdio::null()).status();
+    }
+}
+
 /// A file or folder of the shared data, in any folder above; `None` where it is not there, which is said.
 pub fn shared(what: &str, path: &str) -> Option<PathBuf> {
     let path = Path::new("shared/data").join(path);

@@ -78,6 +78,12 @@ const CAUSES: &[Cause] = &[
         is_lost: false,
     },
     Cause {
+        signs: &["ARITHMETIC_OVERFLOW", "CAST_OVERFLOW"],
+        problem: "computed a number that does not fit its type: cast to double in the expression that its log names",
+        remedy: Remedy::Config,
+        is_lost: false,
+    },
+    Cause {
         signs: &["S3AFileSystem not found", "No FileSystem for scheme \"s3a\""],
         problem: "has no file system for s3a://: give it the hadoop-aws of its Hadoop's version, as in train.spark.conf = \
                   { \"spark.jars.packages\" = \"org.apache.hadoop:hadoop-aws:3.4.1\" } for Spark 4.0",

@@ -10,9 +10,13 @@ use millstream_learn::{
     linear_regression, logistic_regression, neighbours, random_forest,
 };
 
+use serde_json::json;
+
+use super::exchange::Place;
 use super::plan::TreeTable;
-use super::rows::{Slots, linear_slots, tree_slots, write_ratings, write_table};
-use super::{Facts, NAME, REVISION, Spark, diagnose, failure, plan, saved};
+use super::rows::{Slots, WriteError, linear_slots, tree_slots, write_ratings, write_table};
+use super::{Encode, Facts, NAME, Plan, REVISION, ROWS, Rows, Spark, cluster, diagnose, failure, plan, saved};
+use crate::engine::raw::Encodes;
 use crate::engine::{Engine, EngineError, Job, Local, RatingRows, Target};
 use crate::model::Missing;
 use crate::registry::{EngineRecord, Fitted};
@@ -25,7 +29,10 @@ impl Engine for Spark {
         missing: Missing,
     ) -> Result<(), EngineError> {
         Local.supports(algorithm, params, missing)?;
-        let faults = plan::unsupported(algorithm, params, missing);
+        let mut faults = plan::unsupported(algorithm, params, missing);
+        if self.settings.encode == Encode::Cluster {
+            faults.extend(cluster::unsupported(algorithm));
+        }
         if !faults.is_empty() {
             return Err(EngineError::Unsupported(faults));
         }
@@ -41,20 +48,24 @@ impl Engine for Spark {
         Some(EngineRecord { name: NAME.to_owned(), revision: REVISION, version: None, settings: self.settings.told() })
     }
 
-    fn fit_rows(&self, job: &Job, table: &Table, target: &Target) -> Result<Fitted, EngineError> {
-        match (job.algorithm, target) {
-            (Algorithm::LinearRegression, Target::Numbers(numbers)) => self.fit_linear(job, table, target, numbers),
-            (Algorithm::LogisticRegression, Target::Classes { classes, .. }) => {
-                self.fit_logistic(job, table, target, classes.len())
-            }
-            (Algorithm::RandomForest | Algorithm::GradientBoosting, _) => self.fit_trees(job, table, target),
-            (Algorithm::LinearRegression, Target::Classes { .. })
-            | (Algorithm::LogisticRegression, Target::Numbers(_))
-            | (
-                Algorithm::Als | Algorithm::Content | Algorithm::Kmeans | Algorithm::Neighbours | Algorithm::Popularity,
-                _,
-            ) => Err(EngineError::Target(job.algorithm)),
+    fn encodes(&self) -> Option<&dyn Encodes> {
+        (self.settings.encode == Encode::Cluster).then_some(self as &dyn Encodes)
+    }
+
+    fn supports_classes(&self, algorithm: Algorithm, n_classes: usize) -> Result<(), EngineError> {
+        if algorithm != Algorithm::GradientBoosting || n_classes <= plan::BOOSTED_CLASSES_MOST {
+            return Ok(());
         }
+        let message = format!(
+            "Spark boosts two classes, and the target has {n_classes}: take random_forest, or train with engine = \"local\""
+        );
+        Err(EngineError::Unsupported(vec![ParamFault { name: "target".to_owned(), message }]))
+    }
+
+    fn fit_rows(&self, job: &Job, table: &Table, target: &Target) -> Result<Fitted, EngineError> {
+        let slots = if plan::is_tree(job.algorithm) { tree_slots(table)? } else { linear_slots(table)? };
+        let write = |folder: &Path| write_table(&folder.join(ROWS), table, &slots, Some(target));
+        self.fit_encoded(job, &slots, &TargetFacts::of(target, table.n_rows()), &encoded(&write))
     }
 
     fn fit_clusters(&self, job: &Job, table: &Table) -> Result<kmeans::Model, EngineError> {
@@ -69,8 +80,8 @@ impl Engine for Spark {
         });
         let slots: Vec<Slots> = slots.collect();
         let estimator = plan::kmeans(&params, k, axes.mean_variance, job.seed.0);
-        let write = |folder: &Path| write_table(folder, table, &slots, None);
-        self.fit(job, &estimator, &write, |folder, facts| {
+        let write = |folder: &Path| write_table(&folder.join(ROWS), table, &slots, None);
+        self.fit(job, &estimator, &encoded(&write), |folder, facts| {
             let centers = saved::centers(folder, n_slots(&slots)).map_err(failure)?;
             let iterations = facts.iterations.unwrap_or(params.max_iterations());
             let ending = (iterations, iterations < params.max_iterations());
@@ -84,7 +95,8 @@ impl Engine for Spark {
         let ratings = rows.ratings;
         let fitted_to = als::fitted_to(ratings, &params);
         let estimator = plan::als(&params, ratings.len(), job.seed.0);
-        self.fit(job, &estimator, &|folder| write_ratings(folder, &fitted_to), |folder, _| {
+        let write = |folder: &Path| write_ratings(&folder.join(ROWS), &fitted_to);
+        self.fit(job, &estimator, &encoded(&write), |folder, _| {
             let rank = params.rank() as usize;
             let vectors = saved::vectors(folder, rank, ratings.n_users(), ratings.n_items()).map_err(failure)?;
             Ok(als::from_vectors(ratings, &params, vectors, params.iterations())?)
@@ -104,26 +116,85 @@ impl Engine for Spark {
     }
 }
 
+/// What a fit is told of its target.
+pub(super) enum TargetFacts {
+    Numbers { n_rows: u64, deviation: f64 },
+    Classes { n_rows: u64, n_classes: usize },
+}
+
+impl TargetFacts {
+    fn of(target: &Target, n_rows: usize) -> Self {
+        let n_rows = n_rows as u64;
+        match target {
+            Target::Numbers(numbers) => Self::Numbers { n_rows, deviation: deviation(numbers) },
+            Target::Classes { classes, .. } => Self::Classes { n_rows, n_classes: classes.len() },
+        }
+    }
+}
+
+/// Over all rows.
+fn deviation(numbers: &[f64]) -> f64 {
+    let n_rows = numbers.len().max(1) as f64;
+    let mean = numbers.iter().sum::<f64>() / n_rows;
+    (numbers.iter().map(|number| (number - mean).powi(2)).sum::<f64>() / n_rows).sqrt()
+}
+
+/// Rows that were encoded here.
+fn encoded(write: &dyn Fn(&Path) -> Result<(), WriteError>) -> Rows<'_> {
+    let plan = &|place: &Place| Plan::from_iter([("rows".to_owned(), json!(place.url(ROWS)))]);
+    Rows { write, folders: vec![ROWS.to_owned()], n_parts: None, plan }
+}
+
 impl Spark {
-    fn fit_linear(&self, job: &Job, table: &Table, target: &Target, numbers: &[f64]) -> Result<Fitted, EngineError> {
+    /// Of a model with a target, whoever encodes its rows.
+    pub(super) fn fit_encoded(
+        &self,
+        job: &Job,
+        slots: &[Slots],
+        target: &TargetFacts,
+        rows: &Rows,
+    ) -> Result<Fitted, EngineError> {
+        match (job.algorithm, target) {
+            (Algorithm::LinearRegression, TargetFacts::Numbers { n_rows, deviation }) => {
+                self.fit_linear(job, slots, (*n_rows, *deviation), rows)
+            }
+            (Algorithm::LogisticRegression, TargetFacts::Classes { n_rows, n_classes }) => {
+                self.fit_logistic(job, slots, (*n_rows, *n_classes), rows)
+            }
+            (Algorithm::RandomForest | Algorithm::GradientBoosting, TargetFacts::Numbers { .. }) => {
+                self.fit_trees(job, slots, 0, rows)
+            }
+            (Algorithm::RandomForest | Algorithm::GradientBoosting, TargetFacts::Classes { n_classes, .. }) => {
+                self.fit_trees(job, slots, *n_classes, rows)
+            }
+            (Algorithm::LinearRegression, TargetFacts::Classes { .. })
+            | (Algorithm::LogisticRegression, TargetFacts::Numbers { .. })
+            | (
+                Algorithm::Als | Algorithm::Content | Algorithm::Kmeans | Algorithm::Neighbours | Algorithm::Popularity,
+                _,
+            ) => Err(EngineError::Target(job.algorithm)),
+        }
+    }
+
+    fn fit_linear(
+        &self,
+        job: &Job,
+        slots: &[Slots],
+        (n_rows, deviation): (u64, f64),
+        rows: &Rows,
+    ) -> Result<Fitted, EngineError> {
         let params = linear_regression::Params::from_values(job.params)?;
-        let slots = linear_slots(table)?;
-        let (found, max) = (n_slots(&slots), linear_regression::PARAMETERS_MAX);
+        let (found, max) = (n_slots(slots), linear_regression::PARAMETERS_MAX);
         if found > max {
             return Err(FitError::TooManyParameters { found, max }.into());
         }
-        let n_rows = numbers.len();
-        let mean = numbers.iter().sum::<f64>() / n_rows.max(1) as f64;
-        let deviation =
-            (numbers.iter().map(|number| (number - mean).powi(2)).sum::<f64>() / n_rows.max(1) as f64).sqrt();
         if !deviation.is_finite() {
             return Err(FitError::TargetTooLarge.into());
         }
         let estimator = plan::linear(&params, n_rows, deviation);
-        let write = |folder: &Path| write_table(folder, table, &slots, Some(target));
-        self.fit(job, &estimator, &write, |folder, _| {
+        self.fit(job, &estimator, rows, |folder, _| {
             let saved::Linear { coefficients, intercepts } = saved::linear(folder, found).map_err(failure)?;
-            let mut arrays = of_layout(table, &slots);
+            let mut arrays = of_layout(slots);
             // How many are independent only a fit of the normal equations knows.
             let rank = u32::try_from(coefficients.len()).map_err(|_| FitError::TooManyParameters { found, max })?;
             arrays.insert("coefficients".to_owned(), f64s(coefficients));
@@ -136,10 +207,15 @@ impl Spark {
         })
     }
 
-    fn fit_logistic(&self, job: &Job, table: &Table, target: &Target, n_classes: usize) -> Result<Fitted, EngineError> {
+    fn fit_logistic(
+        &self,
+        job: &Job,
+        slots: &[Slots],
+        (n_rows, n_classes): (u64, usize),
+        rows: &Rows,
+    ) -> Result<Fitted, EngineError> {
         let params = logistic_regression::Params::from_values(job.params)?;
-        let slots = linear_slots(table)?;
-        let (found, max) = (n_slots(&slots), logistic_regression::PARAMETERS_MAX);
+        let (found, max) = (n_slots(slots), logistic_regression::PARAMETERS_MAX);
         if found > max {
             return Err(FitError::TooManyParameters { found, max }.into());
         }
@@ -147,16 +223,15 @@ impl Spark {
         if n_classes > max {
             return Err(FitError::TooManyClasses { found: n_classes, max }.into());
         }
-        let estimator = plan::logistic(&params, table.n_rows(), n_classes);
-        let write = |folder: &Path| write_table(folder, table, &slots, Some(target));
-        self.fit(job, &estimator, &write, |folder, facts: &Facts| {
+        let estimator = plan::logistic(&params, n_rows, n_classes);
+        self.fit(job, &estimator, rows, |folder, facts: &Facts| {
             let saved::Linear { coefficients, intercepts } = saved::logistic(folder, found).map_err(failure)?;
             let iterations = facts.iterations.unwrap_or(params.max_iterations());
             let ending = match iterations < params.max_iterations() {
                 true => logistic_regression::Ending::Converged,
                 false => logistic_regression::Ending::IterationLimit,
             };
-            let mut arrays = of_layout(table, &slots);
+            let mut arrays = of_layout(slots);
             let shape = vec![intercepts.len(), found];
             arrays.insert("coefficients".to_owned(), Array::F64 { shape, data: coefficients });
             arrays.insert("offsets".to_owned(), f64s(intercepts));
@@ -169,37 +244,23 @@ impl Spark {
         })
     }
 
-    fn fit_trees(&self, job: &Job, table: &Table, target: &Target) -> Result<Fitted, EngineError> {
-        let unsupported = |message: String| {
-            let message = format!("{message}, or train with engine = \"local\"");
-            EngineError::Unsupported(vec![ParamFault { name: "engine".to_owned(), message }])
-        };
-        let n_classes = match target {
-            Target::Numbers(_) => 0,
-            Target::Classes { classes, .. } => classes.len(),
-        };
-        let is_forest = job.algorithm == Algorithm::RandomForest;
-        if !is_forest && n_classes > 2 {
-            return Err(unsupported(format!(
-                "Spark boosts two classes, and the target has {n_classes}: take random_forest"
-            )));
-        }
-        let slots = tree_slots(table)?;
+    /// `n_classes`: 0 of a regression.
+    fn fit_trees(&self, job: &Job, slots: &[Slots], n_classes: usize, rows: &Rows) -> Result<Fitted, EngineError> {
+        self.supports_classes(job.algorithm, n_classes)?;
         let categories = slots.iter().map(|slots| match slots {
             Slots::Code { n_categories } => *n_categories,
             Slots::Number { .. } | Slots::OneHot { .. } | Slots::Words { .. } => 0,
         });
         let of_table = TreeTable { n_columns: slots.len(), categories_most: categories.max().unwrap_or(0) };
         let (is_regression, seed) = (n_classes == 0, job.seed.0);
-        let estimator = match is_forest {
+        let estimator = match job.algorithm == Algorithm::RandomForest {
             true => plan::forest(&random_forest::Params::from_values(job.params)?, is_regression, of_table, seed),
             false => {
                 plan::boosting(&gradient_boosting::Params::from_values(job.params)?, is_regression, of_table, seed)
             }
         };
-        let write = |folder: &Path| write_table(folder, table, &slots, Some(target));
-        self.fit(job, &estimator, &write, |folder, _| {
-            saved::trees(folder, job.algorithm, &slots, n_classes).map_err(failure)
+        self.fit(job, &estimator, rows, |folder, _| {
+            saved::trees(folder, job.algorithm, slots, n_classes).map_err(failure)
         })
     }
 }
@@ -213,7 +274,7 @@ fn f64s(data: Vec<f64>) -> Array {
 }
 
 /// What linear models keep of their columns.
-fn of_layout(table: &Table, slots: &[Slots]) -> Arrays {
+fn of_layout(slots: &[Slots]) -> Arrays {
     let u32s = |data: Vec<u32>| Array::U32 { shape: vec![data.len()], data };
     let categories = slots.iter().map(|slots| match slots {
         Slots::OneHot { n_categories, .. } => *n_categories,
@@ -231,7 +292,7 @@ fn of_layout(table: &Table, slots: &[Slots]) -> Arrays {
         Slots::Words { n_terms } => n_terms + 1,
         Slots::Number { .. } | Slots::Code { .. } | Slots::OneHot { .. } => 0,
     });
-    if table.columns().iter().any(|column| matches!(column, Column::Sparse(_))) {
+    if slots.iter().any(|slots| matches!(slots, Slots::Words { .. })) {
         arrays.insert("column_terms".to_owned(), u32s(terms.collect()));
     }
     arrays

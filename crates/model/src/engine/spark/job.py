@@ -2,14 +2,18 @@
 
 spark-submit job.py PLAN
 
-PLAN is a JSON file. Its rows are encoded already, the held-out records are not among them, and its parameters are MLlib's own: what
-is decided is decided by Millstream. The model is saved as MLlib saves it, and Millstream reads it. What Millstream is told meanwhile
-is a line of JSON on standard output behind a prefix; everything else is log.
+PLAN is a JSON file, and what is decided is decided by Millstream: its parameters are MLlib's own. Its rows are encoded already and the
+held-out records are not among them; or, with `encode = "cluster"`, it has the files of the batches and SQL that says which of their rows
+are trained on and what their features are. Then one job finds what encodings are made of (counts, means, categories), and a second one
+encodes by what Millstream made of that. The model is saved as MLlib saves it, and Millstream reads it. What Millstream is told
+meanwhile is a line of JSON on standard output behind a prefix; everything else is log.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import re
 import sys
 import threading
 from typing import Any
@@ -39,6 +43,158 @@ def estimator_of(plan: dict[str, Any]) -> Any:
         "RandomForestRegressor": regression.RandomForestRegressor,
     }
     return estimators[plan["estimator"]](**plan["params"])
+
+
+def literal_path(path: str) -> str:
+    """A path in which nothing is a pattern."""
+    return re.sub(r"([\\\[\]{}*?])", r"\\\1", path)
+
+
+def files_of(session: Any, raw: dict[str, Any]) -> Any:
+    """The rows of the batches, with the columns that are read."""
+    from pyspark.sql.types import StructType
+
+    reader = session.read.schema(StructType.fromJson(raw["columns"]))
+    # The folders of batches are no column of theirs.
+    return reader.option("recursiveFileLookup", "true").parquet(*map(literal_path, raw["parts"]))
+
+
+def fitted_rows(files: Any, raw: dict[str, Any]) -> Any:
+    """The rows that are fitted: `label`, and `f0`, `f1`, …; a missing value is null."""
+    from pyspark.sql import functions as F
+
+    columns = [F.expr(sql).alias(f"f{place}") for place, sql in enumerate(raw["features"])]
+    columns.append(F.expr(raw["label"]).alias("label"))
+    return files.where(F.expr(f"{raw['stage']} = {raw['fitted']}")).select(*columns)
+
+
+def finite(number: float | None) -> float | None:
+    """JSON has no other numbers."""
+    return number if number is not None and math.isfinite(number) else None
+
+
+def middle_of(rows: Any, name: str, count: int) -> list[float]:
+    """The two values in the middle of a column that are the median; one twice where their number is odd.
+
+    An estimate of quantiles bounds the few rows that are sorted."""
+    from pyspark.sql import functions as F
+
+    present = rows.where(F.col(name).isNotNull())
+    share = 2e-4
+    while True:
+        bounds = [max(0.5 - share, 0.0), min(0.5 + share, 1.0)]
+        low, high = present.agg(F.percentile_approx(name, bounds, 10000)).first()[0]
+        below = present.where(F.col(name) < low).count()
+        inside = present.where(F.col(name).between(low, high)).groupBy(name).count().orderBy(name).collect()
+        if below <= (count - 1) // 2 and count // 2 < below + sum(row["count"] for row in inside):
+            break
+        share *= 10
+    found = []
+    for wanted in ((count - 1) // 2, count // 2):
+        rank = below
+        for row in inside:
+            rank += row["count"]
+            if wanted < rank:
+                found.append(row[name])
+                break
+    return found
+
+
+def counts_of(rows: Any, name: str, order: list[Any], most: int) -> dict[str, Any]:
+    """How often each value is there, and how many there are; the first `most` in this order."""
+    from pyspark.sql import functions as F
+
+    counts = rows.where(F.col(name).isNotNull()).groupBy(name).count()
+    found = counts.orderBy(*order).limit(most).collect()
+    distinct, present = counts.agg(F.count(F.lit(1)), F.sum("count")).first()
+    return {"distinct": distinct, "present": present or 0, "counts": [[row[name], row["count"]] for row in found]}
+
+
+def find(session: Any, raw: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Writes what encodings are made of to a file of this machine."""
+    from pyspark import StorageLevel
+    from pyspark.sql import functions as F
+
+    files = files_of(session, raw)
+    stages = files.select(F.expr(raw["stage"]).alias("stage")).groupBy("stage").count().collect()
+    found: dict[str, Any] = {"stages": [[row["stage"], row["count"]] for row in stages], "features": [], "label": None}
+    rows = fitted_rows(files, raw).persist(StorageLevel.MEMORY_AND_DISK)
+    measures = [F.count(F.lit(1)).alias("rows")]
+    for place, feature in enumerate(wanted["features"]):
+        if feature["categories"] is None:
+            name = f"f{place}"
+            for measure in (F.count, F.min, F.max, F.avg):
+                measures.append(measure(name).alias(f"{measure.__name__}{place}"))
+    classes = wanted["classes"]
+    if classes is None:
+        # Where no row has an answer, as where the process itself sums none.
+        answered = F.coalesce(F.avg(F.expr(wanted["output"])), F.lit(0.0))
+        measures += [F.stddev_pop("label").alias("deviation"), answered.alias("output")]
+    measured = rows.withColumn("prediction", F.col("label")).agg(*measures).first()
+    for place, feature in enumerate(wanted["features"]):
+        name = f"f{place}"
+        if feature["categories"] is None:
+            count = measured[f"count{place}"]
+            number = {key: finite(measured[f"{measure}{place}"]) for key, measure in NUMBER.items()}
+            middle = middle_of(rows, name, count) if feature["median"] and count > 0 else None
+            found["features"].append({"present": count, "middle": middle, **number})
+        else:
+            order = [F.desc("count"), F.asc(name)]
+            found["features"].append(counts_of(rows, name, order, feature["categories"]))
+    if classes is not None:
+        found["label"] = counts_of(rows, "label", [F.asc("label")], classes)
+    else:
+        found["label"] = {key: finite(measured[key]) for key in ("deviation", "output")}
+    with open(wanted["file"], "w", encoding="utf-8") as file:
+        json.dump(found, file, ensure_ascii=False, allow_nan=False)
+
+
+NUMBER = {"least": "min", "greatest": "max", "mean": "avg"}
+
+
+def with_codes(session: Any, rows: Any, name: str, url: str) -> Any:
+    """The number of each value of a column, under `code_` and its name; null where it has none."""
+    from pyspark.sql import functions as F
+
+    codes = session.read.parquet(literal_path(url))
+    codes = codes.select(F.col("value").alias(name), F.col("code").alias(f"code_{name}"))
+    return rows.join(F.broadcast(codes), on=name, how="left")
+
+
+def encoded(session: Any, raw: dict[str, Any], encode: dict[str, Any]) -> Any:
+    """`features` and `label` of the rows that are fitted."""
+    from pyspark.ml.feature import OneHotEncoder, VectorAssembler
+    from pyspark.sql import functions as F
+
+    rows = fitted_rows(files_of(session, raw), raw)
+    columns, one_hot = [], []
+    for place, feature in enumerate(encode["features"]):
+        name = f"f{place}"
+        if feature["codes"] is None:
+            value = F.col(name) if feature["fill"] is None else F.coalesce(F.col(name), F.lit(feature["fill"]))
+            columns.append((value - F.lit(feature["center"])).alias(name))
+            continue
+        rows = with_codes(session, rows, name, feature["codes"])
+        known = F.coalesce(F.col(f"code_{name}"), F.lit(feature["other"]))
+        code = F.when(F.col(name).isNull(), F.lit(feature["missing"])).otherwise(known)
+        # MLlib is told how many there are, and does not look.
+        attribute = {"ml_attr": {"type": "nominal", "num_vals": feature["categories"], "name": name}}
+        columns.append(code.cast("double").alias(name, metadata=attribute))
+        if feature["one_hot"]:
+            one_hot.append(name)
+    label = F.col("label")
+    if encode["label"] is not None:
+        rows = with_codes(session, rows, "label", encode["label"])
+        label = F.col("code_label").cast("double").alias("label")
+    rows = rows.select(*columns, label)
+    if one_hot:
+        vectors = [f"{name}_vector" for name in one_hot]
+        encoder = OneHotEncoder(inputCols=one_hot, outputCols=vectors, dropLast=False, handleInvalid="error")
+        rows = encoder.fit(rows).transform(rows)
+    names = [f"f{place}" for place in range(len(encode["features"]))]
+    names = [f"{name}_vector" if name in one_hot else name for name in names]
+    rows = VectorAssembler(inputCols=names, outputCol="features", handleInvalid="error").transform(rows)
+    return rows.select("features", "label")
 
 
 def watch(context: Any, ended: threading.Event) -> None:
@@ -103,10 +259,22 @@ def main() -> int:
     watcher.start()
     try:
         context.setCheckpointDir(plan["checkpoints"])
-        rows = session.read.parquet(plan["rows"])
-        model = estimator_of(plan).fit(rows)
-        model.write().overwrite().save(plan["model"])
-        tell(fitted=True, iterations=iterations_of(model))
+        raw = plan.get("raw")
+        if raw is not None:
+            # What the SQL of a plan is written for, whatever is configured.
+            for key, value in raw["session"].items():
+                session.conf.set(key, value)
+        if "find" in plan:
+            find(session, raw, plan["find"])
+            tell(fitted=True, iterations=None)
+        else:
+            if raw is None:
+                rows = session.read.parquet(literal_path(plan["rows"]))
+            else:
+                rows = encoded(session, raw, plan["encode"])
+            model = estimator_of(plan).fit(rows)
+            model.write().overwrite().save(plan["model"])
+            tell(fitted=True, iterations=iterations_of(model))
     finally:
         ended.set()
         watcher.join(timeout=2 * LOOK_SECONDS)

@@ -1,10 +1,13 @@
 //! Training on Spark: the encoded rows lie in a scratch folder, spark-submit runs our job on them, and the model that MLlib saved there
 //! becomes arrays of ours. What is decided is decided here; the job does what its plan says.
 
+mod cluster;
 mod diagnose;
 mod exchange;
 mod fits;
+mod found;
 mod plan;
+mod raw_fits;
 mod rows;
 mod saved;
 mod scratch;
@@ -26,7 +29,7 @@ use millstream_base::sweep_scratch;
 use millstream_learn::FitError;
 use millstream_store::SharedStore;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::{EngineError, Failure, Job, News};
 use crate::mllib::Folder;
@@ -38,7 +41,8 @@ use rows::WriteError;
 use scratch::Scratch;
 use submit::{Program, Went};
 
-pub use settings::{SPARK, SparkSettings, check};
+pub use cluster::SESSION;
+pub use settings::{Encode, SPARK, SparkSettings, check, check_columns};
 
 /// Of what is asked of Spark for one recipe: another number where the same rows and parameters may give another model.
 pub const REVISION: u32 = 1;
@@ -65,28 +69,41 @@ impl Spark {
         Self { settings, exchange }
     }
 
-    /// Runs a job to its end and takes its model; once more where the cluster was lost. What jobs of killed processes left behind goes first.
+    /// Runs a job that fits, and takes its model.
     fn fit<T>(
         &self,
         job: &Job,
         estimator: &Estimator,
-        write: &dyn Fn(&Path) -> Result<(), WriteError>,
+        rows: &Rows,
         take: impl FnOnce(&Folder, &Facts) -> Result<T, EngineError>,
     ) -> Result<T, EngineError> {
+        let plan = |place: &Place, _: &Path| {
+            let mut plan = (rows.plan)(place);
+            plan.insert("estimator".to_owned(), json!(estimator.name));
+            plan.insert("params".to_owned(), json!(estimator.params));
+            plan.insert("model".to_owned(), json!(place.url(MODEL)));
+            plan
+        };
+        let Ran { scratch: _scratch, place, facts } =
+            self.ran(job, &Work { write: rows.write, folders: &rows.folders, n_parts: rows.n_parts, plan: &plan })?;
+        let model = place.open(MODEL).map_err(|error| failure(diagnose::unreadable(&place.url(MODEL), &error)))?;
+        take(&model, &facts)
+    }
+
+    /// Runs a job to its end; once more where the cluster was lost. What jobs of killed processes left behind goes first.
+    fn ran(&self, job: &Job, work: &Work) -> Result<Ran, EngineError> {
         sweep_scratch(&self.settings.scratch, scratch::PREFIX);
         let program =
             submit::find(self.settings.submit.as_deref()).map_err(|problem| failed(problem, Remedy::Config))?;
-        let mut ran = self.run(job, &program, estimator, write);
+        let ran = self.run(job, &program, work);
         if let Err(EngineError::Failed(failure)) = &ran
             && failure.is_lost
         {
             (job.tell)(News::Progress(format!("{}; once more", failure.problem)));
             wait(PAUSE, job.stopped)?;
-            ran = self.run(job, &program, estimator, write);
+            return self.run(job, &program, work);
         }
-        let Ran { scratch: _scratch, place, facts } = ran?;
-        let model = place.open(MODEL).map_err(|error| failure(diagnose::unreadable(&place.url(MODEL), &error)))?;
-        take(&model, &facts)
+        ran
     }
 
     /// Of a standalone cluster: that its master listens.
@@ -100,46 +117,39 @@ impl Spark {
         })
     }
 
-    fn run(
-        &self,
-        job: &Job,
-        program: &Program,
-        estimator: &Estimator,
-        write: &dyn Fn(&Path) -> Result<(), WriteError>,
-    ) -> Result<Ran, EngineError> {
+    fn run(&self, job: &Job, program: &Program, work: &Work) -> Result<Ran, EngineError> {
         let SparkSettings { master, conf, scratch: root, .. } = &self.settings;
         self.reach()?;
         let at_root = |error| failed(format!("{} cannot be written: {error}", root.display()), Remedy::Retry);
         let scratch = Scratch::new(root).map_err(at_root)?;
         let folder = scratch.path();
         let (job_file, plan_file) = (folder.join("job.py"), folder.join("plan.json"));
-        write(&folder.join(ROWS)).map_err(EngineError::from)?;
+        (work.write)(folder).map_err(EngineError::from)?;
         let place = self.exchange.place(folder);
-        place.send(folder, &format!("{ROWS}/{}", rows::FILE), job.stopped).map_err(|error| match error.kind() {
-            io::ErrorKind::Interrupted => FitError::Stopped.into(),
-            _ => EngineError::from(WriteError::Io(error)),
-        })?;
+        for name in work.folders {
+            place.send(folder, &format!("{name}/{}", rows::FILE), job.stopped).map_err(|error| match error.kind() {
+                io::ErrorKind::Interrupted => FitError::Stopped.into(),
+                _ => EngineError::from(WriteError::Io(error)),
+            })?;
+        }
         let app = format!("millstream {}", job.algorithm.name());
         // What anybody may see in a list of processes is not there.
         let (secret, plain): (Vec<_>, Vec<_>) = conf.iter().partition(|(key, _)| is_secret(key));
         let mut of_session: BTreeMap<&str, &str> =
             secret.into_iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         // As many parts as the rows ask for and not as the cluster has cores: a forest draws by parts.
-        let parts = (rows::bytes(&folder.join(ROWS)) / PART_BYTES).clamp(1, PARTS_MOST).to_string();
+        let parts = work.n_parts.unwrap_or_else(|| rows::bytes(&folder.join(ROWS)) / PART_BYTES);
+        let parts = parts.clamp(1, PARTS_MOST).to_string();
         of_session.entry("spark.sql.files.minPartitionNum").or_insert(&parts);
         let of_place = place.conf();
         let of_place = of_place.iter().map(|(key, value)| (*key, value.as_str()));
         of_session.extend(of_place.filter(|(key, _)| !conf.contains_key(*key)));
-        let plan = json!({
-            "app": app,
-            "estimator": estimator.name,
-            "params": estimator.params,
-            "rows": place.url(ROWS),
-            "model": place.url(MODEL),
-            "checkpoints": place.url("checkpoints"),
-            "conf": of_session,
-        });
-        std::fs::write(&job_file, JOB).and_then(|()| std::fs::write(&plan_file, plan.to_string())).map_err(at_root)?;
+        let mut plan = (work.plan)(&place, folder);
+        plan.insert("app".to_owned(), json!(app));
+        plan.insert("checkpoints".to_owned(), json!(place.url("checkpoints")));
+        plan.insert("conf".to_owned(), json!(of_session));
+        let plan = Value::Object(plan).to_string();
+        std::fs::write(&job_file, JOB).and_then(|()| std::fs::write(&plan_file, plan)).map_err(at_root)?;
         let local = folder.join("local").display().to_string();
         let own = [
             ("spark.ui.enabled", "false"),
@@ -175,7 +185,29 @@ const PARTS_MOST: u64 = 1000;
 const ROWS: &str = "rows";
 const MODEL: &str = "model";
 
-/// A job that saved its model, and where.
+/// The rows of a fit.
+struct Rows<'a> {
+    /// Into folders of their own in the scratch folder, each with one file.
+    write: &'a dyn Fn(&Path) -> Result<(), WriteError>,
+    folders: Vec<String>,
+    /// Of what Spark reads; `None`: as the bytes that were written ask for.
+    n_parts: Option<u64>,
+    /// What the job is told of them.
+    plan: &'a dyn Fn(&Place) -> Plan,
+}
+
+type Plan = Map<String, Value>;
+
+/// What a job is given.
+struct Work<'a> {
+    write: &'a dyn Fn(&Path) -> Result<(), WriteError>,
+    folders: &'a [String],
+    n_parts: Option<u64>,
+    /// Besides what every job is told.
+    plan: &'a dyn Fn(&Place, &Path) -> Plan,
+}
+
+/// A job that did its work, and where.
 struct Ran {
     scratch: Scratch,
     place: Place,
@@ -190,7 +222,7 @@ struct Facts {
 
 #[derive(Debug, Default)]
 struct Heard {
-    /// `None` until the model is saved.
+    /// `None` until the job has done its work.
     facts: Option<Facts>,
     /// A module, and the Python that lacks it.
     missing: Option<(String, String)>,

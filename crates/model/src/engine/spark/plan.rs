@@ -9,7 +9,11 @@ use millstream_learn::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::model::Missing;
+use millstream_base::Faults;
+use millstream_stream::expression::{Expression, ValueKind, written_texts};
+use millstream_stream::schema::StreamSchema;
+
+use crate::model::{Columns, Missing, Model};
 
 /// MLlib's estimator, and its parameters by their names in Python.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,6 +67,37 @@ pub fn unsupported(algorithm: Algorithm, params: &BTreeMap<String, ParamValue>, 
         | Algorithm::Popularity => {}
     }
     faults
+}
+
+/// What splits categories by sets of them, as numbers that are no quantities.
+pub fn is_tree(algorithm: Algorithm) -> bool {
+    matches!(algorithm, Algorithm::RandomForest | Algorithm::GradientBoosting)
+}
+
+/// Of MLlib's boosted classifier.
+pub const BOOSTED_CLASSES_MOST: usize = 2;
+
+/// Whether the target has more classes than Spark boosts, as far as its columns and its text tell.
+pub fn check_classes(model: &Model, stream: &StreamSchema, faults: &mut Faults) {
+    let Columns::Supervised(columns) = &model.columns else { return };
+    let schema = stream.arrow();
+    let target = Expression::compile(&columns.target, &schema, stream.dialect);
+    if model.algorithm != Algorithm::GradientBoosting || !target.is_ok_and(|target| target.kind() == ValueKind::Text) {
+        return;
+    }
+    let remedy = "take random_forest, or train with engine = \"local\"";
+    let key = format!("model.{}.target", model.name);
+    match written_texts(&columns.target, &schema, stream.dialect) {
+        Some(classes) if classes.len() > BOOSTED_CLASSES_MOST => {
+            let message = format!("has {} classes, and engine = \"spark\" boosts two: {remedy}", classes.len());
+            faults.add_text(key, &columns.target, message);
+        }
+        Some(_) => {}
+        None => {
+            let message = format!("engine = \"spark\" boosts two classes: where the target has more, {remedy}");
+            faults.warn(key, Some(&columns.target), message);
+        }
+    }
 }
 
 /// Parameters, all of them numbers, that Spark has no counterpart of; whether 0 asks for what it does; and what that is.
@@ -134,7 +169,7 @@ pub fn kmeans(params: &kmeans::Params, k: u32, mean_variance: f64, seed: u64) ->
 
 /// MLlib halves the mean of squares and, where there is a penalty, divides the target by its deviation and not the penalty, so that what
 /// it is told counts for its deviation less. `deviation`: of the target, over n rows.
-pub fn linear(params: &linear_regression::Params, n_rows: usize, deviation: f64) -> Estimator {
+pub fn linear(params: &linear_regression::Params, n_rows: u64, deviation: f64) -> Estimator {
     let params = words([
         ("regParam", json!(params.l2() / n_rows as f64 * deviation)),
         ("elasticNetParam", json!(0.0)),
@@ -145,7 +180,7 @@ pub fn linear(params: &linear_regression::Params, n_rows: usize, deviation: f64)
     Estimator { name: "LinearRegression", params }
 }
 
-pub fn logistic(params: &logistic_regression::Params, n_rows: usize, n_classes: usize) -> Estimator {
+pub fn logistic(params: &logistic_regression::Params, n_rows: u64, n_classes: usize) -> Estimator {
     let params = words([
         ("regParam", json!(params.l2() / n_rows as f64)),
         ("elasticNetParam", json!(0.0)),

@@ -223,6 +223,18 @@ pub fn write_ratings(folder: &Path, ratings: &Ratings) -> Result<(), WriteError>
     Ok(())
 }
 
+/// The code of each value, under `value` and `code`.
+pub fn write_codes(folder: &Path, values: ArrayRef, codes: Vec<i32>) -> Result<(), WriteError> {
+    let schema = Arc::new(Schema::new(vec![
+        Field::new("value", values.data_type().clone(), false),
+        Field::new("code", DataType::Int32, false),
+    ]));
+    let mut writer = writer(folder, &schema, None)?;
+    writer.write(&RecordBatch::try_new(schema, vec![values, Arc::new(Int32Array::from(codes))])?)?;
+    writer.close()?;
+    Ok(())
+}
+
 /// Of what was written.
 pub fn bytes(folder: &Path) -> u64 {
     std::fs::metadata(folder.join(FILE)).map_or(0, |file| file.len())
@@ -240,7 +252,7 @@ fn writer(folder: &Path, schema: &SchemaRef, spark: Option<Value>) -> Result<Arr
 }
 
 /// MLlib counts with 32 bits and a sign.
-fn signed(count: usize) -> Result<i32, FitError> {
+pub fn signed(count: usize) -> Result<i32, FitError> {
     i32::try_from(count).map_err(|_| FitError::TooManyRows { found: count, max: i32::MAX as usize })
 }
 

@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use millstream_base::secrets::{holds_secret, is_secret};
-use millstream_base::{Faults, Keys, Section, Takes, later_choice};
+use millstream_base::{Faults, Keys, Section, Takes};
 use millstream_store::StoreUrl;
 use serde_json::{Map, Value as Json};
 use toml::Value;
 
-use super::plan;
+use millstream_stream::batch::BatchFormat;
+use millstream_stream::schema::StreamSchema;
+
+use super::{cluster, plan};
 use crate::model::{EngineKind, Model};
 
 pub const SPARK: Keys = Keys {
@@ -17,7 +20,7 @@ pub const SPARK: Keys = Keys {
         ("master", Takes::Text),
         ("submit", Takes::Text),
         ("conf", Takes::Table),
-        ("encode", Takes::Choice(&["local"])),
+        ("encode", Takes::Choice(&["local", "cluster"])),
     ],
     later: &[],
 };
@@ -31,16 +34,27 @@ pub struct SparkSettings {
     pub submit: Option<PathBuf>,
     /// Spark's own keys.
     pub conf: BTreeMap<String, String>,
+    pub encode: Encode,
     /// Below it is a folder for each job; the executors reach it by the same path, but where there is a bucket.
     pub scratch: PathBuf,
-    /// `s3a://bucket/prefix` of the store, when a cluster is to take rows from there.
+    /// `s3a://bucket/prefix` of the store, when Spark is to take rows from there.
     pub bucket: Option<String>,
+}
+
+/// Where rows are encoded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Encode {
+    /// In this process: Spark gets them encoded.
+    #[default]
+    Local,
+    /// In Spark, which reads the batches itself.
+    Cluster,
 }
 
 impl Default for SparkSettings {
     fn default() -> Self {
         let (master, scratch) = (DEFAULT_MASTER.to_owned(), std::env::temp_dir());
-        Self { master, submit: None, conf: BTreeMap::new(), scratch, bucket: None }
+        Self { master, submit: None, conf: BTreeMap::new(), encode: Encode::Local, scratch, bucket: None }
     }
 }
 
@@ -57,11 +71,12 @@ impl SparkSettings {
         }
         settings.submit = section.filled_text("submit", faults).map(PathBuf::from);
         settings.conf = conf(&section, faults);
-        let instead = "rows are encoded here, and Spark gets them encoded: remove it";
-        later_choice(&section, "encode", "local", &["cluster"], instead, faults);
+        let encodes = [("local", Encode::Local), ("cluster", Encode::Cluster)];
+        settings.encode = section.choice("encode", &encodes, faults).unwrap_or_default();
+        let reads_store = !settings.is_local() || settings.encode == Encode::Cluster;
         match store {
             Some(StoreUrl::Local(folder)) if !settings.is_local() => settings.scratch = folder.join("scratch"),
-            Some(url @ StoreUrl::S3 { .. }) if !settings.is_local() => {
+            Some(url @ StoreUrl::S3 { .. }) if reads_store => {
                 settings.bucket = Some(url.to_string().replacen("s3:", "s3a:", 1));
             }
             Some(_) | None => {}
@@ -80,7 +95,8 @@ impl SparkSettings {
         let conf: Map<String, Json> = conf.map(|(key, value)| (key.clone(), Json::from(value.as_str()))).collect();
         let master = ("master".to_owned(), Json::from(self.master.as_str()));
         let conf = (!conf.is_empty()).then(|| ("conf".to_owned(), Json::Object(conf)));
-        [master].into_iter().chain(conf).collect()
+        let encode = (self.encode == Encode::Cluster).then(|| ("encode".to_owned(), Json::from("cluster")));
+        [master].into_iter().chain(conf).chain(encode).collect()
     }
 }
 
@@ -118,11 +134,33 @@ fn conf(section: &Section, faults: &mut Faults) -> BTreeMap<String, String> {
 }
 
 /// Tells what Spark cannot be told.
-pub fn check(models: &[Model], faults: &mut Faults) {
-    for model in models.iter().filter(|model| model.engine == EngineKind::Spark) {
-        let key = |name: &str| format!("model.{}.{name}", model.name);
-        for fault in plan::unsupported(model.algorithm, &model.params, model.columns.missing()) {
-            faults.add(key(&fault.name), None, fault.message);
+pub fn check(models: &[Model], encode: Encode, format: Option<BatchFormat>, faults: &mut Faults) {
+    let mut on_spark = models.iter().filter(|model| model.engine == EngineKind::Spark).peekable();
+    if encode == Encode::Cluster
+        && on_spark.peek().is_some()
+        && let Some(BatchFormat::Csv | BatchFormat::Jsonl) = format
+    {
+        let message = "\"cluster\" reads batches as Parquet: remove batch.format, or take encode = \"local\"";
+        faults.add("train.spark.encode", None, message);
+    }
+    for model in on_spark {
+        let mut found = plan::unsupported(model.algorithm, &model.params, model.columns.missing());
+        if encode == Encode::Cluster {
+            found.extend(cluster::unsupported(model.algorithm));
+            found.extend(cluster::words(&model.columns));
         }
+        for fault in found {
+            faults.add(format!("model.{}.{}", model.name, fault.name), None, fault.message);
+        }
+    }
+}
+
+/// Tells what Spark's SQL is not known to answer the same of, once the columns are known.
+pub fn check_columns(models: &[Model], encode: Encode, schema: &StreamSchema, faults: &mut Faults) {
+    for model in models.iter().filter(|model| model.engine == EngineKind::Spark) {
+        if encode == Encode::Cluster {
+            cluster::check(model, schema, faults);
+        }
+        plan::check_classes(model, schema, faults);
     }
 }

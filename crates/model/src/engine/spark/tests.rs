@@ -35,6 +35,7 @@ impl Fake {
             master: "local[1]".to_owned(),
             submit: Some(self.folder.path().join("spark-submit")),
             conf: BTreeMap::from([("spark.hadoop.fs.s3a.secret.key".to_owned(), "geheim".to_owned())]),
+            encode: Encode::Local,
             scratch: self.folder.path().join("scratch"),
             bucket: None,
         };

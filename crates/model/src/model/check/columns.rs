@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use datafusion::arrow::datatypes::{DataType, Field, Schema};
+use datafusion::arrow::datatypes::{DataType, Schema};
 use millstream_base::Faults;
 use millstream_learn::{ParamValue, TargetKind};
 use millstream_stream::expression::{Expression, ExpressionError, ValueKind};
@@ -10,7 +10,7 @@ use millstream_stream::schema::{Dialect, StreamSchema};
 
 use crate::model::{
     Action, ClusterColumns, Columns, ContentColumns, Missing, Model, NeighbourColumns, PopularityColumns,
-    RATING_INPUTS, RatingColumns, Supervised,
+    RATING_INPUTS, RatingColumns, Supervised, prediction_schema,
 };
 use crate::rows::{id_kind, is_time};
 
@@ -294,8 +294,7 @@ impl<'a> Check<'a, '_> {
         if target.is_some_and(|target| self.predicts_class(target)) {
             return self.fault("output", text, "is for numbers, and this model predicts a class; remove it");
         }
-        let prediction = Schema::new(vec![Field::new("prediction", DataType::Float64, true)]);
-        match Expression::compile(text, &prediction, self.dialect) {
+        match Expression::compile(text, &prediction_schema(), self.dialect) {
             Ok(output) if output.kind() == ValueKind::Number => {}
             Ok(output) => {
                 let message = format!("must be a number, and is {}", a_kind(&output));

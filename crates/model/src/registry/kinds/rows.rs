@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, Float64Array, RecordBatch};
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::datatypes::SchemaRef;
 use millstream_learn::content::Bag;
 use millstream_learn::metrics::most_probable;
 use millstream_learn::{Algorithm, Column, Table};
@@ -12,12 +12,10 @@ use millstream_untrusted::model::Dialect;
 use serde_json::{Map, Number, Value};
 
 use super::{InputFault, LoadedKind, Prediction};
+use crate::model::prediction_schema;
 use crate::registry::encoder::{EncodedRows, RowEncoder, general_fault};
 use crate::registry::input::Row;
 use crate::registry::{FeatureSet, Fitted, ModelFile, Outcome, Values, evaluate_as};
-
-/// The one column that `output` sees.
-pub const PREDICTION: &str = "prediction";
 
 /// Of features and a target.
 #[derive(Debug)]
@@ -38,7 +36,7 @@ pub struct Output {
 
 impl Output {
     pub fn compile(text: &str, dialect: Dialect) -> Result<Self, ExpressionError> {
-        let schema = Arc::new(Schema::new(vec![Field::new(PREDICTION, DataType::Float64, true)]));
+        let schema = Arc::new(prediction_schema());
         Ok(Self { expression: Expression::compile(text, &schema, dialect)?, schema })
     }
 

@@ -12,6 +12,7 @@ mod grouping;
 mod keeping;
 mod promoting;
 mod publishing;
+mod raw;
 mod recommending;
 mod serving;
 mod training;
