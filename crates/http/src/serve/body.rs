@@ -156,14 +156,30 @@ impl Received {
     }
 }
 
+/// Has a body looked at from its beginning to its end, before it is worked on: a little one here, a long one on a thread for long work.
+pub async fn look<T: Send + 'static>(
+    bytes: Bytes,
+    look: impl FnOnce(&[u8]) -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    if bytes.len() <= INLINE_BODY_BYTES {
+        return look(&bytes);
+    }
+    blocking(move || look(&bytes)).await
+}
+
 /// Reads a body to its end.
-pub async fn read(mut body: Body, bodies: &Bodies) -> Result<Received, ApiError> {
+pub async fn read(body: Body, bodies: &Bodies) -> Result<Received, ApiError> {
+    read_most(body, bodies, BODY_BYTES_MAX).await
+}
+
+/// The same of a body that may have so many bytes.
+pub async fn read_most(mut body: Body, bodies: &Bodies, bytes_most: usize) -> Result<Received, ApiError> {
     let declared = body.size_hint().lower();
-    if declared > BODY_BYTES_MAX as u64 {
-        return Err(refuse(body, Some(declared)));
+    if declared > bytes_most as u64 {
+        return Err(refuse(body, Some(declared), bytes_most));
     }
     let most = if body.size_hint().exact().is_some() { usize::try_from(declared).ok() } else { None };
-    let most = most.unwrap_or(BODY_BYTES_MAX);
+    let most = most.unwrap_or(bytes_most);
     let began = Instant::now();
     let mut patience = Patience::new(PAUSE_MOST, BYTES_PER_SECOND_LEAST);
     let mut received = Received { bytes: Bytes::new(), share: None };
@@ -194,9 +210,9 @@ pub async fn read(mut body: Body, bodies: &Bodies) -> Result<Received, ApiError>
         let Ok(data) = frame.into_data() else { continue };
         patience.moved(data.len());
         let length = buffer.len() + data.len();
-        if length > BODY_BYTES_MAX {
+        if length > bytes_most {
             drop(buffer);
-            return Err(refuse(body, None));
+            return Err(refuse(body, None, bytes_most));
         }
         if length > buffer.capacity() {
             if length == most && buffer.is_empty() && length <= SMALL_BODY_BYTES {
@@ -238,10 +254,11 @@ async fn hold(share: &mut Option<Share>, bytes: usize, bodies: &Bodies, give_up:
 
 /// Answers at once. What is still coming is read and dropped, frame by frame: closing instead would reset the
 /// connection, and the client would see that in place of the answer.
-fn refuse(mut body: Body, declared: Option<u64>) -> ApiError {
+fn refuse(mut body: Body, declared: Option<u64>, bytes_most: usize) -> ApiError {
     tokio::spawn(timeout(DRAIN_TIMEOUT, async move { while let Some(Ok(_)) = body.frame().await {} }));
     let size = declared.map_or_else(String::new, |bytes| format!(" of {bytes} bytes"));
-    ApiError::too_large(format!("a body{size}: at most {BODY_BYTES_MAX} bytes; send the rows in several requests"))
+    let advice = if bytes_most == BODY_BYTES_MAX { "; send the rows in several requests" } else { "" };
+    ApiError::too_large(format!("a body{size}: at most {bytes_most} bytes{advice}"))
 }
 
 #[cfg(test)]

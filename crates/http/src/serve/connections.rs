@@ -4,7 +4,8 @@
 //! else as soon as a place is free, or with 503. A new one always gets in, for the one that has waited longest in the reserve goes.
 //! Where no place is left, connections that have asked for nothing for a while are closed, and of those that are idle just now as many
 //! as wait for a place. One that prepares an answer is left alone for a second, and then closed after its answer. Over HTTP/2 (`http2`) a
-//! connection has several requests at once: each beyond the first takes a place of its own, until its answer is read.
+//! connection has several requests at once: each beyond the first takes a place of its own, until its answer is read, but health takes none.
+//! Without a place it takes no more requests once it has answered, as over HTTP/1.1.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -26,7 +27,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::error::Elapsed;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::app::App;
 use super::error::{ApiError, shortened};
@@ -188,6 +189,8 @@ impl Door {
             asked_after_ms: AtomicU64::new(NOT_ASKED),
             under_way: AtomicUsize::new(0),
             must_go: Notify::new(),
+            leaves: Notify::new(),
+            farewell: OnceLock::new(),
             give_up: Arc::default(),
         });
         if is_in_reserve {
@@ -239,6 +242,10 @@ struct Connection {
     under_way: AtomicUsize,
     /// The reserve is full.
     must_go: Notify,
+    /// What HTTP/1.1 says by `Connection: close`.
+    leaves: Notify,
+    /// When it was told to take no more requests.
+    farewell: OnceLock<Instant>,
     /// The client reads a large answer for too long, and others need the room.
     give_up: Arc<Notify>,
 }
@@ -270,7 +277,7 @@ impl Connection {
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
         let under_way = UnderWay::new(&self);
         if request.version() != Version::HTTP_2 {
-            return self.answer_in_place(request).await;
+            return self.answer_in_place(request, false).await;
         }
         self.answer_call(request, under_way).await
     }
@@ -282,17 +289,25 @@ impl Connection {
             let message = format!("nothing at {} by HTTP/2, which is for gRPC: ask by HTTP/1.1", shortened(path));
             return refused(ApiError::not_found("unknown_path", message), &request);
         }
+        let asks_health = is_health(path);
         // What HTTP/1.1 has as a header stands in the target.
         let host = request.uri().authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
         if let Some(host) = host.filter(|_| !request.headers().contains_key(header::HOST)) {
             request.headers_mut().insert(header::HOST, host);
         }
         let is_call = grpc::is_call(&request);
-        let mut response = match under_way.takes_place() {
-            true => self.answer_in_place(request).await,
-            false => refused(too_many_connections(), &request),
+        // A client that does not take the word would hold its connection by calls for ever.
+        let is_late = self.farewell.get().is_some_and(|said| said.elapsed() >= http2::FAREWELL);
+        let mut response = if is_late {
+            refused(ApiError::busy("this connection takes no more calls"), &request)
+        } else if asks_health || under_way.takes_place() {
+            self.answer_in_place(request, under_way.place.is_some()).await
+        } else {
+            refused(too_many_connections(), &request)
         };
-        response.headers_mut().remove(header::CONNECTION);
+        if response.headers_mut().remove(header::CONNECTION).is_some() {
+            self.leaves.notify_one();
+        }
         if !is_call {
             return response;
         }
@@ -308,10 +323,12 @@ impl Connection {
         grpc::ended(response, unread)
     }
 
-    async fn answer_in_place(&self, mut request: Request<Incoming>) -> Response<Body> {
+    /// `has_own`: the request has a place, whether or not its connection has one.
+    async fn answer_in_place(&self, mut request: Request<Incoming>, has_own: bool) -> Response<Body> {
         let now = u64::try_from(self.opened.elapsed().as_millis()).map_or(NOT_ASKED - 1, |now| now.min(NOT_ASKED - 1));
         self.asked_after_ms.store(now, Ordering::Relaxed);
-        if !self.has_place() && !is_health(request.uri().path()) && !self.takes_place().await {
+        let needs_place = !has_own && !is_health(request.uri().path());
+        if needs_place && !self.has_place() && !self.takes_place().await {
             return closing(refused(too_many_connections(), &request));
         }
         let target = request.uri().clone();
@@ -419,14 +436,17 @@ async fn converse(connection: Arc<Connection>, stream: TcpStream, mut told: watc
         None => {
             let greeting = timeout(within(HEAD_TIMEOUT), http2::is_spoken(&stream));
             if let Some(is_http2) = greeted(&connection, &mut told, greeting).await {
-                speak(connection, Paced::new(stream), is_http2, told).await;
+                // What its first bytes took is of the first head's time.
+                let head_by = connection.opened + within(HEAD_TIMEOUT);
+                speak(connection, Paced::new(stream), is_http2, head_by, told).await;
             }
         }
         Some(acceptor) => {
             let greeting = timeout(within(HANDSHAKE_TIMEOUT), tls::accept(&acceptor, stream));
             if let Some(stream) = greeted(&connection, &mut told, greeting).await {
                 let is_http2 = tls::is_http2(&stream);
-                speak(connection, stream, is_http2, told).await;
+                let head_by = Instant::now() + within(HEAD_TIMEOUT);
+                speak(connection, stream, is_http2, head_by, told).await;
             }
         }
     }
@@ -451,8 +471,8 @@ async fn greeted<T>(
     }
 }
 
-/// HTTP, to its end.
-async fn speak<S>(connection: Arc<Connection>, stream: S, is_http2: bool, told: watch::Receiver<Word>)
+/// HTTP, to its end. `head_by`: when its first head has to be there.
+async fn speak<S>(connection: Arc<Connection>, stream: S, is_http2: bool, head_by: Instant, told: watch::Receiver<Word>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -471,6 +491,7 @@ where
             served,
             hyper::server::conn::http2::Connection::graceful_shutdown,
             Some(head_timeout),
+            head_by,
             told,
         )
         .await;
@@ -478,21 +499,22 @@ where
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(head_timeout).max_buf_size(HEAD_BYTES_MAX);
     let served = builder.serve_connection(TokioIo::new(stream), service);
-    attend(connection, served, http1::Connection::graceful_shutdown, None, told).await;
+    attend(connection, served, http1::Connection::graceful_shutdown, None, head_by, told).await;
 }
 
-/// Until a connection ends, or has to. `shut_down` takes no more requests; `idle_most`: where it does not see to it itself.
+/// Until a connection ends, or has to. `shut_down` takes no more requests; `idle_most`: where it does not see to it itself;
+/// elsewhere `head_by` is the end of the first head's time, of which hyper does not know what went by before.
 async fn attend<C: Future<Output = hyper::Result<()>>>(
     connection: Arc<Connection>,
     served: C,
     shut_down: impl Fn(Pin<&mut C>),
     idle_most: Option<Duration>,
+    head_by: Instant,
     mut told: watch::Receiver<Word>,
 ) {
     let mut served = std::pin::pin!(served);
-    // Since when it takes no more requests.
-    let mut farewell: Option<Instant> = None;
     let ended = loop {
+        let farewell = connection.farewell.get().copied();
         tokio::select! {
             ended = served.as_mut() => break ended,
             word = next(&mut told), if farewell.is_none() => {
@@ -501,15 +523,24 @@ async fn attend<C: Future<Output = hyper::Result<()>>>(
                         return;
                     }
                     // Closes an idle connection at once, another one after its answer.
-                    farewell = Some(Instant::now());
+                    connection.farewell.get_or_init(Instant::now);
                     shut_down(served.as_mut());
+                }
+            }
+            () = connection.leaves.notified(), if farewell.is_none() => {
+                connection.farewell.get_or_init(Instant::now);
+                shut_down(served.as_mut());
+            }
+            () = sleep_until(head_by), if idle_most.is_none() && !connection.has_asked() => {
+                if !connection.has_asked() {
+                    return;
                 }
             }
             () = connection.rests(idle_most, farewell) => {
                 if farewell.is_some() {
                     return;
                 }
-                farewell = Some(Instant::now());
+                connection.farewell.get_or_init(Instant::now);
                 shut_down(served.as_mut());
             }
             () = connection.give_up.notified() => return,

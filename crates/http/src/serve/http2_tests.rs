@@ -148,6 +148,8 @@ async fn a_call_beside_others_of_its_connection_takes_a_place_of_its_own() {
     let slow = [slow_call(&mut sender).await, slow_call(&mut sender).await];
     let refused = ask(&mut sender, call("ModelReady", named("close").into())).await;
     assert_eq!((refused.status, refused.code.as_deref()), (200, Some("14")), "both places are taken");
+    let health = ask(&mut sender, call("ServerLive", vec![0; 5].into())).await;
+    assert_eq!(health.code.as_deref(), Some("0"), "health needs none");
     for (send, answered) in slow {
         send.send(named("close")).await.unwrap();
         drop(send);
@@ -203,6 +205,32 @@ async fn whoever_only_holds_a_connection_loses_it() {
         rest = payload.get(u32::from_be_bytes([0, *a, *b, *c]) as usize..).unwrap_or_default();
     }
     assert!(kinds.contains(&GO_AWAY), "it is told to go: {kinds:?}");
+}
+
+/// The reserve has a bound only if whoever was answered there goes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_without_a_place_ends_after_its_answer_however_often_it_asks() {
+    let crowded = start_with("127.0.0.1:0", 1);
+    let live = || call("ServerLive", vec![0; 5].into());
+    let mut with_place = connect(crowded.address).await;
+    assert_eq!(ask(&mut with_place, live()).await.code.as_deref(), Some("0"));
+    let mut others = Vec::new();
+    for _ in 0..8 {
+        let mut other = connect(crowded.address).await;
+        assert_eq!(ask(&mut other, live()).await.code.as_deref(), Some("0"));
+        others.push(other);
+    }
+    for mut other in others {
+        let ended = async {
+            while other.ready().await.is_ok() {
+                let Ok(response) = other.send_request(live()).await else { return };
+                // It may break off in the middle.
+                let _ = response.into_body().collect().await;
+            }
+        };
+        timeout(PATIENCE, ended).await.expect("its connection ends");
+    }
+    assert_eq!(ask(&mut with_place, live()).await.code.as_deref(), Some("0"), "the one with a place stays");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -35,7 +35,7 @@ pub fn acceptor(texts: &[Vec<u8>]) -> Result<TlsAcceptor, String> {
         ServerConfig::builder_with_provider(Arc::new(default_provider())).with_safe_default_protocol_versions();
     let config = config.and_then(|config| config.with_no_client_auth().with_single_cert(chain, key));
     let mut config = config.map_err(|error| format!("certificate and key cannot be used together: {error}"))?;
-    // The first that the client has, too: browsers have both, clients of gRPC the second alone.
+    // The first that the client has, too: browsers have both, and libraries of gRPC offer the second alone.
     config.alpn_protocols = vec![b"http/1.1".to_vec(), HTTP2.to_vec()];
     Ok(Arc::new(config).into())
 }

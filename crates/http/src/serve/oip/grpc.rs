@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use bytes::Bytes;
 use http_body_util::BodyExt;
+use millstream_base::NAME_BYTES;
 use millstream_model::registry::{Version as ModelVersion, version_name};
 use millstream_untrusted::inference::messages::{self, ANY_LENGTH, ModelName};
 use millstream_untrusted::protobuf::Message;
@@ -31,6 +32,8 @@ const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 /// Percent-encoded it may be three times as long, and clients take heads of 8 KiB.
 const MESSAGE_BYTES: usize = 1 << 10;
+/// Of a call that says nothing, or a name and a version. One about health needs no place, so 32 of a connection hold 128 KiB.
+const SMALL_BYTES: usize = 4 << 10;
 const ENCODED: &AsciiSet = &CONTROLS.add(b'%');
 
 /// Whether the path is one of this service, whether there is such a method or not.
@@ -49,28 +52,28 @@ pub fn is_call<B>(request: &Request<B>) -> bool {
 }
 
 pub async fn server_live(app: &App, request: Request<Body>) -> Answer {
-    receive(app, request).await?;
-    Ok(answered(messages::flag(true)))
+    receive(app, request, SMALL_BYTES).await?;
+    answered(messages::flag(true))
 }
 
 pub async fn server_ready(app: &App, request: Request<Body>) -> Answer {
-    receive(app, request).await?;
-    Ok(answered(messages::flag(live::is_ready(app))))
+    receive(app, request, SMALL_BYTES).await?;
+    answered(messages::flag(live::is_ready(app)))
 }
 
 pub async fn model_ready(app: &App, request: Request<Body>) -> Answer {
-    let received = receive(app, request).await?;
+    let received = receive(app, request, SMALL_BYTES).await?;
     let asked = ModelName::read(message(&received.bytes)?)?;
-    Ok(answered(messages::flag(is_model_ready(app, asked.name, asked.version).await?)))
+    answered(messages::flag(is_model_ready(app, asked.name, asked.version).await?))
 }
 
 pub async fn server(app: &App, request: Request<Body>) -> Answer {
-    receive(app, request).await?;
-    Ok(answered(messages::server(NAME, RELEASE, &EXTENSIONS)))
+    receive(app, request, SMALL_BYTES).await?;
+    answered(messages::server(NAME, RELEASE, &EXTENSIONS))
 }
 
 pub async fn model(app: &App, request: Request<Body>) -> Answer {
-    let received = receive(app, request).await?;
+    let received = receive(app, request, SMALL_BYTES).await?;
     let asked = ModelName::read(message(&received.bytes)?)?;
     let version = find_version(app, asked.name, asked.version).await?;
     let versions = numbers(&app.context.registry.snapshot(), asked.name);
@@ -83,28 +86,40 @@ pub async fn model(app: &App, request: Request<Body>) -> Answer {
     };
     let (inputs, outputs) = (tensors(infer::inputs(&version)), tensors(infer::outputs(&version)));
     let metadata = messages::model(asked.name, &versions, NAME, inputs, outputs);
-    Ok(reply::with_versions(answered(metadata), &version_name(&version.file)))
+    Ok(reply::with_versions(answered(metadata)?, &version_name(&version.file)))
 }
 
 pub async fn infer(app: &Arc<App>, request: Request<Body>) -> Answer {
     let exchange = Exchange::of(&request)?;
-    let received = receive(app, request).await?;
-    let asked = ModelName::read(message(&received.bytes)?)?;
-    let version = exchange.responder(app, asked.name, asked.version, None).await?;
+    let received = receive(app, request, body::BODY_BYTES_MAX).await?;
+    let names = |bytes: &[u8]| {
+        let asked = ModelName::read(message(bytes)?)?;
+        Ok((kept(asked.name), asked.version.map(kept)))
+    };
+    let (model, version) = body::look(received.bytes.clone(), names).await?;
+    let version = exchange.responder(app, &model, version.as_deref(), None).await?;
     super::answer(app, version, received, Encoding::Grpc).await
 }
 
-pub fn write(outputs: &Outputs, version: &ModelVersion) -> Answer {
-    Ok(reply::with_versions(answered(outputs.to_message(version)?), &version_name(&version.file)))
+/// A name that is told apart from all others. One that is too long is nothing's, and so is what is kept of it.
+fn kept(name: &str) -> String {
+    if name.len() <= NAME_BYTES {
+        return name.to_owned();
+    }
+    format!("{}…", &name[..name.floor_char_boundary(NAME_BYTES)])
 }
 
-/// The body of a call. No page of another site can make one: browsers speak HTTP/2 where they are offered it, which `tls` does not do before HTTP/1.1.
-async fn receive(app: &App, request: Request<Body>) -> Result<Received, ApiError> {
+pub fn write(outputs: &Outputs, version: &ModelVersion) -> Answer {
+    Ok(reply::with_versions(answered(outputs.to_message(version)?)?, &version_name(&version.file)))
+}
+
+/// The body of a call, of at most so many bytes. No page of another site can make one: browsers speak HTTP/2 where they are offered it, which `tls` does not do before HTTP/1.1.
+async fn receive(app: &App, request: Request<Body>, bytes_most: usize) -> Result<Received, ApiError> {
     if !is_call(&request) {
         let message = "this path is a method of gRPC: it takes application/grpc over HTTP/2; by HTTP/1.1 ask below /v2";
         return Err(ApiError::unsupported(message));
     }
-    body::read(request.into_body(), &app.bodies).await
+    body::read_most(request.into_body(), &app.bodies, bytes_most).await
 }
 
 /// Before a message stand whether it is packed, and its bytes.
@@ -126,15 +141,15 @@ pub fn message(body: &[u8]) -> Result<&[u8], ApiError> {
     Ok(message)
 }
 
-fn answered(message: Message) -> Response<Body> {
+fn answered(message: Message) -> Answer {
     let message = message.into_bytes();
-    // A message of 4 GiB is none of ours: an answer has a bound far below.
-    let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
+    let length = u32::try_from(message.len());
+    let length = length.map_err(|_| ApiError::internal("an answer is longer than a message of gRPC can be"))?;
     let mut body = Vec::with_capacity(FRAME_BYTES + message.len());
     body.push(0);
     body.extend(length.to_be_bytes());
     body.extend(message);
-    reply::bytes(StatusCode::OK, CONTENT_TYPE, body)
+    Ok(reply::bytes(StatusCode::OK, CONTENT_TYPE, body))
 }
 
 /// An error as gRPC tells it, in the head of an answer without a body.

@@ -182,6 +182,12 @@ async fn what_cannot_be_answered_is_told_by_a_code_and_a_word() {
     check(one(&[("Open", &[f64::NAN]), ("Volume", &[1.0])]), 422, "3", &["Open", "missing"]).await;
     let many = vec![1.0; 100_001];
     check(one(&[("Open", &many), ("Volume", &many)]), 413, "8", &["at most 100000"]).await;
+    let long = infer("nobody", &[("Open", &many)], false);
+    check(asked("ModelInfer", long), 404, "5", &["there is no model nobody"]).await;
+    check(asked("ModelInfer", model(&"é".repeat(5_000), "")), 404, "5", &["there is no model é"]).await;
+    for method in ["ServerLive", "ServerReady", "ServerMetadata", "ModelReady", "ModelMetadata"] {
+        check(request(method, frame(&[0; 5_000])), 413, "8", &["at most 4096 bytes"]).await;
+    }
     check(request("ModelInfer", Vec::new()), 400, "3", &["one message"]).await;
     check(request("ModelInfer", [frame(b""), frame(b"")].concat()), 400, "3", &["5 bytes", "says that it has 0"]).await;
     check(request("ModelInfer", vec![0, 0xff, 0xff, 0xff, 0xff]), 400, "3", &["4294967295"]).await;
