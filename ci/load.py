@@ -381,6 +381,9 @@ def learn_versions(pipeline, told, ended):
     client = Client(pipeline)
     while not ended.wait(0.3):
         status, _, body = client.ask("GET", "/v1/models/rule/versions?limit=1000", pipeline.keys["lasting"])
+        # Of versions that are not in memory the list reads the store.
+        if status == 503 and pipeline.may_be_away():
+            continue
         if status != 200:
             told.fault(f"versions: {status} {json.dumps(body)[:300]}")
             continue
