@@ -38,7 +38,11 @@ pub struct FaultyStore {
     /// A part of the key, and what happens to the next create of such a key; each once, in this order.
     arranged: Mutex<Vec<(String, Fault)>>,
     dice: Arc<Dice>,
+    after_read: Option<AfterRead>,
 }
+
+/// What happens between a read and its answer: given the key, an error is the answer.
+type AfterRead = Box<dyn Fn(&str) -> io::Result<()> + Send + Sync>;
 
 /// About so many small writes make a part; together they have the chance of one call.
 const WRITES_OF_A_PART: f64 = 100.0;
@@ -83,7 +87,12 @@ impl FaultyStore {
     /// Every call has this chance of a mishap.
     pub fn seeded(inner: SharedStore, seed: u64, chance: f64) -> Self {
         let random = Mutex::new(ChaCha8Rng::seed_from_u64(seed));
-        Self { inner, arranged: Mutex::default(), dice: Arc::new(Dice { chance, random }) }
+        Self { inner, arranged: Mutex::default(), dice: Arc::new(Dice { chance, random }), after_read: None }
+    }
+
+    /// Calls `happens` with the key after each read and before its answer, which is an error where it says so.
+    pub fn after_read(self, happens: impl Fn(&str) -> io::Result<()> + Send + Sync + 'static) -> Self {
+        Self { after_read: Some(Box::new(happens)), ..self }
     }
 
     pub fn on_create(self, key_part: &str, fault: Fault) -> Self {
@@ -137,7 +146,10 @@ impl Store for FaultyStore {
     }
 
     fn read_up_to(&self, key: &str, bytes_most: u64) -> Result<Vec<u8>, StoreError> {
-        self.dice.befall(key, || self.inner.read_up_to(key, bytes_most))
+        let read = self.dice.befall(key, || self.inner.read_up_to(key, bytes_most));
+        let happened = self.after_read.as_ref().map_or(Ok(()), |happens| happens(key));
+        happened.map_err(|source| StoreError::Io { key: key.to_owned(), source })?;
+        read
     }
 
     fn open(&self, key: &str) -> Result<StoredFile, StoreError> {

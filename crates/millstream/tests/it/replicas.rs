@@ -149,6 +149,14 @@ fn check(s3: Option<&S3>) {
     while scene.promoted == 0 {
         scene.promote(1);
     }
+    // Until a replica knows that there is a champion, the newest version answers.
+    until("each replica knows the champion", || {
+        let knows = |replica: &Served| {
+            TcpStream::connect(&replica.address).is_ok()
+                && replica.get("/v1/models/rule/aliases/champion").status == 200
+        };
+        replicas.iter().all(knows).then_some(())
+    });
     let mut least = [0; 3].map(|_| None);
     let began = Instant::now();
     loop {

@@ -124,6 +124,55 @@ fn what_is_removed_is_known_not_loaded_and_costs_a_refresh_nothing() {
     assert!(store.take().reads < 20);
 }
 
+/// Two versions of which the first is the champion, and what happens between a read of this key and its answer, once.
+fn champion_while(
+    key: &'static str,
+    happens: impl Fn(&dyn Store) -> std::io::Result<()> + Send + Sync + 'static,
+) -> (tempfile::TempDir, SharedStore, Registry) {
+    let (folder, inner) = local();
+    put_all(&*inner, 1..=2);
+    promote(&*inner, "close", 1, "champion").unwrap();
+    let (within, first) = (Arc::clone(&inner), Mutex::new(true));
+    let store = FaultyStore::new(Arc::clone(&inner)).after_read(move |read| {
+        let is_first = || std::mem::take(&mut *first.lock().unwrap());
+        if read == key && is_first() { happens(&*within) } else { Ok(()) }
+    });
+    let registry = Registry::open(Arc::new(store)).unwrap();
+    (folder, inner, registry)
+}
+
+fn champion(registry: &Registry) -> u32 {
+    registry.snapshot().models["close"].champion_or_latest().unwrap().file.version
+}
+
+#[test]
+fn a_version_that_is_promoted_while_a_refresh_looks_leaves_the_champion_until_the_next() {
+    // Nobody promoted version 2: it is not what answers meanwhile.
+    let (_folder, inner, registry) = champion_while("models/close/000004/model.json", |store| {
+        put_all(store, 4..=4);
+        promote(store, "close", 4, "champion").unwrap();
+        Ok(())
+    });
+    put_all(&*inner, 3..=3);
+    registry.refresh().unwrap();
+    assert_eq!((champion(&registry), registry.snapshot().problems.clone()), (1, Vec::new()));
+    registry.refresh().unwrap();
+    assert_eq!(champion(&registry), 4);
+}
+
+#[test]
+fn a_store_that_fails_to_bring_a_new_champion_leaves_the_old_one() {
+    let (_folder, inner, registry) = champion_while("models/close/000003/model.safetensors", |_| {
+        Err(std::io::Error::from(std::io::ErrorKind::TimedOut))
+    });
+    put_all(&*inner, 3..=3);
+    promote(&*inner, "close", 3, "champion").unwrap();
+    assert!(registry.refresh().is_err());
+    assert_eq!(champion(&registry), 1);
+    registry.refresh().unwrap();
+    assert_eq!(champion(&registry), 3);
+}
+
 #[test]
 fn a_version_is_described_without_its_arrays_unless_they_alone_know_its_scale() {
     let (_folder, inner) = local();

@@ -424,6 +424,8 @@ impl Registry {
         model: &mut Followed,
         problems: &mut Vec<String>,
     ) -> Result<Option<ServedModel>, RegistryError> {
+        // Before the numbers: a version that comes and is promoted between the two looks is named by the next refresh, and not missed by this one.
+        let named = read_aliases(&*self.store, name)?;
         while let Some(next) = model.numbers.newest().checked_add(1) {
             if !self.exists(name, next)? {
                 break;
@@ -431,10 +433,10 @@ impl Registry {
             model.numbers.push(next);
         }
         let new_common = model.common.look_for_new(&*self.store, name)?;
-        let named = read_aliases(&*self.store, name)?;
         let held: BTreeSet<u32> = named.values().flatten().map(Named::version).collect();
         // Before they are taken: a store that is away for this look changes nothing.
         self.forget_removed(name, &mut model.loaded, &held, &mut model.removed_up_to)?;
+        self.load_named(name, model, &held)?;
         let mut before = std::mem::take(&mut model.loaded);
         let mut broken = BTreeSet::new();
         let newest: Vec<u32> = model.numbers.descending().take(TRIED_MOST).collect();
@@ -507,6 +509,38 @@ impl Registry {
         Ok(())
     }
 
+    /// What an alias came to name: where the store fails to bring it, nothing changes, and the alias names what it named. At the first look
+    /// there is nothing to stay, and what is wrong with one that is no such failure is said by `keep`.
+    fn load_named(&self, name: &str, model: &mut Followed, held: &BTreeSet<u32>) -> Result<(), RegistryError> {
+        let is_first = model.loaded.is_empty();
+        for &number in held {
+            if is_first || model.loaded.contains_key(&number) || !model.numbers.contains(number) {
+                continue;
+            }
+            match self.load_new(name, number, &mut model.common, true) {
+                Ok(loaded) => drop(model.loaded.insert(number, loaded)),
+                Err(error @ RegistryError::Store(StoreError::Io { .. })) => return Err(error),
+                Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn load_new(
+        &self,
+        name: &str,
+        number: u32,
+        common: &mut CommonRecords,
+        is_named: bool,
+    ) -> Result<LoadedVersion, RegistryError> {
+        let version = self.load_live(name, number, is_named)?;
+        let evaluations = read_evaluations(&*self.store, name, number)?;
+        let found = common.find(&*self.store, name, number)?;
+        let version = version.measured(evaluations.clone(), found);
+        let version = version.decided(shown_decision(&*self.store, name, number)?);
+        Ok(LoadedVersion { version: Arc::new(version), evaluations })
+    }
+
     /// Goes on with a version that is loaded, or loads it.
     fn keep(
         &self,
@@ -516,17 +550,9 @@ impl Registry {
         (before, is_named): (&mut BTreeMap<u32, LoadedVersion>, bool),
         (broken, problems): (&mut BTreeSet<u32>, &mut Vec<String>),
     ) {
-        let load = |common: &mut CommonRecords| -> Result<LoadedVersion, RegistryError> {
-            let version = self.load_live(name, number, is_named)?;
-            let evaluations = read_evaluations(&*self.store, name, number)?;
-            let found = common.find(&*self.store, name, number)?;
-            let version = version.measured(evaluations.clone(), found);
-            let version = version.decided(shown_decision(&*self.store, name, number)?);
-            Ok(LoadedVersion { version: Arc::new(version), evaluations })
-        };
         let loaded = match before.remove(&number) {
             Some(loaded) => Ok(loaded),
-            None => load(&mut model.common),
+            None => self.load_new(name, number, &mut model.common, is_named),
         };
         match loaded {
             Ok(loaded) => drop(model.loaded.insert(number, loaded)),
