@@ -250,6 +250,11 @@ impl Expression {
         &self.columns
     }
 
+    /// The column that it is, where it computes nothing.
+    pub fn plain_column(&self) -> Option<&str> {
+        self.physical.downcast_ref::<Column>().map(Column::name)
+    }
+
     /// Whether it reads a column of whole numbers as numbers and nothing else, so that one with a fraction may stand in their place.
     pub fn takes_any_number(&self, column: &str) -> bool {
         self.of_any_number.contains(column)

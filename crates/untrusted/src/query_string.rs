@@ -1,5 +1,7 @@
 //! The part of a URL behind `?`, and a segment of its path: percent-decoded once.
 
+use std::borrow::Cow;
+
 use percent_encoding::percent_decode_str;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -11,12 +13,13 @@ pub fn pairs(query: &str) -> Result<Vec<(String, String)>, NotUtf8> {
     let pairs = query.split('&').filter(|pair| !pair.is_empty());
     let decoded = pairs.map(|pair| {
         let (name, text) = pair.split_once('=').unwrap_or((pair, ""));
-        Ok((decode(&name.replace('+', " "))?, decode(&text.replace('+', " "))?))
+        let of = |part: &str| decode(&part.replace('+', " ")).map(Cow::into_owned);
+        Ok((of(name)?, of(text)?))
     });
     decoded.collect()
 }
 
 /// Percent-decoding, once.
-pub fn decode(text: &str) -> Result<String, NotUtf8> {
-    percent_decode_str(text).decode_utf8().map(|text| text.into_owned()).map_err(|_| NotUtf8)
+pub fn decode(text: &str) -> Result<Cow<'_, str>, NotUtf8> {
+    percent_decode_str(text).decode_utf8().map_err(|_| NotUtf8)
 }

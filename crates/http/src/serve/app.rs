@@ -1,5 +1,6 @@
 //! What all requests share, and what is around every answer: whose pages may read it, methods, counters, and a net for panics.
 
+use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -102,13 +103,13 @@ impl App {
         let is_for_ever_https = site::is_for_ever_https(sites, request.headers());
         let mut key = None;
         let (mut response, pattern) = match &reader {
-            Err(error) => (error.clone().into_response_at(request.uri().path()), "refused".to_owned()),
+            Err(error) => (error.clone().into_response_at(request.uri().path()), Cow::Borrowed("refused")),
             Ok(_) => match self.counted(&mut request) {
                 Ok(()) => {
                     key = exchange.is_logged.then(|| key_name(request.extensions())).flatten();
                     self.routed(request, &exchange.id).await
                 }
-                Err(error) => (error.into_response_at(request.uri().path()), "refused".to_owned()),
+                Err(error) => (error.into_response_at(request.uri().path()), Cow::Borrowed("refused")),
             },
         };
         site::mark(sites, reader.ok().flatten(), &mut response);
@@ -173,18 +174,23 @@ impl App {
         Ok(())
     }
 
-    async fn routed(self: &Arc<Self>, request: Request<Body>, request_id: &HeaderValue) -> (Response<Body>, String) {
+    async fn routed(
+        self: &Arc<Self>,
+        request: Request<Body>,
+        request_id: &HeaderValue,
+    ) -> (Response<Body>, Cow<'static, str>) {
         let path = request.uri().path();
         match Endpoint::find(path, &self.routes) {
             Ok(endpoint) => {
-                let pattern = endpoint.pattern().to_owned();
+                let pattern = endpoint.pattern();
                 (self.answer(endpoint, &pattern, request, request_id).await, pattern)
             }
             Err(_) if request.method() == Method::OPTIONS => {
-                (self.preflight(Methods::BOTH.allow(), request.headers()), "unmatched".to_owned())
+                (self.preflight(Methods::BOTH.allow(), request.headers()), Cow::Borrowed("unmatched"))
             }
             Err(unknown) => {
-                (self.may_not_read(&request).unwrap_or(unknown).into_response_at(path), "unmatched".to_owned())
+                let refused = self.may_not_read(&request).unwrap_or(unknown);
+                (refused.into_response_at(path), Cow::Borrowed("unmatched"))
             }
         }
     }

@@ -1,14 +1,16 @@
 //! Reads request bodies inside fixed bounds of size, speed and memory, and has large ones parsed off the serving threads.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, header};
 use bytes::Bytes;
-use futures_util::FutureExt;
 use http_body_util::BodyExt;
-use hyper::body::Body as _;
+use hyper::body::{Body as _, Frame};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
@@ -187,19 +189,13 @@ pub async fn read_most(mut body: Body, bodies: &Bodies, bytes_most: usize) -> Re
     // Told when others need the room; who needs none is not asked.
     let give_up = (most > SMALL_BODY_BYTES).then(Arc::<Notify>::default);
     loop {
-        let frame = match body.frame().now_or_never() {
+        let frame = match soon(&mut body).await {
             Some(frame) => frame,
             None => {
                 let left = patience.left().min(BODY_TIMEOUT.saturating_sub(began.elapsed()));
                 let waits = Instant::now();
-                let next = timeout(left, body.frame());
-                let next = match &give_up {
-                    None => next.await.ok(),
-                    Some(give_up) => tokio::select! {
-                        next = next => next.ok(),
-                        () = give_up.notified() => None,
-                    },
-                };
+                // In a box of its own, so that small requests, which do not come here, have small futures.
+                let next = Box::pin(within(left, &mut body, give_up.as_deref())).await;
                 let Some(frame) = next else { return Err(ApiError::slow_body()) };
                 patience.waited(waits.elapsed());
                 frame
@@ -235,6 +231,37 @@ pub async fn read_most(mut body: Body, bodies: &Bodies, bytes_most: usize) -> Re
         share.keep();
     }
     Ok(received)
+}
+
+/// A piece of a body; `None`: it is at its end.
+type Piece = Option<Result<Frame<Bytes>, axum::Error>>;
+
+/// The next piece, where it has come: hyper hands over what it has read once it was asked for, and so no clock is set for it.
+async fn soon(body: &mut Body) -> Option<Piece> {
+    if body.is_end_stream() {
+        return Some(None);
+    }
+    let mut was_asked = false;
+    poll_fn(|context| match Pin::new(&mut *body).poll_frame(context) {
+        Poll::Ready(piece) => Poll::Ready(Some(piece)),
+        Poll::Pending if was_asked => Poll::Ready(None),
+        Poll::Pending => {
+            was_asked = true;
+            context.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
+    .await
+}
+
+/// The next piece; `None`: it did not come in time, or others need the room.
+async fn within(left: Duration, body: &mut Body, give_up: Option<&Notify>) -> Option<Piece> {
+    let next = timeout(left, body.frame());
+    let Some(give_up) = give_up else { return next.await.ok() };
+    tokio::select! {
+        next = next => next.ok(),
+        () = give_up.notified() => None,
+    }
 }
 
 /// Makes the share large enough for so many bytes.

@@ -1,6 +1,7 @@
 //! What this server answers, in one table: pattern, methods, documentation, handler. From it come `Allow`, the document of the API, the
 //! nearest path of a 404, and the beginnings that no `[[route]]` may have. docs/decisions/0004-http-without-a-router.md says why it is our own.
 
+use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 
 use axum::body::Body;
@@ -293,7 +294,7 @@ impl Endpoint {
     /// The server's own come first. Percent-decoding happens here, once.
     pub fn find(path: &str, routes: &[Arc<UserRoute>]) -> Result<Self, ApiError> {
         let segments = path.strip_prefix('/').unwrap_or(path).split('/');
-        let segments: Vec<String> = segments.map(rows::decode).collect::<Result<_, _>>()?;
+        let segments: Vec<Cow<str>> = segments.map(rows::decode).collect::<Result<_, _>>()?;
         // An action without its argument is another path; a model without a name is an unknown one.
         let is_argument = |name: &str| [Argument::User, Argument::Item].iter().any(|argument| argument.name() == name);
         let own = OWN.iter().find_map(|(parts, own)| Some((*own, values(parts, &segments, is_argument)?)));
@@ -311,10 +312,10 @@ impl Endpoint {
     }
 
     /// The path as a pattern: what counters and documentation call it.
-    pub fn pattern(&self) -> &str {
+    pub fn pattern(&self) -> Cow<'static, str> {
         match self {
-            Self::Own(own, _) => own.pattern,
-            Self::User(route, _) => &route.route.path,
+            Self::Own(own, _) => Cow::Borrowed(own.pattern),
+            Self::User(route, _) => Cow::Owned(route.route.path.clone()),
         }
     }
 
@@ -371,8 +372,8 @@ fn parts(pattern: &str) -> impl Iterator<Item = &str> {
 }
 
 /// What a path that fits the parts of a pattern says. `is_needed`: whether that name stands for some text.
-fn values(parts: &[&str], path: &[String], is_needed: impl Fn(&str) -> bool) -> Option<PathParameters> {
-    let fits = |(part, text): (&&str, &String)| match name(part) {
+fn values(parts: &[&str], path: &[Cow<str>], is_needed: impl Fn(&str) -> bool) -> Option<PathParameters> {
+    let fits = |(part, text): (&&str, &Cow<str>)| match name(part) {
         Some(name) => !text.is_empty() || !is_needed(name),
         None => part == text,
     };
@@ -380,7 +381,8 @@ fn values(parts: &[&str], path: &[String], is_needed: impl Fn(&str) -> bool) -> 
     if parts.len() != path.len() || !parts.iter().zip(path).all(fits) {
         return None;
     }
-    let said = parts.iter().zip(path).filter_map(|(part, text)| Some((name(part)?.to_owned(), text.clone())));
+    let said =
+        parts.iter().zip(path).filter_map(|(part, text)| Some((name(part)?.to_owned(), text.clone().into_owned())));
     Some(said.collect())
 }
 

@@ -5,12 +5,13 @@ use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{Method, Request, Response};
+use axum::http::{Method, Request, Response, StatusCode};
 use millstream_model::model::Action;
 pub use millstream_model::registry::version_name;
 use millstream_model::registry::{
     Found, InputFault, LATEST, ModelFile, Prediction, RegistryError, ServedModel, Version,
 };
+use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -262,23 +263,43 @@ pub fn row_prefix(index: Option<usize>) -> String {
 
 fn predict_posted(version: &Responder, posted: Posted) -> Result<Response<Body>, ApiError> {
     let file = &version.file;
-    let mut answer = Map::new();
-    answer.insert("model".to_owned(), file.model.clone().into());
-    answer.insert("version".to_owned(), file.version.into());
-    match posted {
+    let text = match posted {
         Posted::One(row) => {
             let outputs = version.predict(&[row]).map_err(|fault| input_error(version, fault, None, false))?;
-            let Some(output) = outputs.first() else {
+            let Some(prediction) = outputs.first() else {
                 return Err(ApiError::internal("the model gave no prediction"));
             };
-            output.insert_into(&mut answer);
+            serde_json::to_string(&OneAnswer { file, prediction })
         }
         Posted::Many(rows) => {
             let outputs = version.predict(&rows).map_err(|fault| input_error(version, fault, None, true))?;
+            let mut answer = Map::new();
+            answer.insert("model".to_owned(), file.model.clone().into());
+            answer.insert("version".to_owned(), file.version.into());
             insert_list(&mut answer, outputs);
+            serde_json::to_string(&answer)
         }
+    };
+    let text = text.map_err(|error| ApiError::internal(format!("an answer cannot be written: {error}")))?;
+    Ok(reply::with_versions(reply::bytes(StatusCode::OK, "application/json", text), &version_name(file)))
+}
+
+/// The answer to one row, which is what most requests get: written without an object of its own.
+struct OneAnswer<'a> {
+    file: &'a ModelFile,
+    prediction: &'a Prediction,
+}
+
+impl Serialize for OneAnswer<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_map(None)?;
+        object.serialize_entry("model", &self.file.model)?;
+        object.serialize_entry("version", &self.file.version)?;
+        for (name, value) in self.prediction.outputs() {
+            object.serialize_entry(name, &value)?;
+        }
+        object.end()
     }
-    Ok(reply::from_models(&Value::Object(answer), &version_name(file)))
 }
 
 /// Values, probabilities and warnings side by side, each in the order of the rows; of clusters one object a row.

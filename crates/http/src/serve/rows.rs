@@ -1,5 +1,6 @@
 //! From the text of a request to rows of typed values: query strings and JSON bodies. Knows no model.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use millstream_stream::schema::ColumnType;
@@ -32,7 +33,7 @@ pub fn repeated(name: &str) -> ApiError {
 }
 
 /// Percent-decoding, once.
-pub fn decode(text: &str) -> Result<String, ApiError> {
+pub fn decode(text: &str) -> Result<Cow<'_, str>, ApiError> {
     query_string::decode(text).map_err(|error| ApiError::bad_request(error.to_string()))
 }
 

@@ -151,6 +151,27 @@ impl FeatureSet {
         }
     }
 
+    /// The columns that the features are, where all of them are numbers that stand in a column as they are.
+    pub fn plain_columns(&self) -> Option<Vec<&str>> {
+        let mut columns = Vec::with_capacity(self.expressions.len());
+        for (expression, rule) in self.expressions.iter().zip(&self.shared.rules) {
+            let is_number = expression.data_type() == &DataType::Float64 && matches!(rule, FeatureRule::Number(_));
+            columns.push(expression.plain_column().filter(|_| is_number)?);
+        }
+        Some(columns)
+    }
+
+    /// As `encode` of the values of `plain_columns`, NaN where there is none; `None`: there is a row that the model cannot take.
+    pub fn encode_plain(&self, values: Vec<Vec<f64>>) -> Option<Vec<Column>> {
+        let column = |(values, rule): (Vec<f64>, &FeatureRule)| {
+            let FeatureRule::Number(rule) = rule else { return None };
+            let mut fits = true;
+            let column = rule.column(values, |_, _| fits = false);
+            fits.then_some(column)
+        };
+        values.into_iter().zip(&self.shared.rules).map(column).collect()
+    }
+
     /// The columns that the learned model takes, one per feature, and the rows it cannot take.
     pub fn encode(&self, batch: &RecordBatch) -> Result<Encoded, ExpressionError> {
         let mut encoded = Encoded { columns: Vec::with_capacity(self.expressions.len()), unfit: Vec::new() };

@@ -51,6 +51,26 @@ impl Inputs {
         })
     }
 
+    /// Where the columns of these names are, where they are floats and there are no others.
+    pub fn floats(&self, names: &[&str]) -> Option<Vec<usize>> {
+        let place = |name: &&str| self.columns.iter().position(|input| input.name == *name);
+        let places: Vec<usize> = names.iter().map(place).collect::<Option<_>>()?;
+        let is_among = |(place, input): (usize, &Input)| input.kind == ColumnType::Float64 && places.contains(&place);
+        self.columns.iter().enumerate().all(is_among).then_some(places)
+    }
+
+    /// The columns at these places, which are all floats there are, NaN where there is no value; `None`: [`Self::batch`] says what is wrong.
+    pub fn numbers(&self, places: &[usize], rows: &[Row]) -> Option<Vec<Vec<f64>>> {
+        if rows.iter().any(|row| self.check_names(0, row).is_err()) {
+            return None;
+        }
+        let of_place = |place: &usize| {
+            let values = values(self.columns.get(*place)?, rows, float).ok()?;
+            Some(values.into_iter().map(|value| value.unwrap_or(f64::NAN)).collect())
+        };
+        places.iter().map(of_place).collect()
+    }
+
     fn check_names(&self, index: usize, row: &Row) -> Result<(), InputFault> {
         let present = self.columns.iter().filter(|input| row.contains_key(&input.name)).count();
         if present < row.len() {

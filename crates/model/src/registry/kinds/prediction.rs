@@ -50,15 +50,18 @@ impl Prediction {
         }
     }
 
-    /// Adds what the built-in shape has of it. Of a cluster `prediction` would say the same twice.
-    pub fn insert_into(&self, object: &mut Row) {
-        let names: &[&str] = match &self.cluster {
+    /// What the built-in shape has of it. Of a cluster `prediction` would say the same twice.
+    pub fn outputs(&self) -> impl Iterator<Item = (&'static str, Value)> {
+        let names: &[&'static str] = match &self.cluster {
             None => &["prediction", "probability", "warnings"],
             Some(_) => &["cluster", "distance", "label", "distances", "warnings"],
         };
-        for name in names {
-            object.extend(self.output(name).map(|value| ((*name).to_owned(), value)));
-        }
+        names.iter().filter_map(|name| Some((*name, self.output(name)?)))
+    }
+
+    /// Adds the `outputs`.
+    pub fn insert_into(&self, object: &mut Row) {
+        object.extend(self.outputs().map(|(name, value)| (name.to_owned(), value)));
     }
 }
 
