@@ -8,6 +8,7 @@ import bodies
 import broker
 import files
 import filters
+import posts
 import sql
 import tensors
 import web
@@ -22,6 +23,7 @@ GROUPS = {
     "sites": web.sites,
     "broker": broker.group,
     "records": broker.records,
+    "posts": posts.group,
     "store": files.store,
     "sources": files.sources,
 }

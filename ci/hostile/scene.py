@@ -218,10 +218,13 @@ class Topic(Scene):
         super().__init__(setup, attacks, [("/v1/status", (200,)), ("/v1/batches?limit=1", (200,))])
         self.name = name
 
+    def pipeline(self, port, broker):
+        return TOPIC.format(port=port, broker=broker, name=self.name)
+
     def launch(self):
         port, broker = free_port(), free_port()
         file = self.setup.work / f"{self.name}.toml"
-        file.write_text(TOPIC.format(port=port, broker=broker, name=self.name))
+        file.write_text(self.pipeline(port, broker))
         self.server = Server(self.setup, ["run", file.name], self.setup.work / f"{self.name}.log")
         self.server.broker = broker
         self.server.start()
