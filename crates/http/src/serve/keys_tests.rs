@@ -318,6 +318,8 @@ async fn each_key_and_each_address_has_its_rate() {
 
 #[tokio::test]
 async fn a_site_that_may_read_may_send_a_key_and_is_never_sent_one_by_the_browser() {
+    // Without it no page could send tensors as binary data, nor read them.
+    const LENGTH: &str = "inference-header-content-length";
     let allowed = |answer: &Response<Body>| -> Vec<String> {
         let names = answer.headers().get_all("access-control-allow-headers").iter();
         names.map(|name| name.to_str().unwrap().to_owned()).collect()
@@ -326,13 +328,14 @@ async fn a_site_that_may_read_may_send_a_key_and_is_never_sent_one_by_the_browse
     let headers = [("origin", "https://app.example"), ("access-control-request-method", "POST")];
     for target in ["/v1/models/close/predict", "/v2/models/close/infer"] {
         let answer = sent(keyed.app(), ("OPTIONS", target), &headers, "").await;
-        assert_eq!(allowed(&answer), ["content-type", "x-request-id", "x-split-key", "authorization"]);
+        assert_eq!(allowed(&answer), ["content-type", "x-request-id", "x-split-key", LENGTH, "authorization"]);
         assert_eq!(answer.headers()["access-control-allow-origin"], "https://app.example");
+        assert!(answer.headers()["access-control-expose-headers"].to_str().unwrap().contains(LENGTH));
         assert!(!answer.headers().contains_key("access-control-allow-credentials"));
     }
     let (context, models) = context(routes(), Vec::new());
     let without = of_context(context, models);
     let headers = [("access-control-request-method", "POST")];
     let answer = sent(&without.app, ("OPTIONS", "/v1/models/close/predict"), &headers, "").await;
-    assert_eq!(allowed(&answer), ["content-type", "x-request-id", "x-split-key"]);
+    assert_eq!(allowed(&answer), ["content-type", "x-request-id", "x-split-key", LENGTH]);
 }

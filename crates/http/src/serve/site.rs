@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 
 use axum::http::header::{self, HeaderName};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
+use millstream_untrusted::inference::request::HEADER_LENGTH;
 
 use super::error::{ApiError, shortened};
 use super::request_id::REQUEST_ID;
@@ -144,7 +145,9 @@ pub fn mark<B>(sites: &Sites, reader: Reader, response: &mut Response<B>) {
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, reader);
     headers.insert(
         header::ACCESS_CONTROL_EXPOSE_HEADERS,
-        HeaderValue::from_static("x-model-version, x-model-alias, x-request-id, retry-after"),
+        HeaderValue::from_static(
+            "x-model-version, x-model-alias, x-request-id, retry-after, inference-header-content-length",
+        ),
     );
 }
 
@@ -164,7 +167,8 @@ pub fn preflight(allow: &'static str, serve: &Serve, asked: &HeaderMap, headers:
         return;
     }
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(allow));
-    let own = [header::CONTENT_TYPE, REQUEST_ID, serve.split_header.clone()].into_iter();
+    let length = HeaderName::from_static(HEADER_LENGTH);
+    let own = [header::CONTENT_TYPE, REQUEST_ID, serve.split_header.clone(), length].into_iter();
     for name in own.chain(serve.keys.is_some().then_some(header::AUTHORIZATION)) {
         headers.append(header::ACCESS_CONTROL_ALLOW_HEADERS, name.into());
     }
