@@ -1,20 +1,22 @@
 //! Requests and answers that are kept: each model's part of a request becomes a record of a topic of its own (`serve.log`). Which
 //! requests follows from their ids; what there is no room for is counted, and no request waits.
 
+use std::io::{self, Write};
 use std::sync::Arc;
 
 use axum::http::StatusCode;
 use millstream_base::status::now_ms;
 use millstream_model::model::Action;
-use millstream_model::registry::{Prediction, Row, Version, lot};
+use millstream_model::registry::{Prediction, Row, id_json, lot};
 use millstream_stream::posting::TopicQueue;
 use millstream_stream::schema::ColumnType;
-use serde::Serialize;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::exchange::AskedVersion;
-use super::recommend::{self, Given, Told};
+use super::recommend::{self, Given, OwnedId, Told};
 
 /// Of a record's questions and answers together, as JSON.
 const TEXT_BYTES_MOST: usize = 400 << 10;
@@ -43,57 +45,71 @@ impl AnswerLog {
 
 /// What one version was asked in a request, and what it answered.
 pub struct LoggedAnswer {
-    pub version: Arc<Version>,
     rows: usize,
     /// JSON, those that had room.
     kept: Vec<(String, String)>,
     room: usize,
 }
 
+impl Default for LoggedAnswer {
+    fn default() -> Self {
+        Self { rows: 0, kept: Vec::new(), room: TEXT_BYTES_MOST }
+    }
+}
+
 impl LoggedAnswer {
-    pub fn new(version: &Arc<Version>) -> Self {
-        Self { version: Arc::clone(version), rows: 0, kept: Vec::new(), room: TEXT_BYTES_MOST }
+    pub fn add_rows(&mut self, rows: &[Row], predictions: &[Prediction]) {
+        let answer = |prediction: &Prediction| {
+            let mut answer = Map::new();
+            prediction.insert_into(&mut answer);
+            answer
+        };
+        self.add_each(rows.iter().zip(predictions).map(|(row, prediction)| (row, answer(prediction))));
     }
 
-    pub fn add_rows(&mut self, rows: &[Row], predictions: &[Prediction]) {
+    /// Of a protocol that has tensors or frames for rows; as one estimate at a time is asked for.
+    pub fn add_estimates(&mut self, pairs: &[(OwnedId, OwnedId)], estimates: &[Value]) {
+        let question = |(user, item): &(OwnedId, OwnedId)| {
+            let (user, item) = (id_json(user.id()), id_json(item.id()));
+            json!({"action": Action::Estimate.name(), "user": user, "item": item})
+        };
+        let answer = |estimate| json!({ "prediction": estimate });
+        self.add_each(pairs.iter().zip(estimates).map(|(pair, estimate)| (question(pair), answer(estimate))));
+    }
+
+    /// `question`: what [`question`] made of it.
+    pub fn add_action(&mut self, question: Option<String>, answer: &recommend::Answer) {
+        self.rows += 1;
+        if self.has_room() {
+            self.add(question, &answer.clone().built_in());
+        }
+    }
+
+    fn add_each(&mut self, rows: impl ExactSizeIterator<Item = (impl Serialize, impl Serialize)>) {
         self.rows += rows.len();
-        for (row, prediction) in rows.iter().zip(predictions) {
+        for (question, answer) in rows {
             if !self.has_room() {
                 return;
             }
-            let mut answer = Map::new();
-            prediction.insert_into(&mut answer);
-            self.add(&json!(row), &Value::Object(answer));
+            self.add(json_within(&question, self.room), &answer);
         }
-    }
-
-    pub fn add_action(&mut self, action: Action, told: &[Told], answer: &recommend::Answer) {
-        self.rows += 1;
-        if !self.has_room() {
-            return;
-        }
-        let given = |(argument, _, given): &Told| {
-            let value = match given {
-                Given::Text(text) => Value::from(text.as_str()),
-                Given::Json(value) => value.clone(),
-            };
-            (argument.name().to_owned(), value)
-        };
-        let mut question: Map<String, Value> = [("action".to_owned(), action.name().into())].into_iter().collect();
-        question.extend(told.iter().map(given));
-        self.add(&Value::Object(question), &answer.clone().built_in());
     }
 
     fn has_room(&self) -> bool {
         self.room > 0 && self.kept.len() < ROWS_MOST
     }
 
-    fn add(&mut self, question: &Value, answer: &Value) {
-        let (question, answer) = (question.to_string(), answer.to_string());
-        match self.room.checked_sub(question.len() + answer.len()) {
-            Some(left) => {
+    /// `question`: `None` where there is no room for it.
+    fn add(&mut self, question: Option<String>, answer: &impl Serialize) {
+        let both = question.and_then(|question| {
+            let left = self.room.checked_sub(question.len())?;
+            let answer = json_within(answer, left)?;
+            Some((left - answer.len(), (question, answer)))
+        });
+        match both {
+            Some((left, both)) => {
                 self.room = left;
-                self.kept.push((question, answer));
+                self.kept.push(both);
             }
             // What comes after it would seem to be in its place.
             None => self.room = 0,
@@ -107,6 +123,56 @@ impl LoggedAnswer {
             [one] if self.rows == 1 => Some(of(one).clone()),
             several => Some(format!("[{}]", several.iter().map(of).map(String::as_str).collect::<Vec<_>>().join(","))),
         }
+    }
+}
+
+/// What is asked of an action, as JSON; `None`: it is longer than all that a record keeps.
+pub fn question(action: Action, told: &[Told]) -> Option<String> {
+    json_within(&Question { action, told }, TEXT_BYTES_MOST)
+}
+
+struct Question<'a> {
+    action: Action,
+    told: &'a [Told],
+}
+
+impl Serialize for Question<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_map(None)?;
+        object.serialize_entry("action", self.action.name())?;
+        for (argument, _, given) in self.told {
+            match given {
+                Given::Text(text) => object.serialize_entry(argument.name(), text)?,
+                Given::Json(value) => object.serialize_entry(argument.name(), value)?,
+            }
+        }
+        object.end()
+    }
+}
+
+/// `None`: it would be longer, and what is longer is not written to its end.
+fn json_within(value: &impl Serialize, bytes_most: usize) -> Option<String> {
+    let mut written = Within { bytes: Vec::new(), most: bytes_most };
+    serde_json::to_writer(&mut written, value).ok()?;
+    String::from_utf8(written.bytes).ok()
+}
+
+struct Within {
+    bytes: Vec<u8>,
+    most: usize,
+}
+
+impl Write for Within {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.bytes.len() + bytes.len() > self.most {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.bytes.extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -151,25 +217,23 @@ struct AnswerRecord<'a> {
     answer: Option<Box<RawValue>>,
 }
 
-/// Puts a record for each version that was asked.
-pub fn put(log: &AnswerLog, request: &LoggedRequest, asked: &[AskedVersion], logged: &[LoggedAnswer]) {
-    for asked in asked {
-        let of = logged.iter().find(|logged| Arc::ptr_eq(&logged.version, &asked.version));
+/// Puts a record for each version that was asked, and each alias that it was found by.
+pub fn put(log: &AnswerLog, request: &LoggedRequest, asked: &[AskedVersion]) {
+    for AskedVersion { version, alias, logged } in asked {
         let text = |of_pair: fn(&(String, String)) -> &String| {
-            of.and_then(|logged| logged.text(of_pair)).and_then(|text| RawValue::from_string(text).ok())
+            logged.text(of_pair).and_then(|text| RawValue::from_string(text).ok())
         };
-        let rows = of.map_or(0, |logged| logged.rows);
         let record = AnswerRecord {
             time: now_ms(),
             request_id: request.id,
             route: request.route,
             key: request.key,
             status: request.status.as_u16(),
-            model: &asked.version.file.model,
-            version: asked.version.file.version,
-            alias: asked.alias.as_deref(),
-            rows,
-            cut: of.is_some_and(|logged| logged.kept.len() < logged.rows),
+            model: &version.file.model,
+            version: version.file.version,
+            alias: alias.as_deref(),
+            rows: logged.rows,
+            cut: logged.kept.len() < logged.rows,
             question: text(|(question, _)| question),
             answer: text(|(_, answer)| answer),
         };
@@ -182,7 +246,9 @@ pub fn put(log: &AnswerLog, request: &LoggedRequest, asked: &[AskedVersion], log
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::fixture;
+    use super::super::fixture::{fixture, keep_answers, kept_answers};
+    use super::super::recommend::fixture::world_with;
+    use super::super::tests::ask;
     use super::*;
 
     #[test]
@@ -193,11 +259,10 @@ mod tests {
         let log = AnswerLog { share: 1.0, topic: "t".to_owned(), queue: Arc::default() };
         let row = |text: &str| json!({"Timestamp": 5, "note": text}).as_object().unwrap().clone();
         let record = |rows: &[Row]| -> Map<String, Value> {
-            let mut logged = LoggedAnswer::new(version);
-            logged.add_rows(rows, &vec![Prediction::new(json!(1.5)); rows.len()]);
-            let asked = AskedVersion { version: Arc::clone(version), alias: None };
+            let mut asked = AskedVersion { version: Arc::clone(version), alias: None, logged: LoggedAnswer::default() };
+            asked.logged.add_rows(rows, &vec![Prediction::new(json!(1.5)); rows.len()]);
             let request = LoggedRequest { id: "a", route: "/r", key: Some("k"), status: StatusCode::OK };
-            put(&log, &request, &[asked], &[logged]);
+            put(&log, &request, &[asked]);
             serde_json::from_slice(&log.queue.taken().pop().unwrap()).unwrap()
         };
         let one = record(&[row("x")]);
@@ -211,5 +276,27 @@ mod tests {
         assert_eq!((&cut["cut"], cut["answer"].as_array().map(Vec::len)), (&json!(true), Some(1)));
         let nothing = record(&[row(&long)]);
         assert_eq!((&nothing["question"], &nothing["rows"], &nothing["cut"]), (&Value::Null, &json!(1), &json!(true)));
+    }
+
+    #[tokio::test]
+    async fn a_question_longer_than_shadows_take_is_kept_and_one_too_long_for_a_record_is_counted() {
+        let mut queue = None;
+        let world = world_with(Vec::new(), |context, _| queue = Some(keep_answers(context)));
+        let asked = async |n_unknown: usize, length: usize| {
+            let unknown = (0..n_unknown).map(|n| (format!("{n:0length$}"), json!(5)));
+            let ratings: Map<String, Value> = unknown.chain([("10".to_owned(), json!(5))]).collect();
+            let body = json!({"ratings": ratings, "n": 3}).to_string();
+            let (status, _, answer) = ask(&world.app, "POST", "/v1/models/taste/recommend", &body).await;
+            assert_eq!(status, 200, "{answer}");
+            let [record] = kept_answers(queue.as_ref().unwrap()).try_into().unwrap();
+            (record, ratings, answer)
+        };
+        let (record, ratings, answer) = asked(2000, 8).await;
+        assert_eq!(record["question"], json!({"action": "recommend", "ratings": ratings, "n": 3}));
+        assert_eq!(record["answer"], answer.parse::<Value>().unwrap());
+        assert_eq!((&record["rows"], &record["cut"]), (&json!(1), &json!(false)));
+        let (record, ..) = asked(1000, 500).await;
+        assert_eq!((&record["rows"], &record["cut"]), (&json!(1), &json!(true)));
+        assert_eq!((&record["question"], &record["answer"]), (&Value::Null, &Value::Null));
     }
 }

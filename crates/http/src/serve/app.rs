@@ -17,7 +17,7 @@ use super::answers::Answers;
 use super::body::Bodies;
 use super::endpoints::{Endpoint, Methods};
 use super::error::ApiError;
-use super::exchange::{Ended, Exchange};
+use super::exchange::{AskedVersion, Ended, Exchange};
 use super::guard::{Peer, admit, is_for_any_host, is_probe, key_name};
 use super::history::History;
 use super::insights::Explaining;
@@ -116,20 +116,19 @@ impl App {
         if is_for_ever_https {
             response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(HTTPS_ALONE));
         }
-        let Ended { asked, shadows, logged } = exchange.end(&mut response);
+        let Ended { asked, shadows } = exchange.end(&mut response);
         let elapsed = started.elapsed();
-        let versions = asked.iter().map(|asked| &*asked.version);
+        // Two aliases may name one version: the request counts once.
+        let is_first = |(place, one): &(usize, &AskedVersion)| {
+            asked.iter().take(*place).all(|before| !Arc::ptr_eq(&before.version, &one.version))
+        };
+        let versions = asked.iter().enumerate().filter(is_first).map(|(_, one)| &*one.version);
         let is_named = |version: &Version| self.is_named(version);
         self.metrics.count(&pattern, response.status(), elapsed, versions, is_named);
         self.shadows.take(shadows);
         if let Some(log) = answer_log.filter(|_| exchange.is_logged) {
             let (id, key) = (request_id::text(&exchange.id), key.as_deref());
-            answer_log::put(
-                log,
-                &LoggedRequest { id, route: &pattern, key, status: response.status() },
-                &asked,
-                &logged,
-            );
+            answer_log::put(log, &LoggedRequest { id, route: &pattern, key, status: response.status() }, &asked);
         }
         if serve.access_log || elapsed >= SLOW {
             self.log(&method, &pattern, &response, elapsed);

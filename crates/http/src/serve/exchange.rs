@@ -9,12 +9,13 @@ use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Request, Response};
 use millstream_model::model::{Action, Ambiguous};
 use millstream_model::registry::{CHAMPION, InputFault, LATEST, Prediction, Row, ServedModel, Version, drawn, lot};
+use serde_json::Value;
 
-use super::answer_log::{AnswerLog, LoggedAnswer};
+use super::answer_log::{self, AnswerLog, LoggedAnswer};
 use super::app::App;
 use super::error::ApiError;
 use super::predict::{find_in, find_version, unknown_version};
-use super::recommend::{self, Told};
+use super::recommend::{self, OwnedId, Told};
 use super::reply::{MODEL_ALIAS, MODEL_VERSION};
 use super::request_id;
 use super::shadow::ShadowTask;
@@ -33,14 +34,12 @@ pub struct Exchange {
 struct Kept {
     asked: Vec<AskedVersion>,
     shadows: Vec<ShadowTask>,
-    logged: Vec<LoggedAnswer>,
 }
 
 /// What is left of a request when its answer is made.
 pub struct Ended {
     pub asked: Vec<AskedVersion>,
     pub shadows: Vec<ShadowTask>,
-    pub logged: Vec<LoggedAnswer>,
 }
 
 /// A version that answered the request, or refused it.
@@ -48,6 +47,16 @@ pub struct AskedVersion {
     pub version: Arc<Version>,
     /// By which it was found; `None`: by its number.
     pub alias: Option<Cow<'static, str>>,
+    /// What it answered under this name, where that is kept.
+    pub logged: LoggedAnswer,
+}
+
+/// What an action is asked, as the shadow and the log are told it once it is answered.
+pub struct Noted {
+    /// `None`: there is no shadow, or it is too long for it.
+    shadowed: Option<Vec<Told>>,
+    /// `None`: nothing is kept, or it is too long for a record.
+    logged: Option<String>,
 }
 
 impl Exchange {
@@ -80,8 +89,8 @@ impl Exchange {
     /// A version that the request names.
     pub fn named(self: &Arc<Self>, version: Arc<Version>, name: &str) -> Responder {
         let alias = name.parse::<u64>().is_err().then(|| Cow::Owned(name.to_owned()));
-        self.ask(&version, alias);
-        Responder { exchange: Some(Arc::clone(self)), ..Responder::alone(version) }
+        let place = self.ask(&version, alias);
+        Responder { exchange: Some((Arc::clone(self), place)), ..Responder::alone(version) }
     }
 
     /// The version that answers a request which names none: of the split, the champion, or the latest. `user`: who is asked about;
@@ -106,10 +115,10 @@ impl Exchange {
             };
             let found = by_split.or_else(main);
             let (version, alias) = found.ok_or_else(|| unknown_version(known, LATEST, first))?;
-            self.ask(version, Some(alias));
+            let place = self.ask(version, Some(alias));
             let shadow = traffic.and_then(|traffic| traffic.shadow.as_ref());
             let shadow = shadow.and_then(|shadow| self.shadow(known, shadow, version));
-            Ok(Responder { version: Arc::clone(version), exchange: Some(Arc::clone(self)), shadow })
+            Ok(Responder { version: Arc::clone(version), exchange: Some((Arc::clone(self), place)), shadow })
         })
     }
 
@@ -121,12 +130,15 @@ impl Exchange {
         (version.file.version != answers.file.version).then(|| Arc::clone(version))
     }
 
-    fn ask(&self, version: &Arc<Version>, alias: Option<Cow<'static, str>>) {
-        let mut kept = self.kept();
+    /// Its place among those that the request asks.
+    fn ask(&self, version: &Arc<Version>, alias: Option<Cow<'static, str>>) -> usize {
+        let asked = &mut self.kept().asked;
         // A posted list asks for each of its rows.
-        if !kept.asked.iter().any(|asked| Arc::ptr_eq(&asked.version, version) && asked.alias == alias) {
-            kept.asked.push(AskedVersion { version: Arc::clone(version), alias });
-        }
+        let known = asked.iter().position(|asked| Arc::ptr_eq(&asked.version, version) && asked.alias == alias);
+        known.unwrap_or_else(|| {
+            asked.push(AskedVersion { version: Arc::clone(version), alias, logged: LoggedAnswer::default() });
+            asked.len() - 1
+        })
     }
 
     /// One task of each model.
@@ -137,22 +149,18 @@ impl Exchange {
         }
     }
 
-    /// What was answered by a version, for the log; several answers of one request are told together.
-    fn log(&self, version: &Arc<Version>, add: impl FnOnce(&mut LoggedAnswer)) {
-        let mut kept = self.kept();
-        let known = kept.logged.iter_mut().find(|logged| Arc::ptr_eq(&logged.version, version));
-        if let Some(logged) = known {
-            return add(logged);
+    /// What the version at `place` answered, for the log; several answers of one request are told together.
+    fn log(&self, place: usize, add: impl FnOnce(&mut LoggedAnswer)) {
+        // Of a request that has ended nobody is told any more.
+        if let Some(asked) = self.kept().asked.get_mut(place) {
+            add(&mut asked.logged);
         }
-        let mut logged = LoggedAnswer::new(version);
-        add(&mut logged);
-        kept.logged.push(logged);
     }
 
     /// What was asked and answered, and what is left to compute. Marks an answer of models with the aliases that they were found by, in the order
     /// in which they were asked.
     pub fn end(&self, response: &mut Response<Body>) -> Ended {
-        let Kept { asked, shadows, logged } = std::mem::take(&mut *self.kept());
+        let Kept { asked, shadows } = std::mem::take(&mut *self.kept());
         if response.headers().contains_key(MODEL_VERSION) {
             let aliases: Vec<&Cow<'static, str>> = asked.iter().filter_map(|asked| asked.alias.as_ref()).collect();
             let value = match aliases.as_slice() {
@@ -169,7 +177,7 @@ impl Exchange {
             }
         }
         request_id::mark(response, self.id.clone());
-        Ended { asked, shadows, logged }
+        Ended { asked, shadows }
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -181,8 +189,8 @@ impl Exchange {
 #[derive(Clone)]
 pub struct Responder {
     version: Arc<Version>,
-    /// The request that it answers.
-    exchange: Option<Arc<Exchange>>,
+    /// The request that it answers, and its place there.
+    exchange: Option<(Arc<Exchange>, usize)>,
     /// The version that computes the same after it.
     shadow: Option<Arc<Version>>,
 }
@@ -201,9 +209,20 @@ impl Responder {
         Self { version, exchange: None, shadow: None }
     }
 
-    /// The request, where what is answered to it is kept.
-    fn logging(&self) -> Option<&Exchange> {
-        self.exchange.as_deref().filter(|exchange| exchange.is_logged)
+    /// For the log, where what is answered is kept.
+    fn log(&self, add: impl FnOnce(&mut LoggedAnswer)) {
+        if let Some((exchange, place)) = &self.exchange
+            && exchange.is_logged
+        {
+            exchange.log(*place, add);
+        }
+    }
+
+    /// For the shadow, where there is one.
+    fn compare(&self, task: impl FnOnce(&Arc<Version>) -> ShadowTask) {
+        if let (Some((exchange, _)), Some(shadow)) = (&self.exchange, &self.shadow) {
+            exchange.note(&self.file.model, || task(shadow));
+        }
     }
 
     pub fn version(&self) -> &Arc<Version> {
@@ -213,29 +232,30 @@ impl Responder {
     /// One answer per row, or the first fault.
     pub fn predict(&self, rows: &[Row]) -> Result<Vec<Prediction>, InputFault> {
         let predictions = self.version.predict(rows)?;
-        if let (Some(exchange), Some(shadow)) = (&self.exchange, &self.shadow) {
-            exchange.note(&self.file.model, || ShadowTask::of_rows(self.file.version, shadow, rows, &predictions));
-        }
-        if let Some(exchange) = self.logging() {
-            exchange.log(&self.version, |logged| logged.add_rows(rows, &predictions));
-        }
+        self.compare(|shadow| ShadowTask::of_rows(self.file.version, shadow, rows, &predictions));
+        self.log(|logged| logged.add_rows(rows, &predictions));
         Ok(predictions)
     }
 
-    /// What a shadow and the log will be told; `None`: there are none, or it is too long for them.
-    pub fn told(&self, told: &[Told]) -> Option<Vec<Told>> {
-        let is_noted = self.shadow.is_some() || self.logging().is_some();
-        (is_noted && ShadowTask::has_room_for(told)).then(|| told.to_vec())
+    /// What was estimated of each pair of a request.
+    pub fn estimated(&self, pairs: &[(OwnedId, OwnedId)], estimates: &[Value]) {
+        self.log(|logged| logged.add_estimates(pairs, estimates));
     }
 
-    /// Notes what was answered to what was `told`.
-    pub fn answered(&self, action: Action, told: Vec<Told>, ambiguous: Ambiguous, answer: &recommend::Answer) {
-        if let Some(exchange) = self.logging() {
-            exchange.log(&self.version, |logged| logged.add_action(action, &told, answer));
+    pub fn note(&self, action: Action, told: &[Told]) -> Noted {
+        let is_logged = self.exchange.as_ref().is_some_and(|(exchange, _)| exchange.is_logged);
+        Noted {
+            shadowed: (self.shadow.is_some() && ShadowTask::has_room_for(told)).then(|| told.to_vec()),
+            logged: is_logged.then(|| answer_log::question(action, told)).flatten(),
         }
-        if let (Some(exchange), Some(shadow)) = (&self.exchange, &self.shadow) {
-            let task = || ShadowTask::of_action(self.file.version, shadow, (action, told, ambiguous), answer);
-            exchange.note(&self.file.model, task);
+    }
+
+    /// Tells what was answered to what was `noted`.
+    pub fn answered(&self, action: Action, noted: Noted, ambiguous: Ambiguous, answer: &recommend::Answer) {
+        let Noted { shadowed, logged: question } = noted;
+        self.log(|logged| logged.add_action(question, answer));
+        if let Some(told) = shadowed {
+            self.compare(|shadow| ShadowTask::of_action(self.file.version, shadow, (action, told, ambiguous), answer));
         }
     }
 }

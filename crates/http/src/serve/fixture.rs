@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 
 use super::recommend::fixture::FakeRows;
-use super::{App, BatchReadError, BatchSource, ServeContext};
+use super::{AnswerLog, App, BatchReadError, BatchSource, ServeContext};
 use crate::serve::{Route, ServeSettings};
 use millstream_answer::catalogue::{CatalogueSettings, Catalogues};
 use millstream_answer::interactions::Interactions;
@@ -25,7 +25,7 @@ use millstream_model::registry::{
 use millstream_model::train::Explainer;
 pub use millstream_stream::batch::fixture::batch;
 use millstream_stream::batch::{Batch, BatchSnapshot, BatchStatistics, Completeness, StoredBatches};
-use millstream_stream::posting::{Posting, PostingSettings};
+use millstream_stream::posting::{Posting, PostingSettings, TopicQueue};
 use millstream_stream::record::Encoding as RecordEncoding;
 use millstream_stream::schema::{ColumnType, SchemaRules};
 
@@ -173,6 +173,19 @@ pub fn context(routes: Vec<Route>, batches: Vec<Batch>) -> (ServeContext, Models
         catalogue: None,
     };
     (context, Models { store, registry, folder })
+}
+
+/// All that is answered; the queue that it waits in.
+pub fn keep_answers(context: &mut ServeContext) -> Arc<TopicQueue> {
+    let queue = Arc::<TopicQueue>::default();
+    let log = AnswerLog { share: 1.0, topic: "t".to_owned(), queue: Arc::clone(&queue) };
+    context.answer_log = Some(Arc::new(log));
+    queue
+}
+
+/// The records of answers that wait, which are taken out.
+pub fn kept_answers(queue: &TopicQueue) -> Vec<Value> {
+    queue.taken().iter().map(|record| serde_json::from_slice(record).unwrap()).collect()
 }
 
 /// To a topic that cannot be reached.

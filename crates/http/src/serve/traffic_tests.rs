@@ -12,7 +12,7 @@ use millstream_model::registry::drawn;
 use millstream_stream::schema::ColumnType;
 use serde_json::{Value, json};
 
-use super::fixture::{Fixture, Models, context, fixture, of_context, route};
+use super::fixture::{Fixture, Models, context, fixture, keep_answers, kept_answers, of_context, route};
 use super::recommend::fixture::{World, action_route, world_with};
 use super::tests::{ask, refuse, routes};
 use super::{App, ServeContext, shadow};
@@ -148,6 +148,36 @@ async fn a_user_of_a_recommender_is_the_key_in_paths_and_routes() {
         n_challenger += u32::from(is_challenger);
     }
     binomial(n_challenger, 400, 0.3);
+}
+
+#[tokio::test]
+async fn rows_of_a_posted_list_are_kept_under_the_alias_that_each_drew_also_where_both_name_one_version() {
+    let args = [(Argument::User, "user"), (Argument::Item, "item")];
+    let list = Route { post: true, ..action_route("/guess", Action::Estimate, &args, None) };
+    let shares = [("challenger", 0.5)];
+    let mut queue = None;
+    let world = world_with(vec![list], |context, models| {
+        context.settings.serve.traffic.insert("taste".to_owned(), traffic(&shares, None));
+        alias(models, "taste", "challenger", 2);
+        queue = Some(keep_answers(context));
+    });
+    let rows: Value = (1..=12).map(|user| json!({"user": user, "item": "10"})).collect();
+    let (status, headers, body) = send(&world.app, ("POST", "/guess", &rows.to_string()), &[]).await;
+    assert_eq!((status, who(&headers).0.as_str()), (200, "taste@2"), "{body}");
+    let records = kept_answers(&queue.unwrap());
+    assert_eq!(records.len(), 2);
+    for record in records {
+        let is_challenger = record["alias"] == "challenger";
+        let drew = |user: &u32| drawn("taste", &split(&shares), user.to_string().as_bytes()).is_some();
+        let expected: Vec<u32> = (1..=12).filter(|user| drew(user) == is_challenger).collect();
+        assert!(!expected.is_empty());
+        let users: Value = record["question"].as_array().unwrap().iter().map(|one| one["user"].clone()).collect();
+        assert_eq!((&record["rows"], &users), (&json!(expected.len()), &json!(expected)), "{record}");
+        assert_eq!(record["answer"].as_array().map(Vec::len), Some(expected.len()));
+    }
+    let (_, _, metrics) = ask(&world.app, "GET", "/metrics", "").await;
+    let once = "millstream_model_requests_total{model=\"taste\",version=\"2\",status=\"200\"} 1\n";
+    assert!(metrics.contains(once), "{metrics}");
 }
 
 #[tokio::test]

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
-use millstream_base::error_chain;
 use millstream_base::status::Status;
 use millstream_http::serve::AnswerLog;
 use millstream_store::SharedStore;
@@ -71,9 +70,8 @@ impl Answers {
         let (sender, name, reach) = (queue.clone(), topic.clone(), reach());
         let (stopped, status) = (stop.clone(), status.clone());
         let send = move || {
-            if let Err(error) = sender.run(&name, &reach, &stopped) {
-                status.tell(&mut None, Some(format!("answers are not kept any more: {}", error_chain(&error))));
-            }
+            let mut told = None;
+            sender.run(&name, &reach, &stopped, &mut |problem| status.tell(&mut told, problem));
         };
         let sending = std::thread::Builder::new().name("answers".to_owned()).spawn(send)?;
         let log = Arc::new(AnswerLog { share: settings.share, topic, queue });

@@ -1,5 +1,7 @@
 //! Answers that are kept: as records of a topic of their own, and as batches that SQL joins with what came true.
 
+use std::net::TcpListener;
+
 use millstream_model::registry::lot;
 use serde_json::{Value, json};
 
@@ -125,4 +127,68 @@ fn a_share_of_the_answers_follows_from_the_ids_and_a_broker_that_is_away_holds_u
     let found = rows(&bench, "select request_id from answers order by _offset");
     let found: Vec<&str> = found.iter().map(|row| row["request_id"].as_str().unwrap()).collect();
     assert_eq!(found, kept);
+}
+
+#[test]
+fn answers_go_to_the_embedded_broker_wherever_it_is_served_now() {
+    let bench = Bench::new(100, &format!("serve.log = {{ rows = 100 }}\n{CLOSE_OF_EACH}"));
+    bench.run_well(&[]);
+    let (broker, address) = BrokerProcess::start(&bench);
+    let served = bench.serving(&["serve", "test.toml"], |_| {});
+    served.wait_until("the model", |_| served.get("/readyz").status == 200);
+    let predict = "/v1/models/close/predict?Open=100";
+    assert_eq!(asked(&served, "before", predict, None), 200);
+    wait_for_written(&served, 1);
+    drop(broker);
+    // Where it was somebody else listens, and says nothing.
+    let _other = TcpListener::bind(&address);
+    assert_eq!(asked(&served, "lost", predict, None), 200);
+    let (_broker, elsewhere) = BrokerProcess::start(&bench);
+    assert_ne!(address, elsewhere);
+    let counts = || served.ask("/v1/status")["answer_log"].clone();
+    // What was on its way is given up, and everything that is asked then arrives.
+    let mut asked_ids = vec!["before".to_owned(), "lost".to_owned()];
+    until("answers arrive again", || {
+        let id = format!("after-{}", asked_ids.len());
+        assert_eq!(asked(&served, &id, predict, None), 200);
+        asked_ids.push(id);
+        (counts()["written"].as_u64() > Some(1)).then_some(())
+    });
+    served.wait_until("all are written", |status| status["answer_log"]["waiting"] == 0);
+    let (written, dropped) = (counts()["written"].as_u64().unwrap(), counts()["dropped"].as_u64().unwrap());
+    assert_eq!(written + dropped, asked_ids.len() as u64);
+    assert!(dropped >= 1);
+    served.stopped();
+    let more = bench.spawn(&["ingest", "test.toml", "--set", &format!("serve.log={{ rows = {written} }}")]);
+    let cut = bench.path("millstream-data/answers/batches/batch=000001/_manifest-0000.json");
+    until("the batch of answers", || cut.exists().then_some(()));
+    more.stopped();
+    let found = rows(&bench, "select request_id from answers order by _offset");
+    let found: Vec<&str> = found.iter().map(|row| row["request_id"].as_str().unwrap()).collect();
+    let expected: Vec<&String> = asked_ids.iter().filter(|id| found.contains(&id.as_str())).collect();
+    assert_eq!((found.len() as u64, &found[0]), (written, &"before"));
+    assert_eq!(found, expected, "each once, and in their order");
+}
+
+#[test]
+fn a_fault_that_keeps_answers_from_being_cut_is_told_and_over_when_it_is_mended() {
+    let bench = Bench::new(100, &format!("serve.log = {{ rows = 1 }}\n{CLOSE_OF_EACH}"));
+    let store = bench.path("millstream-data/answers");
+    std::fs::create_dir_all(store.parent().unwrap()).unwrap();
+    std::fs::write(&store, "no folder").unwrap();
+    let served = bench.serve(&[]);
+    let problems = |status: &Value| status["problems"].as_array().unwrap().clone();
+    served.wait_until("the fault is told", |status| {
+        problems(status)
+            .iter()
+            .any(|problem| problem.as_str().unwrap().starts_with("kept answers are cut into no batches"))
+    });
+    served.wait_until("the model", |_| served.get("/readyz").status == 200);
+    assert_eq!(asked(&served, "one", "/v1/models/close/predict?Open=100", None), 200);
+    std::fs::remove_file(&store).unwrap();
+    let cut = store.join("batches/batch=000001/_manifest-0000.json");
+    until("the first batch of answers", || cut.exists().then_some(()));
+    assert_eq!(problems(&served.ask("/v1/status")), Vec::<Value>::new());
+    served.stopped();
+    assert_eq!(rows(&bench, "select request_id from answers")[0]["request_id"], "one");
 }

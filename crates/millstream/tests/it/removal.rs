@@ -2,19 +2,11 @@
 
 use std::path::Path;
 
-use crate::common::{Bench, finish, until};
+use crate::common::{Bench, CLOSE_OF_EACH, finish, until};
 
-const KEEP_TWO: &str = r#"
-batch.rows = 100
-train.keep = 2
-
-[[model]]
-name = "close"
-algorithm = "linear_regression"
-train_on = "each"
-features = ["Open"]
-target = "Close"
-"#;
+fn keeping_two(rows: u64) -> Bench {
+    Bench::new(rows, &format!("train.keep = 2\n{CLOSE_OF_EACH}"))
+}
 
 /// The versions with arrays, and those with a tombstone.
 fn stored(bench: &Bench) -> (Vec<u32>, Vec<u32>) {
@@ -31,7 +23,7 @@ fn trainings(said: &str) -> usize {
 #[test]
 fn killed_at_every_step_of_a_removal_the_next_run_ends_it_and_trains_nothing_again() {
     for point in ["before_tombstone", "after_tombstone", "before_delete", "after_delete"] {
-        let bench = Bench::new(700, KEEP_TWO);
+        let bench = keeping_two(700);
         let mut command = bench.command(&["run", "test.toml", "--exit-when-done"]);
         let killed = command.env("MILLSTREAM_KILL_AT", format!("removal.{point}:2")).output().unwrap();
         assert_eq!(killed.status.code(), None, "{point} was not reached: {}", finish(&killed).1);
@@ -43,7 +35,7 @@ fn killed_at_every_step_of_a_removal_the_next_run_ends_it_and_trains_nothing_aga
 
 #[test]
 fn a_promotion_that_is_killed_holds_the_version_and_a_larger_keep_brings_nothing_back() {
-    let bench = Bench::new(500, KEEP_TWO);
+    let bench = keeping_two(500);
     bench.run_well(&["--set", "batch.limit=3", "--set", "train.keep=3"]);
     let mut command = bench.command(&["models", "promote", "test.toml", "close", "1"]);
     let killed = command.env("MILLSTREAM_KILL_AT", "promotion.after_record").output().unwrap();
@@ -61,7 +53,7 @@ fn a_promotion_that_is_killed_holds_the_version_and_a_larger_keep_brings_nothing
 
 #[test]
 fn people_are_told_what_was_removed_and_what_is_loaded_answers_until_then() {
-    let bench = Bench::new(500, KEEP_TWO);
+    let bench = keeping_two(500);
     bench.run_well(&["--set", "train.keep=4"]);
     let serving = bench.serving(&["serve", "test.toml"], |_| {});
     let predict = |version: u32| format!("/v1/models/close/versions/{version}/predict?Open=20000");

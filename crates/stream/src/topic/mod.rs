@@ -331,7 +331,8 @@ impl Topic {
         }
     }
 
-    fn create(&self, partitions: u32) -> Result<(), TopicError> {
+    /// Makes it, or finds that someone did. It is in everybody's metadata a moment later.
+    pub(crate) fn create(&self, partitions: u32) -> Result<(), TopicError> {
         let admin: AdminClient<DefaultClientContext> = self.client().create().map_err(TopicError::Properties)?;
         let fail = |reason: String| TopicError::Create { topic: self.name.clone(), reason };
         let count = kafka_partition(partitions).map_err(|_| fail(format!("{partitions} partitions")))?;

@@ -82,7 +82,7 @@ impl Datatype {
     }
 
     /// The least and the greatest of its whole numbers; `None`: its elements are no whole numbers.
-    pub(super) fn bounds(self) -> Option<(i64, u64)> {
+    pub fn bounds(self) -> Option<(i64, u64)> {
         match self {
             Self::Uint8 => Some((0, u8::MAX.into())),
             Self::Uint16 => Some((0, u16::MAX.into())),

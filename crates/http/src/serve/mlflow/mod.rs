@@ -92,7 +92,7 @@ async fn invoke(app: &Arc<App>, request: Request<Body>, model: &str, version: Op
     }
     let work = move |bytes: &[u8]| recommend::Pairs::read(&asked, pairs(&asked, Frame::read(&asked, bytes)?)?);
     let (pairs, held) = body::receive_counted(posted, &app.bodies, rows_claimed, values_per_row, work).await?;
-    let estimates = recommend::estimates(app, Arc::clone(version.version()), pairs).await?;
+    let estimates = recommend::estimates(app, &version, pairs).await?;
     let answer = answer(&version, estimates);
     drop(held);
     Ok(answer)

@@ -1,7 +1,7 @@
 //! What `/openapi.json` says of these paths, each with an example from the models as they are now.
 
 use millstream_model::registry::Version;
-use millstream_untrusted::inference::tensors::Datatype;
+use millstream_untrusted::inference::tensors::{Datatype, TensorValues};
 use serde_json::{Map, Value, json};
 
 use super::super::app::App;
@@ -159,19 +159,12 @@ fn response(version: &Version) -> Value {
 fn one_row(spec: &TensorSpec) -> Value {
     let mut tensor = tensor_json(spec);
     let n_values = spec.classes.as_ref().map_or(1, Vec::len);
-    let value = match spec.datatype {
-        Datatype::Bytes => json!("…"),
-        Datatype::Bool => json!(true),
-        Datatype::Fp32 | Datatype::Fp64 if n_values > 1 => json!(1.0 / n_values as f64),
-        Datatype::Fp32 | Datatype::Fp64 => json!(1.5),
-        Datatype::Uint8
-        | Datatype::Uint16
-        | Datatype::Uint32
-        | Datatype::Uint64
-        | Datatype::Int8
-        | Datatype::Int16
-        | Datatype::Int32
-        | Datatype::Int64 => json!(1),
+    let value = match TensorValues::new(spec.datatype, 0) {
+        TensorValues::Texts(_) => json!("…"),
+        TensorValues::Flags(_) => json!(true),
+        TensorValues::Numbers(_) if spec.datatype.bounds().is_some() => json!(1),
+        TensorValues::Numbers(_) if n_values > 1 => json!(1.0 / n_values as f64),
+        TensorValues::Numbers(_) => json!(1.5),
     };
     tensor["shape"][0] = json!(1);
     tensor["data"] = vec![value; n_values].into();

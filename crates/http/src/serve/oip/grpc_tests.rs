@@ -12,7 +12,8 @@ use tokio::sync::oneshot;
 use super::grpc::{self, ended, is_call};
 use crate::serve::App;
 use crate::serve::error::ApiError;
-use crate::serve::fixture::fixture;
+use crate::serve::fixture::{fixture, keep_answers, kept_answers};
+use crate::serve::recommend::fixture::world_with;
 use crate::serve::tests::ask;
 
 fn frame(message: &[u8]) -> Vec<u8> {
@@ -92,6 +93,47 @@ fn infer(name: &str, columns: &[(&str, &[f64])], is_raw: bool) -> Message {
         message.message(5, input);
     }
     message
+}
+
+#[tokio::test]
+async fn estimates_are_kept_with_their_questions_whichever_protocol_asks_for_them() {
+    let mut queue = None;
+    let world = world_with(Vec::new(), |context, _| queue = Some(keep_answers(context)));
+    let queue = queue.unwrap();
+    let mut message = model("taste", "");
+    for (name, datatype, field, values) in
+        [("user", "INT64", 3, vec![&[1][..], &[2]]), ("item", "BYTES", 8, vec![&b"10"[..], b"11"])]
+    {
+        let (mut input, mut contents) = (Message::default(), Message::default());
+        values.iter().for_each(|value| contents.bytes(field, value));
+        input.text(1, name);
+        input.text(2, datatype);
+        input.number(3, 2);
+        input.message(5, contents);
+        message.message(5, input);
+    }
+    call(&world.app, "ModelInfer", message).await;
+    let tensors = json!({"inputs": [
+        {"name": "user", "datatype": "INT64", "shape": [2], "data": [1, 2]},
+        {"name": "item", "datatype": "BYTES", "shape": [2], "data": ["10", "11"]}]});
+    let frame = json!({"inputs": {"user": [1, 2], "item": ["10", "11"]}});
+    for (target, body) in [("/v2/models/taste/infer", &tensors), ("/v1/models/taste/invocations", &frame)] {
+        let (status, _, answer) = ask(&world.app, "POST", target, &body.to_string()).await;
+        assert_eq!(status, 200, "{answer}");
+    }
+    let mut expected = Vec::new();
+    for (user, item) in [(1, "10"), (2, "11")] {
+        let (_, _, answer) = ask(&world.app, "GET", &format!("/v1/models/taste/estimate/{user}/{item}"), "").await;
+        expected.push(json!({"prediction": answer.parse::<Value>().unwrap()["prediction"]}));
+    }
+    let records = kept_answers(&queue);
+    assert_eq!(records.len(), 5);
+    for record in &records[..3] {
+        let questions =
+            json!([{"action": "estimate", "user": 1, "item": "10"}, {"action": "estimate", "user": 2, "item": "11"}]);
+        assert_eq!((&record["question"], &record["answer"]), (&questions, &json!(expected)), "{record}");
+        assert_eq!((&record["rows"], &record["cut"], &record["status"]), (&json!(2), &json!(false), &json!(200)));
+    }
 }
 
 #[tokio::test]

@@ -154,7 +154,7 @@ async fn answer(app: &Arc<App>, version: Responder, received: Received, encoding
         Ok((recommend::Pairs::read(&asked, pairs)?, outputs))
     };
     let ((pairs, mut outputs), held) = received.work(&app.bodies, n_rows, values_per_row, work).await?;
-    let estimates = recommend::estimates(app, Arc::clone(version.version()), pairs).await?;
+    let estimates = recommend::estimates(app, &version, pairs).await?;
     let is_long = estimates.len() > ESTIMATES_SHORT;
     outputs.push_estimates(estimates)?;
     let write = move || encoding.write(&outputs, &version);

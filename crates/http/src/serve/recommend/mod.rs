@@ -20,8 +20,8 @@ use axum::http::{Method, Request, Response};
 use millstream_answer::interactions::{Rule, Shown};
 use serde_json::{Map, Value};
 
-use arguments::{Arguments, OwnedId, argument, is_long, read_id};
-pub use arguments::{Given, Told, version_json};
+use arguments::{Arguments, argument, is_long, read_id};
+pub use arguments::{Given, OwnedId, Told, version_json};
 pub use binding::Bindings;
 use millstream_model::model::{Action, Ambiguous, Argument};
 use millstream_model::registry::Version;
@@ -142,14 +142,12 @@ pub async fn ask(
     told: Vec<Told>,
     ambiguous: Ambiguous,
 ) -> Result<(Answer, Map<String, Value>), ApiError> {
-    let shadowed = version.told(&told);
-    let mut arguments = match is_long(&told) {
-        false => Arguments::read(action, told, &version)?,
-        true => {
-            let version = version.clone();
-            blocking(move || Arguments::read(action, told, &version)).await?
-        }
+    let (asked, is_long) = (version.clone(), is_long(&told));
+    let read = move || {
+        let noted = asked.note(action, &told);
+        Ok((Arguments::read(action, told, &asked)?, noted))
     };
+    let (mut arguments, noted) = if is_long { blocking(read).await? } else { read()? };
     arguments.ambiguous = ambiguous;
     let said = std::mem::take(&mut arguments.said);
     let binding = app.bindings.of(&version);
@@ -160,9 +158,7 @@ pub async fn ask(
     let catalogue = loaded(app)?;
     let work = Work { version: Arc::clone(version.version()), action, arguments, binding, shown, catalogue };
     let answer = if work.is_long() { blocking(move || work.run()).await? } else { work.run()? };
-    if let Some(told) = shadowed {
-        version.answered(action, told, ambiguous, &answer);
-    }
+    version.answered(action, noted, ambiguous, &answer);
     Ok((answer, said))
 }
 
@@ -197,16 +193,22 @@ impl Pairs {
 const PAIRS_SHORT: usize = 1_000;
 
 /// What is expected of each pair; what nothing is known of is refused as one estimate is.
-pub async fn estimates(app: &App, version: Arc<Version>, pairs: Pairs) -> Result<Vec<Value>, ApiError> {
-    let binding = app.bindings.of(&version);
+pub async fn estimates(app: &App, version: &Responder, pairs: Pairs) -> Result<Vec<Value>, ApiError> {
+    let binding = app.bindings.of(version);
     let shown = match &binding.rule {
-        Some(rule) if !pairs.are_known => Some(shown(app, rule, &version).await?),
+        Some(rule) if !pairs.are_known => Some(shown(app, rule, version).await?),
         Some(_) | None => None,
     };
     let is_long = shown.is_some() || pairs.ids.len() > PAIRS_SHORT;
     let arguments = Arguments::default();
-    let work = Work { version, action: Action::Estimate, arguments, binding, shown, catalogue: None };
-    if is_long { blocking(move || work.estimates(&pairs.ids)).await } else { work.estimates(&pairs.ids) }
+    let (action, version, responder) = (Action::Estimate, Arc::clone(version.version()), version.clone());
+    let work = Work { version, action, arguments, binding, shown, catalogue: None };
+    let estimate = move || {
+        let estimates = work.estimates(&pairs.ids)?;
+        responder.estimated(&pairs.ids, &estimates);
+        Ok(estimates)
+    };
+    if is_long { blocking(estimate).await } else { estimate() }
 }
 
 async fn shown(app: &App, rule: &Rule, version: &Version) -> Result<Arc<Shown>, ApiError> {
