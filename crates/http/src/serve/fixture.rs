@@ -190,7 +190,12 @@ pub fn kept_answers(queue: &TopicQueue) -> Vec<Value> {
 
 /// To a topic that cannot be reached.
 fn posting(store: &SharedStore) -> Posting {
-    let settings = PostingSettings { rules: SchemaRules::default(), encoding: RecordEncoding::Json, replays: false };
+    let settings = PostingSettings {
+        rules: SchemaRules::default(),
+        encoding: RecordEncoding::Json,
+        value_bytes_most: 1000,
+        replays: false,
+    };
     Posting::new(Arc::clone(store), settings, Box::new(|| Err("there is no broker".to_owned())))
 }
 

@@ -8,10 +8,10 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use millstream_base::status::clock_ms;
 use millstream_model::registry::mismatch;
 use millstream_stream::posting::{PostError, Posting, Receipt, StoreTrouble};
-use millstream_stream::record::{PostedRecords, PostedRows, StreamNames, Unfit, UnfitRow};
+use millstream_stream::record::{PostedRecords, StreamNames, Unfit, UnfitRow};
 use millstream_stream::schema::StreamSchema;
 use serde_json::json;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::app::App;
@@ -26,10 +26,12 @@ use super::{body, reply};
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 const ID_CHARS_MOST: usize = 255;
-/// Each waits for the broker on a thread.
+/// Each waits for the store and the broker on a thread.
 const POSTS_MOST: usize = 64;
 /// What records may take that are not acknowledged yet; the producer holds as much again.
 const POSTED_KIB_MOST: u32 = 64 << 10;
+/// What each takes beside its value: a place in a list here; headers, a report and librdkafka's own fields in the producer.
+const RECORD_BYTES: usize = 256;
 const PLACE_WAIT: Duration = Duration::from_secs(8);
 
 /// What posted rows may take together.
@@ -45,6 +47,20 @@ impl Default for Posts {
     }
 }
 
+impl Posts {
+    /// A place, and room for so much, within a time.
+    async fn room(&self, kib: u32, wait: Duration) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), ApiError> {
+        let room = async {
+            let kib = Arc::clone(&self.kib).acquire_many_owned(kib).await;
+            (kib, Arc::clone(&self.places).acquire_owned().await)
+        };
+        match timeout(wait, room).await {
+            Ok((Ok(kib), Ok(place))) => Ok((kib, place)),
+            Ok(_) | Err(_) => Err(ApiError::busy("other rows are sent to the topic")),
+        }
+    }
+}
+
 pub async fn post(app: &Arc<App>, request: Request<Body>) -> Answer {
     body::require_json(request.headers())?;
     refuse_query(request.uri().query().unwrap_or_default())?;
@@ -56,32 +72,38 @@ pub async fn post(app: &Arc<App>, request: Request<Body>) -> Answer {
     let schema = match posting.known_schema() {
         Some(schema) => schema,
         None => {
-            let posting = Arc::clone(&posting);
-            reading(move || posting.schema().map_err(|error| refused(&error))).await?
+            let (posting, place) = (Arc::clone(&posting), app.posts.room(0, PLACE_WAIT).await?);
+            reading(move || {
+                let _place = place;
+                posting.schema().map_err(|error| refused(&error))
+            })
+            .await?
         }
     };
     let (width, encoder) = (schema.columns.len(), Arc::clone(&posting));
     let work = move |bytes: &[u8]| records_of(&encoder, &schema, bytes);
     let (records, large) = body::receive(request.into_body(), &app.bodies, width, work).await?;
-    let kib = records.values.iter().map(|value| value.len().div_ceil(1024)).sum::<usize>();
-    let kib = u32::try_from(kib).ok().filter(|kib| *kib <= POSTED_KIB_MOST).ok_or_else(|| {
-        let most = POSTED_KIB_MOST >> 10;
-        ApiError::too_large(format!("{kib} KiB of records: at most {most} MiB; send the rows in several requests"))
-    })?;
-    let room = async {
-        let kib = Arc::clone(&app.posts.kib).acquire_many_owned(kib).await;
-        (kib, Arc::clone(&app.posts.places).acquire_owned().await)
-    };
-    let Ok((Ok(kib), Ok(place))) = timeout(PLACE_WAIT, room).await else {
-        return Err(ApiError::busy("other rows are sent to the topic"));
-    };
+    // Who waits for the topic keeps no predictions waiting: the place of a large body is needed until there is room.
+    let wait = if large.is_some() { Duration::ZERO } else { PLACE_WAIT };
+    let room = app.posts.room(kib_of(&records)?, wait).await?;
     drop(large);
     // Goes on to its end also when nobody waits for the answer any more.
     reading(move || {
-        let _room = (kib, place);
+        let _room = room;
         posting.post(id.as_deref(), &records).map(|receipt| told(&receipt)).map_err(|error| refused(&error))
     })
     .await
+}
+
+fn kib_of(records: &PostedRecords) -> Result<u32, ApiError> {
+    let kib = records.values.iter().map(|value| value.len() + RECORD_BYTES).sum::<usize>().div_ceil(1024);
+    u32::try_from(kib).ok().filter(|kib| *kib <= POSTED_KIB_MOST).ok_or_else(|| {
+        let most = POSTED_KIB_MOST >> 10;
+        let each = format!("{RECORD_BYTES} bytes of each beside its value");
+        ApiError::too_large(format!(
+            "{kib} KiB of records, {each}: at most {most} MiB; send the rows in several requests"
+        ))
+    })
 }
 
 /// The client's own, as it is or as a string of a structured field.
@@ -121,7 +143,7 @@ fn records_of(posting: &Posting, schema: &StreamSchema, bytes: &[u8]) -> Result<
     check_cells(posted.len(), schema.columns.len())?;
     let names = StreamNames::new(schema);
     let rows: Vec<Row> = posted.into_iter().map(|row| rows::by_columns(row, &names)).collect::<Result<_, _>>()?;
-    let encoder = PostedRows::new(schema, posting.encoding()).map_err(|error| {
+    let encoder = posting.encoder(schema).map_err(|error| {
         tracing::error!(%error, "the schema of the store cannot be computed by");
         ApiError::unavailable("damaged_store", "the schema of the stream cannot be read; the server's log says why")
     })?;
@@ -170,14 +192,18 @@ fn refused(error: &PostError) -> ApiError {
         ),
         (_, Some(StoreTrouble::Away)) => {
             tracing::warn!(%error, "posted rows were not sent");
-            store_away("no row was sent")
+            store_away("no row was sent by this request")
         }
         (PostError::Replays, _) => ApiError::conflict("replays", message),
         (PostError::NoSchema, _) => ApiError::conflict("no_schema", message),
         (PostError::OtherRows, _) => ApiError::value("other_rows", IDEMPOTENCY_KEY.as_str(), message),
         (PostError::Removed, _) => ApiError::conflict("records_removed", message),
         (PostError::NoTopic { .. }, _) => ApiError::unavailable("no_topic", message),
-        (PostError::Away { .. }, _) => ApiError::unavailable("broker_away", message),
+        (PostError::Away { .. } | PostError::NotSent { .. }, _) => ApiError::unavailable("broker_away", message),
+        (PostError::Refused { .. }, _) => {
+            tracing::warn!(%error, "posted rows are refused");
+            ApiError::conflict("records_refused", message)
+        }
         (PostError::Unknown { has_id: true }, _) => {
             let remedy = "send them again with the same idempotency-key in a few seconds: each is taken once";
             ApiError::unavailable("records_unknown", format!("{message} yet; {remedy}"))
@@ -191,5 +217,63 @@ fn refused(error: &PostError) -> ApiError {
             let message = "the store and the topic do not go together, or what the store has of this id cannot be read; the server's log says what to mend";
             ApiError::conflict("damaged_records", message)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use axum::http::header::CONTENT_TYPE;
+
+    use super::super::body::LARGE_BODIES;
+    use super::super::fixture::{fixture, fixture_of_stream};
+    use super::*;
+
+    async fn refused(app: &Arc<App>, body: &str) -> (u16, &'static str, String) {
+        let request = Request::post("/v1/records").header(CONTENT_TYPE, "application/json");
+        let error = post(app, request.body(Body::from(body.to_owned())).unwrap()).await.unwrap_err();
+        (error.status.as_u16(), error.code, error.message)
+    }
+
+    #[test]
+    fn a_hundred_thousand_small_records_have_room() {
+        let kib =
+            |count, bytes| kib_of(&PostedRecords { values: vec![vec![b'x'; bytes]; count], digest: String::new() });
+        assert_eq!(kib(1, 0).unwrap(), 1);
+        assert_eq!(kib(100_000, 20).unwrap(), 26_954);
+        assert_eq!(kib(4, (16 << 20) - RECORD_BYTES).unwrap(), POSTED_KIB_MOST);
+        let error = kib(4, (16 << 20) - RECORD_BYTES + 1).unwrap_err();
+        assert_eq!((error.status, error.code), (StatusCode::PAYLOAD_TOO_LARGE, "too_large"));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_large_body_that_has_no_room_keeps_no_place_of_others() {
+        let fixture = fixture_of_stream(Vec::new(), &["Open"]);
+        let app = &fixture.app;
+        let room = app.posts.room(POSTED_KIB_MOST, PLACE_WAIT).await.unwrap();
+        let large = serde_json::Value::from(vec![json!({"Open": 1.5}); 10_000]).to_string();
+        let began = Instant::now();
+        let (status, code, _) = refused(app, &large).await;
+        assert_eq!((status, code), (503, "busy"));
+        assert!(began.elapsed() < PLACE_WAIT);
+        assert_eq!(app.bodies.places.available_permits(), LARGE_BODIES);
+        drop(room);
+        let (status, code, _) = refused(app, &large).await;
+        assert_eq!((status, code), (503, "broker_away"));
+        let (status, code, message) =
+            refused(app, &json!({"Open": format!("0.{}", "1".repeat(1000))}).to_string()).await;
+        assert_eq!((status, code, message.contains("fit into a record")), (413, "too_large", true), "{message}");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_store_is_read_for_a_schema_in_a_place() {
+        let fixture = fixture(Vec::new());
+        let places = Arc::clone(&fixture.app.posts.places);
+        let all = places.acquire_many_owned(u32::try_from(POSTS_MOST).unwrap()).await.unwrap();
+        assert!(timeout(Duration::from_millis(500), refused(&fixture.app, "{}")).await.is_err());
+        drop(all);
+        let (status, code, _) = refused(&fixture.app, "{}").await;
+        assert_eq!((status, code), (409, "no_schema"));
     }
 }

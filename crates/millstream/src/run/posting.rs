@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use millstream_base::status::Status;
 use millstream_http::serve::AnswerLog;
 use millstream_store::SharedStore;
-use millstream_stream::posting::{Posting, PostingSettings, Reach, Reached, TopicQueue};
+use millstream_stream::posting::{Posting, PostingSettings, Reach, Reached, TopicQueue, value_bytes_most};
 use millstream_stream::topic::Topic;
 
 use super::stages::sync_log;
@@ -21,6 +21,7 @@ pub(super) fn posting(pipeline: &Pipeline, store: &SharedStore, reach: Reach) ->
     let settings = PostingSettings {
         rules: pipeline.schema.clone(),
         encoding: pipeline.stream.encoding,
+        value_bytes_most: value_bytes_most(&pipeline.stream.properties),
         replays: pipeline.source.is_some(),
     };
     Posting::new(store.clone(), settings, reach)

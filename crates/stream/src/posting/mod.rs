@@ -9,22 +9,25 @@
 
 mod claim;
 mod connection;
+mod ids;
 mod queue;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use millstream_base::status::now_ms;
 use millstream_store::{SharedStore, StoreError};
 
 use self::claim::{Answer, Claim, ClaimError, Id};
-use self::connection::Connection;
+pub use self::connection::value_bytes_most;
+use self::connection::{Connection, FIND_MOST, Looked, Missing};
+use self::ids::{Ids, Look};
 pub use self::queue::{QueueCounts, TopicQueue};
 use crate::batch::ingest::SyncLog;
 use crate::batch::{DecideError, IdentityError, fail_point, read as read_identity, read_schema};
-use crate::record::{Encoding, PostedRecords};
+use crate::record::{DeriveError, Encoding, PostedRecords, PostedRows};
 use crate::schema::{FORMAT, SchemaRules, StreamColumn, StreamSchema};
 use crate::topic::{Topic, TopicError};
 
@@ -32,16 +35,17 @@ use crate::topic::{Topic, TopicError};
 pub(crate) const GIVE_UP: Duration = Duration::from_secs(10);
 /// So long after it was begun to be claimed an attempt may hand records to its producer.
 pub(crate) const SEND_MOST: Duration = Duration::from_secs(4);
+/// Until records that a leader took can be read although a follower stands still: Kafka's `replica.lag.time.max.ms` of 30 s, which the
+/// leader looks at each half of it.
+const REPLICA_LAG: Duration = Duration::from_secs(45);
 /// Between the first look for records of an attempt that ended and the one that is believed: no producer sends any more, and what a
-/// broker had received is in its log.
-const REST: Duration = Duration::from_secs(20);
-const _: () = assert!(GIVE_UP.as_secs() + SEND_MOST.as_secs() < REST.as_secs());
-/// How long a second request of an id waits for the first.
-const TURN_MOST: Duration = Duration::from_secs(20);
+/// broker had received is in its log and can be read.
+const REST: Duration = Duration::from_secs(60);
+const _: () = assert!(SEND_MOST.as_secs() + GIVE_UP.as_secs() + REPLICA_LAG.as_secs() < REST.as_secs());
+/// So old, a connection is opened anew: the topic may be another one by now, and no longer the store's.
+const CONNECTION_KEPT: Duration = Duration::from_secs(60);
 /// Who connects after others failed to is told the same for so long.
 const FAILURE_KEPT: Duration = Duration::from_secs(1);
-/// Ids that were looked for once; when there are more, they begin anew.
-const LOOKED_FOR_MOST: usize = 10_000;
 
 #[derive(Debug, thiserror::Error)]
 pub enum PostError {
@@ -61,6 +65,13 @@ pub enum PostError {
     NoTopic { topic: String },
     #[error("the broker does not answer just now ({reason}), and nothing was sent")]
     Away { reason: String },
+    #[error("the broker takes no rows just now ({reason}), and nothing was sent")]
+    NotSent { reason: String },
+    #[error(
+        "the broker refuses these rows ({reason}), and would again until the topic's settings, [stream] or the rights of this client are \
+         mended; {n_there} of them are in the topic"
+    )]
+    Refused { reason: String, n_there: usize },
     /// Rows may be in the topic.
     #[error("whether the topic has these rows is not known")]
     Unknown { has_id: bool },
@@ -79,7 +90,7 @@ pub enum PostError {
     Schema(#[from] DecideError),
 }
 
-/// Nothing was sent, by the store's fault.
+/// Nothing was sent by this request, by the store's fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StoreTrouble {
     /// This process may not write to it.
@@ -98,6 +109,8 @@ impl PostError {
             | Self::OtherRows
             | Self::NoTopic { .. }
             | Self::Away { .. }
+            | Self::NotSent { .. }
+            | Self::Refused { .. }
             | Self::Unknown { .. }
             | Self::Removed
             | Self::Identity(_)
@@ -114,6 +127,8 @@ impl PostError {
 pub struct PostingSettings {
     pub rules: SchemaRules,
     pub encoding: Encoding,
+    /// Longer values are refused, as by [`value_bytes_most`].
+    pub value_bytes_most: usize,
     /// The topic is this pipeline's own, for the rows of its source.
     pub replays: bool,
 }
@@ -182,8 +197,9 @@ impl Posting {
         }
     }
 
-    pub fn encoding(&self) -> Encoding {
-        self.settings.encoding
+    /// Makes records of rows.
+    pub fn encoder(&self, schema: &StreamSchema) -> Result<PostedRows, DeriveError> {
+        PostedRows::new(schema, self.settings.encoding, self.settings.value_bytes_most)
     }
 
     pub fn replays(&self) -> bool {
@@ -218,7 +234,8 @@ impl Posting {
     /// once, whoever asks for them again.
     ///
     /// # Errors
-    /// [`PostError::Unknown`] when some may be in the topic; of an id the same request may be made again.
+    /// [`PostError::Unknown`] when some may be in the topic; of an id the same request may be made again. [`PostError::Away`] and
+    /// [`PostError::NotSent`] say that none is, nor of an earlier request of the id.
     pub fn post(&self, id: Option<&str>, records: &PostedRecords) -> Result<Receipt, PostError> {
         let receipt = match id {
             Some(id) => self.post_once(&Id::new(id, records), &records.values),
@@ -246,8 +263,10 @@ impl Posting {
         let all: Vec<usize> = (0..values.len()).collect();
         let sent = connection.send(&attempt, partition, values, &all, Instant::now());
         let unknown = |_| PostError::Unknown { has_id: false };
-        let found = placed(&connection, sent, &all, (partition, from), &[&attempt]).map_err(unknown)?;
-        let (first_offset, last_offset) = bounds(&found, values.len()).ok_or(PostError::Unknown { has_id: false })?;
+        let found = placed(&connection, &sent.offsets, &all, (partition, from), &attempt).map_err(unknown)?;
+        let Some((first_offset, last_offset)) = bounds(&found, values.len()) else {
+            return Err(of_missing(sent.missing, found.len(), false));
+        };
         connection.sync(partition, last_offset + 1).map_err(unknown)?;
         Ok(Receipt { rows: values.len(), partition, first_offset, last_offset, is_repeated: false })
     }
@@ -258,81 +277,118 @@ impl Posting {
         if let Some(answer) = claim::answer(store, id)? {
             return repeated(id, &answer);
         }
-        let connection = self.connect()?;
+        // Before the broker is asked for anything: only where there is no claim nothing was sent.
         let mut claims = claim::claims(store, id)?;
         if claims.is_empty() {
+            let connection = self.connect()?;
             let partition = partition_of(first_bytes(&id.hash), connection.partitions);
             let own = Claim::new(id, partition, connection.end(partition)?, now_ms());
-            let began = Instant::now();
+            let begun = Instant::now();
             if claim::make(store, id, 1, &own)? {
                 fail_point("records.claimed");
-                return self.attempt(&connection, id, values, &[own], BTreeMap::new(), began);
+                let mut look = Look::new(0, own.from_offset);
+                let receipt = self.attempt(&connection, id, values, &own, &mut look, begun);
+                return self.keep_unless(receipt, id, look);
             }
-            claims = claim::claims(store, id)?;
+            claims = claim::claims(store, id).map_err(|error| self.of_claimed(error.into()))?;
         }
-        self.resolve(&connection, id, values, claims)
+        self.resolve(id, values, &claims)
     }
 
-    /// What became of the attempts of others, or of one before a restart.
-    fn resolve(
-        &self,
-        connection: &Connection,
-        id: &Id,
-        values: &[Vec<u8>],
-        mut claims: Vec<Claim>,
-    ) -> Result<Receipt, PostError> {
-        let unknown = || PostError::Unknown { has_id: true };
-        let first = claims.first().cloned().ok_or_else(unknown)?;
+    /// What became of the attempts of others, or of own ones.
+    fn resolve(&self, id: &Id, values: &[Vec<u8>], claims: &[Claim]) -> Result<Receipt, PostError> {
+        let first = claims.first().ok_or(PostError::Unknown { has_id: true })?;
         if first.digest != id.digest {
             return Err(PostError::OtherRows);
         }
-        let find = |claims: &[Claim]| {
-            let attempts: Vec<&str> = claims.iter().map(|claim| claim.attempt.as_str()).collect();
-            connection.find(first.partition, first.from_offset, &attempts)
-        };
-        let found = find(&claims)?;
-        if bounds(&found, values.len()).is_some() {
-            return self.answered(connection, id, first.partition, &found, true);
+        let mut look = self.ids.take(&id.hash, claims.len(), first.from_offset);
+        let receipt = self.look_again(id, values, first, claims, &mut look).map_err(|error| self.of_claimed(error));
+        self.keep_unless(receipt, id, look)
+    }
+
+    fn look_again(
+        &self,
+        id: &Id,
+        values: &[Vec<u8>],
+        first: &Claim,
+        claims: &[Claim],
+        look: &mut Look,
+    ) -> Result<Receipt, PostError> {
+        let unknown = || PostError::Unknown { has_id: true };
+        // Before it is looked: what the attempts sent is found then.
+        let has_rested = look.has_rested();
+        let connection = self.connect()?;
+        let attempts: Vec<&str> = claims.iter().map(|claim| claim.attempt.as_str()).collect();
+        let is_whole = connection.find(first.partition, &attempts, &mut look.looked, FIND_MOST)?;
+        look.rest_begins(REST);
+        if bounds(&look.looked.rows, values.len()).is_some() {
+            return self.answered(&connection, id, first.partition, &look.looked.rows, true);
         }
-        if !self.ids.has_rested(&id.hash, claims.len()) {
-            return Err(unknown());
+        if !has_rested || !is_whole {
+            return Err(look.refusal().unwrap_or_else(unknown));
         }
         let own = Claim::new(id, first.partition, first.from_offset, now_ms());
-        let began = Instant::now();
+        let begun = Instant::now();
+        // Of all who found the same one goes on.
         if !claim::make(self.store.as_ref(), id, claims.len() + 1, &own)? {
             return Err(unknown());
         }
-        // What came since the first look is there, too.
-        let found = find(&claims)?;
-        claims.push(own);
-        self.attempt(connection, id, values, &claims, found, began)
+        fail_point("records.taken_over");
+        self.attempt(&connection, id, values, &own, look, begun)
     }
 
-    /// Sends the rows that are not `found`, by the last of the claims, which was `begun` to be made then.
+    /// Sends the rows that were not found, by an own claim, which was `begun` to be made then.
     fn attempt(
         &self,
         connection: &Connection,
         id: &Id,
         values: &[Vec<u8>],
-        claims: &[Claim],
-        mut found: BTreeMap<usize, i64>,
+        own: &Claim,
+        look: &mut Look,
         begun: Instant,
     ) -> Result<Receipt, PostError> {
-        let unknown = || PostError::Unknown { has_id: true };
-        let own = claims.last().ok_or_else(unknown)?;
-        let missing: Vec<usize> = (0..values.len()).filter(|row| !found.contains_key(row)).collect();
+        let missing: Vec<usize> = (0..values.len()).filter(|row| !look.looked.rows.contains_key(row)).collect();
         let sent = connection.send(&own.attempt, own.partition, values, &missing, begun);
         fail_point("records.sent");
-        match placed(connection, sent, &missing, (own.partition, own.from_offset), &[&own.attempt]) {
-            Ok(placed) => found.extend(placed),
-            Err(error) => tracing::warn!(%error, "what became of posted rows is not known yet"),
+        let from = (own.partition, look.looked.next_offset);
+        let missing = match placed(connection, &sent.offsets, &missing, from, &own.attempt) {
+            Ok(placed) => {
+                look.looked.rows.extend(placed);
+                sent.missing
+            }
+            Err(error) => {
+                tracing::warn!(%error, "what became of posted rows is not known yet");
+                Missing::Open
+            }
+        };
+        if bounds(&look.looked.rows, values.len()).is_some() {
+            return self.answered(connection, id, own.partition, &look.looked.rows, false);
         }
-        if bounds(&found, values.len()).is_none() {
-            // All reports came: the rest begins now.
-            self.ids.has_rested(&id.hash, claims.len());
-            return Err(unknown());
+        let n_there = look.looked.rows.len();
+        // All reports came: the rest begins now.
+        look.attempted(&missing, n_there, REST);
+        Err(of_missing(missing, n_there, true))
+    }
+
+    /// What is known is kept for the next request, unless it was answered.
+    fn keep_unless(&self, receipt: Result<Receipt, PostError>, id: &Id, look: Look) -> Result<Receipt, PostError> {
+        if receipt.is_err() {
+            self.ids.keep(&id.hash, look);
         }
-        self.answered(connection, id, own.partition, &found, false)
+        receipt
+    }
+
+    /// Of an id that was claimed: rows may be in the topic, whatever kept this request from looking.
+    fn of_claimed(&self, error: PostError) -> PostError {
+        let is_away = matches!(error, PostError::Away { .. });
+        if is_away {
+            self.link().connection = None;
+        }
+        if is_away || matches!(error, PostError::NoTopic { .. }) || error.of_store().is_some() {
+            tracing::warn!(%error, "what became of posted rows is not known yet");
+            return PostError::Unknown { has_id: true };
+        }
+        error
     }
 
     fn answered(
@@ -359,7 +415,9 @@ impl Posting {
 
     fn connect(&self) -> Result<Arc<Connection>, PostError> {
         let mut link = self.link();
-        if let Some(connection) = link.connection.as_ref().filter(|connection| !connection.is_broken()) {
+        let is_fit =
+            |connection: &&Arc<Connection>| !connection.is_broken() && connection.opened.elapsed() < CONNECTION_KEPT;
+        if let Some(connection) = link.connection.as_ref().filter(is_fit) {
             return Ok(Arc::clone(connection));
         }
         if let Some((_, reason)) = link.failed.as_ref().filter(|(when, _)| when.elapsed() < FAILURE_KEPT) {
@@ -371,7 +429,7 @@ impl Posting {
             Ok(_) | Err(_) => None,
         };
         let connection = Arc::new(opened?);
-        link.connection = Some(Arc::clone(&connection));
+        link.connection = connection.is_checked.then(|| Arc::clone(&connection));
         Ok(connection)
     }
 
@@ -416,15 +474,28 @@ fn repeated(id: &Id, answer: &Answer) -> Result<Receipt, PostError> {
 /// The offsets of rows that were sent, by their numbers; those that librdkafka does not know are looked for.
 fn placed(
     connection: &Connection,
-    sent: Vec<Option<i64>>,
+    offsets: &[Option<i64>],
     rows: &[usize],
-    (partition, from): (i32, i64),
-    attempts: &[&str],
+    (partition, next_offset): (i32, i64),
+    attempt: &str,
 ) -> Result<BTreeMap<usize, i64>, PostError> {
-    if sent.iter().any(|offset| offset.is_some_and(|offset| offset < 0)) {
-        return connection.find(partition, from, attempts);
+    if offsets.iter().any(|offset| offset.is_some_and(|offset| offset < 0)) {
+        let mut looked = Looked { rows: BTreeMap::new(), next_offset };
+        if !connection.find(partition, &[attempt], &mut looked, FIND_MOST)? {
+            let reason = format!("the records from offset {next_offset} on could not be read in time");
+            return Err(PostError::Away { reason });
+        }
+        return Ok(looked.rows);
     }
-    Ok(rows.iter().filter_map(|row| Some((*row, (*sent.get(*row)?)?))).collect())
+    Ok(rows.iter().filter_map(|row| Some((*row, (*offsets.get(*row)?)?))).collect())
+}
+
+fn of_missing(missing: Missing, n_there: usize, has_id: bool) -> PostError {
+    match missing {
+        Missing::Refused { reason } => PostError::Refused { reason, n_there },
+        Missing::NotSent { reason } if n_there == 0 => PostError::NotSent { reason },
+        Missing::NotSent { .. } | Missing::Open => PostError::Unknown { has_id },
+    }
 }
 
 /// The first and the last offset, where every row has one.
@@ -444,51 +515,5 @@ fn first_bytes(hash: &str) -> u64 {
     hash.get(..16).and_then(|digits| u64::from_str_radix(digits, 16).ok()).unwrap_or(0)
 }
 
-/// The ids of this process: each is worked on by one request at a time.
-#[derive(Default)]
-struct Ids {
-    at_work: Mutex<HashSet<String>>,
-    freed: Condvar,
-    /// When the records of so many claims were looked for first.
-    looked_for: Mutex<HashMap<String, (usize, Instant)>>,
-}
-
-struct Turn<'a> {
-    ids: &'a Ids,
-    hash: String,
-}
-
-impl Ids {
-    fn enter(&self, hash: &str) -> Result<Turn<'_>, PostError> {
-        let began = Instant::now();
-        let mut at_work = self.at_work.lock().unwrap_or_else(PoisonError::into_inner);
-        while at_work.contains(hash) {
-            let left = TURN_MOST.checked_sub(began.elapsed()).ok_or(PostError::Unknown { has_id: true })?;
-            (at_work, _) = self.freed.wait_timeout(at_work, left).unwrap_or_else(PoisonError::into_inner);
-        }
-        at_work.insert(hash.to_owned());
-        Ok(Turn { ids: self, hash: hash.to_owned() })
-    }
-
-    /// Whether as many claims were there `REST` ago; begins to count where they were not.
-    fn has_rested(&self, hash: &str, n_claims: usize) -> bool {
-        let mut looked_for = self.looked_for.lock().unwrap_or_else(PoisonError::into_inner);
-        match looked_for.get(hash) {
-            Some((known, since)) if *known == n_claims => since.elapsed() >= REST,
-            Some(_) | None => {
-                if looked_for.len() >= LOOKED_FOR_MOST {
-                    looked_for.clear();
-                }
-                looked_for.insert(hash.to_owned(), (n_claims, Instant::now()));
-                false
-            }
-        }
-    }
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        self.ids.at_work.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.hash);
-        self.ids.freed.notify_all();
-    }
-}
+#[cfg(test)]
+mod tests;

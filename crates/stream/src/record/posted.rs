@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::Encoding;
 use super::decode::RowDecoder;
 use super::derive::DeriveError;
-use super::payload::{Cell, key_prefix, too_large};
+use super::payload::{Cell, key_prefix};
 use super::value::{Misfit, from_json};
 use crate::schema::{ColumnType, StreamSchema};
 
@@ -55,6 +55,7 @@ pub struct PostedRecords {
 pub struct PostedRows {
     schema: StreamSchema,
     encoding: Encoding,
+    value_bytes_most: usize,
     columns: HashMap<String, usize>,
     /// `{"a":`, `,"b":`, …
     prefixes: Vec<Vec<u8>>,
@@ -62,7 +63,8 @@ pub struct PostedRows {
 }
 
 impl PostedRows {
-    pub fn new(schema: &StreamSchema, encoding: Encoding) -> Result<Self, DeriveError> {
+    /// `value_bytes_most`: of a record.
+    pub fn new(schema: &StreamSchema, encoding: Encoding, value_bytes_most: usize) -> Result<Self, DeriveError> {
         let columns = schema.columns.iter().enumerate();
         Ok(Self {
             columns: columns.clone().map(|(place, column)| (column.name.clone(), place)).collect(),
@@ -70,6 +72,7 @@ impl PostedRows {
             decoder: RowDecoder::new(schema, encoding)?,
             schema: schema.clone(),
             encoding,
+            value_bytes_most,
         })
     }
 
@@ -134,10 +137,11 @@ impl PostedRows {
         if self.encoding == Encoding::Json {
             out.push(b'}');
         }
-        match too_large(&out, None) {
-            Some(reason) => Err(Unfit::TooLarge { reason }),
-            None => Ok(out),
+        if out.len() > self.value_bytes_most {
+            let reason = format!("{} bytes, at most {} fit into a record", out.len(), self.value_bytes_most);
+            return Err(Unfit::TooLarge { reason });
         }
+        Ok(out)
     }
 }
 
@@ -217,7 +221,7 @@ mod tests {
     fn encoded(schema: &StreamSchema, encoding: Encoding, rows: Value) -> Result<Vec<String>, UnfitRow> {
         let Value::Array(rows) = rows else { panic!("{rows}") };
         let rows: Vec<Map<String, Value>> = rows.into_iter().map(|row| row.as_object().unwrap().clone()).collect();
-        let records = PostedRows::new(schema, encoding).unwrap().encode(&rows, 1_764_000_000_000)?;
+        let records = PostedRows::new(schema, encoding, 1000).unwrap().encode(&rows, 1_764_000_000_000)?;
         Ok(records.values.into_iter().map(|value| String::from_utf8(value).unwrap()).collect())
     }
 
@@ -245,7 +249,7 @@ mod tests {
         let digest = |schema: &StreamSchema, rows: Value| {
             let rows: Vec<Map<String, Value>> =
                 rows.as_array().unwrap().iter().map(|row| row.as_object().unwrap().clone()).collect();
-            PostedRows::new(schema, Encoding::Json).unwrap().encode(&rows, 0).unwrap().digest
+            PostedRows::new(schema, Encoding::Json, 1000).unwrap().encode(&rows, 0).unwrap().digest
         };
         let first = digest(&schema(), json!([{"id": 1, "town": "a"}, {"x": 2}]));
         assert_eq!(digest(&turned, json!([{"town": "a", "id": 1, "new": null}, {"x": 2}])), first);
