@@ -4,8 +4,11 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{Offset, TopicPartitionList};
 use serde_json::{Value, json};
 
 use crate::common::{Answer, Bench, BrokerProcess, Served, accounted, request_at, services, until};
@@ -31,13 +34,21 @@ fn rows(from: u64, count: u64) -> Value {
 }
 
 fn posted(served: &Served, id: &str, rows: &Value) -> Answer {
-    served.request_with("POST", "/v1/records", &format!("idempotency-key: {id}\r\n"), Some(&rows.to_string()))
+    posted_at(&served.address, id, rows)
+}
+
+fn posted_at(address: &str, id: &str, rows: &Value) -> Answer {
+    request_at(address, "POST", "/v1/records", &format!("idempotency-key: {id}\r\n"), Some(&rows.to_string()))
 }
 
 /// Until the server knows: at first the pipeline has not begun, and after a crash it is looked for what became of the rows.
 fn taken(served: &Served, id: &str, rows: &Value) -> Answer {
+    taken_at(&served.address, id, rows)
+}
+
+fn taken_at(address: &str, id: &str, rows: &Value) -> Answer {
     until("the rows are taken", || {
-        let answer = posted(served, id, rows);
+        let answer = posted_at(address, id, rows);
         assert!([200, 503].contains(&answer.status), "{}", answer.text);
         assert!(answer.status == 200 || answer.head.contains("retry-after: "), "{}", answer.head);
         (answer.status == 200).then_some(answer)
@@ -73,17 +84,8 @@ fn posted_rows_become_batches_and_a_model_and_those_of_an_id_are_taken_once() {
     assert_eq!((again.status, is_repeated(&again), &again.json), (200, true, &first.json), "{}", again.text);
     let other = posted(&served, "order-1", &rows(1, 20));
     assert_eq!((other.status, &other.json["error"]["code"]), (422, &json!("other_rows")), "{}", other.text);
-    // Of the same id at the same time.
-    let both = std::thread::scope(|scope| {
-        let (address, body) = (served.address.as_str(), rows(20, 10).to_string());
-        let ask = || {
-            let body = body.clone();
-            scope.spawn(move || request_at(address, "POST", "/v1/records", "idempotency-key: order-2\r\n", Some(&body)))
-        };
-        [ask(), ask(), ask()].map(|asked| asked.join().unwrap())
-    });
-    assert!(both.iter().all(|answer| answer.status == 200 && answer.json == both[0].json), "{}", both[0].text);
-    assert_eq!(both.iter().filter(|answer| !is_repeated(answer)).count(), 1);
+    // Of the same id at the same time: who does not wait for the first is told to ask again.
+    let second = at_once(&[&served, &served, &served], "order-2", &rows(20, 10));
     // Without an id, one row as an object.
     for i in 30..40 {
         let answer = served.post("/v1/records", &json!({"Close": 2 * i + 1, "Open": i}).to_string());
@@ -101,16 +103,33 @@ fn posted_rows_become_batches_and_a_model_and_those_of_an_id_are_taken_once() {
     assert_eq!((&again.json, is_repeated(&again)), (&first.json, true));
     let replica = bench.serving(&["serve", "test.toml"], |_| {});
     let again = posted(&replica, "order-2", &rows(20, 10));
-    assert_eq!((again.status, &again.json), (200, &both[0].json), "{}", again.text);
-    let more = posted(&replica, "order-3", &rows(40, 20));
-    assert_eq!((more.status, is_repeated(&more)), (200, false), "{}", more.text);
-    let again = posted(&served, "order-3", &rows(40, 20));
-    assert_eq!((again.status, &again.json, is_repeated(&again)), (200, &more.json, true), "{}", again.text);
+    assert_eq!((again.status, &again.json), (200, &second), "{}", again.text);
+    for from in 40..60 {
+        at_once(&[&served, &replica], &format!("order-{from}"), &rows(from, 1));
+    }
     served.wait_until("three versions", |_| served.ask("/v1/models/close")["latest"] == 3);
     replica.stopped();
     served.stopped();
     accounted(&bench, 2, 60);
     assert_eq!(opens(&bench), (0..60).collect::<Vec<_>>());
+}
+
+/// Posts rows of an id to servers at the same time; the answer, which all agree on in the end, and of which one is the first.
+fn at_once(servers: &[&Served], id: &str, rows: &Value) -> Value {
+    let addresses: Vec<&str> = servers.iter().map(|served| served.address.as_str()).collect();
+    let answers: Vec<Answer> = std::thread::scope(|scope| {
+        let ask = |address| scope.spawn(move || posted_at(address, id, rows));
+        let asked: Vec<_> = addresses.into_iter().map(ask).collect();
+        asked.into_iter().map(|asked| asked.join().unwrap()).collect()
+    });
+    let first: Vec<&Answer> = answers.iter().filter(|answer| answer.status == 200 && !is_repeated(answer)).collect();
+    let [first] = first[..] else { panic!("{:?}", answers.iter().map(|answer| &answer.text).collect::<Vec<_>>()) };
+    for (served, answer) in servers.iter().zip(&answers) {
+        let is_told = answer.status == 200 || answer.json["error"]["code"] == "records_unknown";
+        assert!(is_told, "{}", answer.text);
+        assert_eq!(taken(served, id, rows).json, first.json);
+    }
+    first.json.clone()
 }
 
 /// Posts to a server that ends on the way: there is no answer.
@@ -172,7 +191,15 @@ fn a_server_killed_on_the_way_leaves_each_row_once() {
             // It may still be under way, for all that is known here.
             assert_eq!((answer.status, &answer.json["error"]["code"]), (503, &json!("records_unknown")));
         }
-        let answer = taken(&replica, "order", &rows(1, 19));
+        // Two servers take it over, and one does.
+        let other = bench.serving(&["serve", "test.toml"], |_| {});
+        let addresses = [replica.address.as_str(), other.address.as_str()];
+        let answer = std::thread::scope(|scope| {
+            let ask = |address| scope.spawn(move || taken_at(address, "order", &rows(1, 19)));
+            let [first, second] = addresses.map(ask).map(|asked| asked.join().unwrap());
+            assert_eq!(first.json, second.json);
+            first
+        });
         assert_eq!(answer.json["rows"], 19);
         let again = posted(&replica, "order", &rows(1, 19));
         assert_eq!((again.status, &again.json, is_repeated(&again)), (200, &answer.json, true));
@@ -181,6 +208,34 @@ fn a_server_killed_on_the_way_leaves_each_row_once() {
         accounted(&bench, 2, 20);
         assert_eq!(opens(&bench), (0..20).collect::<Vec<_>>(), "{place}");
     }
+}
+
+#[test]
+fn rows_that_retention_removed_before_they_were_looked_for_are_told_and_never_sent_again() {
+    let bench = Bench::listening(LISTENS);
+    let (_broker, address) = BrokerProcess::start(&bench);
+    let ingest = bench.spawn(&["ingest", "test.toml"]);
+    let replica = bench.serving(&["serve", "test.toml"], |_| {});
+    taken(&replica, "before", &rows(0, 1));
+    let mut killed = bench.serving(&["serve", "test.toml"], |command| {
+        command.env("MILLSTREAM_KILL_AT", "records.sent");
+    });
+    posted_in_vain(&mut killed, "order", &rows(1, 19));
+    let claim = claims(&bench).into_iter().find(|claim| claim["rows"] == 19).unwrap();
+    replica.wait_until("the batch", |_| replica.ask("/v1/batches")["total"] == 1);
+    let partition = i32::try_from(claim["partition"].as_i64().unwrap()).unwrap();
+    let (mut list, mut config) = (TopicPartitionList::new(), rdkafka::ClientConfig::new());
+    let end = Offset::Offset(claim["from_offset"].as_i64().unwrap() + 19);
+    list.add_partition_offset("test", partition, end).unwrap();
+    let admin: AdminClient<DefaultClientContext> = config.set("bootstrap.servers", &address).create().unwrap();
+    let deleted = futures_executor::block_on(admin.delete_records(&list, &AdminOptions::new())).unwrap();
+    assert_eq!(deleted.find_partition("test", partition).unwrap().error(), Ok(()));
+    for _ in 0..2 {
+        let answer = posted(&replica, "order", &rows(1, 19));
+        assert_eq!((answer.status, &answer.json["error"]["code"]), (409, &json!("records_removed")), "{}", answer.text);
+    }
+    ingest.stopped();
+    accounted(&bench, 2, 20);
 }
 
 #[test]
@@ -234,7 +289,8 @@ fn what_cannot_be_taken_is_refused_and_says_why() {
     check(&served, &with("at", json!(1.5)), 422, "bad_value", json!("at"), "expected a whole number");
     check(&served, &with("at", Value::Null), 422, "bad_value", json!("at"), "no time");
     check(&served, &with("at", json!(9_000_000_000_u64)), 422, "bad_value", json!("at"), "further ahead");
-    check(&served, &with("town", json!("x".repeat(1_000_000))), 413, "too_large", Value::Null, "fit into a record");
+    // It would fit, but for what Kafka counts beside it.
+    check(&served, &with("town", json!("x".repeat(999_880))), 413, "too_large", Value::Null, "fit into a record");
     check(&served, &json!([]), 422, "bad_value", Value::Null, "no rows");
     check(&served, &json!({"rows": 1}), 422, "bad_value", json!("rows"), "list of objects");
     check(&served, &json!([1]), 422, "bad_value", Value::Null, "row 0: expected an object");
@@ -273,15 +329,37 @@ fn a_broker_that_is_away_is_told_and_nothing_else_suffers() {
     });
     let ingest = bench.spawn(&["ingest", "test.toml"]);
     taken(&served, "order", &rows(0, 20));
+    let trainer = bench.spawn(&["train", "test.toml"]);
+    served.wait_until("a version", |_| served.ask("/v1/models/close")["latest"] == 1);
+    let mut killed = bench.serving(&["serve", "test.toml"], |command| {
+        command.env("MILLSTREAM_KILL_AT", "records.sent");
+    });
+    posted_in_vain(&mut killed, "order-2", &rows(20, 20));
     broker.signal("STOP");
-    let answer = posted(&served, "order-2", &rows(20, 20));
+    let answer = posted(&served, "order-3", &rows(40, 20));
     assert_eq!((answer.status, &answer.json["error"]["code"]), (503, &json!("broker_away")), "{}", answer.text);
+    // Its rows are there, for all that this server can tell.
+    let answer = posted(&served, "order-2", &rows(20, 20));
+    assert_eq!((answer.status, &answer.json["error"]["code"]), (503, &json!("records_unknown")), "{}", answer.text);
+    // Large bodies that wait for the broker keep no large prediction waiting.
+    let many: Value = (0..100_000).map(|i| json!({"Open": i, "Close": 2 * i + 1})).collect();
+    let (address, many) = (served.address.as_str(), many.to_string());
+    std::thread::scope(|scope| {
+        let ask = |_| scope.spawn(|| request_at(address, "POST", "/v1/records", "", Some(&many)).status);
+        let posts: Vec<_> = (0..4).map(ask).collect();
+        let large: Value = (0..10_000).map(|i| json!({"Open": i})).collect();
+        let answer = served.post("/v1/models/close/predict", &large.to_string());
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        posts.into_iter().for_each(|post| assert_eq!(post.join().unwrap(), 503));
+    });
     broker.signal("CONT");
-    taken(&served, "order-2", &rows(20, 20));
-    served.wait_until("two batches", |_| served.ask("/v1/batches")["total"] == 2);
+    assert!(is_repeated(&taken(&served, "order-2", &rows(20, 20))));
+    taken(&served, "order-3", &rows(40, 20));
+    served.wait_until("three batches", |_| served.ask("/v1/batches")["total"] == 3);
+    trainer.stopped();
     ingest.stopped();
-    accounted(&bench, 2, 40);
-    assert_eq!(opens(&bench), (0..40).collect::<Vec<_>>());
+    accounted(&bench, 2, 60);
+    assert_eq!(opens(&bench), (0..60).collect::<Vec<_>>());
 }
 
 #[test]
