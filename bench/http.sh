@@ -97,13 +97,7 @@ done
 
 sed -e 's/batch.parts = 1/batch.rows = 20000/' -e '/^source.path/a source.rate = 20000' -e 's/trees = 20, max_depth = 8/trees = 100/' \
     -e 's/name = "bench"/name = "busy"/' bench.toml >busy.toml
-"$millstream" demo --rows 2000000 --data busy --exit-when-done --set serve.listen=127.0.0.1:0 --set stream.listen=127.0.0.1:0 \
-    --set source.rate=1 --set batch.limit=1 >/dev/null 2>&1 &
-making=$!
-while [ ! -f busy/rows.csv ]; do kill -0 $making; sleep 0.2; done
-kill $making 2>/dev/null || true
-wait $making 2>/dev/null || true
-sed -i 's#data/rows.csv#busy/rows.csv#' busy.toml
+sed -i "s#data/rows.csv#$(generated bitcoin 2000000)#" busy.toml
 "$millstream" run busy.toml --set serve.listen=127.0.0.1:$busy_port --set stream.listen=127.0.0.1:0 --set store.url=file:busy/store 2>busy.log &
 for _ in $(seq 240); do curl -sf -o /dev/null "http://127.0.0.1:$busy_port/v2/models/linear/ready" && break; sleep .25; done
 quarter=$(awk -v a="$ours" 'BEGIN {printf "%d", a / 4}')
