@@ -25,7 +25,7 @@ const TEXT_BYTES: usize = 64 << 10;
 pub fn spark_sql(text: &str, schema: &Schema, dialect: Dialect) -> Result<String, ExpressionError> {
     if let Ok(field) = schema.field_with_name(text) {
         return match Kind::of(field.data_type()) {
-            Some(_) => Ok(quoted_name(text)),
+            Some(_) => column(text).map_err(|found| outside(text, found)),
             None => Err(outside(text, Outside::kind(field.data_type()))),
         };
     }
@@ -52,6 +52,14 @@ const FLOAT_AS_TEXT: &str = "Spark writes fractions otherwise: cast it to bigint
 /// A name of a column, whatever is in it.
 pub fn quoted_name(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
+}
+
+/// Hadoop, which is told of the columns in a setting, puts other settings in the place of their names in it.
+fn column(name: &str) -> Result<String, Outside> {
+    match name.contains("${") {
+        true => Err(Outside::new(name, "rename the column, for Spark takes ${…} for a variable")),
+        false => Ok(quoted_name(name)),
+    }
 }
 
 /// What Spark is not known to answer the same of, and what to write instead.
@@ -147,7 +155,7 @@ impl Writer<'_> {
     fn written(&self, part: &Expr) -> Written {
         match part {
             Expr::Alias(alias) => self.write(&alias.expr),
-            Expr::Column(column) => self.of(part, quoted_name(&column.name), &[]),
+            Expr::Column(named) => self.of(part, column(&named.name)?, &[]),
             Expr::Literal(value, _) => literal(value),
             Expr::Not(inner) => self.around(part, "(NOT ", inner, ")"),
             Expr::IsNull(inner) => self.around(part, "(", inner, " IS NULL)"),
@@ -531,8 +539,13 @@ mod tests {
     use super::*;
 
     fn written(text: &str) -> Result<String, ExpressionError> {
-        let fields =
-            [("x", DataType::Float64), ("n", DataType::Int64), ("a `b", DataType::Utf8), ("yes", DataType::Boolean)];
+        let fields = [
+            ("x", DataType::Float64),
+            ("n", DataType::Int64),
+            ("a `b", DataType::Utf8),
+            ("yes", DataType::Boolean),
+            ("${spark.app.name}", DataType::Float64),
+        ];
         let schema = Schema::new(fields.map(|(name, kind)| Field::new(name, kind, true)).to_vec());
         spark_sql(text, &schema, Dialect::CURRENT)
     }
@@ -574,6 +587,8 @@ mod tests {
             ("x = 0.0 or x = 1.0 or x = 2.0 or x = 3.0", "as in abs(…) = 0"),
             ("\"a `b\" like 'a\\b'", "\\ stands before %, _ or \\"),
             ("substr(\"a `b\", -2, 1)", "right(…, n) counts from the end"),
+            ("${spark.app.name}", "rename the column"),
+            ("x + \"${spark.app.name}\"", "rename the column"),
             ("x < nowhere", "unknown column"),
         ] {
             let error = written(text).unwrap_err().to_string();

@@ -25,7 +25,6 @@ const EXACT: &[&str] = &[
     "t",
     "b",
     "\"it's a `name`\"",
-    "\"${spark.app.name}\"",
     // Literals.
     "1",
     "-1",
@@ -361,7 +360,7 @@ fn rows() -> RecordBatch {
     let big: Int64Array = every.clone().map(|row| bigs[row % bigs.len()]).collect();
     let small: Int32Array = every.clone().map(|row| smalls[row / 7 % smalls.len()]).collect();
     let huge: Float64Array = every.clone().map(|row| huges[row % huges.len()]).collect();
-    let columns: [(&str, ArrayRef); 12] = [
+    let columns: [(&str, ArrayRef); 11] = [
         ("x", Arc::new(x.clone())),
         ("y", Arc::new(y)),
         ("n", Arc::new(n)),
@@ -369,8 +368,7 @@ fn rows() -> RecordBatch {
         ("t", Arc::new(t)),
         ("u", Arc::new(u)),
         ("b", Arc::new(b)),
-        ("it's a `name`", Arc::new(x.clone())),
-        ("${spark.app.name}", Arc::new(x)),
+        ("it's a `name`", Arc::new(x)),
         ("big", Arc::new(big)),
         ("small", Arc::new(small)),
         ("huge", Arc::new(huge)),
