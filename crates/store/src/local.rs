@@ -14,6 +14,8 @@ use super::{Created, PartWriter, Store, StoreError, StoredFile, Verified, too_la
 
 /// Hidden files start so; no key does.
 const STAGING_PREFIX: &str = ".staging-";
+/// Keys of who tries whether a place is a store.
+const PROBE_PREFIX: &str = "_probe-";
 /// Between making a hidden file and locking it; a locked one has a living writer.
 const STAGING_AGE: Duration = Duration::from_secs(60);
 const WRITE_BUFFER_BYTES: usize = 1 << 20;
@@ -21,8 +23,8 @@ const WRITE_BUFFER_BYTES: usize = 1 << 20;
 pub struct LocalStore {
     root: PathBuf,
     verified: Verified,
-    /// The folders at its top in which something was found or made. A place that has none of them is then the place where the store was
-    /// mounted, and no empty store: not even where somebody who starts just now tries whether it can be written to.
+    /// The folders and files at its top in which something was found or made. A place that has none of them is then the place where the
+    /// store was mounted, and no empty store: not even where somebody who starts just now tries whether it can be written to.
     begun: RwLock<BTreeSet<String>>,
 }
 
@@ -32,7 +34,7 @@ impl LocalStore {
         fs::create_dir_all(root).map_err(|error| classify(error, &root.display().to_string(), root))?;
         let store = Self::open_reading(root);
         store.sweep_staging();
-        let key = format!("_probe-{}", uuid::Uuid::new_v4().simple());
+        let key = format!("{PROBE_PREFIX}{}", uuid::Uuid::new_v4().simple());
         let first = store.create(&key, b"first")?;
         let second = store.create(&key, b"second");
         store.delete(&key)?;
@@ -50,7 +52,10 @@ impl LocalStore {
 
     /// Something is at `key`.
     fn found(&self, key: &str) {
-        let Some((top, _)) = key.split_once('/') else { return };
+        if key.starts_with(PROBE_PREFIX) {
+            return;
+        }
+        let (top, _) = key.split_once('/').unwrap_or((key, ""));
         let is_known = self.begun.read().unwrap_or_else(PoisonError::into_inner).contains(top);
         if !is_known {
             self.begun.write().unwrap_or_else(PoisonError::into_inner).insert(top.to_owned());
@@ -366,16 +371,23 @@ mod tests {
 
     #[test]
     fn a_folder_that_is_gone_or_empty_is_a_store_that_is_away_and_no_empty_one() {
+        for key in ["models/a", "_millstream.json"] {
+            one_that_is_gone_or_empty_is_away(key);
+        }
+    }
+
+    /// `key`: all that is in it.
+    fn one_that_is_gone_or_empty_is_away(key: &str) {
         let above = tempfile::tempdir().unwrap();
         let root = above.path().join("store");
         // One that is not begun yet is empty.
         let reading = LocalStore::open_reading(&root);
         assert!(reading.list("models/").unwrap().is_empty() && reading.folders("models/").unwrap().is_empty());
-        assert!(matches!(reading.read("models/a"), Err(StoreError::Missing { .. })));
+        assert!(matches!(reading.read(key), Err(StoreError::Missing { .. })));
         let store = LocalStore::open(&root).unwrap();
         assert!(store.list("").unwrap().is_empty());
-        assert_eq!(store.create("models/a", b"1").unwrap(), Created::Mine);
-        assert_eq!(reading.read("models/a").unwrap(), b"1");
+        assert_eq!(store.create(key, b"1").unwrap(), Created::Mine);
+        assert_eq!(reading.read(key).unwrap(), b"1");
         let away = above.path().join("away");
         let nothing = |_: &Path| {};
         let empty = |root: &Path| fs::create_dir(root).unwrap();
@@ -392,7 +404,7 @@ mod tests {
                 let found = [
                     store.list("models/").map(drop),
                     store.folders("models/").map(drop),
-                    store.read("models/a").map(drop),
+                    store.read(key).map(drop),
                     store.create("models/b", b"2").map(drop),
                 ];
                 assert!(found.iter().all(|found| matches!(found, Err(error) if error.is_transient())), "{found:?}");
@@ -400,8 +412,8 @@ mod tests {
             // Restored as it was.
             let _ = fs::remove_dir_all(&root);
             fs::rename(&away, &root).unwrap();
-            assert_eq!(store.list("models/").unwrap(), ["models/a"]);
-            assert_eq!(reading.folders("").unwrap(), ["models"]);
+            assert_eq!(store.list("").unwrap(), [key]);
+            assert_eq!(reading.read(key).unwrap(), b"1");
         }
     }
 
@@ -419,8 +431,9 @@ mod tests {
         ];
         let folder = "batches/batch=000001";
         let manifest = format!("{folder}/_manifest-0000.json");
+        // Folders stay: a store without anything at its top would be away.
         let keys =
-            ["_millstream.json", "source/end.json", "schema/000001.json", &format!("{folder}/_cut.json"), &manifest];
+            ["source/end.json", "_millstream.json", "schema/000001.json", &format!("{folder}/_cut.json"), &manifest];
         for key in keys {
             let path = store.path(key);
             fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -55,13 +55,21 @@ pub trait Engine: Send + Sync {
 
     fn fit_clusters(&self, job: &Job, table: &Table) -> Result<kmeans::Model, EngineError>;
 
-    fn fit_neighbours(&self, job: &Job, table: &Table) -> Result<neighbours::Model, EngineError>;
-
     fn fit_ratings(&self, job: &Job, ratings: &RatingRows) -> Result<als::Fit, EngineError>;
 
-    fn fit_content(&self, job: &Job, corpus: &Corpus) -> Result<content::Model, EngineError>;
+    // What no other engine has is fitted by this process.
 
-    fn fit_popularity(&self, job: &Job, sums: &Sums) -> Result<popularity::Model, EngineError>;
+    fn fit_neighbours(&self, job: &Job, table: &Table) -> Result<neighbours::Model, EngineError> {
+        Local.fit_neighbours(job, table)
+    }
+
+    fn fit_content(&self, job: &Job, corpus: &Corpus) -> Result<content::Model, EngineError> {
+        Local.fit_content(job, corpus)
+    }
+
+    fn fit_popularity(&self, job: &Job, sums: &Sums) -> Result<popularity::Model, EngineError> {
+        Local.fit_popularity(job, sums)
+    }
 }
 
 /// What is told of every fit besides its rows.

@@ -2,7 +2,7 @@
 //! `encode`, and no row is held here.
 
 use millstream_learn::{FitError, random_forest};
-use millstream_stream::batch::Batch;
+use millstream_stream::batch::{Batch, verify_part};
 
 use super::TrainError;
 use super::columns::rows_of;
@@ -29,6 +29,13 @@ pub(super) fn train_raw(run: &TrainingRun, columns: &Supervised, engine: &dyn En
     let files: Vec<String> = run.batches.iter().flat_map(Batch::files).collect();
     let rows = raw_rows(run, columns, &compiled, &files)?;
     let job: Job = run.job();
+    // An engine believes what lies there.
+    for file in rows.files {
+        if (run.stopped)() {
+            return Err(TrainError::Stopped);
+        }
+        verify_part(run.store, file).map_err(RowsError::from)?;
+    }
     let found = engine.find(&job, &rows)?;
     let counts = counts_of(&found, rows.n_records)?;
     refuse_without_rows(Some(columns.target.as_str()), counts)?;

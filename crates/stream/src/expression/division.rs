@@ -6,6 +6,7 @@ use std::sync::Arc;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
 use datafusion::arrow::compute::kernels::cmp::eq;
 use datafusion::arrow::compute::kernels::numeric;
+use datafusion::arrow::compute::kernels::zip::zip;
 use datafusion::arrow::compute::nullif;
 use datafusion::arrow::datatypes::{DataType, Float64Type};
 use datafusion::common::{DFSchema, DataFusionError, ScalarValue, exec_err};
@@ -114,10 +115,14 @@ impl ScalarUDFImpl for Divided {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue, DataFusionError> {
         let [left, right] = args.args.as_slice() else { return exec_err!("{} takes two numbers", self.sign()) };
+        let usable = |divisors: &ArrayRef| match self.part {
+            Quotient::Whole => without_zeros(divisors),
+            Quotient::Rest => without_minus_ones(without_zeros(divisors)?),
+        };
         let right = match right {
-            ColumnarValue::Array(divisors) => ColumnarValue::Array(without_zeros(divisors)?),
+            ColumnarValue::Array(divisors) => ColumnarValue::Array(usable(divisors)?),
             ColumnarValue::Scalar(divisor) => {
-                ColumnarValue::Scalar(ScalarValue::try_from_array(&without_zeros(&divisor.to_array()?)?, 0)?)
+                ColumnarValue::Scalar(ScalarValue::try_from_array(&usable(&divisor.to_array()?)?, 0)?)
             }
         };
         match self.part {
@@ -134,4 +139,14 @@ fn without_zeros(divisors: &ArrayRef) -> Result<ArrayRef, DataFusionError> {
         None => eq(divisors, &ScalarValue::new_zero(divisors.data_type())?.to_scalar()?)?,
     };
     Ok(nullif(divisors.as_ref(), &is_zero)?)
+}
+
+/// By −1 and by 1 the same is left, nothing; Arrow finds that the least integer has no quotient by −1.
+fn without_minus_ones(divisors: ArrayRef) -> Result<ArrayRef, DataFusionError> {
+    let kind = divisors.data_type();
+    if !kind.is_signed_integer() {
+        return Ok(divisors);
+    }
+    let is_minus_one = eq(&divisors, &ScalarValue::new_negative_one(kind)?.to_scalar()?)?;
+    Ok(zip(&is_minus_one, &ScalarValue::new_one(kind)?.to_scalar()?, &divisors)?)
 }

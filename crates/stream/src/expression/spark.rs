@@ -13,7 +13,7 @@ use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
 
 use millstream_untrusted::model::Dialect;
 
-use super::{ExpressionError, ExpressionFault, depth, fault, find_word, logical, planning};
+use super::{ExpressionError, ExpressionFault, depth, fault, find_word, logical, planning, simplifier};
 
 /// Some parts are written several times, level by level.
 const TEXT_BYTES: usize = 64 << 10;
@@ -25,14 +25,16 @@ const TEXT_BYTES: usize = 64 << 10;
 pub fn spark_sql(text: &str, schema: &Schema, dialect: Dialect) -> Result<String, ExpressionError> {
     if let Ok(field) = schema.field_with_name(text) {
         return match Kind::of(field.data_type()) {
-            Some(_) => Ok(quoted_name(text)),
+            Some(_) => column(text).map_err(|found| outside(text, found)),
             None => Err(outside(text, Outside::kind(field.data_type()))),
         };
     }
     let write = || {
         let df_schema = DFSchema::try_from(schema.clone()).map_err(|error| planning(text, schema, &error))?;
         let (logical, _) = logical(text, schema, &df_schema, dialect)?;
-        let written = Writer { schema: &df_schema }.write(&logical);
+        // As it is evaluated here: simplified it may say something else, of a cast without a value or of a zero.
+        let simple = simplifier(&df_schema).simplify(logical).map_err(|error| planning(text, schema, &error))?;
+        let written = Writer { schema: &df_schema }.write(&simple);
         written.map(|sql| sql.text).map_err(|found| outside(text, found))
     };
     depth::on_deep_stack(write).unwrap_or_else(|reason| Err(fault(text, None, ExpressionFault::Plan(reason))))
@@ -50,6 +52,14 @@ const FLOAT_AS_TEXT: &str = "Spark writes fractions otherwise: cast it to bigint
 /// A name of a column, whatever is in it.
 pub fn quoted_name(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
+}
+
+/// Hadoop, which is told of the columns in a setting, puts other settings in the place of their names in it.
+fn column(name: &str) -> Result<String, Outside> {
+    match name.contains("${") {
+        true => Err(Outside::new(name, "rename the column, for Spark takes ${…} for a variable")),
+        false => Ok(quoted_name(name)),
+    }
 }
 
 /// What Spark is not known to answer the same of, and what to write instead.
@@ -128,16 +138,24 @@ type Written = Result<Sql, Outside>;
 impl Writer<'_> {
     fn write(&self, part: &Expr) -> Written {
         let sql = self.written(part)?;
-        if sql.text.len() > TEXT_BYTES {
-            return Err(Outside::new(shown(part), "it is too long there: make a part of it a column of the source"));
-        }
-        Ok(sql)
+        if sql.text.len() > TEXT_BYTES { Err(too_long(part)) } else { Ok(sql) }
+    }
+
+    /// Parts of `whole`, which are no longer together than one may be.
+    fn write_all(&self, whole: &Expr, parts: &[Expr]) -> Result<Vec<Sql>, Outside> {
+        let mut bytes = 0;
+        let one = |part: &Expr| {
+            let sql = self.write(part)?;
+            bytes += sql.text.len();
+            if bytes > TEXT_BYTES { Err(too_long(whole)) } else { Ok(sql) }
+        };
+        parts.iter().map(one).collect()
     }
 
     fn written(&self, part: &Expr) -> Written {
         match part {
             Expr::Alias(alias) => self.write(&alias.expr),
-            Expr::Column(column) => self.of(part, quoted_name(&column.name), &[]),
+            Expr::Column(named) => self.of(part, column(&named.name)?, &[]),
             Expr::Literal(value, _) => literal(value),
             Expr::Not(inner) => self.around(part, "(NOT ", inner, ")"),
             Expr::IsNull(inner) => self.around(part, "(", inner, " IS NULL)"),
@@ -162,8 +180,11 @@ impl Writer<'_> {
             Expr::Cast(cast) => self.cast(&cast.expr, cast.field.data_type(), "CAST"),
             Expr::TryCast(cast) => self.cast(&cast.expr, cast.field.data_type(), "TRY_CAST"),
             Expr::InList(InList { expr, list, negated }) => {
-                let value = self.write(expr)?;
-                let list = list.iter().map(|entry| self.write(entry)).collect::<Result<Vec<_>, _>>()?;
+                let (value, list) = (self.write(expr)?, self.write_all(part, list)?);
+                // What is compared stands before each of them.
+                if value.text.len() * list.len() > TEXT_BYTES {
+                    return Err(too_long(part));
+                }
                 let equal = list.iter().map(|entry| same("in", &value, entry));
                 let equal = equal.collect::<Result<Vec<_>, _>>()?.join(" OR ");
                 Ok(boolean(if *negated { format!("(NOT ({equal}))") } else { format!("({equal})") }))
@@ -246,7 +267,14 @@ impl Writer<'_> {
         if let Some(instead) = instead {
             return Err(Outside::new("cast", instead));
         }
-        let text = format!("{how}({} AS {})", inner.text, to.name());
+        // Spark takes 2^63 for the greatest whole number, which is one less.
+        let value = match (inner.kind, to) {
+            (Kind::Float, Kind::Integer("BIGINT")) => {
+                format!("CASE WHEN {0} = 9223372036854775808D THEN DOUBLE('Infinity') ELSE {0} END", inner.text)
+            }
+            _ => inner.text,
+        };
+        let text = format!("{how}({value} AS {})", to.name());
         // A half is 0 as a whole number.
         let is_never_zero = inner.is_never_zero && inner.kind != Kind::Float;
         Ok(Sql { text, kind: to, may_be_nan: false, is_never_zero })
@@ -258,8 +286,8 @@ impl Writer<'_> {
             return Err(Outside::new("ilike", "compare lower(…) with like"));
         }
         let pattern = match literal_text(&like.pattern) {
-            Some(pattern) if like.escape_char.is_none() && !pattern.contains('\\') => quoted_text(pattern),
-            _ => return Err(Outside::new("like", "take a pattern in quotes, without escapes")),
+            Some(pattern) if like.escape_char.is_none() && escapes_marks_alone(pattern) => quoted_text(pattern),
+            _ => return Err(Outside::new("like", "take a pattern in quotes, in which \\ stands before %, _ or \\")),
         };
         let not = if like.negated { "NOT " } else { "" };
         Ok(boolean(format!("({} {not}LIKE {pattern})", value.text)))
@@ -267,7 +295,7 @@ impl Writer<'_> {
 
     fn function(&self, part: &Expr, function: &ScalarFunction) -> Written {
         let name = function.func.name();
-        let arguments = function.args.iter().map(|argument| self.write(argument)).collect::<Result<Vec<_>, _>>()?;
+        let arguments = self.write_all(part, &function.args)?;
         let all: Vec<&Sql> = arguments.iter().collect();
         let floats = all.iter().all(|argument| argument.kind == Kind::Float);
         let texts = all.iter().all(|argument| argument.kind == Kind::Text);
@@ -316,10 +344,6 @@ impl Writer<'_> {
                 Some(exponent) => return self.perhaps_nan(part, format!("power({}, {exponent:?}D)", base.text)),
                 None => return refused("take a number as exponent"),
             },
-            ("coalesce" | "nvl", [_, ..]) => format!("coalesce({})", joined(&all)),
-            ("nvl2", [value, present, absent]) => {
-                format!("(CASE WHEN {} IS NOT NULL THEN {} ELSE {} END)", value.text, present.text, absent.text)
-            }
             // Spark tells the two zeros apart only as texts; here −0 is not 0.
             ("nullif", [value, other]) if floats && !other.is_never_zero => {
                 let (v, o) = (&value.text, &other.text);
@@ -384,7 +408,7 @@ fn compared(operator: Operator, left: &Sql, right: &Sql) -> Result<String, Outsi
 /// As `case x when y`, `x in (y)` and `nullif` compare, by which floats −0 and 0 may be two.
 fn same(name: &str, left: &Sql, right: &Sql) -> Result<String, Outside> {
     match left.kind == Kind::Float && !left.is_never_zero && !right.is_never_zero {
-        true => Err(Outside::new(name, "of what may be 0 with a fraction: compare with = instead")),
+        true => Err(Outside::new(name, "of what may be 0 with a fraction: ask for the 0 by itself, as in abs(…) = 0")),
         false => compared(Operator::Eq, left, right),
     }
 }
@@ -488,6 +512,21 @@ fn literal_text(part: &Expr) -> Option<&str> {
     }
 }
 
+/// Spark has an error for any other escape.
+fn escapes_marks_alone(pattern: &str) -> bool {
+    let mut letters = pattern.chars();
+    while let Some(letter) = letters.next() {
+        if letter == '\\' && !matches!(letters.next(), Some('%' | '_' | '\\')) {
+            return false;
+        }
+    }
+    true
+}
+
+fn too_long(part: &Expr) -> Outside {
+    Outside::new(shown(part), "it is too long there: make a part of it a column of the source")
+}
+
 /// The beginning of it.
 fn shown(part: &Expr) -> String {
     part.to_string().chars().take(40).collect()
@@ -500,8 +539,13 @@ mod tests {
     use super::*;
 
     fn written(text: &str) -> Result<String, ExpressionError> {
-        let fields =
-            [("x", DataType::Float64), ("n", DataType::Int64), ("a `b", DataType::Utf8), ("yes", DataType::Boolean)];
+        let fields = [
+            ("x", DataType::Float64),
+            ("n", DataType::Int64),
+            ("a `b", DataType::Utf8),
+            ("yes", DataType::Boolean),
+            ("${spark.app.name}", DataType::Float64),
+        ];
         let schema = Schema::new(fields.map(|(name, kind)| Field::new(name, kind, true)).to_vec());
         spark_sql(text, &schema, Dialect::CURRENT)
     }
@@ -538,8 +582,13 @@ mod tests {
             ("cast(x as text)", "cast it to bigint first"),
             ("\"a `b\" ilike 'x%'", "compare lower(…) with like"),
             ("case when ln(x) > 2.0 then 1 else 0 end", "compare what it is of"),
-            ("x in (1.5, n)", "`in` is not known"),
+            ("x in (1.5, n, 2.5, 3.5)", "`in` is not known"),
+            // Planning makes `in` of it.
+            ("x = 0.0 or x = 1.0 or x = 2.0 or x = 3.0", "as in abs(…) = 0"),
+            ("\"a `b\" like 'a\\b'", "\\ stands before %, _ or \\"),
             ("substr(\"a `b\", -2, 1)", "right(…, n) counts from the end"),
+            ("${spark.app.name}", "rename the column"),
+            ("x + \"${spark.app.name}\"", "rename the column"),
             ("x < nowhere", "unknown column"),
         ] {
             let error = written(text).unwrap_err().to_string();
@@ -550,7 +599,23 @@ mod tests {
     #[test]
     fn a_text_that_would_grow_without_bound_is_refused() {
         let nested = (0..12).fold("x".to_owned(), |inner, _| format!("round({inner})"));
-        let error = written(&nested).unwrap_err().to_string();
-        assert!(error.contains("too long"), "{error}");
+        let long = (0..4).fold("x".to_owned(), |inner, _| format!("round({inner})"));
+        let numbers: Vec<String> = (1..10_000).map(|number| number.to_string()).collect();
+        let texts = vec![format!("cast(cast({long} as bigint) as text)"); 200];
+        for text in [nested, format!("{long} in ({})", numbers.join(", ")), format!("concat({})", texts.join(", "))] {
+            let error = written(&text).unwrap_err().to_string();
+            assert!(error.contains("too long"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_what_is_evaluated() {
+        for (text, expected) in [
+            ("not (try_cast(n as int) = 5)", "(`n` != CAST(5L AS BIGINT))"),
+            ("x in (0.0, 1.5)", "((`x` = (0.0D)) OR (`x` = (1.5D)))"),
+            ("starts_with(\"a `b\", 'a_')", r"(`a ``b` LIKE 'a\u005C\u005F\u0025')"),
+        ] {
+            assert_eq!(written(text).unwrap(), expected, "{text}");
+        }
     }
 }

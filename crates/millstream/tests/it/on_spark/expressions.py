@@ -27,7 +27,7 @@ for sql in asked["sql"]:
         found = rows.select(F.expr(sql)).collect()
         answers.append([told(row[0]) for row in found])
     except Exception as error:
-        answers.append(str(error).splitlines()[0])
+        answers.append(str(error))
 with open(asked["answers"], "w", encoding="utf-8") as file:
     json.dump(answers, file)
 session.stop()

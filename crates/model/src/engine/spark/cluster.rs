@@ -14,13 +14,17 @@ use crate::engine::EngineError;
 use crate::engine::raw::{RawKind, RawRows, RawTarget};
 use crate::model::{Columns, Model, PREDICTION, prediction_schema};
 
-/// What the SQL is written for. Spark's own default of the first is another one in 3.5.
-pub const SESSION: [(&str, &str); 5] = [
+/// What the SQL is written for, and that rows are those of all parts. Spark's own default of the first is another one in 3.5.
+pub const SESSION: [(&str, &str); 8] = [
     ("spark.sql.ansi.enabled", "true"),
     ("spark.sql.ansi.doubleQuotedIdentifiers", "false"),
     ("spark.sql.caseSensitive", "true"),
     ("spark.sql.parser.escapedStringLiterals", "false"),
     ("spark.sql.session.timeZone", "UTC"),
+    // A name may look like a variable, and what one says is nobody's here.
+    ("spark.sql.variable.substitute", "false"),
+    ("spark.sql.files.ignoreMissingFiles", "false"),
+    ("spark.sql.files.ignoreCorruptFiles", "false"),
 ];
 
 /// Where a record is left out, as the job counts them; those of the last are fitted.

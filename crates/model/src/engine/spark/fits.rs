@@ -3,11 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use millstream_learn::content::{self, Corpus};
-use millstream_learn::popularity::{self, Sums};
 use millstream_learn::{
     Algorithm, Array, Arrays, Column, FitError, ParamFault, ParamValue, Table, als, gradient_boosting, kmeans,
-    linear_regression, logistic_regression, neighbours, random_forest,
+    linear_regression, logistic_regression, random_forest,
 };
 
 use serde_json::json;
@@ -101,18 +99,6 @@ impl Engine for Spark {
             let vectors = saved::vectors(folder, rank, ratings.n_users(), ratings.n_items()).map_err(failure)?;
             Ok(als::from_vectors(ratings, &params, vectors, params.iterations())?)
         })
-    }
-
-    fn fit_neighbours(&self, job: &Job, table: &Table) -> Result<neighbours::Model, EngineError> {
-        Local.fit_neighbours(job, table)
-    }
-
-    fn fit_content(&self, job: &Job, corpus: &Corpus) -> Result<content::Model, EngineError> {
-        Local.fit_content(job, corpus)
-    }
-
-    fn fit_popularity(&self, job: &Job, sums: &Sums) -> Result<popularity::Model, EngineError> {
-        Local.fit_popularity(job, sums)
     }
 }
 

@@ -73,40 +73,53 @@ def finite(number: float | None) -> float | None:
     return number if number is not None and math.isfinite(number) else None
 
 
-def middle_of(rows: Any, name: str, count: int) -> list[float]:
-    """The two values in the middle of a column that are the median; one twice where their number is odd.
+# So few rows are sorted in the driver's memory. An estimate of a quantile is off by a share of 1 / accuracy at most.
+SORTED_ROWS, QUANTILE_ACCURACY, NARROW_SHARE = 1000, 10000, 2e-4
 
-    An estimate of quantiles bounds the few rows that are sorted."""
+
+def at_rank(values: Any, rank: int, count: int) -> float:
+    """The value of this rank, from 0, in the column `value` of so many rows without nulls.
+
+    Estimates of quantiles narrow down what lies around it, until few enough are left to be sorted here."""
     from pyspark.sql import functions as F
 
-    present = rows.where(F.col(name).isNotNull())
-    share = 2e-4
-    while True:
-        bounds = [max(0.5 - share, 0.0), min(0.5 + share, 1.0)]
-        low, high = present.agg(F.percentile_approx(name, bounds, 10000)).first()[0]
-        below = present.where(F.col(name) < low).count()
-        inside = present.where(F.col(name).between(low, high)).groupBy(name).count().orderBy(name).collect()
-        if below <= (count - 1) // 2 and count // 2 < below + sum(row["count"] for row in inside):
-            break
-        share *= 10
-    found = []
-    for wanted in ((count - 1) // 2, count // 2):
-        rank = below
-        for row in inside:
-            rank += row["count"]
-            if wanted < rank:
-                found.append(row[name])
-                break
-    return found
+    value, share = F.col("value"), NARROW_SHARE
+    while count > SORTED_ROWS:
+        bounds = [max(rank / count - share, 0.0), min(rank / count + share, 1.0)]
+        low, high = values.agg(F.percentile_approx(value, bounds, QUANTILE_ACCURACY)).first()[0]
+        is_inside = (value > low) & (value < high)
+        counts = [F.count_if(condition) for condition in (value < low, value == low, is_inside, value <= high)]
+        below, lowest, inside, to_high = values.agg(*counts).first()
+        if not below <= rank < to_high:
+            share *= 10
+        elif rank < below + lowest:
+            return low
+        elif rank >= below + lowest + inside:
+            return high
+        else:
+            values, rank, count = values.where(is_inside), rank - below - lowest, inside
+    return sorted(row["value"] for row in values.collect())[rank]
+
+
+def middle_of(rows: Any, name: str, count: int) -> list[float]:
+    """The two values in the middle of a column that are the median; one twice where their number is odd."""
+    from pyspark.sql import functions as F
+
+    # Without the sign of a zero, by which nothing is sorted here.
+    values = rows.where(F.col(name).isNotNull()).select((F.col(name) + F.lit(0.0)).alias("value"))
+    value, lower = F.col("value"), at_rank(values, (count - 1) // 2, count)
+    to_lower, next_above = values.agg(F.count_if(value <= lower), F.min(F.when(value > lower, value))).first()
+    return [lower, lower if count // 2 < to_lower else next_above]
 
 
 def counts_of(rows: Any, name: str, order: list[Any], most: int) -> dict[str, Any]:
     """How often each value is there, and how many there are; the first `most` in this order."""
     from pyspark.sql import functions as F
 
-    counts = rows.where(F.col(name).isNotNull()).groupBy(name).count()
+    counts = rows.where(F.col(name).isNotNull()).groupBy(name).count().persist()
     found = counts.orderBy(*order).limit(most).collect()
     distinct, present = counts.agg(F.count(F.lit(1)), F.sum("count")).first()
+    counts.unpersist()
     return {"distinct": distinct, "present": present or 0, "counts": [[row[name], row["count"]] for row in found]}
 
 

@@ -5,11 +5,9 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{BooleanArray, RecordBatch};
 use datafusion::arrow::compute::is_not_null;
-use millstream_learn::als;
-use millstream_learn::content::{self, Corpus};
-use millstream_learn::popularity::{self, Sums};
-use millstream_learn::{Algorithm, Column, ParamValue, Table, kmeans, neighbours};
-use millstream_stream::batch::{Selection, read_blocks};
+use millstream_learn::{Algorithm, Column, ParamValue, Table, als, kmeans};
+use millstream_stream::batch::{Batch, Selection, read_blocks};
+use millstream_stream::expression::{Expression, ValueKind};
 use serde_json::{Value, json};
 
 use crate::engine::raw::{
@@ -43,24 +41,12 @@ impl Engine for Elsewhere {
         panic!("rows were encoded here")
     }
 
-    fn fit_clusters(&self, job: &Job, table: &Table) -> Result<kmeans::Model, EngineError> {
-        Local.fit_clusters(job, table)
+    fn fit_clusters(&self, job: &Job, _: &Table) -> Result<kmeans::Model, EngineError> {
+        Err(EngineError::Target(job.algorithm))
     }
 
-    fn fit_neighbours(&self, job: &Job, table: &Table) -> Result<neighbours::Model, EngineError> {
-        Local.fit_neighbours(job, table)
-    }
-
-    fn fit_ratings(&self, job: &Job, ratings: &RatingRows) -> Result<als::Fit, EngineError> {
-        Local.fit_ratings(job, ratings)
-    }
-
-    fn fit_content(&self, job: &Job, corpus: &Corpus) -> Result<content::Model, EngineError> {
-        Local.fit_content(job, corpus)
-    }
-
-    fn fit_popularity(&self, job: &Job, sums: &Sums) -> Result<popularity::Model, EngineError> {
-        Local.fit_popularity(job, sums)
+    fn fit_ratings(&self, job: &Job, _: &RatingRows) -> Result<als::Fit, EngineError> {
+        Err(EngineError::Target(job.algorithm))
     }
 }
 
@@ -91,11 +77,11 @@ fn fitted_rows(rows: &RawRows) -> (Vec<RecordBatch>, FoundRows) {
     (kept, found)
 }
 
-fn all_numbers(blocks: &[RecordBatch], expression: &millstream_stream::expression::Expression) -> Vec<f64> {
+fn all_numbers(blocks: &[RecordBatch], expression: &Expression) -> Vec<f64> {
     blocks.iter().flat_map(|block| numbers(expression, block).unwrap()).collect()
 }
 
-fn all_texts(blocks: &[RecordBatch], expression: &millstream_stream::expression::Expression) -> Vec<Option<String>> {
+fn all_texts(blocks: &[RecordBatch], expression: &Expression) -> Vec<Option<String>> {
     let of = |block| texts(expression, block).unwrap().iter().map(|text| text.map(str::to_owned)).collect::<Vec<_>>();
     blocks.iter().flat_map(of).collect()
 }
@@ -140,9 +126,20 @@ impl Encodes for Elsewhere {
                 FoundTarget::Numbers { deviation: Some(1.0), mean_answered: Some(mean) }
             }
             RawTarget::Classes { target, .. } => {
-                let counts = counts(all_texts(&blocks, target).into_iter().flatten());
-                let (texts, counts): (Vec<String>, Vec<u64>) = counts.into_iter().unzip();
-                FoundTarget::Classes { n_distinct: counts.len() as u64, values: ClassValues::Texts(texts), counts }
+                let (values, counts) = match target.kind() {
+                    ValueKind::Text => {
+                        let counts = counts(all_texts(&blocks, target).into_iter().flatten());
+                        let (texts, counts): (Vec<String>, Vec<u64>) = counts.into_iter().unzip();
+                        (ClassValues::Texts(texts), counts)
+                    }
+                    ValueKind::Number | ValueKind::Boolean | ValueKind::Other => {
+                        // Of none below 0 the bits are in the order of the numbers.
+                        let counts = counts(all_numbers(&blocks, target).into_iter().map(f64::to_bits));
+                        let (bits, counts): (Vec<u64>, Vec<u64>) = counts.into_iter().unzip();
+                        (ClassValues::Numbers(bits.into_iter().map(f64::from_bits).collect()), counts)
+                    }
+                };
+                FoundTarget::Classes { n_distinct: counts.len() as u64, values, counts }
             }
         };
         Ok(Found { rows: found, features, target })
@@ -177,7 +174,11 @@ impl Encodes for Elsewhere {
                 let classes = vec![Value::Null; texts.len()];
                 Target::Classes { codes: all_texts(&blocks, target).into_iter().map(code).collect(), classes }
             }
-            DesignedTarget::Classes { values: ClassValues::Numbers(_), .. } => panic!("classes are texts here"),
+            DesignedTarget::Classes { values: ClassValues::Numbers(numbers), codes } => {
+                let code = |number: f64| codes[numbers.iter().position(|known| *known == number).unwrap()];
+                let classes = vec![Value::Null; numbers.len()];
+                Target::Classes { codes: all_numbers(&blocks, target).into_iter().map(code).collect(), classes }
+            }
         };
         Local.fit_rows(job, &table, &target)
     }
@@ -222,6 +223,10 @@ fn what_is_found_elsewhere_becomes_the_same_version() {
         with(model("kind", Algorithm::LogisticRegression, &["Town/City"], "trend"), |columns| {
             columns.missing = Missing::Category
         }),
+        with(model("sign", Algorithm::LogisticRegression, &["Open", "Town/City"], "flag"), |columns| {
+            columns.missing = Missing::Mean
+        }),
+        model("third", Algorithm::RandomForest, &["Open", "Close", "flag"], "Timestamp % 180"),
     ];
     let ((here, report), (there, of_there)) = (trained(&models, false), trained(&models, true));
     assert_eq!((report.failed.len(), &report, report.trained.len()), (0, &of_there, models.len()));
@@ -253,4 +258,21 @@ fn what_no_model_is_made_of_is_told_alike() {
     let (here, there) = (trained(&models, false).1, trained(&models, true).1);
     assert_eq!(here.failed.len(), models.len(), "{here:?}");
     assert_eq!(here, there);
+}
+
+#[test]
+fn an_engine_is_given_no_part_that_is_another_than_was_written() {
+    let fixture = fixture(2);
+    fixture.commit(&holed());
+    let part = fixture.batches.lock().unwrap().iter().flat_map(Batch::files).last().unwrap();
+    let place = fixture.store.place(&part);
+    let mut bytes = std::fs::read(&place).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&place, bytes).unwrap();
+    let mut trainer = fixture.trainer(0.2, vec![model("line", Algorithm::LinearRegression, &["Open"], "Close")]);
+    trainer.engine = Arc::new(Elsewhere);
+    let failed = fixture.run(&trainer).failed;
+    let reason = &failed[0].1;
+    assert!(reason.contains(&place) && reason.contains("is not the file that was written"), "{reason}");
 }
