@@ -4,13 +4,13 @@
 # of the most requests, while nothing and while a forest is trained for each batch of a stream. Needs wrk, and Go for vegeta.
 # usage: http.sh [seconds]
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-seconds=${1:-10} port=$(free_port) peer_port=$(free_port)
+seconds=${1:-10}
+read -r port peer_port bare_port busy_port <<<"$(free_ports 4)"
 command -v wrk >/dev/null || { echo "wrk is needed: apt-get install wrk" >&2; exit 1; }
 command -v go >/dev/null || { echo "Go is needed, for vegeta: apt-get install golang" >&2; exit 1; }
 release
 vegeta=$cache/bin/vegeta
 [ -x "$vegeta" ] || GOBIN=$cache/bin go install github.com/tsenart/vegeta/v12@v12.12.0
-bare_port=$(free_port) busy_port=$(free_port)
 cargo build --quiet --release --locked --manifest-path "$root/bench/bare/Cargo.toml" --target-dir "$target/bare"
 venv=$cache/http-venv
 [ -x "$venv/bin/python" ] || python3 -m venv "$venv"

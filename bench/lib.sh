@@ -47,9 +47,9 @@ generated() {
     echo "$csv"
 }
 
-# A port that nobody listens on now.
-free_port() {
-    python3 -c 'import socket; one = socket.create_server(("127.0.0.1", 0)); print(one.getsockname()[1])'
+# free_ports COUNT: ports that nobody listens on now, each another one.
+free_ports() {
+    python3 -c 'import socket, sys; all = [socket.create_server(("127.0.0.1", 0)) for _ in range(int(sys.argv[1]))]; print(*(one.getsockname()[1] for one in all))' "$1"
 }
 
 # seconds_of COMMAND…: wall seconds and peak MiB of a command, as "seconds mib".

@@ -3,7 +3,7 @@
 # (cold: within 500 ms), beside a sum over all rows. Ends with 1 where either is missed at the 95th percentile.
 # usage: query.sh [rows] [times]
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-rows=${1:-1000000} times=${2:-200} port=$(free_port)
+rows=${1:-1000000} times=${2:-200} port=$(free_ports 1)
 release
 cd "$work"
 awk -v rows="$rows" 'BEGIN {

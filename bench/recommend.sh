@@ -3,7 +3,8 @@
 # over HTTP beside Flask with `implicit` fitted on the same rows; wrk, 16 connections, random users.
 # usage: recommend.sh [rows] [seconds]
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-rows=${1:-20000000} seconds=${2:-10} port=$(free_port) peer_port=$(free_port)
+rows=${1:-20000000} seconds=${2:-10}
+read -r port peer_port <<<"$(free_ports 2)"
 command -v wrk >/dev/null || { echo "wrk is needed: apt-get install wrk" >&2; exit 1; }
 release
 venv=$cache/recommend-venv

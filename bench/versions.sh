@@ -19,7 +19,7 @@ name = "versions"
 source.path = "$work/rows.csv"
 batch.rows = 100
 store.url = "file:$work/store"
-serve.listen = "127.0.0.1:$(free_port)"
+serve.listen = "127.0.0.1:$(free_ports 1)"
 stream.listen = "127.0.0.1:0"
 [[model]]
 name = "close"

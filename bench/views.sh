@@ -3,7 +3,7 @@
 # again; beside DuckDB over the same Parquet parts inside a Python process, without HTTP.
 # usage: views.sh [rows] [times]
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-rows=${1:-1000000} times=${2:-50} port=$(free_port)
+rows=${1:-1000000} times=${2:-50} port=$(free_ports 1)
 release
 venv=$cache/views-venv
 [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
