@@ -6,6 +6,10 @@
 minutes=${1:-10}
 rate=${2:-10000}
 page=${3:-}
+if [ "$page" = page ] && [ ! -d "$root/ci/browser/node_modules" ]; then
+    echo "npm ci in ci/browser first: the page is opened by selenium-webdriver" >&2
+    exit 1
+fi
 release
 machine
 rows=$((minutes * 60 * rate))

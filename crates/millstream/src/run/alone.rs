@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use millstream_base::status::{EventKind, Status};
-use millstream_model::train::{TrainReport, Trainer};
+use millstream_model::train::{TrainReport, Trainer, come_last};
 use millstream_store::SharedStore;
 use millstream_stream::batch::ingest::{Outside, Sharing};
 use millstream_stream::batch::{Cut, OnStop, Signals, StoredBatches};
@@ -178,7 +178,12 @@ pub fn train(pipeline: Pipeline, alone: &Alone) -> anyhow::Result<Outcome> {
     let training = Training { pipeline: &pipeline, alone, batches: &batches, end: &end, stop };
     let supervisor = Supervisor { status: &alone.status, stop: &watching.stop };
     let outcomes: Vec<anyhow::Result<Outcome>> = std::thread::scope(|scope| {
-        let start = |trainer| supervisor.start(scope, "training", Others::End, move || training.run(trainer));
+        let start = |trainer| {
+            supervisor.start(scope, "training", Others::End, move || {
+                come_last();
+                training.run(trainer)
+            })
+        };
         let stages: Vec<_> = trainers.iter().map(start).collect();
         stages.into_iter().map(Stage::join).collect()
     });

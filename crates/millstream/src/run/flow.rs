@@ -21,7 +21,7 @@ use crate::config::Pipeline;
 use millstream_base::status::{EventKind, Status};
 use millstream_model::registry::Registry;
 use millstream_model::train::plan::never_came;
-use millstream_model::train::{TrainReport, Trainer};
+use millstream_model::train::{TrainReport, Trainer, come_last};
 use millstream_stream::batch::ingest::{Outside, Sharing};
 use millstream_stream::batch::{OnStop, Signals, StoredBatches, fail_point};
 use millstream_stream::replay::Ended;
@@ -86,8 +86,10 @@ impl Flow {
         let supervisor = Supervisor { status: &self.status, stop: &self.stop };
         std::thread::scope(|scope| {
             let start = |(trainer, completed): (_, mpsc::Receiver<()>)| {
-                supervisor
-                    .start(scope, "training", Others::GoOn, move || self.train(trainer, &completed).context("training"))
+                supervisor.start(scope, "training", Others::GoOn, move || {
+                    come_last();
+                    self.train(trainer, &completed).context("training")
+                })
             };
             let training: Vec<_> = trainers.iter().zip(completed).map(start).collect();
             let ingest = || {

@@ -29,6 +29,7 @@ mod measure_ratings;
 mod measuring;
 pub mod plan;
 mod prepare;
+mod priority;
 mod recipe;
 mod settings;
 #[cfg(test)]
@@ -43,6 +44,7 @@ pub use fit::{Trained, TrainingRun, train};
 pub use insights::{BatchDrift, ColumnDrift, Explainer, Reference, Unexplained, insights, shown_reason};
 pub use plan::WhenBehind;
 pub use prepare::{PreparedRows, prepare};
+pub use priority::come_last;
 pub use recipe::Recipe;
 pub use settings::TrainSettings;
 pub use trainer::{TrainReport, Trainer};
