@@ -1,6 +1,7 @@
 """Rows for the topic by `POST /v1/records`, and questions whose answers are kept (`serve.log`): large, crooked, and many at once."""
 
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 from bodies import BAD, MANY, keys
@@ -18,7 +19,12 @@ class Posts(Topic):
 
     def launch(self):
         super().launch()
-        self.taken = 0
+        # The topic is there a moment after the broker.
+        until = time.monotonic() + 20
+        while send(self, '{"x":0}')[0] != 200:
+            require(time.monotonic() < until, "no row is taken")
+            time.sleep(0.1)
+        self.taken = 1
 
     def pipeline(self, port, broker):
         text = super().pipeline(port, broker).replace("batch.rows = 50\n", "batch.rows = 50_000\n")
@@ -85,7 +91,9 @@ def send(scene, body, headers=None, seconds=60):
 
 def post(scene, body, rows, headers=None):
     """`rows`: how many have to be taken; 0: it has to be refused."""
-    status, _ = send(scene, body, headers)
+    until = time.monotonic() + 20
+    while (status := send(scene, body, headers)[0]) in LATER and time.monotonic() < until:
+        time.sleep(0.5)
     require((status == 200) == (rows > 0), f"{status}, and {rows} rows were to be taken")
     scene.taken += rows
     return str(status)

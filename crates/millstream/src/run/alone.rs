@@ -178,12 +178,8 @@ pub fn train(pipeline: Pipeline, alone: &Alone) -> anyhow::Result<Outcome> {
     let training = Training { pipeline: &pipeline, alone, batches: &batches, end: &end, stop };
     let supervisor = Supervisor { status: &alone.status, stop: &watching.stop };
     let outcomes: Vec<anyhow::Result<Outcome>> = std::thread::scope(|scope| {
-        let start = |trainer| {
-            supervisor.start(scope, "training", Others::End, move || {
-                come_last();
-                training.run(trainer)
-            })
-        };
+        let start =
+            |trainer| supervisor.start(scope, "training", Others::End, move || come_last(|| training.run(trainer)));
         let stages: Vec<_> = trainers.iter().map(start).collect();
         stages.into_iter().map(Stage::join).collect()
     });

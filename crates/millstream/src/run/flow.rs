@@ -87,8 +87,7 @@ impl Flow {
         std::thread::scope(|scope| {
             let start = |(trainer, completed): (_, mpsc::Receiver<()>)| {
                 supervisor.start(scope, "training", Others::GoOn, move || {
-                    come_last();
-                    self.train(trainer, &completed).context("training")
+                    come_last(move || self.train(trainer, &completed).context("training"))
                 })
             };
             let training: Vec<_> = trainers.iter().zip(completed).map(start).collect();

@@ -161,16 +161,20 @@ fn a_version_that_is_promoted_while_a_refresh_looks_leaves_the_champion_until_th
 }
 
 #[test]
-fn a_store_that_fails_to_bring_a_new_champion_leaves_the_old_one() {
-    let (_folder, inner, registry) = champion_while("models/close/000003/model.safetensors", |_| {
-        Err(std::io::Error::from(std::io::ErrorKind::TimedOut))
-    });
-    put_all(&*inner, 3..=3);
-    promote(&*inner, "close", 3, "champion").unwrap();
-    assert!(registry.refresh().is_err());
-    assert_eq!(champion(&registry), 1);
-    registry.refresh().unwrap();
-    assert_eq!(champion(&registry), 3);
+fn a_store_that_fails_to_say_or_to_bring_a_new_champion_leaves_the_old_one() {
+    for key in ["models/close/000003/model.safetensors", "aliases/close/champion/000002.json"] {
+        let fails = |_: &dyn Store| Err(std::io::Error::from(std::io::ErrorKind::TimedOut));
+        let (_folder, inner, registry) = champion_while(key, fails);
+        put_all(&*inner, 3..=3);
+        promote(&*inner, "close", 3, "champion").unwrap();
+        // Others are served on, and what is new of them.
+        put(&*inner, "other", 1, |file| file["model"] = "other".into());
+        registry.refresh().unwrap();
+        let served = registry.snapshot();
+        assert_eq!((champion(&registry), served.problems.len(), served.models.len()), (1, 1, 2), "{key}");
+        registry.refresh().unwrap();
+        assert_eq!((champion(&registry), registry.snapshot().problems.len()), (3, 0), "{key}");
+    }
 }
 
 #[test]

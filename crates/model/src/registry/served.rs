@@ -432,11 +432,13 @@ impl Registry {
             }
             model.numbers.push(next);
         }
-        let new_common = model.common.look_for_new(&*self.store, name)?;
         let held: BTreeSet<u32> = named.values().flatten().map(Named::version).collect();
+        if let Some(served) = self.as_it_was(name, model, &named, &held, problems) {
+            return Ok(Some(served));
+        }
         // Before they are taken: a store that is away for this look changes nothing.
         self.forget_removed(name, &mut model.loaded, &held, &mut model.removed_up_to)?;
-        self.load_named(name, model, &held)?;
+        let new_common = model.common.look_for_new(&*self.store, name)?;
         let mut before = std::mem::take(&mut model.loaded);
         let mut broken = BTreeSet::new();
         let newest: Vec<u32> = model.numbers.descending().take(TRIED_MOST).collect();
@@ -509,21 +511,38 @@ impl Registry {
         Ok(())
     }
 
-    /// What an alias came to name: where the store fails to bring it, nothing changes, and the alias names what it named. At the first look
-    /// there is nothing to stay, and what is wrong with one that is no such failure is said by `keep`.
-    fn load_named(&self, name: &str, model: &mut Followed, held: &BTreeSet<u32>) -> Result<(), RegistryError> {
-        let is_first = model.loaded.is_empty();
+    /// Where the store fails to say what an alias names, or to bring what it came to name, its model stays as it was: the newest version, which
+    /// answers where there is no champion, is one that nobody promoted. At the first look there is nothing to stay. `None`: nothing failed so.
+    fn as_it_was(
+        &self,
+        name: &str,
+        model: &mut Followed,
+        named: &BTreeMap<String, Result<Named, RegistryError>>,
+        held: &BTreeSet<u32>,
+        problems: &mut Vec<String>,
+    ) -> Option<ServedModel> {
+        let was = self.snapshot().models.get(name)?.clone();
+        let fails = |error: &RegistryError| matches!(error, RegistryError::Store(StoreError::Io { .. }));
+        let unread = named.iter().find_map(|(alias, named)| Some((alias, named.as_ref().err().filter(|e| fails(e))?)));
+        if let Some((alias, error)) = unread {
+            problems.push(format!("{name}@{alias}: {}", error_chain(error)));
+            return Some(was);
+        }
         for &number in held {
-            if is_first || model.loaded.contains_key(&number) || !model.numbers.contains(number) {
+            if model.loaded.contains_key(&number) || !model.numbers.contains(number) {
                 continue;
             }
             match self.load_new(name, number, &mut model.common, true) {
                 Ok(loaded) => drop(model.loaded.insert(number, loaded)),
-                Err(error @ RegistryError::Store(StoreError::Io { .. })) => return Err(error),
+                Err(error) if fails(&error) => {
+                    problems.push(format!("{name}@{number}: {}", error_chain(&error)));
+                    return Some(was);
+                }
+                // `keep` says it.
                 Err(_) => {}
             }
         }
-        Ok(())
+        None
     }
 
     fn load_new(

@@ -1,18 +1,28 @@
 //! Trainings come last: who is served, and the stream, wait for none of them.
 
-/// Of `nice`: beside a thread of the usual priority, one that trains gets a quarter of a processor.
+use rayon::ThreadPoolBuilder;
+
+/// Of `nice`, more than the others of the process have: beside one of them, a thread that trains gets a quarter of a processor.
 #[cfg(target_os = "linux")]
 const NICE: i32 = 5;
 
-/// The calling thread, those that it begins, and the pool that fits and measures come after the others of the process, where nothing was computed
-/// by that pool before. Linux alone has priorities of threads.
-pub fn come_last() {
+/// Does what may take all processors for long on threads of its own, which come after the others of the process. Linux alone has priorities of threads.
+pub fn come_last<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    match ThreadPoolBuilder::new().start_handler(|_| lower_priority()).build() {
+        Ok(pool) => pool.install(work),
+        Err(error) => {
+            tracing::warn!(%error, "trainings share their threads with who is served");
+            work()
+        }
+    }
+}
+
+/// Of the calling thread, and those that it begins.
+pub(super) fn lower_priority() {
     #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+    if let Err(error) = rustix::process::nice(NICE) {
         tracing::debug!(%error, "trainings have the priority of all else");
     }
-    // The threads of the pool have the priority of who begins it.
-    let _ = rayon::current_num_threads();
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -23,13 +33,11 @@ mod tests {
     fn what_a_training_thread_begins_comes_last_and_the_others_do_not() {
         let nice = || rustix::process::getpriority_process(None).unwrap();
         let before = nice();
-        let [trains, its_own] = std::thread::scope(|scope| {
-            let training = scope.spawn(|| {
-                come_last();
-                [nice(), std::thread::scope(|scope| scope.spawn(nice).join().unwrap())]
-            });
-            training.join().unwrap()
+        let lower = (before + NICE).min(19);
+        let all = come_last(|| {
+            let (one, other) = rayon::join(nice, nice);
+            [nice(), one, other, std::thread::scope(|scope| scope.spawn(nice).join().unwrap())]
         });
-        assert_eq!([trains, its_own, nice()], [NICE, NICE, before]);
+        assert_eq!((all, nice()), ([lower; 4], before));
     }
 }

@@ -45,7 +45,6 @@ pub struct Connection {
     reached: Reached,
     producer: ThreadedProducer<Deliveries>,
     pub partitions: i32,
-    pub opened: Instant,
     /// The topic is the store's. Before the store was begun nobody could tell.
     pub is_checked: bool,
 }
@@ -88,7 +87,7 @@ impl Connection {
         }
         let partitions =
             i32::try_from(found.partitions).map_err(|_| PostError::NoTopic { topic: topic.name.clone() })?;
-        Ok(Self { topic, reached, producer, partitions, opened: Instant::now(), is_checked: identity.is_some() })
+        Ok(Self { topic, reached, producer, partitions, is_checked: identity.is_some() })
     }
 
     /// It will not send anything any more.

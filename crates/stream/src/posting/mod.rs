@@ -179,6 +179,8 @@ pub struct Posting {
 #[derive(Default)]
 struct Link {
     connection: Option<Arc<Connection>>,
+    /// When it was opened, or was to be opened anew.
+    looked: Option<Instant>,
     failed: Option<(Instant, String)>,
 }
 
@@ -242,7 +244,8 @@ impl Posting {
             None => self.post_anew(&records.values),
         };
         match &receipt {
-            Ok(receipt) if !receipt.is_repeated => {
+            // Those of an id count where it is settled.
+            Ok(receipt) if id.is_none() => {
                 self.rows.fetch_add(receipt.rows as u64, Ordering::Relaxed);
             }
             Err(PostError::Unknown { .. }) => {
@@ -402,6 +405,7 @@ impl Posting {
         let unknown = || PostError::Unknown { has_id: true };
         let (first_offset, last_offset) = bounds(found, id.rows).ok_or_else(unknown)?;
         connection.sync(partition, last_offset + 1).map_err(|_| unknown())?;
+        self.rows.fetch_add(id.rows as u64, Ordering::Relaxed);
         let own =
             Answer { format: FORMAT, digest: id.digest.clone(), rows: id.rows, partition, first_offset, last_offset };
         let kept = claim::keep_answer(self.store.as_ref(), id, &own);
@@ -415,21 +419,36 @@ impl Posting {
 
     fn connect(&self) -> Result<Arc<Connection>, PostError> {
         let mut link = self.link();
-        let is_fit =
-            |connection: &&Arc<Connection>| !connection.is_broken() && connection.opened.elapsed() < CONNECTION_KEPT;
-        if let Some(connection) = link.connection.as_ref().filter(is_fit) {
-            return Ok(Arc::clone(connection));
+        if let Some(known) = link.connection.as_ref().filter(|known| !known.is_broken()).cloned() {
+            if link.looked.is_some_and(|looked| looked.elapsed() < CONNECTION_KEPT) {
+                return Ok(known);
+            }
+            // Others go on with it meanwhile, and all do while the store cannot say whose topic it is.
+            link.looked = Some(Instant::now());
+            drop(link);
+            return match self.open() {
+                Err(error) if error.of_store().is_some() => {
+                    tracing::warn!(%error, "whether the topic is still the store's is not known: rows are sent to it");
+                    Ok(known)
+                }
+                opened => Self::keep(&mut self.link(), opened),
+            };
         }
         if let Some((_, reason)) = link.failed.as_ref().filter(|(when, _)| when.elapsed() < FAILURE_KEPT) {
             return Err(PostError::Away { reason: reason.clone() });
         }
         let opened = self.open();
+        Self::keep(&mut link, opened)
+    }
+
+    fn keep(link: &mut Link, opened: Result<Connection, PostError>) -> Result<Arc<Connection>, PostError> {
         link.failed = match &opened {
             Err(PostError::Away { reason }) => Some((Instant::now(), reason.clone())),
             Ok(_) | Err(_) => None,
         };
         let connection = Arc::new(opened?);
         link.connection = connection.is_checked.then(|| Arc::clone(&connection));
+        link.looked = Some(Instant::now());
         Ok(connection)
     }
 

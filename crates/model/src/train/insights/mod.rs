@@ -21,7 +21,7 @@ use millstream_untrusted::insights::{Findings, Insights};
 use super::TrainError;
 use super::compare::{Comparison, compare};
 use super::evaluate::Rows;
-use super::priority::come_last;
+use super::priority::lower_priority;
 use super::trainer::select;
 use crate::registry::{
     ComparedOn, FORMAT, Found, Lineage, Registry, RegistryError, Remedy, Task, Version, keep_insights, lineage,
@@ -204,7 +204,7 @@ impl Explainer {
 /// On one thread of its own: requests and trainings have the others. With the stack that versions are loaded with.
 fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Unexplained> {
     let builder = rayon::ThreadPoolBuilder::new().num_threads(1).stack_size(STACK_BYTES);
-    let pool = builder.start_handler(|_| come_last()).build();
+    let pool = builder.start_handler(|_| lower_priority()).build();
     let pool = pool.map_err(|error| {
         tracing::warn!(%error, "no thread for what is asked of versions");
         Unexplained("the server has no thread for it just now".to_owned())
