@@ -23,6 +23,12 @@ use crate::rows::{RowsError, compile, for_each_block, held_out, holdout, keep, k
 
 /// The rows of so many versions with clusters are in memory at a time, and read in one pass.
 const CLUSTERS_AT_ONCE: usize = 4;
+/// Of versions that answer rows, while they are measured.
+const KEPT_BYTES: f64 = (64 << 20) as f64;
+/// Of a row: what was right, what was answered, and what the baseline says.
+const SCORED_BYTES: f64 = 24.0;
+const PROBABILITY_BYTES: f64 = 8.0;
+const ROWS_AT_ONCE_LEAST: usize = 4;
 
 /// Which rows of the batches are scored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,9 +84,9 @@ pub(super) fn evaluate_costs(
         }
         let measured: Vec<Measured> = places.iter().map(|&place| measured[place]).collect();
         let scores = match way {
-            Way::Rows => evaluate_rows(store, schema, &measured, batches, (rows, keeps))?,
-            Way::Clusters => {
-                let of_some = measured.chunks(CLUSTERS_AT_ONCE);
+            Way::Rows | Way::Clusters => {
+                let at_once = if way == Way::Rows { rows_at_once(&measured, batches, rows) } else { CLUSTERS_AT_ONCE };
+                let of_some = measured.chunks(at_once);
                 let scores = of_some.map(|some| evaluate_rows(store, schema, some, batches, (rows, keeps)));
                 scores.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect()
             }
@@ -91,6 +97,24 @@ pub(super) fn evaluate_costs(
     }
     scored.sort_by_key(|(place, _)| *place);
     Ok(scored.into_iter().map(|(_, scores)| scores).collect())
+}
+
+/// How many versions are measured in one pass.
+fn rows_at_once(measured: &[Measured], batches: &[Batch], rows: Rows) -> usize {
+    let on_any = batches.iter().filter(|batch| measured.iter().any(|one| one.is_on(batch)));
+    let n_rows: u64 = on_any.map(Batch::rows).sum();
+    let kept_bytes = |one: &Measured| {
+        let share = if rows == Rows::All { 1.0 } else { one.version.file.holdout.share };
+        n_rows as f64 * share * (SCORED_BYTES + PROBABILITY_BYTES * one.version.file.task.classes().len() as f64)
+    };
+    at_once(measured.iter().map(kept_bytes).fold(1.0, f64::max))
+}
+
+/// So many that all they keep stays within `KEPT_BYTES`, but some at least: a long stream is read several times. `bytes`: that one keeps.
+fn at_once(bytes: f64) -> usize {
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Not negative; saturates.
+    let fit = (KEPT_BYTES / bytes) as usize;
+    fit.max(ROWS_AT_ONCE_LEAST)
 }
 
 /// How a version is measured.
@@ -409,4 +433,16 @@ fn add_classes(
         kept_answers.extend_from_slice(answer);
     }
     classes.add(&kept, &kept_answers, said.is_some().then_some(&kept_said), |at, terms| each(rows[at], terms));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_measured_together_as_far_as_memory_reaches() {
+        for (bytes, expected) in [(1.0, 64 << 20), (1e6, 67), (16e6, 4), (1e12, 4)] {
+            assert_eq!(at_once(bytes), expected, "{bytes}");
+        }
+    }
 }
